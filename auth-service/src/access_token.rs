@@ -1,0 +1,178 @@
+//! Access tokens: JWTs, HS256, signed and verified with secrets from the configuration.
+//!
+//! The token says which secret (`kid`, a look-up in a map and nothing else) and never which algorithm: `alg` must be the one we use.
+//! `jku`, `x5u` and `jwk` are ignored. The header's `typ` keeps other kinds of JWT from standing in for an access token.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+use shared::secret::Secret;
+
+use crate::ids::{UserId, random_base62};
+
+/// The header's `typ`, as RFC 9068 names it.
+pub const TYPE: &str = "at+jwt";
+/// The claim `iss`.
+pub const ISSUER: &str = "tollgate";
+/// The claim `aud`.
+pub const AUDIENCE: &str = "tollgate";
+/// How far two hosts' clocks may differ, in seconds.
+pub const LEEWAY_SECONDS: u64 = 5;
+/// Longer tokens aren't ours.
+const MAX_LENGTH: usize = 4096;
+
+/// A secret and the name that tokens call it by.
+#[derive(Debug, Clone)]
+pub struct SigningSecret {
+    /// 1 to 64 of A-Z a-z 0-9 - _.
+    pub kid: String,
+    /// The secret.
+    pub secret: Secret,
+}
+
+/// Issues and verifies access tokens.
+pub struct AccessTokens {
+    signing_kid: String,
+    signing_key: EncodingKey,
+    verifying_keys: HashMap<String, DecodingKey>,
+    validation: Validation,
+    ttl: Duration,
+}
+
+/// A token just made.
+#[derive(Clone)]
+pub struct IssuedToken {
+    /// The JWT. Secret.
+    pub token: String,
+    /// When it ends.
+    pub expires_at: SystemTime,
+}
+
+/// What a good token says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedToken {
+    /// Its subject.
+    pub user_id: UserId,
+    /// When it was issued, in milliseconds since 1970 (whole seconds).
+    pub issued_at_ms: i64,
+}
+
+/// Why a token is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AccessTokenError {
+    /// Malformed, forged, of another kind, or signed with a secret that isn't in force.
+    #[error("the access token is no valid one")]
+    Invalid,
+    /// Good once.
+    #[error("the access token is past its time")]
+    Expired,
+}
+
+/// Why no token could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// The operating system gave no randomness.
+    #[error("no randomness: {0}")]
+    Random(#[from] getrandom::Error),
+    /// The token couldn't be signed.
+    #[error("signing: {0}")]
+    Signing(#[from] jsonwebtoken::errors::Error),
+}
+
+/// All are required, and each must have exactly this type: a list as `aud`, or a string as `nbf`, is refused.
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    sub: String,
+    sid: String,
+    iat: u64,
+    nbf: u64,
+    exp: u64,
+    jti: String,
+}
+
+impl AccessTokens {
+    /// Tokens that live for `ttl`. The first secret signs; all of them verify, so that secrets rotate. `None` without a secret.
+    #[must_use]
+    pub fn new(secrets: &[SigningSecret], ttl: Duration) -> Option<Self> {
+        let first = secrets.first()?;
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.leeway = LEEWAY_SECONDS;
+        validation.validate_nbf = true;
+        validation.set_issuer(&[ISSUER]);
+        validation.set_audience(&[AUDIENCE]);
+        validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
+        Some(Self {
+            signing_kid: first.kid.clone(),
+            signing_key: EncodingKey::from_secret(first.secret.bytes()),
+            verifying_keys: secrets.iter().map(|one| (one.kid.clone(), DecodingKey::from_secret(one.secret.bytes()))).collect(),
+            validation,
+            ttl,
+        })
+    }
+
+    /// Makes a token for a user, from now on.
+    pub fn issue(&self, user: &UserId) -> Result<IssuedToken, IssueError> {
+        let now = unix_seconds();
+        let exp = now + self.ttl.as_secs();
+        let claims = Claims {
+            iss: ISSUER.to_owned(),
+            aud: AUDIENCE.to_owned(),
+            sub: user.to_string(),
+            sid: random_base62(22)?,
+            iat: now,
+            nbf: now,
+            exp,
+            jti: random_base62(22)?,
+        };
+        let mut header = Header::new(Algorithm::HS256);
+        header.typ = Some(TYPE.to_owned());
+        header.kid = Some(self.signing_kid.clone());
+        let token = jsonwebtoken::encode(&header, &claims, &self.signing_key)?;
+        Ok(IssuedToken { token, expires_at: UNIX_EPOCH + Duration::from_secs(exp) })
+    }
+
+    /// Verifies a token's header, signature, times and claims.
+    pub fn verify(&self, token: &str) -> Result<VerifiedToken, AccessTokenError> {
+        let invalid = AccessTokenError::Invalid;
+        if token.len() > MAX_LENGTH {
+            return Err(invalid);
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(|_| invalid)?;
+        // `crit` names extensions that must be understood; we have none.
+        if header.alg != Algorithm::HS256 || header.typ.as_deref() != Some(TYPE) || header.crit.is_some() {
+            return Err(invalid);
+        }
+        let key = header.kid.as_ref().and_then(|kid| self.verifying_keys.get(kid)).ok_or(invalid)?;
+        let claims = match jsonwebtoken::decode::<Claims>(token, key, &self.validation) {
+            Ok(decoded) => decoded.claims,
+            Err(error) if matches!(error.kind(), ErrorKind::ExpiredSignature) => return Err(AccessTokenError::Expired),
+            Err(_) => return Err(invalid),
+        };
+        let plausible = claims.iat <= unix_seconds().saturating_add(LEEWAY_SECONDS) && !claims.sid.is_empty() && !claims.jti.is_empty();
+        let user_id = UserId::parse(&claims.sub).filter(|_| plausible && claims.iss == ISSUER && claims.aud == AUDIENCE).ok_or(invalid)?;
+        let issued_at_ms = i64::try_from(claims.iat).ok().and_then(|seconds| seconds.checked_mul(1000)).ok_or(invalid)?;
+        Ok(VerifiedToken { user_id, issued_at_ms })
+    }
+}
+
+impl fmt::Debug for AccessTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessTokens").field("signing_kid", &self.signing_kid).field("ttl", &self.ttl).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for IssuedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuedToken").field("expires_at", &self.expires_at).finish_non_exhaustive()
+    }
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,152 @@
+//! An API key: `tg_`, the account's id (16), a random secret (24), and a checksum of everything before it (6), all in base62. 49
+//! characters.
+//!
+//! The account's id is in it so that one look-up in one account finds it. The checksum catches a typing mistake without asking the store.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+use crate::ids::{AccountId, BASE62, random_base62};
+
+/// What every key starts with.
+pub const PREFIX: &str = "tg_";
+/// Characters of the random secret: 142 bits.
+const SECRET_LENGTH: usize = 24;
+/// Characters of the checksum: 62^6 is more than 2^32.
+const CHECKSUM_LENGTH: usize = 6;
+/// Characters of a key.
+pub const LENGTH: usize = PREFIX.len() + AccountId::LENGTH + SECRET_LENGTH + CHECKSUM_LENGTH;
+
+/// A key whose form and checksum are right. `Debug` doesn't show its secret, and it has no `Display`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    text: String,
+    account: AccountId,
+}
+
+impl ApiKey {
+    /// Draws a new key of an account.
+    pub fn random(account: AccountId) -> Result<Self, getrandom::Error> {
+        let mut text = format!("{PREFIX}{account}{}", random_base62(SECRET_LENGTH)?);
+        let checksum = checksum(&text);
+        text.push_str(&checksum);
+        Ok(Self { text, account })
+    }
+
+    /// Parses a key; `None` when its length, a character or its checksum is wrong.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() != LENGTH || !text.is_ascii() {
+            return None;
+        }
+        let (body, written) = text.split_at(LENGTH - CHECKSUM_LENGTH);
+        let rest = body.strip_prefix(PREFIX)?;
+        if !rest.bytes().all(|byte| byte.is_ascii_alphanumeric()) || checksum(body) != written {
+            return None;
+        }
+        let account = AccountId::parse(&rest[..AccountId::LENGTH])?;
+        Some(Self { text: text.to_owned(), account })
+    }
+
+    /// The account it belongs to.
+    #[must_use]
+    pub fn account(&self) -> &AccountId {
+        &self.account
+    }
+
+    /// SHA-256 of the secret part: all that is kept of it. A slow hash would add nothing to 142 random bits.
+    #[must_use]
+    pub fn secret_hash(&self) -> [u8; 32] {
+        let start = PREFIX.len() + AccountId::LENGTH;
+        Sha256::digest(&self.text.as_bytes()[start..start + SECRET_LENGTH]).into()
+    }
+
+    /// For people who look for a key in a list: `tg_`, the account's first four characters, and the key's last four.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        format!("{}…{}", &self.text[..PREFIX.len() + 4], &self.text[LENGTH - 4..])
+    }
+
+    /// The whole key, to be shown once.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKey").field("account", &self.account).finish_non_exhaustive()
+    }
+}
+
+/// CRC32 of a text as six base62 digits, the highest first.
+fn checksum(text: &str) -> String {
+    let mut rest = crc32fast::hash(text.as_bytes());
+    let mut digits = [b'0'; CHECKSUM_LENGTH];
+    for digit in digits.iter_mut().rev() {
+        *digit = BASE62[(rest % 62) as usize];
+        rest /= 62;
+    }
+    digits.iter().copied().map(char::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> ApiKey {
+        ApiKey::random(AccountId::random().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_key_is_tg_and_46_letters_and_digits_and_parses_to_itself() {
+        let key = key();
+        assert_eq!(key.reveal().len(), 49);
+        assert_eq!(ApiKey::parse(key.reveal()), Some(key));
+    }
+
+    #[test]
+    fn any_single_wrong_character_is_caught_by_the_checksum() {
+        let key = key();
+        for at in 0..LENGTH {
+            for wrong in ["0", "A", "z", "_", " "] {
+                let mut typed = key.reveal().to_owned();
+                typed.replace_range(at..=at, wrong);
+                assert!(typed == key.reveal() || ApiKey::parse(&typed).is_none(), "{at} {wrong}");
+            }
+        }
+    }
+
+    #[test]
+    fn swapped_missing_and_added_characters_are_caught() {
+        let key = key();
+        let text = key.reveal();
+        assert_eq!(ApiKey::parse(&text[..48]), None);
+        assert_eq!(ApiKey::parse(&format!("{text}0")), None);
+        assert_eq!(ApiKey::parse(""), None);
+        assert_eq!(ApiKey::parse(&"ä".repeat(LENGTH)), None);
+        for at in 3..LENGTH - 1 {
+            let mut bytes = text.as_bytes().to_vec();
+            bytes.swap(at, at + 1);
+            let swapped = String::from_utf8(bytes).unwrap();
+            assert!(swapped == text || ApiKey::parse(&swapped).is_none(), "{at}");
+        }
+    }
+
+    #[test]
+    fn neither_debug_nor_the_hint_shows_the_secret() {
+        let key = key();
+        let secret = &key.reveal()[19..43];
+        assert!(!format!("{key:?}").contains(&secret[..4]));
+        assert!(!key.hint().contains(&secret[..4]));
+        assert_eq!(key.hint().chars().count(), 12);
+    }
+
+    #[test]
+    fn the_checksum_of_a_known_text_never_changes() {
+        // CRC32 of "123456789" is 0xCBF43926, the check value of the CRC catalogue.
+        assert_eq!(checksum("123456789"), "3jZRME");
+    }
+}

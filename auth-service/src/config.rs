@@ -1,0 +1,402 @@
+//! Configuration from environment variables. [`VARIABLES`] is the list that the README shows and a test walks.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use shared::data_folder::DataFolder;
+use shared::env::{Mistakes, Reader, Strings};
+use shared::secret::Secret;
+use shared::telemetry::LogConfig;
+
+use crate::access_token::SigningSecret;
+use crate::password::HashingCost;
+use crate::price_table::PriceTable;
+use crate::store::clock::Clock;
+use crate::store::{MAX_CREDITS, StoreLimits};
+
+/// The store's file in the data folder.
+pub const STORE_FILE: &str = "tollgate.db";
+/// The file of the access tokens' secret in the data folder.
+pub const JWT_SECRET_FILE: &str = "jwt-secret";
+/// The file of the service credential in the data folder; inference-service reads the same.
+pub const SERVICE_CREDENTIAL_FILE: &str = "service-credential";
+
+/// A variable, as documented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// What counts when it is unset, in words where it is no value.
+    pub default: &'static str,
+    /// What it means, and its unit.
+    pub meaning: &'static str,
+    /// A value that is refused.
+    pub bad: &'static str,
+}
+
+/// All variables that auth-service reads.
+pub const VARIABLES: &[Variable] = &[
+    variable("TOLLGATE_AUTH_LISTEN", "127.0.0.1:50051", "The address and port to listen on.", "localhost"),
+    variable("TOLLGATE_DATA_DIR", "./data", "The folder of the embedded store and of secrets made on the first start.", "/dev/null/data"),
+    variable("TOLLGATE_REDIS_URL", "unset: SQLite in the data folder", "`redis://[user:password@]host[:port][/db]`.", "http://redis"),
+    variable("TOLLGATE_REDIS_KEY_PREFIX", "tg", "What every Redis key starts with: 1 to 32 letters, digits, `-`, `_`.", "{tg}"),
+    variable(
+        "TOLLGATE_ALLOW_UNSAFE_REDIS",
+        "unset: none",
+        "Comma list of what a Redis may lack: `eviction` (another policy than noeviction), `no-aof` (no append-only file).",
+        "everything",
+    ),
+    variable(
+        "TOLLGATE_JWT_SECRETS",
+        "made once in the data folder; required with Redis",
+        "`kid:secret`, comma separated: each secret at least 64 hexadecimal digits (`openssl rand -hex 32`). The first signs, all verify.",
+        "2026:secret",
+    ),
+    variable(
+        "TOLLGATE_SERVICE_CREDENTIALS",
+        "made once in the data folder; required with Redis",
+        "One or two secrets of at least 64 hexadecimal digits, comma separated: any of them opens the Auth service.",
+        "secret",
+    ),
+    variable("TOLLGATE_SIGNUP", "open on loopback, else closed", "`open` or `closed`: whether anybody may sign up.", "maybe"),
+    variable("TOLLGATE_SIGNUPS_PER_HOUR", "60", "Sign-ups from one address, at once and in an hour.", "0"),
+    variable("TOLLGATE_STARTING_CREDITS", "10", "Credits of a new user.", "-1"),
+    variable(
+        "TOLLGATE_PRICES",
+        "one credit a call",
+        "`pattern=per_call[/per_1k_input_tokens[/per_1k_output_tokens]]` in whole credits, comma separated; `*` is any run of characters; the \
+         first match counts.",
+        "llama3=cheap",
+    ),
+    variable("TOLLGATE_ACCESS_TOKEN_TTL", "30m", "How long an access token is good.", "30"),
+    variable("TOLLGATE_HOLD_TTL", "60s", "How long a hold lives after Check and after each Extend; 1s to 1h.", "2h"),
+    variable("TOLLGATE_FORGET_AFTER", "1h", "How long a resolved request is remembered.", "soon"),
+    variable("TOLLGATE_MAX_OPEN_HOLDS", "10000", "Open holds of one account, at most.", "0"),
+    variable("TOLLGATE_MAX_REMEMBERED_REQUESTS", "200000", "Remembered requests of one account, at most.", "many"),
+    variable("TOLLGATE_SWEEP_INTERVAL", "5s", "Time between two walks over all accounts for holds that are due.", "0s"),
+    variable("TOLLGATE_DRAIN_DEADLINE", "30s", "How long running calls may go on after SIGTERM.", "forever"),
+    variable("TOLLGATE_REFLECTION", "true", "Whether server reflection is there.", "perhaps"),
+    variable(
+        "TOLLGATE_ALLOW_PLAINTEXT",
+        "false",
+        "Whether to listen on another address than loopback without TLS. TLS is not built yet.",
+        "perhaps",
+    ),
+    variable("TOLLGATE_ARGON2_MEMORY_KIB", "19456", "Memory of one password hash in KiB; at least 19456.", "1024"),
+    variable("TOLLGATE_ARGON2_PASSES", "2", "Passes of one password hash; at least 2.", "1"),
+    variable("TOLLGATE_LOG", "info", "What is logged: a level, or a list of target=level.", "auth_service=loud"),
+    variable("TOLLGATE_LOG_FORMAT", "auto", "`auto` (human on a terminal, else JSON), `human` or `json`.", "xml"),
+];
+
+const fn variable(name: &'static str, default: &'static str, meaning: &'static str, bad: &'static str) -> Variable {
+    Variable { name, default, meaning, bad }
+}
+
+/// Where users and credits are kept.
+#[derive(Clone)]
+pub enum StoreConfig {
+    /// In a file.
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+    },
+    /// In a Redis.
+    Redis {
+        /// `redis://…`. May hold a password: never logged.
+        url: String,
+        /// What every key starts with.
+        key_prefix: String,
+        /// Whether another policy than `noeviction` is taken.
+        allow_eviction: bool,
+        /// Whether a Redis without an append-only file is taken.
+        allow_no_aof: bool,
+    },
+}
+
+impl std::fmt::Debug for StoreConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite { path } => f.debug_struct("Sqlite").field("path", path).finish(),
+            Self::Redis { key_prefix, .. } => f.debug_struct("Redis").field("key_prefix", key_prefix).finish_non_exhaustive(),
+        }
+    }
+}
+
+/// Everything that auth-service is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen. Tests bind a listener of their own.
+    pub listen: SocketAddr,
+    /// Where users and credits are kept.
+    pub store: StoreConfig,
+    /// The store's bounds and times.
+    pub limits: StoreLimits,
+    /// The store's clock; not from the environment. Tests inject one.
+    pub clock: Clock,
+    /// The access tokens' secrets; not empty, the first signs.
+    pub signing_secrets: Vec<SigningSecret>,
+    /// How long an access token is good.
+    pub access_token_ttl: Duration,
+    /// Secrets that open the Auth service; one or two.
+    pub service_credentials: Vec<Secret>,
+    /// Whether anybody may sign up.
+    pub sign_up_open: bool,
+    /// Sign-ups from one address, at once and in an hour.
+    pub sign_ups_per_hour: u32,
+    /// Credits of a new user.
+    pub starting_credits: i64,
+    /// What models cost.
+    pub prices: PriceTable,
+    /// Time between two walks over all accounts.
+    pub sweep_interval: Duration,
+    /// How long running calls may go on after the shutdown began.
+    pub drain_deadline: Duration,
+    /// Whether server reflection is there.
+    pub reflection: bool,
+    /// What a password hash costs.
+    pub hashing: HashingCost,
+    /// What is logged.
+    pub log: LogConfig,
+}
+
+impl Config {
+    /// Reads all variables, reports every mistake at once, and makes the data folder and its secrets when they are needed and not there.
+    pub fn read(strings: &dyn Strings) -> Result<Self, Mistakes> {
+        let mut reader = Reader::new(strings);
+        let log = LogConfig::read(&mut reader);
+        let listen = read_listen(&mut reader);
+        let allow_plaintext = reader.boolean("TOLLGATE_ALLOW_PLAINTEXT", false);
+        if !allow_plaintext && !listen.ip().is_loopback() {
+            let why = "is no loopback address, and TLS is not built yet: callers' credentials would cross the network in the clear; put TLS in \
+                       front and set TOLLGATE_ALLOW_PLAINTEXT=true";
+            reader.mistake("TOLLGATE_AUTH_LISTEN", why);
+        }
+        let signup = reader.parse("TOLLGATE_SIGNUP", |value| match value {
+            "open" => Ok(true),
+            "closed" => Ok(false),
+            _ => Err(format!("must be open or closed, and is {value:?}")),
+        });
+        let sign_ups_per_hour = read_u32(&mut reader, "TOLLGATE_SIGNUPS_PER_HOUR", 60, 1, 1_000_000);
+        let starting_credits = reader.integer("TOLLGATE_STARTING_CREDITS", 10, 0..=MAX_CREDITS);
+        let prices = reader.parse("TOLLGATE_PRICES", PriceTable::parse).unwrap_or_default();
+        let (seconds, hours) = (Duration::from_secs, |hours: u64| Duration::from_secs(hours * 3600));
+        let access_token_ttl = reader.duration("TOLLGATE_ACCESS_TOKEN_TTL", seconds(1800), seconds(1)..=hours(24));
+        let default = StoreLimits::default();
+        let limits = StoreLimits {
+            hold_ttl: reader.duration("TOLLGATE_HOLD_TTL", default.hold_ttl, seconds(1)..=hours(1)),
+            forget_after: reader.duration("TOLLGATE_FORGET_AFTER", default.forget_after, seconds(1)..=hours(24 * 30)),
+            max_open_holds: read_u32(&mut reader, "TOLLGATE_MAX_OPEN_HOLDS", default.max_open_holds, 1, 1_000_000),
+            max_remembered_requests: read_u32(&mut reader, "TOLLGATE_MAX_REMEMBERED_REQUESTS", default.max_remembered_requests, 1, 10_000_000),
+            sweep_batch: default.sweep_batch,
+        };
+        let sweep_interval = reader.duration("TOLLGATE_SWEEP_INTERVAL", seconds(5), Duration::from_millis(100)..=hours(1));
+        let drain_deadline = reader.duration("TOLLGATE_DRAIN_DEADLINE", seconds(30), Duration::ZERO..=hours(1));
+        let reflection = reader.boolean("TOLLGATE_REFLECTION", true);
+        let least = HashingCost::default();
+        let hashing = HashingCost {
+            memory_kib: read_u32(&mut reader, "TOLLGATE_ARGON2_MEMORY_KIB", least.memory_kib, least.memory_kib, 4 * 1024 * 1024),
+            passes: read_u32(&mut reader, "TOLLGATE_ARGON2_PASSES", least.passes, least.passes, 64),
+        };
+        let given_jwt = reader.parse("TOLLGATE_JWT_SECRETS", parse_signing_secrets);
+        let given_service = reader.parse("TOLLGATE_SERVICE_CREDENTIALS", parse_service_credentials);
+        let (store, signing_secrets, service_credentials) = match read_redis(&mut reader) {
+            Some(redis) => (redis, require(&mut reader, "TOLLGATE_JWT_SECRETS", given_jwt), require(&mut reader, "TOLLGATE_SERVICE_CREDENTIALS", given_service)),
+            None => read_data_folder(&mut reader, given_jwt, given_service),
+        };
+        reader.finish(Self {
+            listen,
+            store,
+            limits,
+            clock: Clock::Store,
+            signing_secrets,
+            access_token_ttl,
+            service_credentials,
+            sign_up_open: signup.unwrap_or_else(|| listen.ip().is_loopback()),
+            sign_ups_per_hour,
+            starting_credits,
+            prices,
+            sweep_interval,
+            drain_deadline,
+            reflection,
+            hashing,
+            log,
+        })
+    }
+
+    /// Only where the service listens, for `healthcheck`, which needs no secrets.
+    pub fn read_listen_address(strings: &dyn Strings) -> Result<SocketAddr, Mistakes> {
+        let mut reader = Reader::new(strings);
+        let listen = read_listen(&mut reader);
+        reader.finish(listen)
+    }
+}
+
+fn read_listen(reader: &mut Reader<'_>) -> SocketAddr {
+    reader.address("TOLLGATE_AUTH_LISTEN", ([127, 0, 0, 1], 50051).into())
+}
+
+fn read_u32(reader: &mut Reader<'_>, name: &str, default: u32, low: u32, high: u32) -> u32 {
+    let read = reader.integer(name, i64::from(default), i64::from(low)..=i64::from(high));
+    u32::try_from(read).unwrap_or(default)
+}
+
+/// `None` when no Redis is named. A URL that is wrong counts as named: the mistake is recorded, and no data folder is made for it.
+fn read_redis(reader: &mut Reader<'_>) -> Option<StoreConfig> {
+    let key_prefix = reader.parse("TOLLGATE_REDIS_KEY_PREFIX", |value| {
+        let valid = (1..=32).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+        if valid { Ok(value.to_owned()) } else { Err(format!("must be 1 to 32 letters, digits, - or _, and is {value:?}")) }
+    });
+    let mut allowed = (false, false);
+    reader.parse("TOLLGATE_ALLOW_UNSAFE_REDIS", |value| {
+        value.split(',').map(str::trim).try_for_each(|word| match word {
+            "eviction" => Ok(allowed.0 = true),
+            "no-aof" => Ok(allowed.1 = true),
+            _ => Err(format!("must be a comma list of eviction and no-aof, and has {word:?}")),
+        })
+    });
+    let named = reader.string("TOLLGATE_REDIS_URL").is_some();
+    let url = reader.parse("TOLLGATE_REDIS_URL", |value| {
+        // What the client says may repeat the URL, and with it a password.
+        let form = "must be redis://[user:password@]host[:port][/db]";
+        ::redis::Client::open(value).map(|_| value.to_owned()).map_err(|_| form.to_owned())
+    });
+    named.then(|| StoreConfig::Redis {
+        url: url.unwrap_or_default(),
+        key_prefix: key_prefix.unwrap_or_else(|| "tg".to_owned()),
+        allow_eviction: allowed.0,
+        allow_no_aof: allowed.1,
+    })
+}
+
+/// A Redis serves several replicas: they must be given the same secrets.
+fn require<T>(reader: &mut Reader<'_>, name: &str, given: Option<Vec<T>>) -> Vec<T> {
+    if given.is_none() && reader.string(name).is_none() {
+        reader.mistake(name, "is required with TOLLGATE_REDIS_URL: make a secret with `openssl rand -hex 32`");
+    }
+    given.unwrap_or_default()
+}
+
+/// The embedded store, and the secrets that were not given from its folder.
+fn read_data_folder(
+    reader: &mut Reader<'_>,
+    given_jwt: Option<Vec<SigningSecret>>,
+    given_service: Option<Vec<Secret>>,
+) -> (StoreConfig, Vec<SigningSecret>, Vec<Secret>) {
+    const NAME: &str = "TOLLGATE_DATA_DIR";
+    let path = PathBuf::from(reader.string(NAME).unwrap_or_else(|| "./data".to_owned()));
+    let store = StoreConfig::Sqlite { path: path.join(STORE_FILE) };
+    let folder = match DataFolder::open(&path) {
+        Ok(folder) => folder,
+        Err(error) => {
+            reader.mistake(NAME, format!("must be a folder: {error}"));
+            return (store, given_jwt.unwrap_or_default(), given_service.unwrap_or_default());
+        }
+    };
+    let mut secret_of = |file: &str, variable: &str| {
+        if reader.string(variable).is_some() {
+            return None;
+        }
+        folder.secret(file).map_err(|error| reader.mistake(NAME, format!("is unusable: {error}"))).ok()
+    };
+    let made_jwt = secret_of(JWT_SECRET_FILE, "TOLLGATE_JWT_SECRETS");
+    let made_service = secret_of(SERVICE_CREDENTIAL_FILE, "TOLLGATE_SERVICE_CREDENTIALS");
+    let signing = made_jwt.map(|secret| {
+        // Named after the secret, so that a new one in the folder gets a new name.
+        let digest = Sha256::new().chain_update(b"tollgate kid").chain_update(secret.bytes()).finalize();
+        vec![SigningSecret { kid: hex::encode(&digest[..8]), secret }]
+    });
+    let signing = given_jwt.or(signing).unwrap_or_default();
+    let service = given_service.or(made_service.map(|secret| vec![secret])).unwrap_or_default();
+    (store, signing, service)
+}
+
+fn parse_signing_secrets(text: &str) -> Result<Vec<SigningSecret>, String> {
+    let mut secrets: Vec<SigningSecret> = Vec::new();
+    for (entry, number) in text.split(',').zip(1..) {
+        let (kid, secret) = entry.trim().split_once(':').ok_or_else(|| format!("must be kid:secret, comma separated; entry {number} has no colon"))?;
+        let valid = (1..=64).contains(&kid.len()) && kid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+        if !valid || secrets.iter().any(|other| other.kid == kid) {
+            return Err(format!("must name each secret by another kid of 1 to 64 letters, digits, - or _; see entry {number}"));
+        }
+        let secret = Secret::parse(secret).map_err(|expected| format!("entry {number}: the secret {expected}"))?;
+        secrets.push(SigningSecret { kid: kid.to_owned(), secret });
+    }
+    Ok(secrets)
+}
+
+fn parse_service_credentials(text: &str) -> Result<Vec<Secret>, String> {
+    let secrets = text.split(',').map(|secret| Secret::parse(secret.trim())).collect::<Result<Vec<_>, _>>()?;
+    if secrets.len() <= 2 { Ok(secrets) } else { Err("must be one secret, or two while it rotates".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Config, Mistakes> {
+        let strings: BTreeMap<String, String> = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Config::read(&strings)
+    }
+
+    fn hex_secret() -> String {
+        Secret::generate().unwrap().1
+    }
+
+    #[test]
+    fn without_configuration_the_secrets_are_made_once_in_the_data_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data");
+        let set = [("TOLLGATE_DATA_DIR", path.to_str().unwrap())];
+        let (first, second) = (read(&set).unwrap(), read(&set).unwrap());
+        assert_eq!(first.signing_secrets[0].kid, second.signing_secrets[0].kid);
+        assert_eq!(first.service_credentials[0].to_hex(), second.service_credentials[0].to_hex());
+        assert_ne!(first.service_credentials[0].to_hex(), first.signing_secrets[0].secret.to_hex());
+        assert!(first.sign_up_open);
+        assert_eq!(first.starting_credits, 10);
+    }
+
+    #[test]
+    fn redis_needs_its_secrets_given_and_makes_no_folder() {
+        let Mistakes(mistakes) = read(&[("TOLLGATE_REDIS_URL", "redis://127.0.0.1"), ("TOLLGATE_DATA_DIR", "/dev/null/x")]).unwrap_err();
+        let names: Vec<_> = mistakes.iter().map(|mistake| mistake.split(' ').next().unwrap()).collect();
+        assert_eq!(names, ["TOLLGATE_JWT_SECRETS", "TOLLGATE_SERVICE_CREDENTIALS"]);
+        let (jwt, old, service) = (hex_secret(), hex_secret(), hex_secret());
+        let config = read(&[
+            ("TOLLGATE_REDIS_URL", "redis://127.0.0.1"),
+            ("TOLLGATE_JWT_SECRETS", &format!("new:{jwt},old:{old}")),
+            ("TOLLGATE_SERVICE_CREDENTIALS", &service),
+        ])
+        .unwrap();
+        assert_eq!(config.signing_secrets.iter().map(|one| one.kid.as_str()).collect::<Vec<_>>(), ["new", "old"]);
+        let shown = format!("{config:?}");
+        assert!([jwt, old, service].iter().all(|secret| !shown.contains(&secret[..8])), "{shown}");
+    }
+
+    #[test]
+    fn a_network_address_needs_plaintext_to_be_allowed_and_closes_sign_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = ("TOLLGATE_DATA_DIR", folder.path().to_str().unwrap());
+        let listen = ("TOLLGATE_AUTH_LISTEN", "0.0.0.0:50051");
+        let Mistakes(mistakes) = read(&[data, listen]).unwrap_err();
+        assert!(mistakes.len() == 1 && mistakes[0].starts_with("TOLLGATE_AUTH_LISTEN"), "{mistakes:?}");
+        assert!(!read(&[data, listen, ("TOLLGATE_ALLOW_PLAINTEXT", "true")]).unwrap().sign_up_open);
+        assert!(read(&[data, listen, ("TOLLGATE_ALLOW_PLAINTEXT", "true"), ("TOLLGATE_SIGNUP", "open")]).unwrap().sign_up_open);
+    }
+
+    #[test]
+    fn a_refused_secret_is_not_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = ("TOLLGATE_DATA_DIR", folder.path().to_str().unwrap());
+        let weak = "correct-horse-battery-staple";
+        for name in ["TOLLGATE_JWT_SECRETS", "TOLLGATE_SERVICE_CREDENTIALS", "TOLLGATE_REDIS_URL"] {
+            let error = read(&[data, (name, weak)]).unwrap_err().to_string();
+            assert!(error.contains(name) && !error.contains(weak), "{error}");
+            let error = read(&[data, (name, &format!("kid:{weak}"))]).unwrap_err().to_string();
+            assert!(error.contains(name) && !error.contains(weak), "{error}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Identifiers that the server makes: random, in base62, with a fixed length.
+
+use std::fmt;
+
+/// The digits of base62, in order of value.
+pub const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// Random base62 digits, each as likely as any other.
+pub fn random_base62(length: usize) -> Result<String, getrandom::Error> {
+    let mut text = String::with_capacity(length);
+    let mut bytes = [0; 64];
+    while text.len() < length {
+        getrandom::fill(&mut bytes)?;
+        // 248 is the largest multiple of 62 below 256: what is above would favour the first digits.
+        let digits = bytes.iter().filter(|byte| **byte < 248).map(|byte| char::from(BASE62[usize::from(byte % 62)]));
+        text.extend(digits.take(length - text.len()));
+    }
+    Ok(text)
+}
+
+macro_rules! id {
+    ($name:ident, $length:literal, $doc:literal) => {
+        #[doc = $doc]
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Characters of one.
+            pub const LENGTH: usize = $length;
+
+            /// Draws a new one.
+            pub fn random() -> Result<Self, getrandom::Error> {
+                random_base62($length).map(Self)
+            }
+
+            /// Parses one; `None` when the length or a character is wrong.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                (text.len() == $length && text.bytes().all(|byte| byte.is_ascii_alphanumeric())).then(|| Self(text.to_owned()))
+            }
+
+            /// As text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+id!(UserId, 16, "A user's id: 16 base62 characters, 95 random bits.");
+id!(AccountId, 16, "An account's id: 16 base62 characters. A user's own account has the user's id.");
+id!(KeyId, 12, "An API key's id: 12 base62 characters. Not secret.");
+
+impl From<&UserId> for AccountId {
+    /// The user's own account.
+    fn from(user: &UserId) -> Self {
+        Self(user.0.clone())
+    }
+}

@@ -1,0 +1,20 @@
+//! Who may spend what: users, passwords, access tokens, API keys, and the ledger of credits.
+//!
+//! [`startup::Application`] is what `main` and the tests start. From the wire inwards: [`service`] → [`credential`] → [`access_token`] or
+//! [`api_key`] → [`store`].
+
+pub mod access_token;
+pub mod api_key;
+pub mod command_line;
+pub mod config;
+pub mod credential;
+pub mod hold;
+pub mod ids;
+pub mod password;
+pub mod price_table;
+pub mod service;
+pub mod startup;
+pub mod store;
+pub mod sweeper;
+pub mod throttle;
+pub mod user;

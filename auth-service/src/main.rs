@@ -1,0 +1,19 @@
+//! The `auth-service` binary; it only wires.
+
+use std::process::ExitCode;
+
+use auth_service::command_line::CommandLine;
+use clap::Parser;
+use shared::env::{EXIT_USAGE, ProcessEnvironment};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match CommandLine::try_parse() {
+        Ok(command_line) => command_line.run(&ProcessEnvironment, shared::serving::shutdown_signal()).await,
+        Err(error) => {
+            // Help and version are no mistakes; what clap can't print, nobody reads.
+            let printed = error.print();
+            if error.use_stderr() || printed.is_err() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS }
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! The Accounts service: what end users do with their own account.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use shared::proto::auth as pb;
+use shared::proto::auth::accounts_server::Accounts;
+use tonic::{Request, Response, Status};
+
+use crate::api_key::ApiKey;
+use crate::hold::is_request_id;
+use crate::ids::{KeyId, UserId};
+use crate::password::{NewPassword, PasswordHashing};
+use crate::price_table::without_latest;
+use crate::service::caller::{Caller, Gate};
+use crate::service::convert;
+use crate::service::refused::Refused;
+use crate::store::{ApiKeyCreation, ApiKeyRecord, NewApiKey, NewUser, Scope, UserCreation};
+use crate::throttle::{LoginThrottle, SignUpThrottle};
+use crate::user::{Role, UserName, UserRecord};
+
+const DEFAULT_PAGE_SIZE: u32 = 50;
+const MAX_PAGE_SIZE: u32 = 500;
+const MAX_KEY_PATTERNS: usize = 32;
+const MAX_PATTERN_CHARACTERS: usize = 128;
+
+/// The Accounts service.
+#[derive(Debug)]
+pub struct AccountsService {
+    /// Lets callers in.
+    pub gate: Gate,
+    /// Hashes and compares passwords.
+    pub passwords: Arc<PasswordHashing>,
+    /// Slows down guessing.
+    pub logins: LoginThrottle,
+    /// Bounds sign-ups by address.
+    pub sign_ups: SignUpThrottle,
+    /// Whether anybody may sign up.
+    pub sign_up_open: bool,
+    /// Credits of a new user.
+    pub starting_credits: i64,
+}
+
+/// What a new user is made of, its fields checked.
+pub(crate) struct UserFields {
+    pub(crate) user_name: UserName,
+    pub(crate) password: NewPassword,
+    pub(crate) full_name: String,
+    pub(crate) email: String,
+}
+
+impl UserFields {
+    pub(crate) fn parse(user_name: &str, password: &str, full_name: String, email: String) -> Result<Self, Refused> {
+        let user_name = self::user_name(user_name)?;
+        let password = NewPassword::parse(password, &user_name).map_err(|unfit| Refused::field("password", unfit.to_string()))?;
+        let full_name = convert::text("full_name", full_name, 200)?;
+        let email = convert::text("email", email, 254)?;
+        if !email.is_empty() && !email.contains('@') {
+            return Err(Refused::field("email", "must be an e-mail address, or empty"));
+        }
+        Ok(Self { user_name, password, full_name, email })
+    }
+
+    pub(crate) fn into_new_user(self, password_hash: String, role: Role, starting_credits: i64) -> Result<NewUser, Refused> {
+        let Self { user_name, full_name, email, .. } = self;
+        Ok(NewUser { user_id: UserId::random()?, user_name, password_hash, full_name, email, role, starting_credits })
+    }
+}
+
+pub(crate) fn user_name(text: &str) -> Result<UserName, Refused> {
+    UserName::parse(text).ok_or_else(|| Refused::field("user_name", "must be 3 to 64 letters, digits, '.', '_' or '-'"))
+}
+
+impl AccountsService {
+    async fn answer_sign_up(&self, request: Request<pb::SignUpRequest>) -> Result<pb::SignUpResponse, Refused> {
+        if !self.sign_up_open {
+            return Err(Refused::SignUpClosed);
+        }
+        let address = request.remote_addr().map(|peer| peer.ip());
+        let request = request.into_inner();
+        let fields = UserFields::parse(&request.user_name, &request.password, request.full_name, request.email)?;
+        self.sign_ups.admit(address, Instant::now()).map_err(|retry_after| Refused::Throttled { retry_after })?;
+        let password_hash = self.passwords.hash_for_sign_up(fields.password.clone()).await?;
+        let user = fields.into_new_user(password_hash, Role::User, self.starting_credits)?;
+        match self.gate.store.create_user(user).await? {
+            UserCreation::Created(user) => {
+                tracing::info!(target: "audit", action = "sign_up", actor = %user.user_id, subject = %user.user_id, "a user signed up");
+                Ok(pb::SignUpResponse { user: Some(convert::user(user)), available_credits: self.starting_credits })
+            }
+            UserCreation::NameTaken => Err(Refused::UserNameTaken),
+        }
+    }
+
+    /// Unknown user, wrong password and disabled user do the same work and get the same answer.
+    async fn answer_login(&self, request: Request<pb::LoginRequest>) -> Result<pb::LoginResponse, Refused> {
+        let address = request.remote_addr().map(|peer| peer.ip());
+        let pb::LoginRequest { user_name, password } = request.into_inner();
+        let attempt = self.logins.begin(&user_name.to_ascii_lowercase(), address, Instant::now());
+        let attempt = attempt.map_err(|retry_after| Refused::Throttled { retry_after })?;
+        let user = match UserName::parse(&user_name) {
+            Some(name) => self.gate.store.user_by_name(&name).await?,
+            None => None,
+        };
+        let verified = self.passwords.verify(&password, user.as_ref().map(|user| user.password_hash.as_str())).await?;
+        let Some(user) = user.filter(|user| verified.matches && !user.disabled) else {
+            attempt.failed();
+            return Err(Refused::LoginFailed);
+        };
+        attempt.succeeded();
+        if verified.outdated {
+            self.rehash(&user, &password).await;
+        }
+        let issued = self.gate.tokens.issue(&user.user_id)?;
+        Ok(pb::LoginResponse { access_token: issued.token, expires_at: Some(issued.expires_at.into()), refresh_token: String::new() })
+    }
+
+    /// A login is good without it; the next one tries again.
+    async fn rehash(&self, user: &UserRecord, password: &str) {
+        match self.passwords.rehash(password).await {
+            Ok(new) => {
+                if let Err(error) = self.gate.store.replace_password_hash(&user.user_id, &user.password_hash, &new).await {
+                    tracing::warn!(%error, user_id = %user.user_id, "a password's outdated hash was not replaced");
+                }
+            }
+            Err(error) => tracing::warn!(%error, user_id = %user.user_id, "a password's outdated hash was not replaced"),
+        }
+    }
+
+    async fn answer_get_me(&self, request: Request<pb::GetMeRequest>) -> Result<pb::GetMeResponse, Refused> {
+        let Caller { principal, account } = self.gate.anybody(request.metadata()).await?;
+        let user = self.gate.store.user_by_id(&principal.user_id).await?.ok_or_else(|| Refused::defect("an authenticated user has no record"))?;
+        let api_key_id = principal.key_id.map(|id| id.to_string()).unwrap_or_default();
+        Ok(pb::GetMeResponse { user: Some(convert::user(user)), account_id: account.to_string(), api_key_id })
+    }
+
+    async fn answer_create_api_key(&self, request: Request<pb::CreateApiKeyRequest>) -> Result<pb::CreateApiKeyResponse, Refused> {
+        let caller = self.gate.owner(request.metadata()).await?;
+        let request = request.into_inner();
+        let name = convert::text("name", request.name, 100)?;
+        let key = ApiKey::random(caller.account.clone())?;
+        let record = ApiKeyRecord {
+            key_id: KeyId::random()?,
+            user_id: caller.principal.user_id.clone(),
+            name,
+            hint: key.hint(),
+            scopes: scopes(&request.scopes)?,
+            models: model_patterns(request.models)?,
+            created_at_ms: 0,
+            expires_at_ms: expiry(request.expires_at.as_ref())?,
+            revoked_at_ms: None,
+        };
+        let new = NewApiKey { account: caller.account, secret_hash: key.secret_hash(), record };
+        match self.gate.store.create_api_key(new).await? {
+            ApiKeyCreation::Created(record) => {
+                tracing::info!(target: "audit", action = "create_api_key", actor = %record.user_id, subject = %record.key_id, "an API key was made");
+                Ok(pb::CreateApiKeyResponse { key: key.reveal().to_owned(), api_key: Some(convert::api_key(record)) })
+            }
+            ApiKeyCreation::LimitReached => Err(Refused::TooManyApiKeys),
+        }
+    }
+
+    async fn answer_list_api_keys(&self, request: Request<pb::ListApiKeysRequest>) -> Result<pb::ListApiKeysResponse, Refused> {
+        let caller = self.gate.owner(request.metadata()).await?;
+        let keys = self.gate.store.api_keys(&caller.account).await?;
+        Ok(pb::ListApiKeysResponse { api_keys: keys.into_iter().map(convert::api_key).collect() })
+    }
+
+    async fn answer_revoke_api_key(&self, request: Request<pb::RevokeApiKeyRequest>) -> Result<pb::RevokeApiKeyResponse, Refused> {
+        let caller = self.gate.owner(request.metadata()).await?;
+        let key_id = KeyId::parse(&request.get_ref().api_key_id).ok_or(Refused::ApiKeyNotFound)?;
+        let record = self.gate.store.revoke_api_key(&caller.account, &key_id).await?.ok_or(Refused::ApiKeyNotFound)?;
+        tracing::info!(target: "audit", action = "revoke_api_key", actor = %caller.principal.user_id, subject = %record.key_id, "an API key was revoked");
+        Ok(pb::RevokeApiKeyResponse { api_key: Some(convert::api_key(record)) })
+    }
+
+    async fn answer_get_balance(&self, request: Request<pb::GetBalanceRequest>) -> Result<pb::GetBalanceResponse, Refused> {
+        let caller = self.gate.reader(request.metadata()).await?;
+        let balance = self.gate.store.balance(&caller.account).await?.ok_or_else(|| Refused::defect("an authorized account has no balance"))?;
+        Ok(pb::GetBalanceResponse { account_id: caller.account.to_string(), balance: Some(convert::balance(balance)) })
+    }
+
+    async fn answer_get_receipt(&self, request: Request<pb::GetReceiptRequest>) -> Result<pb::GetReceiptResponse, Refused> {
+        let caller = self.gate.reader(request.metadata()).await?;
+        let request_id = request.into_inner().request_id;
+        if !is_request_id(&request_id) {
+            return Err(Refused::field("request_id", "must be 1 to 128 printable ASCII characters without spaces"));
+        }
+        let record = self.gate.store.receipt(&caller.account, &caller.principal.user_id, &request_id).await?;
+        Ok(pb::GetReceiptResponse { receipt: Some(convert::receipt(record.ok_or(Refused::RequestNotFound)?)) })
+    }
+
+    async fn answer_list_ledger_entries(&self, request: Request<pb::ListLedgerEntriesRequest>) -> Result<pb::ListLedgerEntriesResponse, Refused> {
+        let caller = self.gate.reader(request.metadata()).await?;
+        let request = request.into_inner();
+        let size = match request.page_size {
+            0 => DEFAULT_PAGE_SIZE,
+            size if size <= MAX_PAGE_SIZE => size,
+            _ => return Err(Refused::field("page_size", format!("must be from 1 to {MAX_PAGE_SIZE}, or 0 for {DEFAULT_PAGE_SIZE}"))),
+        };
+        let before = page_start(&request.page_token)?;
+        // One more than asked for tells whether there is a next page.
+        let mut entries = self.gate.store.ledger_entries(&caller.account, before, size + 1).await?;
+        let more = entries.len() > size as usize;
+        entries.truncate(size as usize);
+        let next_page_token = entries.last().filter(|_| more).map(|last| page_token(last.entry)).unwrap_or_default();
+        Ok(pb::ListLedgerEntriesResponse { entries: entries.into_iter().map(convert::ledger_entry).collect(), next_page_token })
+    }
+}
+
+fn scopes(names: &[String]) -> Result<Vec<Scope>, Refused> {
+    if names.is_empty() {
+        return Ok(vec![Scope::Inference, Scope::Account]);
+    }
+    let mut scopes = names.iter().map(|name| convert::scope(name)).collect::<Result<Vec<_>, _>>()?;
+    scopes.sort_unstable();
+    scopes.dedup();
+    Ok(scopes)
+}
+
+fn model_patterns(patterns: Vec<String>) -> Result<Vec<String>, Refused> {
+    let fits = |pattern: &String| {
+        !pattern.is_empty() && pattern.chars().count() <= MAX_PATTERN_CHARACTERS && !pattern.chars().any(|c| c.is_control() || c.is_whitespace())
+    };
+    if patterns.len() > MAX_KEY_PATTERNS || !patterns.iter().all(fits) {
+        let expected = format!("must be at most {MAX_KEY_PATTERNS} patterns of 1 to {MAX_PATTERN_CHARACTERS} characters without spaces");
+        return Err(Refused::field("models", expected));
+    }
+    Ok(patterns.iter().map(|pattern| without_latest(pattern).to_owned()).collect())
+}
+
+fn expiry(expires_at: Option<&prost_types::Timestamp>) -> Result<Option<i64>, Refused> {
+    let Some(expires_at) = expires_at else { return Ok(None) };
+    let in_future = convert::milliseconds(expires_at).filter(|ms| *ms > convert::now_ms());
+    in_future.map(Some).ok_or_else(|| Refused::field("expires_at", "must be in the future"))
+}
+
+/// Where a page of the ledger starts: opaque, so that it may come to name more than an entry.
+fn page_token(last: u64) -> String {
+    format!("l{last:x}")
+}
+
+fn page_start(token: &str) -> Result<Option<u64>, Refused> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let entry = token.strip_prefix('l').and_then(|digits| u64::from_str_radix(digits, 16).ok()).filter(|entry| page_token(*entry) == token);
+    entry.map(Some).ok_or_else(|| Refused::field("page_token", "must be a next_page_token of this method, or empty"))
+}
+
+/// Answers by a method of the same name, or UNIMPLEMENTED.
+macro_rules! not_built {
+    ($($method:ident($request:ident) -> $response:ident, $name:literal;)*) => {
+        $(
+            #[doc = concat!("`", $name, "`: not built yet.")]
+            fn $method<'life, 'call>(
+                &'life self,
+                _: Request<pb::$request>,
+            ) -> std::pin::Pin<Box<dyn Future<Output = Result<Response<pb::$response>, Status>> + Send + 'call>>
+            where
+                'life: 'call,
+                Self: 'call,
+            {
+                Box::pin(std::future::ready(Err(Refused::NotBuilt($name).into())))
+            }
+        )*
+    };
+}
+pub(crate) use not_built;
+
+#[tonic::async_trait]
+impl Accounts for AccountsService {
+    async fn sign_up(&self, request: Request<pb::SignUpRequest>) -> Result<Response<pb::SignUpResponse>, Status> {
+        Ok(Response::new(self.answer_sign_up(request).await?))
+    }
+
+    async fn login(&self, request: Request<pb::LoginRequest>) -> Result<Response<pb::LoginResponse>, Status> {
+        Ok(Response::new(self.answer_login(request).await?))
+    }
+
+    async fn get_me(&self, request: Request<pb::GetMeRequest>) -> Result<Response<pb::GetMeResponse>, Status> {
+        Ok(Response::new(self.answer_get_me(request).await?))
+    }
+
+    async fn create_api_key(&self, request: Request<pb::CreateApiKeyRequest>) -> Result<Response<pb::CreateApiKeyResponse>, Status> {
+        Ok(Response::new(self.answer_create_api_key(request).await?))
+    }
+
+    async fn list_api_keys(&self, request: Request<pb::ListApiKeysRequest>) -> Result<Response<pb::ListApiKeysResponse>, Status> {
+        Ok(Response::new(self.answer_list_api_keys(request).await?))
+    }
+
+    async fn revoke_api_key(&self, request: Request<pb::RevokeApiKeyRequest>) -> Result<Response<pb::RevokeApiKeyResponse>, Status> {
+        Ok(Response::new(self.answer_revoke_api_key(request).await?))
+    }
+
+    async fn get_balance(&self, request: Request<pb::GetBalanceRequest>) -> Result<Response<pb::GetBalanceResponse>, Status> {
+        Ok(Response::new(self.answer_get_balance(request).await?))
+    }
+
+    async fn get_receipt(&self, request: Request<pb::GetReceiptRequest>) -> Result<Response<pb::GetReceiptResponse>, Status> {
+        Ok(Response::new(self.answer_get_receipt(request).await?))
+    }
+
+    async fn list_ledger_entries(&self, request: Request<pb::ListLedgerEntriesRequest>) -> Result<Response<pb::ListLedgerEntriesResponse>, Status> {
+        Ok(Response::new(self.answer_list_ledger_entries(request).await?))
+    }
+
+    not_built! {
+        refresh(RefreshRequest) -> RefreshResponse, "Accounts.Refresh";
+        logout(LogoutRequest) -> LogoutResponse, "Accounts.Logout";
+        change_password(ChangePasswordRequest) -> ChangePasswordResponse, "Accounts.ChangePassword";
+        begin_sign_in(BeginSignInRequest) -> BeginSignInResponse, "Accounts.BeginSignIn";
+        exchange_id_token(ExchangeIdTokenRequest) -> ExchangeIdTokenResponse, "Accounts.ExchangeIdToken";
+        rotate_api_key(RotateApiKeyRequest) -> RotateApiKeyResponse, "Accounts.RotateApiKey";
+        create_organization(CreateOrganizationRequest) -> CreateOrganizationResponse, "Accounts.CreateOrganization";
+        list_organizations(ListOrganizationsRequest) -> ListOrganizationsResponse, "Accounts.ListOrganizations";
+        add_member(AddMemberRequest) -> AddMemberResponse, "Accounts.AddMember";
+        list_members(ListMembersRequest) -> ListMembersResponse, "Accounts.ListMembers";
+        remove_member(RemoveMemberRequest) -> RemoveMemberResponse, "Accounts.RemoveMember";
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_token_leads_back_to_its_entry_and_nothing_else_does() {
+        for entry in [0, 1, 255, u64::MAX] {
+            assert_eq!(page_start(&page_token(entry)).unwrap(), Some(entry));
+        }
+        assert_eq!(page_start("").unwrap(), None);
+        for wrong in ["l", "1", "lg", "l01", "l+1", "L1", "l1 "] {
+            assert!(page_start(wrong).is_err(), "{wrong}");
+        }
+    }
+}

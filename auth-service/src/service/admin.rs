@@ -1,0 +1,134 @@
+//! The Admin service: what operators do. Every action is logged with the target `audit`.
+
+use std::sync::Arc;
+
+use shared::proto::auth as pb;
+use shared::proto::auth::admin_server::Admin;
+use tonic::{Request, Response, Status};
+
+use crate::hold::is_request_id;
+use crate::ids::{AccountId, UserId};
+use crate::password::PasswordHashing;
+use crate::service::accounts::{UserFields, not_built, user_name};
+use crate::service::caller::Gate;
+use crate::service::convert;
+use crate::service::refused::Refused;
+use crate::store::{GrantAnswer, GrantRequest, MAX_CREDITS, UserCreation};
+use crate::user::{Role, UserRecord};
+
+/// The Admin service.
+#[derive(Debug)]
+pub struct AdminService {
+    /// Lets operators in.
+    pub gate: Gate,
+    /// Hashes passwords.
+    pub passwords: Arc<PasswordHashing>,
+    /// Credits of a new user, unless said otherwise.
+    pub starting_credits: i64,
+}
+
+impl AdminService {
+    async fn answer_create_user(&self, request: Request<pb::CreateUserRequest>) -> Result<pb::CreateUserResponse, Refused> {
+        let actor = self.gate.operator(request.metadata()).await?;
+        let request = request.into_inner();
+        let role = match request.role() {
+            pb::Role::Unspecified if request.role != 0 => return Err(Refused::field("role", "must be ROLE_USER or ROLE_ADMIN")),
+            pb::Role::Unspecified | pb::Role::User => Role::User,
+            pb::Role::Admin => Role::Admin,
+        };
+        let starting_credits = request.starting_credits.unwrap_or(self.starting_credits);
+        if !(0..=MAX_CREDITS).contains(&starting_credits) {
+            return Err(Refused::field("starting_credits", "must be from 0 to 10^12"));
+        }
+        let fields = UserFields::parse(&request.user_name, &request.password, request.full_name, request.email)?;
+        let password_hash = self.passwords.hash(fields.password.clone()).await?;
+        let user = fields.into_new_user(password_hash, role, starting_credits)?;
+        match self.gate.store.create_user(user).await? {
+            UserCreation::Created(user) => {
+                tracing::info!(target: "audit", action = "create_user", %actor, subject = %user.user_id, ?role, starting_credits, "a user was made");
+                Ok(pb::CreateUserResponse { user: Some(convert::user(user)), available_credits: starting_credits })
+            }
+            UserCreation::NameTaken => Err(Refused::UserNameTaken),
+        }
+    }
+
+    async fn set_disabled(&self, actor: UserId, name: &str, disabled: bool) -> Result<UserRecord, Refused> {
+        let user = self.find(name).await?;
+        let user = self.gate.store.set_disabled(&user.user_id, disabled).await?.ok_or(Refused::UserNotFound)?;
+        let action = if disabled { "disable_user" } else { "enable_user" };
+        tracing::info!(target: "audit", action, %actor, subject = %user.user_id, "a user was disabled or enabled");
+        Ok(user)
+    }
+
+    async fn answer_disable_user(&self, request: Request<pb::DisableUserRequest>) -> Result<pb::DisableUserResponse, Refused> {
+        let actor = self.gate.operator(request.metadata()).await?;
+        let user = self.set_disabled(actor, &request.get_ref().user_name, true).await?;
+        Ok(pb::DisableUserResponse { user: Some(convert::user(user)) })
+    }
+
+    async fn answer_enable_user(&self, request: Request<pb::EnableUserRequest>) -> Result<pb::EnableUserResponse, Refused> {
+        let actor = self.gate.operator(request.metadata()).await?;
+        let user = self.set_disabled(actor, &request.get_ref().user_name, false).await?;
+        Ok(pb::EnableUserResponse { user: Some(convert::user(user)) })
+    }
+
+    async fn answer_grant_credits(&self, request: Request<pb::GrantCreditsRequest>) -> Result<pb::GrantCreditsResponse, Refused> {
+        let actor = self.gate.operator(request.metadata()).await?;
+        let request = request.into_inner();
+        if !(1..=MAX_CREDITS).contains(&request.credits) {
+            return Err(Refused::field("credits", "must be from 1 to 10^12"));
+        }
+        if !is_request_id(&request.request_id) {
+            return Err(Refused::field("request_id", "must be 1 to 128 printable ASCII characters without spaces"));
+        }
+        let note = convert::text("note", request.note, 200)?;
+        let user = self.find(&request.user_name).await?;
+        let grant = GrantRequest {
+            account: AccountId::from(&user.user_id),
+            credits: request.credits,
+            request_id: request.request_id,
+            note,
+            granted_by: actor.clone(),
+        };
+        let (balance, entry, replayed) = match self.gate.store.grant(grant).await? {
+            GrantAnswer::Granted { entry, balance } => (balance, entry, false),
+            GrantAnswer::Replayed { entry, balance } => (balance, entry, true),
+            GrantAnswer::RequestIdReused => return Err(Refused::GrantRequestIdReused),
+            GrantAnswer::TooMuch => return Err(Refused::TooManyCredits),
+            GrantAnswer::NotFound => return Err(Refused::UserNotFound),
+        };
+        let credits = request.credits;
+        tracing::info!(target: "audit", action = "grant_credits", %actor, subject = %user.user_id, credits, entry, replayed, "credits were granted");
+        Ok(pb::GrantCreditsResponse { balance: Some(convert::balance(balance)), ledger_entry_id: entry.to_string(), replayed })
+    }
+
+    async fn find(&self, name: &str) -> Result<UserRecord, Refused> {
+        self.gate.store.user_by_name(&user_name(name)?).await?.ok_or(Refused::UserNotFound)
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for AdminService {
+    async fn create_user(&self, request: Request<pb::CreateUserRequest>) -> Result<Response<pb::CreateUserResponse>, Status> {
+        Ok(Response::new(self.answer_create_user(request).await?))
+    }
+
+    async fn disable_user(&self, request: Request<pb::DisableUserRequest>) -> Result<Response<pb::DisableUserResponse>, Status> {
+        Ok(Response::new(self.answer_disable_user(request).await?))
+    }
+
+    async fn enable_user(&self, request: Request<pb::EnableUserRequest>) -> Result<Response<pb::EnableUserResponse>, Status> {
+        Ok(Response::new(self.answer_enable_user(request).await?))
+    }
+
+    async fn grant_credits(&self, request: Request<pb::GrantCreditsRequest>) -> Result<Response<pb::GrantCreditsResponse>, Status> {
+        Ok(Response::new(self.answer_grant_credits(request).await?))
+    }
+
+    not_built! {
+        list_users(ListUsersRequest) -> ListUsersResponse, "Admin.ListUsers";
+        reset_password(ResetPasswordRequest) -> ResetPasswordResponse, "Admin.ResetPassword";
+        verify_ledger(VerifyLedgerRequest) -> VerifyLedgerResponse, "Admin.VerifyLedger";
+        list_audit_events(ListAuditEventsRequest) -> ListAuditEventsResponse, "Admin.ListAuditEvents";
+    }
+}

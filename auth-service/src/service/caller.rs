@@ -1,0 +1,88 @@
+//! Who calls Accounts and Admin: a credential in force, good for what the method needs.
+
+use std::sync::Arc;
+
+use tonic::metadata::MetadataMap;
+
+use crate::access_token::AccessTokens;
+use crate::credential::{self, Presented};
+use crate::ids::{AccountId, UserId};
+use crate::service::refused::Refused;
+use crate::store::{CheckAnswer, CheckRequest, Permission, PresentedCredential, Principal, Refusal, Scope, Store};
+
+/// An authenticated and authorized caller.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Who.
+    pub principal: Principal,
+    /// The account that the call is about.
+    pub account: AccountId,
+}
+
+/// Lets callers in.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    /// Says whether a credential is in force.
+    pub store: Arc<dyn Store>,
+    /// Says whether a token is ours.
+    pub tokens: Arc<AccessTokens>,
+}
+
+impl Gate {
+    /// Anybody with a credential in force, whatever its scopes.
+    pub async fn anybody(&self, metadata: &MetadataMap) -> Result<Caller, Refused> {
+        let presented = self.present(metadata)?;
+        // A key has at least one scope; it says who calls with any of them.
+        let mut refused = Refusal::ScopeRequired;
+        for scope in [Scope::Account, Scope::Inference, Scope::Models] {
+            match self.check(presented.clone(), scope, false).await {
+                Err(Refused::Store(Refusal::ScopeRequired)) => refused = Refusal::ScopeRequired,
+                answer => return answer,
+            }
+        }
+        Err(Refused::Store(refused))
+    }
+
+    /// Who may read the account: an access token, or an API key with the scope `account`.
+    pub async fn reader(&self, metadata: &MetadataMap) -> Result<Caller, Refused> {
+        self.check(self.present(metadata)?, Scope::Account, false).await
+    }
+
+    /// Who may manage the account's keys: an access token.
+    pub async fn owner(&self, metadata: &MetadataMap) -> Result<Caller, Refused> {
+        let presented = self.present(metadata)?;
+        require_access_token(&presented)?;
+        self.check(presented, Scope::Account, false).await
+    }
+
+    /// An operator: the access token of a user with the admin role.
+    pub async fn operator(&self, metadata: &MetadataMap) -> Result<UserId, Refused> {
+        let text = credential::bearer(metadata)?;
+        // The role is the user's, not an account's: the account header doesn't count here.
+        let presented = credential::present(text, "", &self.tokens)?;
+        require_access_token(&presented)?;
+        Ok(self.check(presented, Scope::Account, true).await?.principal.user_id)
+    }
+
+    fn present(&self, metadata: &MetadataMap) -> Result<Presented, Refused> {
+        Ok(credential::present(credential::bearer(metadata)?, credential::account_header(metadata)?, &self.tokens)?)
+    }
+
+    async fn check(&self, presented: Presented, scope: Scope, admin: bool) -> Result<Caller, Refused> {
+        let Presented { account, credential } = presented;
+        let permission = Permission { scope, admin, model: String::new() };
+        let request = CheckRequest { account: account.clone(), credential, permission, charge: None };
+        match self.store.check(request).await? {
+            CheckAnswer::Allowed(principal) => Ok(Caller { principal, account }),
+            CheckAnswer::Refused(refusal) => Err(Refused::Store(refusal)),
+            CheckAnswer::Held(..) | CheckAnswer::Recorded(..) => Err(Refused::defect("the store answered a charge that was not asked for")),
+        }
+    }
+}
+
+fn require_access_token(presented: &Presented) -> Result<(), Refused> {
+    match presented.credential {
+        PresentedCredential::AccessToken { .. } => Ok(()),
+        PresentedCredential::ApiKey { .. } => Err(Refused::AccessTokenRequired),
+    }
+}

@@ -1,0 +1,214 @@
+//! Between the contract's messages and what is stored.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prost_types::Timestamp;
+use shared::proto::auth as pb;
+
+use crate::hold::{HoldRecord, MAX_TOKENS, Outcome, Resolution, TokenUsage};
+use crate::ids::AccountId;
+use crate::service::refused::Refused;
+use crate::store::{ApiKeyRecord, Balance, EntryKind, LedgerEntry, Principal, Scope};
+use crate::user::{Role, UserRecord};
+
+/// Milliseconds since 1970 as a timestamp.
+#[must_use]
+pub fn timestamp(ms: i64) -> Timestamp {
+    let nanos = i32::try_from(ms.rem_euclid(1000) * 1_000_000).unwrap_or_default();
+    Timestamp { seconds: ms.div_euclid(1000), nanos }
+}
+
+/// A timestamp in milliseconds since 1970; `None` when it is out of range.
+#[must_use]
+pub fn milliseconds(timestamp: &Timestamp) -> Option<i64> {
+    let nanos = (0..1_000_000_000).contains(&timestamp.nanos).then_some(timestamp.nanos)?;
+    // Past the year 9999, the JSON form of a timestamp doesn't go.
+    let seconds = (0..253_402_300_800).contains(&timestamp.seconds).then_some(timestamp.seconds)?;
+    Some(seconds * 1000 + i64::from(nanos / 1_000_000))
+}
+
+/// Now, by this host's clock, in milliseconds since 1970.
+#[must_use]
+pub fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A user, without the password's hash.
+#[must_use]
+pub fn user(record: UserRecord) -> pb::User {
+    pb::User {
+        user_id: record.user_id.to_string(),
+        user_name: record.user_name.to_string(),
+        full_name: record.full_name,
+        email: record.email,
+        role: role(record.role).into(),
+        disabled: record.disabled,
+        created_at: Some(timestamp(record.created_at_ms)),
+    }
+}
+
+fn role(role: Role) -> pb::Role {
+    match role {
+        Role::User => pb::Role::User,
+        Role::Admin => pb::Role::Admin,
+    }
+}
+
+/// Who called, for services.
+#[must_use]
+pub fn principal(principal: &Principal, account: &AccountId) -> pb::Principal {
+    pb::Principal {
+        user_id: principal.user_id.to_string(),
+        account_id: account.to_string(),
+        api_key_id: principal.key_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+/// A scope's name in the contract.
+#[must_use]
+pub fn scope_name(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Inference => "inference",
+        Scope::Models => "models",
+        Scope::Account => "account",
+    }
+}
+
+/// A scope by its name.
+pub fn scope(name: &str) -> Result<Scope, Refused> {
+    let named = [Scope::Inference, Scope::Models, Scope::Account].into_iter().find(|scope| scope_name(*scope) == name);
+    named.ok_or_else(|| Refused::field("scopes", "must be of inference, models and account"))
+}
+
+/// An API key, without its secret's hash.
+#[must_use]
+pub fn api_key(record: ApiKeyRecord) -> pb::ApiKey {
+    pb::ApiKey {
+        api_key_id: record.key_id.to_string(),
+        name: record.name,
+        hint: record.hint,
+        scopes: record.scopes.into_iter().map(|scope| scope_name(scope).to_owned()).collect(),
+        models: record.models,
+        created_at: Some(timestamp(record.created_at_ms)),
+        expires_at: record.expires_at_ms.map(timestamp),
+        revoked_at: record.revoked_at_ms.map(timestamp),
+    }
+}
+
+/// An account's credits.
+#[must_use]
+pub fn balance(balance: Balance) -> pb::Balance {
+    pb::Balance {
+        available_credits: balance.available,
+        held_credits: balance.held,
+        spent_credits: balance.spent,
+        lapsed_credits: balance.lapsed,
+        granted_credits: balance.granted,
+    }
+}
+
+/// Usage as it was reported: figures above any possible one are cut, and the store clamps them to the hold.
+#[must_use]
+pub fn reported_usage(usage: Option<pb::TokenUsage>) -> TokenUsage {
+    let usage = usage.unwrap_or_default();
+    TokenUsage {
+        input_tokens: usage.input_tokens.min(MAX_TOKENS),
+        output_tokens: usage.output_tokens.min(MAX_TOKENS),
+        estimated: usage.estimated,
+    }
+}
+
+fn usage(usage: TokenUsage) -> pb::TokenUsage {
+    pb::TokenUsage { input_tokens: usage.input_tokens, output_tokens: usage.output_tokens, estimated: usage.estimated }
+}
+
+fn outcome(outcome: Outcome) -> pb::Outcome {
+    match outcome {
+        Outcome::Completed => pb::Outcome::Completed,
+        Outcome::Cancelled => pb::Outcome::Cancelled,
+        Outcome::UpstreamFailed => pb::Outcome::UpstreamFailed,
+        Outcome::NothingGenerated => pb::Outcome::NothingGenerated,
+    }
+}
+
+fn state(resolution: Resolution) -> pb::RequestState {
+    match resolution {
+        Resolution::Settled => pb::RequestState::Settled,
+        Resolution::Refunded => pb::RequestState::Refunded,
+        Resolution::Expired => pb::RequestState::Expired,
+        Resolution::SettledLate => pb::RequestState::SettledLate,
+    }
+}
+
+/// What became of a request.
+#[must_use]
+pub fn receipt(record: HoldRecord) -> pb::Receipt {
+    let held = pb::Receipt {
+        request_id: record.request_id,
+        state: pb::RequestState::Held.into(),
+        model: record.model,
+        held_credits: record.held_credits,
+        usage: Some(usage(record.usage)),
+        ..Default::default()
+    };
+    let Some(resolved) = record.resolved else { return held };
+    pb::Receipt {
+        state: state(resolved.resolution).into(),
+        outcome: resolved.outcome.map_or(pb::Outcome::Unspecified, outcome).into(),
+        charged_credits: resolved.charged_credits,
+        uncollected_credits: resolved.uncollected_credits,
+        remaining_credits: resolved.remaining_credits,
+        ledger_entry_id: resolved.ledger_entry.to_string(),
+        resolved_at: Some(timestamp(resolved.at_ms)),
+        ..held
+    }
+}
+
+/// One entry of the ledger.
+#[must_use]
+pub fn ledger_entry(entry: LedgerEntry) -> pb::LedgerEntry {
+    let kind = match entry.kind {
+        EntryKind::Grant => pb::LedgerEntryKind::Grant,
+        EntryKind::Resolved(Resolution::Settled) => pb::LedgerEntryKind::Settle,
+        EntryKind::Resolved(Resolution::Refunded) => pb::LedgerEntryKind::Refund,
+        EntryKind::Resolved(Resolution::Expired) => pb::LedgerEntryKind::Expire,
+        EntryKind::Resolved(Resolution::SettledLate) => pb::LedgerEntryKind::SettleLate,
+    };
+    pb::LedgerEntry {
+        ledger_entry_id: entry.entry.to_string(),
+        kind: kind.into(),
+        credits: entry.credits,
+        available_credits: entry.available,
+        request_id: entry.request_id,
+        user_id: entry.user_id.to_string(),
+        api_key_id: entry.key_id.map(|id| id.to_string()).unwrap_or_default(),
+        model: entry.model,
+        usage: entry.usage.map(usage),
+        created_at: Some(timestamp(entry.at_ms)),
+        note: entry.note,
+    }
+}
+
+/// Text for people: so many characters at most, none of them a control character.
+pub fn text(field: &'static str, value: String, most_characters: usize) -> Result<String, Refused> {
+    if value.chars().count() > most_characters || value.chars().any(char::is_control) {
+        return Err(Refused::field(field, format!("must have at most {most_characters} characters, and no control characters")));
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_survive_the_round_trip_and_nonsense_is_refused() {
+        for ms in [0, 1, 999, 1_700_000_000_123] {
+            assert_eq!(milliseconds(&timestamp(ms)), Some(ms));
+        }
+        for (seconds, nanos) in [(-1, 0), (1, -1), (1, 1_000_000_000), (i64::MAX, 0)] {
+            assert_eq!(milliseconds(&Timestamp { seconds, nanos }), None);
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Why a call gets no answer, and the one place where that becomes a gRPC status.
+
+use std::fmt;
+use std::time::Duration;
+
+use shared::ErrorReason;
+use shared::error::CallError;
+use tonic::{Code, Status};
+
+use crate::access_token::{AccessTokenError, IssueError};
+use crate::credential::CredentialError;
+use crate::password::{HashingError, RETRY_WHEN_BUSY};
+use crate::store::{MAX_LIVE_API_KEYS, Refusal, StoreError};
+
+/// When what is short by design may be there again: a hold that is due, a request in progress.
+const RETRY_SOON: Duration = Duration::from_millis(200);
+/// When a full account may have room again.
+const RETRY_LATER: Duration = Duration::from_secs(5);
+
+/// Why a call gets no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// A field is missing, malformed or out of range.
+    #[error("{field} {expected}")]
+    Field {
+        /// The field, as the contract names it.
+        field: &'static str,
+        /// What it must be; goes on from the field's name.
+        expected: String,
+    },
+    /// The credential is refused by its form or signature.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    /// The Auth service was called without the service credential.
+    #[error("the call carries no service credential")]
+    ServiceCredentialMissing,
+    /// The Auth service was called with something else.
+    #[error("the service credential is wrong")]
+    ServiceCredentialWrong,
+    /// The Auth service was called with an API key or access token.
+    #[error("an end user's credential was sent in place of the service credential")]
+    ServiceCredentialIsEndUsers,
+    /// The store refused.
+    #[error("refused: {0:?}")]
+    Store(Refusal),
+    /// The store gave no answer.
+    #[error(transparent)]
+    StoreFailed(#[from] StoreError),
+    /// The operation needs an access token.
+    #[error("an API key was sent where an access token is needed")]
+    AccessTokenRequired,
+    /// No such user, wrong password, or disabled.
+    #[error("login failed")]
+    LoginFailed,
+    /// Too many attempts.
+    #[error("throttled")]
+    Throttled {
+        /// When the next one may be let through.
+        retry_after: Duration,
+    },
+    /// Hashing gave no answer.
+    #[error(transparent)]
+    Hashing(#[from] HashingError),
+    /// Sign-up is closed.
+    #[error("sign-up is closed")]
+    SignUpClosed,
+    /// Another user has the name.
+    #[error("the user name is taken")]
+    UserNameTaken,
+    /// No such user.
+    #[error("no such user")]
+    UserNotFound,
+    /// No such API key in the account.
+    #[error("no such API key")]
+    ApiKeyNotFound,
+    /// The account has as many API keys as it may.
+    #[error("too many API keys")]
+    TooManyApiKeys,
+    /// Nothing of that request id is remembered.
+    #[error("no such request")]
+    RequestNotFound,
+    /// No such hold.
+    #[error("no such hold")]
+    HoldNotFound,
+    /// The hold is resolved, or another attempt holds it.
+    #[error("the hold is resolved")]
+    HoldResolved,
+    /// A grant's request id was used for another amount.
+    #[error("the grant's request id was used before")]
+    GrantRequestIdReused,
+    /// The account would hold more than any may.
+    #[error("too many credits")]
+    TooManyCredits,
+    /// In the contract, and not built yet.
+    #[error("{0} is not built yet")]
+    NotBuilt(&'static str),
+    /// A defect, or no randomness.
+    #[error("{0}")]
+    Defect(String),
+}
+
+impl Refused {
+    /// INVALID_ARGUMENT by a field.
+    pub fn field(field: &'static str, expected: impl Into<String>) -> Self {
+        Self::Field { field, expected: expected.into() }
+    }
+
+    /// A defect: its text goes to the log, and not to the caller.
+    pub fn defect(error: impl fmt::Display) -> Self {
+        Self::Defect(error.to_string())
+    }
+}
+
+impl From<IssueError> for Refused {
+    fn from(error: IssueError) -> Self {
+        Self::defect(error)
+    }
+}
+
+impl From<getrandom::Error> for Refused {
+    fn from(error: getrandom::Error) -> Self {
+        Self::defect(error)
+    }
+}
+
+impl From<Refused> for Status {
+    fn from(refused: Refused) -> Self {
+        call_error(refused).into()
+    }
+}
+
+fn unauthenticated(reason: ErrorReason, message: impl Into<String>) -> CallError {
+    CallError::new(Code::Unauthenticated, reason, message)
+}
+
+fn denied(reason: ErrorReason, message: impl Into<String>) -> CallError {
+    CallError::new(Code::PermissionDenied, reason, message)
+}
+
+fn exhausted(reason: ErrorReason, message: impl Into<String>) -> CallError {
+    CallError::new(Code::ResourceExhausted, reason, message)
+}
+
+fn call_error(refused: Refused) -> CallError {
+    match refused {
+        Refused::Field { field, expected } => CallError::invalid_argument(format!("{field} {expected}")).metadata("field", field),
+        Refused::Credential(error) => credential_error(error),
+        Refused::ServiceCredentialMissing => {
+            unauthenticated(ErrorReason::CredentialMissing, "this service answers services: send `authorization: Bearer <service credential>`")
+        }
+        Refused::ServiceCredentialWrong => {
+            unauthenticated(ErrorReason::CredentialInvalid, "this service answers services, and the service credential is wrong")
+        }
+        Refused::ServiceCredentialIsEndUsers => unauthenticated(
+            ErrorReason::CredentialInvalid,
+            "this service answers services, by the service credential; an API key or access token belongs into CheckRequest.credential",
+        ),
+        Refused::Store(refusal) => store_refusal(refusal),
+        Refused::StoreFailed(StoreError::Unavailable(why)) => {
+            tracing::warn!(why, "the store is unavailable");
+            let message = "the store can't be reached; nothing was charged, or the charge stands as it was: try again";
+            CallError::new(Code::Unavailable, ErrorReason::StoreUnavailable, message).retry_after(Duration::from_secs(1))
+        }
+        Refused::StoreFailed(StoreError::Corrupt(what)) => {
+            tracing::error!(what, "the store contradicts itself; an operator must look at it");
+            CallError::internal()
+        }
+        Refused::AccessTokenRequired => {
+            denied(ErrorReason::AccessTokenRequired, "this needs an access token from Accounts.Login; an API key was sent")
+        }
+        Refused::LoginFailed => unauthenticated(ErrorReason::LoginFailed, "user name and password don't match an enabled user"),
+        Refused::Throttled { retry_after } => {
+            // Whole seconds, upwards: a caller who waits as told is let through.
+            let wait = Duration::from_secs(retry_after.as_secs() + 1);
+            exhausted(ErrorReason::RateLimited, format!("too many attempts; try again in {} s", wait.as_secs())).retry_after(wait)
+        }
+        Refused::Hashing(HashingError::Busy) => {
+            exhausted(ErrorReason::RateLimited, "too many people log in or sign up at once; try again").retry_after(RETRY_WHEN_BUSY)
+        }
+        Refused::Hashing(HashingError::Broken(what)) => {
+            tracing::error!(what, "hashing broke");
+            CallError::internal()
+        }
+        Refused::SignUpClosed => denied(ErrorReason::SignUpClosed, "sign-up is closed on this server; an operator makes users"),
+        Refused::UserNameTaken => CallError::new(Code::AlreadyExists, ErrorReason::UserNameTaken, "the user name is taken; take another"),
+        Refused::UserNotFound => CallError::new(Code::NotFound, ErrorReason::UserNotFound, "no user of that name"),
+        Refused::ApiKeyNotFound => CallError::new(Code::NotFound, ErrorReason::ApiKeyNotFound, "no such API key in this account"),
+        Refused::TooManyApiKeys => exhausted(
+            ErrorReason::LimitReached,
+            format!("the account has {MAX_LIVE_API_KEYS} API keys that are not revoked, as many as it may; revoke one"),
+        )
+        .quota("api_keys", format!("{MAX_LIVE_API_KEYS} an account")),
+        Refused::RequestNotFound => CallError::new(
+            Code::NotFound,
+            ErrorReason::RequestNotFound,
+            "nothing of that request id is remembered: it was never paid for, or it is forgotten; the ledger keeps charges for good",
+        ),
+        Refused::HoldNotFound => CallError::new(Code::NotFound, ErrorReason::HoldNotFound, "no such hold; it was never made, or is forgotten"),
+        Refused::HoldResolved => CallError::new(Code::FailedPrecondition, ErrorReason::HoldResolved, "the hold is resolved already"),
+        Refused::GrantRequestIdReused => CallError::new(
+            Code::InvalidArgument,
+            ErrorReason::RequestIdReused,
+            "request_id was used before for a grant of another amount; take a new one",
+        ),
+        Refused::TooManyCredits => exhausted(ErrorReason::LimitReached, "the account would hold more than 10^12 credits")
+            .quota("credits", "10^12 an account"),
+        Refused::NotBuilt(method) => CallError::not_implemented(method),
+        Refused::Defect(what) => {
+            tracing::error!(what, "a defect");
+            CallError::internal()
+        }
+    }
+}
+
+fn credential_error(error: CredentialError) -> CallError {
+    let message = error.to_string();
+    match error {
+        CredentialError::Missing => unauthenticated(ErrorReason::CredentialMissing, message),
+        CredentialError::NotBearer
+        | CredentialError::Unknown
+        | CredentialError::Mistyped
+        | CredentialError::AccessToken(AccessTokenError::Invalid) => unauthenticated(ErrorReason::CredentialInvalid, message),
+        CredentialError::AccessToken(AccessTokenError::Expired) => {
+            unauthenticated(ErrorReason::CredentialExpired, format!("{message}; log in again"))
+        }
+        CredentialError::AccountMalformed => CallError::invalid_argument(message),
+        CredentialError::AccountOfAnotherKey => denied(ErrorReason::AccountNotAllowed, message),
+    }
+}
+
+fn store_refusal(refusal: Refusal) -> CallError {
+    match refusal {
+        Refusal::CredentialUnknown => unauthenticated(ErrorReason::CredentialInvalid, "the credential is unknown"),
+        Refusal::CredentialExpired => unauthenticated(ErrorReason::CredentialExpired, "the API key is past its time; make a new one"),
+        Refusal::CredentialRevoked => {
+            unauthenticated(ErrorReason::CredentialRevoked, "the credential was revoked; log in again, or make a new API key")
+        }
+        Refusal::UserDisabled => denied(ErrorReason::UserDisabled, "the user is disabled; an operator can enable the user again"),
+        Refusal::NotAMember => denied(ErrorReason::AccountNotAllowed, "the user is no member of the account"),
+        Refusal::RoleRequired => denied(ErrorReason::RoleRequired, "this needs the admin role"),
+        Refusal::ScopeRequired => denied(ErrorReason::ScopeRequired, "the API key's scopes don't cover this"),
+        Refusal::ModelNotAllowed => denied(ErrorReason::ModelNotAllowed, "the API key is limited to other models"),
+        Refusal::RequestInProgress => {
+            CallError::new(Code::Aborted, ErrorReason::RequestInProgress, "another attempt works on this request id; wait for it")
+                .retry_after(Duration::from_secs(1))
+        }
+        Refusal::RequestIdReused => CallError::new(
+            Code::InvalidArgument,
+            ErrorReason::RequestIdReused,
+            "request_id was used before for a request with other parameters; take a new one",
+        ),
+        Refusal::InsufficientCredits { needed, available } => {
+            exhausted(ErrorReason::InsufficientCredits, format!("the call needs {needed} credits, and {available} are available"))
+                .quota("credits", format!("{needed} needed, {available} available"))
+                .metadata("needed_credits", needed.to_string())
+                .metadata("available_credits", available.to_string())
+        }
+        Refusal::SweepInProgress => CallError::new(
+            Code::Unavailable,
+            ErrorReason::SweepInProgress,
+            "credits of requests that ended come back right now; try again",
+        )
+        .retry_after(RETRY_SOON),
+        Refusal::TooManyOpenHolds => {
+            exhausted(ErrorReason::TooManyOpenHolds, "the account has as many requests in progress as it may; wait for one to end")
+                .quota("open_holds", "requests in progress of one account")
+                .retry_after(RETRY_LATER)
+        }
+        Refusal::TooManyRememberedRequests => {
+            exhausted(ErrorReason::TooManyRememberedRequests, "the account has as many remembered requests as it may; the oldest are forgotten soon")
+                .quota("remembered_requests", "remembered requests of one account")
+                .retry_after(RETRY_LATER)
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What `main` and the tests start: the store opened, the services on a listener that the caller owns, and the walk over due holds beside
+//! them.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use shared::proto::auth::accounts_server::AccountsServer;
+use shared::proto::auth::admin_server::AdminServer;
+use shared::proto::auth::auth_server::AuthServer;
+use shared::serving::{self, ServeConfig, ServeError};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::server::NamedService;
+use tonic::service::RoutesBuilder;
+
+use crate::access_token::AccessTokens;
+use crate::config::{Config, StoreConfig};
+use crate::password::{HashingError, PasswordHashing};
+use crate::service::accounts::AccountsService;
+use crate::service::admin::AdminService;
+use crate::service::auth::AuthService;
+use crate::service::caller::Gate;
+use crate::store::redis::{RedisOptions, RedisStore};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{Store, StoreOpenError};
+use crate::sweeper;
+use crate::throttle::{LoginThrottle, SignUpThrottle};
+
+/// The exit status when the store can't be reached at the start (`EX_UNAVAILABLE` of sysexits.h).
+pub const EXIT_UNAVAILABLE: u8 = 69;
+
+/// How long the start tries to reach a store: in a compose file, both start at once.
+const REACH_STORE_FOR: Duration = Duration::from_secs(10);
+/// Between two tries.
+const REACH_STORE_EVERY: Duration = Duration::from_millis(250);
+/// The largest request of these services: nothing here is long.
+const MAX_REQUEST_BYTES: usize = 256 * 1024;
+/// Calls at a time on one connection: an inference-service sends all of its calls on one.
+const MAX_CONCURRENT_STREAMS: u32 = 4096;
+
+/// Why auth-service didn't start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store can't be opened.
+    #[error(transparent)]
+    Store(#[from] StoreOpenError),
+    /// A first password hash failed: too little memory.
+    #[error(transparent)]
+    Hashing(#[from] HashingError),
+    /// No secret to sign access tokens with.
+    #[error("there is no secret to sign access tokens with")]
+    NoSigningSecret,
+    /// Listening or serving failed.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+}
+
+impl StartError {
+    /// What the process exits with.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Store(StoreOpenError::Unreachable(_)) => EXIT_UNAVAILABLE,
+            Self::Store(StoreOpenError::Unsafe(_) | StoreOpenError::Unusable(_)) | Self::Hashing(_) | Self::NoSigningSecret | Self::Serve(_) => 1,
+        }
+    }
+}
+
+/// Opens the configured store; one that can't be reached is tried for about ten seconds.
+pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreOpenError> {
+    let give_up = Instant::now() + REACH_STORE_FOR;
+    loop {
+        match open_store_once(config).await {
+            Err(StoreOpenError::Unreachable(why)) if Instant::now() < give_up => {
+                tracing::warn!(why, "the store can't be reached; trying again");
+                tokio::time::sleep(REACH_STORE_EVERY).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
+async fn open_store_once(config: &Config) -> Result<Arc<dyn Store>, StoreOpenError> {
+    let clock = config.clock.clone();
+    match &config.store {
+        StoreConfig::Sqlite { path } => Ok(Arc::new(SqliteStore::open(path, config.limits, clock)?)),
+        StoreConfig::Redis { url, key_prefix, allow_eviction, allow_no_aof } => {
+            let options = RedisOptions {
+                allow_eviction: *allow_eviction,
+                allow_no_aof: *allow_no_aof,
+                key_prefix: key_prefix.clone(),
+                clock,
+            };
+            Ok(Arc::new(RedisStore::connect(url, config.limits, options).await?))
+        }
+    }
+}
+
+/// auth-service, ready to run.
+pub struct Application {
+    store: Arc<dyn Store>,
+    auth: AuthService,
+    accounts: AccountsService,
+    admin: AdminService,
+    serve: ServeConfig,
+    sweep_interval: Duration,
+}
+
+impl Application {
+    /// Opens the store and prepares the services. No socket is opened.
+    pub async fn build(config: Config) -> Result<Self, StartError> {
+        let store = open_store(&config).await?;
+        Self::with_store(config, store).await
+    }
+
+    /// Prepares the services on a store that is open.
+    pub async fn with_store(config: Config, store: Arc<dyn Store>) -> Result<Self, StartError> {
+        let tokens = AccessTokens::new(&config.signing_secrets, config.access_token_ttl).ok_or(StartError::NoSigningSecret)?;
+        let tokens = Arc::new(tokens);
+        let hashing = config.hashing;
+        let made = tokio::task::spawn_blocking(move || PasswordHashing::new(hashing)).await;
+        let passwords = Arc::new(made.map_err(|error| HashingError::Broken(error.to_string()))??);
+        let gate = Gate { store: Arc::clone(&store), tokens: Arc::clone(&tokens) };
+        Ok(Self {
+            auth: AuthService {
+                store: Arc::clone(&store),
+                tokens,
+                service_credentials: config.service_credentials,
+                prices: config.prices,
+                hold_ttl: config.limits.hold_ttl,
+            },
+            accounts: AccountsService {
+                gate: gate.clone(),
+                passwords: Arc::clone(&passwords),
+                logins: LoginThrottle::default(),
+                sign_ups: SignUpThrottle::new(config.sign_ups_per_hour),
+                sign_up_open: config.sign_up_open,
+                starting_credits: config.starting_credits,
+            },
+            admin: AdminService { gate, passwords, starting_credits: config.starting_credits },
+            serve: ServeConfig {
+                reflection: config.reflection,
+                drain_deadline: config.drain_deadline,
+                max_concurrent_streams: MAX_CONCURRENT_STREAMS,
+            },
+            sweep_interval: config.sweep_interval,
+            store,
+        })
+    }
+
+    /// The store, for tests that look behind the services.
+    #[must_use]
+    pub fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store)
+    }
+
+    /// Serves until `shutdown` is ready, then drains. Calls are still answered while connections close: the settles of an inference-service
+    /// that drains at the same time must land.
+    pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
+        let draining = CancellationToken::new();
+        let services = [
+            <AuthServer<AuthService> as NamedService>::NAME,
+            <AccountsServer<AccountsService> as NamedService>::NAME,
+            <AdminServer<AdminService> as NamedService>::NAME,
+        ];
+        let mut routes = RoutesBuilder::default();
+        routes.add_service(AuthServer::new(self.auth).max_decoding_message_size(MAX_REQUEST_BYTES));
+        routes.add_service(AccountsServer::new(self.accounts).max_decoding_message_size(MAX_REQUEST_BYTES));
+        routes.add_service(AdminServer::new(self.admin).max_decoding_message_size(MAX_REQUEST_BYTES));
+        if let Ok(address) = listener.local_addr() {
+            tracing::info!(%address, "auth-service serves");
+        }
+        let sweep = sweeper::run(self.store, self.sweep_interval, draining.clone());
+        let serve = async {
+            let served = serving::serve(listener, routes, &services, self.serve, draining.clone(), shutdown).await;
+            // Also when serving broke: the walk ends with it.
+            draining.cancel();
+            served
+        };
+        let (served, ()) = tokio::join!(serve, sweep);
+        served
+    }
+}

@@ -1,0 +1,533 @@
+//! The store: users, API keys, and the ledger of credits, behind one trait. [`redis::RedisStore`] and [`sqlite::SqliteStore`] implement it,
+//! and one list of contract cases (`tests/store_contract.rs`) holds both to what is written here.
+//!
+//! # What every operation keeps
+//!
+//! - **Atomic.** An operation reads, computes, checks, and only then writes; it happens wholly or not at all, and operations on one account
+//!   are serial. On Redis each is one script and one round trip; on SQLite each is one savepoint, answered after its commit.
+//! - **The balance holds.** `granted = available + held + spent + lapsed`, none negative, `spent` never falls. An operation that would break
+//!   this answers [`StoreError::Corrupt`] and writes nothing.
+//! - **A hold is resolved at most once**, and a repeated request has the effect of one.
+//! - **Due holds first.** Every operation on an account's credits first resolves up to [`StoreLimits::sweep_batch`] of its holds that are due.
+//! - **The store's clock.** Times are milliseconds since 1970 by the store's own clock. A clock that jumps may expire a hold early or late; it
+//!   never breaks the balance.
+//! - **Unreachable is an error.** [`StoreError::Unavailable`] says nothing about whether the operation happened; every operation here may be
+//!   repeated.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::hold::{HoldHandle, HoldRecord, Outcome, Price, Resolution, TokenUsage};
+use crate::ids::{AccountId, KeyId, UserId};
+use crate::user::{Role, UserName, UserRecord};
+
+pub mod clock;
+pub mod redis;
+pub mod sqlite;
+
+/// The largest figure of credits: Redis's Lua prints 14 digits of a number exactly.
+pub const MAX_CREDITS: i64 = 1_000_000_000_000;
+
+/// How long a user name stays claimed when the making of its user broke off half way.
+pub const NAME_CLAIM_LIFE: Duration = Duration::from_secs(60);
+/// The request id of the grant that a user starts with.
+pub const STARTING_GRANT_REQUEST_ID: &str = "starting-credits";
+/// The note of the grant that a user starts with.
+pub const STARTING_GRANT_NOTE: &str = "starting credits";
+
+/// Bounds and times that a store is opened with.
+#[derive(Debug, Clone, Copy)]
+pub struct StoreLimits {
+    /// How long a hold lives after Check and after each Extend.
+    pub hold_ttl: Duration,
+    /// How long a resolved request is remembered.
+    pub forget_after: Duration,
+    /// Open holds that an account may have.
+    pub max_open_holds: u32,
+    /// Resolved requests that an account may have remembered.
+    pub max_remembered_requests: u32,
+    /// Due holds that one operation resolves, and forgotten requests that it removes, at most.
+    pub sweep_batch: u32,
+}
+
+impl Default for StoreLimits {
+    fn default() -> Self {
+        Self {
+            hold_ttl: Duration::from_secs(60),
+            forget_after: Duration::from_secs(3600),
+            max_open_holds: 10_000,
+            max_remembered_requests: 200_000,
+            sweep_batch: 16,
+        }
+    }
+}
+
+/// Why an operation gave no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The store can't be reached, or broke off. The operation may or may not have happened.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// What is stored contradicts itself; nothing was written. Needs an operator.
+    #[error("the store is corrupt: {0}")]
+    Corrupt(String),
+}
+
+/// Why a store can't be opened.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreOpenError {
+    /// Nothing answers there. The same may work later.
+    #[error("the store can't be reached: {0}")]
+    Unreachable(String),
+    /// Redis is set up so that it may lose credits. Needs another setting, there or here.
+    #[error("this Redis may lose credits: {0}")]
+    Unsafe(String),
+    /// The file, or the address, can't be used.
+    #[error("the store can't be opened: {0}")]
+    Unusable(String),
+}
+
+/// A user to be made, with an account of their own that has the same id.
+#[derive(Clone)]
+pub struct NewUser {
+    /// New, random.
+    pub user_id: UserId,
+    /// Unique among users.
+    pub user_name: UserName,
+    /// Argon2id, in PHC form.
+    pub password_hash: String,
+    /// May be empty.
+    pub full_name: String,
+    /// May be empty.
+    pub email: String,
+    /// What the user may do.
+    pub role: Role,
+    /// Granted at once, with a ledger entry when above 0.
+    pub starting_credits: i64,
+}
+
+impl fmt::Debug for NewUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewUser").field("user_id", &self.user_id).field("user_name", &self.user_name).finish_non_exhaustive()
+    }
+}
+
+/// What became of a [`NewUser`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UserCreation {
+    /// Made.
+    Created(UserRecord),
+    /// Another user has the name; nothing was made.
+    NameTaken,
+}
+
+/// What an API key may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// Chat, generate, embed, list and show models.
+    Inference,
+    /// Make and remove models; needs the admin role too.
+    Models,
+    /// Read the account's balance, receipts and ledger.
+    Account,
+}
+
+/// An API key as it is stored: everything but the secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKeyRecord {
+    /// Its id.
+    pub key_id: KeyId,
+    /// Who made it, and acts when it is used.
+    pub user_id: UserId,
+    /// For people; may be empty.
+    pub name: String,
+    /// The key's first characters and last four, for people.
+    pub hint: String,
+    /// What it may do; not empty.
+    pub scopes: Vec<Scope>,
+    /// Patterns of model names it may use, `*` for any run of characters; empty: all.
+    pub models: Vec<String>,
+    /// When it was made.
+    pub created_at_ms: i64,
+    /// When it ends, if ever.
+    pub expires_at_ms: Option<i64>,
+    /// When it was revoked.
+    pub revoked_at_ms: Option<i64>,
+}
+
+/// An API key to be kept.
+#[derive(Debug, Clone)]
+pub struct NewApiKey {
+    /// Whose.
+    pub account: AccountId,
+    /// SHA-256 of the key's secret.
+    pub secret_hash: [u8; 32],
+    /// The rest; `created_at_ms` is set by the store's clock, whatever it is here.
+    pub record: ApiKeyRecord,
+}
+
+/// What became of a [`NewApiKey`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ApiKeyCreation {
+    /// Kept.
+    Created(ApiKeyRecord),
+    /// The account has [`MAX_LIVE_API_KEYS`] keys that are not revoked; nothing was kept.
+    LimitReached,
+}
+
+/// Keys of one account that are not revoked. Of the revoked ones, the newest so many are kept to be listed.
+pub const MAX_LIVE_API_KEYS: usize = 100;
+
+/// A credential as it was presented, its form and checksum or signature verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PresentedCredential {
+    /// An API key of the account that is asked.
+    ApiKey {
+        /// SHA-256 of the key's secret.
+        secret_hash: [u8; 32],
+    },
+    /// An access token, its signature and times verified.
+    AccessToken {
+        /// Its subject.
+        user_id: UserId,
+        /// When it was issued, in milliseconds (whole seconds: a JWT has no finer).
+        issued_at_ms: i64,
+    },
+}
+
+/// What a credential must be good for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permission {
+    /// The scope that an API key must have. Access tokens have all.
+    pub scope: Scope,
+    /// Whether the user must have [`Role::Admin`].
+    pub admin: bool,
+    /// The model to be used, without `:latest`; empty: none. An API key's list must match it.
+    pub model: String,
+}
+
+/// A question to the store: is this credential good for this, and, with a charge, can it be paid for?
+#[derive(Debug, Clone)]
+pub struct CheckRequest {
+    /// The account that is asked and pays.
+    pub account: AccountId,
+    /// Who is asking.
+    pub credential: PresentedCredential,
+    /// What for.
+    pub permission: Permission,
+    /// What to hold; `None` for what costs nothing.
+    pub charge: Option<ChargeRequest>,
+}
+
+/// One request to be paid for.
+#[derive(Debug, Clone)]
+pub struct ChargeRequest {
+    /// Names the request within (account, user); 1 to 128 printable ASCII characters.
+    pub request_id: String,
+    /// Names the attempt; 1 to 64 ASCII letters, digits, `-`, `_`.
+    pub attempt_id: String,
+    /// A digest of the request's parameters, as hexadecimal digits.
+    pub fingerprint: String,
+    /// What tokens cost.
+    pub price: Price,
+    /// The most input tokens.
+    pub max_input_tokens: u32,
+    /// The most output tokens; ≥ 1.
+    pub max_output_tokens: u32,
+    /// Whether to refuse when the whole worst case can't be held.
+    pub require_full: bool,
+}
+
+/// An authenticated caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// The user who acts.
+    pub user_id: UserId,
+    /// What the user may do.
+    pub role: Role,
+    /// The key that was used; `None` for an access token.
+    pub key_id: Option<KeyId>,
+}
+
+/// Credits held for one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// For Extend and Settle.
+    pub handle: HoldHandle,
+    /// Credits held.
+    pub held_credits: i64,
+    /// Credits available beside the hold.
+    pub remaining_credits: i64,
+    /// Output tokens that the hold pays for; ≥ 1.
+    pub max_output_tokens: u32,
+    /// When it expires.
+    pub expires_at_ms: i64,
+}
+
+/// The answer to a [`CheckRequest`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckAnswer {
+    /// Good, and nothing was to be held.
+    Allowed(Principal),
+    /// Good, and the credits are held (now, or by this same attempt before).
+    Held(Principal, Held),
+    /// Good, and the request is resolved already: nothing is held.
+    Recorded(Principal, HoldRecord),
+    /// Not good.
+    Refused(Refusal),
+}
+
+/// Why a check was refused. Nothing was written but what was due anyway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// No such key in the account, or no such user.
+    CredentialUnknown,
+    /// The key is past its time.
+    CredentialExpired,
+    /// The key was revoked, or the token was issued before the user's tokens were made invalid.
+    CredentialRevoked,
+    /// The user is disabled.
+    UserDisabled,
+    /// The user is no member of the account.
+    NotAMember,
+    /// The user lacks the admin role.
+    RoleRequired,
+    /// The key lacks the scope.
+    ScopeRequired,
+    /// The key's list doesn't match the model.
+    ModelNotAllowed,
+    /// Another attempt holds credits for the same request.
+    RequestInProgress,
+    /// The request id was used with another fingerprint.
+    RequestIdReused,
+    /// Too few credits are available, and no hold is due. (What must be held at the least, and what there is.)
+    InsufficientCredits {
+        /// The least that must be held.
+        needed: i64,
+        /// What there is.
+        available: i64,
+    },
+    /// Too few credits are available, and more holds are due than one operation sweeps: the same call may succeed.
+    SweepInProgress,
+    /// The account has as many open holds as it may.
+    TooManyOpenHolds,
+    /// The account has as many remembered requests as it may.
+    TooManyRememberedRequests,
+}
+
+/// The answer to Extend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExtendAnswer {
+    /// The new expiry, never earlier than before.
+    Extended {
+        /// When the hold expires now.
+        expires_at_ms: i64,
+    },
+    /// No such hold.
+    NotFound,
+    /// It is resolved, or another attempt holds it now.
+    Resolved,
+}
+
+/// The answer to Settle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SettleAnswer {
+    /// Resolved, now or before: the same record each time.
+    Settled(HoldRecord),
+    /// No such hold.
+    NotFound,
+    /// This attempt was refunded, and another attempt has held the request since.
+    Superseded,
+}
+
+/// Credits of one account. `granted = available + held + spent + lapsed`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Balance {
+    /// Can be held.
+    pub available: i64,
+    /// Held by open holds.
+    pub held: i64,
+    /// Charged; never falls.
+    pub spent: i64,
+    /// Granted and no longer usable.
+    pub lapsed: i64,
+    /// All that was ever granted.
+    pub granted: i64,
+}
+
+/// Credits to be added.
+#[derive(Debug, Clone)]
+pub struct GrantRequest {
+    /// To whom.
+    pub account: AccountId,
+    /// 1 to [`MAX_CREDITS`].
+    pub credits: i64,
+    /// Names the grant within the account, for as long as the account is.
+    pub request_id: String,
+    /// Why.
+    pub note: String,
+    /// Who grants.
+    pub granted_by: UserId,
+}
+
+/// The answer to a [`GrantRequest`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GrantAnswer {
+    /// Added.
+    Granted {
+        /// The grant's ledger entry.
+        entry: u64,
+        /// The balance after it.
+        balance: Balance,
+    },
+    /// The same grant was made before; nothing was added.
+    Replayed {
+        /// The first one's ledger entry.
+        entry: u64,
+        /// The balance as it is now.
+        balance: Balance,
+    },
+    /// The request id was used for a grant of another amount.
+    RequestIdReused,
+    /// The account would hold more than [`MAX_CREDITS`].
+    TooMuch,
+    /// No such account.
+    NotFound,
+}
+
+/// What a ledger entry records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    /// Credits were granted.
+    Grant,
+    /// A hold was resolved.
+    Resolved(Resolution),
+}
+
+/// One change of an account's credits; never altered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerEntry {
+    /// Counts up by one within the account, from 1.
+    pub entry: u64,
+    /// What happened.
+    pub kind: EntryKind,
+    /// Granted (positive), or charged by this entry (negative or 0).
+    pub credits: i64,
+    /// Available right after it.
+    pub available: i64,
+    /// The request's or the grant's id.
+    pub request_id: String,
+    /// Who spent, or who granted.
+    pub user_id: UserId,
+    /// The key it was done with.
+    pub key_id: Option<KeyId>,
+    /// The model; empty for grants.
+    pub model: String,
+    /// Tokens charged for; `None` for grants.
+    pub usage: Option<TokenUsage>,
+    /// When.
+    pub at_ms: i64,
+    /// Why credits were granted; empty otherwise.
+    pub note: String,
+}
+
+/// Everything about an account's credits, for verification and tests. Reads it all: not for the hot path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountSnapshot {
+    /// The figures.
+    pub balance: Balance,
+    /// Open holds, by (user id, request id).
+    pub open: Vec<HoldRecord>,
+    /// Remembered requests, by (user id, request id).
+    pub remembered: Vec<HoldRecord>,
+    /// The ledger, oldest first.
+    pub ledger: Vec<LedgerEntry>,
+}
+
+impl AccountSnapshot {
+    /// What contradicts the invariants, one sentence each; empty: nothing.
+    #[must_use]
+    pub fn violations(&self) -> Vec<String> {
+        let Balance { available, held, spent, lapsed, granted } = self.balance;
+        let mut violations = Vec::new();
+        let mut require = |holds: bool, sentence: String| {
+            if !holds {
+                violations.push(sentence);
+            }
+        };
+        require(granted == available + held + spent + lapsed, format!("granted isn't available + held + spent + lapsed: {:?}", self.balance));
+        require([available, held, spent, lapsed, granted].iter().all(|figure| *figure >= 0), format!("a figure is negative: {:?}", self.balance));
+        let open: i64 = self.open.iter().map(|hold| hold.held_credits).sum();
+        require(held == open, format!("held is {held}, and the open holds hold {open}"));
+        let granted_by_ledger: i64 = self.ledger.iter().filter(|entry| entry.kind == EntryKind::Grant).map(|entry| entry.credits).sum();
+        require(granted == granted_by_ledger, format!("granted is {granted}, and the ledger granted {granted_by_ledger}"));
+        let spent_by_ledger: i64 = -self.ledger.iter().filter(|entry| entry.kind != EntryKind::Grant).map(|entry| entry.credits).sum::<i64>();
+        require(spent == spent_by_ledger, format!("spent is {spent}, and the ledger charged {spent_by_ledger}"));
+        require(
+            self.ledger.iter().zip(1..).all(|(entry, number)| entry.entry == number),
+            "the ledger's entries aren't numbered from 1 without a gap".to_owned(),
+        );
+        violations
+    }
+}
+
+/// One step of the slow walk over all accounts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SweepStep {
+    /// Holds that were resolved.
+    pub expired: u32,
+    /// Where the next step goes on; `None`: the walk is at its end.
+    pub next: Option<String>,
+}
+
+/// Users, keys and credits. See the [module](self) for what every operation keeps.
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// Whether the store answers. For health.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Makes a user, their account and its first ledger entry. Not idempotent: a repetition finds its own name taken. If the store breaks
+    /// off half way, the name is free again a minute later at the latest.
+    async fn create_user(&self, user: NewUser) -> Result<UserCreation, StoreError>;
+    /// Finds a user by name.
+    async fn user_by_name(&self, name: &UserName) -> Result<Option<UserRecord>, StoreError>;
+    /// Finds a user by id.
+    async fn user_by_id(&self, id: &UserId) -> Result<Option<UserRecord>, StoreError>;
+    /// Replaces a password's hash if it is still the one that was read. Idempotent.
+    async fn replace_password_hash(&self, id: &UserId, old: &str, new: &str) -> Result<(), StoreError>;
+    /// Disables or enables a user; `None`: no such user. Idempotent. When disabling has answered, every later check of that user's
+    /// credentials is refused, and tokens issued before it stay refused after enabling.
+    async fn set_disabled(&self, id: &UserId, disabled: bool) -> Result<Option<UserRecord>, StoreError>;
+
+    /// Keeps an API key.
+    async fn create_api_key(&self, key: NewApiKey) -> Result<ApiKeyCreation, StoreError>;
+    /// An account's keys, oldest first.
+    async fn api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyRecord>, StoreError>;
+    /// Revokes a key; `None`: no such key. Idempotent: the first revocation's time stays. When it has answered, every later check of the
+    /// key is refused.
+    async fn revoke_api_key(&self, account: &AccountId, key: &KeyId) -> Result<Option<ApiKeyRecord>, StoreError>;
+
+    /// Authenticates, authorizes, and holds credits, in this order, so that a refusal tells no more than the credential may know. Idempotent
+    /// by (account, user, request id) and attempt: see the table in `ARCHITECTURE.md`.
+    async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError>;
+    /// Moves a hold's expiry to now + `hold_ttl`, never back, and records usage, each figure never falling and clamped to the hold.
+    async fn extend(&self, hold: &HoldHandle, usage: TokenUsage) -> Result<ExtendAnswer, StoreError>;
+    /// Resolves a hold. Idempotent: the first answer is the answer.
+    async fn settle(&self, hold: &HoldHandle, outcome: Outcome, usage: TokenUsage) -> Result<SettleAnswer, StoreError>;
+
+    /// Adds credits. Idempotent by request id.
+    async fn grant(&self, grant: GrantRequest) -> Result<GrantAnswer, StoreError>;
+    /// An account's credits; `None`: no such account.
+    async fn balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError>;
+    /// What became of a request; `None`: nothing of that id is remembered.
+    async fn receipt(&self, account: &AccountId, user: &UserId, request_id: &str) -> Result<Option<HoldRecord>, StoreError>;
+    /// Ledger entries below `before` (or the newest), newest first, at most `limit`.
+    async fn ledger_entries(&self, account: &AccountId, before: Option<u64>, limit: u32) -> Result<Vec<LedgerEntry>, StoreError>;
+
+    /// Resolves holds that are due on some accounts, and says where to go on. Each step is bounded.
+    async fn sweep(&self, from: Option<String>) -> Result<SweepStep, StoreError>;
+    /// Everything about an account's credits, without sweeping; `None`: no such account.
+    async fn snapshot(&self, account: &AccountId) -> Result<Option<AccountSnapshot>, StoreError>;
+}

@@ -1,0 +1,37 @@
+-- grant, version 1: adds credits.
+--
+-- ARGV  5 credits  6 request id  7 note  8 who grants  9 the most that an account may hold
+-- Returns  {'granted' | 'replayed', entry, available, held, spent, lapsed, granted} · {'reused'} · {'too_much'} · {'none'}
+-- Atomicity: one script. Idempotent by request id, for as long as the account is. Needs memory, so it is refused when Redis is full.
+
+if not load_account() then
+  return { 'none' }
+end
+sweep()
+local credits = tonumber(ARGV[5])
+
+local function answer(word, entry)
+  return commit({
+    word, entry, int(acct.available), int(acct.held), int(acct.spent), int(acct.lapsed), int(acct.granted),
+  })
+end
+
+local before = redis.call('HGET', GRANTS, ARGV[6])
+if before then
+  local amount, entry = string.match(before, '^1 (%d+) (%d+)$')
+  if not amount then
+    corrupt('a grant can not be read')
+  end
+  if tonumber(amount) ~= credits then
+    return commit({ 'reused' })
+  end
+  return answer('replayed', entry)
+end
+if acct.granted + credits > tonumber(ARGV[9]) then
+  return commit({ 'too_much' })
+end
+acct.available = acct.available + credits
+acct.granted = acct.granted + credits
+local entry = append('g', credits, ARGV[6], ARGV[8], '-', '- - -', ARGV[7])
+put('HSET', GRANTS, ARGV[6], '1 ' .. int(credits) .. ' ' .. int(entry))
+return answer('granted', int(entry))

@@ -1,0 +1,594 @@
+//! The store in Redis. Each operation on an account is one Lua script in one round trip; the scripts are in `store/lua/`, the names of keys
+//! in [`keys`].
+//!
+//! Every script may run twice with the effect of one, so that a broken connection is answered by one more try on a new one.
+
+mod keys;
+mod packing;
+mod scripts;
+
+use std::fmt;
+use std::time::Duration;
+
+use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use ::redis::{Client, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation};
+use async_trait::async_trait;
+
+use self::keys::{Keys, REGISTRY_SHARDS};
+use self::scripts::Scripts;
+use super::clock::Clock;
+use super::{
+    AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, ChargeRequest, CheckAnswer, CheckRequest, ExtendAnswer, GrantAnswer,
+    GrantRequest, Held, LedgerEntry, MAX_CREDITS, MAX_LIVE_API_KEYS, NAME_CLAIM_LIFE, NewApiKey, NewUser, PresentedCredential, Principal,
+    Refusal, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, SweepStep,
+    UserCreation,
+};
+use crate::hold::{HoldHandle, HoldRecord, Outcome, TokenUsage, hold_id, request_digest};
+use crate::ids::{AccountId, KeyId, UserId};
+use crate::user::{UserName, UserRecord};
+
+/// How long an answer may take before the store counts as unavailable.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a connection may take.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(1);
+/// Accounts that one step of the slow walk looks at.
+const ACCOUNTS_PER_STEP: usize = 32;
+
+/// What a [`RedisStore`] is opened with, beside its address and limits.
+#[derive(Debug, Clone)]
+pub struct RedisOptions {
+    /// Use a Redis that may evict keys, and so credits.
+    pub allow_eviction: bool,
+    /// Use a Redis that writes no append-only file, and so loses what happened since its last snapshot.
+    pub allow_no_aof: bool,
+    /// What all names of keys begin with; `tg`.
+    pub key_prefix: String,
+    /// Whose time counts.
+    pub clock: Clock,
+}
+
+impl Default for RedisOptions {
+    fn default() -> Self {
+        Self { allow_eviction: false, allow_no_aof: false, key_prefix: "tg".to_owned(), clock: Clock::Store }
+    }
+}
+
+/// The store in Redis; any number of processes may share one.
+pub struct RedisStore {
+    connection: ConnectionManager,
+    scripts: Scripts,
+    keys: Keys,
+    limits: StoreLimits,
+    clock: Clock,
+}
+
+impl fmt::Debug for RedisStore {
+    // The address may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore").field("keys", &self.keys).field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl RedisStore {
+    /// Connects, and checks that this Redis keeps what is written: its eviction policy must be `noeviction` and its append-only file on,
+    /// unless the options say otherwise.
+    ///
+    /// # Errors
+    /// [`StoreOpenError::Unusable`] when the address is none, [`StoreOpenError::Unreachable`] when nothing answers there, and
+    /// [`StoreOpenError::Unsafe`] when Redis may lose what it is given, or doesn't let us see whether it may.
+    pub async fn connect(url: &str, limits: StoreLimits, options: RedisOptions) -> Result<Self, StoreOpenError> {
+        // The errors of the parser don't repeat the address, which may hold a password.
+        let client = Client::open(url).map_err(|error| StoreOpenError::Unusable(error.to_string()))?;
+        // Few and quick attempts: a caller is waiting, and the next call tries again.
+        let config = ConnectionManagerConfig::new()
+            .set_number_of_retries(1)
+            .set_min_delay(Duration::from_millis(20))
+            .set_max_delay(Duration::from_millis(100))
+            .set_connection_timeout(Some(CONNECTION_TIMEOUT))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT))
+            .set_pipeline_buffer_size(1024);
+        let connection = ConnectionManager::new_with_config(client, config).await.map_err(unreachable)?;
+        let store =
+            Self { connection, scripts: Scripts::new(), keys: Keys::new(&options.key_prefix), limits, clock: options.clock.clone() };
+        store.require_safety(&options).await?;
+        for script in store.scripts.all() {
+            script.load_async(&mut store.connection.clone()).await.map_err(unreachable)?;
+        }
+        Ok(store)
+    }
+
+    /// Refuses a Redis that may lose what it is given.
+    async fn require_safety(&self, options: &RedisOptions) -> Result<(), StoreOpenError> {
+        if !options.allow_eviction {
+            let policy = self.setting("maxmemory-policy").await?;
+            if policy != "noeviction" {
+                return Err(StoreOpenError::Unsafe(format!(
+                    "its maxmemory-policy is {policy}, which throws keys away when it is full; set it to noeviction"
+                )));
+            }
+        }
+        if !options.allow_no_aof {
+            let appendonly = self.setting("appendonly").await?;
+            if appendonly != "yes" {
+                return Err(StoreOpenError::Unsafe(
+                    "it writes no append-only file, so a restart loses what happened since its last snapshot; set appendonly to yes"
+                        .to_owned(),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// One of Redis's settings.
+    async fn setting(&self, name: &str) -> Result<String, StoreOpenError> {
+        let mut command = ::redis::cmd("CONFIG");
+        command.arg("GET").arg(name);
+        let answer: RedisResult<Vec<String>> = command.query_async(&mut self.connection.clone()).await;
+        match answer.as_deref() {
+            Ok([_, value]) => Ok(value.clone()),
+            Err(error) if error.is_io_error() || error.is_timeout() => Err(StoreOpenError::Unreachable(error.to_string())),
+            Ok(_) | Err(_) => Err(StoreOpenError::Unsafe(format!(
+                "it doesn't permit CONFIG GET {name}, so nothing can be said about it; permit it, or allow by name what can't be checked"
+            ))),
+        }
+    }
+
+    /// A call of a script on an account, with the keys and arguments that all have.
+    fn call<'s>(&self, script: &'s Script, account: &AccountId) -> ScriptInvocation<'s> {
+        let mut call = script.prepare_invoke();
+        for key in self.keys.account(account) {
+            call.key(key);
+        }
+        call.arg(self.now());
+        call.arg(millis(self.limits.hold_ttl)).arg(millis(self.limits.forget_after)).arg(self.limits.sweep_batch);
+        call
+    }
+
+    /// The time that was set, or nothing for Redis's own.
+    fn now(&self) -> String {
+        self.clock.fixed_ms().map(|at| at.to_string()).unwrap_or_default()
+    }
+
+    async fn run<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, StoreError> {
+        match call.invoke_async(&mut self.connection.clone()).await {
+            // The connection was closed, or the last attempt to open one failed: Redis may be back by now.
+            Err(error) if error.is_unrecoverable_error() && !error.is_timeout() => {
+                call.invoke_async(&mut self.connection.clone()).await.map_err(store_error)
+            }
+            answer => answer.map_err(store_error),
+        }
+    }
+
+    /// A plain command or pipeline, with the same second try.
+    async fn query<T: FromRedisValue>(&self, pipeline: &::redis::Pipeline) -> Result<T, StoreError> {
+        match pipeline.query_async(&mut self.connection.clone()).await {
+            Err(error) if error.is_unrecoverable_error() && !error.is_timeout() => {
+                pipeline.query_async(&mut self.connection.clone()).await.map_err(store_error)
+            }
+            answer => answer.map_err(store_error),
+        }
+    }
+
+    /// Takes a name for a user; the claim's time in milliseconds, or `None` when another user has it.
+    async fn claim_name(&self, user: &NewUser) -> Result<Option<i64>, StoreError> {
+        let mut replaceable = String::new();
+        // Twice at most: the second time, it is somebody else who is quicker.
+        for _ in 0..2 {
+            let mut call = self.scripts.claim_name.prepare_invoke();
+            call.key(self.keys.name(&user.user_name)).arg(self.now()).arg(user.user_id.as_str()).arg(&replaceable);
+            let answer: Vec<String> = self.run(&call).await?;
+            match words(&answer)[..] {
+                ["claimed", claim] => return parse_claim(claim).map(|(_, at_ms)| Some(at_ms)),
+                ["taken", claim, age_ms] => {
+                    let (owner, _) = parse_claim(claim)?;
+                    let half_made = number::<i64>(age_ms)? >= millis(NAME_CLAIM_LIFE) && self.user_by_id(&owner).await?.is_none();
+                    if !half_made {
+                        return Ok(None);
+                    }
+                    claim.clone_into(&mut replaceable);
+                }
+                _ => return Err(unreadable("the answer to a claim of a name")),
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.query::<(String,)>(::redis::pipe().cmd("PING")).await.map(|_| ())
+    }
+
+    async fn create_user(&self, user: NewUser) -> Result<UserCreation, StoreError> {
+        let Some(claimed_at_ms) = self.claim_name(&user).await? else { return Ok(UserCreation::NameTaken) };
+        let account = AccountId::from(&user.user_id);
+        // Before the account, so that no account is ever missed by the walk.
+        let registry = self.keys.registry(Keys::shard_of(&account));
+        self.query::<()>(::redis::pipe().cmd("ZADD").arg(registry).arg(0).arg(account.as_str()).ignore()).await?;
+        let mut call = self.call(&self.scripts.create_user, &account);
+        call.arg(user.user_id.as_str()).arg(user.user_name.as_str()).arg(&user.password_hash).arg(&user.full_name).arg(&user.email);
+        call.arg(packing::role_letter(user.role)).arg(user.starting_credits).arg(claimed_at_ms);
+        // Half of the claim's life: by the time that somebody else may take the name, this script has run or never will.
+        call.arg(millis(NAME_CLAIM_LIFE) / 2).arg(STARTING_GRANT_REQUEST_ID).arg(STARTING_GRANT_NOTE);
+        let answer: Vec<String> = self.run(&call).await?;
+        match words(&answer)[..] {
+            ["created", at_ms] => Ok(UserCreation::Created(UserRecord {
+                user_id: user.user_id,
+                user_name: user.user_name,
+                password_hash: user.password_hash,
+                full_name: user.full_name,
+                email: user.email,
+                role: user.role,
+                disabled: false,
+                created_at_ms: number(at_ms)?,
+            })),
+            ["late"] => Err(StoreError::Unavailable("making the user took too long".to_owned())),
+            _ => Err(unreadable("the answer to the making of a user")),
+        }
+    }
+
+    async fn user_by_name(&self, name: &UserName) -> Result<Option<UserRecord>, StoreError> {
+        let (claim,): (Option<String>,) = self.query(::redis::pipe().get(self.keys.name(name))).await?;
+        let Some(claim) = claim else { return Ok(None) };
+        let (owner, _) = parse_claim(&claim)?;
+        // A claim whose user was never made, or is just being made, is nobody's yet.
+        self.user_by_id(&owner).await
+    }
+
+    async fn user_by_id(&self, id: &UserId) -> Result<Option<UserRecord>, StoreError> {
+        let mut pipeline = ::redis::pipe();
+        pipeline.cmd("HMGET").arg(self.keys.user(id));
+        pipeline.arg(&["v", "name", "password_hash", "full_name", "email", "role", "disabled", "created_at_ms"]);
+        let (fields,): (Vec<Option<String>>,) = self.query(&pipeline).await?;
+        if fields.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        user_record(id, &fields).map(Some).ok_or_else(|| unreadable("a user"))
+    }
+
+    async fn replace_password_hash(&self, id: &UserId, old: &str, new: &str) -> Result<(), StoreError> {
+        let mut call = self.call(&self.scripts.replace_password_hash, &AccountId::from(id));
+        call.arg(old).arg(new);
+        self.run::<i64>(&call).await.map(|_| ())
+    }
+
+    async fn set_disabled(&self, id: &UserId, disabled: bool) -> Result<Option<UserRecord>, StoreError> {
+        let mut call = self.call(&self.scripts.set_disabled, &AccountId::from(id));
+        call.arg(id.as_str()).arg(flag(disabled));
+        match self.run::<i64>(&call).await? {
+            0 => Ok(None),
+            _ => self.user_by_id(id).await,
+        }
+    }
+
+    async fn create_api_key(&self, key: NewApiKey) -> Result<ApiKeyCreation, StoreError> {
+        let (head, tail) = packing::pack_api_key(&key.record);
+        let mut call = self.call(&self.scripts.create_api_key, &key.account);
+        call.arg(hex::encode(key.secret_hash)).arg(head).arg(tail).arg(MAX_LIVE_API_KEYS);
+        let answer: Vec<String> = self.run(&call).await?;
+        match words(&answer)[..] {
+            ["created", packed] => Ok(ApiKeyCreation::Created(api_key(packed)?)),
+            ["limit"] => Ok(ApiKeyCreation::LimitReached),
+            ["none"] => Err(StoreError::Corrupt("the account of a new API key doesn't exist".to_owned())),
+            _ => Err(unreadable("the answer to the making of an API key")),
+        }
+    }
+
+    async fn api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyRecord>, StoreError> {
+        let [_, _, keyring, ..] = self.keys.account(account);
+        let (packed,): (Vec<String>,) = self.query(::redis::pipe().hvals(keyring)).await?;
+        let mut keys = packed.iter().map(|packed| api_key(packed)).collect::<Result<Vec<_>, _>>()?;
+        keys.sort_by(|a, b| (a.created_at_ms, &a.key_id).cmp(&(b.created_at_ms, &b.key_id)));
+        Ok(keys)
+    }
+
+    async fn revoke_api_key(&self, account: &AccountId, key: &KeyId) -> Result<Option<ApiKeyRecord>, StoreError> {
+        let mut call = self.call(&self.scripts.revoke_api_key, account);
+        call.arg(key.as_str()).arg(MAX_LIVE_API_KEYS);
+        let answer: Vec<String> = self.run(&call).await?;
+        match words(&answer)[..] {
+            ["revoked", packed] => api_key(packed).map(Some),
+            ["none"] => Ok(None),
+            _ => Err(unreadable("the answer to the revocation of an API key")),
+        }
+    }
+
+    async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError> {
+        let mut call = self.call(&self.scripts.check, &request.account);
+        match &request.credential {
+            PresentedCredential::ApiKey { secret_hash } => call.arg("k").arg(hex::encode(secret_hash)).arg(""),
+            PresentedCredential::AccessToken { user_id, issued_at_ms } => call.arg("t").arg(user_id.as_str()).arg(*issued_at_ms),
+        };
+        let permission = &request.permission;
+        call.arg(packing::scope_letter(permission.scope).to_string()).arg(flag(permission.admin)).arg(&permission.model);
+        match &request.charge {
+            None => {
+                call.arg("");
+            }
+            Some(charge) => self.add_charge(&mut call, charge),
+        }
+        let answer: Vec<String> = self.run(&call).await?;
+        check_answer(&request, &words(&answer))
+    }
+
+    async fn extend(&self, hold: &HoldHandle, usage: TokenUsage) -> Result<ExtendAnswer, StoreError> {
+        let mut call = self.call(&self.scripts.extend, &hold.account);
+        call.arg(hold.hold_id()).arg(&hold.attempt_id);
+        call.arg(usage.input_tokens).arg(usage.output_tokens).arg(flag(usage.estimated));
+        let answer: Vec<String> = self.run(&call).await?;
+        match words(&answer)[..] {
+            ["extended", expires_at_ms] => Ok(ExtendAnswer::Extended { expires_at_ms: number(expires_at_ms)? }),
+            ["resolved"] => Ok(ExtendAnswer::Resolved),
+            ["none"] => Ok(ExtendAnswer::NotFound),
+            _ => Err(unreadable("the answer to Extend")),
+        }
+    }
+
+    async fn settle(&self, hold: &HoldHandle, outcome: Outcome, usage: TokenUsage) -> Result<SettleAnswer, StoreError> {
+        let mut call = self.call(&self.scripts.settle, &hold.account);
+        call.arg(hold.hold_id()).arg(&hold.attempt_id).arg(packing::outcome_letter(outcome));
+        call.arg(usage.input_tokens).arg(usage.output_tokens).arg(flag(usage.estimated));
+        let answer: Vec<String> = self.run(&call).await?;
+        match words(&answer)[..] {
+            ["settled", packed] => resolved_hold(packed).map(SettleAnswer::Settled),
+            ["superseded"] => Ok(SettleAnswer::Superseded),
+            ["none"] => Ok(SettleAnswer::NotFound),
+            _ => Err(unreadable("the answer to Settle")),
+        }
+    }
+
+    async fn grant(&self, grant: GrantRequest) -> Result<GrantAnswer, StoreError> {
+        if !(1..=MAX_CREDITS).contains(&grant.credits) {
+            return Err(StoreError::Corrupt(format!("a grant of {} credits", grant.credits)));
+        }
+        let mut call = self.call(&self.scripts.grant, &grant.account);
+        call.arg(grant.credits).arg(&grant.request_id).arg(&grant.note).arg(grant.granted_by.as_str()).arg(MAX_CREDITS);
+        let answer: Vec<String> = self.run(&call).await?;
+        match words(&answer)[..] {
+            ["granted", entry, ref figures @ ..] => Ok(GrantAnswer::Granted { entry: number(entry)?, balance: balance(figures)? }),
+            ["replayed", entry, ref figures @ ..] => Ok(GrantAnswer::Replayed { entry: number(entry)?, balance: balance(figures)? }),
+            ["reused"] => Ok(GrantAnswer::RequestIdReused),
+            ["too_much"] => Ok(GrantAnswer::TooMuch),
+            ["none"] => Ok(GrantAnswer::NotFound),
+            _ => Err(unreadable("the answer to a grant")),
+        }
+    }
+
+    async fn balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError> {
+        let answer: Vec<String> = self.run(&self.call(&self.scripts.balance, account)).await?;
+        if answer.is_empty() { Ok(None) } else { balance(&words(&answer)).map(Some) }
+    }
+
+    async fn receipt(&self, account: &AccountId, user: &UserId, request_id: &str) -> Result<Option<HoldRecord>, StoreError> {
+        let mut call = self.call(&self.scripts.receipt, account);
+        call.arg(hold_id(user, &request_digest(request_id)));
+        let answer: Vec<String> = self.run(&call).await?;
+        match words(&answer)[..] {
+            ["open", packed] => open_hold(packed).map(Some),
+            ["done", packed] => resolved_hold(packed).map(Some),
+            ["none"] => Ok(None),
+            _ => Err(unreadable("the answer to a receipt")),
+        }
+    }
+
+    async fn ledger_entries(&self, account: &AccountId, before: Option<u64>, limit: u32) -> Result<Vec<LedgerEntry>, StoreError> {
+        let mut call = self.call(&self.scripts.ledger, account);
+        // Above what a double holds, every entry is below.
+        call.arg(before.map(|entry| entry.min(1 << 53).to_string()).unwrap_or_default()).arg(limit);
+        let answer: Vec<(String, Vec<String>)> = self.run(&call).await?;
+        ledger(&answer)
+    }
+
+    async fn sweep(&self, from: Option<String>) -> Result<SweepStep, StoreError> {
+        let (shard, after) = match from.as_deref().map(|from| from.split_once(':')) {
+            None => (0, ""),
+            Some(position) => position
+                .and_then(|(shard, after)| Some((shard.parse::<u8>().ok()?, after)))
+                .ok_or_else(|| unreadable("where the walk goes on"))?,
+        };
+        let start = if after.is_empty() { "-".to_owned() } else { format!("({after}") };
+        let mut pipeline = ::redis::pipe();
+        pipeline.cmd("ZRANGEBYLEX").arg(self.keys.registry(shard)).arg(start).arg("+").arg("LIMIT").arg(0).arg(ACCOUNTS_PER_STEP);
+        let (ids,): (Vec<String>,) = self.query(&pipeline).await?;
+        let mut expired = 0;
+        let mut last = after;
+        for id in &ids {
+            let account = AccountId::parse(id).ok_or_else(|| unreadable("the registry of accounts"))?;
+            let (resolved, more): (u32, u8) = match self.run(&self.call(&self.scripts.sweep, &account)).await {
+                // One account that contradicts itself must not keep the walk from all others.
+                Err(StoreError::Corrupt(what)) => {
+                    tracing::error!(%account, what, "the account can't be swept");
+                    (0, 0)
+                }
+                answer => answer?,
+            };
+            expired += resolved;
+            if more == 1 {
+                // The next step begins with this account again.
+                return Ok(SweepStep { expired, next: Some(format!("{shard}:{last}")) });
+            }
+            last = id;
+        }
+        let next = if ids.len() == ACCOUNTS_PER_STEP {
+            Some(format!("{shard}:{last}"))
+        } else {
+            (shard + 1 < REGISTRY_SHARDS).then(|| format!("{}:", shard + 1))
+        };
+        Ok(SweepStep { expired, next })
+    }
+
+    async fn snapshot(&self, account: &AccountId) -> Result<Option<AccountSnapshot>, StoreError> {
+        type Answer = (Vec<Option<String>>, Vec<String>, Vec<String>, Vec<(String, Vec<String>)>);
+        let (figures, open, done, log): Answer = self.run(&self.call(&self.scripts.snapshot, account)).await?;
+        let Some(figures) = figures.into_iter().collect::<Option<Vec<String>>>() else { return Ok(None) };
+        let sorted = |mut holds: Vec<HoldRecord>| {
+            holds.sort_by(|a, b| (&a.user_id, &a.request_id).cmp(&(&b.user_id, &b.request_id)));
+            holds
+        };
+        Ok(Some(AccountSnapshot {
+            balance: balance(&words(&figures))?,
+            open: sorted(open.iter().map(|packed| open_hold(packed)).collect::<Result<_, _>>()?),
+            remembered: sorted(done.iter().map(|packed| resolved_hold(packed)).collect::<Result<_, _>>()?),
+            ledger: ledger(&log)?,
+        }))
+    }
+}
+
+impl RedisStore {
+    fn add_charge(&self, call: &mut ScriptInvocation<'_>, charge: &ChargeRequest) {
+        call.arg(request_digest(&charge.request_id)).arg(&charge.request_id).arg(&charge.attempt_id).arg(&charge.fingerprint);
+        call.arg(charge.price.per_call).arg(charge.price.per_1k_input_tokens).arg(charge.price.per_1k_output_tokens);
+        call.arg(charge.max_input_tokens).arg(charge.max_output_tokens).arg(flag(charge.require_full));
+        call.arg(self.limits.max_open_holds).arg(self.limits.max_remembered_requests);
+    }
+}
+
+/// Reads the answer of `check.lua`.
+fn check_answer(request: &CheckRequest, words: &[&str]) -> Result<CheckAnswer, StoreError> {
+    let principal = |user: &str, role: &str, key: &str| {
+        let principal = || {
+            let key_id = if key == "-" { None } else { Some(KeyId::parse(key)?) };
+            Some(Principal { user_id: UserId::parse(user)?, role: packing::role(role)?, key_id })
+        };
+        principal().ok_or_else(|| unreadable("who may spend"))
+    };
+    match words {
+        ["refused", reason, figures @ ..] => refusal(request, reason, figures).map(CheckAnswer::Refused),
+        ["allowed", user, role, key] => Ok(CheckAnswer::Allowed(principal(user, role, key)?)),
+        ["held", user, role, key, packed, available] => {
+            let principal = principal(user, role, key)?;
+            let hold = open_hold(packed)?;
+            let handle = HoldHandle {
+                account: request.account.clone(),
+                user_id: hold.user_id,
+                request_digest: request_digest(&hold.request_id),
+                attempt_id: hold.attempt_id,
+            };
+            let held = Held {
+                handle,
+                held_credits: hold.held_credits,
+                remaining_credits: number(available)?,
+                max_output_tokens: hold.max_output_tokens,
+                expires_at_ms: hold.expires_at_ms,
+            };
+            Ok(CheckAnswer::Held(principal, held))
+        }
+        ["recorded", user, role, key, packed] => Ok(CheckAnswer::Recorded(principal(user, role, key)?, resolved_hold(packed)?)),
+        _ => Err(unreadable("the answer to Check")),
+    }
+}
+
+fn refusal(request: &CheckRequest, reason: &str, figures: &[&str]) -> Result<Refusal, StoreError> {
+    Ok(match (reason, figures) {
+        ("unknown", []) => Refusal::CredentialUnknown,
+        ("expired", []) => Refusal::CredentialExpired,
+        ("revoked", []) => Refusal::CredentialRevoked,
+        ("disabled", []) => Refusal::UserDisabled,
+        // A user is always a member of their own account: without a row there, there is no such user.
+        ("no_member", []) => match &request.credential {
+            PresentedCredential::AccessToken { user_id, .. } if AccountId::from(user_id) == request.account => Refusal::CredentialUnknown,
+            _ => Refusal::NotAMember,
+        },
+        ("role", []) => Refusal::RoleRequired,
+        ("scope", []) => Refusal::ScopeRequired,
+        ("model", []) => Refusal::ModelNotAllowed,
+        ("in_progress", []) => Refusal::RequestInProgress,
+        ("reused", []) => Refusal::RequestIdReused,
+        ("credits", [needed, available]) => Refusal::InsufficientCredits { needed: number(needed)?, available: number(available)? },
+        ("sweeping", []) => Refusal::SweepInProgress,
+        ("open_holds", []) => Refusal::TooManyOpenHolds,
+        ("remembered", []) => Refusal::TooManyRememberedRequests,
+        _ => return Err(unreadable("the reason of a refusal")),
+    })
+}
+
+fn user_record(id: &UserId, fields: &[Option<String>]) -> Option<UserRecord> {
+    let fields = fields.iter().map(Option::as_deref).collect::<Option<Vec<_>>>()?;
+    let [version, name, password_hash, full_name, email, role, disabled, created_at_ms] = fields[..] else { return None };
+    (version == "1").then_some(())?;
+    Some(UserRecord {
+        user_id: id.clone(),
+        user_name: UserName::parse(name)?,
+        password_hash: password_hash.to_owned(),
+        full_name: full_name.to_owned(),
+        email: email.to_owned(),
+        role: packing::role(role)?,
+        disabled: disabled == "1",
+        created_at_ms: created_at_ms.parse().ok()?,
+    })
+}
+
+fn balance(figures: &[&str]) -> Result<Balance, StoreError> {
+    let [available, held, spent, lapsed, granted] = figures else { return Err(unreadable("a balance")) };
+    Ok(Balance {
+        available: number(available)?,
+        held: number(held)?,
+        spent: number(spent)?,
+        lapsed: number(lapsed)?,
+        granted: number(granted)?,
+    })
+}
+
+fn open_hold(packed: &str) -> Result<HoldRecord, StoreError> {
+    packing::open_hold(packed).ok_or_else(|| unreadable("an open hold"))
+}
+
+fn resolved_hold(packed: &str) -> Result<HoldRecord, StoreError> {
+    packing::resolved_hold(packed).ok_or_else(|| unreadable("a resolved hold"))
+}
+
+fn api_key(packed: &str) -> Result<ApiKeyRecord, StoreError> {
+    packing::api_key(packed).ok_or_else(|| unreadable("an API key"))
+}
+
+fn ledger(entries: &[(String, Vec<String>)]) -> Result<Vec<LedgerEntry>, StoreError> {
+    entries.iter().map(|(id, fields)| packing::ledger_entry(id, fields).ok_or_else(|| unreadable("a ledger entry"))).collect()
+}
+
+fn parse_claim(claim: &str) -> Result<(UserId, i64), StoreError> {
+    let parse = || {
+        let (user, at_ms) = claim.split_once('|')?;
+        Some((UserId::parse(user)?, at_ms.parse().ok()?))
+    };
+    parse().ok_or_else(|| unreadable("the claim of a user name"))
+}
+
+fn words(answer: &[String]) -> Vec<&str> {
+    answer.iter().map(String::as_str).collect()
+}
+
+fn number<N: std::str::FromStr>(text: &str) -> Result<N, StoreError> {
+    text.parse().map_err(|_| unreadable("a number"))
+}
+
+fn flag(set: bool) -> &'static str {
+    if set { "1" } else { "0" }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn unreadable(what: &str) -> StoreError {
+    StoreError::Corrupt(format!("{what} can't be read"))
+}
+
+fn unreachable(error: RedisError) -> StoreOpenError {
+    StoreOpenError::Unreachable(error.to_string())
+}
+
+/// What the scripts say about contradictions is [`StoreError::Corrupt`]; all else means that Redis didn't do it.
+fn store_error(error: RedisError) -> StoreError {
+    let detail = error.detail().unwrap_or_default();
+    match error.code() {
+        Some("TGCORRUPT") => {
+            // Redis adds the script and the line.
+            let text = detail.split(" script: ").next().unwrap_or_default();
+            StoreError::Corrupt(text.to_owned())
+        }
+        Some("WRONGTYPE") => StoreError::Corrupt("a key has the wrong type".to_owned()),
+        Some("ERR") if detail.contains("user_script") => StoreError::Corrupt("a script met something that it can't handle".to_owned()),
+        _ => StoreError::Unavailable(error.to_string()),
+    }
+}

@@ -1,0 +1,83 @@
+//! The names of all keys in Redis. What is in braces is the hash tag: all keys of one account lie in one slot, so that one script may
+//! touch them all.
+
+use crate::ids::{AccountId, UserId};
+use crate::user::UserName;
+
+/// Shards of the registry of accounts.
+pub(crate) const REGISTRY_SHARDS: u8 = 16;
+
+/// Makes key names under one prefix.
+#[derive(Debug, Clone)]
+pub(crate) struct Keys {
+    prefix: String,
+}
+
+impl Keys {
+    pub(crate) fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned() }
+    }
+
+    /// An account's keys, in the order in which every script takes them. The last is the record of the user whose own account it is.
+    pub(crate) fn account(&self, account: &AccountId) -> [String; 10] {
+        ["acct", "members", "keys", "open", "due", "done", "gc", "log", "grants", "user"]
+            .map(|part| format!("{}:{{{account}}}:{part}", self.prefix))
+    }
+
+    /// A user's record, in the slot of their own account.
+    pub(crate) fn user(&self, user: &UserId) -> String {
+        format!("{}:{{{user}}}:user", self.prefix)
+    }
+
+    /// Who has a user name: `<user id>|<claimed at, ms>`.
+    pub(crate) fn name(&self, name: &UserName) -> String {
+        format!("{}:names:{{{name}}}", self.prefix)
+    }
+
+    /// A shard of the registry of accounts: a sorted set of ids, all with score 0.
+    pub(crate) fn registry(&self, shard: u8) -> String {
+        format!("{}:accounts:{{{shard}}}", self.prefix)
+    }
+
+    /// The shard that an account is registered in.
+    pub(crate) fn shard_of(account: &AccountId) -> u8 {
+        account.as_str().bytes().fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte)) % REGISTRY_SHARDS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_keys_are_what_they_were() {
+        let keys = Keys::new("tg");
+        let account = AccountId::parse("0123456789abcdef").unwrap();
+        assert_eq!(
+            keys.account(&account),
+            [
+                "tg:{0123456789abcdef}:acct",
+                "tg:{0123456789abcdef}:members",
+                "tg:{0123456789abcdef}:keys",
+                "tg:{0123456789abcdef}:open",
+                "tg:{0123456789abcdef}:due",
+                "tg:{0123456789abcdef}:done",
+                "tg:{0123456789abcdef}:gc",
+                "tg:{0123456789abcdef}:log",
+                "tg:{0123456789abcdef}:grants",
+                "tg:{0123456789abcdef}:user",
+            ]
+        );
+        assert_eq!(keys.user(&UserId::parse("0123456789abcdef").unwrap()), "tg:{0123456789abcdef}:user");
+        assert_eq!(keys.name(&UserName::parse("Ada").unwrap()), "tg:names:{ada}");
+        assert_eq!(keys.registry(7), "tg:accounts:{7}");
+        assert_eq!(Keys::shard_of(&account), 0);
+    }
+
+    #[test]
+    fn a_users_record_lies_in_the_slot_of_their_own_account() {
+        let keys = Keys::new("tg");
+        let user = UserId::parse("0123456789abcdef").unwrap();
+        assert_eq!(keys.account(&AccountId::from(&user))[9], keys.user(&user));
+    }
+}

@@ -1,0 +1,221 @@
+//! Check: authenticates, authorizes, and holds credits.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::account::Account;
+use super::columns::{Models, Scopes};
+use super::writer::{Failure, Outcome as Done};
+use crate::hold::{HoldHandle, HoldRecord, Resolution, TokenUsage, hold_id, request_digest};
+use crate::ids::{AccountId, KeyId, UserId};
+use crate::store::{ChargeRequest, CheckAnswer, CheckRequest, Held, PresentedCredential, Principal, Refusal, Scope, StoreLimits};
+use crate::user::Role;
+
+/// What an API key may do.
+struct KeyGrant {
+    key_id: KeyId,
+    scopes: Vec<Scope>,
+    models: Vec<String>,
+}
+
+pub(super) fn check(connection: &Connection, limits: StoreLimits, now_ms: i64, request: CheckRequest) -> Done<CheckAnswer> {
+    let principal = match authorize(connection, now_ms, &request)? {
+        Ok(principal) => principal,
+        Err(refusal) => return Ok(CheckAnswer::Refused(refusal)),
+    };
+    let Some(charge) = request.charge else { return Ok(CheckAnswer::Allowed(principal)) };
+    let mut account = Account::load_swept(connection, limits, now_ms, &request.account)?
+        .ok_or_else(|| Failure::Corrupt("a member has no account".to_owned()))?;
+    let answer = hold(&mut account, limits, now_ms, principal, charge, request.permission.model)?;
+    account.save()?;
+    Ok(answer)
+}
+
+fn authorize(connection: &Connection, now_ms: i64, request: &CheckRequest) -> Done<Result<Principal, Refusal>> {
+    let permission = &request.permission;
+    let (user_id, issued_at_ms, key) = match &request.credential {
+        PresentedCredential::AccessToken { user_id, issued_at_ms } => (user_id.clone(), Some(*issued_at_ms), None),
+        PresentedCredential::ApiKey { secret_hash } => {
+            let sql = "SELECT user_id, key_id, scopes, models, expires_at_ms, revoked_at_ms FROM api_keys \
+                       WHERE account_id = ?1 AND secret_hash = ?2";
+            type Found = (UserId, KeyGrant, Option<i64>, Option<i64>);
+            let read = |row: &Row<'_>| -> rusqlite::Result<Found> {
+                let key = KeyGrant { key_id: row.get(1)?, scopes: row.get::<_, Scopes>(2)?.0, models: row.get::<_, Models>(3)?.0 };
+                Ok((row.get(0)?, key, row.get(4)?, row.get(5)?))
+            };
+            let found = connection.prepare_cached(sql)?.query_row(params![request.account, secret_hash], read).optional()?;
+            let Some((user_id, key, expires_at_ms, revoked_at_ms)) = found else { return Ok(Err(Refusal::CredentialUnknown)) };
+            if revoked_at_ms.is_some() {
+                return Ok(Err(Refusal::CredentialRevoked));
+            }
+            if expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= now_ms) {
+                return Ok(Err(Refusal::CredentialExpired));
+            }
+            (user_id, None, Some(key))
+        }
+    };
+    let sql = "SELECT users.role, users.disabled, users.tokens_valid_from_ms FROM members JOIN users USING (user_id) \
+               WHERE members.account_id = ?1 AND members.user_id = ?2";
+    let read = |row: &Row<'_>| Ok((row.get::<_, Role>(0)?, row.get::<_, bool>(1)?, row.get::<_, i64>(2)?));
+    let member = connection.prepare_cached(sql)?.query_row(params![request.account, user_id], read).optional()?;
+    let Some((role, disabled, valid_from_ms)) = member else {
+        // A user is always a member of their own account: without a row there, there is no such user.
+        let own = key.is_none() && AccountId::from(&user_id) == request.account;
+        return Ok(Err(if own { Refusal::CredentialUnknown } else { Refusal::NotAMember }));
+    };
+    if disabled {
+        return Ok(Err(Refusal::UserDisabled));
+    }
+    // Whole seconds: a token's time of issue has no finer.
+    if issued_at_ms.is_some_and(|issued_at_ms| issued_at_ms < valid_from_ms - valid_from_ms % 1000) {
+        return Ok(Err(Refusal::CredentialRevoked));
+    }
+    if permission.admin && role != Role::Admin {
+        return Ok(Err(Refusal::RoleRequired));
+    }
+    if let Some(key) = &key {
+        if !key.scopes.contains(&permission.scope) {
+            return Ok(Err(Refusal::ScopeRequired));
+        }
+        let unbounded = key.models.is_empty() || permission.model.is_empty();
+        if !unbounded && !key.models.iter().any(|pattern| matches(pattern.as_bytes(), permission.model.as_bytes())) {
+            return Ok(Err(Refusal::ModelNotAllowed));
+        }
+    }
+    Ok(Ok(Principal { user_id, role, key_id: key.map(|key| key.key_id) }))
+}
+
+/// Whether a pattern, in which `*` stands for any run of characters, matches.
+fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut retry = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                p += 1;
+                retry = Some((p, t));
+            }
+            Some(byte) if *byte == text[t] => {
+                p += 1;
+                t += 1;
+            }
+            _ => match &mut retry {
+                // The last star takes one character more.
+                Some((after_star, mark)) => {
+                    *mark += 1;
+                    (p, t) = (*after_star, *mark);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|byte| *byte == b'*')
+}
+
+fn hold(
+    account: &mut Account<'_>,
+    limits: StoreLimits,
+    now_ms: i64,
+    principal: Principal,
+    charge: ChargeRequest,
+    model: String,
+) -> Done<CheckAnswer> {
+    let refused = |refusal| Ok(CheckAnswer::Refused(refusal));
+    let digest = request_digest(&charge.request_id);
+    let hold_id = hold_id(&principal.user_id, &digest);
+    let before = account.hold(&hold_id)?;
+    if let Some(hold) = &before {
+        if hold.fingerprint != charge.fingerprint {
+            return refused(Refusal::RequestIdReused);
+        }
+        let same_attempt = hold.attempt_id == charge.attempt_id;
+        match hold.resolved.as_ref().map(|resolved| resolved.resolution) {
+            None if same_attempt => return Ok(CheckAnswer::Held(principal, held(account, digest, hold))),
+            None => return refused(Refusal::RequestInProgress),
+            // A retry after a failure may succeed.
+            Some(Resolution::Refunded) if !same_attempt => {}
+            Some(Resolution::Settled | Resolution::Refunded | Resolution::Expired | Resolution::SettledLate) => {
+                return Ok(CheckAnswer::Recorded(principal, hold.clone()));
+            }
+        }
+    }
+    if account.open_holds >= limits.max_open_holds {
+        return refused(Refusal::TooManyOpenHolds);
+    }
+    // A refunded request that is held again gives its own place back.
+    if account.remembered - u32::from(before.is_some()) >= limits.max_remembered_requests {
+        return refused(Refusal::TooManyRememberedRequests);
+    }
+    let available = account.balance.available;
+    let whole = charge.price.of(charge.max_input_tokens, charge.max_output_tokens);
+    let max_output_tokens = if whole <= available {
+        charge.max_output_tokens
+    } else {
+        let part = if charge.require_full {
+            None
+        } else {
+            charge.price.output_tokens_for(available, charge.max_input_tokens, charge.max_output_tokens)
+        };
+        match part {
+            Some(tokens) => tokens,
+            // When more is due than one operation sweeps, credits may come back: that is not the last word.
+            None if account.more_is_due()? => return refused(Refusal::SweepInProgress),
+            None => {
+                let needed = if charge.require_full { whole } else { charge.price.of(charge.max_input_tokens, 1) };
+                return refused(Refusal::InsufficientCredits { needed, available });
+            }
+        }
+    };
+    let ttl_ms = i64::try_from(limits.hold_ttl.as_millis()).unwrap_or(i64::MAX);
+    let hold = HoldRecord {
+        user_id: principal.user_id.clone(),
+        key_id: principal.key_id.clone(),
+        request_id: charge.request_id,
+        attempt_id: charge.attempt_id,
+        fingerprint: charge.fingerprint,
+        model,
+        price: charge.price,
+        held_credits: charge.price.of(charge.max_input_tokens, max_output_tokens),
+        max_input_tokens: charge.max_input_tokens,
+        max_output_tokens,
+        usage: TokenUsage::default(),
+        expires_at_ms: now_ms.saturating_add(ttl_ms),
+        resolved: None,
+    };
+    account.open(&hold_id, &hold, before.is_some())?;
+    Ok(CheckAnswer::Held(principal, held(account, digest, &hold)))
+}
+
+fn held(account: &Account<'_>, request_digest: String, hold: &HoldRecord) -> Held {
+    Held {
+        handle: HoldHandle {
+            account: account.id.clone(),
+            user_id: hold.user_id.clone(),
+            request_digest,
+            attempt_id: hold.attempt_id.clone(),
+        },
+        held_credits: hold.held_credits,
+        remaining_credits: account.balance.available,
+        max_output_tokens: hold.max_output_tokens,
+        expires_at_ms: hold.expires_at_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn a_star_stands_for_any_run_of_characters() {
+        let matches = |pattern: &str, text: &str| matches(pattern.as_bytes(), text.as_bytes());
+        assert!(matches("llama3*", "llama3"));
+        assert!(matches("llama3*", "llama3.2:1b"));
+        assert!(matches("*:1b", "llama3.2:1b"));
+        assert!(matches("*a*b*", "xxaxxbxx"));
+        assert!(matches("a*ab", "aab"));
+        assert!(matches("*", "x"));
+        assert!(!matches("llama3", "llama3.2"));
+        assert!(!matches("*:1b", "llama3.2:3b"));
+        assert!(!matches("", "x"));
+        assert!(!matches("a.c", "abc"));
+    }
+}

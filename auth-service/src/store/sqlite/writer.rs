@@ -1,0 +1,177 @@
+//! The thread that owns the connection. It takes operations from a bounded channel and executes those of many callers in one transaction,
+//! each in a savepoint of its own, so that one commit (and its fsync) pays for all of them. Callers are answered after the commit.
+
+use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::store::{StoreError, StoreOpenError};
+
+/// Operations that may wait for the thread; more callers wait to be let in.
+const QUEUE: usize = 1024;
+/// Operations that one transaction takes, at most.
+const BATCH: usize = 256;
+/// How long another process (`create-admin`) may keep the file to itself.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Prepared statements that are kept; all of ours.
+const STATEMENTS: usize = 128;
+const SCHEMA_VERSION: i64 = 1;
+
+/// Why an operation gave no answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// SQLite said no.
+    Sqlite(rusqlite::Error),
+    /// What is stored contradicts itself.
+    Corrupt(String),
+    /// Something inside it gave none.
+    Store(StoreError),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Corrupt(text) => Self::Corrupt(text),
+            Failure::Store(error) => error,
+            Failure::Sqlite(error) => match error.sqlite_error_code() {
+                // A constraint that doesn't hold is an invariant that would be broken.
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch)
+                // No code of SQLite's: a column that can't be read.
+                | None => Self::Corrupt(error.to_string()),
+                Some(_) => Self::Unavailable(error.to_string()),
+            },
+        }
+    }
+}
+
+pub(super) type Outcome<T> = Result<T, Failure>;
+
+/// Answers a caller, once it is known whether what was done is kept.
+type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+/// An operation: does its work on the connection, or is told that there will be none.
+type Job = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Answer + Send>;
+
+/// The thread's handle. Dropping it ends the thread after what is queued.
+#[derive(Debug)]
+pub(super) struct Writer {
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Opens the file, brings its schema up, and starts the thread.
+    pub(super) fn start(path: &Path) -> Result<Self, StoreOpenError> {
+        let connection = open(path).map_err(|error| StoreOpenError::Unusable(format!("{}: {error}", path.display())))?;
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("sqlite".to_owned())
+            .spawn(move || work(connection, queue))
+            .map_err(|error| StoreOpenError::Unusable(error.to_string()))?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    /// Has an operation executed, and answers after its commit.
+    pub(super) async fn run<T, F>(&self, operation: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Outcome<T> + Send + 'static,
+    {
+        let gone = || StoreError::Unavailable("the store is closed".to_owned());
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            let result = connection.and_then(|connection| in_savepoint(connection, operation).map_err(StoreError::from));
+            Box::new(move |committed| {
+                // Nobody may be waiting any more: the operation happened all the same.
+                let _ = answer.send(committed.and(result));
+            })
+        });
+        self.jobs.as_ref().ok_or_else(gone)?.send(job).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Closing the channel ends the thread's loop; the file is closed when this returns.
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn open(path: &Path) -> rusqlite::Result<Connection> {
+    create_private(path).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    let mut connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    match transaction.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? {
+        0 => {
+            transaction.execute_batch(include_str!("schema.sql"))?;
+            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        }
+        SCHEMA_VERSION => {}
+        version => return Err(rusqlite::Error::IntegralValueOutOfRange(0, version)),
+    }
+    transaction.commit()?;
+    Ok(connection)
+}
+
+/// Creates the file so that its owner alone may read it. SQLite gives the files beside it the same mode.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(|_| ())
+}
+
+fn work(connection: Connection, mut queue: mpsc::Receiver<Job>) {
+    while let Some(first) = queue.blocking_recv() {
+        let mut answers = Vec::new();
+        let mut broken = connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| StoreError::from(Failure::from(error))).err();
+        let mut next = Some(first);
+        while let Some(job) = next {
+            answers.push(job(broken.clone().map_or(Ok(&connection), Err)));
+            // A full disk or a failing one ends the whole transaction, whichever operation met it.
+            if broken.is_none() && connection.is_autocommit() {
+                broken = Some(StoreError::Unavailable("the transaction was rolled back".to_owned()));
+            }
+            next = if answers.len() < BATCH { queue.try_recv().ok() } else { None };
+        }
+        if broken.is_none() {
+            broken = connection.execute_batch("COMMIT").map_err(|error| StoreError::from(Failure::from(error))).err();
+        }
+        if !connection.is_autocommit() {
+            let _ = connection.execute_batch("ROLLBACK");
+        }
+        for answer in answers {
+            answer(broken.clone().map_or(Ok(()), Err));
+        }
+    }
+}
+
+/// Executes an operation so that an error takes back what it wrote, and nothing else. May be nested.
+pub(super) fn in_savepoint<T>(connection: &Connection, operation: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
+    connection.prepare_cached("SAVEPOINT operation")?.execute([])?;
+    let result = operation(connection);
+    if result.is_err() && !connection.is_autocommit() {
+        connection.prepare_cached("ROLLBACK TO operation")?.execute([])?;
+    }
+    if !connection.is_autocommit() {
+        connection.prepare_cached("RELEASE operation")?.execute([])?;
+    }
+    result
+}

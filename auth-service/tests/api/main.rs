@@ -1,0 +1,7 @@
+//! auth-service from outside: its three services through real clients, and its binary.
+
+mod accounts;
+mod auth;
+mod binary;
+mod hostile_tokens;
+mod support;

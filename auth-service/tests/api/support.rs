@@ -1,0 +1,175 @@
+//! auth-service in this process, on port 0 and with SQLite in a folder of its own, and its real clients.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "test support: a failure here is the test's")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use auth_service::access_token::SigningSecret;
+use auth_service::config::Config;
+use auth_service::ids::UserId;
+use auth_service::startup::Application;
+use auth_service::store::{NewUser, Store};
+use auth_service::user::{Role, UserName};
+use shared::ErrorReason;
+use shared::error::reason_of;
+use shared::proto::auth as pb;
+use shared::proto::auth::accounts_client::AccountsClient;
+use shared::proto::auth::admin_client::AdminClient;
+use shared::proto::auth::auth_client::AuthClient;
+use shared::secret::Secret;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+
+pub(crate) const PASSWORD: &str = "it is me, the plumber";
+
+pub(crate) struct Server {
+    pub(crate) accounts: AccountsClient<Channel>,
+    pub(crate) admin: AdminClient<Channel>,
+    pub(crate) auth: AuthClient<Channel>,
+    pub(crate) service_credential: String,
+    pub(crate) signing: SigningSecret,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) running: JoinHandle<()>,
+    _folder: tempfile::TempDir,
+}
+
+pub(crate) async fn start() -> Server {
+    start_with(&[]).await
+}
+
+pub(crate) async fn start_with(variables: &[(&str, &str)]) -> Server {
+    let folder = tempfile::tempdir().unwrap();
+    let mut strings: BTreeMap<String, String> = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    strings.insert("TOLLGATE_DATA_DIR".to_owned(), folder.path().to_str().unwrap().to_owned());
+    let config = Config::read(&strings).unwrap();
+    let service_credential = config.service_credentials[0].to_hex();
+    let signing = config.signing_secrets[0].clone();
+    let application = Application::build(config).await.unwrap();
+    let store = application.store();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let shutdown = CancellationToken::new();
+    let stop = shutdown.clone().cancelled_owned();
+    let running = tokio::spawn(async move { application.run(listener, stop).await.unwrap() });
+    let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    Server {
+        accounts: AccountsClient::new(channel.clone()),
+        admin: AdminClient::new(channel.clone()),
+        auth: AuthClient::new(channel),
+        service_credential,
+        signing,
+        store,
+        shutdown,
+        running,
+        _folder: folder,
+    }
+}
+
+/// A message with a bearer credential.
+pub(crate) fn with<T>(credential: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", format!("Bearer {credential}").parse().unwrap());
+    request
+}
+
+pub(crate) fn assert_refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, reason: ErrorReason) -> Status {
+    let status = answer.unwrap_err();
+    assert_eq!((status.code(), reason_of(&status)), (code, Some(reason)), "{status:?}");
+    status
+}
+
+impl Server {
+    pub(crate) async fn sign_up(&mut self, name: &str) -> pb::User {
+        let request = pb::SignUpRequest { user_name: name.into(), password: PASSWORD.into(), ..Default::default() };
+        self.accounts.sign_up(request).await.unwrap().into_inner().user.unwrap()
+    }
+
+    pub(crate) async fn try_login(&mut self, name: &str, password: &str) -> Result<String, Status> {
+        let request = pb::LoginRequest { user_name: name.into(), password: password.into() };
+        Ok(self.accounts.login(request).await?.into_inner().access_token)
+    }
+
+    pub(crate) async fn login(&mut self, name: &str) -> String {
+        self.try_login(name, PASSWORD).await.unwrap()
+    }
+
+    /// Signs a user up and logs in.
+    pub(crate) async fn user(&mut self, name: &str) -> String {
+        self.sign_up(name).await;
+        self.login(name).await
+    }
+
+    /// An operator's access token; made as `create-admin` makes it.
+    pub(crate) async fn operator(&mut self) -> String {
+        self.sign_up("template").await;
+        let template = self.store.user_by_name(&UserName::parse("template").unwrap()).await.unwrap().unwrap();
+        let admin = NewUser {
+            user_id: UserId::random().unwrap(),
+            user_name: UserName::parse("operator").unwrap(),
+            password_hash: template.password_hash,
+            full_name: String::new(),
+            email: String::new(),
+            role: Role::Admin,
+            starting_credits: 0,
+        };
+        self.store.create_user(admin).await.unwrap();
+        self.login("operator").await
+    }
+
+    pub(crate) async fn key(&mut self, token: &str, request: pb::CreateApiKeyRequest) -> pb::CreateApiKeyResponse {
+        self.accounts.create_api_key(with(token, request)).await.unwrap().into_inner()
+    }
+
+    pub(crate) async fn balance(&mut self, credential: &str) -> Result<pb::Balance, Status> {
+        Ok(self.accounts.get_balance(with(credential, pb::GetBalanceRequest {})).await?.into_inner().balance.unwrap())
+    }
+
+    pub(crate) async fn check(&mut self, request: pb::CheckRequest) -> Result<pb::CheckResponse, Status> {
+        let credential = self.service_credential.clone();
+        Ok(self.auth.check(with(&credential, request)).await?.into_inner())
+    }
+
+    pub(crate) async fn settle(&mut self, request: pb::SettleRequest) -> Result<pb::Receipt, Status> {
+        let credential = self.service_credential.clone();
+        Ok(self.auth.settle(with(&credential, request)).await?.into_inner().receipt.unwrap())
+    }
+
+    pub(crate) async fn extend(&mut self, request: pb::ExtendRequest) -> Result<pb::ExtendResponse, Status> {
+        let credential = self.service_credential.clone();
+        Ok(self.auth.extend(with(&credential, request)).await?.into_inner())
+    }
+}
+
+/// A chat to be paid for.
+pub(crate) fn chat(credential: &str, request_id: &str) -> pb::CheckRequest {
+    pb::CheckRequest {
+        credential: credential.into(),
+        operation: pb::Operation::Chat.into(),
+        model: "tiny".into(),
+        charge: Some(pb::Charge {
+            request_id: request_id.into(),
+            attempt_id: "attempt-1".into(),
+            fingerprint: b"parameters".to_vec(),
+            max_input_tokens: 100,
+            max_output_tokens: 200,
+            require_full: false,
+        }),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn grant(answer: pb::CheckResponse) -> pb::Grant {
+    match answer.result.unwrap() {
+        pb::check_response::Result::Grant(grant) => grant,
+        pb::check_response::Result::Recorded(receipt) => panic!("recorded: {receipt:?}"),
+    }
+}
+
+pub(crate) fn new_secret() -> Secret {
+    Secret::generate().unwrap().0
+}

@@ -1,0 +1,100 @@
+//! What both stores promise: every case runs on SQLite and on a Redis of its own.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "the parts that the tests share")]
+
+#[path = "store_contract/accounts.rs"]
+mod accounts;
+#[path = "store_contract/credentials.rs"]
+mod credentials;
+#[path = "store_contract/credits.rs"]
+mod credits;
+#[path = "store_contract/fixture.rs"]
+mod fixture;
+#[path = "store_contract/redis_only.rs"]
+mod redis_only;
+#[path = "store_contract/sqlite_only.rs"]
+mod sqlite_only;
+
+use std::time::Duration;
+
+use auth_service::store::StoreLimits;
+
+use fixture::Fixture;
+
+/// Small bounds, so that the cases reach them.
+fn limits() -> StoreLimits {
+    StoreLimits {
+        hold_ttl: Duration::from_secs(60),
+        forget_after: Duration::from_secs(3600),
+        max_open_holds: 60,
+        max_remembered_requests: 60,
+        sweep_batch: 16,
+    }
+}
+
+/// Makes two tests of each case.
+macro_rules! cases {
+    ($($module:ident :: $name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$module::$name(super::Fixture::sqlite(super::limits()).await).await;
+            })+
+        }
+        mod redis {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$module::$name(super::Fixture::redis(super::limits()).await).await;
+            })+
+        }
+    };
+}
+
+cases! {
+    accounts::a_user_is_found_by_name_and_by_id,
+    accounts::a_user_starts_with_their_credits_and_one_ledger_entry,
+    accounts::a_user_without_starting_credits_has_an_empty_ledger,
+    accounts::a_name_belongs_to_one_user,
+    accounts::of_many_users_of_one_name_at_once_one_is_made,
+    accounts::a_password_hash_is_replaced_only_if_it_is_the_one_that_was_read,
+    accounts::nothing_is_known_of_an_unknown_user_or_account,
+    accounts::a_grant_is_made_once_per_request_id,
+    accounts::a_grant_above_the_largest_figure_is_refused,
+    accounts::grants_that_are_none_write_nothing,
+    accounts::the_ledger_is_paged_from_the_newest,
+    accounts::the_store_answers_a_ping,
+    credentials::an_api_key_is_listed_as_it_was_made,
+    credentials::a_key_is_refused_when_unknown_expired_or_revoked,
+    credentials::a_revocation_keeps_its_first_time,
+    credentials::a_key_is_good_for_its_scopes_and_models_only,
+    credentials::what_needs_an_admin_refuses_others,
+    credentials::a_disabled_users_credentials_are_refused_and_old_tokens_stay_refused,
+    credentials::a_token_pays_from_no_account_of_others,
+    credentials::an_account_has_a_bound_of_live_keys,
+    credentials::a_refused_credential_writes_nothing,
+    credits::none_held_is_not_found,
+    credits::a_check_holds_the_worst_case,
+    credits::held_and_the_same_attempt_is_the_same_grant,
+    credits::held_and_another_attempt_is_in_progress,
+    credits::held_is_extended_and_never_back,
+    credits::held_is_settled_for_its_usage_and_never_more_than_held,
+    credits::held_is_refunded_when_nothing_was_generated,
+    credits::settled_answers_its_record,
+    credits::refunded_answers_its_record_and_lets_another_attempt_hold,
+    credits::expired_charges_recorded_tokens_and_answers_its_record,
+    credits::expired_is_settled_late_for_what_is_still_due,
+    credits::settled_late_takes_at_most_what_is_available,
+    credits::settled_late_answers_its_record,
+    credits::the_same_settle_ten_times_is_one_charge,
+    credits::the_same_request_twice_at_once_is_one_hold,
+    credits::another_fingerprint_under_a_request_id_is_refused,
+    credits::too_few_credits_hold_a_part_or_nothing,
+    credits::more_due_holds_than_one_operation_sweeps_is_retryable,
+    credits::the_slow_walk_resolves_all_that_is_due,
+    credits::open_holds_have_a_bound,
+    credits::remembered_requests_have_a_bound_and_are_forgotten,
+    credits::a_receipt_tells_what_became_of_a_request,
+    credits::fifty_at_once_on_ten_credits_are_ten,
+    credits::a_model_name_may_hold_any_printable_character,
+    credits::large_figures_stay_exact,
+}

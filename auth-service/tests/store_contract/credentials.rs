@@ -1,0 +1,164 @@
+//! Who is let in.
+
+use std::time::Duration;
+
+use auth_service::ids::{KeyId, UserId};
+use auth_service::store::{
+    ApiKeyCreation, CheckAnswer, CheckRequest, MAX_LIVE_API_KEYS, NewApiKey, Permission, PresentedCredential, Principal, Refusal, Scope,
+};
+use auth_service::user::Role;
+
+use crate::fixture::{Fixture, Person, one_credit, permission};
+
+fn model(name: &str) -> Permission {
+    Permission { model: name.to_owned(), ..permission(Scope::Inference) }
+}
+
+pub(crate) async fn an_api_key_is_listed_as_it_was_made(f: Fixture) {
+    let ada = f.person("ada", 10).await;
+    let first = f.key(&ada, 1, |key| key.models = vec!["llama*".to_owned(), "a, b %".to_owned(), String::new()]).await;
+    assert_eq!(first.created_at_ms, f.now_ms());
+    f.advance(Duration::from_millis(1));
+    let second = f
+        .key(&ada, 2, |key| {
+            key.name = String::new();
+            key.scopes = vec![Scope::Account, Scope::Models, Scope::Inference];
+            key.expires_at_ms = Some(f.now_ms() + 5);
+        })
+        .await;
+    assert_eq!(f.store.api_keys(&ada.account).await.unwrap(), [first, second.clone()]);
+    // A repetition, whose answer was lost.
+    let again = NewApiKey { account: ada.account.clone(), secret_hash: [2; 32], record: second.clone() };
+    assert_eq!(f.store.create_api_key(again).await.unwrap(), ApiKeyCreation::Created(second));
+    assert_eq!(f.store.api_keys(&ada.account).await.unwrap().len(), 2);
+}
+
+pub(crate) async fn a_key_is_refused_when_unknown_expired_or_revoked(f: Fixture) {
+    let ada = f.person("ada", 10).await;
+    let bob = f.person("bob", 10).await;
+    let key = f.key(&ada, 1, |key| key.expires_at_ms = Some(f.now_ms() + 1000)).await;
+    let good = CheckAnswer::Allowed(Principal { user_id: ada.id.clone(), role: Role::User, key_id: Some(key.key_id.clone()) });
+    assert_eq!(f.check_key(&ada, 1, permission(Scope::Inference), None).await, good);
+    assert_eq!(f.check_key(&ada, 2, permission(Scope::Inference), None).await, CheckAnswer::Refused(Refusal::CredentialUnknown));
+    // The same secret is unknown in another account.
+    assert_eq!(f.check_key(&bob, 1, permission(Scope::Inference), None).await, CheckAnswer::Refused(Refusal::CredentialUnknown));
+    f.advance(Duration::from_millis(999));
+    assert_eq!(f.check_key(&ada, 1, permission(Scope::Inference), None).await, good);
+    f.advance(Duration::from_millis(1));
+    assert_eq!(f.check_key(&ada, 1, permission(Scope::Inference), None).await, CheckAnswer::Refused(Refusal::CredentialExpired));
+    f.store.revoke_api_key(&ada.account, &key.key_id).await.unwrap().unwrap();
+    assert_eq!(f.check_key(&ada, 1, permission(Scope::Inference), None).await, CheckAnswer::Refused(Refusal::CredentialRevoked));
+}
+
+pub(crate) async fn a_revocation_keeps_its_first_time(f: Fixture) {
+    let ada = f.person("ada", 10).await;
+    let key = f.key(&ada, 1, |_| {}).await;
+    let at_ms = f.now_ms();
+    let revoked = f.store.revoke_api_key(&ada.account, &key.key_id).await.unwrap().unwrap();
+    assert_eq!(revoked.revoked_at_ms, Some(at_ms));
+    f.advance(Duration::from_secs(1));
+    assert_eq!(f.store.revoke_api_key(&ada.account, &key.key_id).await.unwrap(), Some(revoked.clone()));
+    assert_eq!(f.store.api_keys(&ada.account).await.unwrap(), [revoked]);
+    assert_eq!(f.store.revoke_api_key(&ada.account, &KeyId::random().unwrap()).await.unwrap(), None);
+}
+
+pub(crate) async fn a_key_is_good_for_its_scopes_and_models_only(f: Fixture) {
+    let ada = f.person("ada", 10).await;
+    f.key(&ada, 1, |key| {
+        key.models = vec!["llama3*".to_owned(), "*:1b".to_owned(), "a*b*c, d%20".to_owned()];
+        key.scopes = vec![Scope::Inference];
+    })
+    .await;
+    f.key(&ada, 2, |key| key.models = vec![String::new()]).await;
+    for name in ["llama3", "llama3.2:3b", "qwen:1b", "axxbxxc, d%20", ""] {
+        assert!(matches!(f.check_key(&ada, 1, model(name), None).await, CheckAnswer::Allowed(_)), "{name}");
+    }
+    for name in ["llama2", "xllama3", "qwen:1bx", "a%20b%2cc", "axxbxxc, d "] {
+        assert_eq!(f.check_key(&ada, 1, model(name), None).await, CheckAnswer::Refused(Refusal::ModelNotAllowed), "{name}");
+    }
+    // A list with an empty pattern is not an empty list.
+    assert_eq!(f.check_key(&ada, 2, model("llama3"), None).await, CheckAnswer::Refused(Refusal::ModelNotAllowed));
+    assert_eq!(f.check_key(&ada, 1, permission(Scope::Account), None).await, CheckAnswer::Refused(Refusal::ScopeRequired));
+    assert_eq!(f.check_key(&ada, 1, permission(Scope::Models), None).await, CheckAnswer::Refused(Refusal::ScopeRequired));
+}
+
+pub(crate) async fn what_needs_an_admin_refuses_others(f: Fixture) {
+    let ada = f.person("ada", 10).await;
+    let root = f.person_with_role("root", 0, Role::Admin).await;
+    let ask = async |person: &Person| {
+        let mut request = f.request(person, None);
+        request.permission.admin = true;
+        f.store.check(request).await.unwrap()
+    };
+    assert_eq!(ask(&ada).await, CheckAnswer::Refused(Refusal::RoleRequired));
+    assert_eq!(ask(&root).await, CheckAnswer::Allowed(Principal { user_id: root.id.clone(), role: Role::Admin, key_id: None }));
+}
+
+pub(crate) async fn a_disabled_users_credentials_are_refused_and_old_tokens_stay_refused(f: Fixture) {
+    let ada = f.person("ada", 10).await;
+    f.key(&ada, 1, |_| {}).await;
+    let old = f.request(&ada, None);
+    assert!(matches!(f.store.check(old.clone()).await.unwrap(), CheckAnswer::Allowed(_)));
+    f.advance(Duration::from_secs(1));
+    let disabled = f.store.set_disabled(&ada.id, true).await.unwrap().unwrap();
+    assert!(disabled.disabled);
+    assert_eq!(f.store.user_by_id(&ada.id).await.unwrap(), Some(disabled.clone()));
+    assert_eq!(f.store.set_disabled(&ada.id, true).await.unwrap(), Some(disabled));
+    assert_eq!(f.store.check(old.clone()).await.unwrap(), CheckAnswer::Refused(Refusal::UserDisabled));
+    assert_eq!(f.check_key(&ada, 1, permission(Scope::Inference), None).await, CheckAnswer::Refused(Refusal::UserDisabled));
+    assert_eq!(f.check(&ada, one_credit("r", "a")).await, CheckAnswer::Refused(Refusal::UserDisabled));
+    assert!(!f.store.set_disabled(&ada.id, false).await.unwrap().unwrap().disabled);
+    assert_eq!(f.store.check(old).await.unwrap(), CheckAnswer::Refused(Refusal::CredentialRevoked));
+    assert!(matches!(f.check_key(&ada, 1, permission(Scope::Inference), None).await, CheckAnswer::Allowed(_)));
+    // A token of the same second is good: its time of issue has no finer.
+    assert!(matches!(f.store.check(f.request(&ada, None)).await.unwrap(), CheckAnswer::Allowed(_)));
+}
+
+pub(crate) async fn a_token_pays_from_no_account_of_others(f: Fixture) {
+    let ada = f.person("ada", 10).await;
+    let bob = f.person("bob", 10).await;
+    let mut request = f.request(&ada, Some(one_credit("r", "a")));
+    request.account = bob.account.clone();
+    assert_eq!(f.store.check(request).await.unwrap(), CheckAnswer::Refused(Refusal::NotAMember));
+    let id = UserId::random().unwrap();
+    let nobody = Person { account: (&id).into(), id };
+    assert_eq!(f.store.check(f.request(&nobody, None)).await.unwrap(), CheckAnswer::Refused(Refusal::CredentialUnknown));
+}
+
+pub(crate) async fn an_account_has_a_bound_of_live_keys(f: Fixture) {
+    let ada = f.person("ada", 10).await;
+    let mut last = None;
+    for secret in 0..u8::try_from(MAX_LIVE_API_KEYS).unwrap() {
+        last = Some(f.key(&ada, secret, |_| {}).await);
+    }
+    let last = last.unwrap();
+    let more = |secret| NewApiKey { account: ada.account.clone(), secret_hash: [secret; 32], record: last.clone() };
+    assert_eq!(f.store.create_api_key(more(200)).await.unwrap(), ApiKeyCreation::LimitReached);
+    assert_eq!(f.check_key(&ada, 200, permission(Scope::Inference), None).await, CheckAnswer::Refused(Refusal::CredentialUnknown));
+    // Revoked ones don't count, and of them the newest hundred are kept.
+    for key in f.store.api_keys(&ada.account).await.unwrap() {
+        f.advance(Duration::from_millis(1));
+        f.store.revoke_api_key(&ada.account, &key.key_id).await.unwrap().unwrap();
+    }
+    let newest = f.key(&ada, 201, |_| {}).await;
+    f.advance(Duration::from_millis(1));
+    f.store.revoke_api_key(&ada.account, &newest.key_id).await.unwrap().unwrap();
+    let keys = f.store.api_keys(&ada.account).await.unwrap();
+    assert_eq!(keys.len(), MAX_LIVE_API_KEYS);
+    assert!(keys.iter().any(|key| key.key_id == newest.key_id));
+}
+
+pub(crate) async fn a_refused_credential_writes_nothing(f: Fixture) {
+    let ada = f.person("ada", 10).await;
+    f.hold(&ada, one_credit("r", "a")).await;
+    f.pass_ttl();
+    let before = f.snapshot(&ada).await;
+    let request = CheckRequest {
+        account: ada.account.clone(),
+        credential: PresentedCredential::ApiKey { secret_hash: [9; 32] },
+        permission: permission(Scope::Inference),
+        charge: Some(one_credit("s", "a")),
+    };
+    assert_eq!(f.store.check(request).await.unwrap(), CheckAnswer::Refused(Refusal::CredentialUnknown));
+    assert_eq!(f.snapshot(&ada).await, before);
+}

@@ -1,0 +1,431 @@
+//! The hold's table, cell by cell, and what bounds it.
+
+use std::time::Duration;
+
+use auth_service::hold::{HoldHandle, HoldRecord, Outcome, Price, Resolution, TokenUsage, request_digest};
+use auth_service::store::{Balance, ChargeRequest, CheckAnswer, EntryKind, ExtendAnswer, MAX_CREDITS, Refusal, Scope, SettleAnswer};
+
+use crate::fixture::{Fixture, Person, by_token, one_credit, permission, used};
+
+fn resolution(record: &HoldRecord) -> Option<Resolution> {
+    record.resolved.as_ref().map(|resolved| resolved.resolution)
+}
+
+fn charged(record: &HoldRecord) -> i64 {
+    record.resolved.as_ref().unwrap().charged_credits
+}
+
+async fn recorded(f: &Fixture, person: &Person, charge: ChargeRequest) -> HoldRecord {
+    match f.check(person, charge).await {
+        CheckAnswer::Recorded(_, record) => record,
+        other => panic!("not recorded: {other:?}"),
+    }
+}
+
+pub(crate) async fn none_held_is_not_found(f: Fixture) {
+    let ada = f.person("ada", 10).await;
+    let handle = HoldHandle {
+        account: ada.account.clone(),
+        user_id: ada.id.clone(),
+        request_digest: request_digest("r"),
+        attempt_id: "a".to_owned(),
+    };
+    assert_eq!(f.store.extend(&handle, used(1)).await.unwrap(), ExtendAnswer::NotFound);
+    assert_eq!(f.store.settle(&handle, Outcome::Completed, used(1)).await.unwrap(), SettleAnswer::NotFound);
+    assert_eq!(f.available(&ada).await, 10);
+}
+
+pub(crate) async fn a_check_holds_the_worst_case(f: Fixture) {
+    let ada = f.person("ada", 20).await;
+    let held = f.hold(&ada, by_token("r", "a")).await;
+    assert_eq!((held.held_credits, held.remaining_credits, held.max_output_tokens), (11, 9, 10));
+    assert_eq!(held.expires_at_ms, f.now_ms() + 60_000);
+    assert_eq!(HoldHandle::parse(&held.handle.to_string()), Some(held.handle));
+    let snapshot = f.snapshot(&ada).await;
+    assert_eq!(snapshot.balance, Balance { available: 9, held: 11, granted: 20, ..Balance::default() });
+    assert_eq!(snapshot.open.len(), 1);
+    assert_eq!(snapshot.open[0].request_id, "r");
+    assert_eq!(snapshot.open[0].model, "llama3");
+    // The ledger is written when a hold is resolved.
+    assert_eq!(snapshot.ledger.len(), 1);
+}
+
+pub(crate) async fn held_and_the_same_attempt_is_the_same_grant(f: Fixture) {
+    let ada = f.person("ada", 20).await;
+    let first = f.hold(&ada, by_token("r", "a")).await;
+    f.advance(Duration::from_secs(1));
+    assert_eq!(f.hold(&ada, by_token("r", "a")).await, first);
+    assert_eq!(f.available(&ada).await, 9);
+}
+
+pub(crate) async fn held_and_another_attempt_is_in_progress(f: Fixture) {
+    let ada = f.person("ada", 20).await;
+    let held = f.hold(&ada, by_token("r", "a")).await;
+    assert_eq!(f.check(&ada, by_token("r", "b")).await, CheckAnswer::Refused(Refusal::RequestInProgress));
+    let other = HoldHandle { attempt_id: "b".to_owned(), ..held.handle };
+    assert_eq!(f.store.extend(&other, used(1)).await.unwrap(), ExtendAnswer::Resolved);
+    assert_eq!(f.store.settle(&other, Outcome::Completed, used(1)).await.unwrap(), SettleAnswer::Superseded);
+    assert_eq!(f.snapshot(&ada).await.open.len(), 1);
+}
+
+pub(crate) async fn held_is_extended_and_never_back(f: Fixture) {
+    let ada = f.person("ada", 20).await;
+    let held = f.hold(&ada, by_token("r", "a")).await;
+    f.advance(Duration::from_secs(10));
+    let later = ExtendAnswer::Extended { expires_at_ms: f.now_ms() + 60_000 };
+    assert_eq!(f.store.extend(&held.handle, used(4)).await.unwrap(), later);
+    // The clock goes back: the expiry doesn't. Usage never falls, and is clamped to the hold.
+    f.hand.fetch_sub(20_000, std::sync::atomic::Ordering::SeqCst);
+    let less = TokenUsage { input_tokens: 3, output_tokens: 2, estimated: true };
+    assert_eq!(f.store.extend(&held.handle, less).await.unwrap(), later);
+    assert_eq!(f.snapshot(&ada).await.open[0].usage, TokenUsage { input_tokens: 7, output_tokens: 4, estimated: true });
+    let more = TokenUsage { input_tokens: 1000, output_tokens: 1000, estimated: false };
+    f.store.extend(&held.handle, more).await.unwrap();
+    assert_eq!(f.snapshot(&ada).await.open[0].usage, TokenUsage { input_tokens: 100, output_tokens: 10, estimated: false });
+    // What would have been due without Extend is not.
+    f.advance(Duration::from_secs(79));
+    assert_eq!(f.walk().await, 0);
+    f.advance(Duration::from_secs(1));
+    assert_eq!(f.walk().await, 1);
+}
+
+pub(crate) async fn held_is_settled_for_its_usage_and_never_more_than_held(f: Fixture) {
+    let ada = f.person("ada", 50).await;
+    for (request, outcome, tokens, cost) in [
+        ("completed", Outcome::Completed, 3, 4),
+        ("cancelled", Outcome::Cancelled, 2, 3),
+        ("failed", Outcome::UpstreamFailed, 0, 1),
+        ("clamped", Outcome::Completed, 9999, 11),
+    ] {
+        let before = f.available(&ada).await;
+        let held = f.hold(&ada, by_token(request, "a")).await;
+        f.advance(Duration::from_millis(5));
+        let record = f.settle(&held.handle, outcome, tokens).await;
+        assert_eq!(resolution(&record), Some(Resolution::Settled));
+        let resolved = record.resolved.clone().unwrap();
+        assert_eq!((resolved.charged_credits, resolved.uncollected_credits), (cost, 0), "{request}");
+        assert_eq!((resolved.outcome, resolved.remaining_credits, resolved.at_ms), (Some(outcome), before - cost, f.now_ms()));
+        assert_eq!(record.usage, TokenUsage { input_tokens: 7, output_tokens: tokens.min(10), estimated: false });
+        let snapshot = f.snapshot(&ada).await;
+        let entry = snapshot.ledger.last().unwrap();
+        assert_eq!(entry.entry, resolved.ledger_entry);
+        assert_eq!((entry.kind, entry.credits, entry.available), (EntryKind::Resolved(Resolution::Settled), -cost, before - cost));
+        assert_eq!((entry.request_id.as_str(), entry.model.as_str(), entry.usage), (request, "llama3", Some(record.usage)));
+    }
+}
+
+pub(crate) async fn held_is_refunded_when_nothing_was_generated(f: Fixture) {
+    let ada = f.person("ada", 20).await;
+    let held = f.hold(&ada, by_token("r", "a")).await;
+    f.store.extend(&held.handle, used(3)).await.unwrap();
+    let record = f.settle(&held.handle, Outcome::NothingGenerated, 3).await;
+    assert_eq!(resolution(&record), Some(Resolution::Refunded));
+    assert_eq!((charged(&record), record.usage), (0, TokenUsage::default()));
+    let snapshot = f.snapshot(&ada).await;
+    assert_eq!(snapshot.balance, Balance { available: 20, granted: 20, ..Balance::default() });
+    assert_eq!(snapshot.ledger.last().unwrap().kind, EntryKind::Resolved(Resolution::Refunded));
+    assert_eq!(snapshot.ledger.last().unwrap().credits, 0);
+}
+
+pub(crate) async fn settled_answers_its_record(f: Fixture) {
+    let ada = f.person("ada", 20).await;
+    let held = f.hold(&ada, by_token("r", "a")).await;
+    let record = f.settle(&held.handle, Outcome::Completed, 3).await;
+    f.pass_ttl();
+    assert_eq!(recorded(&f, &ada, by_token("r", "a")).await, record);
+    assert_eq!(recorded(&f, &ada, by_token("r", "b")).await, record);
+    assert_eq!(f.store.extend(&held.handle, used(9)).await.unwrap(), ExtendAnswer::Resolved);
+    assert_eq!(f.settle(&held.handle, Outcome::Cancelled, 9).await, record);
+    let other = HoldHandle { attempt_id: "b".to_owned(), ..held.handle };
+    assert_eq!(f.store.settle(&other, Outcome::Completed, used(1)).await.unwrap(), SettleAnswer::Superseded);
+    assert_eq!(f.available(&ada).await, 16);
+}
+
+pub(crate) async fn refunded_answers_its_record_and_lets_another_attempt_hold(f: Fixture) {
+    let ada = f.person("ada", 20).await;
+    let first = f.hold(&ada, by_token("r", "a")).await;
+    let record = f.settle(&first.handle, Outcome::NothingGenerated, 0).await;
+    assert_eq!(recorded(&f, &ada, by_token("r", "a")).await, record);
+    assert_eq!(f.store.extend(&first.handle, used(9)).await.unwrap(), ExtendAnswer::Resolved);
+    assert_eq!(f.settle(&first.handle, Outcome::Completed, 9).await, record);
+    let second = f.hold(&ada, by_token("r", "b")).await;
+    assert_eq!(second.remaining_credits, 9);
+    // The first attempt's late settle doesn't resolve the second one's hold.
+    assert_eq!(f.store.settle(&first.handle, Outcome::Completed, used(1)).await.unwrap(), SettleAnswer::Superseded);
+    assert_eq!(f.store.extend(&first.handle, used(9)).await.unwrap(), ExtendAnswer::Resolved);
+    let snapshot = f.snapshot(&ada).await;
+    assert_eq!((snapshot.open.len(), snapshot.remembered.len()), (1, 0));
+    assert_eq!(charged(&f.settle(&second.handle, Outcome::Completed, 1).await), 2);
+    assert_eq!(f.available(&ada).await, 18);
+    assert_eq!(f.store.settle(&first.handle, Outcome::Completed, used(1)).await.unwrap(), SettleAnswer::Superseded);
+}
+
+/// Lets a hold with three recorded tokens expire.
+async fn expired(f: &Fixture, person: &Person, request_id: &str) -> (HoldHandle, HoldRecord) {
+    let held = f.hold(person, by_token(request_id, "a")).await;
+    f.store.extend(&held.handle, used(3)).await.unwrap();
+    f.pass_ttl();
+    let record = f.store.receipt(&person.account, &person.id, request_id).await.unwrap().unwrap();
+    assert_eq!(resolution(&record), Some(Resolution::Expired));
+    (held.handle, record)
+}
+
+pub(crate) async fn expired_charges_recorded_tokens_and_answers_its_record(f: Fixture) {
+    let ada = f.person("ada", 20).await;
+    let (handle, record) = expired(&f, &ada, "r").await;
+    // Three tokens, and no price for the call.
+    assert_eq!((charged(&record), record.usage), (3, used(3)));
+    assert_eq!(record.resolved.as_ref().unwrap().outcome, None);
+    assert_eq!(f.available(&ada).await, 17);
+    assert_eq!(recorded(&f, &ada, by_token("r", "a")).await, record);
+    assert_eq!(recorded(&f, &ada, by_token("r", "b")).await, record);
+    assert_eq!(f.store.extend(&handle, used(9)).await.unwrap(), ExtendAnswer::Resolved);
+    // Without recorded usage, all comes back.
+    f.hold(&ada, by_token("s", "a")).await;
+    f.pass_ttl();
+    assert_eq!(f.store.balance(&ada.account).await.unwrap().unwrap().available, 17);
+    f.snapshot(&ada).await;
+}
+
+pub(crate) async fn expired_is_settled_late_for_what_is_still_due(f: Fixture) {
+    let ada = f.person("ada", 20).await;
+    let (handle, before) = expired(&f, &ada, "r").await;
+    f.advance(Duration::from_secs(30));
+    let record = f.settle(&handle, Outcome::Completed, 5).await;
+    assert_eq!(resolution(&record), Some(Resolution::SettledLate));
+    let resolved = record.resolved.unwrap();
+    assert_eq!((resolved.charged_credits, resolved.uncollected_credits, resolved.remaining_credits), (6, 0, 14));
+    assert_eq!(resolved.ledger_entry, before.resolved.unwrap().ledger_entry + 1);
+    let snapshot = f.snapshot(&ada).await;
+    assert_eq!(snapshot.balance, Balance { available: 14, spent: 6, granted: 20, ..Balance::default() });
+    assert_eq!(snapshot.ledger.last().unwrap().credits, -3);
+    // Less than was charged at the expiry: spent never falls.
+    let (handle, _) = expired(&f, &ada, "s").await;
+    let record = f.settle(&handle, Outcome::NothingGenerated, 0).await;
+    assert_eq!((resolution(&record), charged(&record)), (Some(Resolution::SettledLate), 3));
+    assert_eq!(record.usage, used(3));
+    assert_eq!(f.available(&ada).await, 11);
+}
+
+pub(crate) async fn settled_late_takes_at_most_what_is_available(f: Fixture) {
+    let ada = f.person("ada", 12).await;
+    let (handle, _) = expired(&f, &ada, "r").await;
+    // 9 are there; 7 of them are held by another request.
+    let other = ChargeRequest { max_output_tokens: 6, ..by_token("s", "a") };
+    assert_eq!(f.hold(&ada, other).await.remaining_credits, 2);
+    let resolved = f.settle(&handle, Outcome::Completed, 10).await.resolved.unwrap();
+    assert_eq!((resolved.charged_credits, resolved.uncollected_credits, resolved.remaining_credits), (5, 6, 0));
+    f.snapshot(&ada).await;
+}
+
+pub(crate) async fn settled_late_answers_its_record(f: Fixture) {
+    let ada = f.person("ada", 20).await;
+    let (handle, _) = expired(&f, &ada, "r").await;
+    let record = f.settle(&handle, Outcome::Completed, 5).await;
+    assert_eq!(f.settle(&handle, Outcome::Completed, 9).await, record);
+    assert_eq!(recorded(&f, &ada, by_token("r", "a")).await, record);
+    assert_eq!(recorded(&f, &ada, by_token("r", "b")).await, record);
+    assert_eq!(f.store.extend(&handle, used(9)).await.unwrap(), ExtendAnswer::Resolved);
+    assert_eq!(f.available(&ada).await, 14);
+}
+
+pub(crate) async fn the_same_settle_ten_times_is_one_charge(f: Fixture) {
+    let ada = f.person("ada", 20).await;
+    let held = f.hold(&ada, by_token("r", "a")).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let (store, handle) = (f.store.clone(), held.handle.clone());
+        tasks.spawn(async move { store.settle(&handle, Outcome::Completed, used(4)).await.unwrap() });
+    }
+    let answers = tasks.join_all().await;
+    assert!(answers.iter().all(|answer| *answer == answers[0] && matches!(answer, SettleAnswer::Settled(_))));
+    let snapshot = f.snapshot(&ada).await;
+    assert_eq!((snapshot.balance.spent, snapshot.ledger.len()), (5, 2));
+}
+
+pub(crate) async fn the_same_request_twice_at_once_is_one_hold(f: Fixture) {
+    let ada = f.person("ada", 20).await;
+    let (first, second) = tokio::join!(f.check(&ada, by_token("r", "a")), f.check(&ada, by_token("r", "b")));
+    let held = [&first, &second].into_iter().filter(|answer| matches!(answer, CheckAnswer::Held(..))).count();
+    let in_progress = [&first, &second].into_iter().filter(|answer| **answer == CheckAnswer::Refused(Refusal::RequestInProgress)).count();
+    assert_eq!((held, in_progress), (1, 1));
+    assert_eq!(f.snapshot(&ada).await.balance.held, 11);
+}
+
+pub(crate) async fn another_fingerprint_under_a_request_id_is_refused(f: Fixture) {
+    let ada = f.person("ada", 50).await;
+    let bob = f.person("bob", 50).await;
+    let other = |request_id: &str| ChargeRequest { fingerprint: "beef".to_owned(), ..by_token(request_id, "a") };
+    let reused = CheckAnswer::Refused(Refusal::RequestIdReused);
+    let held = f.hold(&ada, by_token("held", "a")).await;
+    assert_eq!(f.check(&ada, other("held")).await, reused);
+    f.settle(&held.handle, Outcome::Completed, 1).await;
+    assert_eq!(f.check(&ada, other("held")).await, reused);
+    let refunded = f.hold(&ada, by_token("refunded", "a")).await;
+    f.settle(&refunded.handle, Outcome::NothingGenerated, 0).await;
+    assert_eq!(f.check(&ada, ChargeRequest { attempt_id: "b".to_owned(), ..other("refunded") }).await, reused);
+    expired(&f, &ada, "expired").await;
+    assert_eq!(f.check(&ada, other("expired")).await, reused);
+    // The same id of another user is another request.
+    f.hold(&bob, other("held")).await;
+}
+
+pub(crate) async fn too_few_credits_hold_a_part_or_nothing(f: Fixture) {
+    let ada = f.person("ada", 5).await;
+    let whole = ChargeRequest { require_full: true, ..by_token("whole", "a") };
+    assert_eq!(f.check(&ada, whole).await, CheckAnswer::Refused(Refusal::InsufficientCredits { needed: 11, available: 5 }));
+    let part = f.hold(&ada, by_token("part", "a")).await;
+    assert_eq!((part.held_credits, part.max_output_tokens, part.remaining_credits), (5, 4, 0));
+    let refused = CheckAnswer::Refused(Refusal::InsufficientCredits { needed: 2, available: 0 });
+    assert_eq!(f.check(&ada, by_token("none", "a")).await, refused);
+    f.settle(&part.handle, Outcome::Completed, 3).await;
+    // One is left: a call, and not one token.
+    let refused = CheckAnswer::Refused(Refusal::InsufficientCredits { needed: 2, available: 1 });
+    assert_eq!(f.check(&ada, by_token("none", "a")).await, refused);
+    let snapshot = f.snapshot(&ada).await;
+    assert_eq!((snapshot.open.len(), snapshot.remembered.len()), (0, 1));
+}
+
+pub(crate) async fn more_due_holds_than_one_operation_sweeps_is_retryable(f: Fixture) {
+    let ada = f.person("ada", 40).await;
+    for i in 0..40 {
+        f.hold(&ada, one_credit(&format!("r{i}"), "a")).await;
+    }
+    let all = ChargeRequest { price: Price { per_call: 40, ..Price::default() }, ..one_credit("all", "a") };
+    assert_eq!(f.check(&ada, all.clone()).await, CheckAnswer::Refused(Refusal::InsufficientCredits { needed: 40, available: 0 }));
+    f.pass_ttl();
+    assert_eq!(f.check(&ada, all.clone()).await, CheckAnswer::Refused(Refusal::SweepInProgress));
+    assert_eq!(f.snapshot(&ada).await.open.len(), 24);
+    assert_eq!(f.check(&ada, all.clone()).await, CheckAnswer::Refused(Refusal::SweepInProgress));
+    assert_eq!(f.hold(&ada, all).await.held_credits, 40);
+    let snapshot = f.snapshot(&ada).await;
+    assert_eq!((snapshot.open.len(), snapshot.remembered.len(), snapshot.ledger.len()), (1, 40, 41));
+}
+
+pub(crate) async fn the_slow_walk_resolves_all_that_is_due(f: Fixture) {
+    let mut people = Vec::new();
+    for i in 0..40 {
+        let person = f.person(&format!("user{i}"), 100).await;
+        f.hold(&person, one_credit("r", "a")).await;
+        people.push(person);
+    }
+    for i in 0..50 {
+        f.hold(&people[0], one_credit(&format!("r{i}"), "a")).await;
+    }
+    assert_eq!(f.walk().await, 0);
+    f.pass_ttl();
+    assert_eq!(f.walk().await, 90);
+    for person in &people {
+        assert_eq!(f.snapshot(person).await.balance, Balance { available: 100, granted: 100, ..Balance::default() });
+    }
+    assert_eq!(f.walk().await, 0);
+    // And forgets.
+    f.advance(f.limits.forget_after);
+    f.walk().await;
+    assert_eq!(f.snapshot(&people[1]).await.remembered, []);
+}
+
+pub(crate) async fn open_holds_have_a_bound(f: Fixture) {
+    let ada = f.person("ada", 100).await;
+    let mut last = None;
+    for i in 0..f.limits.max_open_holds {
+        last = Some(f.hold(&ada, one_credit(&format!("r{i}"), "a")).await);
+    }
+    assert_eq!(f.check(&ada, one_credit("more", "a")).await, CheckAnswer::Refused(Refusal::TooManyOpenHolds));
+    // A retry of one that is held is no new hold.
+    let last = last.unwrap();
+    assert_eq!(f.hold(&ada, one_credit(&format!("r{}", f.limits.max_open_holds - 1), "a")).await, last);
+    f.settle(&last.handle, Outcome::Completed, 1).await;
+    f.hold(&ada, one_credit("more", "a")).await;
+}
+
+pub(crate) async fn remembered_requests_have_a_bound_and_are_forgotten(f: Fixture) {
+    let ada = f.person("ada", 100).await;
+    let mut refunded = None;
+    for i in 0..f.limits.max_remembered_requests {
+        f.advance(Duration::from_millis(1));
+        let held = f.hold(&ada, one_credit(&format!("r{i}"), "a")).await;
+        f.settle(&held.handle, if i == 0 { Outcome::NothingGenerated } else { Outcome::Completed }, 1).await;
+        refunded.get_or_insert(held.handle);
+    }
+    assert_eq!(f.check(&ada, one_credit("more", "a")).await, CheckAnswer::Refused(Refusal::TooManyRememberedRequests));
+    // A retry of one that was refunded gives its own place back.
+    let retry = f.hold(&ada, one_credit("r0", "b")).await;
+    f.settle(&retry.handle, Outcome::Completed, 1).await;
+    assert_eq!(f.snapshot(&ada).await.remembered.len(), 60);
+    f.advance(f.limits.forget_after - Duration::from_millis(60));
+    assert_eq!(f.check(&ada, one_credit("more", "a")).await, CheckAnswer::Refused(Refusal::TooManyRememberedRequests));
+    // Never before its time, and then at most so many at once.
+    f.advance(Duration::from_millis(2));
+    recorded(&f, &ada, one_credit("r2", "a")).await;
+    f.advance(Duration::from_millis(40));
+    f.hold(&ada, one_credit("more", "a")).await;
+    assert_eq!(f.store.receipt(&ada.account, &ada.id, "r1").await.unwrap(), None);
+    f.snapshot(&ada).await;
+}
+
+pub(crate) async fn a_receipt_tells_what_became_of_a_request(f: Fixture) {
+    let ada = f.person("ada", 20).await;
+    assert_eq!(f.store.receipt(&ada.account, &ada.id, "r").await.unwrap(), None);
+    let held = f.hold(&ada, by_token("r", "a")).await;
+    let open = f.store.receipt(&ada.account, &ada.id, "r").await.unwrap().unwrap();
+    assert_eq!((open.resolved, open.held_credits), (None, 11));
+    let record = f.settle(&held.handle, Outcome::Completed, 2).await;
+    assert_eq!(f.store.receipt(&ada.account, &ada.id, "r").await.unwrap(), Some(record));
+    let bob = f.person("bob", 20).await;
+    assert_eq!(f.store.receipt(&ada.account, &bob.id, "r").await.unwrap(), None);
+    f.advance(f.limits.forget_after);
+    assert_eq!(f.store.receipt(&ada.account, &ada.id, "r").await.unwrap(), None);
+}
+
+pub(crate) async fn fifty_at_once_on_ten_credits_are_ten(f: Fixture) {
+    let ada = f.person("ada", 10).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for i in 0..50 {
+        let (store, request) = (f.store.clone(), f.request(&ada, Some(one_credit(&format!("r{i}"), "a"))));
+        tasks.spawn(async move { store.check(request).await.unwrap() });
+    }
+    let answers = tasks.join_all().await;
+    let held = answers.iter().filter(|answer| matches!(answer, CheckAnswer::Held(..))).count();
+    let refused = CheckAnswer::Refused(Refusal::InsufficientCredits { needed: 1, available: 0 });
+    assert_eq!((held, answers.iter().filter(|answer| **answer == refused).count()), (10, 40));
+    assert_eq!(f.snapshot(&ada).await.balance, Balance { held: 10, granted: 10, ..Balance::default() });
+}
+
+pub(crate) async fn a_model_name_may_hold_any_printable_character(f: Fixture) {
+    let ada = f.person("ada", 20).await;
+    let key = f.key(&ada, 1, |_| {}).await;
+    let model = " hf.co/bartowski/Llama 3%2 |,;:\"'{}[]é ";
+    let mut wanted = permission(Scope::Inference);
+    wanted.model = model.to_owned();
+    let request_id = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~";
+    let CheckAnswer::Held(principal, held) = f.check_key(&ada, 1, wanted, Some(by_token(request_id, "a_-Z9"))).await else {
+        panic!("refused")
+    };
+    assert_eq!(principal.key_id, Some(key.key_id.clone()));
+    f.store.extend(&held.handle, used(1)).await.unwrap();
+    let record = f.settle(&held.handle, Outcome::Completed, 2).await;
+    assert_eq!((record.model.as_str(), record.request_id.as_str()), (model, request_id));
+    assert_eq!(record.key_id, Some(key.key_id.clone()));
+    let entry = f.snapshot(&ada).await.ledger.pop().unwrap();
+    assert_eq!((entry.model.as_str(), entry.request_id.as_str(), entry.key_id), (model, request_id, Some(key.key_id)));
+}
+
+pub(crate) async fn large_figures_stay_exact(f: Fixture) {
+    let ada = f.person("ada", MAX_CREDITS).await;
+    let charge = ChargeRequest {
+        price: Price { per_call: 999_999, per_1k_input_tokens: 999_983, per_1k_output_tokens: 1_000_000 },
+        max_input_tokens: 9_999_991,
+        max_output_tokens: 10_000_000,
+        ..one_credit("r", "a")
+    };
+    let worst = charge.price.of(charge.max_input_tokens, charge.max_output_tokens);
+    let held = f.hold(&ada, charge).await;
+    assert_eq!((held.held_credits, held.remaining_credits), (worst, MAX_CREDITS - worst));
+    let usage = TokenUsage { input_tokens: 9_999_989, output_tokens: 9_999_999, estimated: false };
+    let SettleAnswer::Settled(record) = f.store.settle(&held.handle, Outcome::Completed, usage).await.unwrap() else {
+        panic!("not settled")
+    };
+    assert_eq!(charged(&record), record.price.of(9_999_989, 9_999_999));
+    assert_eq!(f.available(&ada).await, MAX_CREDITS - charged(&record));
+}

@@ -1,0 +1,280 @@
+//! A store with a clock that the test moves, and what the cases say often.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use auth_service::hold::{HoldHandle, HoldRecord, Outcome, Price, TokenUsage};
+use auth_service::ids::{AccountId, KeyId, UserId};
+use auth_service::store::clock::Clock;
+use auth_service::store::redis::{RedisOptions, RedisStore};
+use auth_service::store::sqlite::SqliteStore;
+use auth_service::store::{
+    AccountSnapshot, ApiKeyCreation, ApiKeyRecord, ChargeRequest, CheckAnswer, CheckRequest, Held, NewApiKey, NewUser, Permission,
+    PresentedCredential, Scope, SettleAnswer, Store, StoreLimits, UserCreation,
+};
+use auth_service::user::{Role, UserName};
+
+/// When the tests' clock starts.
+pub(crate) const START_MS: i64 = 1_700_000_000_500;
+
+/// A Redis of its own, stopped when dropped.
+#[derive(Debug)]
+pub(crate) struct RedisServer {
+    process: Child,
+    port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl RedisServer {
+    /// Starts one on a free port of the loopback address. A machine without redis-server fails the test: it is never skipped.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        loop {
+            let folder = tempfile::tempdir().unwrap();
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let mut process = Command::new("redis-server")
+                .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "yes", "--dir"])
+                .arg(folder.path())
+                .args(arguments)
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap_or_else(|error| panic!("redis-server must be installed for these tests: {error}"));
+            let deadline = Instant::now() + Duration::from_secs(20);
+            // Somebody else may take the port between the look and the start: then this one ends, and another is tried.
+            while process.try_wait().unwrap().is_none() {
+                if redis::Client::open(("127.0.0.1", port)).unwrap().get_connection().is_ok() {
+                    return Self { process, port, _folder: folder };
+                }
+                assert!(Instant::now() < deadline, "redis-server doesn't answer on port {port}");
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    /// A connection of the test's own.
+    pub(crate) fn connection(&self) -> redis::Connection {
+        redis::Client::open(self.url()).unwrap().get_connection().unwrap()
+    }
+
+    /// Calls that Redis has counted of a command.
+    pub(crate) fn calls_of(&self, command: &str) -> u64 {
+        let info: String = redis::cmd("INFO").arg("commandstats").query(&mut self.connection()).unwrap();
+        let prefix = format!("cmdstat_{command}:calls=");
+        info.lines().find_map(|line| line.strip_prefix(&prefix)?.split(',').next()?.parse().ok()).unwrap_or(0)
+    }
+
+    pub(crate) async fn store(&self, limits: StoreLimits, clock: Clock) -> RedisStore {
+        RedisStore::connect(&self.url(), limits, RedisOptions { clock, ..RedisOptions::default() }).await.unwrap()
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// What a fixture's store lives in.
+#[derive(Debug)]
+pub(crate) enum Home {
+    Redis(RedisServer),
+    Sqlite(tempfile::TempDir),
+}
+
+/// A store under test.
+#[derive(Debug)]
+pub(crate) struct Fixture {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) hand: Arc<AtomicI64>,
+    pub(crate) limits: StoreLimits,
+    pub(crate) home: Home,
+}
+
+/// A user with their own account.
+#[derive(Debug, Clone)]
+pub(crate) struct Person {
+    pub(crate) id: UserId,
+    pub(crate) account: AccountId,
+}
+
+impl Fixture {
+    pub(crate) async fn redis(limits: StoreLimits) -> Self {
+        let server = RedisServer::start(&[]);
+        let (clock, hand) = Clock::fixed(START_MS);
+        let store = Arc::new(server.store(limits, clock).await);
+        Self { store, hand, limits, home: Home::Redis(server) }
+    }
+
+    pub(crate) async fn sqlite(limits: StoreLimits) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (clock, hand) = Clock::fixed(START_MS);
+        let store = Arc::new(SqliteStore::open(&sqlite_file(folder.path()), limits, clock).unwrap());
+        Self { store, hand, limits, home: Home::Sqlite(folder) }
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.hand.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn advance(&self, by: Duration) {
+        self.hand.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    /// To the moment at which a hold that was made now is due.
+    pub(crate) fn pass_ttl(&self) {
+        self.advance(self.limits.hold_ttl);
+    }
+
+    pub(crate) async fn person(&self, name: &str, credits: i64) -> Person {
+        self.person_with_role(name, credits, Role::User).await
+    }
+
+    pub(crate) async fn person_with_role(&self, name: &str, credits: i64, role: Role) -> Person {
+        let user = NewUser { role, ..new_user(name, credits) };
+        let id = user.user_id.clone();
+        match self.store.create_user(user).await.unwrap() {
+            UserCreation::Created(record) => assert_eq!(record.user_id, id),
+            UserCreation::NameTaken => panic!("the name {name} is taken"),
+        }
+        Person { account: AccountId::from(&id), id }
+    }
+
+    pub(crate) async fn check(&self, person: &Person, charge: ChargeRequest) -> CheckAnswer {
+        self.store.check(self.request(person, Some(charge))).await.unwrap()
+    }
+
+    /// A check by access token, for inference with `llama3`.
+    pub(crate) fn request(&self, person: &Person, charge: Option<ChargeRequest>) -> CheckRequest {
+        CheckRequest {
+            account: person.account.clone(),
+            credential: PresentedCredential::AccessToken { user_id: person.id.clone(), issued_at_ms: self.now_ms() - self.now_ms() % 1000 },
+            permission: permission(Scope::Inference),
+            charge,
+        }
+    }
+
+    pub(crate) async fn hold(&self, person: &Person, charge: ChargeRequest) -> Held {
+        match self.check(person, charge).await {
+            CheckAnswer::Held(_, held) => held,
+            other => panic!("not held: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn settle(&self, handle: &HoldHandle, outcome: Outcome, output_tokens: u32) -> HoldRecord {
+        match self.store.settle(handle, outcome, used(output_tokens)).await.unwrap() {
+            SettleAnswer::Settled(record) => record,
+            other => panic!("not settled: {other:?}"),
+        }
+    }
+
+    /// Everything about an account, its invariants checked.
+    pub(crate) async fn snapshot(&self, person: &Person) -> AccountSnapshot {
+        let snapshot = self.store.snapshot(&person.account).await.unwrap().unwrap();
+        assert_eq!(snapshot.violations(), Vec::<String>::new());
+        snapshot
+    }
+
+    pub(crate) async fn available(&self, person: &Person) -> i64 {
+        self.snapshot(person).await.balance.available
+    }
+
+    pub(crate) async fn key(&self, person: &Person, secret: u8, change: impl FnOnce(&mut ApiKeyRecord)) -> ApiKeyRecord {
+        let mut record = ApiKeyRecord {
+            key_id: KeyId::random().unwrap(),
+            user_id: person.id.clone(),
+            name: "laptop, of \"Ada\"".to_owned(),
+            hint: "tg_ab…wxyz".to_owned(),
+            scopes: vec![Scope::Inference],
+            models: Vec::new(),
+            created_at_ms: 0,
+            expires_at_ms: None,
+            revoked_at_ms: None,
+        };
+        change(&mut record);
+        let key = NewApiKey { account: person.account.clone(), secret_hash: [secret; 32], record };
+        match self.store.create_api_key(key).await.unwrap() {
+            ApiKeyCreation::Created(record) => record,
+            ApiKeyCreation::LimitReached => panic!("no more keys"),
+        }
+    }
+
+    /// A check by API key.
+    pub(crate) async fn check_key(
+        &self,
+        person: &Person,
+        secret: u8,
+        permission: Permission,
+        charge: Option<ChargeRequest>,
+    ) -> CheckAnswer {
+        let credential = PresentedCredential::ApiKey { secret_hash: [secret; 32] };
+        self.store.check(CheckRequest { account: person.account.clone(), credential, permission, charge }).await.unwrap()
+    }
+
+    /// Walks over all accounts; the holds that were resolved.
+    pub(crate) async fn walk(&self) -> u32 {
+        let mut expired = 0;
+        let mut from = None;
+        loop {
+            let step = self.store.sweep(from).await.unwrap();
+            expired += step.expired;
+            from = step.next;
+            if from.is_none() {
+                return expired;
+            }
+        }
+    }
+}
+
+pub(crate) fn sqlite_file(folder: &Path) -> std::path::PathBuf {
+    folder.join("tollgate.sqlite3")
+}
+
+pub(crate) fn new_user(name: &str, credits: i64) -> NewUser {
+    NewUser {
+        user_id: UserId::random().unwrap(),
+        user_name: UserName::parse(name).unwrap(),
+        password_hash: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA".to_owned(),
+        full_name: "Ada Lovelace".to_owned(),
+        email: "ada@example.org".to_owned(),
+        role: Role::User,
+        starting_credits: credits,
+    }
+}
+
+pub(crate) fn permission(scope: Scope) -> Permission {
+    Permission { scope, admin: false, model: "llama3".to_owned() }
+}
+
+/// A request that costs one credit a call.
+pub(crate) fn one_credit(request_id: &str, attempt_id: &str) -> ChargeRequest {
+    ChargeRequest {
+        request_id: request_id.to_owned(),
+        attempt_id: attempt_id.to_owned(),
+        fingerprint: "f00d".to_owned(),
+        price: Price::default(),
+        max_input_tokens: 100,
+        max_output_tokens: 200,
+        require_full: false,
+    }
+}
+
+/// A request whose call costs 1, and each of its up to 10 output tokens 1.
+pub(crate) fn by_token(request_id: &str, attempt_id: &str) -> ChargeRequest {
+    ChargeRequest {
+        price: Price { per_call: 1, per_1k_input_tokens: 0, per_1k_output_tokens: 1000 },
+        max_output_tokens: 10,
+        ..one_credit(request_id, attempt_id)
+    }
+}
+
+pub(crate) fn used(output_tokens: u32) -> TokenUsage {
+    TokenUsage { input_tokens: 7, output_tokens, estimated: false }
+}

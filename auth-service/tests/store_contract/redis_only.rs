@@ -1,0 +1,183 @@
+//! What only Redis can show: round trips, memory, settings, breakage.
+
+use std::sync::Arc;
+
+use auth_service::hold::Outcome;
+use auth_service::store::clock::Clock;
+use auth_service::store::redis::{RedisOptions, RedisStore};
+use auth_service::store::{CheckAnswer, Store, StoreError, StoreOpenError, UserCreation};
+
+use crate::fixture::{Fixture, Home, RedisServer, by_token, new_user, one_credit, used};
+use crate::limits;
+
+fn server(f: &Fixture) -> &RedisServer {
+    match &f.home {
+        Home::Redis(server) => server,
+        Home::Sqlite(_) => panic!("not Redis"),
+    }
+}
+
+#[tokio::test]
+async fn check_extend_and_settle_are_one_script_and_one_round_trip_each() {
+    let f = Fixture::redis(limits()).await;
+    let ada = f.person("ada", 20).await;
+    let calls = || (server(&f).calls_of("evalsha"), server(&f).calls_of("eval"), server(&f).calls_of("script|load"));
+    let (evalsha, eval, loads) = calls();
+    let held = f.hold(&ada, by_token("r", "a")).await;
+    assert_eq!(calls(), (evalsha + 1, eval, loads));
+    f.store.extend(&held.handle, used(1)).await.unwrap();
+    assert_eq!(calls(), (evalsha + 2, eval, loads));
+    f.settle(&held.handle, Outcome::Completed, 1).await;
+    assert_eq!(calls(), (evalsha + 3, eval, loads));
+}
+
+#[tokio::test]
+async fn scripts_that_redis_has_forgotten_are_loaded_again() {
+    let f = Fixture::redis(limits()).await;
+    let ada = f.person("ada", 20).await;
+    redis::cmd("SCRIPT").arg("FLUSH").exec(&mut server(&f).connection()).unwrap();
+    f.hold(&ada, by_token("r", "a")).await;
+}
+
+#[tokio::test]
+async fn no_key_of_an_account_ever_expires_and_all_lie_in_its_slot() {
+    let f = Fixture::redis(limits()).await;
+    let ada = f.person("ada", 20).await;
+    f.key(&ada, 1, |_| {}).await;
+    let held = f.hold(&ada, by_token("r", "a")).await;
+    f.hold(&ada, one_credit("s", "a")).await;
+    f.settle(&held.handle, Outcome::Completed, 1).await;
+    let mut connection = server(&f).connection();
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
+    let of_account = keys.iter().filter(|key| key.starts_with(&format!("tg:{{{}}}:", ada.account))).count();
+    // acct, members, keys, open, due, done, gc, log, grants, user; beside them the name and one shard of the registry.
+    assert_eq!((of_account, keys.len()), (10, 12), "{keys:?}");
+    for key in keys {
+        let ttl: i64 = redis::cmd("TTL").arg(&key).query(&mut connection).unwrap();
+        assert_eq!(ttl, -1, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_redis_refuses_checks_and_still_settles_and_sweeps() {
+    let f = Fixture::redis(limits()).await;
+    let ada = f.person("ada", 50).await;
+    let held = f.hold(&ada, by_token("r", "a")).await;
+    f.hold(&ada, by_token("s", "a")).await;
+    redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1").exec(&mut server(&f).connection()).unwrap();
+    let refused = f.store.check(f.request(&ada, Some(by_token("t", "a")))).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    f.store.extend(&held.handle, used(2)).await.unwrap();
+    f.settle(&held.handle, Outcome::Completed, 3).await;
+    f.advance(f.limits.hold_ttl);
+    assert_eq!(f.walk().await, 1);
+    assert_eq!(f.store.balance(&ada.account).await.unwrap().unwrap().available, 46);
+    assert!(f.store.set_disabled(&ada.id, true).await.unwrap().unwrap().disabled);
+    f.snapshot(&ada).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_may_lose_credits_is_refused_unless_allowed_by_name() {
+    let server = RedisServer::start(&["--appendonly", "no", "--maxmemory-policy", "allkeys-lru"]);
+    let connect = |allow_eviction, allow_no_aof| {
+        let options = RedisOptions { allow_eviction, allow_no_aof, ..RedisOptions::default() };
+        let url = server.url();
+        async move { RedisStore::connect(&url, limits(), options).await }
+    };
+    let refused = connect(false, true).await.unwrap_err();
+    assert!(matches!(&refused, StoreOpenError::Unsafe(text) if text.contains("allkeys-lru")), "{refused}");
+    let refused = connect(true, false).await.unwrap_err();
+    assert!(matches!(&refused, StoreOpenError::Unsafe(text) if text.contains("append-only")), "{refused}");
+    connect(true, true).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_redis_that_hides_its_settings_is_refused_unless_allowed_by_name() {
+    let server = RedisServer::start(&["--rename-command", "CONFIG", ""]);
+    let refused = RedisStore::connect(&server.url(), limits(), RedisOptions::default()).await.unwrap_err();
+    assert!(matches!(&refused, StoreOpenError::Unsafe(text) if text.contains("CONFIG GET")), "{refused}");
+    let options = RedisOptions { allow_eviction: true, allow_no_aof: true, ..RedisOptions::default() };
+    RedisStore::connect(&server.url(), limits(), options).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_address_where_nothing_answers_is_unreachable() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let nowhere = RedisStore::connect(&format!("redis://127.0.0.1:{port}/"), limits(), RedisOptions::default()).await;
+    assert!(matches!(nowhere, Err(StoreOpenError::Unreachable(_))), "{nowhere:?}");
+    let no_address = RedisStore::connect("no address", limits(), RedisOptions::default()).await;
+    assert!(matches!(no_address, Err(StoreOpenError::Unusable(_))), "{no_address:?}");
+}
+
+#[tokio::test]
+async fn a_stopped_redis_fails_closed() {
+    let f = Fixture::redis(limits()).await;
+    let ada = f.person("ada", 20).await;
+    let request = f.request(&ada, Some(by_token("r", "a")));
+    let Fixture { store, home, .. } = f;
+    drop(home);
+    let answer = store.check(request).await;
+    assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
+    assert!(matches!(store.ping().await, Err(StoreError::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn a_broken_connection_is_replaced_within_the_call() {
+    let f = Fixture::redis(limits()).await;
+    let ada = f.person("ada", 20).await;
+    redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes").exec(&mut server(&f).connection()).unwrap();
+    assert!(matches!(f.check(&ada, by_token("r", "a")).await, CheckAnswer::Held(..)));
+}
+
+#[tokio::test]
+async fn a_contradiction_in_what_is_stored_writes_nothing() {
+    let f = Fixture::redis(limits()).await;
+    let ada = f.person("ada", 20).await;
+    let held = f.hold(&ada, by_token("r", "a")).await;
+    let acct = format!("tg:{{{}}}:acct", ada.account);
+    redis::cmd("HSET").arg(&acct).arg("available").arg("10").exec(&mut server(&f).connection()).unwrap();
+    let before = f.store.snapshot(&ada.account).await.unwrap();
+    let check = f.store.check(f.request(&ada, Some(by_token("s", "a")))).await;
+    assert!(matches!(&check, Err(StoreError::Corrupt(text)) if text == "granted is not available + held + spent + lapsed"), "{check:?}");
+    let settle = f.store.settle(&held.handle, Outcome::Completed, used(1)).await;
+    assert!(matches!(settle, Err(StoreError::Corrupt(_))), "{settle:?}");
+    f.pass_ttl();
+    // The walk passes it by, and reaches the others.
+    let bob = f.person("bob", 20).await;
+    f.hold(&bob, by_token("r", "a")).await;
+    f.pass_ttl();
+    assert_eq!(f.walk().await, 1);
+    assert_eq!(f.store.snapshot(&ada.account).await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_name_whose_user_was_never_made_is_free_again_after_a_minute() {
+    let f = Fixture::redis(limits()).await;
+    let claim = format!("{}|{}", new_user("ada", 0).user_id, f.now_ms());
+    redis::cmd("SET").arg("tg:names:{ada}").arg(claim).exec(&mut server(&f).connection()).unwrap();
+    let user = new_user("ada", 10);
+    f.advance(std::time::Duration::from_millis(59_999));
+    assert_eq!(f.store.create_user(user.clone()).await.unwrap(), UserCreation::NameTaken);
+    assert_eq!(f.store.user_by_name(&user.user_name).await.unwrap(), None);
+    f.advance(std::time::Duration::from_millis(1));
+    assert!(matches!(f.store.create_user(user.clone()).await.unwrap(), UserCreation::Created(_)));
+    assert_eq!(f.store.user_by_name(&user.user_name).await.unwrap().unwrap().user_id, user.user_id);
+}
+
+#[tokio::test]
+async fn three_stores_on_one_redis_admit_what_the_credits_pay_for() {
+    let f = Fixture::redis(limits()).await;
+    let ada = f.person("ada", 10).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for replica in 0..3 {
+        // Redis's own clock, as in production.
+        let store = Arc::new(server(&f).store(limits(), Clock::Store).await);
+        for i in 0..20 {
+            let (store, request) = (store.clone(), f.request(&ada, Some(one_credit(&format!("r{replica}-{i}"), "a"))));
+            tasks.spawn(async move { store.check(request).await.unwrap() });
+        }
+    }
+    let held = tasks.join_all().await.into_iter().filter(|answer| matches!(answer, CheckAnswer::Held(..))).count();
+    assert_eq!(held, 10);
+    f.snapshot(&ada).await;
+}

@@ -1,0 +1,193 @@
+//! The same random operations on a plain model, on SQLite and on Redis: the answers, and the whole account after each, must be the same.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "the parts that the tests share")]
+
+#[path = "store_contract/fixture.rs"]
+#[expect(dead_code, reason = "the contract's cases use the rest")]
+mod fixture;
+#[path = "store_properties/model.rs"]
+mod model;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use auth_service::hold::{HoldHandle, Outcome, Price, TokenUsage, request_digest};
+use auth_service::store::clock::Clock;
+use auth_service::store::sqlite::SqliteStore;
+use auth_service::store::{ChargeRequest, CheckRequest, GrantRequest, PresentedCredential, Scope, Store, StoreLimits};
+use proptest::prelude::*;
+
+use fixture::{RedisServer, START_MS, new_user, permission, sqlite_file};
+use model::Model;
+
+/// Small enough that random operations reach every bound.
+const LIMITS: StoreLimits = StoreLimits {
+    hold_ttl: Duration::from_millis(100),
+    forget_after: Duration::from_millis(400),
+    max_open_holds: 6,
+    max_remembered_requests: 8,
+    sweep_batch: 2,
+};
+const STARTING_CREDITS: i64 = 40;
+
+#[derive(Debug, Clone)]
+enum Operation {
+    Check { request: u8, attempt: u8, fingerprint: u8, price: Price, max_in: u32, max_out: u32, require_full: bool },
+    Extend { request: u8, attempt: u8, usage: TokenUsage },
+    Settle { request: u8, attempt: u8, outcome: Outcome, usage: TokenUsage },
+    Grant { request: u8, credits: i64 },
+    Balance,
+    Receipt { request: u8 },
+    Ledger { before: Option<u64>, limit: u32 },
+    Walk,
+    Wait { ms: i64 },
+}
+
+fn usage() -> impl Strategy<Value = TokenUsage> {
+    (0..1500_u32, 0..1500_u32, any::<bool>()).prop_map(|(input_tokens, output_tokens, estimated)| TokenUsage {
+        input_tokens,
+        output_tokens,
+        estimated,
+    })
+}
+
+fn price() -> impl Strategy<Value = Price> {
+    (0..4_i64, prop_oneof![Just(0), 1..30_i64], prop_oneof![Just(0), 1..30_i64])
+        .prop_map(|(per_call, per_1k_input_tokens, per_1k_output_tokens)| Price { per_call, per_1k_input_tokens, per_1k_output_tokens })
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    prop_oneof![
+        3 => Just(Outcome::Completed),
+        1 => Just(Outcome::Cancelled),
+        1 => Just(Outcome::UpstreamFailed),
+        2 => Just(Outcome::NothingGenerated),
+    ]
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let check = (0..14_u8, 0..3_u8, prop_oneof![15 => Just(0_u8), 1 => Just(1)], price(), 0..1000_u32, 1..1000_u32, any::<bool>())
+        .prop_map(|(request, attempt, fingerprint, price, max_in, max_out, require_full)| Operation::Check {
+            request,
+            attempt,
+            fingerprint,
+            price,
+            max_in,
+            max_out,
+            require_full,
+        });
+    prop_oneof![
+        8 => check,
+        3 => (0..14_u8, 0..3_u8, usage()).prop_map(|(request, attempt, usage)| Operation::Extend { request, attempt, usage }),
+        6 => (0..14_u8, 0..3_u8, outcome(), usage())
+            .prop_map(|(request, attempt, outcome, usage)| Operation::Settle { request, attempt, outcome, usage }),
+        1 => (0..4_u8, 1..30_i64).prop_map(|(request, credits)| Operation::Grant { request, credits }),
+        1 => Just(Operation::Balance),
+        1 => (0..14_u8).prop_map(|request| Operation::Receipt { request }),
+        1 => (proptest::option::of(0..20_u64), 0..6_u32).prop_map(|(before, limit)| Operation::Ledger { before, limit }),
+        1 => Just(Operation::Walk),
+        4 => prop_oneof![4 => 0..60_i64, 1 => 60..300_i64, 1 => -40..0_i64].prop_map(|ms| Operation::Wait { ms }),
+    ]
+}
+
+/// Applies an operation and tells its answer in words.
+async fn apply(store: &dyn Store, user: &fixture::Person, now_ms: i64, operation: &Operation) -> String {
+    let name = |request: u8| format!("request-{request}");
+    let attempt_name = |attempt: u8| format!("attempt-{attempt}");
+    let handle = |request: u8, attempt: u8| HoldHandle {
+        account: user.account.clone(),
+        user_id: user.id.clone(),
+        request_digest: request_digest(&name(request)),
+        attempt_id: attempt_name(attempt),
+    };
+    match operation.clone() {
+        Operation::Check { request, attempt, fingerprint, price, max_in, max_out, require_full } => {
+            let charge = ChargeRequest {
+                request_id: name(request),
+                attempt_id: attempt_name(attempt),
+                fingerprint: format!("{fingerprint:04x}"),
+                price,
+                max_input_tokens: max_in,
+                max_output_tokens: max_out,
+                require_full,
+            };
+            let credential = PresentedCredential::AccessToken { user_id: user.id.clone(), issued_at_ms: now_ms };
+            let request =
+                CheckRequest { account: user.account.clone(), credential, permission: permission(Scope::Inference), charge: Some(charge) };
+            format!("{:?}", store.check(request).await.unwrap())
+        }
+        Operation::Extend { request, attempt, usage } => format!("{:?}", store.extend(&handle(request, attempt), usage).await.unwrap()),
+        Operation::Settle { request, attempt, outcome, usage } => {
+            format!("{:?}", store.settle(&handle(request, attempt), outcome, usage).await.unwrap())
+        }
+        Operation::Grant { request, credits } => {
+            let grant = GrantRequest {
+                account: user.account.clone(),
+                credits,
+                request_id: format!("grant-{request}"),
+                note: "a note".to_owned(),
+                granted_by: user.id.clone(),
+            };
+            format!("{:?}", store.grant(grant).await.unwrap())
+        }
+        Operation::Balance => format!("{:?}", store.balance(&user.account).await.unwrap()),
+        Operation::Receipt { request } => format!("{:?}", store.receipt(&user.account, &user.id, &name(request)).await.unwrap()),
+        Operation::Ledger { before, limit } => format!("{:?}", store.ledger_entries(&user.account, before, limit).await.unwrap()),
+        Operation::Walk => {
+            let (mut expired, mut from) = (0, None);
+            loop {
+                let step = store.sweep(from).await.unwrap();
+                expired += step.expired;
+                from = step.next;
+                if from.is_none() {
+                    return format!("{expired}");
+                }
+            }
+        }
+        Operation::Wait { .. } => String::new(),
+    }
+}
+
+#[test]
+fn the_model_sqlite_and_redis_agree_after_every_operation() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let server = RedisServer::start(&["--appendfsync", "no"]);
+    let folder = tempfile::tempdir().unwrap();
+    let (clock, hand) = Clock::fixed(START_MS);
+    let redis = runtime.block_on(server.store(LIMITS, clock.clone()));
+    let sqlite = SqliteStore::open(&sqlite_file(folder.path()), LIMITS, clock).unwrap();
+    let users = std::cell::Cell::new(0);
+    let config = ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(operations in proptest::collection::vec(operation(), 1..80))| {
+        hand.store(START_MS, Ordering::SeqCst);
+        // Every case has a user of its own in stores that all cases share.
+        users.set(users.get() + 1);
+        let user = new_user(&format!("user{}", users.get()), STARTING_CREDITS);
+        let person = fixture::Person { id: user.user_id.clone(), account: (&user.user_id).into() };
+        let mut model = Model::new(LIMITS, &person, STARTING_CREDITS, START_MS);
+        runtime.block_on(async {
+            redis.create_user(user.clone()).await.unwrap();
+            sqlite.create_user(user).await.unwrap();
+            for (step, operation) in operations.iter().enumerate() {
+                if let Operation::Wait { ms } = operation {
+                    hand.fetch_add(*ms, Ordering::SeqCst);
+                }
+                let now_ms = hand.load(Ordering::SeqCst);
+                let expected = model.apply(now_ms, operation);
+                let at = format!("step {step}: {operation:?}");
+                let (from_sqlite, from_redis) =
+                    (apply(&sqlite, &person, now_ms, operation).await, apply(&redis, &person, now_ms, operation).await);
+                // The walk goes over the accounts of earlier cases too: the model knows of one.
+                if !matches!(operation, Operation::Walk) {
+                    prop_assert_eq!(&from_sqlite, &expected, "SQLite, {}", at);
+                    prop_assert_eq!(&from_redis, &expected, "Redis, {}", at);
+                }
+                let expected = model.snapshot();
+                prop_assert_eq!(expected.violations(), Vec::<String>::new(), "the model, {}", at);
+                prop_assert_eq!(sqlite.snapshot(&person.account).await.unwrap(), Some(expected.clone()), "SQLite, {}", at);
+                prop_assert_eq!(redis.snapshot(&person.account).await.unwrap(), Some(expected), "Redis, {}", at);
+            }
+            Ok(())
+        })?;
+    });
+}

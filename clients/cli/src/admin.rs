@@ -1,0 +1,42 @@
+//! What operators do with users and credits.
+
+use tollgate_client::proto::auth::User;
+use tollgate_client::{Client, NewUser, Profile, new_request_id};
+
+use crate::account::role;
+use crate::arguments::Admin;
+use crate::failure::Failure;
+use crate::output::{Output, credits, hint};
+use crate::password;
+
+pub(crate) async fn run(client: &Client, command: Admin, output: &mut Output) -> Result<(), Failure> {
+    match command {
+        Admin::CreateUser { user, admin, credits: starting_credits } => {
+            let password = password::read_new(&format!("New password for {} (15 characters or more): ", user.name))?;
+            let profile = Profile { full_name: user.full_name, email: user.email };
+            let made = client.create_user(NewUser { user_name: user.name, profile, admin, starting_credits }, &password).await?;
+            let user = made.user.unwrap_or_default();
+            let article = if admin { "an" } else { "a" };
+            output.line(&format!("{} is {article} {} with {}", user.user_name, role(user.role()), credits(made.available_credits)))
+        }
+        Admin::Grant { name, credits: granted, request_id, note } => {
+            let given = request_id.is_some();
+            let request_id = request_id.unwrap_or_else(new_request_id);
+            let answer = client.grant_credits(&name, granted, &request_id, &note).await.inspect_err(|error| {
+                // The grant may have been made: only the same id tells.
+                if error.is_retryable() && !given {
+                    hint(&format!("to repeat this grant without granting twice: --request-id {request_id}"));
+                }
+            })?;
+            let available = answer.balance.unwrap_or_default().available_credits;
+            let what = if answer.replayed { "had got these" } else { "got" };
+            output.line(&format!("{name} {what} {}, and has {available} available (request {request_id})", credits(granted)))
+        }
+        Admin::Disable { name } => state(client.disable_user(&name).await?, output),
+        Admin::Enable { name } => state(client.enable_user(&name).await?, output),
+    }
+}
+
+fn state(user: User, output: &mut Output) -> Result<(), Failure> {
+    output.line(&format!("{} is {}", user.user_name, if user.disabled { "disabled" } else { "enabled" }))
+}

@@ -1,0 +1,427 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tollgate_client::{Client, Credential};
+
+use crate::failure::Failure;
+
+/// What stands below the list of commands.
+const AFTER_HELP: &str = "\
+A first session:
+  tollgate signup alice
+  export TOLLGATE_API_KEY=$(tollgate login alice)
+  export TOLLGATE_API_KEY=$(tollgate keys create --name laptop)
+  tollgate chat llama3.2 'Why is the sky blue?'
+  tollgate balance
+
+Passwords are asked for, or read from the first line of standard input; they are never arguments.
+
+Environment:
+  TOLLGATE_API_KEY   API key or access token
+  TOLLGATE_AUTH_URL  where auth-service listens       [default: http://127.0.0.1:50051]
+  TOLLGATE_URL       where inference-service listens  [default: http://127.0.0.1:50052]
+
+Exit codes:
+  0    done
+  1    failed for another reason
+  3    not enough credits
+  64   wrong arguments, or a value that the server refused
+  69   a server can't be reached, or is not available
+  75   try again later: rate limited, busy, in progress, or out of time
+  77   the credential was refused, or may not do this
+  130  cancelled with Ctrl-C";
+
+/// Talk to models through Tollgate, and look after your account, keys and credits.
+#[derive(Debug, Parser)]
+#[command(name = "tollgate", version, arg_required_else_help = true, after_help = AFTER_HELP, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct Connection {
+    /// API key or access token; others on this machine can see it here, so prefer the variable
+    #[arg(long, global = true, env = "TOLLGATE_API_KEY", hide_env_values = true, value_name = "KEY")]
+    key: Option<String>,
+    /// Where auth-service listens [default: http://127.0.0.1:50051]
+    #[arg(long, global = true, env = "TOLLGATE_AUTH_URL", hide_env_values = true, value_name = "URL")]
+    auth_url: Option<String>,
+    /// Where inference-service listens [default: http://127.0.0.1:50052]
+    #[arg(long, global = true, env = "TOLLGATE_URL", hide_env_values = true, value_name = "URL")]
+    url: Option<String>,
+    /// The account that pays, when an access token may pay from several
+    #[arg(long, global = true, value_name = "ACCOUNT")]
+    account: Option<String>,
+}
+
+// Not derived: the key must not be shown.
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("auth_url", &self.auth_url).field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// A client as these flags and variables say; what is empty counts as unset.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
+        let mut builder = Client::builder();
+        if let Some(url) = given(&self.auth_url) {
+            builder = builder.auth_url(url);
+        }
+        if let Some(url) = given(&self.url) {
+            builder = builder.inference_url(url);
+        }
+        if let Some(account) = given(&self.account) {
+            builder = builder.account(account);
+        }
+        let client = builder.build()?;
+        Ok(match given(&self.key) {
+            Some(key) => client.with_credential(Credential::new(key.trim())?),
+            None => client,
+        })
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make an account for yourself, where the server lets you
+    Signup(SignUp),
+    /// Print an access token; it is good for 30 minutes
+    Login {
+        /// User name
+        name: String,
+    },
+    /// Show who the credential belongs to
+    Me,
+    /// Make, list and revoke API keys
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Show the account's credits
+    Balance,
+    /// Show what credits were granted and charged, newest first
+    History {
+        /// The most entries to show; 0: all
+        #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
+        limit: usize,
+    },
+    /// Show what became of a request
+    Receipt {
+        /// As given with --request-id, or as the chat's last line showed it
+        request_id: String,
+    },
+    /// Ask a model; the answer appears as it is generated, the receipt on standard error
+    Chat(Chat),
+    /// Let a model go on from a text, without a conversation
+    Generate(Generate),
+    /// List, show, make and remove models
+    #[command(subcommand)]
+    Models(Models),
+    /// Manage users and credits, as an operator
+    #[command(subcommand)]
+    Admin(Admin),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SignUp {
+    /// User name: 3 to 64 letters, digits, '.', '_' or '-'
+    pub(crate) name: String,
+    /// Your full name
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) full_name: String,
+    /// How to reach you; not used to log in
+    #[arg(long, value_name = "ADDRESS", default_value = "", hide_default_value = true)]
+    pub(crate) email: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Make an API key and print it, this once; needs an access token
+    Create {
+        /// What to call it
+        #[arg(long, default_value = "", hide_default_value = true)]
+        name: String,
+        /// What it may do; may be repeated [default: inference account]
+        #[arg(long = "scope", value_name = "SCOPE", value_enum)]
+        scopes: Vec<Scope>,
+        /// A model it may use, with * for any run of characters; may be repeated [default: all]
+        #[arg(long = "model", value_name = "PATTERN")]
+        models: Vec<String>,
+        /// When it ends, such as 12h, 30d or 8w [default: never]
+        #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+        expires_in: Option<Duration>,
+    },
+    /// List the account's keys, oldest first
+    List,
+    /// Revoke a key: the next call with it is refused; needs an access token
+    Revoke {
+        /// The key's id, from `keys list`
+        id: String,
+    },
+}
+
+/// What an API key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scope {
+    /// Chat, generate, list and show models
+    Inference,
+    /// Make and remove models; works for operators only
+    Models,
+    /// Read balance, receipts and history
+    Account,
+}
+
+impl Scope {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Inference => "inference",
+            Self::Models => "models",
+            Self::Account => "account",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Chat {
+    /// The model's name, from `models list`
+    pub(crate) model: String,
+    /// What to ask; - reads it from standard input
+    pub(crate) prompt: String,
+    #[command(flatten)]
+    pub(crate) generation: Generation,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Generate {
+    /// The model's name, from `models list`
+    pub(crate) model: String,
+    /// The text to go on from; - reads it from standard input
+    pub(crate) prompt: String,
+    /// What comes after the gap, for models that can fill in
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) suffix: String,
+    /// Send the prompt as it is, without the model's template
+    #[arg(long, conflicts_with = "system")]
+    pub(crate) raw: bool,
+    #[command(flatten)]
+    pub(crate) generation: Generation,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Generation {
+    /// What the model is told beforehand
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// A picture to look at (PNG, JPEG or WebP); may be repeated
+    #[arg(long = "image", value_name = "FILE")]
+    pub(crate) images: Vec<PathBuf>,
+    /// The most tokens to generate
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_tokens: Option<u32>,
+    /// Refuse when the credits can't pay for all of --max-tokens, instead of generating fewer
+    #[arg(long)]
+    pub(crate) require_full: bool,
+    /// How freely to choose; 0 always takes the likeliest token
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    pub(crate) temperature: Option<f32>,
+    /// The same seed and prompt give the same answer on the same machine
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) seed: Option<i64>,
+    /// How much to think first, for models that can; the thoughts go to standard error
+    #[arg(long, value_name = "LEVEL", value_parser = ["off", "on", "low", "medium", "high", "max"])]
+    pub(crate) think: Option<String>,
+    /// Answer in JSON
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) json: bool,
+    /// Answer in JSON that fits a schema: its text, or @FILE
+    #[arg(long, value_name = "SCHEMA")]
+    pub(crate) format: Option<String>,
+    /// Names the request: repeating it under the same id is charged once
+    #[arg(long, value_name = "ID")]
+    pub(crate) request_id: Option<String>,
+    /// Give up after this long, such as 30s or 5m; what was generated is charged [default: never]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Models {
+    /// List the models there are
+    List,
+    /// Show what a model is and can do
+    Show {
+        /// The model's name
+        name: String,
+    },
+    /// Make a model from a Modelfile; operators only
+    Create {
+        /// The new model's name
+        name: String,
+        /// The Modelfile; - reads it from standard input
+        #[arg(short = 'f', long = "file", value_name = "MODELFILE")]
+        file: PathBuf,
+    },
+    /// Remove a model; operators only
+    Rm {
+        /// The model's name
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Admin {
+    /// Make a user
+    CreateUser {
+        #[command(flatten)]
+        user: SignUp,
+        /// Make an operator
+        #[arg(long)]
+        admin: bool,
+        /// Credits to start with [default: the server's]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..=MAX_CREDITS))]
+        credits: Option<i64>,
+    },
+    /// Give a user credits
+    Grant {
+        /// User name
+        name: String,
+        /// How many
+        #[arg(value_parser = clap::value_parser!(i64).range(1..=MAX_CREDITS))]
+        credits: i64,
+        /// Names the grant: repeating it under the same id adds nothing [default: a new one]
+        #[arg(long, value_name = "ID")]
+        request_id: Option<String>,
+        /// Why, for the ledger
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        note: String,
+    },
+    /// Refuse all of a user's credentials, from the next call on
+    Disable {
+        /// User name
+        name: String,
+    },
+    /// Let a disabled user log in and use API keys again
+    Enable {
+        /// User name
+        name: String,
+    },
+}
+
+/// The most credits that any figure may hold.
+const MAX_CREDITS: i64 = 1_000_000_000_000;
+
+/// Parses a whole number and its unit: `ms`, `s`, `m`, `h`, `d` or `w`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let days = |number: &str, each: u64| number.parse::<u64>().ok()?.checked_mul(each * 86_400).map(Duration::from_secs);
+    let parsed = match text.as_bytes().last() {
+        Some(b'd') => days(&text[..text.len() - 1], 1),
+        Some(b'w') => days(&text[..text.len() - 1], 7),
+        _ => shared::env::parse_duration(text),
+    };
+    // A century is as good as for ever, and keeps every sum with it in range.
+    let longest = Duration::from_secs(100 * 366 * 86_400);
+    parsed
+        .filter(|duration| !duration.is_zero() && *duration <= longest)
+        .ok_or_else(|| "it should look like 30s, 5m, 12h, 30d or 8w".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(std::iter::once("tollgate").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn help_documents_every_variable_and_exit_code_and_shows_no_key() {
+        let help = Arguments::command().render_long_help().to_string();
+        for expected in
+            ["TOLLGATE_API_KEY", "TOLLGATE_AUTH_URL", "TOLLGATE_URL", "  0 ", "  3 ", "  64 ", "  69 ", "  75 ", "  77 ", "  130 "]
+        {
+            assert!(help.contains(expected), "{expected} is missing in:\n{help}");
+        }
+        let arguments = parse("--key tg_canary balance").unwrap();
+        assert!(!format!("{arguments:?}").contains("canary"));
+    }
+
+    #[test]
+    fn every_command_parses() {
+        for line in [
+            "signup alice --full-name A --email a@b.c",
+            "login alice",
+            "me",
+            "keys create --name laptop --scope inference --scope account --model llama* --model smol* --expires-in 30d",
+            "keys list",
+            "keys revoke k1",
+            "balance --auth-url http://h:1 --key k --account a",
+            "history --limit 5",
+            "receipt r1",
+            "chat m p --system s --max-tokens 5 --temperature 0 --seed -1 --think low --request-id r --json --timeout 30s",
+            "chat m p --format {}",
+            "generate m p --suffix s --raw",
+            "models list",
+            "models show m",
+            "models create mario -f Modelfile",
+            "models rm mario",
+            "admin create-user bob --admin --credits 0",
+            "admin grant bob 5 --request-id r --note why",
+            "admin disable bob",
+            "admin enable bob",
+        ] {
+            parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+
+    #[test]
+    fn a_password_is_never_an_argument() {
+        for line in ["signup alice secret", "login alice secret", "login alice --password secret", "admin create-user bob secret"] {
+            assert_eq!(parse(line).unwrap_err().kind(), ErrorKind::UnknownArgument, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for line in [
+            "chat m",
+            "chat m p --max-tokens 0",
+            "chat m p --think perhaps",
+            "chat m p --json --format {}",
+            "generate m p --raw --system s",
+            "keys create --scope everything",
+            "keys create --expires-in 30",
+            "keys create --expires-in 0d",
+            "admin grant bob 0",
+            "admin grant bob 1000000000001",
+            "admin create-user bob --credits -1",
+            "models create mario",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn durations_know_days_and_weeks() {
+        assert_eq!(parse_duration("30d"), Ok(Duration::from_secs(30 * 86_400)));
+        assert_eq!(parse_duration("2w"), Ok(Duration::from_secs(14 * 86_400)));
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        for wrong in ["", "d", "1y", "-1d", "0s", "99999999999999999999d", "9999999w", "é"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

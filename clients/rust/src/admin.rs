@@ -1,0 +1,60 @@
+//! What operators do. Each call needs an access token of a user with the admin role.
+
+use crate::accounts::Profile;
+use crate::client::Client;
+use crate::error::Error;
+use crate::proto::auth::{
+    CreateUserRequest, CreateUserResponse, DisableUserRequest, EnableUserRequest, GrantCreditsRequest, GrantCreditsResponse, Role, User,
+};
+
+/// A user to be made.
+#[derive(Debug, Clone, Default)]
+pub struct NewUser {
+    /// 3 to 64 characters: letters, digits, `.`, `_`, `-`; case is folded.
+    pub user_name: String,
+    /// Full name and e-mail.
+    pub profile: Profile,
+    /// Whether the user is an operator.
+    pub admin: bool,
+    /// 0 to 10^12. `None`: the server's own figure.
+    pub starting_credits: Option<i64>,
+}
+
+impl Client {
+    /// Makes a user. The password has 15 to 1024 bytes.
+    pub async fn create_user(&self, user: NewUser, password: &str) -> Result<CreateUserResponse, Error> {
+        let message = CreateUserRequest {
+            user_name: user.user_name,
+            password: password.to_owned(),
+            full_name: user.profile.full_name,
+            email: user.profile.email,
+            role: if user.admin { Role::Admin } else { Role::User }.into(),
+            starting_credits: user.starting_credits,
+        };
+        let answer = self.admin().create_user(self.request(message)).await;
+        self.connections.auth.answer(answer, None)
+    }
+
+    /// Refuses all of a user's credentials from the next call after this one's answer. Idempotent.
+    pub async fn disable_user(&self, user_name: &str) -> Result<User, Error> {
+        let message = DisableUserRequest { user_name: user_name.to_owned() };
+        let answer = self.admin().disable_user(self.request(message)).await;
+        Ok(self.connections.auth.answer(answer, None)?.user.unwrap_or_default())
+    }
+
+    /// Lets a disabled user log in and use API keys again. Idempotent.
+    pub async fn enable_user(&self, user_name: &str) -> Result<User, Error> {
+        let message = EnableUserRequest { user_name: user_name.to_owned() };
+        let answer = self.admin().enable_user(self.request(message)).await;
+        Ok(self.connections.auth.answer(answer, None)?.user.unwrap_or_default())
+    }
+
+    /// Adds 1 to 10^12 credits to a user's account. Idempotent by `request_id` (see [`crate::new_request_id`]): a repetition adds
+    /// nothing. The note says why, in at most 200 characters.
+    pub async fn grant_credits(&self, user_name: &str, credits: i64, request_id: &str, note: &str) -> Result<GrantCreditsResponse, Error> {
+        let message =
+            GrantCreditsRequest { user_name: user_name.to_owned(), credits, request_id: request_id.to_owned(), note: note.to_owned() };
+        let answer = self.admin().grant_credits(self.request(message)).await;
+        self.connections.auth.answer(answer, Some(request_id))
+    }
+}

@@ -1,0 +1,164 @@
+//! How a client is set up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::env::{ProcessEnvironment, Strings};
+use tonic::metadata::{Ascii, MetadataValue};
+
+use crate::client::{Client, Connections};
+use crate::connection::{Connection, Service};
+use crate::credential::Credential;
+use crate::error::Error;
+
+/// Where auth-service listens by default.
+pub(crate) const DEFAULT_AUTH_URL: &str = "http://127.0.0.1:50051";
+/// Where inference-service listens by default.
+pub(crate) const DEFAULT_INFERENCE_URL: &str = "http://127.0.0.1:50052";
+
+/// Sets up a [`Client`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct ClientBuilder {
+    auth_url: String,
+    inference_url: String,
+    credential: Option<Result<Credential, String>>,
+    account: Option<String>,
+    connect_timeout: Duration,
+    call_timeout: Duration,
+    stream_timeout: Option<Duration>,
+}
+
+impl Default for ClientBuilder {
+    fn default() -> Self {
+        Self {
+            auth_url: DEFAULT_AUTH_URL.to_owned(),
+            inference_url: DEFAULT_INFERENCE_URL.to_owned(),
+            credential: None,
+            account: None,
+            connect_timeout: Duration::from_secs(5),
+            call_timeout: Duration::from_secs(30),
+            stream_timeout: None,
+        }
+    }
+}
+
+impl ClientBuilder {
+    /// Takes what is set of `TOLLGATE_API_KEY` (an API key or an access token), `TOLLGATE_AUTH_URL` and `TOLLGATE_URL`.
+    pub fn from_env() -> Self {
+        Self::from_strings(&ProcessEnvironment)
+    }
+
+    pub(crate) fn from_strings(strings: &dyn Strings) -> Self {
+        let get = |name: &str| strings.get(name).filter(|value| !value.is_empty());
+        let mut builder = Self::default();
+        if let Some(url) = get("TOLLGATE_AUTH_URL") {
+            builder = builder.auth_url(url);
+        }
+        if let Some(url) = get("TOLLGATE_URL") {
+            builder = builder.inference_url(url);
+        }
+        if let Some(credential) = get("TOLLGATE_API_KEY") {
+            builder = builder.credential(credential);
+        }
+        builder
+    }
+
+    /// Where auth-service listens. Default: `http://127.0.0.1:50051`.
+    pub fn auth_url(mut self, url: impl Into<String>) -> Self {
+        self.auth_url = url.into();
+        self
+    }
+
+    /// Where inference-service listens. Default: `http://127.0.0.1:50052`.
+    pub fn inference_url(mut self, url: impl Into<String>) -> Self {
+        self.inference_url = url.into();
+        self
+    }
+
+    /// An API key or an access token, sent with every call but sign-up and login. Default: none.
+    pub fn credential(mut self, credential: impl Into<String>) -> Self {
+        self.credential = Some(Credential::new(credential).map_err(|error| error.to_string()));
+        self
+    }
+
+    /// The account that pays, when an access token may pay from several. Default: the user's own. An API key always pays from its own.
+    pub fn account(mut self, account: impl Into<String>) -> Self {
+        self.account = Some(account.into());
+        self
+    }
+
+    /// The longest that making a connection may take. Default: 5 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// The longest that a call with a single answer may take. Default: 30 s.
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.call_timeout = timeout;
+        self
+    }
+
+    /// The longest that a stream may take, from the call to its last event: the server ends it then, and charges what was generated.
+    /// Default: no limit.
+    pub fn stream_timeout(mut self, timeout: Duration) -> Self {
+        self.stream_timeout = Some(timeout);
+        self
+    }
+
+    /// The client. Connects at the first call, within the runtime of that call. Fails when a URL, the credential or the account
+    /// can't be used.
+    pub fn build(self) -> Result<Client, Error> {
+        let credential = self.credential.transpose().map_err(Error::Configuration)?;
+        let account = self.account.map(|account| parse_account(&account)).transpose()?;
+        let connections = Connections {
+            auth: Connection::new(Service::Auth, &self.auth_url, self.connect_timeout)?,
+            inference: Connection::new(Service::Inference, &self.inference_url, self.connect_timeout)?,
+        };
+        Ok(Client {
+            connections: Arc::new(connections),
+            credential,
+            account,
+            call_timeout: self.call_timeout,
+            stream_timeout: self.stream_timeout,
+        })
+    }
+}
+
+pub(crate) fn parse_account(account: &str) -> Result<MetadataValue<Ascii>, Error> {
+    let usable = !account.is_empty() && account.bytes().all(|byte| byte.is_ascii_graphic());
+    let refuse = || Error::Configuration("the account must be an account's id: visible ASCII characters only".to_owned());
+    if usable { account.parse().map_err(|_| refuse()) } else { Err(refuse()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn the_environment_sets_urls_and_credential_and_an_empty_value_counts_as_unset() {
+        let environment: BTreeMap<String, String> =
+            [("TOLLGATE_API_KEY", "tg_canary"), ("TOLLGATE_AUTH_URL", ""), ("TOLLGATE_URL", "http://10.0.0.1:1")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into();
+        let client = ClientBuilder::from_strings(&environment).build().unwrap();
+        let shown = format!("{client:?}");
+        assert!(shown.contains("http://127.0.0.1:50051") && shown.contains("http://10.0.0.1:1"), "{shown}");
+        assert!(!shown.contains("canary"), "{shown}");
+    }
+
+    #[test]
+    fn a_client_can_be_built_outside_of_a_runtime() {
+        assert!(Client::builder().build().is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_refused_at_once() {
+        assert!(matches!(Client::builder().credential("a\nb").build(), Err(Error::Configuration(_))));
+        assert!(matches!(Client::builder().account("a b").build(), Err(Error::Configuration(_))));
+        assert!(matches!(Client::builder().auth_url("https://host").build(), Err(Error::Configuration(_))));
+    }
+}

@@ -1,0 +1,104 @@
+//! A connection to one service: made at the first call, and made again when it breaks.
+
+use std::fmt;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Response, Status};
+
+use crate::error::Error;
+
+/// Tollgate's two services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// Accounts, keys, credits.
+    Auth,
+    /// Chats and models.
+    Inference,
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auth => "auth-service",
+            Self::Inference => "inference-service",
+        })
+    }
+}
+
+pub(crate) struct Connection {
+    service: Service,
+    url: String,
+    endpoint: Endpoint,
+    // Not made in the builder: a lazy channel needs a runtime, and a client may be built outside of one.
+    channel: OnceLock<Channel>,
+}
+
+impl Connection {
+    pub(crate) fn new(service: Service, url: &str, connect_timeout: Duration) -> Result<Self, Error> {
+        let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+        let refuse = |why: &str| Error::Configuration(format!("the URL of {service} {why}"));
+        let parsed: http::Uri = url.parse().map_err(|_| refuse("can't be read; it should look like http://127.0.0.1:50051"))?;
+        match parsed.scheme_str() {
+            Some("http") => {}
+            Some("https") => return Err(refuse("must begin with http://: this version speaks no TLS; put a TLS proxy on this host")),
+            _ => return Err(refuse("must begin with http://")),
+        }
+        let host = parsed.host().unwrap_or_default();
+        if host.is_empty() || parsed.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            return Err(refuse("must name a host, and no user"));
+        }
+        if parsed.path_and_query().is_some_and(|path| path.as_str() != "/") {
+            return Err(refuse("must end after the port"));
+        }
+        let endpoint = Endpoint::from_shared(url.clone())
+            .map_err(|_| refuse("can't be used"))?
+            .connect_timeout(connect_timeout)
+            .tcp_nodelay(true)
+            // A stream may be silent for minutes while a model loads: pings tell that from a server that is gone.
+            .http2_keep_alive_interval(Duration::from_secs(60))
+            .keep_alive_timeout(Duration::from_secs(20));
+        Ok(Self { service, url, endpoint, channel: OnceLock::new() })
+    }
+
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.get_or_init(|| self.endpoint.connect_lazy()).clone()
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn service(&self) -> Service {
+        self.service
+    }
+
+    pub(crate) fn answer<T>(&self, answer: Result<Response<T>, Status>, request_id: Option<&str>) -> Result<T, Error> {
+        answer.map(Response::into_inner).map_err(|status| self.error(&status, request_id))
+    }
+
+    pub(crate) fn error(&self, status: &Status, request_id: Option<&str>) -> Error {
+        Error::from_status(status, self.service, &self.url, request_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(url: &str) -> Result<String, Error> {
+        Connection::new(Service::Auth, url, Duration::from_secs(5)).map(|connection| connection.url)
+    }
+
+    #[test]
+    fn a_url_names_a_host_and_nothing_that_would_be_ignored() {
+        assert_eq!(url("http://127.0.0.1:50051").unwrap(), "http://127.0.0.1:50051");
+        assert_eq!(url("localhost:50051").unwrap(), "http://localhost:50051");
+        assert_eq!(url("http://[::1]:50051/").unwrap(), "http://[::1]:50051/");
+        for wrong in ["", "http://", "ftp://host", "https://host", "http://host/prefix", "http://me:canary@host", "http://a b"] {
+            let error = url(wrong).unwrap_err().to_string();
+            assert!(error.contains("auth-service") && !error.contains("canary"), "{wrong}: {error}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The Rust client of Tollgate: accounts, API keys, credits, and answers streamed token by token.
+//!
+//! ```no_run
+//! use tollgate_client::proto::inference::ChatRequest;
+//! use tollgate_client::{Client, Event, message};
+//!
+//! # async fn example() -> Result<(), tollgate_client::Error> {
+//! // TOLLGATE_API_KEY, TOLLGATE_AUTH_URL and TOLLGATE_URL.
+//! let client = Client::from_env()?;
+//! let request = ChatRequest { model: "llama3.2".into(), messages: vec![message::user("Why is the sky blue?")], ..Default::default() };
+//! let mut answer = client.chat(request).await?;
+//! while let Some(event) = answer.next().await {
+//!     match event? {
+//!         Event::Started(started) => println!("{} credits held", started.held_credits()),
+//!         Event::Delta(delta) => print!("{}", delta.content),
+//!         Event::Finished(finished) => println!("\n{:?}", finished.receipt),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Cancelling.** Dropping an [`Answer`] cancels the call: the model stops, and what it had generated is charged.
+//!
+//! **Repeating.** Each chat has a request id, the caller's own or one that this library makes ([`Answer::request_id`],
+//! [`Error::request_id`]). Sending the same request again under the same id is always safe: it is charged once. A request that is
+//! already resolved comes back as `Started` and `Finished` with `replayed` set, without the text; one that was refunded runs again;
+//! one that still runs is refused with `REQUEST_IN_PROGRESS` and a retry delay. [`Client::receipt`] tells what became of it.
+//!
+//! **Errors.** [`Error`] tells a refusal (with its [`ErrorReason`]) from a server that can't be reached and a connection that broke.
+
+mod accounts;
+mod admin;
+mod answer;
+mod builder;
+mod client;
+mod connection;
+mod credential;
+mod error;
+mod inference;
+mod ledger;
+pub mod message;
+
+pub use accounts::{ApiKeyOptions, NewApiKey, Profile, Session};
+pub use admin::NewUser;
+pub use answer::{Answer, Completion, Event};
+pub use builder::ClientBuilder;
+pub use client::Client;
+pub use connection::Service;
+pub use credential::Credential;
+pub use error::{Error, Refusal};
+pub use inference::ModelProgress;
+pub use ledger::Ledger;
+pub use shared::ErrorReason;
+/// The generated contract, stubs included: for calls that [`Client`] has no method for.
+pub use shared::proto;
+pub use tonic::Code;
+
+/// Makes a request id that nobody else makes: for [`Client::grant_credits`], and for chats whose id the caller wants to keep first.
+#[must_use]
+pub fn new_request_id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}

@@ -1,0 +1,419 @@
+//! The client of auth-service, and the one place that can make a [`Grant`].
+//!
+//! What is held is given back on every exit. The RPCs run in tasks that the process owns and waits for at its end, never in a request's own
+//! task: a caller that goes away during Check drops the request's task, and the grant that comes back then is refunded.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use shared::ErrorReason;
+use shared::error::{CallError, reason_of};
+use shared::proto::auth as wire;
+use shared::proto::auth::auth_client::AuthClient as Stub;
+use shared::request_context::REQUEST_ID_HEADER;
+use shared::secret::Secret;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Code, Status};
+use tracing::{Instrument, Span};
+
+use crate::caller::Caller;
+
+/// How auth-service is reached.
+#[derive(Debug, Clone)]
+pub struct AuthClientConfig {
+    /// For example `http://127.0.0.1:50051`.
+    pub url: Uri,
+    /// Proves that this service may ask.
+    pub service_credential: Secret,
+    /// How long a Check may take, its retries included. Then the call is refused with UNAVAILABLE.
+    pub check_timeout: Duration,
+    /// How long a settle is tried again: as long as the store remembers the request.
+    pub settle_retry_for: Duration,
+}
+
+/// Asks auth-service. Cheap to clone.
+#[derive(Clone)]
+pub struct AuthClient {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    stub: Stub<Channel>,
+    authorization: MetadataValue<Ascii>,
+    check_timeout: Duration,
+    settle_retry_for: Duration,
+    tasks: TaskTracker,
+}
+
+impl fmt::Debug for AuthClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthClient").finish_non_exhaustive()
+    }
+}
+
+/// What a call wants to be paid.
+#[derive(Debug, Clone)]
+pub struct Charge {
+    /// The caller's, or one made for it.
+    pub request_id: String,
+    /// A digest of the request's parameters.
+    pub fingerprint: Vec<u8>,
+    /// The most input tokens.
+    pub max_input_tokens: u32,
+    /// The most output tokens; ≥ 1.
+    pub max_output_tokens: u32,
+    /// Whether to refuse when the whole worst case can't be held.
+    pub require_full: bool,
+}
+
+/// The answer to a request for credits.
+#[derive(Debug)]
+pub enum Admission {
+    /// Paid for: go ahead.
+    Granted(Grant),
+    /// Resolved before: nothing may be generated.
+    Recorded(wire::Receipt),
+}
+
+/// How a granted request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The model finished.
+    Completed,
+    /// The caller went away, or was cut off, after the request had gone upstream.
+    Cancelled,
+    /// The model server failed after its first token.
+    UpstreamFailed,
+    /// Nothing was generated, and nothing is charged.
+    NothingGenerated,
+}
+
+/// Tokens used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TokenUsage {
+    /// Of the prompt.
+    pub input_tokens: u32,
+    /// Generated.
+    pub output_tokens: u32,
+    /// Whether they were estimated and not counted.
+    pub estimated: bool,
+}
+
+impl AuthClient {
+    /// A client that connects at its first call, and again whenever the connection is lost. `tasks` owns what must outlive a request.
+    pub fn new(config: AuthClientConfig, tasks: TaskTracker) -> Result<Self, tonic::metadata::errors::InvalidMetadataValue> {
+        let channel = Endpoint::from(config.url)
+            .connect_timeout(Duration::from_secs(2))
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(Duration::from_secs(15))
+            .keep_alive_timeout(Duration::from_secs(5))
+            .connect_lazy();
+        let mut authorization: MetadataValue<Ascii> = format!("Bearer {}", config.service_credential.to_hex()).parse()?;
+        authorization.set_sensitive(true);
+        let inner = Inner {
+            stub: Stub::new(channel),
+            authorization,
+            check_timeout: config.check_timeout,
+            settle_retry_for: config.settle_retry_for,
+            tasks,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Authenticates the caller and authorizes the operation, for what costs nothing.
+    pub async fn authorize(&self, caller: &Caller, operation: wire::Operation, model: &str) -> Result<(), CallError> {
+        self.check(caller, self.check_request(caller, operation, model, None)).await.map(|_| ())
+    }
+
+    /// Authenticates the caller, authorizes the operation, and holds the worst case of the charge.
+    ///
+    /// Dropping the future loses nothing: the hold that may come back then is refunded.
+    pub async fn admit(&self, caller: &Caller, operation: wire::Operation, model: &str, charge: Charge) -> Result<Admission, CallError> {
+        let charge = wire::Charge {
+            request_id: charge.request_id,
+            // A new one for each attempt at a request, the same for each retry of this attempt.
+            attempt_id: uuid::Uuid::now_v7().simple().to_string(),
+            fingerprint: charge.fingerprint,
+            max_input_tokens: charge.max_input_tokens,
+            max_output_tokens: charge.max_output_tokens,
+            require_full: charge.require_full,
+        };
+        let request = self.check_request(caller, operation, model, Some(charge));
+        let (answer, answered) = oneshot::channel();
+        let (client, caller) = (self.clone(), caller.clone());
+        let check = async move {
+            let admission = client.check(&caller, request).await.and_then(|response| match response.result {
+                Some(wire::check_response::Result::Grant(grant)) => Ok(Admission::Granted(Grant::new(client, grant, &caller))),
+                Some(wire::check_response::Result::Recorded(receipt)) => Ok(Admission::Recorded(receipt)),
+                None => {
+                    tracing::error!("auth-service answered a charge with neither a grant nor a record");
+                    Err(CallError::internal())
+                }
+            });
+            // When nobody waits any more, the grant in here is dropped, and so refunded.
+            drop(answer.send(admission));
+        };
+        self.inner.tasks.spawn(check.instrument(Span::current()));
+        answered.await.unwrap_or_else(|_| Err(CallError::internal()))
+    }
+
+    fn check_request(&self, caller: &Caller, operation: wire::Operation, model: &str, charge: Option<wire::Charge>) -> wire::CheckRequest {
+        wire::CheckRequest {
+            credential: caller.credential().to_owned(),
+            account: caller.account().to_owned(),
+            operation: operation.into(),
+            model: model.to_owned(),
+            charge,
+        }
+    }
+
+    /// Asks, and asks again when the connection broke or auth says that the same call may succeed: a Check may be repeated.
+    async fn check(&self, caller: &Caller, request: wire::CheckRequest) -> Result<wire::CheckResponse, CallError> {
+        let give_up = Instant::now() + self.inner.check_timeout;
+        let mut pauses = [50, 150, 400].map(Duration::from_millis).into_iter();
+        loop {
+            let mut stub = self.inner.stub.clone();
+            let call = stub.check(self.authorized(request.clone(), caller.request_id()));
+            let status = match tokio::time::timeout_at(give_up, call).await {
+                Ok(Ok(response)) => return Ok(response.into_inner()),
+                Ok(Err(status)) => status,
+                Err(_) => Status::unavailable("auth-service did not answer in time"),
+            };
+            let retryable = status.code() == Code::Unavailable;
+            match pauses.next().filter(|pause| retryable && Instant::now() + *pause < give_up) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err(refusal(&status)),
+            }
+        }
+    }
+
+    fn authorized<T>(&self, message: T, request_id: &str) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        request.metadata_mut().insert("authorization", self.inner.authorization.clone());
+        if let Ok(request_id) = request_id.parse() {
+            request.metadata_mut().insert(REQUEST_ID_HEADER, request_id);
+        }
+        request
+    }
+
+    /// Settles until it lands, is answered with a final no, or the store has forgotten the request.
+    async fn settle(&self, request: wire::SettleRequest, request_id: String) -> Option<wire::Receipt> {
+        let give_up = Instant::now() + self.inner.settle_retry_for;
+        let mut pause = Duration::from_millis(100);
+        loop {
+            let mut stub = self.inner.stub.clone();
+            let call = stub.settle(self.authorized(request.clone(), &request_id));
+            let status = match tokio::time::timeout(Duration::from_secs(5), call).await {
+                Ok(Ok(response)) => return response.into_inner().receipt,
+                Ok(Err(status)) => status,
+                Err(_) => Status::unavailable("auth-service did not answer in time"),
+            };
+            match status.code() {
+                Code::NotFound | Code::FailedPrecondition | Code::InvalidArgument | Code::Unimplemented => {
+                    tracing::error!(reason = ?reason_of(&status), "a hold can't be settled; it is resolved as its expiry says");
+                    return None;
+                }
+                code => {
+                    if Instant::now() + pause >= give_up {
+                        tracing::error!(?code, "a settle was given up; the hold is resolved as its expiry says");
+                        return None;
+                    }
+                    tracing::warn!(?code, ?pause, "a settle did not land; it is tried again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(5));
+                }
+            }
+        }
+    }
+
+    /// Moves the hold's expiry until it is told to stop.
+    async fn keep_extended(&self, hold: String, every: Duration, meter: Arc<Meter>, request_id: String) {
+        let mut wait = every;
+        loop {
+            tokio::time::sleep(wait).await;
+            let request = wire::ExtendRequest { hold: hold.clone(), usage: Some(meter.usage().into()) };
+            let mut stub = self.inner.stub.clone();
+            let call = stub.extend(self.authorized(request, &request_id));
+            wait = match tokio::time::timeout(every, call).await {
+                Ok(Ok(_)) => every,
+                Ok(Err(status)) if matches!(status.code(), Code::NotFound | Code::FailedPrecondition) => {
+                    tracing::warn!(reason = ?reason_of(&status), "the hold was resolved while its answer is still running; it will be settled late");
+                    return;
+                }
+                // The hold's life is three of these periods: a failed one is tried again soon.
+                Ok(Err(_)) | Err(_) => (every / 4).max(Duration::from_millis(50)),
+            };
+        }
+    }
+}
+
+/// What a caller is told of a refusal: auth's own words where they are about the caller, ours where they are about this service.
+fn refusal(status: &Status) -> CallError {
+    let Some(reason) = reason_of(status) else {
+        // No answer of auth-service's: the connection failed. Its text names addresses.
+        tracing::warn!(code = ?status.code(), message = status.message(), "auth-service can't be reached");
+        return CallError::new(Code::Unavailable, ErrorReason::AuthUnavailable, "auth-service can't be reached; nothing was charged. Try again")
+            .retry_after(Duration::from_secs(1));
+    };
+    if reason == ErrorReason::ServiceCredentialInvalid {
+        tracing::error!(?reason, "auth-service refuses this service's credential: check TOLLGATE_SERVICE_CREDENTIAL");
+        return CallError::new(Code::Unavailable, ErrorReason::AuthUnavailable, "this service isn't let in by auth-service; its operator must look at it");
+    }
+    let mut error = CallError::new(status.code(), reason, status.message());
+    if let Some(delay) = shared::error::retry_delay_of(status) {
+        error = error.retry_after(delay);
+    }
+    for (subject, description) in shared::error::quota_of(status) {
+        error = error.quota(subject, description);
+    }
+    error
+}
+
+/// Tokens that were read so far, for Extend.
+#[derive(Debug, Default)]
+pub struct Meter {
+    input_tokens: AtomicU32,
+    output_tokens: AtomicU32,
+}
+
+impl Meter {
+    /// Records what was read so far.
+    pub fn record(&self, input_tokens: u32, output_tokens: u32) {
+        self.input_tokens.store(input_tokens, Ordering::Relaxed);
+        self.output_tokens.store(output_tokens, Ordering::Relaxed);
+    }
+
+    fn usage(&self) -> TokenUsage {
+        let (input_tokens, output_tokens) = (self.input_tokens.load(Ordering::Relaxed), self.output_tokens.load(Ordering::Relaxed));
+        TokenUsage { input_tokens, output_tokens, estimated: true }
+    }
+}
+
+/// Credits held for one request: the permission to generate. Only this module can make one.
+///
+/// It is extended until it is settled. Dropped without [`Grant::settle`], it is refunded.
+#[must_use]
+pub struct Grant {
+    /// `None` once it is settled.
+    open: Option<OpenGrant>,
+    held_credits: i64,
+    remaining_credits: i64,
+    max_output_tokens: u32,
+}
+
+struct OpenGrant {
+    client: AuthClient,
+    hold: String,
+    request_id: String,
+    meter: Arc<Meter>,
+    /// Ends the task that extends.
+    _extension: DropGuard,
+}
+
+impl fmt::Debug for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grant").field("held_credits", &self.held_credits).field("open", &self.open.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl Grant {
+    fn new(client: AuthClient, grant: wire::Grant, caller: &Caller) -> Self {
+        let every = grant.extend_every.and_then(|every| Duration::try_from(every).ok()).unwrap_or(Duration::from_secs(10));
+        let (meter, stop) = (Arc::new(Meter::default()), CancellationToken::new());
+        let extending = {
+            let (client, hold, meter, request_id) = (client.clone(), grant.hold.clone(), meter.clone(), caller.request_id().to_owned());
+            let every = every.max(Duration::from_millis(50));
+            async move { client.keep_extended(hold, every, meter, request_id).await }
+        };
+        let stopped = stop.clone();
+        client.inner.tasks.spawn(async move { stopped.run_until_cancelled(extending).await }.instrument(Span::current()));
+        let open =
+            OpenGrant { client, hold: grant.hold, request_id: caller.request_id().to_owned(), meter, _extension: stop.drop_guard() };
+        Self {
+            open: Some(open),
+            held_credits: grant.held_credits,
+            remaining_credits: grant.remaining_credits,
+            max_output_tokens: grant.max_output_tokens.max(1),
+        }
+    }
+
+    /// Credits held.
+    #[must_use]
+    pub fn held_credits(&self) -> i64 {
+        self.held_credits
+    }
+
+    /// Credits available beside the hold.
+    #[must_use]
+    pub fn remaining_credits(&self) -> i64 {
+        self.remaining_credits
+    }
+
+    /// The output tokens that the hold pays for; ≥ 1.
+    #[must_use]
+    pub fn max_output_tokens(&self) -> u32 {
+        self.max_output_tokens
+    }
+
+    /// Where to record what was read so far.
+    #[must_use]
+    pub fn meter(&self) -> Arc<Meter> {
+        self.open.as_ref().map(|open| open.meter.clone()).unwrap_or_default()
+    }
+
+    /// Resolves the hold, in a task that the process owns. The receipt comes when it has landed; dropping the receiver changes nothing.
+    pub fn settle(mut self, outcome: Outcome, usage: TokenUsage) -> oneshot::Receiver<Option<wire::Receipt>> {
+        let (receipt, received) = oneshot::channel();
+        if let Some(open) = self.open.take() {
+            open.settle(outcome, usage, receipt);
+        }
+        received
+    }
+}
+
+impl OpenGrant {
+    fn settle(self, outcome: Outcome, usage: TokenUsage, receipt: oneshot::Sender<Option<wire::Receipt>>) {
+        let Self { client, hold, request_id, .. } = self;
+        let request = wire::SettleRequest { hold, outcome: wire::Outcome::from(outcome).into(), usage: Some(usage.into()) };
+        let tasks = client.inner.tasks.clone();
+        tasks.spawn(
+            async move {
+                let settled = client.settle(request, request_id).await;
+                drop(receipt.send(settled));
+            }
+            .instrument(Span::current()),
+        );
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        if let Some(open) = self.open.take() {
+            open.settle(Outcome::NothingGenerated, TokenUsage::default(), oneshot::channel().0);
+        }
+    }
+}
+
+impl From<Outcome> for wire::Outcome {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Completed => Self::Completed,
+            Outcome::Cancelled => Self::Cancelled,
+            Outcome::UpstreamFailed => Self::UpstreamFailed,
+            Outcome::NothingGenerated => Self::NothingGenerated,
+        }
+    }
+}
+
+impl From<TokenUsage> for wire::TokenUsage {
+    fn from(usage: TokenUsage) -> Self {
+        Self { input_tokens: usage.input_tokens, output_tokens: usage.output_tokens, estimated: usage.estimated }
+    }
+}

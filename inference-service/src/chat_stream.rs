@@ -1,0 +1,535 @@
+//! The stream of an answer: it takes a [`Grant`] by value, so that streaming without authorization doesn't compile, and settles it exactly
+//! once on every exit: the end, a failure, a caller that goes away, a limit, a drain.
+//!
+//! The stream is polled by the caller's connection, so a caller that doesn't read stops it. What must happen all the same (deadlines, the
+//! slow reader's end) is a watch's job: one task for each stream, that the process owns. Tokens never pass through it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use futures_util::Stream;
+use futures_util::task::AtomicWaker;
+use shared::error::CallError;
+use shared::proto::{auth, inference as wire};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use tonic::Status;
+use tracing::{Instrument, Span};
+
+use crate::auth_client::{Grant, Meter, Outcome, TokenUsage};
+use crate::call_failure::{CallFailure, Limit};
+use crate::engine::{AnswerEvent, AnswerStream, Done, Engine, EngineError, Piece};
+use crate::prompt::Prompt;
+
+/// How long things may take while an answer is streamed.
+#[derive(Debug, Clone, Copy)]
+pub struct StreamLimits {
+    /// Until the first piece: load, queue and prompt evaluation are silence.
+    pub first_byte_timeout: Duration,
+    /// Between pieces: a tool call is one piece after all of it was generated.
+    pub idle_timeout: Duration,
+    /// That a caller may take to read what is there.
+    pub slow_reader_timeout: Duration,
+    /// In all.
+    pub max_stream_life: Duration,
+    /// That the last event waits for the receipt.
+    pub settle_wait: Duration,
+}
+
+/// What ends streams at the process's end.
+#[derive(Debug, Clone, Default)]
+pub struct StreamOwner {
+    /// Owns the watches, and what is settled.
+    pub tasks: TaskTracker,
+    /// Cancelled when streams that still run must end.
+    pub cut_off: CancellationToken,
+}
+
+/// One event of an answer, before it is wrapped for Chat or Generate.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StreamEvent {
+    /// First.
+    Started(wire::Started),
+    /// A piece.
+    Delta(wire::Delta),
+    /// Last.
+    Finished(wire::Finished),
+}
+
+/// What is to be answered, and how.
+#[derive(Debug)]
+pub struct AnswerPlan {
+    /// The caller's, or the one that was made.
+    pub request_id: String,
+    /// As requested.
+    pub requested_model: String,
+    /// Checked.
+    pub prompt: Prompt,
+    /// Whether all of the answer comes in one delta.
+    pub one_delta: bool,
+    /// How often the engine may run the model for this one request: the hold pays for all of them together.
+    pub runs: u32,
+    /// When the caller stops waiting.
+    pub deadline: Option<Instant>,
+}
+
+type Opening = Pin<Box<dyn Future<Output = Result<AnswerStream, EngineError>> + Send>>;
+type SettledReceipt = oneshot::Receiver<Option<auth::Receipt>>;
+
+/// A running answer.
+pub struct ChatStream {
+    shared: Arc<Shared>,
+    /// Rings the doorbell; what the engine's stream is polled with.
+    doorbell: Waker,
+    phase: Phase,
+    started: Option<wire::Started>,
+    one_delta: Option<Piece>,
+    settle_wait: Duration,
+    /// Ends the watch.
+    _watch: DropGuard,
+}
+
+/// What the stream and its watch share.
+struct Shared {
+    state: Mutex<State>,
+    doorbell: Arc<Doorbell>,
+    span: Span,
+}
+
+/// Notes since when there is something that the caller has not come for: the engine has woken the stream, or the stream gave a piece, and it
+/// was not polled again. A caller that doesn't read looks just so, because its connection has no room.
+struct Doorbell {
+    opened: Instant,
+    /// Microseconds since `opened`, plus 1; 0: nothing is there.
+    rung_at: AtomicU64,
+    caller: AtomicWaker,
+}
+
+impl Doorbell {
+    fn ring(&self) {
+        let now = u64::try_from(self.opened.elapsed().as_micros()).unwrap_or(u64::MAX - 1) + 1;
+        // The first ring counts: failing means that it had rung.
+        let _ = self.rung_at.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    fn answered(&self) {
+        self.rung_at.store(0, Ordering::Relaxed);
+    }
+
+    fn ringing_since(&self) -> Option<Instant> {
+        match self.rung_at.load(Ordering::Relaxed) {
+            0 => None,
+            micros => Some(self.opened + Duration::from_micros(micros - 1)),
+        }
+    }
+}
+
+impl Wake for Doorbell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.ring();
+        self.caller.wake();
+    }
+}
+
+struct State {
+    source: Source,
+    /// `None` once the settle has begun.
+    grant: Option<Grant>,
+    meter: Arc<Meter>,
+    tally: Tally,
+    /// Set by the watch: why the stream must end.
+    cut: Option<(Limit, SettledReceipt)>,
+    last_piece_at: Option<Instant>,
+}
+
+enum Source {
+    /// Not asked yet: nothing went upstream.
+    Planned(Opening),
+    Opening(Opening),
+    Open(AnswerStream),
+    Closed,
+}
+
+/// What was read from the engine so far.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    pieces: u32,
+    bytes: usize,
+    tool_calls: usize,
+    /// The estimate of the prompt's tokens, until the engine has counted them.
+    input_estimate: u32,
+}
+
+enum Phase {
+    Answering,
+    /// The engine is done: what is left to say, once the receipt is there or was waited for long enough.
+    Finishing { delta: Option<wire::Delta>, finished: Box<wire::Finished>, receipt: SettledReceipt, patience: Pin<Box<Sleep>> },
+    /// It failed.
+    Failing { failure: CallFailure, receipt: SettledReceipt, patience: Pin<Box<Sleep>> },
+    Ended,
+}
+
+impl ChatStream {
+    /// Streams the answer that the grant pays for.
+    pub fn open(grant: Grant, plan: AnswerPlan, engine: Arc<dyn Engine>, limits: StreamLimits, owner: &StreamOwner) -> Self {
+        let started = wire::Started {
+            request_id: plan.request_id,
+            model: plan.requested_model,
+            held_credits: Some(grant.held_credits()),
+            remaining_credits: Some(grant.remaining_credits()),
+            max_output_tokens: Some(grant.max_output_tokens()),
+        };
+        let tokens_a_run = (grant.max_output_tokens() / plan.runs.max(1)).max(1);
+        let input_estimate = plan.prompt.estimated_input_tokens();
+        let prompt = plan.prompt;
+        let opening = Box::pin(async move { engine.answer(&prompt, tokens_a_run).await });
+        let state = State {
+            source: Source::Planned(opening),
+            meter: grant.meter(),
+            grant: Some(grant),
+            tally: Tally { input_estimate, ..Tally::default() },
+            cut: None,
+            last_piece_at: None,
+        };
+        let doorbell = Arc::new(Doorbell { opened: Instant::now(), rung_at: AtomicU64::new(0), caller: AtomicWaker::new() });
+        // The caller has to come for the first event.
+        doorbell.ring();
+        let shared = Arc::new(Shared { state: Mutex::new(state), doorbell: doorbell.clone(), span: Span::current() });
+        let over = CancellationToken::new();
+        let watch = watch(shared.clone(), plan.deadline, limits, owner.cut_off.clone());
+        let stopped = over.clone();
+        owner.tasks.spawn(async move { stopped.run_until_cancelled(watch).await }.instrument(Span::current()));
+        Self {
+            shared,
+            doorbell: doorbell.into(),
+            phase: Phase::Answering,
+            started: Some(started),
+            one_delta: plan.one_delta.then(Piece::default),
+            settle_wait: limits.settle_wait,
+            _watch: over.drop_guard(),
+        }
+    }
+
+    /// The next thing the engine says, or why there is nothing more.
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<StreamEvent, Status>>> {
+        let shared = self.shared.clone();
+        shared.doorbell.answered();
+        shared.doorbell.caller.register(cx.waker());
+        let doorbell = self.doorbell.clone();
+        let mut source_cx = Context::from_waker(&doorbell);
+        let mut state = shared.lock();
+        loop {
+            if let Some((limit, receipt)) = state.cut.take() {
+                // A caller whose time is over gets its answer now; the others wait for the receipt.
+                let wait = if limit == Limit::Deadline { Duration::ZERO } else { self.settle_wait };
+                self.phase = Phase::Failing { failure: CallFailure::Limit(limit), receipt, patience: Box::pin(tokio::time::sleep(wait)) };
+                drop(state);
+                return self.poll_end(cx);
+            }
+            match state.poll_source(&mut source_cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(AnswerEvent::Piece(piece))) => {
+                    state.count(&piece);
+                    if let Some(whole) = &mut self.one_delta {
+                        whole.append(piece);
+                        continue;
+                    }
+                    shared.doorbell.ring();
+                    return Poll::Ready(Some(Ok(StreamEvent::Delta(piece.into()))));
+                }
+                Poll::Ready(Ok(AnswerEvent::Done(piece, done))) => {
+                    state.count(&piece);
+                    let piece = match self.one_delta.take() {
+                        Some(mut whole) => {
+                            whole.append(piece);
+                            whole
+                        }
+                        None => piece,
+                    };
+                    let usage = state.tally.usage(Some(&done));
+                    let Some(receipt) = state.settle(Outcome::Completed, usage) else { return Poll::Ready(None) };
+                    let finished = Box::new(finished(&done, usage, state.tally.tool_calls > 0));
+                    let delta = (!piece.is_empty()).then(|| piece.into());
+                    self.phase = Phase::Finishing { delta, finished, receipt, patience: Box::pin(tokio::time::sleep(self.settle_wait)) };
+                    drop(state);
+                    return self.poll_end(cx);
+                }
+                Poll::Ready(Err(error)) => {
+                    let outcome = state.outcome_of_failure();
+                    let usage = state.tally.usage(None);
+                    let Some(receipt) = state.settle(outcome, usage) else { return Poll::Ready(None) };
+                    let failure = CallFailure::Engine(error);
+                    self.phase = Phase::Failing { failure, receipt, patience: Box::pin(tokio::time::sleep(self.settle_wait)) };
+                    drop(state);
+                    return self.poll_end(cx);
+                }
+            }
+        }
+    }
+
+    /// The last events, when the receipt is there or was waited for long enough.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<StreamEvent, Status>>> {
+        let shared = self.shared.clone();
+        let _span = shared.span.enter();
+        match &mut self.phase {
+            Phase::Finishing { delta, finished, receipt, patience } => {
+                if let Some(delta) = delta.take() {
+                    return Poll::Ready(Some(Ok(StreamEvent::Delta(delta))));
+                }
+                let Poll::Ready(receipt) = poll_receipt(receipt, patience, cx) else { return Poll::Pending };
+                finished.receipt = receipt;
+                let finished = std::mem::take(&mut **finished);
+                self.phase = Phase::Ended;
+                Poll::Ready(Some(Ok(StreamEvent::Finished(finished))))
+            }
+            Phase::Failing { failure, receipt, patience } => {
+                let Poll::Ready(receipt) = poll_receipt(receipt, patience, cx) else { return Poll::Pending };
+                let mut error = CallError::from(&*failure);
+                if let Some(receipt) = receipt {
+                    error = error.receipt(&receipt);
+                }
+                self.phase = Phase::Ended;
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Phase::Answering | Phase::Ended => Poll::Ready(None),
+        }
+    }
+}
+
+impl Stream for ChatStream {
+    type Item = Result<StreamEvent, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(started) = self.started.take() {
+            return Poll::Ready(Some(Ok(StreamEvent::Started(started))));
+        }
+        match self.phase {
+            Phase::Answering => self.poll_answer(cx),
+            Phase::Finishing { .. } | Phase::Failing { .. } => self.poll_end(cx),
+            Phase::Ended => Poll::Ready(None),
+        }
+    }
+}
+
+impl Drop for ChatStream {
+    /// The caller went away: the upstream connection closes here and now, and the hold is settled by the process.
+    fn drop(&mut self) {
+        let shared = self.shared.clone();
+        let _span = shared.span.enter();
+        let mut state = shared.lock();
+        if state.grant.is_some() {
+            let (outcome, usage) = (state.outcome_of_cancel(), state.tally.usage(None));
+            tracing::info!(?outcome, output_tokens = usage.output_tokens, "the caller went away");
+            drop(state.settle(outcome, usage));
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock was held leaves the state as it was between two events: good enough to settle.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Result<AnswerEvent, EngineError>> {
+        loop {
+            match &mut self.source {
+                Source::Planned(_) => {
+                    if let Source::Planned(opening) = std::mem::replace(&mut self.source, Source::Closed) {
+                        self.source = Source::Opening(opening);
+                    }
+                }
+                Source::Opening(opening) => match opening.as_mut().poll(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(stream)) => self.source = Source::Open(stream),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                },
+                Source::Open(stream) => {
+                    let next = match stream.as_mut().poll_next(cx) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(next) => next,
+                    };
+                    let ended = || EngineError::Interrupted { detail: "the answer ended without a last line".to_owned() };
+                    return Poll::Ready(next.unwrap_or_else(|| Err(ended())));
+                }
+                Source::Closed => return Poll::Ready(Err(EngineError::Interrupted { detail: "the answer is over".to_owned() })),
+            }
+        }
+    }
+
+    fn count(&mut self, piece: &Piece) {
+        if piece.is_empty() {
+            return;
+        }
+        self.tally.pieces = self.tally.pieces.saturating_add(1);
+        self.tally.bytes = self.tally.bytes.saturating_add(piece.bytes());
+        self.tally.tool_calls += piece.tool_calls.len();
+        self.last_piece_at = Some(Instant::now());
+        let usage = self.tally.usage(None);
+        self.meter.record(usage.input_tokens, usage.output_tokens);
+    }
+
+    /// Begins to settle, and closes the upstream connection. `None`: it had begun before.
+    fn settle(&mut self, outcome: Outcome, usage: TokenUsage) -> Option<SettledReceipt> {
+        self.source = Source::Closed;
+        self.grant.take().map(|grant| grant.settle(outcome, usage))
+    }
+
+    /// A failure before the first token costs nothing; after it, what was read.
+    fn outcome_of_failure(&self) -> Outcome {
+        if self.tally.pieces == 0 { Outcome::NothingGenerated } else { Outcome::UpstreamFailed }
+    }
+
+    /// A caller that goes away pays from when its request went upstream.
+    fn outcome_of_cancel(&self) -> Outcome {
+        match self.source {
+            Source::Planned(_) => Outcome::NothingGenerated,
+            Source::Opening(_) | Source::Open(_) | Source::Closed => Outcome::Cancelled,
+        }
+    }
+}
+
+impl Tally {
+    /// The engine's counts where it gave them. Else an estimate from the content read: a piece is at least one token, and four bytes are
+    /// about one.
+    fn usage(&self, done: Option<&Done>) -> TokenUsage {
+        let estimate = u32::try_from(self.bytes.div_ceil(4)).unwrap_or(u32::MAX).max(self.pieces);
+        let (input, output) = done.map_or((None, None), |done| (done.input_tokens, done.output_tokens));
+        TokenUsage {
+            input_tokens: input.unwrap_or(self.input_estimate),
+            output_tokens: output.unwrap_or(estimate),
+            estimated: input.is_none() || output.is_none(),
+        }
+    }
+}
+
+/// Ends the stream when one of its limits is reached, whether or not the caller reads.
+async fn watch(shared: Arc<Shared>, deadline: Option<Instant>, limits: StreamLimits, cut_off: CancellationToken) {
+    let opened = Instant::now();
+    let end_of_life = opened + limits.max_stream_life;
+    loop {
+        let next = {
+            let state = shared.lock();
+            if state.grant.is_none() {
+                return;
+            }
+            // Time that the caller takes to read is not the engine's.
+            let silence = match (shared.doorbell.ringing_since(), state.last_piece_at) {
+                (Some(since), _) => (since + limits.slow_reader_timeout, Limit::SlowReader),
+                (None, Some(last)) => (last + limits.idle_timeout, Limit::Idle),
+                (None, None) => (opened + limits.first_byte_timeout, Limit::FirstByte),
+            };
+            let candidates = [Some(silence), Some((end_of_life, Limit::Life)), deadline.map(|deadline| (deadline, Limit::Deadline))];
+            candidates.into_iter().flatten().min_by_key(|(at, _)| *at)
+        };
+        let Some((at, limit)) = next else { return };
+        let now = Instant::now();
+        if at <= now {
+            return cut(&shared, limit, now - opened);
+        }
+        // A stream that is between two reads now may be stuck in one a moment later: look again in time for that.
+        let wake = at.min(now + limits.slow_reader_timeout);
+        tokio::select! {
+            () = tokio::time::sleep_until(wake) => {}
+            () = cut_off.cancelled() => return cut(&shared, Limit::Drain, now - opened),
+        }
+    }
+}
+
+fn cut(shared: &Shared, limit: Limit, after: Duration) {
+    let mut state = shared.lock();
+    let outcome = match limit {
+        Limit::Deadline | Limit::SlowReader | Limit::Life => state.outcome_of_cancel(),
+        Limit::FirstByte | Limit::Idle | Limit::Drain => state.outcome_of_failure(),
+    };
+    let usage = state.tally.usage(None);
+    tracing::info!(?limit, ?after, output_tokens = usage.output_tokens, "an answer was cut off");
+    if let Some(receipt) = state.settle(outcome, usage) {
+        state.cut = Some((limit, receipt));
+    }
+    drop(state);
+    shared.doorbell.caller.wake();
+}
+
+fn poll_receipt(receipt: &mut SettledReceipt, patience: &mut Pin<Box<Sleep>>, cx: &mut Context<'_>) -> Poll<Option<wire::Receipt>> {
+    match Pin::new(receipt).poll(cx) {
+        Poll::Ready(settled) => Poll::Ready(settled.ok().flatten().map(|receipt| to_wire_receipt(&receipt))),
+        Poll::Pending => patience.as_mut().poll(cx).map(|()| None),
+    }
+}
+
+/// A caller's view of auth-service's receipt.
+#[must_use]
+pub fn to_wire_receipt(receipt: &auth::Receipt) -> wire::Receipt {
+    wire::Receipt {
+        charged_credits: Some(receipt.charged_credits),
+        remaining_credits: Some(receipt.remaining_credits),
+        ledger_entry_id: receipt.ledger_entry_id.clone(),
+    }
+}
+
+fn finished(done: &Done, usage: TokenUsage, called_tools: bool) -> wire::Finished {
+    let reason = match done.reason.as_str() {
+        "stop" if called_tools => wire::FinishReason::ToolCalls,
+        "stop" => wire::FinishReason::Stop,
+        "length" => wire::FinishReason::Length,
+        _ => wire::FinishReason::Unspecified,
+    };
+    let duration = |duration: Option<Duration>| duration.and_then(|duration| duration.try_into().ok());
+    wire::Finished {
+        reason: reason.into(),
+        upstream_reason: done.reason.clone(),
+        usage: Some(wire::Usage {
+            input_tokens: Some(usage.input_tokens),
+            output_tokens: Some(usage.output_tokens),
+            estimated: usage.estimated,
+            load: duration(done.load),
+            total: duration(done.total),
+        }),
+        receipt: None,
+        replayed: false,
+    }
+}
+
+/// The two events that answer a request which was resolved before.
+#[must_use]
+pub fn replay(request_id: String, model: String, recorded: &auth::Receipt) -> [StreamEvent; 2] {
+    let started = wire::Started { request_id, model, ..wire::Started::default() };
+    let usage = recorded.usage.map(|usage| wire::Usage {
+        input_tokens: Some(usage.input_tokens),
+        output_tokens: Some(usage.output_tokens),
+        estimated: usage.estimated,
+        ..wire::Usage::default()
+    });
+    let finished = wire::Finished { usage, receipt: Some(to_wire_receipt(recorded)), replayed: true, ..wire::Finished::default() };
+    [StreamEvent::Started(started), StreamEvent::Finished(finished)]
+}
+
+impl From<Piece> for wire::Delta {
+    fn from(piece: Piece) -> Self {
+        let tool_calls = piece.tool_calls.into_iter().map(|call| wire::ToolCall { id: call.id, name: call.name, arguments_json: call.arguments_json });
+        let logprobs = piece.logprobs.into_iter().map(|logprob| wire::Logprob {
+            token: logprob.token,
+            logprob: logprob.logprob,
+            token_bytes: logprob.bytes,
+            top_logprobs: logprob
+                .top
+                .into_iter()
+                .map(|top| wire::TopLogprob { token: top.token, logprob: top.logprob, token_bytes: top.bytes })
+                .collect(),
+        });
+        Self { content: piece.content, thinking: piece.thinking, tool_calls: tool_calls.collect(), logprobs: logprobs.collect() }
+    }
+}

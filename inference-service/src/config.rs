@@ -1,0 +1,210 @@
+//! The configuration, from environment variables.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use shared::data_folder::DataFolder;
+use shared::env::{Mistakes, Reader, Strings, Variable};
+use shared::secret::Secret;
+use shared::serving::ServeConfig;
+use shared::telemetry::LogConfig;
+use tonic::transport::Uri;
+
+use crate::chat_stream::StreamLimits;
+use crate::engine::ollama::OllamaHost;
+use crate::prompt::PromptLimits;
+
+/// Every variable that is read, for the README and the test that gives each a bad value.
+pub const VARIABLES: &[Variable] = &[
+    Variable { name: "TOLLGATE_LISTEN", default: "127.0.0.1:50052", meaning: "IP address and port to listen on", bad: "localhost" },
+    Variable { name: "TOLLGATE_ALLOW_PLAINTEXT", default: "false", meaning: "true: listen on an address that isn't loopback without TLS", bad: "perhaps" },
+    Variable { name: "TOLLGATE_AUTH_URL", default: "http://127.0.0.1:50051", meaning: "where auth-service listens", bad: "auth service" },
+    Variable { name: "TOLLGATE_SERVICE_CREDENTIAL", default: "made in the data folder", meaning: "the secret that auth-service knows this service by: 64 or more hexadecimal digits", bad: "hunter2" },
+    Variable { name: "TOLLGATE_DATA_DIR", default: "./data", meaning: "folder of the service credential and of the embedded engine's models", bad: "/dev/null/data" },
+    Variable { name: "TOLLGATE_ENGINE", default: "auto", meaning: "auto (an Ollama that answers, else the embedded engine where it is built in), ollama, or embedded", bad: "llama" },
+    Variable { name: "OLLAMA_HOST", default: "127.0.0.1:11434", meaning: "where Ollama listens, in every form that Ollama accepts", bad: "http://[::1" },
+    Variable { name: "TOLLGATE_MODELS_DIR", default: "models in the data folder", meaning: "folder of GGUF files, for the embedded engine", bad: "/dev/null/models" },
+    Variable { name: "TOLLGATE_QUEUE", default: "16", meaning: "prompts that may wait for the embedded engine", bad: "many" },
+    Variable { name: "TOLLGATE_MAX_CONTEXT_TOKENS", default: "8192", meaning: "cap on num_ctx, and on the input tokens charged", bad: "0" },
+    Variable { name: "TOLLGATE_MAX_OUTPUT_TOKENS", default: "4096", meaning: "tokens that one call may generate", bad: "0" },
+    Variable { name: "TOLLGATE_MAX_KEEP_ALIVE", default: "30m", meaning: "how long a caller may keep a model loaded", bad: "30" },
+    Variable { name: "TOLLGATE_ALLOW_CLOUD_MODELS", default: "false", meaning: "true: allow models that run elsewhere on the operator's Ollama account", bad: "perhaps" },
+    Variable { name: "TOLLGATE_CHECK_TIMEOUT", default: "5s", meaning: "how long auth-service may take to admit a call", bad: "5" },
+    Variable { name: "TOLLGATE_FIRST_BYTE_TIMEOUT", default: "10m", meaning: "silence before an answer: load, queue and prompt evaluation", bad: "-1s" },
+    Variable { name: "TOLLGATE_IDLE_TIMEOUT", default: "5m", meaning: "silence within an answer; a tool call is silent until it is whole", bad: "never" },
+    Variable { name: "TOLLGATE_SLOW_READER_TIMEOUT", default: "30s", meaning: "how long a caller may leave unread what is there", bad: "0s" },
+    Variable { name: "TOLLGATE_MAX_STREAM_LIFE", default: "1h", meaning: "how long one answer may take in all", bad: "1d" },
+    Variable { name: "TOLLGATE_SETTLE_WAIT", default: "2s", meaning: "how long an answer's last event waits for the receipt", bad: "2" },
+    Variable { name: "TOLLGATE_SETTLE_RETRY", default: "1h", meaning: "how long a settle is tried again while auth-service is away", bad: "x" },
+    Variable { name: "TOLLGATE_DRAIN_DEADLINE", default: "30s", meaning: "how long running calls may go on after SIGTERM", bad: "30" },
+    Variable { name: "TOLLGATE_REFLECTION", default: "true", meaning: "server reflection, v1 and v1alpha", bad: "perhaps" },
+    Variable { name: "TOLLGATE_LOG", default: "info", meaning: "log level, or a list of target=level", bad: "=[" },
+    Variable { name: "TOLLGATE_LOG_FORMAT", default: "auto", meaning: "human, json, or auto: human on a terminal", bad: "xml" },
+];
+
+/// Which engine answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// An Ollama that answers at the start, else the embedded engine where it is built in and has a model, else Ollama all the same.
+    Auto,
+    /// Ollama.
+    Ollama,
+    /// The embedded engine.
+    Embedded,
+}
+
+/// Everything that can be configured.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Whether `listen` is reachable from elsewhere, without TLS, as the operator allowed.
+    pub plaintext_beyond_loopback: bool,
+    /// Where auth-service listens.
+    pub auth_url: Uri,
+    /// Proves to auth-service who asks.
+    pub service_credential: Secret,
+    /// Made models of the embedded engine.
+    pub overlays_folder: PathBuf,
+    /// Which engine answers.
+    pub engine: EngineChoice,
+    /// Where Ollama listens.
+    pub ollama_host: OllamaHost,
+    /// GGUF files of the embedded engine.
+    pub models_folder: PathBuf,
+    /// Prompts that may wait for the embedded engine.
+    pub queue: usize,
+    /// Bounds on prompts.
+    pub prompt_limits: PromptLimits,
+    /// Bounds on streams.
+    pub stream_limits: StreamLimits,
+    /// How long Check may take.
+    pub check_timeout: Duration,
+    /// How long a settle is tried again.
+    pub settle_retry_for: Duration,
+    /// How it is served.
+    pub serve: ServeConfig,
+    /// What is logged.
+    pub log: LogConfig,
+}
+
+/// The address to listen on, alone: what the health check needs.
+pub fn listen_address(strings: &dyn Strings) -> Result<SocketAddr, Mistakes> {
+    let mut reader = Reader::new(strings);
+    let address = read_listen_address(&mut reader);
+    reader.finish(address)
+}
+
+fn read_listen_address(reader: &mut Reader<'_>) -> SocketAddr {
+    reader.address("TOLLGATE_LISTEN", ([127, 0, 0, 1], 50052).into())
+}
+
+impl Config {
+    /// Reads and checks every variable; nothing is listened on yet. The data folder is made when it is needed and isn't there.
+    pub fn read(strings: &dyn Strings) -> Result<Self, Mistakes> {
+        const MS: Duration = Duration::from_millis(1);
+        const SECOND: Duration = Duration::from_secs(1);
+        const HOUR: Duration = Duration::from_secs(3600);
+        let mut reader = Reader::new(strings);
+        let log = LogConfig::read(&mut reader);
+        let listen = read_listen_address(&mut reader);
+        let allow_plaintext = reader.boolean("TOLLGATE_ALLOW_PLAINTEXT", false);
+        let plaintext_beyond_loopback = !listen.ip().is_loopback();
+        if plaintext_beyond_loopback && !allow_plaintext {
+            reader.mistake(
+                "TOLLGATE_LISTEN",
+                format!("is {listen}, which others can reach, and there is no TLS yet: set TOLLGATE_ALLOW_PLAINTEXT=true behind a proxy or in a private network"),
+            );
+        }
+        let auth_url = reader.parse("TOLLGATE_AUTH_URL", parse_auth_url).unwrap_or_else(|| Uri::from_static("http://127.0.0.1:50051"));
+        let data_folder = PathBuf::from(reader.string("TOLLGATE_DATA_DIR").unwrap_or_else(|| "./data".to_owned()));
+        let data = DataFolder::open(&data_folder).map_err(|error| reader.mistake("TOLLGATE_DATA_DIR", error)).ok();
+        let service_credential = reader.parse("TOLLGATE_SERVICE_CREDENTIAL", Secret::parse);
+        let service_credential = match (service_credential, &data) {
+            (Some(credential), _) => Some(credential),
+            // Set and wrong: said already.
+            (None, _) if reader.string("TOLLGATE_SERVICE_CREDENTIAL").is_some() => None,
+            (None, Some(data)) => {
+                data.secret("service-credential").map_err(|error| reader.mistake("TOLLGATE_SERVICE_CREDENTIAL", format!("is unset, and {error}"))).ok()
+            }
+            (None, None) => None,
+        };
+        let engine = reader.parse("TOLLGATE_ENGINE", |value| match value {
+            "auto" => Ok(EngineChoice::Auto),
+            "ollama" => Ok(EngineChoice::Ollama),
+            "embedded" if cfg!(feature = "embedded-engine") => Ok(EngineChoice::Embedded),
+            "embedded" => Err("is embedded, and this build has no embedded engine: build with the feature embedded-engine".to_owned()),
+            _ => Err(format!("must be auto, ollama or embedded, and is {value:?}")),
+        });
+        let ollama_host = reader.parse("OLLAMA_HOST", OllamaHost::parse).unwrap_or_default();
+        let models_folder = reader.string("TOLLGATE_MODELS_DIR").map_or_else(|| data_folder.join("models"), PathBuf::from);
+        if reader.string("TOLLGATE_MODELS_DIR").is_some() && !models_folder.is_dir() {
+            reader.mistake("TOLLGATE_MODELS_DIR", format!("must be a folder, and {} is none", models_folder.display()));
+        }
+        let queue = reader.integer("TOLLGATE_QUEUE", 16, 1..=10_000);
+        let tokens = |reader: &mut Reader<'_>, name, default: u32| {
+            u32::try_from(reader.integer(name, i64::from(default), 1..=1_000_000)).unwrap_or(default)
+        };
+        let prompt_limits = PromptLimits {
+            max_context_tokens: tokens(&mut reader, "TOLLGATE_MAX_CONTEXT_TOKENS", 8192),
+            max_output_tokens: tokens(&mut reader, "TOLLGATE_MAX_OUTPUT_TOKENS", 4096),
+            max_keep_alive: reader.duration("TOLLGATE_MAX_KEEP_ALIVE", HOUR / 2, Duration::ZERO..=HOUR * 24 * 365),
+            allow_cloud_models: reader.boolean("TOLLGATE_ALLOW_CLOUD_MODELS", false),
+        };
+        let check_timeout = reader.duration("TOLLGATE_CHECK_TIMEOUT", SECOND * 5, MS * 10..=SECOND * 60);
+        let stream_limits = StreamLimits {
+            first_byte_timeout: reader.duration("TOLLGATE_FIRST_BYTE_TIMEOUT", SECOND * 600, MS * 10..=HOUR * 24),
+            idle_timeout: reader.duration("TOLLGATE_IDLE_TIMEOUT", SECOND * 300, MS * 10..=HOUR * 24),
+            slow_reader_timeout: reader.duration("TOLLGATE_SLOW_READER_TIMEOUT", SECOND * 30, MS * 10..=HOUR),
+            max_stream_life: reader.duration("TOLLGATE_MAX_STREAM_LIFE", HOUR, MS * 10..=HOUR * 24),
+            settle_wait: reader.duration("TOLLGATE_SETTLE_WAIT", SECOND * 2, Duration::ZERO..=SECOND * 60),
+        };
+        let settle_retry_for = reader.duration("TOLLGATE_SETTLE_RETRY", HOUR, SECOND..=HOUR * 24);
+        let serve = ServeConfig {
+            reflection: reader.boolean("TOLLGATE_REFLECTION", true),
+            drain_deadline: reader.duration("TOLLGATE_DRAIN_DEADLINE", SECOND * 30, MS * 100..=HOUR),
+            max_concurrent_streams: 10_000,
+        };
+        let Some(service_credential) = service_credential else {
+            // Why there is none is among the mistakes.
+            return Err(reader.finish(()).err().unwrap_or(Mistakes(Vec::new())));
+        };
+        reader.finish(Self {
+            listen,
+            plaintext_beyond_loopback,
+            auth_url,
+            service_credential,
+            overlays_folder: data_folder.join("overlays"),
+            engine: engine.unwrap_or(EngineChoice::Auto),
+            ollama_host,
+            models_folder,
+            queue: usize::try_from(queue).unwrap_or(16),
+            prompt_limits,
+            stream_limits,
+            check_timeout,
+            settle_retry_for,
+            serve,
+            log,
+        })
+    }
+
+    /// Logs where the service listens, and what an operator should know about it.
+    pub fn announce(&self, listener: &tokio::net::TcpListener) {
+        let address = listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
+        tracing::info!(%address, auth = %self.auth_url, "inference-service listens");
+        if self.plaintext_beyond_loopback {
+            tracing::warn!(%address, "others can reach this address and there is no TLS: keep it behind a proxy or in a private network");
+        }
+    }
+}
+
+fn parse_auth_url(value: &str) -> Result<Uri, String> {
+    let expected = || format!("must be a URL such as http://127.0.0.1:50051, and is {value:?}");
+    let uri: Uri = value.parse().map_err(|_| expected())?;
+    match uri.scheme_str() {
+        Some("http") if uri.authority().is_some() => Ok(uri),
+        Some("https") => Err("must start with http://: TLS between the services is not built yet".to_owned()),
+        _ => Err(expected()),
+    }
+}

@@ -1,0 +1,251 @@
+//! What answers: an Ollama over HTTP ([`ollama`]), or GGUF models in this process (`embedded`, with the feature `embedded-engine`).
+//!
+//! An engine knows nothing of credentials or credits. Only [`crate::chat_stream`] asks one for an answer, and only with a grant in its hand.
+
+use std::fmt;
+use std::pin::Pin;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use futures_util::Stream;
+
+use crate::modelfile::Modelfile;
+use crate::prompt::{ModelName, Prompt, ToolCall};
+
+#[cfg(feature = "embedded-engine")]
+pub mod embedded;
+pub mod ollama;
+
+/// The pieces of an answer, and last a [`AnswerEvent::Done`]. An end without one is a failure: [`EngineError::Interrupted`] is its last item
+/// then. Dropping it stops the generation: an upstream connection is closed at once, an engine in this process stops within one token.
+pub type AnswerStream = Pin<Box<dyn Stream<Item = Result<AnswerEvent, EngineError>> + Send>>;
+
+/// Steps of the making of a model. It has succeeded when the stream ends without an error.
+pub type ProgressStream = Pin<Box<dyn Stream<Item = Result<Progress, EngineError>> + Send>>;
+
+/// What an engine says of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AnswerEvent {
+    /// A piece, as soon as it is there; not always one token.
+    Piece(Piece),
+    /// The end, with what it cost. It may bring a last piece.
+    Done(Piece, Done),
+}
+
+/// A piece of an answer.
+#[derive(Clone, PartialEq, Default)]
+pub struct Piece {
+    /// Text.
+    pub content: String,
+    /// Thinking.
+    pub thinking: String,
+    /// Complete calls.
+    pub tool_calls: Vec<ToolCall>,
+    /// Of this piece's tokens, when asked for.
+    pub logprobs: Vec<Logprob>,
+}
+
+impl Piece {
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.content.is_empty() && self.thinking.is_empty() && self.tool_calls.is_empty() && self.logprobs.is_empty()
+    }
+
+    /// Bytes of what the model generated.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let calls: usize = self.tool_calls.iter().map(|call| call.name.len() + call.arguments_json.len()).sum();
+        self.content.len() + self.thinking.len() + calls
+    }
+
+    /// Appends what came after it.
+    pub fn append(&mut self, next: Self) {
+        self.content.push_str(&next.content);
+        self.thinking.push_str(&next.thinking);
+        self.tool_calls.extend(next.tool_calls);
+        self.logprobs.extend(next.logprobs);
+    }
+}
+
+impl fmt::Debug for Piece {
+    /// Answers never appear in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Piece({} bytes)", self.bytes())
+    }
+}
+
+/// A token and how likely it was.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Logprob {
+    /// As text; may be part of a character.
+    pub token: String,
+    /// Natural logarithm of the probability.
+    pub logprob: f64,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// The most likely ones instead, most likely first; each without alternatives of its own.
+    pub top: Vec<Logprob>,
+}
+
+/// How an answer ended. Counts are what the engine counted; `None`: it gave none.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Done {
+    /// The engine's own word, for example `stop` or `length`.
+    pub reason: String,
+    /// Tokens of the prompt, after truncation.
+    pub input_tokens: Option<u32>,
+    /// Tokens generated.
+    pub output_tokens: Option<u32>,
+    /// Spent loading the model.
+    pub load: Option<Duration>,
+    /// Spent in all.
+    pub total: Option<Duration>,
+}
+
+/// A step of the making of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// The engine's words.
+    pub status: String,
+    /// Bytes done of this step.
+    pub completed_bytes: Option<i64>,
+    /// Bytes of this step.
+    pub total_bytes: Option<i64>,
+}
+
+/// What a model is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ModelDetails {
+    /// For example `gguf`.
+    pub format: String,
+    /// For example `llama`.
+    pub family: String,
+    /// For example `134.52M`.
+    pub parameter_size: String,
+    /// For example `Q4_1`.
+    pub quantization_level: String,
+    /// The model it was made from; empty: none.
+    pub parent_model: String,
+}
+
+/// A model as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelEntry {
+    /// For requests.
+    pub name: String,
+    /// Bytes on disk.
+    pub size_bytes: i64,
+    /// Hexadecimal; empty: unknown.
+    pub digest: String,
+    /// When it was made or changed.
+    pub modified_at: Option<SystemTime>,
+    /// What it is.
+    pub details: ModelDetails,
+}
+
+/// What can be known of a model before it is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelFacts {
+    /// What it is.
+    pub details: ModelDetails,
+    /// In Ollama's words: `completion`, `tools`, `thinking`, `vision`, `insert`, `embedding`.
+    pub capabilities: Vec<String>,
+    /// Tokens; 0: unknown.
+    pub context_length: u32,
+    /// When it was made or changed.
+    pub modified_at: Option<SystemTime>,
+}
+
+/// Why an engine gave no answer, or broke one off. What is in `detail` is the engine's own text: it names files and registries, so it goes
+/// to the log and never to a caller.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum EngineError {
+    /// It can't be reached.
+    #[error("the model server can't be reached: {detail}")]
+    Unreachable {
+        /// For the log.
+        detail: String,
+    },
+    /// Its queue is full.
+    #[error("the model server's queue is full")]
+    Busy,
+    /// It sent nothing for longer than it may.
+    #[error("the model server sent nothing for {waited:?}")]
+    TimedOut {
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// The request is wrong in a way that only the engine could tell.
+    #[error("the model server refused the request: {detail}")]
+    Rejected {
+        /// For the log.
+        detail: String,
+    },
+    /// No such model.
+    #[error("no such model")]
+    ModelNotFound,
+    /// The model can't do what is asked of it.
+    #[error("the model can't do this: {capability}")]
+    ModelIncapable {
+        /// For the caller: for example `tools`.
+        capability: String,
+    },
+    /// The model is there and can't be used.
+    #[error("the model can't be used: {detail}")]
+    ModelBroken {
+        /// For the log.
+        detail: String,
+    },
+    /// This engine can't do it, whatever the model.
+    #[error("this engine doesn't support {feature}")]
+    NotSupported {
+        /// For the caller: for example `tools`.
+        feature: String,
+    },
+    /// The conversation is longer than the context, and may not be truncated.
+    #[error("the prompt is longer than the model's context")]
+    PromptTooLong,
+    /// It broke off: a cut connection, an error in mid-stream, an end without a last line.
+    #[error("the model server broke off: {detail}")]
+    Interrupted {
+        /// For the log.
+        detail: String,
+    },
+    /// Its answer isn't what its protocol says.
+    #[error("the model server's answer is malformed: {detail}")]
+    Protocol {
+        /// For the log. Holds no content of an answer.
+        detail: String,
+    },
+    /// A Modelfile asks for what can't be: a FROM that isn't there, an instruction this engine can't follow.
+    #[error("the Modelfile can't be followed: {sentence}")]
+    Modelfile {
+        /// For the caller; names the instruction, and its line where there is one.
+        sentence: String,
+    },
+}
+
+/// Something that answers prompts.
+#[async_trait]
+pub trait Engine: fmt::Debug + Send + Sync + 'static {
+    /// Refuses what this engine can't do, whatever the model. Asked before anything is held, so it costs the caller nothing.
+    fn refuse_unsupported(&self, prompt: &Prompt) -> Result<(), EngineError>;
+
+    /// Starts to answer, with at most `max_output_tokens` (≥ 1) whatever the prompt or the model say. Returns once the engine has accepted the
+    /// request and its first piece may come; the waiting for that (load, queue, prompt evaluation) may be part of this or of the stream.
+    /// Dropping the future stops it.
+    async fn answer(&self, prompt: &Prompt, max_output_tokens: u32) -> Result<AnswerStream, EngineError>;
+
+    /// The models there are.
+    async fn list_models(&self) -> Result<Vec<ModelEntry>, EngineError>;
+
+    /// What can be known of a model. May be cached for some seconds.
+    async fn show_model(&self, model: &ModelName) -> Result<ModelFacts, EngineError>;
+
+    /// Makes a model, or replaces one.
+    async fn create_model(&self, model: &ModelName, modelfile: &Modelfile) -> Result<ProgressStream, EngineError>;
+
+    /// Removes a model.
+    async fn delete_model(&self, model: &ModelName) -> Result<(), EngineError>;
+}

@@ -1,0 +1,155 @@
+//! GGUF models in this process: no Ollama needed.
+//!
+//! One thread of its own ([`worker`]) answers one prompt after the other, with the model that it was asked for last kept in memory; prompts
+//! wait in a bounded queue in front of it. [`catalog`] knows which models there are: the GGUF files of a folder, and [`overlay`]s made from
+//! them by Modelfiles. [`loaded_model`] runs one: its chat template ([`template`]) and its tokens ([`vocabulary`]) come from the GGUF, which
+//! [`gguf`] reads; [`sampler`] chooses, [`answer_text`] holds back what isn't ready to be shown.
+//!
+//! What it can't do is refused by name: tools, formats, images, suffixes, thinking. Only the architecture `llama` and byte-level BPE run.
+//! Unlike in Ollama, a full context ends the answer (`length`) instead of forgetting its beginning, and the default system prompt of the
+//! GGUF's template counts as input.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use futures_util::stream;
+use tokio::sync::{mpsc, oneshot};
+
+use self::catalog::{Catalog, Resolved};
+use self::loaded_model::Request;
+use self::worker::{Item, Job, Worker};
+use super::{AnswerEvent, AnswerStream, Engine, EngineError, ModelEntry, ModelFacts, Progress, ProgressStream};
+use crate::modelfile::Modelfile;
+use crate::prompt::{ModelName, Prompt, Task, Think};
+
+mod answer_text;
+mod catalog;
+mod gguf;
+mod loaded_model;
+mod overlay;
+mod sampler;
+mod template;
+mod vocabulary;
+mod worker;
+
+/// Pieces between the thread and a reader. A reader that is so many behind stops the model until it reads on, or goes.
+const PIECES: usize = 32;
+
+/// What an embedded engine needs to know.
+#[derive(Debug, Clone)]
+pub struct EmbeddedConfig {
+    /// Every `NAME.gguf` in it is the model `NAME`. It must be there, and is only read.
+    pub models_folder: PathBuf,
+    /// Where created models are kept, one file each. Made when it isn't there.
+    pub overlays_folder: PathBuf,
+    /// Prompts that may wait while another one is answered; one more is [`EngineError::Busy`].
+    pub queue: usize,
+    /// The most tokens of a prompt and its answer together, whatever the model or the caller say.
+    pub max_context_tokens: u32,
+}
+
+impl EmbeddedConfig {
+    /// Prompts that wait when nothing else is said.
+    pub const DEFAULT_QUEUE: usize = 16;
+}
+
+/// Answers with GGUF models in this process, one prompt at a time. Dropping it stops its thread, and waits for that.
+pub struct EmbeddedEngine {
+    catalog: Arc<Catalog>,
+    worker: Worker,
+    max_context_tokens: u32,
+}
+
+impl fmt::Debug for EmbeddedEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedEngine").field("models_folder", &self.catalog.models_folder()).finish_non_exhaustive()
+    }
+}
+
+impl EmbeddedEngine {
+    /// Checks the folders and starts the thread. No model is loaded before the first prompt.
+    pub fn open(config: EmbeddedConfig) -> Result<Self, EngineError> {
+        let catalog = Catalog::open(config.models_folder, config.overlays_folder)?;
+        let worker = Worker::start(config.queue).map_err(|error| EngineError::Unreachable { detail: format!("no thread: {error}") })?;
+        Ok(Self { catalog: Arc::new(catalog), worker, max_context_tokens: config.max_context_tokens })
+    }
+
+    /// Files are read and written off the async threads.
+    async fn with_catalog<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Catalog) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let catalog = Arc::clone(&self.catalog);
+        let worked = tokio::task::spawn_blocking(move || work(&catalog)).await;
+        worked.unwrap_or_else(|error| Err(EngineError::Interrupted { detail: error.to_string() }))
+    }
+}
+
+#[async_trait]
+impl Engine for EmbeddedEngine {
+    fn refuse_unsupported(&self, prompt: &Prompt) -> Result<(), EngineError> {
+        let (tools, images, suffix) = match &prompt.task {
+            Task::Chat { messages, tools } => (!tools.is_empty(), messages.iter().any(|message| !message.images.is_empty()), false),
+            Task::Generate { suffix, images, .. } => (false, !images.is_empty(), !suffix.is_empty()),
+        };
+        let thinking = !matches!(prompt.think, None | Some(Think::Off));
+        let asked = [("tools", tools), ("format", prompt.format.is_some()), ("images", images), ("suffix", suffix), ("thinking", thinking)];
+        match asked.iter().find(|(_, asked)| *asked) {
+            Some((feature, _)) => Err(EngineError::NotSupported { feature: (*feature).to_owned() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns once the model is loaded and the prompt is known to fit. Dropping this, or the stream, takes the prompt out of the queue or
+    /// stops its answer within one token.
+    async fn answer(&self, prompt: &Prompt, max_output_tokens: u32) -> Result<AnswerStream, EngineError> {
+        let since = Instant::now();
+        self.refuse_unsupported(prompt)?;
+        let model = prompt.model.clone();
+        let Resolved { gguf, overlay } = self.with_catalog(move |catalog| catalog.resolve(&model)).await?;
+        let request = Request { overlay, prompt: prompt.clone(), max_output_tokens, max_context_tokens: self.max_context_tokens, since };
+        let (accepted, acceptance) = oneshot::channel();
+        let (pieces, received) = mpsc::channel(PIECES);
+        self.worker.submit(Job { gguf, request, accepted, pieces })?;
+        acceptance.await.map_err(|_| broken_off())??;
+        Ok(Box::pin(stream::unfold(Some(received), next_item)))
+    }
+
+    async fn list_models(&self) -> Result<Vec<ModelEntry>, EngineError> {
+        self.with_catalog(Catalog::list).await
+    }
+
+    async fn show_model(&self, model: &ModelName) -> Result<ModelFacts, EngineError> {
+        let model = model.clone();
+        self.with_catalog(move |catalog| catalog.show(&model)).await
+    }
+
+    async fn create_model(&self, model: &ModelName, modelfile: &Modelfile) -> Result<ProgressStream, EngineError> {
+        let (model, modelfile) = (model.clone(), modelfile.clone());
+        self.with_catalog(move |catalog| catalog.create(&model, &modelfile)).await?;
+        let success = Progress { status: "success".to_owned(), completed_bytes: None, total_bytes: None };
+        Ok(Box::pin(stream::iter([Ok(success)])))
+    }
+
+    async fn delete_model(&self, model: &ModelName) -> Result<(), EngineError> {
+        let model = model.clone();
+        self.with_catalog(move |catalog| catalog.delete(&model)).await
+    }
+}
+
+/// Ends after the last item that there can be; when the thread has gone before that, with an error that says so.
+async fn next_item(received: Option<mpsc::Receiver<Item>>) -> Option<(Item, Option<mpsc::Receiver<Item>>)> {
+    let mut received = received?;
+    match received.recv().await {
+        Some(item @ Ok(AnswerEvent::Piece(_))) => Some((item, Some(received))),
+        Some(last) => Some((last, None)),
+        None => Some((Err(broken_off()), None)),
+    }
+}
+
+fn broken_off() -> EngineError {
+    EngineError::Interrupted { detail: "the embedded engine stopped".to_owned() }
+}

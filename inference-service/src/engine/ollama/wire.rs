@@ -1,0 +1,548 @@
+//! Ollama's JSON: what is sent, and what comes back.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::ser::{SerializeMap, SerializeSeq};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::engine::{Done, EngineError, Logprob, ModelDetails, Piece};
+use crate::prompt::{Format, Message, ModelName, Options, Prompt, Task, Think, Tool, ToolCall};
+
+/// The endpoint that answers a prompt, and the body to post there: one JSON object.
+pub(super) fn answer_request(
+    prompt: &Prompt,
+    max_output_tokens: u32,
+    max_keep_alive: Option<Duration>,
+) -> Result<(&'static str, Vec<u8>), EngineError> {
+    let how = How {
+        // Always streamed, whatever the caller wants: only a stream can be stopped, and shows that the model is alive.
+        stream: true,
+        format: prompt.format.as_ref(),
+        think: prompt.think,
+        keep_alive: prompt.keep_alive.map(|wanted| Seconds(max_keep_alive.map_or(wanted, |most| wanted.min(most)))),
+        truncate: prompt.truncate,
+        logprobs: prompt.top_logprobs.is_some(),
+        top_logprobs: prompt.top_logprobs,
+        // The bound comes last, so that nothing in the same object can raise it; Ollama drops 0, and takes less than 0 for no bound.
+        options: OptionsBody { options: &prompt.options, num_predict: max_output_tokens.max(1) },
+    };
+    match &prompt.task {
+        Task::Chat { messages, tools } => {
+            let messages = messages.iter().map(message_body).collect::<Result<Vec<_>, _>>()?;
+            Ok(("/api/chat", encode(&ChatBody { model: prompt.model.as_str(), messages, tools: tools.iter().map(ToolBody::new).collect(), how })?))
+        }
+        Task::Generate { prompt: text, suffix, system, images, raw } => {
+            let body = GenerateBody { model: prompt.model.as_str(), prompt: text, suffix, system: system.as_deref(), images: Images(images), raw: *raw, how };
+            Ok(("/api/generate", encode(&body)?))
+        }
+    }
+}
+
+fn encode(body: &impl Serialize) -> Result<Vec<u8>, EngineError> {
+    serde_json::to_vec(body).map_err(|error| EngineError::Protocol { detail: format!("the request can't be written: {error}") })
+}
+
+#[derive(Serialize)]
+struct ChatBody<'a> {
+    model: &'a str,
+    messages: Vec<MessageBody<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<ToolBody<'a>>,
+    #[serde(flatten)]
+    how: How<'a>,
+}
+
+#[derive(Serialize)]
+struct GenerateBody<'a> {
+    model: &'a str,
+    prompt: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    suffix: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system: Option<&'a str>,
+    #[serde(skip_serializing_if = "Images::is_empty")]
+    images: Images<'a>,
+    #[serde(skip_serializing_if = "is_false")]
+    raw: bool,
+    #[serde(flatten)]
+    how: How<'a>,
+}
+
+/// What both requests have.
+#[derive(Serialize)]
+struct How<'a> {
+    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "format_body")]
+    format: Option<&'a Format>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "think_body")]
+    think: Option<Think>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keep_alive: Option<Seconds>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    truncate: Option<bool>,
+    // Without it Ollama ignores top_logprobs.
+    #[serde(skip_serializing_if = "is_false")]
+    logprobs: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_logprobs: Option<u8>,
+    options: OptionsBody<'a>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if gives a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+#[expect(clippy::ref_option, reason = "serde's serialize_with gives this type")]
+fn format_body<S: Serializer>(format: &Option<&Format>, serializer: S) -> Result<S::Ok, S::Error> {
+    match format {
+        Some(Format::Json) => serializer.serialize_str("json"),
+        Some(Format::Schema(schema)) => schema.serialize(serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, clippy::ref_option, reason = "serde's serialize_with gives this type")]
+fn think_body<S: Serializer>(think: &Option<Think>, serializer: S) -> Result<S::Ok, S::Error> {
+    match think {
+        Some(Think::Off) => serializer.serialize_bool(false),
+        Some(Think::On) => serializer.serialize_bool(true),
+        Some(Think::Low) => serializer.serialize_str("low"),
+        Some(Think::Medium) => serializer.serialize_str("medium"),
+        Some(Think::High) => serializer.serialize_str("high"),
+        Some(Think::Max) => serializer.serialize_str("max"),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// A time as Go writes it.
+struct Seconds(Duration);
+
+impl Serialize for Seconds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.subsec_nanos() == 0 {
+            serializer.collect_str(&format_args!("{}s", self.0.as_secs()))
+        } else {
+            serializer.collect_str(&format_args!("{}ms", self.0.as_millis().max(1)))
+        }
+    }
+}
+
+struct OptionsBody<'a> {
+    options: &'a Options,
+    num_predict: u32,
+}
+
+impl Serialize for OptionsBody<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Options { temperature, top_p, min_p, repeat_penalty, top_k, seed, num_ctx, stop } = self.options;
+        let mut map = serializer.serialize_map(None)?;
+        let floats = [("temperature", temperature), ("top_p", top_p), ("min_p", min_p), ("repeat_penalty", repeat_penalty)];
+        for (name, value) in floats {
+            if let Some(value) = value {
+                map.serialize_entry(name, value)?;
+            }
+        }
+        if let Some(top_k) = top_k {
+            map.serialize_entry("top_k", top_k)?;
+        }
+        if let Some(seed) = seed {
+            map.serialize_entry("seed", seed)?;
+        }
+        if let Some(num_ctx) = num_ctx {
+            map.serialize_entry("num_ctx", num_ctx)?;
+        }
+        if !stop.is_empty() {
+            map.serialize_entry("stop", stop)?;
+        }
+        map.serialize_entry("num_predict", &self.num_predict)?;
+        map.end()
+    }
+}
+
+/// Images in base64, made as they are written.
+struct Images<'a>(&'a [Vec<u8>]);
+
+impl Images<'_> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for Images<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(Some(self.0.len()))?;
+        for image in self.0 {
+            list.serialize_element(&STANDARD.encode(image))?;
+        }
+        list.end()
+    }
+}
+
+#[derive(Serialize)]
+struct MessageBody<'a> {
+    role: &'static str,
+    content: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    thinking: &'a str,
+    #[serde(skip_serializing_if = "Images::is_empty")]
+    images: Images<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<ToolCallBody<'a>>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    tool_name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    tool_call_id: &'a str,
+}
+
+#[derive(Serialize)]
+struct ToolCallBody<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    id: &'a str,
+    function: FunctionCallBody<'a>,
+}
+
+#[derive(Serialize)]
+struct FunctionCallBody<'a> {
+    index: usize,
+    name: &'a str,
+    arguments: &'a RawValue,
+}
+
+fn message_body(message: &Message) -> Result<MessageBody<'_>, EngineError> {
+    let calls = message.tool_calls.iter().enumerate().map(|(index, call)| {
+        let text = if call.arguments_json.trim().is_empty() { "{}" } else { &call.arguments_json };
+        // Read as JSON, though not changed: what isn't JSON would end the object around it.
+        let arguments = serde_json::from_str::<&RawValue>(text).ok().filter(|json| json.get().starts_with('{'));
+        let arguments = arguments.ok_or_else(|| EngineError::Rejected { detail: "a tool call's arguments are not a JSON object".to_owned() })?;
+        Ok(ToolCallBody { id: &call.id, function: FunctionCallBody { index, name: &call.name, arguments } })
+    });
+    Ok(MessageBody {
+        role: message.role.as_str(),
+        content: &message.content,
+        thinking: &message.thinking,
+        images: Images(&message.images),
+        tool_calls: calls.collect::<Result<_, EngineError>>()?,
+        tool_name: &message.tool_name,
+        tool_call_id: &message.tool_call_id,
+    })
+}
+
+#[derive(Serialize)]
+struct ToolBody<'a> {
+    r#type: &'static str,
+    function: FunctionBody<'a>,
+}
+
+#[derive(Serialize)]
+struct FunctionBody<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    description: &'a str,
+    parameters: Parameters<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Parameters<'a> {
+    Verbatim(&'a RawValue),
+    // Templates print what is in it; left out it would be printed as an object full of nulls.
+    None { r#type: &'static str, properties: serde_json::Map<String, serde_json::Value> },
+}
+
+impl<'a> ToolBody<'a> {
+    fn new(tool: &'a Tool) -> Self {
+        let parameters = match &tool.parameters {
+            Some(parameters) => Parameters::Verbatim(parameters),
+            None => Parameters::None { r#type: "object", properties: serde_json::Map::new() },
+        };
+        Self { r#type: "function", function: FunctionBody { name: &tool.name, description: &tool.description, parameters } }
+    }
+}
+
+/// A line of an answer: of `/api/chat` (`message`), or of `/api/generate` (`response` and what lies beside it).
+#[derive(Deserialize)]
+pub(super) struct AnswerLine<'a> {
+    #[serde(borrow)]
+    message: Option<MessageLine<'a>>,
+    response: Option<String>,
+    thinking: Option<String>,
+    #[serde(borrow)]
+    tool_calls: Option<Vec<ToolCallLine<'a>>>,
+    logprobs: Option<Vec<LogprobLine>>,
+    #[serde(default)]
+    done: bool,
+    done_reason: Option<String>,
+    total_duration: Option<i64>,
+    load_duration: Option<i64>,
+    prompt_eval_count: Option<i64>,
+    eval_count: Option<i64>,
+    /// In the middle of a stream, where no status can be sent.
+    error: Option<serde_json::Value>,
+    /// Beside `error`, in newer releases.
+    status: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct MessageLine<'a> {
+    content: Option<String>,
+    thinking: Option<String>,
+    #[serde(borrow)]
+    tool_calls: Option<Vec<ToolCallLine<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct ToolCallLine<'a> {
+    id: Option<String>,
+    #[serde(borrow)]
+    function: FunctionCallLine<'a>,
+}
+
+#[derive(Deserialize)]
+struct FunctionCallLine<'a> {
+    name: String,
+    #[serde(borrow)]
+    arguments: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct LogprobLine {
+    token: String,
+    logprob: f64,
+    bytes: Option<Vec<u8>>,
+    top_logprobs: Option<Vec<LogprobLine>>,
+}
+
+/// What a line of an answer says.
+pub(super) enum Said {
+    Piece(Piece),
+    Done(Piece, Done),
+    Error { status: Option<u16>, text: String },
+}
+
+impl<'a> AnswerLine<'a> {
+    /// Parses a line. The error's text holds nothing of it.
+    pub(super) fn parse(line: &'a [u8]) -> Result<Said, EngineError> {
+        let line: Self = serde_json::from_slice(line).map_err(|error| malformed("a line of an answer", &error))?;
+        if let Some(error) = line.error {
+            let text = match error {
+                serde_json::Value::String(text) => text,
+                other => other.to_string(),
+            };
+            let status = line.status.and_then(|status| u16::try_from(status).ok());
+            return Ok(Said::Error { status, text });
+        }
+        if line.message.is_none() && line.response.is_none() && !line.done {
+            return Err(EngineError::Protocol { detail: "a line of an answer has neither a message nor a response".to_owned() });
+        }
+        let (content, thinking, tool_calls) = match line.message {
+            Some(message) => (message.content, message.thinking, message.tool_calls),
+            None => (line.response, line.thinking, line.tool_calls),
+        };
+        let piece = Piece {
+            content: content.unwrap_or_default(),
+            thinking: thinking.unwrap_or_default(),
+            tool_calls: tool_calls.unwrap_or_default().into_iter().map(ToolCallLine::into_call).collect(),
+            logprobs: line.logprobs.unwrap_or_default().into_iter().map(LogprobLine::into_logprob).collect(),
+        };
+        if !line.done {
+            return Ok(Said::Piece(piece));
+        }
+        let reason = line.done_reason.unwrap_or_default();
+        if reason == "load" || reason == "unload" {
+            // An answer to an empty prompt, which is never sent.
+            return Err(EngineError::Protocol { detail: format!("the answer is a {reason}, not an answer") });
+        }
+        let count = |count: Option<i64>| count.map(|count| u32::try_from(count.max(0)).unwrap_or(u32::MAX));
+        let time = |nanos: Option<i64>| nanos.and_then(|nanos| u64::try_from(nanos).ok()).map(Duration::from_nanos);
+        let done = Done {
+            reason,
+            input_tokens: count(line.prompt_eval_count),
+            output_tokens: count(line.eval_count),
+            load: time(line.load_duration),
+            total: time(line.total_duration),
+        };
+        Ok(Said::Done(piece, done))
+    }
+}
+
+impl ToolCallLine<'_> {
+    fn into_call(self) -> ToolCall {
+        let arguments_json = self.function.arguments.map_or("{}", RawValue::get).to_owned();
+        ToolCall { id: self.id.unwrap_or_default(), name: self.function.name, arguments_json }
+    }
+}
+
+impl LogprobLine {
+    fn into_logprob(self) -> Logprob {
+        let top = self.top_logprobs.unwrap_or_default();
+        let top = top.into_iter().map(|line| Self { top_logprobs: None, ..line }.into_logprob()).collect();
+        let bytes = self.bytes.unwrap_or_else(|| self.token.as_bytes().to_vec());
+        Logprob { token: self.token, logprob: self.logprob, bytes, top }
+    }
+}
+
+/// What serde says of a mistake in data may quote the data; where it is and of which kind doesn't.
+pub(super) fn malformed(what: &str, error: &serde_json::Error) -> EngineError {
+    EngineError::Protocol { detail: format!("{what} is not what it should be: {:?} error at column {}", error.classify(), error.column()) }
+}
+
+/// A model's details, in `/api/tags` and `/api/show`.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct DetailsBody {
+    parent_model: String,
+    format: String,
+    family: String,
+    parameter_size: String,
+    quantization_level: String,
+}
+
+impl DetailsBody {
+    pub(super) fn into_details(self) -> ModelDetails {
+        // The parent is sometimes the path of a blob; paths are nobody's business.
+        let parent_model = ModelName::parse(&self.parent_model).map(|name| name.to_string()).unwrap_or_default();
+        let Self { format, family, parameter_size, quantization_level, .. } = self;
+        ModelDetails { format, family, parameter_size, quantization_level, parent_model }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prompt::ChatRole;
+
+    fn raw(json: &str) -> Box<RawValue> {
+        RawValue::from_string(json.to_owned()).unwrap()
+    }
+
+    fn prompt(task: Task) -> Prompt {
+        Prompt {
+            model: ModelName::parse("smollm2").unwrap(),
+            task,
+            options: Options::default(),
+            format: None,
+            think: None,
+            top_logprobs: None,
+            max_output_tokens: None,
+            truncate: None,
+            keep_alive: None,
+        }
+    }
+
+    fn message(role: ChatRole, content: &str) -> Message {
+        Message {
+            role,
+            content: content.to_owned(),
+            thinking: String::new(),
+            images: Vec::new(),
+            tool_calls: Vec::new(),
+            tool_name: String::new(),
+            tool_call_id: String::new(),
+        }
+    }
+
+    fn sent(prompt: &Prompt, max_output_tokens: u32) -> (&'static str, String) {
+        let (path, body) = answer_request(prompt, max_output_tokens, Some(Duration::from_secs(600))).unwrap();
+        (path, String::from_utf8(body).unwrap())
+    }
+
+    #[test]
+    fn a_bare_chat_is_one_object_with_its_bound_last() {
+        let chat = prompt(Task::Chat { messages: vec![message(ChatRole::User, "hi")], tools: Vec::new() });
+        let expected = r#"{"model":"smollm2","messages":[{"role":"user","content":"hi"}],"stream":true,"options":{"num_predict":5}}"#;
+        assert_eq!(sent(&chat, 5), ("/api/chat", expected.to_owned()));
+        assert!(sent(&chat, 0).1.ends_with(r#""options":{"num_predict":1}}"#), "0 would mean no bound");
+    }
+
+    #[test]
+    fn everything_a_caller_can_ask_for_goes_upstream_verbatim() {
+        let mut assistant = message(ChatRole::Assistant, "");
+        assistant.thinking = "hm".to_owned();
+        assistant.tool_calls =
+            vec![ToolCall { id: "call_1".to_owned(), name: "f".to_owned(), arguments_json: r#"{"z":12345678901234567890,"a":1.0}"#.to_owned() }];
+        let mut result = message(ChatRole::Tool, "42");
+        (result.tool_name, result.tool_call_id) = ("f".to_owned(), "call_1".to_owned());
+        let mut user = message(ChatRole::User, "é\n\"");
+        user.images = vec![vec![1, 2, 3]];
+        let tools = vec![
+            Tool { name: "f".to_owned(), description: "d".to_owned(), parameters: Some(raw(r#"{"type": "object", "properties":{"z":{},"a":{}}}"#)) },
+            Tool { name: "g".to_owned(), description: String::new(), parameters: None },
+        ];
+        let mut chat = prompt(Task::Chat { messages: vec![user, assistant, result], tools });
+        chat.options = Options {
+            temperature: Some(0.7),
+            top_p: Some(0.9),
+            min_p: Some(0.0),
+            repeat_penalty: Some(1.1),
+            top_k: Some(0),
+            seed: Some(-1),
+            num_ctx: Some(4096),
+            stop: vec!["a".to_owned()],
+        };
+        chat.format = Some(Format::Schema(raw(r#"{"z": 1,"a":2}"#)));
+        chat.think = Some(Think::Low);
+        chat.top_logprobs = Some(0);
+        chat.truncate = Some(false);
+        chat.keep_alive = Some(Duration::from_secs(7200));
+        let expected = concat!(
+            r#"{"model":"smollm2","messages":[{"role":"user","content":"é\n\"","images":["AQID"]},"#,
+            r#"{"role":"assistant","content":"","thinking":"hm","tool_calls":[{"id":"call_1","function":{"index":0,"name":"f","#,
+            r#""arguments":{"z":12345678901234567890,"a":1.0}}}]},{"role":"tool","content":"42","tool_name":"f","tool_call_id":"call_1"}],"#,
+            r#""tools":[{"type":"function","function":{"name":"f","description":"d","parameters":{"type": "object", "properties":{"z":{},"a":{}}}}},"#,
+            r#"{"type":"function","function":{"name":"g","parameters":{"type":"object","properties":{}}}}],"#,
+            r#""stream":true,"format":{"z": 1,"a":2},"think":"low","keep_alive":"600s","truncate":false,"logprobs":true,"top_logprobs":0,"#,
+            r#""options":{"temperature":0.7,"top_p":0.9,"min_p":0.0,"repeat_penalty":1.1,"top_k":0,"seed":-1,"num_ctx":4096,"stop":["a"],"num_predict":9}}"#,
+        );
+        assert_eq!(sent(&chat, 9).1, expected);
+    }
+
+    #[test]
+    fn a_bare_prompt_goes_to_generate() {
+        let mut bare = prompt(Task::Generate {
+            prompt: "p".to_owned(),
+            suffix: "s".to_owned(),
+            system: Some(String::new()),
+            images: vec![vec![0]],
+            raw: true,
+        });
+        bare.format = Some(Format::Json);
+        bare.think = Some(Think::Off);
+        bare.keep_alive = Some(Duration::from_millis(1500));
+        let expected = concat!(
+            r#"{"model":"smollm2","prompt":"p","suffix":"s","system":"","images":["AA=="],"raw":true,"stream":true,"#,
+            r#""format":"json","think":false,"keep_alive":"1500ms","options":{"num_predict":1}}"#
+        );
+        assert_eq!(sent(&bare, 1), ("/api/generate", expected.to_owned()));
+    }
+
+    #[test]
+    fn arguments_that_are_no_object_are_refused_and_not_sent() {
+        for arguments in ["[]", "1", "{", "{}}", "{\"a\":1},\"b\":{}"] {
+            let mut assistant = message(ChatRole::Assistant, "");
+            assistant.tool_calls = vec![ToolCall { id: String::new(), name: "f".to_owned(), arguments_json: arguments.to_owned() }];
+            let chat = prompt(Task::Chat { messages: vec![assistant], tools: Vec::new() });
+            assert!(matches!(answer_request(&chat, 1, None), Err(EngineError::Rejected { .. })), "{arguments}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_line_is_named_without_its_content() {
+        let line = br#"{"message":{"content":"canary"},"done":"canary"}"#;
+        let Err(EngineError::Protocol { detail }) = AnswerLine::parse(line) else { panic!("accepted") };
+        assert!(!detail.contains("canary"), "{detail}");
+        for line in ["[]", "1", "{}", "{\"done\":false}", "canary", "{\"message\":3}", "{\"message\":{}"] {
+            assert!(matches!(AnswerLine::parse(line.as_bytes()), Err(EngineError::Protocol { .. })), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_tool_call_keeps_the_order_and_the_digits_that_the_model_wrote() {
+        let line = br#"{"message":{"content":"","tool_calls":[{"id":"c","function":{"index":0,"name":"f","arguments":{"z":1,"a":1.50}}}]},"done":false}"#;
+        let Ok(Said::Piece(piece)) = AnswerLine::parse(line) else { panic!("no piece") };
+        assert_eq!(piece.tool_calls, [ToolCall { id: "c".to_owned(), name: "f".to_owned(), arguments_json: r#"{"z":1,"a":1.50}"#.to_owned() }]);
+    }
+}

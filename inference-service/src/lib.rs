@@ -1,0 +1,16 @@
+//! Streams a model's answer after the call was authenticated and paid for.
+//!
+//! One call, by module: [`service`] reads it, [`caller`] finds its credential, [`prompt`] checks it, [`auth_client`] has it admitted and gives a
+//! grant, [`engine`] answers, and [`chat_stream`] streams the answer and settles the grant.
+
+pub mod auth_client;
+pub mod call_failure;
+pub mod caller;
+pub mod capability;
+pub mod chat_stream;
+pub mod config;
+pub mod engine;
+pub mod modelfile;
+pub mod prompt;
+pub mod service;
+pub mod startup;

@@ -1,0 +1,613 @@
+//! A Modelfile: what a model is made from. Ollama's grammar, with its mistakes answered by line instead of passed on.
+//!
+//! The grammar, as Ollama's own parser has it: an instruction is a word in any case, blanks, and a value up to the end of the line. A value
+//! that starts with `"""` or `"` goes on until a line ends with the same quotes; there are no escapes, and single quotes are plain text. A
+//! `#` starts a comment only where an instruction could start. A byte order mark, CRLF, and blank lines are fine. Where an instruction may
+//! stand once, the last one wins; LICENSE, MESSAGE, ADAPTER and the parameter `stop` add up.
+
+use std::fmt;
+
+use crate::prompt::ChatRole;
+
+/// A value, and the line (from 1) of the instruction that gave it, so that an engine can refuse it by name and line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located<T> {
+    /// What was given.
+    pub value: T,
+    /// From 1.
+    pub line: u32,
+}
+
+/// A parsed and checked Modelfile.
+#[derive(Clone, PartialEq)]
+pub struct Modelfile {
+    /// A model's name, or a path; never empty. The last FROM.
+    pub from: Located<String>,
+    /// Checked against the names and types that Ollama knows, in order; one entry per name, except that each `stop` has its own.
+    pub parameters: Vec<Parameter>,
+    /// The prompt template, a Go template.
+    pub template: Option<Located<String>>,
+    /// The system prompt.
+    pub system: Option<Located<String>>,
+    /// Turns that come before each conversation.
+    pub messages: Vec<Located<ModelfileMessage>>,
+    /// Paths of LoRA adapters.
+    pub adapters: Vec<Located<String>>,
+    /// Path of a draft model.
+    pub draft: Option<Located<String>>,
+    /// Texts of licences.
+    pub licenses: Vec<Located<String>>,
+    /// Name of one of Ollama's renderers, instead of a template.
+    pub renderer: Option<Located<String>>,
+    /// Name of one of Ollama's parsers of answers.
+    pub parser: Option<Located<String>>,
+    /// The oldest Ollama that runs it: a semantic version, without a leading `v`.
+    pub requires: Option<Located<String>>,
+}
+
+impl fmt::Debug for Modelfile {
+    /// System prompts never appear in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Modelfile").field("from", &self.from.value).finish_non_exhaustive()
+    }
+}
+
+/// A turn that comes before each conversation.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ModelfileMessage {
+    /// System, user or assistant.
+    pub role: ChatRole,
+    /// The text.
+    pub content: String,
+}
+
+/// A sampling or loading option.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameter {
+    /// One of [`PARAMETERS`].
+    pub name: &'static str,
+    /// Of the type that the name has.
+    pub value: ParameterValue,
+    /// From 1.
+    pub line: u32,
+}
+
+impl Parameter {
+    /// Whether Ollama knows the name and ignores it.
+    #[must_use]
+    pub fn is_ignored(&self) -> bool {
+        PARAMETERS.iter().any(|known| known.name == self.name && known.ignored)
+    }
+}
+
+/// A parameter's value.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ParameterValue {
+    /// A whole number.
+    Int(i64),
+    /// A finite number.
+    Float(f32),
+    /// Yes or no.
+    Bool(bool),
+    /// Text: a stop sequence, not empty.
+    Text(String),
+}
+
+/// What a parameter's value must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParameterType {
+    /// A whole number.
+    Int,
+    /// A finite number.
+    Float,
+    /// Yes or no.
+    Bool,
+    /// Text; the parameter may be repeated.
+    Texts,
+}
+
+/// A parameter that Ollama knows.
+#[derive(Debug, Clone, Copy)]
+pub struct KnownParameter {
+    /// As it is written.
+    pub name: &'static str,
+    /// Of its value.
+    pub kind: ParameterType,
+    /// Known from older releases, without effect: accepted, and sent nowhere.
+    pub ignored: bool,
+}
+
+const fn known(name: &'static str, kind: ParameterType) -> KnownParameter {
+    KnownParameter { name, kind, ignored: false }
+}
+
+const fn ignored(name: &'static str, kind: ParameterType) -> KnownParameter {
+    KnownParameter { name, kind, ignored: true }
+}
+
+/// Every parameter that Ollama knows: `Options` and `Runner` of its api/types.go, then the ones that it still accepts and ignores.
+pub const PARAMETERS: &[KnownParameter] = &[
+    known("num_keep", ParameterType::Int),
+    known("seed", ParameterType::Int),
+    known("num_predict", ParameterType::Int),
+    known("top_k", ParameterType::Int),
+    known("top_p", ParameterType::Float),
+    known("min_p", ParameterType::Float),
+    known("typical_p", ParameterType::Float),
+    known("repeat_last_n", ParameterType::Int),
+    known("temperature", ParameterType::Float),
+    known("repeat_penalty", ParameterType::Float),
+    known("presence_penalty", ParameterType::Float),
+    known("frequency_penalty", ParameterType::Float),
+    known("stop", ParameterType::Texts),
+    known("num_ctx", ParameterType::Int),
+    known("num_batch", ParameterType::Int),
+    known("num_gpu", ParameterType::Int),
+    known("main_gpu", ParameterType::Int),
+    known("use_mmap", ParameterType::Bool),
+    known("num_thread", ParameterType::Int),
+    known("draft_num_predict", ParameterType::Int),
+    ignored("penalize_newline", ParameterType::Bool),
+    ignored("low_vram", ParameterType::Bool),
+    ignored("f16_kv", ParameterType::Bool),
+    ignored("logits_all", ParameterType::Bool),
+    ignored("vocab_only", ParameterType::Bool),
+    ignored("use_mlock", ParameterType::Bool),
+    ignored("mirostat", ParameterType::Int),
+    ignored("mirostat_tau", ParameterType::Float),
+    ignored("mirostat_eta", ParameterType::Float),
+];
+
+/// What is wrong with a Modelfile.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {sentence}")]
+pub struct ModelfileError {
+    /// From 1; of an instruction over several lines, its first. 1 for what is missing from the whole.
+    pub line: u32,
+    /// For the caller.
+    pub sentence: String,
+}
+
+impl Modelfile {
+    /// Parses and checks one; the first mistake is the answer. A value loses its control characters, except tabs and line ends.
+    pub fn parse(text: &str) -> Result<Self, ModelfileError> {
+        let mut lines = Lines { rest: text.strip_prefix('\u{feff}').unwrap_or(text), line: 0 };
+        let mut file = Unfinished::default();
+        while let Some(line) = lines.next() {
+            let start = line.trim_start_matches([' ', '\t']);
+            if start.is_empty() || start.starts_with('#') {
+                continue;
+            }
+            let number = lines.line;
+            let (word, rest) = split_word(start, |byte| byte.is_ascii_alphabetic());
+            let instruction = Instruction::parse(word).filter(|_| rest.is_empty() || rest.starts_with([' ', '\t']));
+            let Some(instruction) = instruction else {
+                let word = start.split([' ', '\t']).next().unwrap_or(start);
+                return Err(mistake(number, format!("{} is not an instruction; there are {INSTRUCTIONS}", shown(word))));
+            };
+            let rest = rest.trim_start();
+            let (argument, rest) = match instruction {
+                Instruction::Parameter => split_word(rest, |byte| byte.is_ascii_alphanumeric() || byte == b'_'),
+                Instruction::Message => split_word(rest, |byte| byte.is_ascii_alphabetic()),
+                _ => ("", rest),
+            };
+            if !argument.is_empty() && !rest.is_empty() && !rest.starts_with([' ', '\t']) {
+                return Err(mistake(number, format!("{} must be followed by a blank and a value", shown(argument))));
+            }
+            let value = lines.value(rest.trim_start(), number)?;
+            file.add(instruction, argument, value, number)?;
+        }
+        file.finish()
+    }
+}
+
+fn mistake(line: u32, sentence: impl Into<String>) -> ModelfileError {
+    ModelfileError { line, sentence: sentence.into() }
+}
+
+const INSTRUCTIONS: &str = "FROM, PARAMETER, TEMPLATE, SYSTEM, MESSAGE, ADAPTER, DRAFT, LICENSE, RENDERER, PARSER and REQUIRES";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Instruction {
+    From,
+    Parameter,
+    Template,
+    System,
+    Message,
+    Adapter,
+    Draft,
+    License,
+    Renderer,
+    Parser,
+    Requires,
+}
+
+impl Instruction {
+    fn parse(word: &str) -> Option<Self> {
+        Some(match word.to_ascii_uppercase().as_str() {
+            "FROM" => Self::From,
+            "PARAMETER" => Self::Parameter,
+            "TEMPLATE" => Self::Template,
+            "SYSTEM" => Self::System,
+            "MESSAGE" => Self::Message,
+            "ADAPTER" => Self::Adapter,
+            "DRAFT" => Self::Draft,
+            "LICENSE" => Self::License,
+            "RENDERER" => Self::Renderer,
+            "PARSER" => Self::Parser,
+            "REQUIRES" => Self::Requires,
+            _ => return None,
+        })
+    }
+}
+
+/// The text, line by line. A line ends with LF, CRLF or CR.
+struct Lines<'a> {
+    rest: &'a str,
+    /// The number of the line that `next` gave last.
+    line: u32,
+}
+
+impl<'a> Lines<'a> {
+    fn next(&mut self) -> Option<&'a str> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        self.line = self.line.saturating_add(1);
+        let end = self.rest.find(['\n', '\r']).unwrap_or(self.rest.len());
+        let (line, rest) = self.rest.split_at(end);
+        self.rest = rest.strip_prefix("\r\n").or_else(|| rest.strip_prefix(['\n', '\r'])).unwrap_or(rest);
+        Some(line)
+    }
+
+    /// The value that starts with `first`, what is left of the current line; takes further lines when its quotes are not closed.
+    ///
+    /// Each line is looked at once, so a value that is never closed costs no more than its length.
+    fn value(&mut self, first: &'a str, number: u32) -> Result<String, ModelfileError> {
+        let quotes = if first.starts_with("\"\"\"") {
+            "\"\"\""
+        } else if first.starts_with('"') {
+            "\""
+        } else {
+            return Ok(printable(first.trim()));
+        };
+        let inner = &first[quotes.len()..];
+        if let Some(value) = inner.trim_end().strip_suffix(quotes) {
+            return Ok(printable(value));
+        }
+        // CRLF inside a value becomes LF: a prompt means the same whatever the editor was.
+        let mut value = printable(inner);
+        loop {
+            let Some(line) = self.next() else {
+                return Err(mistake(number, format!("the quotes {quotes} are never closed: a value ends where a line ends with them")));
+            };
+            value.push('\n');
+            if let Some(last) = line.trim_end().strip_suffix(quotes) {
+                value.push_str(&printable(last));
+                return Ok(value);
+            }
+            value.push_str(&printable(line));
+        }
+    }
+}
+
+/// The bytes that `accept` takes, which must be ASCII, and what follows.
+fn split_word(text: &str, accept: impl Fn(u8) -> bool) -> (&str, &str) {
+    text.split_at(text.bytes().position(|byte| !accept(byte)).unwrap_or(text.len()))
+}
+
+fn printable(text: &str) -> String {
+    text.chars().filter(|character| *character == '\t' || !character.is_control()).collect()
+}
+
+/// The caller's own word, in a sentence for the caller: short and without anything unprintable.
+fn shown(word: &str) -> String {
+    let mut short: String = word.chars().filter(|character| !character.is_control()).take(40).collect();
+    if short.len() < word.len() {
+        short.push('…');
+    }
+    format!("{short:?}")
+}
+
+/// A Modelfile of which FROM may be missing yet.
+#[derive(Default)]
+struct Unfinished {
+    from: Option<Located<String>>,
+    parameters: Vec<Parameter>,
+    template: Option<Located<String>>,
+    system: Option<Located<String>>,
+    messages: Vec<Located<ModelfileMessage>>,
+    adapters: Vec<Located<String>>,
+    draft: Option<Located<String>>,
+    licenses: Vec<Located<String>>,
+    renderer: Option<Located<String>>,
+    parser: Option<Located<String>>,
+    requires: Option<Located<String>>,
+}
+
+impl Unfinished {
+    fn add(&mut self, instruction: Instruction, argument: &str, value: String, line: u32) -> Result<(), ModelfileError> {
+        let needs = |what: &str| {
+            if value.is_empty() { Err(mistake(line, format!("{what} is missing"))) } else { Ok(()) }
+        };
+        match instruction {
+            Instruction::From => {
+                needs("FROM's model")?;
+                self.from = Some(Located { value, line });
+            }
+            Instruction::Parameter => self.add_parameter(argument, value, line)?,
+            Instruction::Message => {
+                let role = match ChatRole::parse(argument) {
+                    Some(role @ (ChatRole::System | ChatRole::User | ChatRole::Assistant)) => role,
+                    Some(ChatRole::Tool) | None => {
+                        return Err(mistake(line, format!("MESSAGE's role must be system, user or assistant, not {}", shown(argument))));
+                    }
+                };
+                self.messages.push(Located { value: ModelfileMessage { role, content: value }, line });
+            }
+            Instruction::Template => self.template = Some(Located { value, line }),
+            Instruction::System => self.system = Some(Located { value, line }),
+            Instruction::License => self.licenses.push(Located { value, line }),
+            Instruction::Adapter => {
+                needs("ADAPTER's path")?;
+                self.adapters.push(Located { value, line });
+            }
+            Instruction::Draft => {
+                needs("DRAFT's path")?;
+                self.draft = Some(Located { value, line });
+            }
+            Instruction::Renderer => {
+                needs("RENDERER's name")?;
+                self.renderer = Some(Located { value, line });
+            }
+            Instruction::Parser => {
+                needs("PARSER's name")?;
+                self.parser = Some(Located { value, line });
+            }
+            Instruction::Requires => {
+                let version = value.strip_prefix('v').unwrap_or(&value);
+                if !is_semantic_version(version) {
+                    return Err(mistake(line, format!("REQUIRES must be a version such as 0.14.0, not {}", shown(&value))));
+                }
+                self.requires = Some(Located { value: version.to_owned(), line });
+            }
+        }
+        Ok(())
+    }
+
+    fn add_parameter(&mut self, name: &str, value: String, line: u32) -> Result<(), ModelfileError> {
+        if name.is_empty() {
+            return Err(mistake(line, "PARAMETER's name is missing"));
+        }
+        let Some(known) = PARAMETERS.iter().find(|known| known.name == name) else {
+            let names: Vec<&str> = PARAMETERS.iter().filter(|known| !known.ignored).map(|known| known.name).collect();
+            return Err(mistake(line, format!("{} is not a parameter; there are {}", shown(name), names.join(", "))));
+        };
+        let name = known.name;
+        let (value, must) = match known.kind {
+            ParameterType::Int => (value.parse().ok().map(ParameterValue::Int), "a whole number"),
+            ParameterType::Float => (value.parse::<f32>().ok().filter(|float| float.is_finite()).map(ParameterValue::Float), "a number"),
+            ParameterType::Bool => (go_bool(&value).map(ParameterValue::Bool), "true or false"),
+            ParameterType::Texts => (Some(value).filter(|text| !text.is_empty()).map(ParameterValue::Text), "a text that is not empty"),
+        };
+        let Some(value) = value else {
+            // The value isn't repeated: it may be anything.
+            return Err(mistake(line, format!("{name} must be {must}")));
+        };
+        if known.kind != ParameterType::Texts {
+            self.parameters.retain(|earlier| earlier.name != name);
+        }
+        self.parameters.push(Parameter { name, value, line });
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Modelfile, ModelfileError> {
+        let Some(from) = self.from else {
+            return Err(mistake(1, "FROM is missing: the model that this one is made from"));
+        };
+        let Self { parameters, template, system, messages, adapters, draft, licenses, renderer, parser, requires, .. } = self;
+        Ok(Modelfile { from, parameters, template, system, messages, adapters, draft, licenses, renderer, parser, requires })
+    }
+}
+
+/// The words that Ollama takes for a yes or no.
+fn go_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// `1`, `1.2` or `1.2.3`, the last with a pre-release and a build after it; no leading zeros.
+fn is_semantic_version(text: &str) -> bool {
+    let (version, build) = text.split_once('+').map_or((text, None), |(version, build)| (version, Some(build)));
+    let (core, pre) = version.split_once('-').map_or((version, None), |(core, pre)| (core, Some(pre)));
+    let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()) && (part == "0" || !part.starts_with('0'));
+    let word = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let parts: Vec<&str> = core.split('.').collect();
+    parts.len() <= 3
+        && parts.iter().all(|part| number(part))
+        && (parts.len() == 3 || (pre.is_none() && build.is_none()))
+        && pre.is_none_or(|pre| pre.split('.').all(|part| word(part) && (number(part) || !part.bytes().all(|byte| byte.is_ascii_digit()))))
+        && build.is_none_or(|build| build.split('.').all(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Modelfile {
+        Modelfile::parse(text).unwrap()
+    }
+
+    fn refused(text: &str) -> (u32, String) {
+        let error = Modelfile::parse(text).unwrap_err();
+        (error.line, error.sentence)
+    }
+
+    #[test]
+    fn every_instruction_is_accepted_in_any_case_and_keeps_its_line() {
+        let text = "# a comment\n\nfrom smollm2\nPARAMETER temperature 0.7\nTemplate {{ .Prompt }}\nSYSTEM You are mario.\nLICENSE MIT\n\
+                    license Apache-2.0\nADAPTER ./lora\nMESSAGE user hi\nmessage assistant It's-a me!\nRENDERER r\nPARSER p\nREQUIRES v0.14.0\nDRAFT ./d\n";
+        let file = parsed(text);
+        assert_eq!(file.from, Located { value: "smollm2".to_owned(), line: 3 });
+        assert_eq!(file.parameters, [Parameter { name: "temperature", value: ParameterValue::Float(0.7), line: 4 }]);
+        assert_eq!(file.template, Some(Located { value: "{{ .Prompt }}".to_owned(), line: 5 }));
+        assert_eq!(file.system, Some(Located { value: "You are mario.".to_owned(), line: 6 }));
+        assert_eq!(file.licenses.iter().map(|l| (l.value.as_str(), l.line)).collect::<Vec<_>>(), [("MIT", 7), ("Apache-2.0", 8)]);
+        assert_eq!(file.adapters, [Located { value: "./lora".to_owned(), line: 9 }]);
+        let messages: Vec<_> = file.messages.iter().map(|m| (m.value.role, m.value.content.as_str(), m.line)).collect();
+        assert_eq!(messages, [(ChatRole::User, "hi", 10), (ChatRole::Assistant, "It's-a me!", 11)]);
+        assert_eq!(file.renderer.unwrap().value, "r");
+        assert_eq!(file.parser.unwrap().value, "p");
+        assert_eq!(file.requires, Some(Located { value: "0.14.0".to_owned(), line: 14 }));
+        assert_eq!(file.draft.unwrap().line, 15);
+    }
+
+    #[test]
+    fn quotes_span_lines_and_keep_what_is_inside() {
+        let file = parsed("FROM a\nSYSTEM \"\"\"\nYou are \"mario\".\n\n  # not a comment\n\"\"\"\nMESSAGE user \"one\ntwo\"\nPARAMETER stop \" x \"\n");
+        assert_eq!(file.system, Some(Located { value: "\nYou are \"mario\".\n\n  # not a comment\n".to_owned(), line: 2 }));
+        assert_eq!((file.messages[0].value.content.as_str(), file.messages[0].line), ("one\ntwo", 7));
+        assert_eq!(file.parameters[0], Parameter { name: "stop", value: ParameterValue::Text(" x ".to_owned()), line: 9 });
+        assert_eq!(parsed("FROM a\nSYSTEM \"\"").system.unwrap().value, "");
+        assert_eq!(parsed("FROM a\nSYSTEM \"\"\"\"\"\"").system.unwrap().value, "");
+        assert_eq!(parsed("FROM a\nSYSTEM \"He said \"no\"\"\n").system.unwrap().value, "He said \"no\"");
+        assert_eq!(parsed("FROM a\nSYSTEM 'single'").system.unwrap().value, "'single'");
+        assert_eq!(parsed("FROM a\nSYSTEM \"\"\"x\"\"\"   \nLICENSE y").licenses[0].line, 3);
+    }
+
+    #[test]
+    fn crlf_and_a_byte_order_mark_are_fine_and_count_as_they_look() {
+        let file = parsed("\u{feff}FROM a\r\n\r\nSYSTEM b\r\nPARAMETER seed 7\r\n");
+        assert_eq!((file.from.value.as_str(), file.system.as_ref().unwrap().value.as_str()), ("a", "b"));
+        assert_eq!(file.parameters[0].line, 4);
+        assert_eq!(refused("FROM a\r\n\r\nNOPE b").0, 3);
+        assert_eq!(parsed("FROM a\r\nSYSTEM \"\"\"x\r\ny\"\"\"").system.unwrap().value, "x\ny");
+    }
+
+    #[test]
+    fn the_last_one_wins_and_stops_add_up() {
+        let file = parsed("FROM a\nFROM b\nSYSTEM x\nSYSTEM y\nPARAMETER seed 1\nPARAMETER stop p\nPARAMETER stop q\nPARAMETER seed 2\n");
+        assert_eq!(file.from, Located { value: "b".to_owned(), line: 2 });
+        assert_eq!(file.system.unwrap().value, "y");
+        let parameters: Vec<_> = file.parameters.iter().map(|p| (p.name, p.line)).collect();
+        assert_eq!(parameters, [("stop", 6), ("stop", 7), ("seed", 8)]);
+    }
+
+    #[test]
+    fn a_hash_after_a_value_belongs_to_the_value() {
+        assert_eq!(parsed("FROM a # b").from.value, "a # b");
+    }
+
+    #[test]
+    fn each_mistake_is_answered_with_its_line() {
+        let cases = [
+            ("", 1, "FROM is missing"),
+            ("# only\n# comments\n", 1, "FROM is missing"),
+            ("SYSTEM x", 1, "FROM is missing"),
+            ("FROM a\n\nFROMM b", 3, "\"FROMM\" is not an instruction"),
+            ("FROM a\nRUN x", 2, "\"RUN\" is not an instruction"),
+            ("FROM a\nSYSTEM: x", 2, "\"SYSTEM:\" is not an instruction"),
+            ("FROM a\n<html>", 2, "is not an instruction"),
+            ("FROM", 1, "FROM's model is missing"),
+            ("FROM a\nFROM \"\"", 2, "FROM's model is missing"),
+            ("FROM a\nPARAMETER", 2, "PARAMETER's name is missing"),
+            ("FROM a\nPARAMETER temperture 1", 2, "\"temperture\" is not a parameter; there are num_keep, seed"),
+            ("FROM a\nPARAMETER temperature", 2, "temperature must be a number"),
+            ("FROM a\nPARAMETER temperature hot", 2, "temperature must be a number"),
+            ("FROM a\nPARAMETER temperature NaN", 2, "temperature must be a number"),
+            ("FROM a\nPARAMETER temperature 1e99", 2, "temperature must be a number"),
+            ("FROM a\nPARAMETER top_k 1.5", 2, "top_k must be a whole number"),
+            ("FROM a\nPARAMETER num_ctx 99999999999999999999", 2, "num_ctx must be a whole number"),
+            ("FROM a\nPARAMETER use_mmap yes", 2, "use_mmap must be true or false"),
+            ("FROM a\nPARAMETER stop \"\"", 2, "stop must be a text"),
+            ("FROM a\nPARAMETER Temperature 1", 2, "is not a parameter"),
+            ("FROM a\nPARAMETER top-k 1", 2, "\"top\" must be followed by a blank"),
+            ("FROM a\nMESSAGE tool x", 2, "MESSAGE's role must be system, user or assistant, not \"tool\""),
+            ("FROM a\nMESSAGE User x", 2, "MESSAGE's role"),
+            ("FROM a\nMESSAGE", 2, "MESSAGE's role"),
+            ("FROM a\nSYSTEM \"\"\"x\nPARAMETER nope 1\n", 2, "\"\"\" are never closed"),
+            ("FROM a\nSYSTEM \"x", 2, "are never closed"),
+            ("FROM a\nSYSTEM \"\"\"x\"\"\" y", 2, "are never closed"),
+            ("FROM a\nREQUIRES soon", 2, "REQUIRES must be a version"),
+            ("FROM a\nREQUIRES 01.2.3", 2, "REQUIRES must be a version"),
+        ];
+        for (text, line, sentence) in cases {
+            let (refused_line, refused_sentence) = refused(text);
+            assert!(refused_line == line && refused_sentence.contains(sentence), "{text:?} → line {refused_line}: {refused_sentence}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_never_repeats_a_value_or_more_than_a_little_of_a_word() {
+        assert!(!refused("FROM a\nPARAMETER seed secret").1.contains("secret"));
+        assert!(refused(&"X".repeat(100_000)).1.len() < 300);
+    }
+
+    #[test]
+    fn names_without_effect_are_accepted_and_marked() {
+        let file = parsed("FROM a\nPARAMETER mirostat 1\nPARAMETER seed 1");
+        assert_eq!(file.parameters.iter().map(Parameter::is_ignored).collect::<Vec<_>>(), [true, false]);
+    }
+
+    #[test]
+    fn control_characters_are_dropped_and_joined_emoji_kept() {
+        let file = parsed("FROM a\0b\nSYSTEM \u{1b}[31mred 👩\u{200d}🚀\ttab");
+        assert_eq!(file.from.value, "ab");
+        assert_eq!(file.system.unwrap().value, "[31mred 👩\u{200d}🚀\ttab");
+        assert_eq!(refused("\0FROM a").0, 1);
+        assert_eq!(refused("F\0R\0O\0M\0 \0a\0").0, 1);
+    }
+
+    #[test]
+    fn a_megabyte_takes_no_longer_than_its_length_asks() {
+        let long = format!("FROM a\nSYSTEM \"\"\"{}", "x\n".repeat(500_000));
+        let started = std::time::Instant::now();
+        assert_eq!(refused(&long).0, 2);
+        assert_eq!(parsed(&format!("{long}\"\"\"")).system.unwrap().value.len(), 1_000_000);
+        assert!(started.elapsed() < std::time::Duration::from_secs(5), "quadratic");
+    }
+
+    #[test]
+    fn debug_shows_no_system_prompt() {
+        assert!(!format!("{:?}", parsed("FROM a\nSYSTEM canary")).contains("canary"));
+    }
+
+    /// The pieces of a grammar in random order find more than random bytes do. The seed is fixed: a failure repeats.
+    #[test]
+    fn any_text_is_parsed_or_refused_with_a_line_that_it_has() {
+        const PIECES: &[&str] = &[
+            "FROM", "from a", "PARAMETER", "SYSTEM", "MESSAGE", "user", "tool", "stop", "seed", "temperature", "1", "0.5", "\"", "\"\"\"", "'", " ", "  ", "\t",
+            "\n", "\r", "\r\n", "#", "x", "é", "👩\u{200d}🚀", "\0", "\u{feff}", "\u{2028}", "LICENSE", "REQUIRES", "v1.2.3", "-", "{{ .Prompt }}", "\u{a0}",
+        ];
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut next = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state >> 33).unwrap()
+        };
+        let mut parsed = 0;
+        for _ in 0..20_000 {
+            let count = next() % 24;
+            let mut text = if next() % 2 == 0 { "FROM a\n".to_owned() } else { String::new() };
+            for _ in 0..count {
+                text.push_str(PIECES[next() % PIECES.len()]);
+            }
+            match Modelfile::parse(&text) {
+                Ok(file) => {
+                    parsed += 1;
+                    assert!(!file.from.value.is_empty(), "{text:?}");
+                }
+                Err(error) => {
+                    let lines = text.split(['\n', '\r']).count();
+                    assert!(error.line >= 1 && usize::try_from(error.line).unwrap() <= lines, "{text:?} → {error}");
+                    assert!(!error.sentence.is_empty() && !error.sentence.contains('\n'), "{text:?} → {error}");
+                }
+            }
+        }
+        assert!(parsed > 500, "{parsed}: the pieces no longer make Modelfiles");
+    }
+}

@@ -1,0 +1,218 @@
+//! `tollgate.inference.v1.Inference`: one call from its credential to its stream.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt, stream};
+use sha2::{Digest, Sha256};
+use shared::error::CallError;
+use shared::proto::auth::Operation;
+use shared::proto::inference as wire;
+use shared::proto::inference::inference_server::Inference;
+use tonic::{Request, Response, Status};
+
+use super::Gate;
+use crate::auth_client::{Admission, Charge};
+use crate::call_failure::{CallFailure, Limit};
+use crate::caller::Caller;
+use crate::capability::required_capabilities;
+use crate::chat_stream::{AnswerPlan, ChatStream, StreamEvent, StreamLimits, StreamOwner, replay};
+use crate::engine::{Engine, EngineError, ModelDetails};
+use crate::prompt::{ModelName, Prompt, PromptLimits, Think};
+
+/// The service.
+#[derive(Debug, Clone)]
+pub struct InferenceService {
+    /// Who may call.
+    pub gate: Gate,
+    /// What answers.
+    pub engine: Arc<dyn Engine>,
+    /// The operator's bounds on prompts.
+    pub prompt_limits: PromptLimits,
+    /// The operator's bounds on streams.
+    pub stream_limits: StreamLimits,
+    /// What ends streams at the process's end.
+    pub owner: StreamOwner,
+}
+
+/// A request for an answer, whichever method it came by.
+struct Asked {
+    operation: Operation,
+    caller: Caller,
+    requested_model: String,
+    prompt: Prompt,
+    request_id: String,
+    fingerprint: Vec<u8>,
+    require_full: bool,
+    one_delta: bool,
+}
+
+type EventStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl InferenceService {
+    /// Admits the call within the caller's deadline. What comes back after it is given back by the process.
+    async fn answer<T: From<StreamEvent> + Send + 'static>(&self, asked: Asked) -> Result<Response<EventStream<T>>, CallError> {
+        let Some(deadline) = asked.caller.deadline() else { return self.admit(asked).await };
+        let late = |_| Err(CallError::from(&CallFailure::Limit(Limit::Deadline)));
+        tokio::time::timeout_at(deadline, self.admit(asked)).await.unwrap_or_else(late)
+    }
+
+    async fn admit<T: From<StreamEvent> + Send + 'static>(&self, asked: Asked) -> Result<Response<EventStream<T>>, CallError> {
+        self.engine.refuse_unsupported(&asked.prompt).map_err(|error| CallError::from(&error))?;
+        let runs = self.check_capabilities(&asked).await?;
+        let request_id = match asked.request_id {
+            id if id.is_empty() => uuid::Uuid::now_v7().to_string(),
+            id => id,
+        };
+        let charge = Charge {
+            request_id: request_id.clone(),
+            fingerprint: asked.fingerprint,
+            max_input_tokens: asked.prompt.max_input_tokens(&self.prompt_limits).saturating_mul(runs),
+            max_output_tokens: asked.prompt.output_bound(&self.prompt_limits).saturating_mul(runs),
+            require_full: asked.require_full,
+        };
+        let admission = self.gate.auth.admit(&asked.caller, asked.operation, asked.prompt.model.as_str(), charge).await?;
+        let grant = match admission {
+            Admission::Granted(grant) => grant,
+            Admission::Recorded(recorded) => {
+                let events = replay(request_id, asked.requested_model, &recorded).map(|event| Ok(event.into()));
+                return Ok(Response::new(Box::pin(stream::iter(events))));
+            }
+        };
+        let plan = AnswerPlan {
+            request_id,
+            requested_model: asked.requested_model,
+            prompt: asked.prompt,
+            one_delta: asked.one_delta,
+            runs,
+            deadline: asked.caller.deadline(),
+        };
+        let answer = ChatStream::open(grant, plan, self.engine.clone(), self.stream_limits, &self.owner);
+        Ok(Response::new(Box::pin(answer.map(|event| event.map(T::from)))))
+    }
+
+    /// Refuses what the model can't do, before anything is held, and answers how often the engine may run it.
+    ///
+    /// The model is looked up only for a caller that may use it, and only when the prompt asks for more than text.
+    async fn check_capabilities(&self, asked: &Asked) -> Result<u32, CallError> {
+        let required = required_capabilities(&asked.prompt);
+        let may_run_twice = asked.prompt.format.is_some() && asked.prompt.think != Some(Think::Off);
+        if required.is_empty() && !may_run_twice {
+            return Ok(1);
+        }
+        let model = &asked.prompt.model;
+        self.gate.auth.authorize(&asked.caller, asked.operation, model.as_str()).await?;
+        let facts = self.engine.show_model(model).await.map_err(|error| CallError::from(&error))?;
+        let has = |capability: &str| facts.capabilities.iter().any(|has| has == capability);
+        if let Some(missing) = required.into_iter().find(|capability| !has(capability)) {
+            return Err(CallError::from(&EngineError::ModelIncapable { capability: missing.to_owned() }));
+        }
+        // Ollama lets a thinking model think freely first, and runs it again with the format.
+        Ok(if may_run_twice && has("thinking") { 2 } else { 1 })
+    }
+}
+
+/// A digest of all that the caller asks for, the request id aside. The method is part of it.
+fn fingerprint(method: &str, request: &impl prost::Message) -> Vec<u8> {
+    let mut digest = Sha256::new();
+    digest.update(method.as_bytes());
+    digest.update([0]);
+    digest.update(request.encode_to_vec());
+    digest.finalize().to_vec()
+}
+
+#[tonic::async_trait]
+impl Inference for InferenceService {
+    type ChatStream = EventStream<wire::ChatEvent>;
+    type GenerateStream = EventStream<wire::GenerateEvent>;
+
+    async fn chat(&self, request: Request<wire::ChatRequest>) -> Result<Response<Self::ChatStream>, Status> {
+        let caller = self.gate.caller(&request)?;
+        let mut sent = request.into_inner();
+        let request_id = std::mem::take(&mut sent.request_id);
+        let (requested_model, require_full, one_delta) = (sent.model.clone(), sent.require_full, sent.stream == Some(false));
+        let fingerprint = fingerprint("chat", &sent);
+        let prompt = Prompt::from_chat(sent, &self.prompt_limits)?;
+        let operation = Operation::Chat;
+        let asked = Asked { operation, caller, requested_model, prompt, request_id, fingerprint, require_full, one_delta };
+        Ok(self.answer(asked).await?)
+    }
+
+    async fn generate(&self, request: Request<wire::GenerateRequest>) -> Result<Response<Self::GenerateStream>, Status> {
+        let caller = self.gate.caller(&request)?;
+        let mut sent = request.into_inner();
+        let request_id = std::mem::take(&mut sent.request_id);
+        let (requested_model, require_full, one_delta) = (sent.model.clone(), sent.require_full, sent.stream == Some(false));
+        let fingerprint = fingerprint("generate", &sent);
+        let prompt = Prompt::from_generate(sent, &self.prompt_limits)?;
+        let operation = Operation::Generate;
+        let asked = Asked { operation, caller, requested_model, prompt, request_id, fingerprint, require_full, one_delta };
+        Ok(self.answer(asked).await?)
+    }
+
+    async fn embed(&self, _: Request<wire::EmbedRequest>) -> Result<Response<wire::EmbedResponse>, Status> {
+        Err(CallError::not_implemented("Inference.Embed").into())
+    }
+
+    async fn list_models(&self, request: Request<wire::ListModelsRequest>) -> Result<Response<wire::ListModelsResponse>, Status> {
+        self.gate.authorize(&request, Operation::ReadModels, "").await?;
+        let models = self.engine.list_models().await.map_err(|error| CallError::from(&error))?;
+        let models = models.into_iter().map(|entry| wire::Model {
+            name: entry.name,
+            size_bytes: entry.size_bytes,
+            digest: entry.digest,
+            modified_at: entry.modified_at.map(Into::into),
+            details: Some(entry.details.into()),
+        });
+        Ok(Response::new(wire::ListModelsResponse { models: models.collect() }))
+    }
+
+    async fn show_model(&self, request: Request<wire::ShowModelRequest>) -> Result<Response<wire::ShowModelResponse>, Status> {
+        let model = ModelName::parse(&request.get_ref().model).map_err(CallError::invalid_argument)?;
+        self.gate.authorize(&request, Operation::ReadModels, model.as_str()).await?;
+        let facts = self.engine.show_model(&model).await.map_err(|error| CallError::from(&error))?;
+        Ok(Response::new(wire::ShowModelResponse {
+            details: Some(facts.details.into()),
+            capabilities: facts.capabilities,
+            context_length: facts.context_length,
+            modified_at: facts.modified_at.map(Into::into),
+        }))
+    }
+}
+
+impl From<ModelDetails> for wire::ModelDetails {
+    fn from(details: ModelDetails) -> Self {
+        Self {
+            format: details.format,
+            family: details.family,
+            parameter_size: details.parameter_size,
+            quantization_level: details.quantization_level,
+            // On Ollama this can be a file's path on the server: only a model's name goes out.
+            parent_model: if ModelName::parse(&details.parent_model).is_ok() { details.parent_model } else { String::new() },
+        }
+    }
+}
+
+impl From<StreamEvent> for wire::ChatEvent {
+    fn from(event: StreamEvent) -> Self {
+        use wire::chat_event::Event;
+        let event = match event {
+            StreamEvent::Started(started) => Event::Started(started),
+            StreamEvent::Delta(delta) => Event::Delta(delta),
+            StreamEvent::Finished(finished) => Event::Finished(finished),
+        };
+        Self { event: Some(event) }
+    }
+}
+
+impl From<StreamEvent> for wire::GenerateEvent {
+    fn from(event: StreamEvent) -> Self {
+        use wire::generate_event::Event;
+        let event = match event {
+            StreamEvent::Started(started) => Event::Started(started),
+            StreamEvent::Delta(delta) => Event::Delta(delta),
+            StreamEvent::Finished(finished) => Event::Finished(finished),
+        };
+        Self { event: Some(event) }
+    }
+}

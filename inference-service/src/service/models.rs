@@ -1,0 +1,88 @@
+//! `tollgate.inference.v1.Models`: models as operators handle them.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use futures_util::{Stream, stream};
+use shared::error::CallError;
+use shared::proto::auth::Operation;
+use shared::proto::inference as wire;
+use shared::proto::inference::models_server::Models;
+use tonic::{Request, Response, Status};
+
+use super::Gate;
+use crate::engine::{Engine, Progress};
+use crate::modelfile::Modelfile;
+use crate::prompt::ModelName;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub struct ModelsService {
+    /// Who may call.
+    pub gate: Gate,
+    /// What has the models.
+    pub engine: Arc<dyn Engine>,
+}
+
+/// The status of the last event.
+const SUCCESS: &str = "success";
+
+type ProgressEvents<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Models for ModelsService {
+    type CreateModelStream = ProgressEvents<wire::CreateModelResponse>;
+    type PullModelStream = ProgressEvents<wire::PullModelResponse>;
+
+    async fn create_model(&self, request: Request<wire::CreateModelRequest>) -> Result<Response<Self::CreateModelStream>, Status> {
+        // Who may not make models learns nothing of the Modelfile's mistakes, nor costs their parsing.
+        self.gate.authorize(&request, Operation::ManageModels, "").await?;
+        let sent = request.into_inner();
+        let model = ModelName::parse(&sent.model).map_err(CallError::invalid_argument)?;
+        let modelfile = Modelfile::parse(&sent.modelfile).map_err(|mistake| {
+            CallError::invalid_argument(format!("modelfile: {mistake}")).metadata("line", mistake.line.to_string())
+        })?;
+        let progress = self.engine.create_model(&model, &modelfile).await.map_err(|error| CallError::from(&error))?;
+        tracing::info!(target: "audit", action = "create_model", %model, "an operator makes a model");
+        // The last event of a success is the same whatever the engine calls its own last step.
+        let (mut progress, mut over) = (progress, false);
+        let stream = stream::poll_fn(move |cx| {
+            if over {
+                return Poll::Ready(None);
+            }
+            progress.as_mut().poll_next(cx).map(|step| {
+                let event = match step {
+                    Some(Ok(Progress { status, completed_bytes, total_bytes })) => {
+                        Ok(wire::CreateModelResponse { status, completed_bytes, total_bytes })
+                    }
+                    Some(Err(error)) => Err(CallError::from(&error).into()),
+                    None => Ok(wire::CreateModelResponse { status: SUCCESS.to_owned(), ..wire::CreateModelResponse::default() }),
+                };
+                over = event.as_ref().map_or(true, |event| event.status == SUCCESS);
+                Some(event)
+            })
+        });
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn delete_model(&self, request: Request<wire::DeleteModelRequest>) -> Result<Response<wire::DeleteModelResponse>, Status> {
+        self.gate.authorize(&request, Operation::ManageModels, "").await?;
+        let model = ModelName::parse(&request.get_ref().model).map_err(CallError::invalid_argument)?;
+        self.engine.delete_model(&model).await.map_err(|error| CallError::from(&error))?;
+        tracing::info!(target: "audit", action = "delete_model", %model, "an operator removed a model");
+        Ok(Response::new(wire::DeleteModelResponse {}))
+    }
+
+    async fn pull_model(&self, _: Request<wire::PullModelRequest>) -> Result<Response<Self::PullModelStream>, Status> {
+        Err(CallError::not_implemented("Models.PullModel").into())
+    }
+
+    async fn copy_model(&self, _: Request<wire::CopyModelRequest>) -> Result<Response<wire::CopyModelResponse>, Status> {
+        Err(CallError::not_implemented("Models.CopyModel").into())
+    }
+
+    async fn show_modelfile(&self, _: Request<wire::ShowModelfileRequest>) -> Result<Response<wire::ShowModelfileResponse>, Status> {
+        Err(CallError::not_implemented("Models.ShowModelfile").into())
+    }
+}

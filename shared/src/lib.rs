@@ -1,0 +1,34 @@
+//! What both of Tollgate's services use: the wire contract, its errors, and the plumbing of a service (configuration from the
+//! environment, secrets, logs, serving and draining).
+//!
+//! It admits only what both services use today.
+
+pub mod data_folder;
+pub mod env;
+pub mod error;
+pub mod healthcheck;
+pub mod request_context;
+pub mod secret;
+pub mod serving;
+pub mod telemetry;
+
+/// The generated contract: one module per proto package.
+#[allow(missing_docs, unreachable_pub, clippy::allow_attributes, reason = "generated; the comments are in the protos")]
+pub mod proto {
+    /// Package `tollgate.auth.v1`.
+    pub mod auth {
+        tonic::include_proto!("tollgate.auth.v1");
+    }
+    /// Package `tollgate.inference.v1`.
+    pub mod inference {
+        tonic::include_proto!("tollgate.inference.v1");
+    }
+    /// Package `tollgate.error.v1`.
+    pub mod error {
+        tonic::include_proto!("tollgate.error.v1");
+    }
+    /// The descriptors of all of them, for server reflection.
+    pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+}
+
+pub use proto::error::ErrorReason;

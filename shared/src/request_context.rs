@@ -1,0 +1,130 @@
+//! What every call carries beside its message: a request id for the logs of both services, and a deadline that is well-formed.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Request, Response};
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+use tracing::Instrument;
+
+use crate::ErrorReason;
+use crate::error::CallError;
+
+/// The header that names a call in the logs. It never makes a call idempotent: meshes copy it over several calls.
+pub const REQUEST_ID_HEADER: &str = "x-request-id";
+
+/// Gives each call a request id and a span, and refuses a malformed `grpc-timeout`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RequestContextLayer;
+
+impl<S> Layer<S> for RequestContextLayer {
+    type Service = RequestContext<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RequestContext { inner }
+    }
+}
+
+/// The service that [`RequestContextLayer`] makes.
+#[derive(Debug, Clone)]
+pub struct RequestContext<S> {
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for RequestContext<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Send,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let id = request_id(request.headers());
+        let span = tracing::info_span!("call", request_id = id.to_str().unwrap_or_default(), method = request.uri().path());
+        request.headers_mut().insert(REQUEST_ID_HEADER, id.clone());
+        let refused = deadline(request.headers()).err().map(Status::from);
+        let answer = match refused {
+            Some(status) => {
+                let response = status.into_http();
+                Box::pin(async move { Ok(response) }) as Self::Future
+            }
+            None => Box::pin(self.inner.call(request)),
+        };
+        let answer = async move {
+            let mut response = answer.await?;
+            response.headers_mut().insert(REQUEST_ID_HEADER, id);
+            Ok(response)
+        };
+        Box::pin(answer.instrument(span))
+    }
+}
+
+/// The caller's request id when it sent a usable one (at most 128 printable ASCII characters), else a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let usable = |value: &&HeaderValue| !value.is_empty() && value.len() <= 128 && value.as_bytes().iter().all(u8::is_ascii_graphic);
+    if let Some(sent) = headers.get(REQUEST_ID_HEADER).filter(usable) {
+        return sent.clone();
+    }
+    HeaderValue::from_str(&uuid::Uuid::now_v7().simple().to_string()).unwrap_or(HeaderValue::from_static("none"))
+}
+
+/// How long the caller waits, from its `grpc-timeout`; `None` when it set no deadline.
+pub fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, CallError> {
+    let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
+    let refuse = || CallError::new(Code::InvalidArgument, ErrorReason::InvalidArgument, "grpc-timeout must be 1 to 8 digits and one of H M S m u n");
+    let text = value.to_str().map_err(|_| refuse())?;
+    let unit = text.chars().last().ok_or_else(refuse)?;
+    let digits = &text[..text.len() - unit.len_utf8()];
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(refuse());
+    }
+    let number: u64 = digits.parse().map_err(|_| refuse())?;
+    match unit {
+        'H' => Ok(Some(Duration::from_secs(number * 3600))),
+        'M' => Ok(Some(Duration::from_secs(number * 60))),
+        'S' => Ok(Some(Duration::from_secs(number))),
+        'm' => Ok(Some(Duration::from_millis(number))),
+        'u' => Ok(Some(Duration::from_micros(number))),
+        'n' => Ok(Some(Duration::from_nanos(number))),
+        _ => Err(refuse()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timeout(value: &'static str) -> Result<Option<Duration>, CallError> {
+        deadline(&HeaderMap::from_iter([(http::HeaderName::from_static("grpc-timeout"), HeaderValue::from_static(value))]))
+    }
+
+    #[test]
+    fn a_malformed_deadline_is_refused() {
+        for wrong in ["", "S", "5", "123456789S", "-1S", "1s", "1.5S", "5 S"] {
+            assert_eq!(timeout(wrong).unwrap_err().code(), Code::InvalidArgument, "{wrong}");
+        }
+        assert_eq!(timeout("1500m").unwrap(), Some(Duration::from_millis(1500)));
+        assert_eq!(timeout("99999999H").unwrap(), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(deadline(&HeaderMap::new()).unwrap(), None);
+    }
+
+    #[test]
+    fn an_unusable_request_id_is_replaced() {
+        let header = |value: &[u8]| HeaderMap::from_iter([(http::HeaderName::from_static(REQUEST_ID_HEADER), HeaderValue::from_bytes(value).unwrap())]);
+        assert_eq!(request_id(&header(b"abc-1")), "abc-1");
+        for unusable in [&b""[..], b"a b", &[b'x'; 129]] {
+            assert_ne!(request_id(&header(unusable)).as_bytes(), unusable);
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Structured logs on standard error: for people on a terminal, JSON otherwise.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::env::Reader;
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    /// Levels by target, as `tracing_subscriber::EnvFilter` writes them.
+    pub filter: String,
+    /// How.
+    pub format: LogFormat,
+}
+
+impl LogConfig {
+    /// Reads `TOLLGATE_LOG` and `TOLLGATE_LOG_FORMAT`.
+    pub fn read(reader: &mut Reader<'_>) -> Self {
+        let check = |value: &str| {
+            let parsed = EnvFilter::try_new(value).map(|_| value.to_owned());
+            parsed.map_err(|_| format!("must be a level or a list of target=level, such as info or info,auth_service=debug, and is {value:?}"))
+        };
+        let filter = reader.parse("TOLLGATE_LOG", check).unwrap_or_else(|| "info".to_owned());
+        let by_terminal = || if std::io::stderr().is_terminal() { LogFormat::Human } else { LogFormat::Json };
+        let format = reader.parse("TOLLGATE_LOG_FORMAT", |value| match value {
+            "auto" => Ok(by_terminal()),
+            "human" => Ok(LogFormat::Human),
+            "json" => Ok(LogFormat::Json),
+            _ => Err(format!("must be auto, human or json, and is {value:?}")),
+        });
+        Self { filter, format: format.unwrap_or_else(by_terminal) }
+    }
+
+    /// Starts logging for this process. A second call changes nothing.
+    pub fn install(&self) {
+        let filter = EnvFilter::try_new(&self.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let installed = match self.format {
+            LogFormat::Human => builder.with_target(false).try_init(),
+            LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
+        };
+        if installed.is_err() {
+            tracing::debug!("logging was started before");
+        }
+    }
+}
+
+/// Says on standard error why a process ends. For what must be read whether or not logging was started, and whatever its filter.
+#[expect(clippy::print_stderr, reason = "a process's last words go to its standard error")]
+pub fn last_words(process: &str, error: &dyn std::fmt::Display) {
+    eprintln!("{process}: {error}");
+}

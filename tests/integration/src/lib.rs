@@ -1,0 +1,9 @@
+//! The parts of the integration tests: both services in this process or as real processes, a real Redis, and a scripted upstream for what a
+//! real Ollama won't do on command.
+
+pub mod polling;
+pub mod processes;
+pub mod recorded;
+pub mod redis_server;
+pub mod scripted_upstream;
+pub mod stack;

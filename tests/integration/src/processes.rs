@@ -1,0 +1,134 @@
+//! The real binaries as real processes, for what only a process can show: signals, crashes, exit codes, logs.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+/// Where cargo put a binary of this workspace.
+#[must_use]
+pub fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the test's own path");
+    let path = test.parent().and_then(|deps| deps.parent()).expect("target/debug/deps").join(name);
+    assert!(path.exists(), "{} is missing: build the workspace's binaries first, as scripts/test does", path.display());
+    path
+}
+
+/// Runs a binary to its end. The environment holds nothing but `environment`.
+#[must_use]
+pub fn run(name: &str, arguments: &[&str], environment: &BTreeMap<String, String>, input: &str) -> Output {
+    let mut child = command(name, arguments, environment).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    // A process that refuses its configuration doesn't read its input.
+    let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
+    child.wait_with_output().expect("it ends")
+}
+
+fn command(name: &str, arguments: &[&str], environment: &BTreeMap<String, String>) -> Command {
+    let mut command = Command::new(binary(name));
+    command.args(arguments).env_clear().envs(environment);
+    command
+}
+
+/// A running service; dropped, it is killed.
+#[derive(Debug)]
+pub struct ServiceProcess {
+    child: Child,
+    address: SocketAddr,
+    log: Arc<(Mutex<String>, Condvar)>,
+}
+
+impl ServiceProcess {
+    /// Starts a service on a port of its own choice, and waits until it says where it listens.
+    #[must_use]
+    pub fn start(name: &str, environment: &BTreeMap<String, String>) -> Self {
+        let mut environment = environment.clone();
+        for (name, value) in [("TOLLGATE_LOG_FORMAT", "json"), ("TOLLGATE_AUTH_LISTEN", "127.0.0.1:0"), ("TOLLGATE_LISTEN", "127.0.0.1:0")] {
+            environment.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        }
+        let mut child = command(name, &[], &environment).stderr(Stdio::piped()).spawn().expect("it starts");
+        let log = Arc::new((Mutex::new(String::new()), Condvar::new()));
+        let (lines, written) = (BufReader::new(child.stderr.take().expect("piped")), log.clone());
+        // Ends with the process, whose standard error it reads.
+        std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                let mut text = written.0.lock().expect("the reader doesn't panic");
+                text.push_str(&line);
+                text.push('\n');
+                written.1.notify_all();
+            }
+        });
+        let mut process = Self { child, address: ([127, 0, 0, 1], 0).into(), log };
+        let line = process.wait_for_log("\"address\":\"");
+        let address = line.split("\"address\":\"").nth(1).and_then(|rest| rest.split('"').next()).expect("an address");
+        process.address = address.parse().expect("an address");
+        process
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where it listens, as a URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// All that it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.log.0.lock().expect("the reader doesn't panic").clone()
+    }
+
+    /// Waits for a line with this in it.
+    #[must_use]
+    pub fn wait_for_log(&self, part: &str) -> String {
+        let started = Instant::now();
+        let mut text = self.log.0.lock().expect("the reader doesn't panic");
+        loop {
+            if let Some(line) = text.lines().find(|line| line.contains(part)) {
+                return line.to_owned();
+            }
+            assert!(started.elapsed() < Duration::from_secs(20), "waited for {part:?} in the log:\n{text}");
+            text = self.log.1.wait_timeout(text, Duration::from_millis(200)).expect("the reader doesn't panic").0;
+        }
+    }
+
+    /// Sends a signal, such as `TERM` or `KILL`.
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status().expect("kill runs");
+        assert!(sent.success());
+    }
+
+    /// Waits for its end.
+    #[must_use]
+    pub fn wait(&mut self, deadline: Duration) -> ExitStatus {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it is ours") {
+                return status;
+            }
+            assert!(started.elapsed() < deadline, "the process still runs after {deadline:?}:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Kills it as a crash would, and waits for its end.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it was running");
+        self.child.wait().expect("it ends");
+    }
+}
+
+impl Drop for ServiceProcess {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

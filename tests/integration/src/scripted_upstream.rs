@@ -1,0 +1,747 @@
+//! A scripted Ollama, for what a real one won't do on command: exact chunks at an exact pace, stalls, cuts, error lines, slow heads.
+//!
+//! Unscripted it is a small well-behaved Ollama with the model `smollm2`. A test scripts a path, lets the code under test call it, and reads
+//! from the recorded requests what was sent and when the client closed its connection. Gates instead of pauses keep tests free of sleeps.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes, BytesMut};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+/// How long a test waits for what must happen.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// The longest request head or body.
+const MAX_REQUEST_BYTES: usize = 64 << 20;
+
+/// Holds a script back until a test opens it: each `open` lets so many waits through.
+#[derive(Debug, Clone)]
+pub struct Gate(Arc<Semaphore>);
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Gate {
+    /// A closed gate.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(Semaphore::new(0)))
+    }
+
+    /// Lets so many waits through, now or later.
+    pub fn open(&self, times: usize) {
+        self.0.add_permits(times);
+    }
+
+    /// Lets every wait through, for good.
+    pub fn open_for_good(&self) {
+        self.0.close();
+    }
+
+    async fn pass(&self) {
+        // Closed means open for good.
+        if let Ok(permit) = self.0.acquire().await {
+            permit.forget();
+        }
+    }
+}
+
+/// What the upstream does with one request. Built step by step, in order.
+#[derive(Debug, Clone)]
+pub struct Script {
+    status: u16,
+    headers: Vec<(String, String)>,
+    framing: Framing,
+    before_head: Vec<Step>,
+    /// The head is written byte by byte, with this between.
+    head_pace: Option<Duration>,
+    steps: Vec<Step>,
+    /// Before each chunk from here on.
+    pace: Duration,
+    ending: Ending,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    Chunked,
+    ContentLength,
+    /// Neither: `raw` writes everything.
+    None,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Pause(Duration),
+    Gate(Gate),
+    Chunk(Bytes),
+    Raw(Bytes),
+    Endless { line: Bytes, pace: Duration },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// As HTTP wants it; the connection may serve another request.
+    Proper,
+    /// The connection is closed without the last chunk.
+    Early,
+    /// The connection is reset.
+    Reset,
+    /// Nothing more comes, for ever.
+    Stall,
+}
+
+impl Script {
+    /// A 200 with a chunked NDJSON body, as `/api/chat` answers.
+    #[must_use]
+    pub fn stream() -> Self {
+        Self::with(200, Framing::Chunked).header("Content-Type", "application/x-ndjson")
+    }
+
+    /// A whole JSON body with its length.
+    #[must_use]
+    pub fn json(status: u16, body: &Value) -> Self {
+        Self::body(status, "application/json; charset=utf-8", body.to_string())
+    }
+
+    /// Ollama's error body: `{"error":"…"}`.
+    #[must_use]
+    pub fn error(status: u16, text: &str) -> Self {
+        Self::json(status, &json!({ "error": text }))
+    }
+
+    /// A whole body with its length.
+    #[must_use]
+    pub fn body(status: u16, content_type: &str, body: impl Into<Bytes>) -> Self {
+        Self::with(status, Framing::ContentLength).header("Content-Type", content_type).chunk(body)
+    }
+
+    /// A status without a body.
+    #[must_use]
+    pub fn empty(status: u16) -> Self {
+        Self::with(status, Framing::ContentLength)
+    }
+
+    /// Any status with a chunked body.
+    #[must_use]
+    pub fn chunked(status: u16) -> Self {
+        Self::with(status, Framing::Chunked)
+    }
+
+    /// No head at all: [`Self::raw`] writes what goes over the wire.
+    #[must_use]
+    pub fn raw_bytes() -> Self {
+        Self::with(200, Framing::None)
+    }
+
+    /// Accepts the request and never says a word.
+    #[must_use]
+    pub fn silence() -> Self {
+        Self::raw_bytes().stall()
+    }
+
+    /// A whole well-formed chat: a line per token, and the last line with the counts.
+    #[must_use]
+    pub fn chat(tokens: &[&str]) -> Self {
+        Self::stream().tokens(tokens).done("stop", 14, tokens.len())
+    }
+
+    fn with(status: u16, framing: Framing) -> Self {
+        let steps = Vec::new();
+        Self { status, headers: Vec::new(), framing, before_head: Vec::new(), head_pace: None, steps, pace: Duration::ZERO, ending: Ending::Proper }
+    }
+
+    /// One more header.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Waits before the head, as a model that loads does.
+    #[must_use]
+    pub fn head_delay(mut self, delay: Duration) -> Self {
+        self.before_head.push(Step::Pause(delay));
+        self
+    }
+
+    /// Waits before the head until the gate opens.
+    #[must_use]
+    pub fn head_gate(mut self, gate: &Gate) -> Self {
+        self.before_head.push(Step::Gate(gate.clone()));
+        self
+    }
+
+    /// Writes the head byte by byte, with this between two.
+    #[must_use]
+    pub fn slow_head(mut self, pace: Duration) -> Self {
+        self.head_pace = Some(pace);
+        self
+    }
+
+    /// Waits.
+    #[must_use]
+    pub fn pause(mut self, time: Duration) -> Self {
+        self.steps.push(Step::Pause(time));
+        self
+    }
+
+    /// Waits before each chunk that is added after this.
+    #[must_use]
+    pub fn pace(mut self, pace: Duration) -> Self {
+        self.pace = pace;
+        self
+    }
+
+    /// Waits until the gate opens.
+    #[must_use]
+    pub fn gate(mut self, gate: &Gate) -> Self {
+        self.steps.push(Step::Gate(gate.clone()));
+        self
+    }
+
+    /// One HTTP chunk, flushed by itself.
+    #[must_use]
+    pub fn chunk(mut self, bytes: impl Into<Bytes>) -> Self {
+        if !self.pace.is_zero() {
+            self.steps.push(Step::Pause(self.pace));
+        }
+        let bytes = bytes.into();
+        if !bytes.is_empty() {
+            self.steps.push(Step::Chunk(bytes));
+        }
+        self
+    }
+
+    /// One chunk for each stretch between these byte positions: splits a line anywhere, also inside a character.
+    #[must_use]
+    pub fn split(mut self, bytes: impl Into<Bytes>, positions: &[usize]) -> Self {
+        let bytes = bytes.into();
+        let mut start = 0;
+        for position in positions.iter().copied().chain([bytes.len()]) {
+            let end = position.clamp(start, bytes.len());
+            self = self.chunk(bytes.slice(start..end));
+            start = end;
+        }
+        self
+    }
+
+    /// Bytes as they are, outside any chunk: for broken HTTP.
+    #[must_use]
+    pub fn raw(mut self, bytes: impl Into<Bytes>) -> Self {
+        self.steps.push(Step::Raw(bytes.into()));
+        self
+    }
+
+    /// A line of JSON, as one chunk.
+    #[must_use]
+    pub fn line(self, line: &Value) -> Self {
+        self.chunk(format!("{line}\n"))
+    }
+
+    /// A chat token, as one line.
+    #[must_use]
+    pub fn token(self, text: &str) -> Self {
+        self.line(&chat_line(text))
+    }
+
+    /// Chat tokens, a line each.
+    #[must_use]
+    pub fn tokens(mut self, texts: &[&str]) -> Self {
+        for text in texts {
+            self = self.token(text);
+        }
+        self
+    }
+
+    /// Chat tokens, a line each, and each behind the gate.
+    #[must_use]
+    pub fn gated_tokens(mut self, gate: &Gate, texts: &[&str]) -> Self {
+        for text in texts {
+            self = self.gate(gate).token(text);
+        }
+        self
+    }
+
+    /// The last line of a chat.
+    #[must_use]
+    pub fn done(self, reason: &str, input_tokens: usize, output_tokens: usize) -> Self {
+        self.line(&done_line(reason, input_tokens, output_tokens))
+    }
+
+    /// An error in the middle of the stream, as Ollama says it when its runner dies.
+    #[must_use]
+    pub fn error_line(self, text: &str) -> Self {
+        self.line(&json!({ "error": text }))
+    }
+
+    /// A line that isn't JSON.
+    #[must_use]
+    pub fn malformed_line(self) -> Self {
+        self.chunk("{\"model\":\"smollm2\",\"message\":{\"role\"\n")
+    }
+
+    /// Chat tokens without end, until the client closes. Nothing comes after it.
+    #[must_use]
+    pub fn endless(mut self, text: &str, pace: Duration) -> Self {
+        self.steps.push(Step::Endless { line: format!("{}\n", chat_line(text)).into(), pace });
+        self
+    }
+
+    /// Ends with silence: nothing more comes until the client closes.
+    #[must_use]
+    pub fn stall(mut self) -> Self {
+        self.ending = Ending::Stall;
+        self
+    }
+
+    /// Ends with a reset of the connection.
+    #[must_use]
+    pub fn cut(mut self) -> Self {
+        self.ending = Ending::Reset;
+        self
+    }
+
+    /// Ends by closing the connection before the body's end.
+    #[must_use]
+    pub fn close_early(mut self) -> Self {
+        self.ending = Ending::Early;
+        self
+    }
+
+    fn head(&self) -> Vec<u8> {
+        let mut head = format!("HTTP/1.1 {} Scripted\r\n", self.status);
+        for (name, value) in &self.headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        match self.framing {
+            Framing::Chunked => head += "Transfer-Encoding: chunked\r\n",
+            Framing::ContentLength => {
+                let length: usize = self.steps.iter().map(|step| if let Step::Chunk(bytes) = step { bytes.len() } else { 0 }).sum();
+                head += &format!("Content-Length: {length}\r\n");
+            }
+            Framing::None => return Vec::new(),
+        }
+        head += "\r\n";
+        head.into_bytes()
+    }
+}
+
+/// A line of a chat with a piece of text.
+#[must_use]
+pub fn chat_line(text: &str) -> Value {
+    json!({ "model": "smollm2", "created_at": "2026-11-22T02:07:20.321941737Z", "message": { "role": "assistant", "content": text }, "done": false })
+}
+
+/// The last line of a chat.
+#[must_use]
+pub fn done_line(reason: &str, input_tokens: usize, output_tokens: usize) -> Value {
+    json!({
+        "model": "smollm2", "created_at": "2026-11-22T02:07:21.63623819Z", "message": { "role": "assistant", "content": "" }, "done": true,
+        "done_reason": reason, "total_duration": 2_407_570_808_u64, "load_duration": 52_431_400, "prompt_eval_count": input_tokens,
+        "prompt_eval_duration": 1_038_372_776, "eval_count": output_tokens, "eval_duration": 1_312_466_834,
+    })
+}
+
+/// A request that arrived.
+#[derive(Debug, Clone)]
+pub struct RecordedRequest {
+    /// For example `POST`.
+    pub method: String,
+    /// For example `/api/chat`.
+    pub path: String,
+    /// As they were sent.
+    pub headers: Vec<(String, String)>,
+    /// As it was sent.
+    pub body: Bytes,
+    /// When all of it was there.
+    pub arrived: Instant,
+    closed: watch::Receiver<Option<Instant>>,
+}
+
+impl RecordedRequest {
+    /// A header's value, whatever the case of its name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// The body as JSON; null when it isn't.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+
+    /// When the client had closed the connection that this request came on; waits for it, and panics when it takes longer than any test may.
+    pub async fn client_closed(&self) -> Instant {
+        let mut closed = self.closed.clone();
+        let instant = within("the client closes its connection", async {
+            // An error means that the connection's task is gone, and so is the connection.
+            closed.wait_for(Option::is_some).await.map_or(None, |instant| *instant)
+        });
+        instant.await.unwrap_or_else(Instant::now)
+    }
+
+    /// Whether the client has closed the connection by now.
+    #[must_use]
+    pub fn is_client_closed(&self) -> bool {
+        self.closed.borrow().is_some()
+    }
+}
+
+async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(DEADLINE, future).await {
+        Ok(value) => value,
+        #[expect(clippy::panic, reason = "only tests call this, and a panic is how they fail")]
+        Err(_) => panic!("waited {DEADLINE:?} for: {what}"),
+    }
+}
+
+/// Makes a script from a request.
+type Answerer = Arc<dyn Fn(&RecordedRequest) -> Script + Send + Sync>;
+
+/// A model that the unscripted upstream has.
+#[derive(Debug, Clone)]
+struct FakeModel {
+    capabilities: Vec<String>,
+    context_length: u32,
+}
+
+#[derive(Default)]
+struct State {
+    once: HashMap<String, VecDeque<Script>>,
+    always: HashMap<String, Answerer>,
+    models: Vec<(String, FakeModel)>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    requests: watch::Sender<Vec<RecordedRequest>>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A running scripted Ollama, on a free port of 127.0.0.1. Dropping it closes its connections and its port.
+pub struct ScriptedUpstream {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    accepting: JoinHandle<()>,
+}
+
+impl fmt::Debug for ScriptedUpstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScriptedUpstream").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Drop for ScriptedUpstream {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl ScriptedUpstream {
+    /// Starts one that has the model `smollm2`, with the capability `completion` and a context of 8192 tokens.
+    #[expect(clippy::expect_used, reason = "only tests call this, and a panic is how they fail")]
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("it listens");
+        let shared = Arc::new(Shared { state: Mutex::default(), requests: watch::Sender::new(Vec::new()) });
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
+        let upstream = Self { address, shared, accepting };
+        upstream.model("smollm2", &["completion"], 8192);
+        upstream
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// For `OLLAMA_HOST`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Adds or changes a model that `/api/tags` and `/api/show` know.
+    pub fn model(&self, name: &str, capabilities: &[&str], context_length: u32) {
+        let model = FakeModel { capabilities: capabilities.iter().map(|&word| word.to_owned()).collect(), context_length };
+        let mut state = self.shared.state();
+        state.models.retain(|(known, _)| known != name);
+        state.models.push((name.to_owned(), model));
+    }
+
+    /// Every request to this path that `script_once` has nothing for is answered so.
+    pub fn script(&self, path: &str, script: Script) {
+        self.answer(path, move |_| script.clone());
+    }
+
+    /// Every request to this path that `script_once` has nothing for is answered with what this makes of it.
+    pub fn answer(&self, path: &str, answerer: impl Fn(&RecordedRequest) -> Script + Send + Sync + 'static) {
+        self.shared.state().always.insert(path.to_owned(), Arc::new(answerer));
+    }
+
+    /// The next request to this path is answered so; several of these are used in order.
+    pub fn script_once(&self, path: &str, script: Script) {
+        self.shared.state().once.entry(path.to_owned()).or_default().push_back(script);
+    }
+
+    /// Every request so far, in the order of arrival.
+    #[must_use]
+    pub fn requests(&self) -> Vec<RecordedRequest> {
+        self.shared.requests.borrow().clone()
+    }
+
+    /// The requests to one path so far.
+    #[must_use]
+    pub fn requests_to(&self, path: &str) -> Vec<RecordedRequest> {
+        self.shared.requests.borrow().iter().filter(|request| request.path == path).cloned().collect()
+    }
+
+    /// The request to a path with this number, from 0; waits for it, and panics when it doesn't come.
+    pub async fn request(&self, path: &str, number: usize) -> RecordedRequest {
+        let mut requests = self.shared.requests.subscribe();
+        within(&format!("request {number} to {path}"), async move {
+            loop {
+                let found = requests.borrow_and_update().iter().filter(|request| request.path == path).nth(number).cloned();
+                if let Some(request) = found {
+                    return request;
+                }
+                // The sender lives as long as the upstream, which this borrows.
+                let _ = requests.changed().await;
+            }
+        })
+        .await
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    // Dropped with this task: that closes every connection.
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                if let Ok((stream, _)) = accepted {
+                    connections.spawn(serve(stream, Arc::clone(&shared)));
+                }
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+    let closed = watch::Sender::new(None);
+    // How it ended is in `closed`; a broken request is the test's to notice.
+    let _ = serve_requests(stream, &shared, &closed).await;
+    closed.send_if_modified(|instant| instant.is_none() && instant.replace(Instant::now()).is_none());
+}
+
+async fn serve_requests(stream: TcpStream, shared: &Shared, closed: &watch::Sender<Option<Instant>>) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let (mut reader, mut writer) = stream.into_split();
+    let mut buffer = BytesMut::new();
+    while let Some(request) = read_request(&mut reader, &mut buffer, closed.subscribe()).await? {
+        let script = choose(shared, &request);
+        shared.requests.send_modify(|requests| requests.push(request));
+        let played = {
+            let playing = play(&script, &mut writer);
+            tokio::pin!(playing);
+            loop {
+                // Reading while writing: that is how a close is noticed at once.
+                tokio::select! {
+                    played = &mut playing => break played,
+                    read = reader.read_buf(&mut buffer) => {
+                        if !matches!(read, Ok(1..)) {
+                            closed.send_replace(Some(Instant::now()));
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+        };
+        played?;
+        match script.ending {
+            Ending::Proper => {}
+            // A script that never ends by itself doesn't come here.
+            Ending::Early | Ending::Stall => return Ok(()),
+            Ending::Reset => {
+                let stream = reader.reunite(writer).map_err(io::Error::other)?;
+                stream.set_zero_linger()?;
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn play(script: &Script, writer: &mut OwnedWriteHalf) -> io::Result<()> {
+    for step in &script.before_head {
+        match step {
+            Step::Pause(time) => tokio::time::sleep(*time).await,
+            Step::Gate(gate) => gate.pass().await,
+            Step::Chunk(_) | Step::Raw(_) | Step::Endless { .. } => {}
+        }
+    }
+    let head = script.head();
+    match script.head_pace {
+        None => writer.write_all(&head).await?,
+        Some(pace) => {
+            for byte in &head {
+                writer.write_all(std::slice::from_ref(byte)).await?;
+                tokio::time::sleep(pace).await;
+            }
+        }
+    }
+    for step in &script.steps {
+        match step {
+            Step::Pause(time) => tokio::time::sleep(*time).await,
+            Step::Gate(gate) => gate.pass().await,
+            Step::Raw(bytes) => writer.write_all(bytes).await?,
+            Step::Chunk(bytes) => write_chunk(writer, bytes, script.framing).await?,
+            Step::Endless { line, pace } => loop {
+                write_chunk(writer, line, script.framing).await?;
+                tokio::time::sleep(*pace).await;
+            },
+        }
+    }
+    match script.ending {
+        Ending::Proper if script.framing == Framing::Chunked => writer.write_all(b"0\r\n\r\n").await,
+        Ending::Stall => std::future::pending().await,
+        Ending::Proper | Ending::Early | Ending::Reset => Ok(()),
+    }
+}
+
+async fn write_chunk(writer: &mut OwnedWriteHalf, bytes: &[u8], framing: Framing) -> io::Result<()> {
+    if framing != Framing::Chunked {
+        return writer.write_all(bytes).await;
+    }
+    // In one write: a chunk that is whole arrives whole.
+    let mut chunk = format!("{:x}\r\n", bytes.len()).into_bytes();
+    chunk.extend_from_slice(bytes);
+    chunk.extend_from_slice(b"\r\n");
+    writer.write_all(&chunk).await
+}
+
+/// The next request on a connection; `None` when the client closed it.
+async fn read_request(
+    reader: &mut OwnedReadHalf,
+    buffer: &mut BytesMut,
+    closed: watch::Receiver<Option<Instant>>,
+) -> io::Result<Option<RecordedRequest>> {
+    let head_end = loop {
+        if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+            break end;
+        }
+        if buffer.len() > MAX_REQUEST_BYTES || reader.read_buf(buffer).await? == 0 {
+            return Ok(None);
+        }
+    };
+    let head = String::from_utf8_lossy(&buffer.split_to(head_end)).into_owned();
+    buffer.advance(4);
+    let mut lines = head.split("\r\n");
+    let mut first = lines.next().unwrap_or_default().split(' ');
+    let (method, path) = (first.next().unwrap_or_default().to_owned(), first.next().unwrap_or_default().to_owned());
+    let headers: Vec<(String, String)> =
+        lines.filter_map(|line| line.split_once(':')).map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect();
+    let length = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-length")).map_or(Ok(0), |(_, value)| value.parse::<usize>());
+    let length = length.map_err(io::Error::other)?;
+    if length > MAX_REQUEST_BYTES {
+        return Ok(None);
+    }
+    while buffer.len() < length {
+        if reader.read_buf(buffer).await? == 0 {
+            return Ok(None);
+        }
+    }
+    let body = buffer.split_to(length).freeze();
+    Ok(Some(RecordedRequest { method, path, headers, body, arrived: Instant::now(), closed }))
+}
+
+fn choose(shared: &Shared, request: &RecordedRequest) -> Script {
+    let always = {
+        let mut state = shared.state();
+        if let Some(script) = state.once.get_mut(&request.path).and_then(VecDeque::pop_front) {
+            return script;
+        }
+        state.always.get(&request.path).cloned()
+    };
+    match always {
+        Some(answerer) => answerer(request),
+        None => unscripted(&mut shared.state(), request),
+    }
+}
+
+/// What a well-behaved Ollama answers.
+fn unscripted(state: &mut State, request: &RecordedRequest) -> Script {
+    let body = request.json();
+    let named = |key: &str| {
+        let name = body.get(key).and_then(Value::as_str).unwrap_or_default();
+        name.strip_suffix(":latest").unwrap_or(name).to_owned()
+    };
+    let known = |state: &State, name: &str| state.models.iter().find(|(known, _)| known == name).map(|(_, model)| model.clone());
+    let missing = |name: &str| Script::error(404, &format!("model '{name}' not found"));
+    let details = || json!({ "parent_model": "", "format": "gguf", "family": "llama", "families": ["llama"], "parameter_size": "134.52M", "quantization_level": "Q4_1" });
+    let modified_at = "2026-11-22T01:56:36.049722669Z";
+    let name = named("model");
+    match (request.method.as_str(), request.path.as_str()) {
+        ("GET", "/api/version") => Script::json(200, &json!({ "version": "0.24.0" })),
+        ("GET", "/api/tags") => {
+            let tag = |(name, _): &(String, FakeModel)| {
+                let name = if name.contains(':') { name.clone() } else { format!("{name}:latest") };
+                let digest = "cd2972495b984d2d2fb0cba302b3d46167d9166a65ce8f1fa793bf5747df1343";
+                json!({ "name": name, "model": name, "modified_at": modified_at, "size": 98_363_007, "digest": digest, "details": details() })
+            };
+            Script::json(200, &json!({ "models": state.models.iter().map(tag).collect::<Vec<_>>() }))
+        }
+        ("POST", "/api/show") => match known(state, &name) {
+            Some(model) => {
+                let info = json!({ "general.architecture": "llama", "llama.context_length": model.context_length });
+                Script::json(200, &json!({ "details": details(), "model_info": info, "capabilities": model.capabilities, "modified_at": modified_at }))
+            }
+            None => missing(&name),
+        },
+        ("POST", "/api/create") => match known(state, &named("from")) {
+            Some(model) => {
+                state.models.retain(|(known, _)| *known != name);
+                state.models.push((name, model));
+                ["using existing layer sha256:b179c952", "writing manifest", "success"]
+                    .iter()
+                    .fold(Script::stream(), |script, status| script.line(&json!({ "status": status })))
+            }
+            None => Script::stream().line(&json!({ "status": "pulling manifest" })).error_line("pull model manifest: file does not exist"),
+        },
+        ("DELETE", "/api/delete") => match known(state, &name) {
+            Some(_) => {
+                state.models.retain(|(known, _)| *known != name);
+                Script::empty(200)
+            }
+            None => missing(&name),
+        },
+        ("POST", "/api/chat" | "/api/generate") if known(state, &name).is_none() => missing(&name),
+        ("POST", "/api/chat") => Script::chat(&["It", "'s", "-a", " me!"]),
+        ("POST", "/api/generate") => {
+            let line = |text: &str| json!({ "model": name, "response": text, "done": false });
+            let last = json!({ "model": name, "response": "", "done": true, "done_reason": "stop", "prompt_eval_count": 15, "eval_count": 2 });
+            Script::stream().line(&line("The")).line(&line(" sky")).line(&last)
+        }
+        _ => Script::body(404, "text/plain", "404 page not found"),
+    }
+}
