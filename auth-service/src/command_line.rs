@@ -76,7 +76,13 @@ impl CommandError {
         match self {
             Self::Config(_) => EXIT_USAGE,
             Self::Start(error) => error.exit_code(),
-            Self::Unhealthy(_) | Self::UserName | Self::Password(_) | Self::NameTaken | Self::Store(_) | Self::Random(_) | Self::Input(_) => 1,
+            Self::Unhealthy(_)
+            | Self::UserName
+            | Self::Password(_)
+            | Self::NameTaken
+            | Self::Store(_)
+            | Self::Random(_)
+            | Self::Input(_) => 1,
         }
     }
 }

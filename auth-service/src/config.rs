@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use shared::data_folder::DataFolder;
-use shared::env::{Mistakes, Reader, Strings};
+use shared::env::{Mistakes, Reader, Strings, Variable};
 use shared::secret::Secret;
 use shared::telemetry::LogConfig;
 
@@ -22,19 +22,6 @@ pub const STORE_FILE: &str = "tollgate.db";
 pub const JWT_SECRET_FILE: &str = "jwt-secret";
 /// The file of the service credential in the data folder; inference-service reads the same.
 pub const SERVICE_CREDENTIAL_FILE: &str = "service-credential";
-
-/// A variable, as documented.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Variable {
-    /// Its name.
-    pub name: &'static str,
-    /// What counts when it is unset, in words where it is no value.
-    pub default: &'static str,
-    /// What it means, and its unit.
-    pub meaning: &'static str,
-    /// A value that is refused.
-    pub bad: &'static str,
-}
 
 /// All variables that auth-service reads.
 pub const VARIABLES: &[Variable] = &[
@@ -188,7 +175,13 @@ impl Config {
             hold_ttl: reader.duration("TOLLGATE_HOLD_TTL", default.hold_ttl, seconds(1)..=hours(1)),
             forget_after: reader.duration("TOLLGATE_FORGET_AFTER", default.forget_after, seconds(1)..=hours(24 * 30)),
             max_open_holds: read_u32(&mut reader, "TOLLGATE_MAX_OPEN_HOLDS", default.max_open_holds, 1, 1_000_000),
-            max_remembered_requests: read_u32(&mut reader, "TOLLGATE_MAX_REMEMBERED_REQUESTS", default.max_remembered_requests, 1, 10_000_000),
+            max_remembered_requests: read_u32(
+                &mut reader,
+                "TOLLGATE_MAX_REMEMBERED_REQUESTS",
+                default.max_remembered_requests,
+                1,
+                10_000_000,
+            ),
             sweep_batch: default.sweep_batch,
         };
         let sweep_interval = reader.duration("TOLLGATE_SWEEP_INTERVAL", seconds(5), Duration::from_millis(100)..=hours(1));
@@ -202,7 +195,11 @@ impl Config {
         let given_jwt = reader.parse("TOLLGATE_JWT_SECRETS", parse_signing_secrets);
         let given_service = reader.parse("TOLLGATE_SERVICE_CREDENTIALS", parse_service_credentials);
         let (store, signing_secrets, service_credentials) = match read_redis(&mut reader) {
-            Some(redis) => (redis, require(&mut reader, "TOLLGATE_JWT_SECRETS", given_jwt), require(&mut reader, "TOLLGATE_SERVICE_CREDENTIALS", given_service)),
+            Some(redis) => (
+                redis,
+                require(&mut reader, "TOLLGATE_JWT_SECRETS", given_jwt),
+                require(&mut reader, "TOLLGATE_SERVICE_CREDENTIALS", given_service),
+            ),
             None => read_data_folder(&mut reader, given_jwt, given_service),
         };
         reader.finish(Self {
@@ -245,14 +242,21 @@ fn read_u32(reader: &mut Reader<'_>, name: &str, default: u32, low: u32, high: u
 /// `None` when no Redis is named. A URL that is wrong counts as named: the mistake is recorded, and no data folder is made for it.
 fn read_redis(reader: &mut Reader<'_>) -> Option<StoreConfig> {
     let key_prefix = reader.parse("TOLLGATE_REDIS_KEY_PREFIX", |value| {
-        let valid = (1..=32).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+        let valid =
+            (1..=32).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
         if valid { Ok(value.to_owned()) } else { Err(format!("must be 1 to 32 letters, digits, - or _, and is {value:?}")) }
     });
     let mut allowed = (false, false);
     reader.parse("TOLLGATE_ALLOW_UNSAFE_REDIS", |value| {
         value.split(',').map(str::trim).try_for_each(|word| match word {
-            "eviction" => Ok(allowed.0 = true),
-            "no-aof" => Ok(allowed.1 = true),
+            "eviction" => {
+                allowed.0 = true;
+                Ok(())
+            }
+            "no-aof" => {
+                allowed.1 = true;
+                Ok(())
+            }
             _ => Err(format!("must be a comma list of eviction and no-aof, and has {word:?}")),
         })
     });
@@ -315,7 +319,8 @@ fn read_data_folder(
 fn parse_signing_secrets(text: &str) -> Result<Vec<SigningSecret>, String> {
     let mut secrets: Vec<SigningSecret> = Vec::new();
     for (entry, number) in text.split(',').zip(1..) {
-        let (kid, secret) = entry.trim().split_once(':').ok_or_else(|| format!("must be kid:secret, comma separated; entry {number} has no colon"))?;
+        let (kid, secret) =
+            entry.trim().split_once(':').ok_or_else(|| format!("must be kid:secret, comma separated; entry {number} has no colon"))?;
         let valid = (1..=64).contains(&kid.len()) && kid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
         if !valid || secrets.iter().any(|other| other.kid == kid) {
             return Err(format!("must name each secret by another kid of 1 to 64 letters, digits, - or _; see entry {number}"));

@@ -52,7 +52,11 @@ impl Price {
         if left < 0 {
             return None;
         }
-        let tokens = if self.per_1k_output_tokens == 0 { at_most } else { u32::try_from(left / self.per_1k_output_tokens).unwrap_or(u32::MAX).min(at_most) };
+        let tokens = if self.per_1k_output_tokens == 0 {
+            at_most
+        } else {
+            u32::try_from(left / self.per_1k_output_tokens).unwrap_or(u32::MAX).min(at_most)
+        };
         (tokens >= 1).then_some(tokens)
     }
 }

@@ -26,8 +26,9 @@ const SIGN_UP_QUEUE: usize = 8;
 const SHORTEST_UNIT: usize = 3;
 
 /// Common passwords, case-folded. The file says where they come from.
-static COMMON: LazyLock<HashSet<&'static str>> =
-    LazyLock::new(|| include_str!("common_passwords.txt").lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect());
+static COMMON: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
+    include_str!("common_passwords.txt").lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
+});
 
 /// A password that somebody wants to use from now on: long enough, not too long, and not a common one.
 #[derive(Clone)]

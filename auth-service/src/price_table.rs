@@ -27,14 +27,16 @@ impl PriceTable {
 }
 
 fn parse_entry(entry: &str) -> Result<(String, Price), String> {
-    let wrong = || format!("must be pattern=per_call[/per_1k_input[/per_1k_output]] in whole credits up to {MAX_PRICE}, comma separated, and has {entry:?}");
+    let wrong = || {
+        format!(
+            "must be pattern=per_call[/per_1k_input[/per_1k_output]] in whole credits up to {MAX_PRICE}, comma separated, and has {entry:?}"
+        )
+    };
     let (pattern, prices) = entry.rsplit_once('=').ok_or_else(wrong)?;
     let mut figures = [0; 3];
-    let mut count = 0;
-    for text in prices.split('/') {
+    for (count, text) in prices.split('/').enumerate() {
         let slot = figures.get_mut(count).ok_or_else(wrong)?;
         *slot = text.parse().ok().filter(|price| (0..=MAX_PRICE).contains(price)).ok_or_else(wrong)?;
-        count += 1;
     }
     if pattern.is_empty() {
         return Err(wrong());

@@ -62,7 +62,10 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Store(StoreOpenError::Unreachable(_)) => EXIT_UNAVAILABLE,
-            Self::Store(StoreOpenError::Unsafe(_) | StoreOpenError::Unusable(_)) | Self::Hashing(_) | Self::NoSigningSecret | Self::Serve(_) => 1,
+            Self::Store(StoreOpenError::Unsafe(_) | StoreOpenError::Unusable(_))
+            | Self::Hashing(_)
+            | Self::NoSigningSecret
+            | Self::Serve(_) => 1,
         }
     }
 }
@@ -86,12 +89,8 @@ async fn open_store_once(config: &Config) -> Result<Arc<dyn Store>, StoreOpenErr
     match &config.store {
         StoreConfig::Sqlite { path } => Ok(Arc::new(SqliteStore::open(path, config.limits, clock)?)),
         StoreConfig::Redis { url, key_prefix, allow_eviction, allow_no_aof } => {
-            let options = RedisOptions {
-                allow_eviction: *allow_eviction,
-                allow_no_aof: *allow_no_aof,
-                key_prefix: key_prefix.clone(),
-                clock,
-            };
+            let options =
+                RedisOptions { allow_eviction: *allow_eviction, allow_no_aof: *allow_no_aof, key_prefix: key_prefix.clone(), clock };
             Ok(Arc::new(RedisStore::connect(url, config.limits, options).await?))
         }
     }

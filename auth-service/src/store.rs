@@ -333,6 +333,7 @@ pub enum ExtendAnswer {
 
 /// The answer to Settle.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "made once a call and taken apart at once; a box would cost each call an allocation")]
 pub enum SettleAnswer {
     /// Resolved, now or before: the same record each time.
     Settled(HoldRecord),
@@ -457,13 +458,20 @@ impl AccountSnapshot {
                 violations.push(sentence);
             }
         };
-        require(granted == available + held + spent + lapsed, format!("granted isn't available + held + spent + lapsed: {:?}", self.balance));
-        require([available, held, spent, lapsed, granted].iter().all(|figure| *figure >= 0), format!("a figure is negative: {:?}", self.balance));
+        require(
+            granted == available + held + spent + lapsed,
+            format!("granted isn't available + held + spent + lapsed: {:?}", self.balance),
+        );
+        require(
+            [available, held, spent, lapsed, granted].iter().all(|figure| *figure >= 0),
+            format!("a figure is negative: {:?}", self.balance),
+        );
         let open: i64 = self.open.iter().map(|hold| hold.held_credits).sum();
         require(held == open, format!("held is {held}, and the open holds hold {open}"));
         let granted_by_ledger: i64 = self.ledger.iter().filter(|entry| entry.kind == EntryKind::Grant).map(|entry| entry.credits).sum();
         require(granted == granted_by_ledger, format!("granted is {granted}, and the ledger granted {granted_by_ledger}"));
-        let spent_by_ledger: i64 = -self.ledger.iter().filter(|entry| entry.kind != EntryKind::Grant).map(|entry| entry.credits).sum::<i64>();
+        let spent_by_ledger: i64 =
+            -self.ledger.iter().filter(|entry| entry.kind != EntryKind::Grant).map(|entry| entry.credits).sum::<i64>();
         require(spent == spent_by_ledger, format!("spent is {spent}, and the ledger charged {spent_by_ledger}"));
         require(
             self.ledger.iter().zip(1..).all(|(entry, number)| entry.entry == number),
@@ -498,7 +506,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Replaces a password's hash if it is still the one that was read. Idempotent.
     async fn replace_password_hash(&self, id: &UserId, old: &str, new: &str) -> Result<(), StoreError>;
     /// Disables or enables a user; `None`: no such user. Idempotent. When disabling has answered, every later check of that user's
-    /// credentials is refused, and tokens issued before it stay refused after enabling.
+    /// credentials is refused, and tokens issued in an earlier second stay refused after enabling.
     async fn set_disabled(&self, id: &UserId, disabled: bool) -> Result<Option<UserRecord>, StoreError>;
 
     /// Keeps an API key.

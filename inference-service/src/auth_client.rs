@@ -259,12 +259,20 @@ fn refusal(status: &Status) -> CallError {
     let Some(reason) = reason_of(status) else {
         // No answer of auth-service's: the connection failed. Its text names addresses.
         tracing::warn!(code = ?status.code(), message = status.message(), "auth-service can't be reached");
-        return CallError::new(Code::Unavailable, ErrorReason::AuthUnavailable, "auth-service can't be reached; nothing was charged. Try again")
-            .retry_after(Duration::from_secs(1));
+        return CallError::new(
+            Code::Unavailable,
+            ErrorReason::AuthUnavailable,
+            "auth-service can't be reached; nothing was charged. Try again",
+        )
+        .retry_after(Duration::from_secs(1));
     };
     if reason == ErrorReason::ServiceCredentialInvalid {
         tracing::error!(?reason, "auth-service refuses this service's credential: check TOLLGATE_SERVICE_CREDENTIAL");
-        return CallError::new(Code::Unavailable, ErrorReason::AuthUnavailable, "this service isn't let in by auth-service; its operator must look at it");
+        return CallError::new(
+            Code::Unavailable,
+            ErrorReason::AuthUnavailable,
+            "this service isn't let in by auth-service; its operator must look at it",
+        );
     }
     let mut error = CallError::new(status.code(), reason, status.message());
     if let Some(delay) = shared::error::retry_delay_of(status) {
@@ -334,8 +342,7 @@ impl Grant {
         };
         let stopped = stop.clone();
         client.inner.tasks.spawn(async move { stopped.run_until_cancelled(extending).await }.instrument(Span::current()));
-        let open =
-            OpenGrant { client, hold: grant.hold, request_id: caller.request_id().to_owned(), meter, _extension: stop.drop_guard() };
+        let open = OpenGrant { client, hold: grant.hold, request_id: caller.request_id().to_owned(), meter, _extension: stop.drop_guard() };
         Self {
             open: Some(open),
             held_credits: grant.held_credits,
@@ -386,6 +393,16 @@ impl OpenGrant {
         tasks.spawn(
             async move {
                 let settled = client.settle(request, request_id).await;
+                if let Some(receipt) = &settled {
+                    let charged_credits = receipt.charged_credits;
+                    tracing::info!(
+                        ?outcome,
+                        charged_credits,
+                        input_tokens = usage.input_tokens,
+                        output_tokens = usage.output_tokens,
+                        "settled"
+                    );
+                }
                 drop(receipt.send(settled));
             }
             .instrument(Span::current()),

@@ -39,11 +39,21 @@ impl From<&CallFailure> for CallError {
         match failure {
             CallFailure::Engine(error) => error.into(),
             CallFailure::Limit(limit) => match limit {
-                Limit::Deadline => Self::new(Code::DeadlineExceeded, Reason::DeadlineExceeded, "the call's deadline passed before the answer's end"),
-                Limit::FirstByte => Self::new(Code::DeadlineExceeded, Reason::UpstreamTimeout, "the model sent nothing in time; try again later"),
-                Limit::Idle => Self::new(Code::DeadlineExceeded, Reason::UpstreamTimeout, "the model stopped sending in the middle of its answer"),
-                Limit::SlowReader => Self::new(Code::Aborted, Reason::SlowReader, "the answer was not read for too long; read it as it comes"),
-                Limit::Life => Self::new(Code::Aborted, Reason::StreamTooLong, "the answer took longer than a stream may live; ask for fewer tokens"),
+                Limit::Deadline => {
+                    Self::new(Code::DeadlineExceeded, Reason::DeadlineExceeded, "the call's deadline passed before the answer's end")
+                }
+                Limit::FirstByte => {
+                    Self::new(Code::DeadlineExceeded, Reason::UpstreamTimeout, "the model sent nothing in time; try again later")
+                }
+                Limit::Idle => {
+                    Self::new(Code::DeadlineExceeded, Reason::UpstreamTimeout, "the model stopped sending in the middle of its answer")
+                }
+                Limit::SlowReader => {
+                    Self::new(Code::Aborted, Reason::SlowReader, "the answer was not read for too long; read it as it comes")
+                }
+                Limit::Life => {
+                    Self::new(Code::Aborted, Reason::StreamTooLong, "the answer took longer than a stream may live; ask for fewer tokens")
+                }
                 Limit::Drain => draining(),
             },
         }
@@ -52,15 +62,22 @@ impl From<&CallFailure> for CallError {
 
 /// The service is stopping.
 pub fn draining() -> CallError {
-    CallError::new(Code::Unavailable, Reason::Draining, "the service is stopping; call again, or another replica").retry_after(Duration::from_secs(1))
+    CallError::new(Code::Unavailable, Reason::Draining, "the service is stopping; call again, or another replica")
+        .retry_after(Duration::from_secs(1))
 }
 
 impl From<&EngineError> for CallError {
     fn from(error: &EngineError) -> Self {
         match error {
-            EngineError::ModelNotFound | EngineError::ModelIncapable { .. } | EngineError::NotSupported { .. } | EngineError::PromptTooLong => {}
+            EngineError::ModelNotFound
+            | EngineError::ModelIncapable { .. }
+            | EngineError::NotSupported { .. }
+            | EngineError::PromptTooLong => {}
             EngineError::Modelfile { .. } | EngineError::Busy => {}
-            EngineError::Unreachable { .. } | EngineError::TimedOut { .. } | EngineError::Rejected { .. } | EngineError::ModelBroken { .. } => {
+            EngineError::Unreachable { .. }
+            | EngineError::TimedOut { .. }
+            | EngineError::Rejected { .. }
+            | EngineError::ModelBroken { .. } => {
                 tracing::warn!(%error, "the model server failed a call");
             }
             EngineError::Interrupted { .. } | EngineError::Protocol { .. } => tracing::warn!(%error, "the model server failed a call"),
@@ -72,28 +89,36 @@ impl From<&EngineError> for CallError {
             }
             EngineError::Busy => Self::new(Code::Unavailable, Reason::UpstreamBusy, "the model server's queue is full; try again")
                 .retry_after(Duration::from_secs(1)),
-            EngineError::TimedOut { .. } => Self::new(Code::DeadlineExceeded, Reason::UpstreamTimeout, "the model server sent nothing in time"),
+            EngineError::TimedOut { .. } => {
+                Self::new(Code::DeadlineExceeded, Reason::UpstreamTimeout, "the model server sent nothing in time")
+            }
             EngineError::Rejected { .. } => {
                 let message = "the model server refused the request as wrong; look at the options, the format's schema and the tools";
                 Self::new(Code::InvalidArgument, Reason::UpstreamRejected, message)
             }
-            EngineError::ModelNotFound => Self::new(Code::NotFound, Reason::ModelNotFound, "there is no such model; ListModels has those there are"),
+            EngineError::ModelNotFound => {
+                Self::new(Code::NotFound, Reason::ModelNotFound, "there is no such model; ListModels has those there are")
+            }
             EngineError::ModelIncapable { capability } => {
                 let message = format!("this model doesn't support {capability}; ShowModel has what a model can do");
                 Self::new(Code::FailedPrecondition, Reason::ModelIncapable, message).metadata("capability", capability)
             }
-            EngineError::ModelBroken { .. } => {
-                Self::new(Code::FailedPrecondition, Reason::ModelBroken, "the model can't be used at the moment; its operator must look at it")
-            }
+            EngineError::ModelBroken { .. } => Self::new(
+                Code::FailedPrecondition,
+                Reason::ModelBroken,
+                "the model can't be used at the moment; its operator must look at it",
+            ),
             EngineError::NotSupported { feature } => {
-                Self::new(Code::Unimplemented, Reason::NotSupported, format!("this server's engine doesn't support {feature}")).metadata("feature", feature)
+                Self::new(Code::Unimplemented, Reason::NotSupported, format!("this server's engine doesn't support {feature}"))
+                    .metadata("feature", feature)
             }
             EngineError::PromptTooLong => {
                 let message = "the prompt is longer than the model's context; shorten it, or allow truncation";
                 Self::new(Code::InvalidArgument, Reason::InvalidArgument, message)
             }
             EngineError::Interrupted { .. } => {
-                Self::new(Code::Unavailable, Reason::UpstreamUnavailable, "the model server broke the answer off").retry_after(Duration::from_secs(1))
+                Self::new(Code::Unavailable, Reason::UpstreamUnavailable, "the model server broke the answer off")
+                    .retry_after(Duration::from_secs(1))
             }
             EngineError::Protocol { .. } => Self::new(Code::Internal, Reason::UpstreamProtocol, "the model server's answer was malformed"),
             EngineError::Modelfile { sentence } => Self::invalid_argument(sentence.clone()),

@@ -173,9 +173,18 @@ struct Tally {
 enum Phase {
     Answering,
     /// The engine is done: what is left to say, once the receipt is there or was waited for long enough.
-    Finishing { delta: Option<wire::Delta>, finished: Box<wire::Finished>, receipt: SettledReceipt, patience: Pin<Box<Sleep>> },
+    Finishing {
+        delta: Option<wire::Delta>,
+        finished: Box<wire::Finished>,
+        receipt: SettledReceipt,
+        patience: Pin<Box<Sleep>>,
+    },
     /// It failed.
-    Failing { failure: CallFailure, receipt: SettledReceipt, patience: Pin<Box<Sleep>> },
+    Failing {
+        failure: CallFailure,
+        receipt: SettledReceipt,
+        patience: Pin<Box<Sleep>>,
+    },
     Ended,
 }
 
@@ -439,8 +448,8 @@ async fn watch(shared: Arc<Shared>, deadline: Option<Instant>, limits: StreamLim
         if at <= now {
             return cut(&shared, limit, now - opened);
         }
-        // A stream that is between two reads now may be stuck in one a moment later: look again in time for that.
-        let wake = at.min(now + limits.slow_reader_timeout);
+        // What the stream waits for can change at any moment: look again no later than the shorter of the two time-outs for it could be over.
+        let wake = at.min(now + limits.slow_reader_timeout.min(limits.idle_timeout));
         tokio::select! {
             () = tokio::time::sleep_until(wake) => {}
             () = cut_off.cancelled() => return cut(&shared, Limit::Drain, now - opened),
@@ -519,7 +528,8 @@ pub fn replay(request_id: String, model: String, recorded: &auth::Receipt) -> [S
 
 impl From<Piece> for wire::Delta {
     fn from(piece: Piece) -> Self {
-        let tool_calls = piece.tool_calls.into_iter().map(|call| wire::ToolCall { id: call.id, name: call.name, arguments_json: call.arguments_json });
+        let tool_calls =
+            piece.tool_calls.into_iter().map(|call| wire::ToolCall { id: call.id, name: call.name, arguments_json: call.arguments_json });
         let logprobs = piece.logprobs.into_iter().map(|logprob| wire::Logprob {
             token: logprob.token,
             logprob: logprob.logprob,

@@ -18,25 +18,80 @@ use crate::prompt::PromptLimits;
 /// Every variable that is read, for the README and the test that gives each a bad value.
 pub const VARIABLES: &[Variable] = &[
     Variable { name: "TOLLGATE_LISTEN", default: "127.0.0.1:50052", meaning: "IP address and port to listen on", bad: "localhost" },
-    Variable { name: "TOLLGATE_ALLOW_PLAINTEXT", default: "false", meaning: "true: listen on an address that isn't loopback without TLS", bad: "perhaps" },
+    Variable {
+        name: "TOLLGATE_ALLOW_PLAINTEXT",
+        default: "false",
+        meaning: "true: listen on an address that isn't loopback without TLS",
+        bad: "perhaps",
+    },
     Variable { name: "TOLLGATE_AUTH_URL", default: "http://127.0.0.1:50051", meaning: "where auth-service listens", bad: "auth service" },
-    Variable { name: "TOLLGATE_SERVICE_CREDENTIAL", default: "made in the data folder", meaning: "the secret that auth-service knows this service by: 64 or more hexadecimal digits", bad: "hunter2" },
-    Variable { name: "TOLLGATE_DATA_DIR", default: "./data", meaning: "folder of the service credential and of the embedded engine's models", bad: "/dev/null/data" },
-    Variable { name: "TOLLGATE_ENGINE", default: "auto", meaning: "auto (an Ollama that answers, else the embedded engine where it is built in), ollama, or embedded", bad: "llama" },
-    Variable { name: "OLLAMA_HOST", default: "127.0.0.1:11434", meaning: "where Ollama listens, in every form that Ollama accepts", bad: "http://[::1" },
-    Variable { name: "TOLLGATE_MODELS_DIR", default: "models in the data folder", meaning: "folder of GGUF files, for the embedded engine", bad: "/dev/null/models" },
+    Variable {
+        name: "TOLLGATE_SERVICE_CREDENTIAL",
+        default: "made in the data folder",
+        meaning: "the secret that auth-service knows this service by: 64 or more hexadecimal digits",
+        bad: "hunter2",
+    },
+    Variable {
+        name: "TOLLGATE_DATA_DIR",
+        default: "./data",
+        meaning: "folder of the service credential and of the embedded engine's models",
+        bad: "/dev/null/data",
+    },
+    Variable {
+        name: "TOLLGATE_ENGINE",
+        default: "auto",
+        meaning: "auto (an Ollama that answers, else the embedded engine where it is built in), ollama, or embedded",
+        bad: "llama",
+    },
+    Variable {
+        name: "OLLAMA_HOST",
+        default: "127.0.0.1:11434",
+        meaning: "where Ollama listens, in every form that Ollama accepts",
+        bad: "http://[::1",
+    },
+    Variable {
+        name: "TOLLGATE_MODELS_DIR",
+        default: "models in the data folder",
+        meaning: "folder of GGUF files, for the embedded engine",
+        bad: "/dev/null/models",
+    },
     Variable { name: "TOLLGATE_QUEUE", default: "16", meaning: "prompts that may wait for the embedded engine", bad: "many" },
     Variable { name: "TOLLGATE_MAX_CONTEXT_TOKENS", default: "8192", meaning: "cap on num_ctx, and on the input tokens charged", bad: "0" },
     Variable { name: "TOLLGATE_MAX_OUTPUT_TOKENS", default: "4096", meaning: "tokens that one call may generate", bad: "0" },
     Variable { name: "TOLLGATE_MAX_KEEP_ALIVE", default: "30m", meaning: "how long a caller may keep a model loaded", bad: "30" },
-    Variable { name: "TOLLGATE_ALLOW_CLOUD_MODELS", default: "false", meaning: "true: allow models that run elsewhere on the operator's Ollama account", bad: "perhaps" },
+    Variable {
+        name: "TOLLGATE_ALLOW_CLOUD_MODELS",
+        default: "false",
+        meaning: "true: allow models that run elsewhere on the operator's Ollama account",
+        bad: "perhaps",
+    },
     Variable { name: "TOLLGATE_CHECK_TIMEOUT", default: "5s", meaning: "how long auth-service may take to admit a call", bad: "5" },
-    Variable { name: "TOLLGATE_FIRST_BYTE_TIMEOUT", default: "10m", meaning: "silence before an answer: load, queue and prompt evaluation", bad: "-1s" },
-    Variable { name: "TOLLGATE_IDLE_TIMEOUT", default: "5m", meaning: "silence within an answer; a tool call is silent until it is whole", bad: "never" },
-    Variable { name: "TOLLGATE_SLOW_READER_TIMEOUT", default: "30s", meaning: "how long a caller may leave unread what is there", bad: "0s" },
+    Variable {
+        name: "TOLLGATE_FIRST_BYTE_TIMEOUT",
+        default: "10m",
+        meaning: "silence before an answer: load, queue and prompt evaluation",
+        bad: "-1s",
+    },
+    Variable {
+        name: "TOLLGATE_IDLE_TIMEOUT",
+        default: "5m",
+        meaning: "silence within an answer; a tool call is silent until it is whole",
+        bad: "never",
+    },
+    Variable {
+        name: "TOLLGATE_SLOW_READER_TIMEOUT",
+        default: "30s",
+        meaning: "how long a caller may leave unread what is there",
+        bad: "0s",
+    },
     Variable { name: "TOLLGATE_MAX_STREAM_LIFE", default: "1h", meaning: "how long one answer may take in all", bad: "1d" },
     Variable { name: "TOLLGATE_SETTLE_WAIT", default: "2s", meaning: "how long an answer's last event waits for the receipt", bad: "2" },
-    Variable { name: "TOLLGATE_SETTLE_RETRY", default: "1h", meaning: "how long a settle is tried again while auth-service is away", bad: "x" },
+    Variable {
+        name: "TOLLGATE_SETTLE_RETRY",
+        default: "1h",
+        meaning: "how long a settle is tried again while auth-service is away",
+        bad: "x",
+    },
     Variable { name: "TOLLGATE_DRAIN_DEADLINE", default: "30s", meaning: "how long running calls may go on after SIGTERM", bad: "30" },
     Variable { name: "TOLLGATE_REFLECTION", default: "true", meaning: "server reflection, v1 and v1alpha", bad: "perhaps" },
     Variable { name: "TOLLGATE_LOG", default: "info", meaning: "log level, or a list of target=level", bad: "=[" },
@@ -125,9 +180,10 @@ impl Config {
             (Some(credential), _) => Some(credential),
             // Set and wrong: said already.
             (None, _) if reader.string("TOLLGATE_SERVICE_CREDENTIAL").is_some() => None,
-            (None, Some(data)) => {
-                data.secret("service-credential").map_err(|error| reader.mistake("TOLLGATE_SERVICE_CREDENTIAL", format!("is unset, and {error}"))).ok()
-            }
+            (None, Some(data)) => data
+                .secret("service-credential")
+                .map_err(|error| reader.mistake("TOLLGATE_SERVICE_CREDENTIAL", format!("is unset, and {error}")))
+                .ok(),
             (None, None) => None,
         };
         let engine = reader.parse("TOLLGATE_ENGINE", |value| match value {

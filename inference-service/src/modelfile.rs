@@ -467,7 +467,9 @@ mod tests {
 
     #[test]
     fn quotes_span_lines_and_keep_what_is_inside() {
-        let file = parsed("FROM a\nSYSTEM \"\"\"\nYou are \"mario\".\n\n  # not a comment\n\"\"\"\nMESSAGE user \"one\ntwo\"\nPARAMETER stop \" x \"\n");
+        let file = parsed(
+            "FROM a\nSYSTEM \"\"\"\nYou are \"mario\".\n\n  # not a comment\n\"\"\"\nMESSAGE user \"one\ntwo\"\nPARAMETER stop \" x \"\n",
+        );
         assert_eq!(file.system, Some(Located { value: "\nYou are \"mario\".\n\n  # not a comment\n".to_owned(), line: 2 }));
         assert_eq!((file.messages[0].value.content.as_str(), file.messages[0].line), ("one\ntwo", 7));
         assert_eq!(file.parameters[0], Parameter { name: "stop", value: ParameterValue::Text(" x ".to_owned()), line: 9 });
@@ -579,8 +581,40 @@ mod tests {
     #[test]
     fn any_text_is_parsed_or_refused_with_a_line_that_it_has() {
         const PIECES: &[&str] = &[
-            "FROM", "from a", "PARAMETER", "SYSTEM", "MESSAGE", "user", "tool", "stop", "seed", "temperature", "1", "0.5", "\"", "\"\"\"", "'", " ", "  ", "\t",
-            "\n", "\r", "\r\n", "#", "x", "é", "👩\u{200d}🚀", "\0", "\u{feff}", "\u{2028}", "LICENSE", "REQUIRES", "v1.2.3", "-", "{{ .Prompt }}", "\u{a0}",
+            "FROM",
+            "from a",
+            "PARAMETER",
+            "SYSTEM",
+            "MESSAGE",
+            "user",
+            "tool",
+            "stop",
+            "seed",
+            "temperature",
+            "1",
+            "0.5",
+            "\"",
+            "\"\"\"",
+            "'",
+            " ",
+            "  ",
+            "\t",
+            "\n",
+            "\r",
+            "\r\n",
+            "#",
+            "x",
+            "é",
+            "👩\u{200d}🚀",
+            "\0",
+            "\u{feff}",
+            "\u{2028}",
+            "LICENSE",
+            "REQUIRES",
+            "v1.2.3",
+            "-",
+            "{{ .Prompt }}",
+            "\u{a0}",
         ];
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut next = move || {

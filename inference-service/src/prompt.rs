@@ -20,7 +20,10 @@ impl ModelName {
         if text.is_empty() {
             return Err("model is required".to_owned());
         }
-        let refuse = || Err("model must be a name such as llama3.2 or library/llama3.2:3b: letters, digits, '.', '_', '-', at most 255 characters".to_owned());
+        let refuse = || {
+            Err("model must be a name such as llama3.2 or library/llama3.2:3b: letters, digits, '.', '_', '-', at most 255 characters"
+                .to_owned())
+        };
         let part = |part: &str| {
             (1..=80).contains(&part.len())
                 && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
@@ -42,7 +45,11 @@ impl ModelName {
         let namespaces_ok = namespaces.len() <= 2
             && namespaces.iter().enumerate().all(|(index, namespace)| match namespace.split_once(':') {
                 Some((host, port)) => {
-                    index == 0 && namespaces.len() == 2 && part(host) && (1..=5).contains(&port.len()) && port.bytes().all(|b| b.is_ascii_digit())
+                    index == 0
+                        && namespaces.len() == 2
+                        && part(host)
+                        && (1..=5).contains(&port.len())
+                        && port.bytes().all(|b| b.is_ascii_digit())
                 }
                 None => part(namespace),
             });

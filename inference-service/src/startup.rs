@@ -147,12 +147,16 @@ fn embedded(config: &Config) -> Result<Arc<dyn Engine>, StartError> {
 
 #[cfg(not(feature = "embedded-engine"))]
 fn embedded(_: &Config) -> Result<Arc<dyn Engine>, StartError> {
-    Err(StartError::Engine(EngineError::NotSupported { feature: "models in this process: it was built without embedded-engine".to_owned() }))
+    Err(StartError::Engine(EngineError::NotSupported {
+        feature: "models in this process: it was built without embedded-engine".to_owned(),
+    }))
 }
 
 /// The embedded engine, if it is built in and its folder holds a model.
 fn embedded_when_usable(config: &Config) -> Result<Option<Arc<dyn Engine>>, StartError> {
-    let is_model = |entry: std::io::Result<std::fs::DirEntry>| entry.is_ok_and(|entry| entry.path().extension().is_some_and(|ending| ending == "gguf"));
+    let is_model = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry.is_ok_and(|entry| entry.path().extension().is_some_and(|ending| ending == "gguf"))
+    };
     let has_model = std::fs::read_dir(&config.models_folder).is_ok_and(|mut entries| entries.any(is_model));
     if cfg!(feature = "embedded-engine") && has_model { embedded(config).map(Some) } else { Ok(None) }
 }

@@ -49,9 +49,9 @@ impl DataFolder {
     /// Reads a secret, and makes it when it isn't there. When several processes do so at once, one makes it and all read the same.
     pub fn secret(&self, name: &str) -> Result<Secret, DataFolderError> {
         let path = self.file(name);
-        self.secret_at(&path).map_err(|source| DataFolderError::Io { path: path.clone(), source })?.map_err(|expected| {
-            DataFolderError::Secret { path: path.clone(), expected }
-        })
+        self.secret_at(&path)
+            .map_err(|source| DataFolderError::Io { path: path.clone(), source })?
+            .map_err(|expected| DataFolderError::Secret { path: path.clone(), expected })
     }
 
     fn secret_at(&self, path: &Path) -> io::Result<Result<Secret, String>> {

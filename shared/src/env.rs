@@ -122,10 +122,8 @@ impl<'a> Reader<'a> {
 
     /// An address to listen on, such as `127.0.0.1:50051`.
     pub fn address(&mut self, name: &str, default: SocketAddr) -> SocketAddr {
-        self.parse(name, |value| {
-            value.parse().map_err(|_| format!("must be an IP address and port, such as {default}, and is {value:?}"))
-        })
-        .unwrap_or(default)
+        self.parse(name, |value| value.parse().map_err(|_| format!("must be an IP address and port, such as {default}, and is {value:?}")))
+            .unwrap_or(default)
     }
 
     /// Records a mistake that is not one of a single value's form, such as a missing one.

@@ -53,8 +53,7 @@ impl CallError {
 
     /// Adds a `google.rpc.QuotaFailure`: which quota was hit.
     pub fn quota(self, subject: impl Into<String>, description: impl Into<String>) -> Self {
-        let violation =
-            pb::quota_failure::Violation { subject: subject.into(), description: description.into(), ..Default::default() };
+        let violation = pb::quota_failure::Violation { subject: subject.into(), description: description.into(), ..Default::default() };
         self.detail("google.rpc.QuotaFailure", &pb::QuotaFailure { violations: vec![violation] })
     }
 
@@ -171,7 +170,10 @@ mod tests {
         let status: Status = CallError::internal().receipt(&receipt).into();
         assert_eq!(receipt_of(&status), Some(receipt));
         let descriptors = prost_types::FileDescriptorSet::decode(crate::proto::FILE_DESCRIPTOR_SET).unwrap();
-        assert!(descriptors.file.iter().any(|file| file.package() == "tollgate.inference.v1"
-            && file.message_type.iter().any(|message| message.name() == "Receipt")));
+        assert!(
+            descriptors.file.iter().any(
+                |file| file.package() == "tollgate.inference.v1" && file.message_type.iter().any(|message| message.name() == "Receipt")
+            )
+        );
     }
 }

@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use tonic::transport::Endpoint;
+use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
-use tonic_health::pb::HealthCheckRequest;
 
 /// Why a service isn't healthy.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +39,10 @@ pub enum Unhealthy {
 pub async fn check(listen: SocketAddr) -> Result<(), Unhealthy> {
     let address = SocketAddr::new(on_loopback(listen.ip()), listen.port());
     let unreachable = |source| Unhealthy::Unreachable { address, source };
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(unreachable)?.connect_timeout(Duration::from_secs(2)).timeout(Duration::from_secs(2));
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(unreachable)?
+        .connect_timeout(Duration::from_secs(2))
+        .timeout(Duration::from_secs(2));
     let channel = endpoint.connect().await.map_err(unreachable)?;
     let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await;
     let answer = answer.map_err(|status| Unhealthy::Refused { address, status: Box::new(status) })?;

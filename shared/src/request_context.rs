@@ -63,6 +63,7 @@ where
         };
         let answer = async move {
             let mut response = answer.await?;
+            tracing::debug!(grpc_status = ?response.headers().get("grpc-status"), "answered");
             response.headers_mut().insert(REQUEST_ID_HEADER, id);
             Ok(response)
         };
@@ -82,7 +83,8 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 /// How long the caller waits, from its `grpc-timeout`; `None` when it set no deadline.
 pub fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, CallError> {
     let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
-    let refuse = || CallError::new(Code::InvalidArgument, ErrorReason::InvalidArgument, "grpc-timeout must be 1 to 8 digits and one of H M S m u n");
+    let refuse =
+        || CallError::new(Code::InvalidArgument, ErrorReason::InvalidArgument, "grpc-timeout must be 1 to 8 digits and one of H M S m u n");
     let text = value.to_str().map_err(|_| refuse())?;
     let unit = text.chars().last().ok_or_else(refuse)?;
     let digits = &text[..text.len() - unit.len_utf8()];
@@ -121,7 +123,9 @@ mod tests {
 
     #[test]
     fn an_unusable_request_id_is_replaced() {
-        let header = |value: &[u8]| HeaderMap::from_iter([(http::HeaderName::from_static(REQUEST_ID_HEADER), HeaderValue::from_bytes(value).unwrap())]);
+        let header = |value: &[u8]| {
+            HeaderMap::from_iter([(http::HeaderName::from_static(REQUEST_ID_HEADER), HeaderValue::from_bytes(value).unwrap())])
+        };
         assert_eq!(request_id(&header(b"abc-1")), "abc-1");
         for unusable in [&b""[..], b"a b", &[b'x'; 129]] {
             assert_ne!(request_id(&header(unusable)).as_bytes(), unusable);

@@ -72,9 +72,9 @@ pub async fn serve(
         health.set_service_status(*service, ServingStatus::Serving).await;
     }
     let mut routes = routes;
-    routes.add_service(tonic_health::pb::health_server::HealthServer::new(
-        tonic_health::server::HealthService::from_health_reporter(health.clone()),
-    ));
+    routes.add_service(tonic_health::pb::health_server::HealthServer::new(tonic_health::server::HealthService::from_health_reporter(
+        health.clone(),
+    )));
     if config.reflection {
         routes.add_service(reflection().build_v1()?);
         routes.add_service(reflection().build_v1alpha()?);

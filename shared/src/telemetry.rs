@@ -29,7 +29,9 @@ impl LogConfig {
     pub fn read(reader: &mut Reader<'_>) -> Self {
         let check = |value: &str| {
             let parsed = EnvFilter::try_new(value).map(|_| value.to_owned());
-            parsed.map_err(|_| format!("must be a level or a list of target=level, such as info or info,auth_service=debug, and is {value:?}"))
+            parsed.map_err(|_| {
+                format!("must be a level or a list of target=level, such as info or info,auth_service=debug, and is {value:?}")
+            })
         };
         let filter = reader.parse("TOLLGATE_LOG", check).unwrap_or_else(|| "info".to_owned());
         let by_terminal = || if std::io::stderr().is_terminal() { LogFormat::Human } else { LogFormat::Json };

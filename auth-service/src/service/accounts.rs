@@ -128,7 +128,8 @@ impl AccountsService {
 
     async fn answer_get_me(&self, request: Request<pb::GetMeRequest>) -> Result<pb::GetMeResponse, Refused> {
         let Caller { principal, account } = self.gate.anybody(request.metadata()).await?;
-        let user = self.gate.store.user_by_id(&principal.user_id).await?.ok_or_else(|| Refused::defect("an authenticated user has no record"))?;
+        let user =
+            self.gate.store.user_by_id(&principal.user_id).await?.ok_or_else(|| Refused::defect("an authenticated user has no record"))?;
         let api_key_id = principal.key_id.map(|id| id.to_string()).unwrap_or_default();
         Ok(pb::GetMeResponse { user: Some(convert::user(user)), account_id: account.to_string(), api_key_id })
     }
@@ -175,7 +176,8 @@ impl AccountsService {
 
     async fn answer_get_balance(&self, request: Request<pb::GetBalanceRequest>) -> Result<pb::GetBalanceResponse, Refused> {
         let caller = self.gate.reader(request.metadata()).await?;
-        let balance = self.gate.store.balance(&caller.account).await?.ok_or_else(|| Refused::defect("an authorized account has no balance"))?;
+        let balance =
+            self.gate.store.balance(&caller.account).await?.ok_or_else(|| Refused::defect("an authorized account has no balance"))?;
         Ok(pb::GetBalanceResponse { account_id: caller.account.to_string(), balance: Some(convert::balance(balance)) })
     }
 
@@ -189,7 +191,10 @@ impl AccountsService {
         Ok(pb::GetReceiptResponse { receipt: Some(convert::receipt(record.ok_or(Refused::RequestNotFound)?)) })
     }
 
-    async fn answer_list_ledger_entries(&self, request: Request<pb::ListLedgerEntriesRequest>) -> Result<pb::ListLedgerEntriesResponse, Refused> {
+    async fn answer_list_ledger_entries(
+        &self,
+        request: Request<pb::ListLedgerEntriesRequest>,
+    ) -> Result<pb::ListLedgerEntriesResponse, Refused> {
         let caller = self.gate.reader(request.metadata()).await?;
         let request = request.into_inner();
         let size = match request.page_size {
@@ -219,7 +224,9 @@ fn scopes(names: &[String]) -> Result<Vec<Scope>, Refused> {
 
 fn model_patterns(patterns: Vec<String>) -> Result<Vec<String>, Refused> {
     let fits = |pattern: &String| {
-        !pattern.is_empty() && pattern.chars().count() <= MAX_PATTERN_CHARACTERS && !pattern.chars().any(|c| c.is_control() || c.is_whitespace())
+        !pattern.is_empty()
+            && pattern.chars().count() <= MAX_PATTERN_CHARACTERS
+            && !pattern.chars().any(|c| c.is_control() || c.is_whitespace())
     };
     if patterns.len() > MAX_KEY_PATTERNS || !patterns.iter().all(fits) {
         let expected = format!("must be at most {MAX_KEY_PATTERNS} patterns of 1 to {MAX_PATTERN_CHARACTERS} characters without spaces");
@@ -301,7 +308,10 @@ impl Accounts for AccountsService {
         Ok(Response::new(self.answer_get_receipt(request).await?))
     }
 
-    async fn list_ledger_entries(&self, request: Request<pb::ListLedgerEntriesRequest>) -> Result<Response<pb::ListLedgerEntriesResponse>, Status> {
+    async fn list_ledger_entries(
+        &self,
+        request: Request<pb::ListLedgerEntriesRequest>,
+    ) -> Result<Response<pb::ListLedgerEntriesResponse>, Status> {
         Ok(Response::new(self.answer_list_ledger_entries(request).await?))
     }
 

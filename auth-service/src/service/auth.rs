@@ -188,7 +188,10 @@ impl Auth for AuthService {
 
     type WatchRevocationsStream = tokio_stream::Empty<Result<pb::WatchRevocationsResponse, Status>>;
 
-    async fn watch_revocations(&self, request: Request<pb::WatchRevocationsRequest>) -> Result<Response<Self::WatchRevocationsStream>, Status> {
+    async fn watch_revocations(
+        &self,
+        request: Request<pb::WatchRevocationsRequest>,
+    ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
         self.admit(request.metadata())?;
         Err(Refused::NotBuilt("Auth.WatchRevocations").into())
     }

@@ -145,14 +145,15 @@ fn call_error(refused: Refused) -> CallError {
     match refused {
         Refused::Field { field, expected } => CallError::invalid_argument(format!("{field} {expected}")).metadata("field", field),
         Refused::Credential(error) => credential_error(error),
-        Refused::ServiceCredentialMissing => {
-            unauthenticated(ErrorReason::CredentialMissing, "this service answers services: send `authorization: Bearer <service credential>`")
-        }
+        Refused::ServiceCredentialMissing => unauthenticated(
+            ErrorReason::CredentialMissing,
+            "this service answers services: send `authorization: Bearer <service credential>`",
+        ),
         Refused::ServiceCredentialWrong => {
-            unauthenticated(ErrorReason::CredentialInvalid, "this service answers services, and the service credential is wrong")
+            unauthenticated(ErrorReason::ServiceCredentialInvalid, "this service answers services, and the service credential is wrong")
         }
         Refused::ServiceCredentialIsEndUsers => unauthenticated(
-            ErrorReason::CredentialInvalid,
+            ErrorReason::ServiceCredentialInvalid,
             "this service answers services, by the service credential; an API key or access token belongs into CheckRequest.credential",
         ),
         Refused::Store(refusal) => store_refusal(refusal),
@@ -195,15 +196,18 @@ fn call_error(refused: Refused) -> CallError {
             ErrorReason::RequestNotFound,
             "nothing of that request id is remembered: it was never paid for, or it is forgotten; the ledger keeps charges for good",
         ),
-        Refused::HoldNotFound => CallError::new(Code::NotFound, ErrorReason::HoldNotFound, "no such hold; it was never made, or is forgotten"),
+        Refused::HoldNotFound => {
+            CallError::new(Code::NotFound, ErrorReason::HoldNotFound, "no such hold; it was never made, or is forgotten")
+        }
         Refused::HoldResolved => CallError::new(Code::FailedPrecondition, ErrorReason::HoldResolved, "the hold is resolved already"),
         Refused::GrantRequestIdReused => CallError::new(
             Code::InvalidArgument,
             ErrorReason::RequestIdReused,
             "request_id was used before for a grant of another amount; take a new one",
         ),
-        Refused::TooManyCredits => exhausted(ErrorReason::LimitReached, "the account would hold more than 10^12 credits")
-            .quota("credits", "10^12 an account"),
+        Refused::TooManyCredits => {
+            exhausted(ErrorReason::LimitReached, "the account would hold more than 10^12 credits").quota("credits", "10^12 an account")
+        }
         Refused::NotBuilt(method) => CallError::not_implemented(method),
         Refused::Defect(what) => {
             tracing::error!(what, "a defect");
@@ -255,21 +259,20 @@ fn store_refusal(refusal: Refusal) -> CallError {
                 .metadata("needed_credits", needed.to_string())
                 .metadata("available_credits", available.to_string())
         }
-        Refusal::SweepInProgress => CallError::new(
-            Code::Unavailable,
-            ErrorReason::SweepInProgress,
-            "credits of requests that ended come back right now; try again",
-        )
-        .retry_after(RETRY_SOON),
+        Refusal::SweepInProgress => {
+            CallError::new(Code::Unavailable, ErrorReason::SweepInProgress, "credits of requests that ended come back right now; try again")
+                .retry_after(RETRY_SOON)
+        }
         Refusal::TooManyOpenHolds => {
             exhausted(ErrorReason::TooManyOpenHolds, "the account has as many requests in progress as it may; wait for one to end")
                 .quota("open_holds", "requests in progress of one account")
                 .retry_after(RETRY_LATER)
         }
-        Refusal::TooManyRememberedRequests => {
-            exhausted(ErrorReason::TooManyRememberedRequests, "the account has as many remembered requests as it may; the oldest are forgotten soon")
-                .quota("remembered_requests", "remembered requests of one account")
-                .retry_after(RETRY_LATER)
-        }
+        Refusal::TooManyRememberedRequests => exhausted(
+            ErrorReason::TooManyRememberedRequests,
+            "the account has as many remembered requests as it may; the oldest are forgotten soon",
+        )
+        .quota("remembered_requests", "remembered requests of one account")
+        .retry_after(RETRY_LATER),
     }
 }

@@ -158,7 +158,8 @@ async fn a_key_is_held_to_its_scopes_models_and_expiry() {
     let models = pb::CreateApiKeyRequest { scopes: vec!["models".into()], ..Default::default() };
     let key = server.key(&token, models).await.key;
     server.accounts.get_me(with(&key, pb::GetMeRequest {})).await.unwrap();
-    let manage = pb::CheckRequest { credential: key, operation: pb::Operation::ManageModels.into(), model: "tiny".into(), ..Default::default() };
+    let manage =
+        pb::CheckRequest { credential: key, operation: pb::Operation::ManageModels.into(), model: "tiny".into(), ..Default::default() };
     assert_refused(server.check(manage).await, Code::PermissionDenied, ErrorReason::RoleRequired);
     for (field, wrong) in [
         ("scopes", pb::CreateApiKeyRequest { scopes: vec!["everything".into()], ..Default::default() }),
@@ -167,7 +168,8 @@ async fn a_key_is_held_to_its_scopes_models_and_expiry() {
         ("name", pb::CreateApiKeyRequest { name: "x".repeat(101), ..Default::default() }),
         ("expires_at", pb::CreateApiKeyRequest { expires_at: Some(prost_types::Timestamp { seconds: 1, nanos: 0 }), ..Default::default() }),
     ] {
-        let status = assert_refused(server.accounts.create_api_key(with(&token, wrong)).await, Code::InvalidArgument, ErrorReason::InvalidArgument);
+        let status =
+            assert_refused(server.accounts.create_api_key(with(&token, wrong)).await, Code::InvalidArgument, ErrorReason::InvalidArgument);
         assert!(status.message().starts_with(field), "{status:?}");
     }
 }
@@ -246,7 +248,8 @@ async fn an_operator_makes_users_and_grants_credits_once_per_request_id() {
     let made = server.admin.create_user(with(&operator, create)).await.unwrap().into_inner();
     assert_eq!(made.available_credits, 3);
     let grant = |credits, request_id: &str| {
-        let request = pb::GrantCreditsRequest { user_name: "Peach".into(), credits, request_id: request_id.into(), note: "a present".into() };
+        let request =
+            pb::GrantCreditsRequest { user_name: "Peach".into(), credits, request_id: request_id.into(), note: "a present".into() };
         with(&operator, request)
     };
     let first = server.admin.grant_credits(grant(5, "g1")).await.unwrap().into_inner();
@@ -268,7 +271,8 @@ async fn the_ledger_is_paged_newest_first() {
     let operator = server.operator().await;
     let token = server.user("mario").await;
     for number in 1..=4 {
-        let request = pb::GrantCreditsRequest { user_name: "mario".into(), credits: number, request_id: format!("g{number}"), note: String::new() };
+        let request =
+            pb::GrantCreditsRequest { user_name: "mario".into(), credits: number, request_id: format!("g{number}"), note: String::new() };
         server.admin.grant_credits(with(&operator, request)).await.unwrap();
     }
     let (mut seen, mut page_token, mut pages) = (Vec::new(), String::new(), 0);
@@ -283,7 +287,10 @@ async fn the_ledger_is_paged_newest_first() {
         }
     }
     assert_eq!((seen, pages), (vec![4, 3, 2, 1, 10], 3));
-    for wrong in [pb::ListLedgerEntriesRequest { page_size: 501, ..Default::default() }, pb::ListLedgerEntriesRequest { page_token: "x".into(), ..Default::default() }] {
+    for wrong in [
+        pb::ListLedgerEntriesRequest { page_size: 501, ..Default::default() },
+        pb::ListLedgerEntriesRequest { page_token: "x".into(), ..Default::default() },
+    ] {
         assert_refused(server.accounts.list_ledger_entries(with(&token, wrong)).await, Code::InvalidArgument, ErrorReason::InvalidArgument);
     }
 }
@@ -291,9 +298,11 @@ async fn the_ledger_is_paged_newest_first() {
 #[tokio::test]
 async fn what_is_not_built_yet_says_so_by_name() {
     let mut server = start().await;
-    let status = assert_refused(server.accounts.refresh(pb::RefreshRequest::default()).await, Code::Unimplemented, ErrorReason::NotImplemented);
+    let status =
+        assert_refused(server.accounts.refresh(pb::RefreshRequest::default()).await, Code::Unimplemented, ErrorReason::NotImplemented);
     assert!(status.message().contains("Accounts.Refresh"));
-    let status = assert_refused(server.admin.list_users(pb::ListUsersRequest::default()).await, Code::Unimplemented, ErrorReason::NotImplemented);
+    let status =
+        assert_refused(server.admin.list_users(pb::ListUsersRequest::default()).await, Code::Unimplemented, ErrorReason::NotImplemented);
     assert!(status.message().contains("Admin.ListUsers"));
 }
 

@@ -16,11 +16,19 @@ async fn only_the_service_credential_opens_auth() {
     let longer = format!("{}00", server.service_credential);
     for wrong in [&token, &key, &almost, &other, &longer, "x"] {
         let hold = pb::ExtendRequest::default();
-        assert_refused(server.auth.check(with(wrong, chat(&key, "r1"))).await, Code::Unauthenticated, ErrorReason::CredentialInvalid);
-        assert_refused(server.auth.extend(with(wrong, hold)).await, Code::Unauthenticated, ErrorReason::CredentialInvalid);
-        assert_refused(server.auth.settle(with(wrong, pb::SettleRequest::default())).await, Code::Unauthenticated, ErrorReason::CredentialInvalid);
+        assert_refused(
+            server.auth.check(with(wrong, chat(&key, "r1"))).await,
+            Code::Unauthenticated,
+            ErrorReason::ServiceCredentialInvalid,
+        );
+        assert_refused(server.auth.extend(with(wrong, hold)).await, Code::Unauthenticated, ErrorReason::ServiceCredentialInvalid);
+        assert_refused(
+            server.auth.settle(with(wrong, pb::SettleRequest::default())).await,
+            Code::Unauthenticated,
+            ErrorReason::ServiceCredentialInvalid,
+        );
         let watch = server.auth.watch_revocations(with(wrong, pb::WatchRevocationsRequest {})).await;
-        assert_refused(watch, Code::Unauthenticated, ErrorReason::CredentialInvalid);
+        assert_refused(watch, Code::Unauthenticated, ErrorReason::ServiceCredentialInvalid);
     }
     assert_refused(server.auth.check(chat(&key, "r1")).await, Code::Unauthenticated, ErrorReason::CredentialMissing);
     let credential = server.service_credential.clone();

@@ -46,7 +46,9 @@ fn all_mistakes_are_reported_at_once() {
 #[test]
 fn every_variable_that_is_read_is_documented() {
     let source = include_str!("../../src/config.rs");
-    let read = source.split('"').filter(|text| text.starts_with("TOLLGATE_") && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'));
+    let read = source
+        .split('"')
+        .filter(|text| text.starts_with("TOLLGATE_") && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'));
     for name in read {
         assert!(VARIABLES.iter().any(|variable| variable.name == name), "{name}");
     }

@@ -49,7 +49,11 @@ pub(crate) fn sign_right(server: &Server, header: &Value, claims: &Value) -> Str
 
 async fn assert_forged(server: &mut Server, token: &str, what: &str) {
     let status = server.balance(token).await.expect_err(what);
-    assert_eq!((status.code(), shared::error::reason_of(&status)), (Code::Unauthenticated, Some(ErrorReason::CredentialInvalid)), "{what}: {status:?}");
+    assert_eq!(
+        (status.code(), shared::error::reason_of(&status)),
+        (Code::Unauthenticated, Some(ErrorReason::CredentialInvalid)),
+        "{what}: {status:?}"
+    );
     let status = server.check(chat(token, "r1")).await.expect_err(what);
     assert_eq!(status.code(), Code::Unauthenticated, "{what}");
 }
@@ -153,7 +157,8 @@ async fn every_claim_is_required_and_must_have_its_type() {
     for name in ["iss", "aud", "sub", "sid", "iat", "nbf", "exp", "jti"] {
         let token = sign_right(&server, &header(&server), &without(good.clone(), name));
         assert_forged(&mut server, &token, name).await;
-        let wrong = [json!(null), json!([]), json!({}), json!(true), if good[name].is_string() { json!(1) } else { json!(good[name].to_string()) }];
+        let wrong =
+            [json!(null), json!([]), json!({}), json!(true), if good[name].is_string() { json!(1) } else { json!(good[name].to_string()) }];
         for value in wrong {
             let token = sign_right(&server, &header(&server), &changed(good.clone(), name, value.clone()));
             assert_forged(&mut server, &token, &format!("{name} {value}")).await;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tollgate_client::{Client, Credential};
+use tollgate_client::{Client, ClientBuilder};
 
 use crate::failure::Failure;
 
@@ -47,14 +47,15 @@ pub(crate) struct Arguments {
 #[derive(Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Connection {
-    /// API key or access token; others on this machine can see it here, so prefer the variable
-    #[arg(long, global = true, env = "TOLLGATE_API_KEY", hide_env_values = true, value_name = "KEY")]
+    // Not clap's `env`: its error messages would list what the environment gives as if it had been typed.
+    /// API key or access token [env: TOLLGATE_API_KEY, which others on this machine can't see]
+    #[arg(long, global = true, value_name = "KEY")]
     key: Option<String>,
-    /// Where auth-service listens [default: http://127.0.0.1:50051]
-    #[arg(long, global = true, env = "TOLLGATE_AUTH_URL", hide_env_values = true, value_name = "URL")]
+    /// Where auth-service listens [env: TOLLGATE_AUTH_URL]
+    #[arg(long, global = true, value_name = "URL")]
     auth_url: Option<String>,
-    /// Where inference-service listens [default: http://127.0.0.1:50052]
-    #[arg(long, global = true, env = "TOLLGATE_URL", hide_env_values = true, value_name = "URL")]
+    /// Where inference-service listens [env: TOLLGATE_URL]
+    #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
     /// The account that pays, when an access token may pay from several
     #[arg(long, global = true, value_name = "ACCOUNT")]
@@ -69,24 +70,23 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// A client as these flags and variables say; what is empty counts as unset.
-    pub(crate) fn client(&self) -> Result<Client, Failure> {
-        let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
-        let mut builder = Client::builder();
-        if let Some(url) = given(&self.auth_url) {
+    /// A client as these flags say, and the environment where they say nothing; what is empty counts as unset.
+    pub(crate) fn client(self) -> Result<Client, Failure> {
+        let given = |value: Option<String>| value.filter(|value| !value.is_empty());
+        let mut builder = ClientBuilder::from_env();
+        if let Some(key) = given(self.key) {
+            builder = builder.credential(key);
+        }
+        if let Some(url) = given(self.auth_url) {
             builder = builder.auth_url(url);
         }
-        if let Some(url) = given(&self.url) {
+        if let Some(url) = given(self.url) {
             builder = builder.inference_url(url);
         }
-        if let Some(account) = given(&self.account) {
+        if let Some(account) = given(self.account) {
             builder = builder.account(account);
         }
-        let client = builder.build()?;
-        Ok(match given(&self.key) {
-            Some(key) => client.with_credential(Credential::new(key.trim())?),
-            None => client,
-        })
+        Ok(builder.build()?)
     }
 }
 

@@ -129,6 +129,10 @@ fn advice(error: &Error) -> Option<String> {
         Error::Interrupted { request_id: Some(id), .. } | Error::TimedOut { request_id: Some(id), .. } => {
             return Some(format!("what became of the request: tollgate receipt {id}"));
         }
+        // The server's word came before its settle: the receipt has the charge.
+        _ if error.reason() == Some(ErrorReason::DeadlineExceeded) && error.receipt().is_none() => {
+            return error.request_id().map(|id| format!("what became of the request: tollgate receipt {id}"));
+        }
         _ => {}
     }
     let advice = match error.reason()? {

@@ -300,11 +300,12 @@ fn parse_facts(reply: &[u8], allow_cloud_models: bool) -> Result<ModelFacts, Eng
         return Err(EngineError::NotSupported { feature: "models that run elsewhere".to_owned() });
     }
     let info = show.model_info.unwrap_or_default();
-    let context_length = info.get("general.architecture").and_then(|json| serde_json::from_str::<String>(json.get()).ok()).and_then(|architecture| {
-        let length = info.get(&format!("{architecture}.context_length"))?;
-        serde_json::from_str::<f64>(length.get()).ok()
-    });
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates, and a length beyond u32 is as good as its end")]
+    let context_length =
+        info.get("general.architecture").and_then(|json| serde_json::from_str::<String>(json.get()).ok()).and_then(|architecture| {
+            let length = info.get(&format!("{architecture}.context_length"))?;
+            serde_json::from_str::<f64>(length.get()).ok()
+        });
+    // `as` saturates, and a length beyond u32 is as good as its end.
     let context_length = context_length.map_or(0, |length| length as u32);
     Ok(ModelFacts {
         details: show.details.into_details(),

@@ -235,8 +235,12 @@ fn keep_alive(sent: Option<WireDuration>, limits: &PromptLimits) -> Result<Optio
 mod tests {
     use super::*;
 
-    const LIMITS: PromptLimits =
-        PromptLimits { max_context_tokens: 8192, max_output_tokens: 1024, max_keep_alive: Duration::from_secs(1800), allow_cloud_models: false };
+    const LIMITS: PromptLimits = PromptLimits {
+        max_context_tokens: 8192,
+        max_output_tokens: 1024,
+        max_keep_alive: Duration::from_secs(1800),
+        allow_cloud_models: false,
+    };
 
     fn chat() -> wire::ChatRequest {
         let message = wire::Message { role: "user".into(), content: "hi".into(), ..Default::default() };
@@ -269,8 +273,14 @@ mod tests {
             ("options.temperature", Box::new(|r| r.options = Some(wire::Options { temperature: Some(f32::NAN), ..Default::default() }))),
             ("options.num_ctx", Box::new(|r| r.options = Some(wire::Options { num_ctx: Some(8193), ..Default::default() }))),
             ("options.stop", Box::new(|r| r.options = Some(wire::Options { stop: vec![String::new()], ..Default::default() }))),
-            ("format.json_schema", Box::new(|r| r.format = Some(wire::Format { kind: Some(wire::format::Kind::JsonSchema("[1]".into())) }))),
-            ("tools[0].parameters_json", Box::new(|r| r.tools.push(wire::Tool { name: "t".into(), parameters_json: "{".into(), ..Default::default() }))),
+            (
+                "format.json_schema",
+                Box::new(|r| r.format = Some(wire::Format { kind: Some(wire::format::Kind::JsonSchema("[1]".into())) })),
+            ),
+            (
+                "tools[0].parameters_json",
+                Box::new(|r| r.tools.push(wire::Tool { name: "t".into(), parameters_json: "{".into(), ..Default::default() })),
+            ),
             ("think", Box::new(|r| r.think = Some("yes".into()))),
             ("top_logprobs", Box::new(|r| r.top_logprobs = Some(21))),
             ("max_output_tokens", Box::new(|r| r.max_output_tokens = Some(0))),

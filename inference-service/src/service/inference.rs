@@ -58,6 +58,7 @@ impl InferenceService {
     }
 
     async fn admit<T: From<StreamEvent> + Send + 'static>(&self, asked: Asked) -> Result<Response<EventStream<T>>, CallError> {
+        check_request_id(&asked.request_id)?;
         self.engine.refuse_unsupported(&asked.prompt).map_err(|error| CallError::from(&error))?;
         let runs = self.check_capabilities(&asked).await?;
         let request_id = match asked.request_id {
@@ -110,6 +111,14 @@ impl InferenceService {
         // Ollama lets a thinking model think freely first, and runs it again with the format.
         Ok(if may_run_twice && has("thinking") { 2 } else { 1 })
     }
+}
+
+/// Refuses what can't name a request; an empty id is made up for.
+fn check_request_id(request_id: &str) -> Result<(), CallError> {
+    if request_id.len() <= 128 && request_id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err(CallError::invalid_argument("request_id must be at most 128 printable ASCII characters without spaces"))
 }
 
 /// A digest of all that the caller asks for, the request id aside. The method is part of it.

@@ -40,9 +40,8 @@ impl Models for ModelsService {
         self.gate.authorize(&request, Operation::ManageModels, "").await?;
         let sent = request.into_inner();
         let model = ModelName::parse(&sent.model).map_err(CallError::invalid_argument)?;
-        let modelfile = Modelfile::parse(&sent.modelfile).map_err(|mistake| {
-            CallError::invalid_argument(format!("modelfile: {mistake}")).metadata("line", mistake.line.to_string())
-        })?;
+        let modelfile = Modelfile::parse(&sent.modelfile)
+            .map_err(|mistake| CallError::invalid_argument(format!("modelfile: {mistake}")).metadata("line", mistake.line.to_string()))?;
         let progress = self.engine.create_model(&model, &modelfile).await.map_err(|error| CallError::from(&error))?;
         tracing::info!(target: "audit", action = "create_model", %model, "an operator makes a model");
         // The last event of a success is the same whatever the engine calls its own last step.

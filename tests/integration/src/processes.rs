@@ -20,7 +20,12 @@ pub fn binary(name: &str) -> PathBuf {
 /// Runs a binary to its end. The environment holds nothing but `environment`.
 #[must_use]
 pub fn run(name: &str, arguments: &[&str], environment: &BTreeMap<String, String>, input: &str) -> Output {
-    let mut child = command(name, arguments, environment).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut child = command(name, arguments, environment)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
     // A process that refuses its configuration doesn't read its input.
     let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
     child.wait_with_output().expect("it ends")
@@ -45,7 +50,8 @@ impl ServiceProcess {
     #[must_use]
     pub fn start(name: &str, environment: &BTreeMap<String, String>) -> Self {
         let mut environment = environment.clone();
-        for (name, value) in [("TOLLGATE_LOG_FORMAT", "json"), ("TOLLGATE_AUTH_LISTEN", "127.0.0.1:0"), ("TOLLGATE_LISTEN", "127.0.0.1:0")] {
+        for (name, value) in [("TOLLGATE_LOG_FORMAT", "json"), ("TOLLGATE_AUTH_LISTEN", "127.0.0.1:0"), ("TOLLGATE_LISTEN", "127.0.0.1:0")]
+        {
             environment.entry(name.to_owned()).or_insert_with(|| value.to_owned());
         }
         let mut child = command(name, &[], &environment).stderr(Stdio::piped()).spawn().expect("it starts");

@@ -159,7 +159,16 @@ impl Script {
 
     fn with(status: u16, framing: Framing) -> Self {
         let steps = Vec::new();
-        Self { status, headers: Vec::new(), framing, before_head: Vec::new(), head_pace: None, steps, pace: Duration::ZERO, ending: Ending::Proper }
+        Self {
+            status,
+            headers: Vec::new(),
+            framing,
+            before_head: Vec::new(),
+            head_pace: None,
+            steps,
+            pace: Duration::ZERO,
+            ending: Ending::Proper,
+        }
     }
 
     /// One more header.
@@ -661,7 +670,8 @@ async fn read_request(
     let (method, path) = (first.next().unwrap_or_default().to_owned(), first.next().unwrap_or_default().to_owned());
     let headers: Vec<(String, String)> =
         lines.filter_map(|line| line.split_once(':')).map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect();
-    let length = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-length")).map_or(Ok(0), |(_, value)| value.parse::<usize>());
+    let length =
+        headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-length")).map_or(Ok(0), |(_, value)| value.parse::<usize>());
     let length = length.map_err(io::Error::other)?;
     if length > MAX_REQUEST_BYTES {
         return Ok(None);
@@ -714,7 +724,10 @@ fn unscripted(state: &mut State, request: &RecordedRequest) -> Script {
         ("POST", "/api/show") => match known(state, &name) {
             Some(model) => {
                 let info = json!({ "general.architecture": "llama", "llama.context_length": model.context_length });
-                Script::json(200, &json!({ "details": details(), "model_info": info, "capabilities": model.capabilities, "modified_at": modified_at }))
+                Script::json(
+                    200,
+                    &json!({ "details": details(), "model_info": info, "capabilities": model.capabilities, "modified_at": modified_at }),
+                )
             }
             None => missing(&name),
         },
@@ -739,7 +752,8 @@ fn unscripted(state: &mut State, request: &RecordedRequest) -> Script {
         ("POST", "/api/chat") => Script::chat(&["It", "'s", "-a", " me!"]),
         ("POST", "/api/generate") => {
             let line = |text: &str| json!({ "model": name, "response": text, "done": false });
-            let last = json!({ "model": name, "response": "", "done": true, "done_reason": "stop", "prompt_eval_count": 15, "eval_count": 2 });
+            let last =
+                json!({ "model": name, "response": "", "done": true, "done_reason": "stop", "prompt_eval_count": 15, "eval_count": 2 });
             Script::stream().line(&line("The")).line(&line(" sky")).line(&last)
         }
         _ => Script::body(404, "text/plain", "404 page not found"),

@@ -90,7 +90,8 @@ async fn the_same_request_id_later_is_replayed_and_costs_nothing() {
     let receipt = stack.accounts(&user.key).get_receipt(receipt).await.unwrap().into_inner().receipt.unwrap();
     assert_eq!((receipt.charged_credits, receipt.state()), (1, auth::RequestState::Settled));
 
-    let other = chat(&stack, &user, inference::ChatRequest { request_id: "order-1".to_owned(), ..chat_request("smollm2", "something else") }).await;
+    let other =
+        chat(&stack, &user, inference::ChatRequest { request_id: "order-1".to_owned(), ..chat_request("smollm2", "something else") }).await;
     assert_eq!(reason_of(&other.failure.unwrap()), Some(ErrorReason::RequestIdReused));
 }
 
@@ -174,7 +175,8 @@ async fn an_end_users_key_is_refused_on_auth() {
     let stack = Plan::with_upstream(&upstream.url()).start().await;
     let user = stack.user("ada").await;
     for credential in [&user.key, &user.token] {
-        let check = auth::CheckRequest { credential: user.key.clone(), operation: auth::Operation::ReadModels.into(), ..Default::default() };
+        let check =
+            auth::CheckRequest { credential: user.key.clone(), operation: auth::Operation::ReadModels.into(), ..Default::default() };
         assert!(matches!(stack.auth(credential).check(check).await.unwrap_err().code(), Code::Unauthenticated | Code::PermissionDenied));
     }
 }
@@ -206,7 +208,8 @@ async fn where_ollama_may_run_a_thinking_model_twice_the_hold_covers_both() {
     let upstream = ScriptedUpstream::start().await;
     upstream.model("thinks", &["completion", "thinking"], 8192);
     upstream.script("/api/chat", Script::chat(&["{}"]));
-    let stack = Plan::with_upstream(&upstream.url()).set("TOLLGATE_PRICES", "*=1/0/1000").set("TOLLGATE_STARTING_CREDITS", "1000").start().await;
+    let stack =
+        Plan::with_upstream(&upstream.url()).set("TOLLGATE_PRICES", "*=1/0/1000").set("TOLLGATE_STARTING_CREDITS", "1000").start().await;
     let user = stack.user("ada").await;
     let format = Some(inference::Format { kind: Some(inference::format::Kind::Json(true)) });
     let answer = chat(&stack, &user, inference::ChatRequest { format, ..chat_request("thinks", "json") }).await;
@@ -237,7 +240,8 @@ async fn a_thousand_chats_at_once_on_three_replicas_admit_exactly_the_ten_that_a
     let answers = futures_util::future::join_all(calls).await;
 
     let (admitted, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.finished.is_some());
-    let reasons: BTreeSet<_> = refused.iter().map(|answer| reason_of(answer.failure.as_ref().unwrap()).map(|reason| reason.as_str_name())).collect();
+    let reasons: BTreeSet<_> =
+        refused.iter().map(|answer| reason_of(answer.failure.as_ref().unwrap()).map(|reason| reason.as_str_name())).collect();
     assert_eq!((admitted.len(), refused.len()), (10, 990), "{reasons:?}");
     assert_eq!(reasons, BTreeSet::from([Some("ERROR_REASON_INSUFFICIENT_CREDITS")]));
     let snapshot = stack.snapshot(&user).await;

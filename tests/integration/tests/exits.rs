@@ -29,7 +29,8 @@ async fn a_caller_that_goes_away_after(deltas: usize) {
     // Ten credits a call and one each token: the charge tells how many were read.
     let texts = ["one ", "two ", "three ", "four ", "five "];
     upstream.script("/api/chat", Script::stream().gated_tokens(&gate, &texts).stall());
-    let stack = Plan::with_upstream(&upstream.url()).set("TOLLGATE_PRICES", "*=10/0/1000").set("TOLLGATE_STARTING_CREDITS", "1000").start().await;
+    let stack =
+        Plan::with_upstream(&upstream.url()).set("TOLLGATE_PRICES", "*=10/0/1000").set("TOLLGATE_STARTING_CREDITS", "1000").start().await;
     let user = stack.user("ada").await;
     let mut stream = stack.inference(&user.key).chat(chat_request("smollm2", "count")).await.unwrap().into_inner();
     assert!(stream.message().await.unwrap().unwrap().event.is_some(), "started");
@@ -49,7 +50,10 @@ async fn a_caller_that_goes_away_after(deltas: usize) {
     let tokens: usize = texts[..deltas].iter().map(|text| text.len()).sum::<usize>().div_ceil(4).max(deltas);
     assert_eq!(spent, 10 + i64::try_from(tokens).unwrap());
     let snapshot = stack.snapshot(&user).await;
-    assert!(matches!(snapshot.remembered[0].resolved.as_ref().unwrap().resolution, auth_service::hold::Resolution::Settled), "not by expiry");
+    assert!(
+        matches!(snapshot.remembered[0].resolved.as_ref().unwrap().resolution, auth_service::hold::Resolution::Settled),
+        "not by expiry"
+    );
 }
 
 #[tokio::test]

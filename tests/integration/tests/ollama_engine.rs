@@ -1,5 +1,7 @@
 //! The engine that asks an Ollama, against a scripted one: every recorded exchange, and what a real one won't do on command.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -299,7 +301,10 @@ async fn replay(exchange: &Exchange, becomes: Becomes) {
         Models(count) => {
             let models = engine.list_models().await.unwrap();
             assert_eq!(models.len(), count, "{name}");
-            assert!(models.iter().all(|model| model.modified_at.is_some() && model.size_bytes > 0 && !model.name.ends_with(":latest")), "{name}");
+            assert!(
+                models.iter().all(|model| model.modified_at.is_some() && model.size_bytes > 0 && !model.name.ends_with(":latest")),
+                "{name}"
+            );
         }
         Facts(capabilities) => {
             let facts = engine.show_model(&model("smollm2")).await.unwrap();
@@ -344,7 +349,10 @@ async fn a_tool_call_and_log_probabilities_arrive_whole() {
     let engine = engine(&upstream);
     let heard = hear(engine.answer(&chat(), 60).await.unwrap()).await;
     let call = &heard.all.tool_calls[0];
-    assert_eq!((call.id.as_str(), call.name.as_str(), call.arguments_json.as_str()), ("call_32fwp181", "get_weather", r#"{"city":"Paris"}"#));
+    assert_eq!(
+        (call.id.as_str(), call.name.as_str(), call.arguments_json.as_str()),
+        ("call_32fwp181", "get_weather", r#"{"city":"Paris"}"#)
+    );
     let heard = hear(engine.answer(&chat(), 2).await.unwrap()).await;
     let first = &heard.all.logprobs[0];
     assert_eq!((first.token.as_str(), first.bytes.as_slice(), first.top.len()), ("A", &[65_u8][..], 2));
@@ -466,7 +474,7 @@ async fn a_slow_head_and_a_slow_body_are_waited_for() {
 }
 
 #[tokio::test]
-async fn an_answer_that_was_read_to_its_end_leaves_the_connection_for_the_next() {
+async fn one_answer_after_another_comes_whole_when_each_is_left_at_its_last_line() {
     let upstream = ScriptedUpstream::start().await;
     let engine = engine(&upstream);
     for _ in 0..2 {

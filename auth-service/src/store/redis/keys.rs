@@ -71,7 +71,7 @@ mod tests {
         assert_eq!(keys.user(&UserId::parse("0123456789abcdef").unwrap()), "tg:{0123456789abcdef}:user");
         assert_eq!(keys.name(&UserName::parse("Ada").unwrap()), "tg:names:{ada}");
         assert_eq!(keys.registry(7), "tg:accounts:{7}");
-        assert_eq!(Keys::shard_of(&account), 0);
+        assert_eq!(Keys::shard_of(&account), 8);
     }
 
     #[test]

@@ -83,7 +83,8 @@ impl Overlay {
         }
         if !modelfile.messages.is_empty() {
             let turns = modelfile.messages.iter().map(|message| &message.value);
-            overlay.messages = turns.map(|turn| OverlayTurn { role: turn.role.as_str().to_owned(), content: turn.content.clone() }).collect();
+            overlay.messages =
+                turns.map(|turn| OverlayTurn { role: turn.role.as_str().to_owned(), content: turn.content.clone() }).collect();
         }
         // As in Ollama, a model's own stop sequences replace its parent's.
         if modelfile.parameters.iter().any(|parameter| parameter.name == "stop") {
@@ -201,13 +202,20 @@ mod tests {
 
     #[test]
     fn a_modelfile_is_kept_whole_and_read_back() {
-        let text = "FROM base\nSYSTEM You are mario.\nMESSAGE user Hi\nMESSAGE assistant It's-a me!\nPARAMETER temperature 0\nPARAMETER top_k 3\n\
+        let text = "FROM base\nSYSTEM You are mario.\nMESSAGE user Hi\nMESSAGE assistant It's-a me!\n\
+                    PARAMETER temperature 0\nPARAMETER top_k 3\n\
                     PARAMETER num_predict 9\nPARAMETER num_ctx 512\nPARAMETER stop a\nPARAMETER stop b\nPARAMETER seed 4\nLICENSE free";
         let made = Overlay::from_json(&follow(text).unwrap().to_json().unwrap()).unwrap();
         let options = Options::default();
-        assert_eq!((made.name.as_str(), made.parent.as_str(), made.base.as_str(), made.system()), ("made", "base", "base", Some("You are mario.")));
+        assert_eq!(
+            (made.name.as_str(), made.parent.as_str(), made.base.as_str(), made.system()),
+            ("made", "base", "base", Some("You are mario."))
+        );
         assert_eq!(made.turns().map(|turn| turn.content).collect::<Vec<_>>(), ["Hi", "It's-a me!"]);
-        assert_eq!((made.stops(&options), made.num_ctx(&options), made.num_predict()), (["a".to_owned(), "b".to_owned()].as_slice(), Some(512), Some(9)));
+        assert_eq!(
+            (made.stops(&options), made.num_ctx(&options), made.num_predict()),
+            (["a".to_owned(), "b".to_owned()].as_slice(), Some(512), Some(9))
+        );
         assert_eq!(made.sampling(&options), Sampling { temperature: 0.0, top_k: 3, seed: Some(4), ..Sampling::default() });
     }
 
@@ -222,7 +230,8 @@ mod tests {
     #[test]
     fn a_model_of_a_model_has_what_both_say() {
         let parent = follow("FROM base\nSYSTEM first\nPARAMETER temperature 0\nPARAMETER stop a").unwrap();
-        let made = Overlay::follow(&name("second"), &Modelfile::parse("FROM made\nPARAMETER top_k 3\nPARAMETER stop b").unwrap(), parent).unwrap();
+        let made =
+            Overlay::follow(&name("second"), &Modelfile::parse("FROM made\nPARAMETER top_k 3\nPARAMETER stop b").unwrap(), parent).unwrap();
         assert_eq!((made.parent.as_str(), made.base.as_str(), made.system()), ("made", "base", Some("first")));
         assert_eq!(made.sampling(&Options::default()), Sampling { temperature: 0.0, top_k: 3, ..Sampling::default() });
         assert_eq!(made.stops(&Options::default()), ["b"]);

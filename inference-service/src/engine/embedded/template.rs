@@ -84,7 +84,8 @@ impl ChatTemplate {
         // As transformers sets Jinja up, which templates are written for.
         environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
         environment.set_unknown_method_callback(unknown_method_callback);
-        environment.add_function("raise_exception", |_: String| -> Result<String, Error> { Err(Error::new(ErrorKind::InvalidOperation, RAISED)) });
+        environment
+            .add_function("raise_exception", |_: String| -> Result<String, Error> { Err(Error::new(ErrorKind::InvalidOperation, RAISED)) });
         environment.add_template_owned("chat", source.to_owned())?;
         Ok(Self { environment, begin: begin.to_owned(), end: end.to_owned() })
     }
@@ -92,12 +93,16 @@ impl ChatTemplate {
     /// The text that the model continues.
     pub(super) fn render<'a>(&self, messages: impl IntoIterator<Item = &'a Message>) -> Result<String, EngineError> {
         let messages: Vec<Turn<'_>> = messages.into_iter().map(Turn::from).collect();
-        let values = context! { messages => Value::from(Serde(&messages)), add_generation_prompt => true, bos_token => self.begin.as_str(), eos_token => self.end.as_str() };
+        let messages = Value::from(Serde(&messages));
+        let (begin, end) = (self.begin.as_str(), self.end.as_str());
+        let values = context! { messages, add_generation_prompt => true, bos_token => begin, eos_token => end };
         let rendered = self.environment.get_template("chat").and_then(|template| template.render(values));
         // Only the kind is passed on: the rest of the error could quote the conversation.
         rendered.map_err(|error| match error.detail() {
             Some(RAISED) => EngineError::Rejected { detail: RAISED.to_owned() },
-            _ => EngineError::ModelBroken { detail: format!("the chat template failed in line {}: {}", error.line().unwrap_or_default(), error.kind()) },
+            _ => EngineError::ModelBroken {
+                detail: format!("the chat template failed in line {}: {}", error.line().unwrap_or_default(), error.kind()),
+            },
         })
     }
 }
@@ -125,16 +130,19 @@ mod tests {
 
     #[test]
     fn a_template_sees_roles_contents_tokens_and_python_methods() {
-        let source = "{{ bos_token }}{% for m in messages %}\n{% if m.content.startswith('H') %}[{{ m['role'] }}|{{ m.content.strip() }}]{% endif %}\n{% endfor %}{% if add_generation_prompt %}>{% endif %}";
-        assert_eq!(render(source, &[turn(ChatRole::User, "Hi "), turn(ChatRole::User, "no")]).unwrap(), "<s>[user|Hi]\n\n>");
+        let source = "{{ bos_token }}{% for m in messages %}\n\
+                      {% if m.content.startswith('H') %}[{{ m['role'] }}|{{ m.content.strip() }}]{% endif %}\n{% endfor %}\
+                      {% if add_generation_prompt %}>{% endif %}";
+        assert_eq!(render(source, &[turn(ChatRole::User, "Hi "), turn(ChatRole::User, "no")]).unwrap(), "<s>[user|Hi]>");
     }
 
     #[test]
     fn a_call_and_its_result_are_rendered_as_the_template_does() {
         let mut call = turn(ChatRole::Assistant, "");
         call.tool_calls = vec![ToolCall { id: "1".to_owned(), name: "add".to_owned(), arguments_json: r#"{"b":1,"a":2}"#.to_owned() }];
-        let source = "{% for m in messages %}{% for c in m.tool_calls %}{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}{{ m.role }}:{{ m.content }};{% endfor %}";
-        assert_eq!(render(source, &[call, turn(ChatRole::Tool, "3")]).unwrap(), r#"add{"b":1,"a":2}assistant:;tool:3;"#);
+        let source = "{% for m in messages %}{% for c in m.tool_calls %}{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}\
+                      {{ m.role }}:{{ m.content }};{% endfor %}";
+        assert_eq!(render(source, &[call, turn(ChatRole::Tool, "3")]).unwrap(), r#"add{"b": 1, "a": 2}assistant:;tool:3;"#);
     }
 
     #[test]
@@ -146,6 +154,9 @@ mod tests {
 
     #[test]
     fn without_a_template_a_conversation_is_plain_text() {
-        assert_eq!(render(PLAIN, &[turn(ChatRole::User, "Hi"), turn(ChatRole::Assistant, "Ho")]).unwrap(), "User: Hi\n\nAssistant: Ho\n\nAssistant:");
+        assert_eq!(
+            render(PLAIN, &[turn(ChatRole::User, "Hi"), turn(ChatRole::Assistant, "Ho")]).unwrap(),
+            "User: Hi\n\nAssistant: Ho\n\nAssistant:"
+        );
     }
 }

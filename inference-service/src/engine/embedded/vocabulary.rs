@@ -58,9 +58,11 @@ impl Vocabulary {
             .filter_map(|merge| merge.split_once(' ').map(|(left, right)| (left.to_owned(), right.to_owned())))
             .collect();
         let vocabulary: Vocab = (0_u32..).zip(&tokens).map(|(id, token)| ((*token).clone(), id)).collect();
-        let bpe = BPE::builder().vocab_and_merges(vocabulary, merges).build().map_err(|error| gguf.broken(format!("vocabulary: {error}")))?;
+        let bpe =
+            BPE::builder().vocab_and_merges(vocabulary, merges).build().map_err(|error| gguf.broken(format!("vocabulary: {error}")))?;
         let mut encoder = Tokenizer::new(bpe);
-        let pre_tokenizer = pre_tokenizer(gguf.text("tokenizer.ggml.pre").unwrap_or("default")).map_err(|sentence| gguf.broken(sentence))?;
+        let pre_tokenizer =
+            pre_tokenizer(gguf.text("tokenizer.ggml.pre").unwrap_or("default")).map_err(|sentence| gguf.broken(sentence))?;
         encoder.with_pre_tokenizer(Some(pre_tokenizer));
 
         let kind = |id: usize| types.get(id).copied().unwrap_or(1);
@@ -78,13 +80,16 @@ impl Vocabulary {
 
         let named = ["eos_token_id", "eot_token_id", "eom_token_id"];
         let mut ends: HashSet<u32> = named.iter().filter_map(|name| gguf.integer(&format!("tokenizer.ggml.{name}"))).collect();
-        ends.extend(controls.iter().copied().filter(|id| tokens.get(*id as usize).is_some_and(|token| END_TEXTS.contains(&token.as_str()))));
+        ends.extend(
+            controls.iter().copied().filter(|id| tokens.get(*id as usize).is_some_and(|token| END_TEXTS.contains(&token.as_str()))),
+        );
 
         let text_of = |name: &str| {
             let id = gguf.integer(&format!("tokenizer.ggml.{name}"));
             id.and_then(|id| tokens.get(id as usize)).map(|token| (*token).clone()).unwrap_or_default()
         };
-        let begin = gguf.flag("tokenizer.ggml.add_bos_token").unwrap_or(false).then(|| gguf.integer("tokenizer.ggml.bos_token_id")).flatten();
+        let begin =
+            gguf.flag("tokenizer.ggml.add_bos_token").unwrap_or(false).then(|| gguf.integer("tokenizer.ggml.bos_token_id")).flatten();
         let (begin_text, end_text) = (text_of("bos_token_id"), text_of("eos_token_id"));
         Ok(Self { encoder, bytes, controls, ends, begin, begin_text, end_text })
     }
@@ -92,7 +97,10 @@ impl Vocabulary {
     /// Text to tokens. A special token's text becomes that token, also in what a caller wrote, as in Ollama.
     pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {
         // The error could quote the prompt, so it isn't passed on.
-        let encoding = self.encoder.encode_fast(text, false).map_err(|_| EngineError::Rejected { detail: "the prompt can't be tokenized".to_owned() })?;
+        let encoding = self
+            .encoder
+            .encode_fast(text, false)
+            .map_err(|_| EngineError::Rejected { detail: "the prompt can't be tokenized".to_owned() })?;
         let mut tokens = encoding.get_ids().to_vec();
         if let Some(begin) = self.begin.filter(|begin| tokens.first() != Some(begin)) {
             tokens.insert(0, begin);

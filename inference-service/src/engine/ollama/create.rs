@@ -10,9 +10,9 @@ use futures_util::Stream;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::engine::ollama::{FactsMemory, mid_stream_error};
 use crate::engine::ollama::ndjson::Lines;
 use crate::engine::ollama::wire::malformed;
+use crate::engine::ollama::{FactsMemory, mid_stream_error};
 use crate::engine::{EngineError, Progress};
 use crate::modelfile::{Located, Modelfile, Parameter, ParameterValue};
 use crate::prompt::ModelName;

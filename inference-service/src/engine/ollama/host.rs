@@ -130,7 +130,17 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_with_a_reason() {
-        for text in ["ftp://example.com", "example.com:port", "example.com:65536", "example.com:-1", "a b", "http://u:p@example.com", "[::1", "http://h/a b", "h/?x"] {
+        for text in [
+            "ftp://example.com",
+            "example.com:port",
+            "example.com:65536",
+            "example.com:-1",
+            "a b",
+            "http://u:p@example.com",
+            "[::1",
+            "http://h/a b",
+            "h/?x",
+        ] {
             assert!(OllamaHost::parse(text).is_err_and(|reason| !reason.is_empty()), "{text:?}");
         }
     }

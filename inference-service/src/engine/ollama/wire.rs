@@ -32,10 +32,21 @@ pub(super) fn answer_request(
     match &prompt.task {
         Task::Chat { messages, tools } => {
             let messages = messages.iter().map(message_body).collect::<Result<Vec<_>, _>>()?;
-            Ok(("/api/chat", encode(&ChatBody { model: prompt.model.as_str(), messages, tools: tools.iter().map(ToolBody::new).collect(), how })?))
+            Ok((
+                "/api/chat",
+                encode(&ChatBody { model: prompt.model.as_str(), messages, tools: tools.iter().map(ToolBody::new).collect(), how })?,
+            ))
         }
         Task::Generate { prompt: text, suffix, system, images, raw } => {
-            let body = GenerateBody { model: prompt.model.as_str(), prompt: text, suffix, system: system.as_deref(), images: Images(images), raw: *raw, how };
+            let body = GenerateBody {
+                model: prompt.model.as_str(),
+                prompt: text,
+                suffix,
+                system: system.as_deref(),
+                images: Images(images),
+                raw: *raw,
+                how,
+            };
             Ok(("/api/generate", encode(&body)?))
         }
     }
@@ -91,12 +102,10 @@ struct How<'a> {
     options: OptionsBody<'a>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if gives a reference")]
 fn is_false(value: &bool) -> bool {
     !value
 }
 
-#[expect(clippy::ref_option, reason = "serde's serialize_with gives this type")]
 fn format_body<S: Serializer>(format: &Option<&Format>, serializer: S) -> Result<S::Ok, S::Error> {
     match format {
         Some(Format::Json) => serializer.serialize_str("json"),
@@ -105,7 +114,6 @@ fn format_body<S: Serializer>(format: &Option<&Format>, serializer: S) -> Result
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, clippy::ref_option, reason = "serde's serialize_with gives this type")]
 fn think_body<S: Serializer>(think: &Option<Think>, serializer: S) -> Result<S::Ok, S::Error> {
     match think {
         Some(Think::Off) => serializer.serialize_bool(false),
@@ -217,7 +225,8 @@ fn message_body(message: &Message) -> Result<MessageBody<'_>, EngineError> {
         let text = if call.arguments_json.trim().is_empty() { "{}" } else { &call.arguments_json };
         // Read as JSON, though not changed: what isn't JSON would end the object around it.
         let arguments = serde_json::from_str::<&RawValue>(text).ok().filter(|json| json.get().starts_with('{'));
-        let arguments = arguments.ok_or_else(|| EngineError::Rejected { detail: "a tool call's arguments are not a JSON object".to_owned() })?;
+        let arguments =
+            arguments.ok_or_else(|| EngineError::Rejected { detail: "a tool call's arguments are not a JSON object".to_owned() })?;
         Ok(ToolCallBody { id: &call.id, function: FunctionCallBody { index, name: &call.name, arguments } })
     });
     Ok(MessageBody {
@@ -462,14 +471,21 @@ mod tests {
     fn everything_a_caller_can_ask_for_goes_upstream_verbatim() {
         let mut assistant = message(ChatRole::Assistant, "");
         assistant.thinking = "hm".to_owned();
-        assistant.tool_calls =
-            vec![ToolCall { id: "call_1".to_owned(), name: "f".to_owned(), arguments_json: r#"{"z":12345678901234567890,"a":1.0}"#.to_owned() }];
+        assistant.tool_calls = vec![ToolCall {
+            id: "call_1".to_owned(),
+            name: "f".to_owned(),
+            arguments_json: r#"{"z":12345678901234567890,"a":1.0}"#.to_owned(),
+        }];
         let mut result = message(ChatRole::Tool, "42");
         (result.tool_name, result.tool_call_id) = ("f".to_owned(), "call_1".to_owned());
         let mut user = message(ChatRole::User, "é\n\"");
         user.images = vec![vec![1, 2, 3]];
         let tools = vec![
-            Tool { name: "f".to_owned(), description: "d".to_owned(), parameters: Some(raw(r#"{"type": "object", "properties":{"z":{},"a":{}}}"#)) },
+            Tool {
+                name: "f".to_owned(),
+                description: "d".to_owned(),
+                parameters: Some(raw(r#"{"type": "object", "properties":{"z":{},"a":{}}}"#)),
+            },
             Tool { name: "g".to_owned(), description: String::new(), parameters: None },
         ];
         let mut chat = prompt(Task::Chat { messages: vec![user, assistant, result], tools });
@@ -543,6 +559,9 @@ mod tests {
     fn a_tool_call_keeps_the_order_and_the_digits_that_the_model_wrote() {
         let line = br#"{"message":{"content":"","tool_calls":[{"id":"c","function":{"index":0,"name":"f","arguments":{"z":1,"a":1.50}}}]},"done":false}"#;
         let Ok(Said::Piece(piece)) = AnswerLine::parse(line) else { panic!("no piece") };
-        assert_eq!(piece.tool_calls, [ToolCall { id: "c".to_owned(), name: "f".to_owned(), arguments_json: r#"{"z":1,"a":1.50}"#.to_owned() }]);
+        assert_eq!(
+            piece.tool_calls,
+            [ToolCall { id: "c".to_owned(), name: "f".to_owned(), arguments_json: r#"{"z":1,"a":1.50}"#.to_owned() }]
+        );
     }
 }

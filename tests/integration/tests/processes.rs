@@ -1,0 +1,208 @@
+//! What only real processes can show: crashes, signals, exit codes, logs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use integration::polling::until;
+use integration::processes::{ServiceProcess, run};
+use integration::redis_server::RedisServer;
+use integration::scripted_upstream::{Gate, Script, ScriptedUpstream};
+use integration::stack::{PASSWORD, channel, chat_request, read_all};
+use shared::ErrorReason;
+use shared::error::reason_of;
+use shared::proto::auth::accounts_client::AccountsClient;
+use shared::proto::auth::{self};
+use shared::proto::inference::inference_client::InferenceClient;
+use tempfile::TempDir;
+use tonic::{Code, Request};
+
+const SOON: Duration = Duration::from_secs(15);
+
+/// Both services as processes, on one data folder.
+struct Processes {
+    environment: BTreeMap<String, String>,
+    auth: ServiceProcess,
+    inference: ServiceProcess,
+    _folder: TempDir,
+}
+
+impl Processes {
+    fn start(upstream: &str, more: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data").to_string_lossy().into_owned();
+        let mut environment: BTreeMap<String, String> = [
+            ("TOLLGATE_DATA_DIR", data.as_str()),
+            ("TOLLGATE_ENGINE", "ollama"),
+            ("OLLAMA_HOST", upstream),
+            ("TOLLGATE_SWEEP_INTERVAL", "100ms"),
+            ("TOLLGATE_LOG", "debug,h2=info,hyper_util=info,tower=info"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let auth = ServiceProcess::start("auth-service", &environment);
+        environment.insert("TOLLGATE_AUTH_URL".to_owned(), auth.url());
+        let inference = ServiceProcess::start("inference-service", &environment);
+        Self { environment, auth, inference, _folder: folder }
+    }
+
+    /// Signs a user up and makes an API key.
+    async fn user(&self) -> String {
+        let mut accounts = AccountsClient::new(channel(self.auth.address()));
+        let sign_up = auth::SignUpRequest { user_name: "ada".into(), password: PASSWORD.into(), ..Default::default() };
+        accounts.sign_up(sign_up).await.unwrap();
+        let login = auth::LoginRequest { user_name: "ada".into(), password: PASSWORD.into() };
+        let token = accounts.login(login).await.unwrap().into_inner().access_token;
+        accounts.create_api_key(bearer(&token, auth::CreateApiKeyRequest::default())).await.unwrap().into_inner().key
+    }
+
+    async fn balance(&self, key: &str) -> Option<auth::Balance> {
+        let mut accounts = AccountsClient::new(channel(self.auth.address()));
+        accounts.get_balance(bearer(key, auth::GetBalanceRequest {})).await.ok()?.into_inner().balance
+    }
+
+    fn inference(&self) -> InferenceClient<tonic::transport::Channel> {
+        InferenceClient::new(channel(self.inference.address()))
+    }
+}
+
+fn bearer<T>(credential: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", format!("Bearer {credential}").parse().unwrap());
+    request
+}
+
+#[tokio::test]
+async fn inference_service_killed_in_mid_stream_the_hold_goes_by_its_expiry_and_the_balance_is_right() {
+    let upstream = ScriptedUpstream::start().await;
+    upstream.script("/api/chat", Script::stream().token("one").stall());
+    let mut processes = Processes::start(&upstream.url(), &[("TOLLGATE_HOLD_TTL", "1s")]);
+    let key = processes.user().await;
+    let mut stream = processes.inference().chat(bearer(&key, chat_request("smollm2", "hi"))).await.unwrap().into_inner();
+    stream.message().await.unwrap().unwrap();
+    upstream.request("/api/chat", 0).await;
+    assert_eq!(processes.balance(&key).await.unwrap().held_credits, 1);
+
+    processes.inference.kill();
+
+    assert_eq!(read_all(&mut stream).await.failure.map(|status| status.code() == Code::Ok), Some(false));
+    let balance =
+        until("the hold's expiry", SOON, || async { processes.balance(&key).await.filter(|balance| balance.held_credits == 0) }).await;
+    assert_eq!((balance.available_credits, balance.spent_credits, balance.granted_credits), (10, 0, 10));
+}
+
+#[tokio::test]
+async fn sigterm_with_a_running_stream_lets_it_finish_and_exits_0_with_no_hold_open() {
+    let upstream = ScriptedUpstream::start().await;
+    let gate = Gate::new();
+    upstream.script("/api/chat", Script::stream().token("one").gate(&gate).token(" two").done("stop", 5, 2));
+    let mut processes = Processes::start(&upstream.url(), &[("TOLLGATE_DRAIN_DEADLINE", "10s")]);
+    let key = processes.user().await;
+    let mut stream = processes.inference().chat(bearer(&key, chat_request("smollm2", "hi"))).await.unwrap().into_inner();
+    upstream.request("/api/chat", 0).await;
+
+    processes.inference.signal("TERM");
+
+    let _ = processes.inference.wait_for_log("draining");
+    let refused = processes.inference().chat(bearer(&key, chat_request("smollm2", "hi"))).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    gate.open_for_good();
+    let answer = read_all(&mut stream).await;
+    assert_eq!((answer.text().as_str(), answer.charged()), ("one two", Some(1)));
+    assert_eq!(processes.inference.wait(SOON).code(), Some(0));
+    assert_eq!(processes.balance(&key).await.unwrap().held_credits, 0);
+
+    processes.auth.signal("INT");
+    assert_eq!(processes.auth.wait(SOON).code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_stopped_store_fails_closed_and_comes_back() {
+    let mut redis = RedisServer::start();
+    let upstream = ScriptedUpstream::start().await;
+    upstream.script("/api/chat", Script::chat(&["x"]));
+    let secret = || shared::secret::Secret::generate().unwrap().1;
+    let (jwt, service, url) = (format!("k1:{}", secret()), secret(), redis.url());
+    let more = [
+        ("TOLLGATE_REDIS_URL", url.as_str()),
+        ("TOLLGATE_JWT_SECRETS", jwt.as_str()),
+        ("TOLLGATE_SERVICE_CREDENTIALS", service.as_str()),
+        ("TOLLGATE_SERVICE_CREDENTIAL", service.as_str()),
+    ];
+    let processes = Processes::start(&upstream.url(), &more);
+    let key = processes.user().await;
+    redis.kill();
+    let refused = processes.inference().chat(bearer(&key, chat_request("smollm2", "hi"))).await.unwrap_err();
+    assert_eq!((refused.code(), reason_of(&refused)), (Code::Unavailable, Some(ErrorReason::StoreUnavailable)));
+    assert!(upstream.requests_to("/api/chat").is_empty());
+    redis.start_again();
+    let answer = until("the store to be used again", SOON, || async {
+        let stream = processes.inference().chat(bearer(&key, chat_request("smollm2", "hi"))).await.ok()?;
+        Some(read_all(&mut stream.into_inner()).await)
+    })
+    .await;
+    assert_eq!(answer.charged(), Some(1));
+    assert_eq!(processes.balance(&key).await.unwrap().available_credits, 9, "what was written before the crash is there");
+}
+
+#[tokio::test]
+async fn secrets_prompts_and_answers_never_reach_a_log_and_one_request_id_reaches_both() {
+    let upstream = ScriptedUpstream::start().await;
+    upstream.script_once("/api/chat", Script::chat(&["canary-in-the-answer"]));
+    upstream.script("/api/chat", Script::stream().token("canary-in-the-answer").error_line("unexpected EOF"));
+    let processes = Processes::start(&upstream.url(), &[]);
+    let key = processes.user().await;
+    for _ in 0..2 {
+        let mut request = bearer(&key, chat_request("smollm2", "canary-in-the-prompt"));
+        request.metadata_mut().insert("x-request-id", "one-id-for-both".parse().unwrap());
+        let mut stream = processes.inference().chat(request).await.unwrap().into_inner();
+        read_all(&mut stream).await;
+    }
+    let wrong = format!("{}x", &key[..key.len() - 1]);
+    let refused = processes.inference().chat(bearer(&wrong, chat_request("smollm2", "canary-in-the-prompt"))).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+
+    let (auth, inference) = (processes.auth.log(), processes.inference.log());
+    assert!(inference.contains("one-id-for-both"), "{inference}");
+    assert!(auth.contains("one-id-for-both"), "{auth}");
+    let secret =
+        std::fs::read_to_string(std::path::Path::new(&processes.environment["TOLLGATE_DATA_DIR"]).join("service-credential")).unwrap();
+    for canary in ["canary-in-the-prompt", "canary-in-the-answer", &key, &wrong, PASSWORD, secret.trim()] {
+        assert!(!auth.contains(canary) && !inference.contains(canary), "{canary}");
+        assert!(!refused.message().contains(canary));
+    }
+}
+
+#[test]
+fn every_documented_variable_with_a_bad_value_stops_the_start_with_64_and_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data").to_string_lossy().into_owned();
+    let services = [("auth-service", auth_service::config::VARIABLES), ("inference-service", inference_service::config::VARIABLES)];
+    for (service, variables) in services {
+        for variable in variables {
+            let mut environment = BTreeMap::from([("TOLLGATE_DATA_DIR".to_owned(), data.clone())]);
+            environment.insert(variable.name.to_owned(), variable.bad.to_owned());
+            let ended = run(service, &[], &environment, "");
+            let said = String::from_utf8_lossy(&ended.stderr);
+            assert_eq!(ended.status.code(), Some(64), "{service} with {}={:?}: {said}", variable.name, variable.bad);
+            assert!(said.contains(variable.name), "{service} doesn't name {}: {said}", variable.name);
+        }
+        // With a Redis, the data folder isn't looked at.
+        let variables: Vec<_> = variables.iter().filter(|variable| variable.name != "TOLLGATE_REDIS_URL").collect();
+        let environment: BTreeMap<_, _> = variables.iter().map(|variable| (variable.name.to_owned(), variable.bad.to_owned())).collect();
+        let said = run(service, &[], &environment, "").stderr;
+        let said = String::from_utf8_lossy(&said);
+        for variable in variables {
+            assert!(said.contains(variable.name), "{service} reports all mistakes at once, but for {}: {said}", variable.name);
+        }
+    }
+}
+
+#[test]
+fn the_readme_lists_every_variable_with_its_default() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
+    for variable in auth_service::config::VARIABLES.iter().chain(inference_service::config::VARIABLES) {
+        let row = format!("| `{}` | {} | {} |", variable.name, variable.default, variable.meaning);
+        assert!(readme.contains(&row), "the README lacks this row:\n{row}");
+    }
+}
