@@ -15,6 +15,7 @@ pub mod price_table;
 pub mod service;
 pub mod startup;
 pub mod store;
+pub mod store_health;
 pub mod sweeper;
 pub mod throttle;
 pub mod user;

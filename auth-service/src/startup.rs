@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use shared::proto::auth::accounts_server::AccountsServer;
 use shared::proto::auth::admin_server::AdminServer;
 use shared::proto::auth::auth_server::AuthServer;
-use shared::serving::{self, ServeConfig, ServeError};
+use shared::serving::{self, Health, ServeConfig, ServeError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::server::NamedService;
@@ -24,8 +24,8 @@ use crate::service::caller::Gate;
 use crate::store::redis::{RedisOptions, RedisStore};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreOpenError};
-use crate::sweeper;
 use crate::throttle::{LoginThrottle, SignUpThrottle};
+use crate::{store_health, sweeper};
 
 /// The exit status when the store can't be reached at the start (`EX_UNAVAILABLE` of sysexits.h).
 pub const EXIT_UNAVAILABLE: u8 = 69;
@@ -170,14 +170,16 @@ impl Application {
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, "auth-service serves");
         }
-        let sweep = sweeper::run(self.store, self.sweep_interval, draining.clone());
+        let health = Health::new(&services).await;
+        let sweep = sweeper::run(Arc::clone(&self.store), self.sweep_interval, draining.clone());
+        let watch = store_health::run(self.store, health.clone(), draining.clone());
         let serve = async {
-            let served = serving::serve(listener, routes, &services, self.serve, draining.clone(), shutdown).await;
+            let served = serving::serve(listener, routes, health, self.serve, draining.clone(), shutdown).await;
             // Also when serving broke: the walk ends with it.
             draining.cancel();
             served
         };
-        let (served, ()) = tokio::join!(serve, sweep);
+        let (served, (), ()) = tokio::join!(serve, sweep, watch);
         served
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use shared::proto::inference::inference_server::InferenceServer;
 use shared::proto::inference::models_server::ModelsServer;
-use shared::serving::{MAX_MESSAGE_BYTES, ServeConfig, ServeError, serve};
+use shared::serving::{Health, MAX_MESSAGE_BYTES, ServeConfig, ServeError, serve};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
@@ -85,7 +85,7 @@ impl Application {
         routes
             .add_service(InferenceServer::new(inference).max_decoding_message_size(MAX_MESSAGE_BYTES))
             .add_service(ModelsServer::new(models).max_decoding_message_size(MAX_MESSAGE_BYTES));
-        let names = ["tollgate.inference.v1.Inference", "tollgate.inference.v1.Models"];
+        let health = Health::new(&["tollgate.inference.v1.Inference", "tollgate.inference.v1.Models"]).await;
 
         // Answers that still run are cut off a little before the deadline, so that their holds are settled by then.
         let deadline = config.drain_deadline;
@@ -99,7 +99,7 @@ impl Application {
             }
         };
         let cutting = tokio::spawn(cutting);
-        let served = serve(listener, routes, &names, config, draining, shutdown).await;
+        let served = serve(listener, routes, health, config, draining, shutdown).await;
         cutting.abort();
         owner.tasks.close();
         // Settles only: the streams are over, and a settle that can't land now would be lost by waiting longer, too: its hold expires.

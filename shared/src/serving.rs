@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -50,6 +51,31 @@ pub enum ServeError {
     Reflection(#[from] tonic_reflection::server::Error),
 }
 
+/// What `grpc.health.v1` answers for a process: the empty name, and each of its services.
+#[derive(Debug, Clone)]
+pub struct Health {
+    reporter: HealthReporter,
+    names: Arc<[String]>,
+}
+
+impl Health {
+    /// All of them serve, until something else is said.
+    pub async fn new(services: &[&str]) -> Self {
+        let names = std::iter::once("").chain(services.iter().copied()).map(str::to_owned).collect();
+        let health = Self { reporter: HealthReporter::new(), names };
+        health.set_serving(true).await;
+        health
+    }
+
+    /// Whether all of them serve, from now on.
+    pub async fn set_serving(&self, serving: bool) {
+        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for name in self.names.iter() {
+            self.reporter.set_service_status(name, status).await;
+        }
+    }
+}
+
 /// Binds an address.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
@@ -57,37 +83,29 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
 
 /// Serves until `shutdown` is ready, then drains: health says NOT_SERVING, `draining` is cancelled (services refuse new calls from then
 /// on), calls that run may finish until the deadline, and then their connections are closed.
-///
-/// `services` are the names that health answers for, beside the empty one.
 pub async fn serve(
     listener: TcpListener,
     routes: RoutesBuilder,
-    services: &[&str],
+    health: Health,
     config: ServeConfig,
     draining: CancellationToken,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
-    let health = HealthReporter::new();
-    for service in std::iter::once(&"").chain(services) {
-        health.set_service_status(*service, ServingStatus::Serving).await;
-    }
     let mut routes = routes;
     routes.add_service(tonic_health::pb::health_server::HealthServer::new(tonic_health::server::HealthService::from_health_reporter(
-        health.clone(),
+        health.reporter.clone(),
     )));
     if config.reflection {
         routes.add_service(reflection().build_v1()?);
         routes.add_service(reflection().build_v1alpha()?);
     }
 
-    let names: Vec<String> = std::iter::once("").chain(services.iter().copied()).map(str::to_owned).collect();
     let drained = draining.clone();
     let begin_drain = async move {
         shutdown.await;
-        for name in names {
-            health.set_service_status(name, ServingStatus::NotServing).await;
-        }
+        // First, so that nothing sets it back: who watches a dependency stops at this.
         drained.cancel();
+        health.set_serving(false).await;
     };
     let incoming = TcpListenerStream::new(listener).map(|connection| {
         connection.inspect(|stream| {

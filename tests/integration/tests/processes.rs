@@ -135,7 +135,10 @@ async fn a_stopped_store_fails_closed_and_comes_back() {
     let refused = processes.inference().chat(bearer(&key, chat_request("smollm2", "hi"))).await.unwrap_err();
     assert_eq!((refused.code(), reason_of(&refused)), (Code::Unavailable, Some(ErrorReason::StoreUnavailable)));
     assert!(upstream.requests_to("/api/chat").is_empty());
+    let healthy = || async { shared::healthcheck::check(processes.auth.address()).await.is_ok() };
+    until("health to say so", SOON, || async { (!healthy().await).then_some(()) }).await;
     redis.start_again();
+    until("health to be well again", SOON, || async { healthy().await.then_some(()) }).await;
     let answer = until("the store to be used again", SOON, || async {
         let stream = processes.inference().chat(bearer(&key, chat_request("smollm2", "hi"))).await.ok()?;
         Some(read_all(&mut stream.into_inner()).await)
