@@ -27,7 +27,7 @@ impl ModelName {
         let part = |part: &str| {
             (1..=80).contains(&part.len())
                 && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
-                && part.as_bytes()[0].is_ascii_alphanumeric()
+                && (part.as_bytes()[0].is_ascii_alphanumeric() || part.starts_with('_'))
         };
         if text.len() > 255 {
             return refuse();

@@ -96,8 +96,8 @@ pub async fn serve(
         health.reporter.clone(),
     )));
     if config.reflection {
-        routes.add_service(reflection().build_v1()?);
-        routes.add_service(reflection().build_v1alpha()?);
+        routes.add_service(reflection(&health.names).build_v1()?);
+        routes.add_service(reflection(&health.names).build_v1alpha()?);
     }
 
     let drained = draining.clone();
@@ -136,11 +136,15 @@ pub async fn serve(
     Ok(())
 }
 
-fn reflection() -> tonic_reflection::server::Builder<'static> {
-    tonic_reflection::server::Builder::configure()
+/// Describes every message there is, and lists the services that this process serves: the descriptors have those of the others as well.
+fn reflection(services: &[String]) -> tonic_reflection::server::Builder<'static> {
+    let builder = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+    let beside = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
+    let served = services.iter().map(String::as_str).filter(|name| !name.is_empty());
+    served.chain(beside).fold(builder, tonic_reflection::server::Builder::with_service_name)
 }
 
 /// Ready at the first SIGTERM or Ctrl-C.
