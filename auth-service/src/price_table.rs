@@ -21,8 +21,9 @@ impl PriceTable {
     /// What a model costs.
     #[must_use]
     pub fn price_of(&self, model: &str) -> Price {
-        let model = without_latest(model);
-        self.0.iter().find(|(pattern, _)| matches(pattern, model)).map_or_else(Price::default, |(_, price)| *price)
+        // Ollama finds a model whatever the case of its name.
+        let model = without_latest(model).to_ascii_lowercase();
+        self.0.iter().find(|(pattern, _)| matches(pattern, &model)).map_or_else(Price::default, |(_, price)| *price)
     }
 }
 
@@ -42,7 +43,7 @@ fn parse_entry(entry: &str) -> Result<(String, Price), String> {
         return Err(wrong());
     }
     let [per_call, per_1k_input_tokens, per_1k_output_tokens] = figures;
-    Ok((without_latest(pattern).to_owned(), Price { per_call, per_1k_input_tokens, per_1k_output_tokens }))
+    Ok((without_latest(pattern).to_ascii_lowercase(), Price { per_call, per_1k_input_tokens, per_1k_output_tokens }))
 }
 
 /// Whether a name matches a pattern, in which `*` stands for any run of characters, also none.
@@ -73,6 +74,7 @@ mod tests {
         assert_eq!(table.price_of("llama3:70b"), price(2, 1, 3));
         assert_eq!(table.price_of("qwen:70b"), price(10, 5, 0));
         assert_eq!(table.price_of("tiny"), price(0, 0, 0));
+        assert_eq!(table.price_of("LLAMA3.2:1B"), price(2, 1, 3), "whatever the case");
         assert_eq!(table.price_of("tiny:latest"), price(0, 0, 0));
         assert_eq!(table.price_of("tiny:1b"), Price::default());
     }

@@ -25,6 +25,9 @@ use tracing::{Instrument, Span};
 
 use crate::caller::Caller;
 
+/// How long it is tried to give back what a Check without an answer may have held. By then the hold has expired.
+const RELEASE_FOR: Duration = Duration::from_secs(60);
+
 /// How auth-service is reached.
 #[derive(Debug, Clone)]
 pub struct AuthClientConfig {
@@ -129,7 +132,9 @@ impl AuthClient {
 
     /// Authenticates the caller and authorizes the operation, for what costs nothing.
     pub async fn authorize(&self, caller: &Caller, operation: wire::Operation, model: &str) -> Result<(), CallError> {
-        self.check(caller, self.check_request(caller, operation, model, None)).await.map(|_| ())
+        let request = self.check_request(caller, operation, model, None);
+        let checked = self.check(caller, &request, Instant::now() + self.inner.check_timeout).await;
+        checked.map(|_| ()).map_err(|status| refusal(&status))
     }
 
     /// Authenticates the caller, authorizes the operation, and holds the worst case of the charge.
@@ -149,19 +154,45 @@ impl AuthClient {
         let (answer, answered) = oneshot::channel();
         let (client, caller) = (self.clone(), caller.clone());
         let check = async move {
-            let admission = client.check(&caller, request).await.and_then(|response| match response.result {
-                Some(wire::check_response::Result::Grant(grant)) => Ok(Admission::Granted(Grant::new(client, grant, &caller))),
-                Some(wire::check_response::Result::Recorded(receipt)) => Ok(Admission::Recorded(receipt)),
-                None => {
-                    tracing::error!("auth-service answered a charge with neither a grant nor a record");
-                    Err(CallError::internal())
-                }
-            });
+            let checked = client.check(&caller, &request, Instant::now() + client.inner.check_timeout).await;
+            let unknown = checked.as_ref().is_err_and(may_have_held);
             // When nobody waits any more, the grant in here is dropped, and so refunded.
-            drop(answer.send(admission));
+            drop(answer.send(client.admission(checked, &caller)));
+            if unknown {
+                client.release(&caller, &request).await;
+            }
         };
         self.inner.tasks.spawn(check.instrument(Span::current()));
         answered.await.unwrap_or_else(|_| Err(CallError::internal()))
+    }
+
+    fn admission(&self, checked: Result<wire::CheckResponse, Status>, caller: &Caller) -> Result<Admission, CallError> {
+        match checked.map_err(|status| refusal(&status))?.result {
+            Some(wire::check_response::Result::Grant(grant)) => Ok(Admission::Granted(Grant::new(self.clone(), grant, caller))),
+            Some(wire::check_response::Result::Recorded(receipt)) => Ok(Admission::Recorded(receipt)),
+            None => {
+                tracing::error!("auth-service answered a charge with neither a grant nor a record");
+                Err(CallError::internal())
+            }
+        }
+    }
+
+    /// Gives back what a Check without an answer may have held: the caller was told that nothing was charged, and may come again under the same
+    /// request id. The same attempt gets the same grant again, which is dropped here, and so refunded.
+    async fn release(&self, caller: &Caller, request: &wire::CheckRequest) {
+        let give_up = Instant::now() + RELEASE_FOR;
+        // Unhurried: while auth-service or its store is down, every refused call has one of these.
+        let mut pause = Duration::from_secs(1);
+        while Instant::now() + pause < give_up {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(15));
+            let checked = self.check_once(caller, request, Instant::now() + self.inner.check_timeout).await;
+            if !checked.as_ref().is_err_and(may_have_held) {
+                let held = self.admission(checked, caller).is_ok();
+                tracing::info!(held, "a Check that had no answer was looked up again");
+                return;
+            }
+        }
     }
 
     fn check_request(&self, caller: &Caller, operation: wire::Operation, model: &str, charge: Option<wire::Charge>) -> wire::CheckRequest {
@@ -174,23 +205,32 @@ impl AuthClient {
         }
     }
 
-    /// Asks, and asks again when the connection broke or auth says that the same call may succeed: a Check may be repeated.
-    async fn check(&self, caller: &Caller, request: wire::CheckRequest) -> Result<wire::CheckResponse, CallError> {
-        let give_up = Instant::now() + self.inner.check_timeout;
-        let mut pauses = [50, 150, 400].map(Duration::from_millis).into_iter();
+    /// Asks, and asks again until `give_up` while no answer comes: a Check may be repeated. An answer of auth-service's is final, unless it is
+    /// that the same call may succeed soon.
+    async fn check(&self, caller: &Caller, request: &wire::CheckRequest, give_up: Instant) -> Result<wire::CheckResponse, Status> {
+        let mut pause = Duration::from_millis(50);
         loop {
-            let mut stub = self.inner.stub.clone();
-            let call = stub.check(self.authorized(request.clone(), caller.request_id()));
-            let status = match tokio::time::timeout_at(give_up, call).await {
-                Ok(Ok(response)) => return Ok(response.into_inner()),
-                Ok(Err(status)) => status,
-                Err(_) => Status::unavailable("auth-service did not answer in time"),
+            let status = match self.check_once(caller, request, give_up).await {
+                Ok(response) => return Ok(response),
+                Err(status) => status,
             };
-            let retryable = status.code() == Code::Unavailable;
-            match pauses.next().filter(|pause| retryable && Instant::now() + *pause < give_up) {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => return Err(refusal(&status)),
+            // A connection that breaks under a call has many codes, and none of them has a reason of ours.
+            let retryable = reason_of(&status).is_none_or(|reason| reason == ErrorReason::SweepInProgress);
+            if !retryable || Instant::now() + pause >= give_up {
+                return Err(status);
             }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+
+    async fn check_once(&self, caller: &Caller, request: &wire::CheckRequest, give_up: Instant) -> Result<wire::CheckResponse, Status> {
+        let mut call = self.authorized(request.clone(), caller.request_id());
+        call.set_timeout(give_up.saturating_duration_since(Instant::now()));
+        let mut stub = self.inner.stub.clone();
+        match tokio::time::timeout_at(give_up, stub.check(call)).await {
+            Ok(answered) => answered.map(tonic::Response::into_inner),
+            Err(_) => Err(Status::unavailable("auth-service did not answer in time")),
         }
     }
 
@@ -254,9 +294,17 @@ impl AuthClient {
     }
 }
 
+/// Whether a Check that failed so may have held credits all the same: nobody answered, or auth-service can't say what its store did.
+fn may_have_held(status: &Status) -> bool {
+    match reason_of(status) {
+        None | Some(ErrorReason::StoreUnavailable | ErrorReason::DeadlineExceeded) => true,
+        Some(_) => false,
+    }
+}
+
 /// What a caller is told of a refusal: auth's own words where they are about the caller, ours where they are about this service.
 fn refusal(status: &Status) -> CallError {
-    let Some(reason) = reason_of(status) else {
+    let Some(reason) = reason_of(status).filter(|reason| *reason != ErrorReason::DeadlineExceeded) else {
         // No answer of auth-service's: the connection failed. Its text names addresses.
         tracing::warn!(code = ?status.code(), message = status.message(), "auth-service can't be reached");
         return CallError::new(

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use shared::ErrorReason as Reason;
 use shared::error::CallError;
+use shared::request_context::deadline_passed;
 use tonic::Code;
 
 use crate::engine::EngineError;
@@ -39,9 +40,7 @@ impl From<&CallFailure> for CallError {
         match failure {
             CallFailure::Engine(error) => error.into(),
             CallFailure::Limit(limit) => match limit {
-                Limit::Deadline => {
-                    Self::new(Code::DeadlineExceeded, Reason::DeadlineExceeded, "the call's deadline passed before the answer's end")
-                }
+                Limit::Deadline => deadline_passed(),
                 Limit::FirstByte => {
                     Self::new(Code::DeadlineExceeded, Reason::UpstreamTimeout, "the model sent nothing in time; try again later")
                 }

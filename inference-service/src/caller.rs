@@ -1,23 +1,18 @@
 //! Who is calling, as the call's metadata says it: a credential to be checked, the account to pay, the request id, the deadline.
 
 use std::fmt;
-use std::time::Duration;
 
 use shared::ErrorReason;
 use shared::error::CallError;
-use shared::request_context::{REQUEST_ID_HEADER, deadline};
+use shared::request_context::{CallDeadline, REQUEST_ID_HEADER};
 use tokio::time::Instant;
-use tonic::Code;
-use tonic::metadata::MetadataMap;
+use tonic::{Code, Request};
 
 /// The header that names the account to pay, for access tokens.
 pub const ACCOUNT_HEADER: &str = "x-tollgate-account";
 
 /// The longest credential that is passed on to be checked, in bytes.
 const MAX_CREDENTIAL_BYTES: usize = 8192;
-
-/// The answer must be there before the caller's own timer fires.
-const DEADLINE_MARGIN: Duration = Duration::from_millis(2);
 
 /// A caller that is not authenticated yet.
 #[derive(Clone)]
@@ -30,7 +25,9 @@ pub struct Caller {
 
 impl Caller {
     /// Reads a call's metadata. A call without a credential is refused here.
-    pub fn from_metadata(metadata: &MetadataMap) -> Result<Self, CallError> {
+    pub fn from_request<T>(request: &Request<T>) -> Result<Self, CallError> {
+        let metadata = request.metadata();
+        let deadline = request.extensions().get::<CallDeadline>().map(|deadline| deadline.0);
         let header = metadata.get("authorization").ok_or_else(|| {
             let message = "a credential is required: send the metadata `authorization: Bearer <API key or access token>`";
             CallError::new(Code::Unauthenticated, ErrorReason::CredentialMissing, message)
@@ -44,14 +41,15 @@ impl Caller {
         if !scheme.eq_ignore_ascii_case("bearer") || credential.is_empty() || credential.len() > MAX_CREDENTIAL_BYTES {
             return Err(malformed());
         }
-        let text = |name: &str| metadata.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-        let patience = deadline(metadata.as_ref())?;
-        Ok(Self {
-            credential: credential.to_owned(),
-            account: text(ACCOUNT_HEADER),
-            request_id: text(REQUEST_ID_HEADER),
-            deadline: patience.and_then(|patience| Instant::now().checked_add(patience.saturating_sub(DEADLINE_MARGIN))),
-        })
+        let mut accounts = metadata.get_all(ACCOUNT_HEADER).iter();
+        let account = match (accounts.next().map(|account| account.to_str()), accounts.next()) {
+            (None, _) => "",
+            (Some(Ok(account)), None) => account,
+            // Never the own account in place of the one that was meant.
+            (Some(_), _) => return Err(CallError::invalid_argument(format!("{ACCOUNT_HEADER} must be one account's id"))),
+        };
+        let request_id = metadata.get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok()).unwrap_or_default();
+        Ok(Self { credential: credential.to_owned(), account: account.to_owned(), request_id: request_id.to_owned(), deadline })
     }
 
     /// As it was sent. Not to be logged.

@@ -24,7 +24,7 @@ use tracing::{Instrument, Span};
 
 use crate::auth_client::{Grant, Meter, Outcome, TokenUsage};
 use crate::call_failure::{CallFailure, Limit};
-use crate::engine::{AnswerEvent, AnswerStream, Done, Engine, EngineError, Piece};
+use crate::engine::{AnswerEvent, AnswerStream, Dispatched, Done, Engine, EngineError, Piece};
 use crate::prompt::Prompt;
 
 /// How long things may take while an answer is streamed.
@@ -78,6 +78,11 @@ pub struct AnswerPlan {
     /// When the caller stops waiting.
     pub deadline: Option<Instant>,
 }
+
+/// Pieces that may come beyond the tokens that were asked for, before the engine is taken for one that ignores its bound.
+const PIECES_SLACK: u32 = 16;
+/// The longest answer in one delta: gRPC clients take messages of 4 MiB by default.
+const MAX_ONE_DELTA_BYTES: usize = 4 * 1024 * 1024 - 4096;
 
 type Opening = Pin<Box<dyn Future<Output = Result<AnswerStream, EngineError>> + Send>>;
 type SettledReceipt = oneshot::Receiver<Option<auth::Receipt>>;
@@ -143,6 +148,9 @@ impl Wake for Doorbell {
 
 struct State {
     source: Source,
+    dispatched: Dispatched,
+    /// A piece is at least one token: an engine that sends more than this ignores the bound that it was given.
+    most_pieces: u32,
     /// `None` once the settle has begun.
     grant: Option<Grant>,
     meter: Arc<Meter>,
@@ -153,8 +161,6 @@ struct State {
 }
 
 enum Source {
-    /// Not asked yet: nothing went upstream.
-    Planned(Opening),
     Opening(Opening),
     Open(AnswerStream),
     Closed,
@@ -201,9 +207,13 @@ impl ChatStream {
         let tokens_a_run = (grant.max_output_tokens() / plan.runs.max(1)).max(1);
         let input_estimate = plan.prompt.estimated_input_tokens();
         let prompt = plan.prompt;
-        let opening = Box::pin(async move { engine.answer(&prompt, tokens_a_run).await });
+        let dispatched = Dispatched::default();
+        let sent = dispatched.clone();
+        let opening = Box::pin(async move { engine.answer(&prompt, tokens_a_run, &sent).await });
         let state = State {
-            source: Source::Planned(opening),
+            source: Source::Opening(opening),
+            dispatched,
+            most_pieces: grant.max_output_tokens().saturating_add(PIECES_SLACK),
             meter: grant.meter(),
             grant: Some(grant),
             tally: Tally { input_estimate, ..Tally::default() },
@@ -249,14 +259,21 @@ impl ChatStream {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(AnswerEvent::Piece(piece))) => {
                     state.count(&piece);
+                    if state.tally.pieces > state.most_pieces {
+                        return self.fail(state, EngineError::Protocol { detail: "more pieces than tokens were asked for".to_owned() }, cx);
+                    }
                     if let Some(whole) = &mut self.one_delta {
                         whole.append(piece);
+                        if whole.bytes() > MAX_ONE_DELTA_BYTES {
+                            return self.fail(state, EngineError::Protocol { detail: "an answer too long for one delta".to_owned() }, cx);
+                        }
                         continue;
                     }
                     shared.doorbell.ring();
                     return Poll::Ready(Some(Ok(StreamEvent::Delta(piece.into()))));
                 }
                 Poll::Ready(Ok(AnswerEvent::Done(piece, done))) => {
+                    let _span = shared.span.enter();
                     state.count(&piece);
                     let piece = match self.one_delta.take() {
                         Some(mut whole) => {
@@ -273,17 +290,26 @@ impl ChatStream {
                     drop(state);
                     return self.poll_end(cx);
                 }
-                Poll::Ready(Err(error)) => {
-                    let outcome = state.outcome_of_failure();
-                    let usage = state.tally.usage(None);
-                    let Some(receipt) = state.settle(outcome, usage) else { return Poll::Ready(None) };
-                    let failure = CallFailure::Engine(error);
-                    self.phase = Phase::Failing { failure, receipt, patience: Box::pin(tokio::time::sleep(self.settle_wait)) };
-                    drop(state);
-                    return self.poll_end(cx);
-                }
+                Poll::Ready(Err(error)) => return self.fail(state, error, cx),
             }
         }
+    }
+
+    /// Settles a failure of the engine, and begins to say so.
+    fn fail(
+        &mut self,
+        mut state: MutexGuard<'_, State>,
+        error: EngineError,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<StreamEvent, Status>>> {
+        let shared = self.shared.clone();
+        let _span = shared.span.enter();
+        let (outcome, usage) = (state.outcome_of_failure(), state.tally.usage(None));
+        let Some(receipt) = state.settle(outcome, usage) else { return Poll::Ready(None) };
+        drop(state);
+        let patience = Box::pin(tokio::time::sleep(self.settle_wait));
+        self.phase = Phase::Failing { failure: CallFailure::Engine(error), receipt, patience };
+        self.poll_end(cx)
     }
 
     /// The last events, when the receipt is there or was waited for long enough.
@@ -355,11 +381,6 @@ impl State {
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Result<AnswerEvent, EngineError>> {
         loop {
             match &mut self.source {
-                Source::Planned(_) => {
-                    if let Source::Planned(opening) = std::mem::replace(&mut self.source, Source::Closed) {
-                        self.source = Source::Opening(opening);
-                    }
-                }
                 Source::Opening(opening) => match opening.as_mut().poll(cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Ok(stream)) => self.source = Source::Open(stream),
@@ -403,10 +424,7 @@ impl State {
 
     /// A caller that goes away pays from when its request went upstream.
     fn outcome_of_cancel(&self) -> Outcome {
-        match self.source {
-            Source::Planned(_) => Outcome::NothingGenerated,
-            Source::Opening(_) | Source::Open(_) | Source::Closed => Outcome::Cancelled,
-        }
+        if self.dispatched.is_marked() { Outcome::Cancelled } else { Outcome::NothingGenerated }
     }
 }
 

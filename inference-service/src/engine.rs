@@ -4,6 +4,8 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -226,6 +228,23 @@ pub enum EngineError {
     },
 }
 
+/// Whether a request is on its way to the model. A caller that goes away before that pays nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Dispatched(Arc<AtomicBool>);
+
+impl Dispatched {
+    /// It is, from now on.
+    pub fn mark(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is.
+    #[must_use]
+    pub fn is_marked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Something that answers prompts.
 #[async_trait]
 pub trait Engine: fmt::Debug + Send + Sync + 'static {
@@ -234,8 +253,8 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
 
     /// Starts to answer, with at most `max_output_tokens` (≥ 1) whatever the prompt or the model say. Returns once the engine has accepted the
     /// request and its first piece may come; the waiting for that (load, queue, prompt evaluation) may be part of this or of the stream.
-    /// Dropping the future stops it.
-    async fn answer(&self, prompt: &Prompt, max_output_tokens: u32) -> Result<AnswerStream, EngineError>;
+    /// Dropping the future stops it. `dispatched` is marked as soon as the request is on its way to the model: from then on it costs.
+    async fn answer(&self, prompt: &Prompt, max_output_tokens: u32, dispatched: &Dispatched) -> Result<AnswerStream, EngineError>;
 
     /// The models there are.
     async fn list_models(&self) -> Result<Vec<ModelEntry>, EngineError>;

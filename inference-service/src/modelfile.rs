@@ -112,6 +112,9 @@ fn mistake(line: u32, sentence: impl Into<String>) -> ModelfileError {
     ModelfileError { line, sentence: sentence.into() }
 }
 
+/// Each new parameter is compared with all before it.
+const MAX_PARAMETERS: usize = 512;
+
 const INSTRUCTIONS: &str = "FROM, PARAMETER, TEMPLATE, SYSTEM, MESSAGE, ADAPTER, DRAFT, LICENSE, RENDERER, PARSER and REQUIRES";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -303,6 +306,9 @@ impl Unfinished {
         };
         if known.kind != ParameterType::Texts {
             self.parameters.retain(|earlier| earlier.name != name);
+        }
+        if self.parameters.len() >= MAX_PARAMETERS {
+            return Err(mistake(line, format!("there are more than {MAX_PARAMETERS} parameters")));
         }
         self.parameters.push(Parameter { name, value, line });
         Ok(())

@@ -10,7 +10,8 @@ mod parse;
 
 pub use bounds::PromptLimits;
 
-/// A model's name as Ollama writes them: `[host/][namespace/]model[:tag]`. `:latest` is dropped, so that a model has one name here.
+/// A model's name as Ollama writes them: `[host/][namespace/]model[:tag]`. What Ollama fills in by itself (`registry.ollama.ai/library/`,
+/// `:latest`) is dropped, so that a model has one name here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ModelName(String);
 
@@ -56,7 +57,14 @@ impl ModelName {
         if !namespaces_ok || !part(name) || !tag.is_none_or(part) {
             return refuse();
         }
-        Ok(Self(text.strip_suffix(":latest").unwrap_or(text).to_owned()))
+        // Every spelling of a name that Ollama takes for the same model is one name here, or a price would depend on the spelling.
+        let name = strip_prefix_ignoring_case(text, "registry.ollama.ai/").unwrap_or(text);
+        let name = strip_prefix_ignoring_case(name, "library/").unwrap_or(name);
+        let name = match name.rsplit_once(':') {
+            Some((name, tag)) if tag.eq_ignore_ascii_case("latest") => name,
+            _ => name,
+        };
+        Ok(Self(name.to_owned()))
     }
 
     /// As text, without `:latest`.
@@ -78,6 +86,11 @@ impl fmt::Display for ModelName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+fn strip_prefix_ignoring_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    let (head, rest) = text.split_at_checked(prefix.len())?;
+    head.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
 /// A checked request for an answer.

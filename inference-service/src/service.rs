@@ -27,7 +27,7 @@ impl Gate {
         if self.draining.is_cancelled() {
             return Err(draining());
         }
-        Caller::from_metadata(request.metadata())
+        Caller::from_request(request)
     }
 
     /// The same, and authorizes an operation that costs nothing.

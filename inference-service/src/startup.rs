@@ -8,6 +8,7 @@ use shared::proto::inference::inference_server::InferenceServer;
 use shared::proto::inference::models_server::ModelsServer;
 use shared::serving::{Health, MAX_MESSAGE_BYTES, ServeConfig, ServeError, serve};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
@@ -19,6 +20,9 @@ use crate::engine::{Engine, EngineError};
 use crate::service::Gate;
 use crate::service::inference::InferenceService;
 use crate::service::models::ModelsService;
+
+/// The largest Modelfile: a template and a conversation, and no weights.
+const MAX_MODELFILE_BYTES: usize = 1024 * 1024;
 
 /// Why the service can't start.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +74,7 @@ impl Application {
                 stream_limits: config.stream_limits,
                 owner: owner.clone(),
             },
-            models: ModelsService { gate, engine },
+            models: ModelsService { gate, engine, cut_off: owner.cut_off.clone() },
             owner,
             draining,
             serve: config.serve,
@@ -84,7 +88,7 @@ impl Application {
         let mut routes = RoutesBuilder::default();
         routes
             .add_service(InferenceServer::new(inference).max_decoding_message_size(MAX_MESSAGE_BYTES))
-            .add_service(ModelsServer::new(models).max_decoding_message_size(MAX_MESSAGE_BYTES));
+            .add_service(ModelsServer::new(models).max_decoding_message_size(MAX_MODELFILE_BYTES));
         let health = Health::new(&["tollgate.inference.v1.Inference", "tollgate.inference.v1.Models"]).await;
 
         // Answers that still run are cut off a little before the deadline, so that their holds are settled by then.
@@ -94,18 +98,22 @@ impl Application {
             let (draining, cut_off) = (draining.clone(), owner.cut_off.clone());
             async move {
                 draining.cancelled().await;
-                tokio::time::sleep(deadline.saturating_sub(for_settling)).await;
+                let end = Instant::now() + deadline;
+                tokio::time::sleep_until(end - for_settling).await;
                 cut_off.cancel();
+                tokio::time::sleep_until(end).await;
             }
         };
-        let cutting = tokio::spawn(cutting);
+        let mut cutting = tokio::spawn(cutting);
         let served = serve(listener, routes, health, config, draining, shutdown).await;
-        cutting.abort();
         owner.tasks.close();
-        // Settles only: the streams are over, and a settle that can't land now would be lost by waiting longer, too: its hold expires.
-        if tokio::time::timeout(for_settling, owner.tasks.wait()).await.is_err() {
-            tracing::error!(unsettled = owner.tasks.len(), "the process ends with settles that could not land; their holds expire");
+        tokio::select! {
+            () = owner.tasks.wait() => {}
+            _ = &mut cutting, if served.is_ok() => {
+                tracing::error!(unsettled = owner.tasks.len(), "the process ends with settles that could not land; their holds expire");
+            }
         }
+        cutting.abort();
         served
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use inference_service::engine::embedded::{EmbeddedConfig, EmbeddedEngine};
-use inference_service::engine::{AnswerEvent, AnswerStream, Done, Engine, EngineError, Piece};
+use inference_service::engine::{AnswerEvent, AnswerStream, Dispatched, Done, Engine, EngineError, Piece};
 use inference_service::modelfile::Modelfile;
 use inference_service::prompt::{ChatRole, Format, Message, ModelName, Options, Prompt, Task, Think, Tool};
 use tempfile::TempDir;
@@ -123,7 +123,7 @@ async fn read(mut stream: AnswerStream) -> Result<Answer, EngineError> {
 
 impl Bench {
     async fn ask(&self, prompt: &Prompt, max_output_tokens: u32) -> Result<Answer, EngineError> {
-        read(self.engine.answer(prompt, max_output_tokens).await?).await
+        read(self.engine.answer(prompt, max_output_tokens, &Dispatched::default()).await?).await
     }
 
     #[expect(clippy::unwrap_used, reason = "for prompts that must be answered")]
@@ -141,7 +141,7 @@ impl Bench {
 #[tokio::test]
 async fn an_answer_streams_token_by_token_and_says_what_it_cost() {
     let bench = bench();
-    let mut stream = bench.engine.answer(&say("Why is the sky blue? Answer in one sentence."), 24).await.unwrap();
+    let mut stream = bench.engine.answer(&say("Why is the sky blue? Answer in one sentence."), 24, &Dispatched::default()).await.unwrap();
     let begin = Instant::now();
     let mut arrivals = Vec::new();
     let mut text = String::new();
@@ -231,10 +231,11 @@ async fn an_answer_ends_before_a_stop_sequence_and_at_the_smaller_bound() {
 async fn a_dropped_stream_frees_the_model_within_a_token_and_a_dropped_call_leaves_the_queue() {
     let bench = bench_with(1, 4096);
     let long = say("Write a very long story about a plumber.");
-    let mut running = bench.engine.answer(&long, 3000).await.unwrap();
+    let mut running = bench.engine.answer(&long, 3000, &Dispatched::default()).await.unwrap();
     running.next().await.unwrap().unwrap();
     // Whichever of these three comes first waits; the others find the queue full, at once, and it leaves the queue with its caller.
-    let mut calls: FuturesUnordered<_> = (0..3).map(|_| bench.engine.answer(&long, 3000)).collect();
+    let dispatched = Dispatched::default();
+    let mut calls: FuturesUnordered<_> = (0..3).map(|_| bench.engine.answer(&long, 3000, &dispatched)).collect();
     for _ in 0..2 {
         let refused = calls.next().await.unwrap();
         assert!(matches!(refused, Err(EngineError::Busy)), "{:?}", refused.err());
@@ -254,7 +255,7 @@ async fn a_prompt_is_given_up_while_it_is_still_evaluated() {
     let bench = bench();
     bench.answer(&generate("Once", None, true), 1).await;
     let long = generate(&"the quick brown fox jumps over the lazy dog ".repeat(40), None, true);
-    drop(bench.engine.answer(&long, 10).await.unwrap());
+    drop(bench.engine.answer(&long, 10, &Dispatched::default()).await.unwrap());
     let begin = Instant::now();
     bench.answer(&generate("Once", None, true), 1).await;
     // Hundreds of tokens take far longer than one chunk of them.
@@ -267,7 +268,7 @@ async fn a_prompt_is_given_up_while_it_is_still_evaluated() {
 #[tokio::test]
 async fn a_dropped_engine_stops_in_the_middle_of_an_answer_that_nobody_reads() {
     let bench = bench();
-    let mut stream = bench.engine.answer(&say("Write a very long story about a plumber."), 3000).await.unwrap();
+    let mut stream = bench.engine.answer(&say("Write a very long story about a plumber."), 3000, &Dispatched::default()).await.unwrap();
     stream.next().await.unwrap().unwrap();
     let begin = Instant::now();
     drop(bench);

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request, Response};
+use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
@@ -17,7 +18,20 @@ use crate::error::CallError;
 /// The header that names a call in the logs. It never makes a call idempotent: meshes copy it over several calls.
 pub const REQUEST_ID_HEADER: &str = "x-request-id";
 
-/// Gives each call a request id and a span, and refuses a malformed `grpc-timeout`.
+/// The answer must be there before the caller's own timer fires.
+const DEADLINE_MARGIN: Duration = Duration::from_millis(2);
+
+/// When a call's caller stops waiting: in the extensions of each request that has a deadline. The layer keeps it until the response's head;
+/// within a stream it is the service's to keep.
+#[derive(Debug, Clone, Copy)]
+pub struct CallDeadline(pub Instant);
+
+/// DEADLINE_EXCEEDED, for a call whose caller's deadline passed.
+pub fn deadline_passed() -> CallError {
+    CallError::new(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, "the call's deadline passed before the answer's end")
+}
+
+/// Gives each call a request id, a span and its deadline, and refuses a malformed `grpc-timeout`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RequestContextLayer;
 
@@ -53,13 +67,23 @@ where
         let id = request_id(request.headers());
         let span = tracing::info_span!("call", request_id = id.to_str().unwrap_or_default(), method = request.uri().path());
         request.headers_mut().insert(REQUEST_ID_HEADER, id.clone());
-        let refused = deadline(request.headers()).err().map(Status::from);
-        let answer = match refused {
-            Some(status) => {
-                let response = status.into_http();
+        let answer = match deadline(request.headers()) {
+            Err(malformed) => {
+                let response = Status::from(malformed).into_http();
                 Box::pin(async move { Ok(response) }) as Self::Future
             }
-            None => Box::pin(self.inner.call(request)),
+            Ok(None) => Box::pin(self.inner.call(request)),
+            Ok(Some(patience)) => {
+                let at = Instant::now().checked_add(patience.saturating_sub(DEADLINE_MARGIN));
+                if let Some(at) = at {
+                    request.extensions_mut().insert(CallDeadline(at));
+                }
+                let answer = self.inner.call(request);
+                Box::pin(async move {
+                    let Some(at) = at else { return answer.await };
+                    tokio::time::timeout_at(at, answer).await.unwrap_or_else(|_| Ok(Status::from(deadline_passed()).into_http()))
+                })
+            }
         };
         let answer = async move {
             let mut response = answer.await?;

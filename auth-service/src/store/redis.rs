@@ -1,5 +1,5 @@
 //! The store in Redis. Each operation on an account is one Lua script in one round trip; the scripts are in `store/lua/`, the names of keys
-//! in [`keys`].
+//! in `keys.rs`.
 //!
 //! Every script may run twice with the effect of one, so that a broken connection is answered by one more try on a new one.
 

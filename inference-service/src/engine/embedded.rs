@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::catalog::{Catalog, Resolved};
 use self::loaded_model::Request;
 use self::worker::{Item, Job, Worker};
-use super::{AnswerEvent, AnswerStream, Engine, EngineError, ModelEntry, ModelFacts, Progress, ProgressStream};
+use super::{AnswerEvent, AnswerStream, Dispatched, Engine, EngineError, ModelEntry, ModelFacts, Progress, ProgressStream};
 use crate::modelfile::Modelfile;
 use crate::prompt::{ModelName, Prompt, Task, Think};
 
@@ -105,7 +105,7 @@ impl Engine for EmbeddedEngine {
 
     /// Returns once the model is loaded and the prompt is known to fit. Dropping this, or the stream, takes the prompt out of the queue or
     /// stops its answer within one token.
-    async fn answer(&self, prompt: &Prompt, max_output_tokens: u32) -> Result<AnswerStream, EngineError> {
+    async fn answer(&self, prompt: &Prompt, max_output_tokens: u32, dispatched: &Dispatched) -> Result<AnswerStream, EngineError> {
         let since = Instant::now();
         self.refuse_unsupported(prompt)?;
         let model = prompt.model.clone();
@@ -115,6 +115,8 @@ impl Engine for EmbeddedEngine {
         let (pieces, received) = mpsc::channel(PIECES);
         self.worker.submit(Job { gguf, request, accepted, pieces })?;
         acceptance.await.map_err(|_| broken_off())??;
+        // Who leaves the queue, or while a model is loaded, has cost nothing.
+        dispatched.mark();
         Ok(Box::pin(stream::unfold(Some(received), next_item)))
     }
 

@@ -17,11 +17,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::engine::{AnswerEvent, AnswerStream, Engine, EngineError, ModelEntry, ModelFacts, ProgressStream};
+use crate::engine::{AnswerEvent, AnswerStream, Dispatched, Engine, EngineError, ModelEntry, ModelFacts, ProgressStream};
 use crate::modelfile::Modelfile;
 use crate::prompt::{ModelName, Prompt};
 
 mod create;
+mod dispatched_body;
 mod host;
 mod ndjson;
 mod refusal;
@@ -29,6 +30,7 @@ mod wire;
 
 pub use host::OllamaHost;
 
+use dispatched_body::DispatchedBody;
 use ndjson::Lines;
 use refusal::{error_text, no_answer, refusal, shortened};
 use wire::{AnswerLine, DetailsBody, Said, malformed};
@@ -143,7 +145,7 @@ impl OllamaEngine {
         Ok(version)
     }
 
-    fn request(&self, method: Method, endpoint: &str, body: Option<Vec<u8>>) -> reqwest::RequestBuilder {
+    fn request(&self, method: Method, endpoint: &str, body: Option<reqwest::Body>) -> reqwest::RequestBuilder {
         let request = self.client.request(method, self.config.host.url(endpoint));
         match body {
             Some(body) => request.header(http::header::CONTENT_TYPE, "application/json").body(body),
@@ -152,7 +154,7 @@ impl OllamaEngine {
     }
 
     /// A response with status 200, or what another one means.
-    async fn accepted(&self, method: Method, endpoint: &str, body: Option<Vec<u8>>) -> Result<reqwest::Response, EngineError> {
+    async fn accepted(&self, method: Method, endpoint: &str, body: Option<reqwest::Body>) -> Result<reqwest::Response, EngineError> {
         let response = self.request(method, endpoint, body).send().await.map_err(no_answer)?;
         let status = response.status();
         if status == StatusCode::OK {
@@ -165,7 +167,7 @@ impl OllamaEngine {
 
     /// The whole body of a reply that needs no model.
     async fn reply(&self, method: Method, endpoint: &str, body: Option<Vec<u8>>) -> Result<Vec<u8>, EngineError> {
-        let reply = async { read(self.accepted(method, endpoint, body).await?, MAX_REPLY_BYTES).await };
+        let reply = async { read(self.accepted(method, endpoint, body.map(Into::into)).await?, MAX_REPLY_BYTES).await };
         let waited = self.config.reply_timeout;
         tokio::time::timeout(waited, reply).await.map_err(|_| EngineError::TimedOut { waited })?
     }
@@ -200,8 +202,9 @@ impl Engine for OllamaEngine {
         Ok(())
     }
 
-    async fn answer(&self, prompt: &Prompt, max_output_tokens: u32) -> Result<AnswerStream, EngineError> {
+    async fn answer(&self, prompt: &Prompt, max_output_tokens: u32, dispatched: &Dispatched) -> Result<AnswerStream, EngineError> {
         let (endpoint, body) = wire::answer_request(prompt, max_output_tokens, self.config.max_keep_alive)?;
+        let body = reqwest::Body::wrap(DispatchedBody::new(body, dispatched.clone()));
         let response = self.accepted(Method::POST, endpoint, Some(body)).await?;
         Ok(Box::pin(Answer { lines: Some(Lines::new(response)) }))
     }
@@ -269,7 +272,7 @@ impl Engine for OllamaEngine {
             Err(error) => return Err(error),
         }
         let body = create::body(model, &from, modelfile)?;
-        let made = self.accepted(Method::POST, "/api/create", Some(body)).await.map_err(|error| create::refused(modelfile, error));
+        let made = self.accepted(Method::POST, "/api/create", Some(body.into())).await.map_err(|error| create::refused(modelfile, error));
         Ok(Box::pin(create::Making::new(Lines::new(made?), Arc::clone(&self.facts))))
     }
 

@@ -54,6 +54,10 @@ impl Prompt {
         if request.prompt.is_empty() {
             return refuse("prompt is required");
         }
+        if request.system.as_deref() == Some("") {
+            // Ollama takes it for unset, and the model's own would be used.
+            return refuse("system must not be empty; leave it unset for the model's own");
+        }
         if request.raw && request.system.is_some() {
             return refuse("system can't be given with raw: a raw prompt goes to the model as it is");
         }

@@ -13,7 +13,6 @@ use tonic::{Request, Response, Status};
 
 use super::Gate;
 use crate::auth_client::{Admission, Charge};
-use crate::call_failure::{CallFailure, Limit};
 use crate::caller::Caller;
 use crate::capability::required_capabilities;
 use crate::chat_stream::{AnswerPlan, ChatStream, StreamEvent, StreamLimits, StreamOwner, replay};
@@ -50,14 +49,7 @@ struct Asked {
 type EventStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl InferenceService {
-    /// Admits the call within the caller's deadline. What comes back after it is given back by the process.
     async fn answer<T: From<StreamEvent> + Send + 'static>(&self, asked: Asked) -> Result<Response<EventStream<T>>, CallError> {
-        let Some(deadline) = asked.caller.deadline() else { return self.admit(asked).await };
-        let late = |_| Err(CallError::from(&CallFailure::Limit(Limit::Deadline)));
-        tokio::time::timeout_at(deadline, self.admit(asked)).await.unwrap_or_else(late)
-    }
-
-    async fn admit<T: From<StreamEvent> + Send + 'static>(&self, asked: Asked) -> Result<Response<EventStream<T>>, CallError> {
         check_request_id(&asked.request_id)?;
         self.engine.refuse_unsupported(&asked.prompt).map_err(|error| CallError::from(&error))?;
         let runs = self.check_capabilities(&asked).await?;

@@ -1,5 +1,6 @@
 //! `tollgate.inference.v1.Models`: models as operators handle them.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -9,9 +10,13 @@ use shared::error::CallError;
 use shared::proto::auth::Operation;
 use shared::proto::inference as wire;
 use shared::proto::inference::models_server::Models;
+use shared::request_context::CallDeadline;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::Gate;
+use crate::call_failure::{CallFailure, Limit};
 use crate::engine::{Engine, Progress};
 use crate::modelfile::Modelfile;
 use crate::prompt::ModelName;
@@ -23,12 +28,28 @@ pub struct ModelsService {
     pub gate: Gate,
     /// What has the models.
     pub engine: Arc<dyn Engine>,
+    /// Cancelled when streams that still run must end.
+    pub cut_off: CancellationToken,
 }
 
 /// The status of the last event.
 const SUCCESS: &str = "success";
 
 type ProgressEvents<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Ready when the making of a model must end.
+async fn limit(deadline: Option<Instant>, cut_off: CancellationToken) -> Limit {
+    let deadline = async {
+        match deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = deadline => Limit::Deadline,
+        () = cut_off.cancelled_owned() => Limit::Drain,
+    }
+}
 
 #[tonic::async_trait]
 impl Models for ModelsService {
@@ -38,6 +59,7 @@ impl Models for ModelsService {
     async fn create_model(&self, request: Request<wire::CreateModelRequest>) -> Result<Response<Self::CreateModelStream>, Status> {
         // Who may not make models learns nothing of the Modelfile's mistakes, nor costs their parsing.
         self.gate.authorize(&request, Operation::ManageModels, "").await?;
+        let deadline = request.extensions().get::<CallDeadline>().map(|deadline| deadline.0);
         let sent = request.into_inner();
         let model = ModelName::parse(&sent.model).map_err(CallError::invalid_argument)?;
         let modelfile = Modelfile::parse(&sent.modelfile)
@@ -45,10 +67,15 @@ impl Models for ModelsService {
         let progress = self.engine.create_model(&model, &modelfile).await.map_err(|error| CallError::from(&error))?;
         tracing::info!(target: "audit", action = "create_model", %model, "an operator makes a model");
         // The last event of a success is the same whatever the engine calls its own last step.
+        let mut limit = Box::pin(limit(deadline, self.cut_off.clone()));
         let (mut progress, mut over) = (progress, false);
         let stream = stream::poll_fn(move |cx| {
             if over {
                 return Poll::Ready(None);
+            }
+            if let Poll::Ready(limit) = limit.as_mut().poll(cx) {
+                over = true;
+                return Poll::Ready(Some(Err(CallError::from(&CallFailure::Limit(limit)).into())));
             }
             progress.as_mut().poll_next(cx).map(|step| {
                 let event = match step {

@@ -43,7 +43,7 @@ async fn a_caller_that_goes_away_after(deltas: usize) {
     let left = Instant::now();
     drop(stream);
 
-    let closed = request.client_closed().await.duration_since(left.into());
+    let closed = request.client_closed().await.duration_since(left);
     assert!(closed < Duration::from_millis(250), "the upstream saw its connection close after {closed:?}");
     let (took, spent) = settled(&stack, &user).await;
     assert!(took < Duration::from_secs(1), "settled after {took:?}");
@@ -118,7 +118,7 @@ async fn silence_within_an_answer_costs_what_was_read() {
 
 #[tokio::test]
 async fn a_stream_has_a_longest_life() {
-    let script = Script::stream().endless("x", Duration::from_millis(5));
+    let script = Script::stream().endless("x", Duration::from_millis(20));
     a_limit("TOLLGATE_MAX_STREAM_LIFE", script, (Code::Aborted, ErrorReason::StreamTooLong), 1).await;
 }
 
@@ -181,6 +181,31 @@ async fn an_upstream_that_is_not_there_is_unavailable_and_costs_nothing() {
     let failure = read_all(&mut stream).await.failure.unwrap();
     assert_eq!((failure.code(), reason_of(&failure)), (Code::Unavailable, Some(ErrorReason::UpstreamUnavailable)));
     assert_eq!(stack.snapshot(&user).await.balance.available, 10);
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_before_its_request_went_upstream_pays_nothing() {
+    // A listener whose queue of connections is full: connecting to it takes until somebody gives up.
+    let full = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = full.local_addr().unwrap();
+    let mut queued = Vec::new();
+    while let Ok(connection) = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
+        queued.push(connection);
+        assert!(queued.len() < 10_000, "the queue of connections is never full");
+    }
+    let stack = Plan::with_upstream(&format!("http://{address}")).start().await;
+    let user = stack.user("ada").await;
+    let mut request = Request::new(chat_request("smollm2", "hi"));
+    request.set_timeout(Duration::from_millis(400));
+    let mut stream = stack.inference(&user.key).chat(request).await.unwrap().into_inner();
+    assert_eq!(read_all(&mut stream).await.failure.unwrap().code(), Code::DeadlineExceeded);
+    assert_eq!(settled(&stack, &user).await.1, 0);
+}
+
+#[tokio::test]
+async fn an_upstream_that_ignores_the_bound_on_tokens_is_cut_off() {
+    let script = Script::stream().endless("x", Duration::ZERO);
+    an_upstream_that_fails(script, (Code::Internal, ErrorReason::UpstreamProtocol), 1).await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use inference_service::engine::ollama::{OllamaConfig, OllamaEngine, OllamaHost};
-use inference_service::engine::{AnswerEvent, AnswerStream, Done, Engine, EngineError, Piece};
+use inference_service::engine::{AnswerEvent, AnswerStream, Dispatched, Done, Engine, EngineError, Piece};
 use inference_service::modelfile::Modelfile;
 use inference_service::prompt::{ChatRole, Format, Message, ModelName, Options, Prompt, Task, Think};
 use integration::recorded::{self, Exchange};
@@ -268,19 +268,19 @@ async fn replay(exchange: &Exchange, becomes: Becomes) {
     match becomes {
         NotMet(_) => {}
         Answer(reason, input, output) => {
-            let heard = hear(engine.answer(&asks, 9).await.unwrap_or_else(|error| panic!("{name}: {error}"))).await;
+            let heard = hear(engine.answer(&asks, 9, &Dispatched::default()).await.unwrap_or_else(|error| panic!("{name}: {error}"))).await;
             let done = heard.done.unwrap_or_else(|| panic!("{name}: {:?}", heard.error));
             assert_eq!((done.reason.as_str(), done.input_tokens, done.output_tokens), (reason, Some(input), Some(output)), "{name}");
             assert!(done.total.is_some() && done.load.is_some(), "{name}");
             assert_eq!((heard.all.content, heard.all.thinking), recorded_text(exchange), "{name}");
         }
         BreaksOff(bytes, error) => {
-            let heard = hear(engine.answer(&asks, 9).await.unwrap_or_else(|error| panic!("{name}: {error}"))).await;
+            let heard = hear(engine.answer(&asks, 9, &Dispatched::default()).await.unwrap_or_else(|error| panic!("{name}: {error}"))).await;
             assert_eq!(heard.error.as_ref().map(variant).as_deref(), Some(error), "{name}");
             assert!(heard.all.bytes() >= bytes, "{name}: {} bytes", heard.all.bytes());
         }
         GoesOn(pieces) => {
-            let mut stream = engine.answer(&asks, 9).await.unwrap();
+            let mut stream = engine.answer(&asks, 9, &Dispatched::default()).await.unwrap();
             for _ in 0..pieces {
                 assert!(matches!(stream.next().await, Some(Ok(AnswerEvent::Piece(_)))), "{name}");
             }
@@ -289,7 +289,7 @@ async fn replay(exchange: &Exchange, becomes: Becomes) {
         }
         Fails(error) => {
             let failed = match exchange.request.path.as_str() {
-                "/api/chat" | "/api/generate" => engine.answer(&asks, 9).await.err(),
+                "/api/chat" | "/api/generate" => engine.answer(&asks, 9, &Dispatched::default()).await.err(),
                 "/api/show" => engine.show_model(&model("smollm2")).await.err(),
                 "/api/tags" => engine.list_models().await.err(),
                 "/api/delete" => engine.delete_model(&model("smollm2")).await.err(),
@@ -347,13 +347,13 @@ async fn a_tool_call_and_log_probabilities_arrive_whole() {
     upstream.script_once("/api/chat", recorded::exchange("chat-tool-call").script(0.0));
     upstream.script_once("/api/chat", recorded::exchange("chat-top-logprobs").script(0.0));
     let engine = engine(&upstream);
-    let heard = hear(engine.answer(&chat(), 60).await.unwrap()).await;
+    let heard = hear(engine.answer(&chat(), 60, &Dispatched::default()).await.unwrap()).await;
     let call = &heard.all.tool_calls[0];
     assert_eq!(
         (call.id.as_str(), call.name.as_str(), call.arguments_json.as_str()),
         ("call_32fwp181", "get_weather", r#"{"city":"Paris"}"#)
     );
-    let heard = hear(engine.answer(&chat(), 2).await.unwrap()).await;
+    let heard = hear(engine.answer(&chat(), 2, &Dispatched::default()).await.unwrap()).await;
     let first = &heard.all.logprobs[0];
     assert_eq!((first.token.as_str(), first.bytes.as_slice(), first.top.len()), ("A", &[65_u8][..], 2));
     assert!(first.logprob < -3.16 && first.top[1].token == "S");
@@ -366,7 +366,7 @@ async fn dropping_the_stream_closes_the_upstream_connection_at_once() {
     for (number, tokens) in [0, 1, 5].into_iter().enumerate() {
         let gate = Gate::new();
         upstream.script_once("/api/chat", Script::stream().token("0").gated_tokens(&gate, &["1", "2", "3", "4", "5"]).stall());
-        let mut stream = engine.answer(&chat(), 60).await.unwrap();
+        let mut stream = engine.answer(&chat(), 60, &Dispatched::default()).await.unwrap();
         gate.open(tokens);
         for _ in 0..tokens {
             assert!(matches!(stream.next().await, Some(Ok(AnswerEvent::Piece(_)))));
@@ -385,7 +385,8 @@ async fn dropping_the_call_before_the_head_closes_the_upstream_connection_at_onc
     upstream.script("/api/chat", Script::silence());
     let engine = engine(&upstream);
     let asked = chat();
-    let call = engine.answer(&asked, 9);
+    let dispatched = Dispatched::default();
+    let call = engine.answer(&asked, 9, &dispatched);
     let request = tokio::select! {
         _ = call => panic!("an answer out of silence"),
         request = upstream.request("/api/chat", 0) => request,
@@ -406,7 +407,7 @@ async fn a_line_split_anywhere_and_many_lines_in_one_read_are_the_same_answer() 
     );
     for position in 0..=body.len() {
         upstream.script_once("/api/chat", Script::stream().split(body.clone(), &[position]));
-        let heard = hear(engine.answer(&chat(), 9).await.unwrap()).await;
+        let heard = hear(engine.answer(&chat(), 9, &Dispatched::default()).await.unwrap()).await;
         assert_eq!((heard.all.content.as_str(), heard.pieces), ("naïve 東京 🍄!", 2), "split at {position}");
         assert_eq!(heard.done.and_then(|done| done.output_tokens), Some(2));
     }
@@ -433,7 +434,7 @@ async fn what_breaks_off_is_interrupted_and_what_is_no_protocol_says_so() {
     ];
     for (what, script, expected) in cases {
         upstream.script_once("/api/chat", script);
-        let heard = hear(engine.answer(&chat(), 9).await.unwrap_or_else(|error| panic!("{what}: {error}"))).await;
+        let heard = hear(engine.answer(&chat(), 9, &Dispatched::default()).await.unwrap_or_else(|error| panic!("{what}: {error}"))).await;
         assert_eq!(heard.error.as_ref().map(variant).as_deref(), Some(expected), "{what}: {:?}", heard.error);
     }
 }
@@ -443,10 +444,10 @@ async fn a_call_that_gets_no_head_says_whether_it_may_have_run() {
     let upstream = ScriptedUpstream::start().await;
     let engine = engine(&upstream);
     upstream.script("/api/chat", Script::raw_bytes().cut());
-    assert!(matches!(engine.answer(&chat(), 9).await.err(), Some(EngineError::Interrupted { .. })));
+    assert!(matches!(engine.answer(&chat(), 9, &Dispatched::default()).await.err(), Some(EngineError::Interrupted { .. })));
     assert_eq!(upstream.requests_to("/api/chat").len(), 1, "it was sent again");
     upstream.script("/api/chat", Script::empty(302).header("Location", "/api/elsewhere"));
-    assert!(matches!(engine.answer(&chat(), 9).await.err(), Some(EngineError::Protocol { .. })));
+    assert!(matches!(engine.answer(&chat(), 9, &Dispatched::default()).await.err(), Some(EngineError::Protocol { .. })));
     assert!(upstream.requests_to("/api/elsewhere").is_empty(), "a redirect was followed");
     drop(upstream);
     let nobody = {
@@ -454,7 +455,7 @@ async fn a_call_that_gets_no_head_says_whether_it_may_have_run() {
         OllamaHost::parse(&listener.local_addr().unwrap().to_string()).unwrap()
     };
     let engine = OllamaEngine::new(OllamaConfig { host: nobody, ..OllamaConfig::default() }).unwrap();
-    assert!(matches!(engine.answer(&chat(), 9).await.err(), Some(EngineError::Unreachable { .. })));
+    assert!(matches!(engine.answer(&chat(), 9, &Dispatched::default()).await.err(), Some(EngineError::Unreachable { .. })));
     assert!(!engine.probe().await);
 }
 
@@ -466,7 +467,8 @@ async fn a_slow_head_and_a_slow_body_are_waited_for() {
     upstream.script("/api/chat", slow);
     let engine = engine(&upstream);
     let asked = chat();
-    let (answer, ()) = tokio::join!(engine.answer(&asked, 9), async {
+    let dispatched = Dispatched::default();
+    let (answer, ()) = tokio::join!(engine.answer(&asked, 9, &dispatched), async {
         upstream.request("/api/chat", 0).await;
         gate.open(1);
     });
@@ -478,7 +480,7 @@ async fn one_answer_after_another_comes_whole_when_each_is_left_at_its_last_line
     let upstream = ScriptedUpstream::start().await;
     let engine = engine(&upstream);
     for _ in 0..2 {
-        let mut stream = engine.answer(&chat(), 9).await.unwrap();
+        let mut stream = engine.answer(&chat(), 9, &Dispatched::default()).await.unwrap();
         while let Some(event) = stream.next().await {
             if matches!(event.unwrap(), AnswerEvent::Done(..)) {
                 break;
@@ -498,7 +500,7 @@ async fn the_request_is_what_was_asked_for() {
     asked.format = Some(Format::Json);
     asked.think = Some(Think::Off);
     asked.top_logprobs = Some(3);
-    drop(engine.answer(&asked, 7).await.unwrap());
+    drop(engine.answer(&asked, 7, &Dispatched::default()).await.unwrap());
     let request = upstream.request("/api/chat", 0).await;
     let expected = json!({
         "model": "smollm2", "messages": [{ "role": "user", "content": "hi" }], "stream": true, "format": "json", "think": false,

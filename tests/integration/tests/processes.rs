@@ -152,7 +152,8 @@ async fn a_stopped_store_fails_closed_and_comes_back() {
 async fn secrets_prompts_and_answers_never_reach_a_log_and_one_request_id_reaches_both() {
     let upstream = ScriptedUpstream::start().await;
     upstream.script_once("/api/chat", Script::chat(&["canary-in-the-answer"]));
-    upstream.script("/api/chat", Script::stream().token("canary-in-the-answer").error_line("unexpected EOF"));
+    let words = "error parsing tool call: raw='canary-in-the-answer', err=unexpected end of JSON input";
+    upstream.script("/api/chat", Script::stream().token("canary-in-the-answer").error_line(words));
     let processes = Processes::start(&upstream.url(), &[]);
     let key = processes.user().await;
     for _ in 0..2 {
@@ -166,7 +167,9 @@ async fn secrets_prompts_and_answers_never_reach_a_log_and_one_request_id_reache
     assert_eq!(refused.code(), Code::Unauthenticated);
 
     let (auth, inference) = (processes.auth.log(), processes.inference.log());
-    assert!(inference.contains("one-id-for-both"), "{inference}");
+    let settled: Vec<_> = inference.lines().filter(|line| line.contains("\"settled\"")).collect();
+    assert_eq!(settled.len(), 2, "{inference}");
+    assert!(settled.iter().all(|line| line.contains("one-id-for-both")), "{settled:?}");
     assert!(auth.contains("one-id-for-both"), "{auth}");
     let secret =
         std::fs::read_to_string(std::path::Path::new(&processes.environment["TOLLGATE_DATA_DIR"]).join("service-credential")).unwrap();

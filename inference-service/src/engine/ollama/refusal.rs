@@ -10,6 +10,8 @@ use crate::engine::EngineError;
 
 /// The most of Ollama's words that goes to the log.
 const MAX_DETAIL_BYTES: usize = 2048;
+/// The longest quotation that is a name and not somebody's text.
+const MAX_QUOTED_BYTES: usize = 80;
 
 /// The text in an error body: `{"error":"…"}`, or whatever else something between us and Ollama said.
 pub(super) fn error_text(body: &[u8]) -> String {
@@ -25,12 +27,30 @@ pub(super) fn error_text(body: &[u8]) -> String {
     shortened(text)
 }
 
-pub(super) fn shortened(mut text: String) -> String {
+/// What may go to the log of a text: not what the model generated (Ollama quotes it behind `raw=` when it can't parse a tool call), nor a long
+/// quotation, which is the caller's.
+pub(super) fn shortened(text: String) -> String {
+    let mut text = match text.find("raw=") {
+        Some(at) => format!("{}raw=…", &text[..at]),
+        None => without_long_quotations(&text),
+    };
     if text.len() > MAX_DETAIL_BYTES {
         text.truncate(text.floor_char_boundary(MAX_DETAIL_BYTES));
         text.push('…');
     }
     text
+}
+
+fn without_long_quotations(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    for (number, part) in text.split('"').enumerate() {
+        if number > 0 {
+            kept.push('"');
+        }
+        let quoted = number % 2 == 1;
+        kept.push_str(if quoted && part.len() > MAX_QUOTED_BYTES { "…" } else { part });
+    }
+    kept
 }
 
 /// What a status other than 200 means.
