@@ -3,6 +3,7 @@
 //!
 //! It admits only what both services use today.
 
+mod connections;
 pub mod data_folder;
 pub mod env;
 pub mod error;

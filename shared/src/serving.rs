@@ -7,14 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use crate::connections::accepted;
 use crate::proto;
 use crate::request_context::RequestContextLayer;
 
@@ -107,13 +106,6 @@ pub async fn serve(
         drained.cancel();
         health.set_serving(false).await;
     };
-    let incoming = TcpListenerStream::new(listener).map(|connection| {
-        connection.inspect(|stream| {
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "a connection was closed before it was used");
-            }
-        })
-    });
     let server = Server::builder()
         .layer(RequestContextLayer)
         .max_concurrent_streams(config.max_concurrent_streams)
@@ -121,7 +113,7 @@ pub async fn serve(
         .http2_keepalive_interval(Some(Duration::from_secs(60)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
         .add_routes(routes.routes())
-        .serve_with_incoming_shutdown(incoming, begin_drain);
+        .serve_with_incoming_shutdown(accepted(listener), begin_drain);
 
     // tonic's own graceful shutdown waits for ever.
     let deadline = async {

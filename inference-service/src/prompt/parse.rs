@@ -266,7 +266,8 @@ mod tests {
 
     #[test]
     fn every_wrong_field_is_refused_by_its_name() {
-        let wrong: Vec<(&str, Box<dyn FnOnce(&mut wire::ChatRequest)>)> = vec![
+        type Change = Box<dyn FnOnce(&mut wire::ChatRequest)>;
+        let wrong: Vec<(&str, Change)> = vec![
             ("model", Box::new(|r| r.model.clear())),
             ("model", Box::new(|r| r.model = "../etc/passwd".into())),
             ("messages", Box::new(|r| r.messages.clear())),

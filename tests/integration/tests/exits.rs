@@ -125,10 +125,12 @@ async fn a_stream_has_a_longest_life() {
 #[tokio::test]
 async fn a_caller_that_does_not_read_is_cut_off_and_the_model_is_free_again() {
     let upstream = ScriptedUpstream::start().await;
-    upstream.script("/api/chat", Script::stream().endless(&"x".repeat(8192), Duration::ZERO));
+    upstream.script("/api/chat", Script::stream().endless(&"x".repeat(128 * 1024), Duration::ZERO));
     let stack = Plan::with_upstream(&upstream.url()).set("TOLLGATE_SLOW_READER_TIMEOUT", "300ms").start().await;
     let user = stack.user("ada").await;
-    let mut stream = stack.inference(&user.key).chat(chat_request("smollm2", "hi")).await.unwrap().into_inner();
+    // More tokens than fit into what lies between the upstream and the caller: who doesn't read is noticed before their bound is.
+    let request = inference::ChatRequest { max_output_tokens: Some(4096), ..chat_request("smollm2", "hi") };
+    let mut stream = stack.inference(&user.key).chat(request).await.unwrap().into_inner();
     assert!(stream.message().await.unwrap().is_some());
     upstream.request("/api/chat", 0).await.client_closed().await;
     assert_eq!(settled(&stack, &user).await.1, 1);

@@ -149,6 +149,30 @@ async fn a_stopped_store_fails_closed_and_comes_back() {
 }
 
 #[tokio::test]
+async fn a_check_that_nobody_answered_is_given_back_and_its_request_id_works_again() {
+    let upstream = ScriptedUpstream::start().await;
+    upstream.script("/api/chat", Script::chat(&["x"]));
+    let processes = Processes::start(&upstream.url(), &[("TOLLGATE_CHECK_TIMEOUT", "300ms")]);
+    let key = processes.user().await;
+    let chat = async || {
+        let request = shared::proto::inference::ChatRequest { request_id: "lost".to_owned(), ..chat_request("smollm2", "hi") };
+        match processes.inference().chat(bearer(&key, request)).await {
+            Ok(stream) => Ok(read_all(&mut stream.into_inner()).await),
+            Err(status) => Err(status),
+        }
+    };
+    // The Check is written to a process that doesn't run; when it runs again, nobody waits for the answer.
+    processes.auth.signal("STOP");
+    let refused = chat().await.unwrap_err();
+    assert_eq!((refused.code(), reason_of(&refused)), (Code::Unavailable, Some(ErrorReason::AuthUnavailable)));
+    processes.auth.signal("CONT");
+    let answer = until("the request id to be free again", SOON, || async { chat().await.ok() }).await;
+    assert_eq!((answer.text().as_str(), answer.charged()), ("x", Some(1)));
+    let balance = until("nothing to be held", SOON, || async { processes.balance(&key).await.filter(|balance| balance.held_credits == 0) }).await;
+    assert_eq!((balance.available_credits, balance.spent_credits), (9, 1));
+}
+
+#[tokio::test]
 async fn secrets_prompts_and_answers_never_reach_a_log_and_one_request_id_reaches_both() {
     let upstream = ScriptedUpstream::start().await;
     upstream.script_once("/api/chat", Script::chat(&["canary-in-the-answer"]));

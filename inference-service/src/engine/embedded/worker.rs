@@ -118,19 +118,18 @@ impl Queue {
             if state.closed {
                 return Next::Closed;
             }
+            // First: a model whose time is over goes, also when somebody waits for it already.
+            let left = idle_at.map(|at| at.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Next::Idle;
+            }
             if let Some(job) = state.waiting.pop_front() {
                 state.answering = true;
                 return Next::Job(Box::new(job));
             }
-            state = match idle_at {
+            state = match left {
                 None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(at) => {
-                    let left = at.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return Next::Idle;
-                    }
-                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
-                }
+                Some(left) => self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
             };
         }
     }
