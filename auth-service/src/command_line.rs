@@ -51,6 +51,8 @@ enum CommandError {
     Password(#[from] UnfitPassword),
     #[error("there is a user of that name already")]
     NameTaken,
+    #[error("a user of that name is being made, or the making of one broke off; try again in {} s", .0.as_secs() + 1)]
+    NameInProgress(std::time::Duration),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("no randomness: {0}")]
@@ -80,6 +82,7 @@ impl CommandError {
             | Self::UserName
             | Self::Password(_)
             | Self::NameTaken
+            | Self::NameInProgress(_)
             | Self::Store(_)
             | Self::Random(_)
             | Self::Input(_) => 1,
@@ -142,6 +145,7 @@ async fn create_admin(strings: &dyn Strings, name: &str) -> Result<(), CommandEr
             Ok(())
         }
         UserCreation::NameTaken => Err(CommandError::NameTaken),
+        UserCreation::NameInProgress { retry_after } => Err(CommandError::NameInProgress(retry_after)),
     }
 }
 

@@ -121,7 +121,7 @@ pub struct Verification {
     pub outdated: bool,
 }
 
-/// Hashes and compares passwords, at most as many at once as there are processors, off the threads that answer calls.
+/// Hashes and compares passwords off the threads that answer calls, on all processors but one, which is left to those threads.
 pub struct PasswordHashing {
     argon2: Argon2<'static>,
     cost: HashingCost,
@@ -133,13 +133,13 @@ pub struct PasswordHashing {
 }
 
 impl PasswordHashing {
-    /// A pool for as many hashes at once as there are processors. Makes one hash, which takes some milliseconds.
+    /// A pool for as many hashes at once as there are processors but one, at least one. Makes one hash, which takes some milliseconds.
     pub fn new(cost: HashingCost) -> Result<Self, HashingError> {
         let params = Params::new(cost.memory_kib, cost.passes, 1, None).map_err(broken)?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let unknowable = crate::ids::random_base62(32).map_err(broken)?;
         let dummy = hash(&argon2, &unknowable)?;
-        let size = std::thread::available_parallelism().map_or(1, usize::from);
+        let size = pool_size(std::thread::available_parallelism().map_or(1, usize::from));
         Ok(Self {
             argon2,
             cost,
@@ -187,6 +187,13 @@ impl PasswordHashing {
         .await
     }
 
+    /// Takes all there is of the pool and its queue, for tests of what happens then.
+    #[cfg(test)]
+    pub(crate) fn fill(&self) -> OwnedSemaphorePermit {
+        let all = u32::try_from(self.admitted.available_permits()).unwrap();
+        self.admitted.clone().try_acquire_many_owned(all).unwrap()
+    }
+
     async fn hash_text(&self, password: String) -> Result<String, HashingError> {
         let argon2 = self.argon2.clone();
         self.run(move || hash(&argon2, &password)).await
@@ -210,6 +217,10 @@ impl fmt::Debug for PasswordHashing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PasswordHashing").field("cost", &self.cost).finish_non_exhaustive()
     }
+}
+
+fn pool_size(processors: usize) -> usize {
+    processors.saturating_sub(1).max(1)
 }
 
 fn hash(argon2: &Argon2<'_>, password: &str) -> Result<String, HashingError> {
@@ -280,11 +291,15 @@ mod tests {
     #[tokio::test]
     async fn a_full_pool_refuses_instead_of_queueing_without_bound() {
         let hashing = PasswordHashing::new(HashingCost::default()).unwrap();
-        let all = u32::try_from(hashing.admitted.available_permits()).unwrap();
-        let taken = hashing.admitted.clone().acquire_many_owned(all).await.unwrap();
+        let taken = hashing.fill();
         assert!(matches!(hashing.verify("x", None).await, Err(HashingError::Busy)));
         drop(taken);
         assert!(hashing.verify("x", None).await.is_ok());
+    }
+
+    #[test]
+    fn hashing_leaves_a_processor_to_the_calls_where_there_are_two() {
+        assert_eq!([1, 2, 8].map(pool_size), [1, 1, 7]);
     }
 
     #[test]

@@ -2,10 +2,23 @@
 
 use crate::hold::{MAX_PRICE, Price};
 
-/// A model's name as it is compared everywhere: without `:latest`, which Ollama adds when no tag is given.
+/// A model's name, or a pattern of names, as it is compared everywhere: without what Ollama fills in by itself, which is
+/// `registry.ollama.ai/`, then `library/`, and `:latest`, each in any case. A price, or a key's list, would else depend on the spelling.
 #[must_use]
-pub fn without_latest(model: &str) -> &str {
-    model.strip_suffix(":latest").unwrap_or(model)
+pub fn canonical_model(model: &str) -> &str {
+    let model = strip_prefix_ignoring_case(model, "registry.ollama.ai/");
+    let model = strip_prefix_ignoring_case(model, "library/");
+    match model.rsplit_once(':') {
+        Some((name, tag)) if tag.eq_ignore_ascii_case("latest") => name,
+        _ => model,
+    }
+}
+
+fn strip_prefix_ignoring_case<'t>(text: &'t str, prefix: &str) -> &'t str {
+    match text.split_at_checked(prefix.len()) {
+        Some((start, rest)) if start.eq_ignore_ascii_case(prefix) => rest,
+        _ => text,
+    }
 }
 
 /// Patterns and prices, in order. A model that no pattern matches costs [`Price::default`].
@@ -22,7 +35,7 @@ impl PriceTable {
     #[must_use]
     pub fn price_of(&self, model: &str) -> Price {
         // Ollama finds a model whatever the case of its name.
-        let model = without_latest(model).to_ascii_lowercase();
+        let model = canonical_model(model).to_ascii_lowercase();
         self.0.iter().find(|(pattern, _)| matches(pattern, &model)).map_or_else(Price::default, |(_, price)| *price)
     }
 }
@@ -43,11 +56,13 @@ fn parse_entry(entry: &str) -> Result<(String, Price), String> {
         return Err(wrong());
     }
     let [per_call, per_1k_input_tokens, per_1k_output_tokens] = figures;
-    Ok((without_latest(pattern).to_ascii_lowercase(), Price { per_call, per_1k_input_tokens, per_1k_output_tokens }))
+    Ok((canonical_model(pattern).to_ascii_lowercase(), Price { per_call, per_1k_input_tokens, per_1k_output_tokens }))
 }
 
-/// Whether a name matches a pattern, in which `*` stands for any run of characters, also none.
-fn matches(pattern: &str, name: &str) -> bool {
+/// Whether a name matches a pattern, in which `*` stands for any run of characters, also none. `check.lua` does the same: what is between
+/// two stars is looked for once, from where the part before it was first found, so that no pattern makes it go back.
+#[must_use]
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
     let Some(mut rest) = name.strip_prefix(first) else { return false };
@@ -93,6 +108,42 @@ mod tests {
             ("*b", "ab", true),
         ] {
             assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn every_spelling_of_a_models_name_costs_the_same() {
+        let spellings = [
+            "tiny",
+            "tiny:latest",
+            "tiny:LATEST",
+            "library/tiny",
+            "registry.ollama.ai/library/tiny:latest",
+            "Registry.Ollama.AI/Library/tiny",
+        ];
+        for pattern in spellings {
+            let table = PriceTable::parse(&format!("{pattern}=7,*=1")).unwrap();
+            for name in spellings {
+                assert_eq!(canonical_model(name), "tiny");
+                assert_eq!(table.price_of(name), price(7, 0, 0), "{name} by {pattern}");
+            }
+        }
+        for other in ["tiny:latest2", "xlibrary/tiny", "hf.co/library/tiny", "é", "latest", ""] {
+            assert_eq!(canonical_model(other), other);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn matching_agrees_with_trying_every_run_of_characters(pattern in "[ab*]{0,8}", name in "[ab]{0,8}") {
+            fn tries(pattern: &str, name: &str) -> bool {
+                match pattern.chars().next() {
+                    None => name.is_empty(),
+                    Some('*') => (0..=name.len()).any(|taken| tries(&pattern[1..], &name[taken..])),
+                    Some(one) => name.strip_prefix(one).is_some_and(|rest| tries(&pattern[1..], rest)),
+                }
+            }
+            proptest::prop_assert_eq!(matches(&pattern, &name), tries(&pattern, &name));
         }
     }
 

@@ -46,7 +46,7 @@ pub struct StoreLimits {
     pub forget_after: Duration,
     /// Open holds that an account may have.
     pub max_open_holds: u32,
-    /// Resolved requests that an account may have remembered.
+    /// Resolved requests that an account may have remembered; a refunded one that was held again counts until it is forgotten.
     pub max_remembered_requests: u32,
     /// Due holds that one operation resolves, and forgotten requests that it removes, at most.
     pub sweep_batch: u32,
@@ -121,6 +121,11 @@ pub enum UserCreation {
     Created(UserRecord),
     /// Another user has the name; nothing was made.
     NameTaken,
+    /// Somebody's making of a user of that name is under way, or broke off half way; nothing was made. The same may work later.
+    NameInProgress {
+        /// When the name is free, unless its user is made by then; at most [`NAME_CLAIM_LIFE`].
+        retry_after: Duration,
+    },
 }
 
 /// What an API key may be used for.
@@ -204,7 +209,7 @@ pub struct Permission {
     pub scope: Scope,
     /// Whether the user must have [`Role::Admin`].
     pub admin: bool,
-    /// The model to be used, without `:latest`; empty: none. An API key's list must match it.
+    /// The model to be used, as [`canonical_model`](crate::price_table::canonical_model) gives it; empty: none. An API key's list must match it.
     pub model: String,
 }
 
@@ -441,7 +446,7 @@ pub struct AccountSnapshot {
     pub balance: Balance,
     /// Open holds, by (user id, request id).
     pub open: Vec<HoldRecord>,
-    /// Remembered requests, by (user id, request id).
+    /// Remembered requests, by (user id, request id, ledger entry): also refunded ones that were held again.
     pub remembered: Vec<HoldRecord>,
     /// The ledger, oldest first.
     pub ledger: Vec<LedgerEntry>,
@@ -484,7 +489,7 @@ impl AccountSnapshot {
 /// One step of the slow walk over all accounts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SweepStep {
-    /// Holds that were resolved.
+    /// Holds that were resolved. Requests that were forgotten don't count.
     pub expired: u32,
     /// Where the next step goes on; `None`: the walk is at its end.
     pub next: Option<String>,
@@ -496,8 +501,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Whether the store answers. For health.
     async fn ping(&self) -> Result<(), StoreError>;
 
-    /// Makes a user, their account and its first ledger entry. Not idempotent: a repetition finds its own name taken. If the store breaks
-    /// off half way, the name is free again a minute later at the latest.
+    /// Makes a user, their account and its first ledger entry. Not idempotent: a repetition with another id finds its own name taken. If the
+    /// store breaks off half way, the name is in progress, and free again a minute later at the latest.
     async fn create_user(&self, user: NewUser) -> Result<UserCreation, StoreError>;
     /// Finds a user by name.
     async fn user_by_name(&self, name: &UserName) -> Result<Option<UserRecord>, StoreError>;
@@ -505,8 +510,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn user_by_id(&self, id: &UserId) -> Result<Option<UserRecord>, StoreError>;
     /// Replaces a password's hash if it is still the one that was read. Idempotent.
     async fn replace_password_hash(&self, id: &UserId, old: &str, new: &str) -> Result<(), StoreError>;
-    /// Disables or enables a user; `None`: no such user. Idempotent. When disabling has answered, every later check of that user's
-    /// credentials is refused, and tokens issued in an earlier second stay refused after enabling.
+    /// Disables or enables a user; `None`: no such user. Idempotent: what is so already changes nothing. When disabling has answered, every
+    /// later check of that user's credentials is refused; tokens issued in a second before that of enabling stay refused after it.
     async fn set_disabled(&self, id: &UserId, disabled: bool) -> Result<Option<UserRecord>, StoreError>;
 
     /// Keeps an API key.
@@ -534,7 +539,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Ledger entries below `before` (or the newest), newest first, at most `limit`.
     async fn ledger_entries(&self, account: &AccountId, before: Option<u64>, limit: u32) -> Result<Vec<LedgerEntry>, StoreError>;
 
-    /// Resolves holds that are due on some accounts, and says where to go on. Each step is bounded.
+    /// Resolves holds that are due on some accounts, forgets requests whose time is over, and says where to go on. Each step is bounded.
     async fn sweep(&self, from: Option<String>) -> Result<SweepStep, StoreError>;
     /// Everything about an account's credits, without sweeping; `None`: no such account.
     async fn snapshot(&self, account: &AccountId) -> Result<Option<AccountSnapshot>, StoreError>;

@@ -18,7 +18,8 @@ pub enum LogFormat {
 /// What is logged, and how.
 #[derive(Debug, Clone)]
 pub struct LogConfig {
-    /// Levels by target, as `tracing_subscriber::EnvFilter` writes them.
+    /// Levels by target, as `tracing_subscriber::EnvFilter` writes them. The audit trail (the target `audit`) is logged whatever they say,
+    /// unless they name `audit` themselves.
     pub filter: String,
     /// How.
     pub format: LogFormat,
@@ -46,7 +47,7 @@ impl LogConfig {
 
     /// Starts logging for this process. A second call changes nothing.
     pub fn install(&self) {
-        let filter = EnvFilter::try_new(&self.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+        let filter = EnvFilter::try_new(with_audit(&self.filter)).unwrap_or_else(|_| EnvFilter::new(with_audit("info")));
         let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         let installed = match self.format {
             LogFormat::Human => builder.with_target(false).try_init(),
@@ -58,8 +59,40 @@ impl LogConfig {
     }
 }
 
+/// A filter that lets the audit trail through, unless it says by name what becomes of that.
+fn with_audit(filter: &str) -> String {
+    let names_audit = |directive: &str| directive.split(['=', '[']).next().is_some_and(|target| target.trim() == "audit");
+    if filter.split(',').any(names_audit) {
+        filter.to_owned()
+    } else if filter.trim().is_empty() {
+        "audit=info".to_owned()
+    } else {
+        format!("{filter},audit=info")
+    }
+}
+
 /// Says on standard error why a process ends. For what must be read whether or not logging was started, and whatever its filter.
 #[expect(clippy::print_stderr, reason = "a process's last words go to its standard error")]
 pub fn last_words(process: &str, error: &dyn std::fmt::Display) {
     eprintln!("{process}: {error}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_audit_trail_is_logged_whatever_the_filter_unless_it_names_audit() {
+        let audited = |filter: &str| {
+            let filter = EnvFilter::try_new(with_audit(filter)).unwrap();
+            let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::sink).finish();
+            tracing::subscriber::with_default(subscriber, || tracing::enabled!(target: "audit", tracing::Level::INFO))
+        };
+        for filter in ["", "info", "warn", "off", "error,auth_service=debug", "auth_service[answer{audit=1}]=warn", "warn,audited=off"] {
+            assert!(audited(filter), "{filter:?}");
+        }
+        for filter in ["audit=off", "info,audit=warn", "debug,audit=error,h2=off"] {
+            assert!(!audited(filter), "{filter:?}");
+        }
+    }
 }

@@ -10,8 +10,8 @@ use tonic::{Request, Response, Status};
 use crate::api_key::ApiKey;
 use crate::hold::is_request_id;
 use crate::ids::{KeyId, UserId};
-use crate::password::{NewPassword, PasswordHashing};
-use crate::price_table::without_latest;
+use crate::password::{HashingError, NewPassword, PasswordHashing};
+use crate::price_table::canonical_model;
 use crate::service::caller::{Caller, Gate};
 use crate::service::convert;
 use crate::service::refused::Refused;
@@ -21,8 +21,11 @@ use crate::user::{Role, UserName, UserRecord};
 
 const DEFAULT_PAGE_SIZE: u32 = 50;
 const MAX_PAGE_SIZE: u32 = 500;
+// Every Check by the key goes through its patterns, and on Redis alone: so they are few, short, and cheap to match.
 const MAX_KEY_PATTERNS: usize = 32;
-const MAX_PATTERN_CHARACTERS: usize = 128;
+const MAX_PATTERN_BYTES: usize = 128;
+const MAX_PATTERN_STARS: usize = 4;
+const MAX_PATTERNS_BYTES: usize = 1024;
 
 /// The Accounts service.
 #[derive(Debug)]
@@ -88,6 +91,7 @@ impl AccountsService {
                 Ok(pb::SignUpResponse { user: Some(convert::user(user)), available_credits: self.starting_credits })
             }
             UserCreation::NameTaken => Err(Refused::UserNameTaken),
+            UserCreation::NameInProgress { retry_after } => Err(Refused::UserNameInProgress { retry_after }),
         }
     }
 
@@ -97,11 +101,25 @@ impl AccountsService {
         let pb::LoginRequest { user_name, password } = request.into_inner();
         let attempt = self.logins.begin(&user_name.to_ascii_lowercase(), address, Instant::now());
         let attempt = attempt.map_err(|retry_after| Refused::Throttled { retry_after })?;
-        let user = match UserName::parse(&user_name) {
-            Some(name) => self.gate.store.user_by_name(&name).await?,
-            None => None,
+        let found = match UserName::parse(&user_name) {
+            Some(name) => self.gate.store.user_by_name(&name).await,
+            None => Ok(None),
         };
-        let verified = self.passwords.verify(&password, user.as_ref().map(|user| user.password_hash.as_str())).await?;
+        let user = match found {
+            Ok(user) => user,
+            Err(error) => {
+                attempt.withdraw();
+                return Err(error.into());
+            }
+        };
+        let verified = match self.passwords.verify(&password, user.as_ref().map(|user| user.password_hash.as_str())).await {
+            Ok(verified) => verified,
+            Err(HashingError::Busy) => {
+                attempt.withdraw();
+                return Err(HashingError::Busy.into());
+            }
+            Err(broken @ HashingError::Broken(_)) => return Err(broken.into()),
+        };
         let Some(user) = user.filter(|user| verified.matches && !user.disabled) else {
             attempt.failed();
             return Err(Refused::LoginFailed);
@@ -224,15 +242,19 @@ fn scopes(names: &[String]) -> Result<Vec<Scope>, Refused> {
 
 fn model_patterns(patterns: Vec<String>) -> Result<Vec<String>, Refused> {
     let fits = |pattern: &String| {
-        !pattern.is_empty()
-            && pattern.chars().count() <= MAX_PATTERN_CHARACTERS
-            && !pattern.chars().any(|c| c.is_control() || c.is_whitespace())
+        (1..=MAX_PATTERN_BYTES).contains(&pattern.len())
+            && pattern.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/:*".contains(&byte))
+            && pattern.bytes().filter(|byte| *byte == b'*').count() <= MAX_PATTERN_STARS
     };
-    if patterns.len() > MAX_KEY_PATTERNS || !patterns.iter().all(fits) {
-        let expected = format!("must be at most {MAX_KEY_PATTERNS} patterns of 1 to {MAX_PATTERN_CHARACTERS} characters without spaces");
+    let bytes: usize = patterns.iter().map(String::len).sum();
+    if patterns.len() > MAX_KEY_PATTERNS || bytes > MAX_PATTERNS_BYTES || !patterns.iter().all(fits) {
+        let expected = format!(
+            "must be at most {MAX_KEY_PATTERNS} patterns, {MAX_PATTERNS_BYTES} characters together; each 1 to {MAX_PATTERN_BYTES} letters, \
+             digits, or . _ - / : and at most {MAX_PATTERN_STARS} *"
+        );
         return Err(Refused::field("models", expected));
     }
-    Ok(patterns.iter().map(|pattern| without_latest(pattern).to_owned()).collect())
+    Ok(patterns.iter().map(|pattern| canonical_model(pattern).to_owned()).collect())
 }
 
 fn expiry(expires_at: Option<&prost_types::Timestamp>) -> Result<Option<i64>, Refused> {
@@ -332,7 +354,71 @@ impl Accounts for AccountsService {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use shared::secret::Secret;
+
     use super::*;
+    use crate::access_token::{AccessTokens, SigningSecret};
+    use crate::password::{HashingCost, PasswordHashing};
+    use crate::store::StoreLimits;
+    use crate::store::clock::Clock;
+    use crate::store::sqlite::SqliteStore;
+
+    fn service(folder: &tempfile::TempDir) -> AccountsService {
+        let store = SqliteStore::open(&folder.path().join("store"), StoreLimits::default(), Clock::Store).unwrap();
+        let secret = SigningSecret { kid: "1".to_owned(), secret: Secret::generate().unwrap().0 };
+        let tokens = AccessTokens::new(&[secret], Duration::from_secs(60)).unwrap();
+        AccountsService {
+            gate: Gate { store: Arc::new(store), tokens: Arc::new(tokens) },
+            passwords: Arc::new(PasswordHashing::new(HashingCost::default()).unwrap()),
+            logins: LoginThrottle::default(),
+            sign_ups: SignUpThrottle::new(1),
+            sign_up_open: true,
+            starting_credits: 0,
+        }
+    }
+
+    fn login() -> Request<pb::LoginRequest> {
+        Request::new(pb::LoginRequest { user_name: "mario".to_owned(), password: "not the password".to_owned() })
+    }
+
+    #[tokio::test]
+    async fn logins_that_are_cancelled_count_as_failed() {
+        let folder = tempfile::tempdir().unwrap();
+        let service = service(&folder);
+        for _ in 0..5 {
+            // Polled once, and dropped while the store or the pool works.
+            let cancelled = tokio::time::timeout(Duration::ZERO, service.answer_login(login())).await;
+            assert!(cancelled.is_err(), "{cancelled:?}");
+        }
+        assert!(matches!(service.answer_login(login()).await, Err(Refused::Throttled { .. })));
+    }
+
+    #[tokio::test]
+    async fn logins_whose_password_was_never_compared_do_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let service = service(&folder);
+        let full = service.passwords.fill();
+        for _ in 0..50 {
+            assert!(matches!(service.answer_login(login()).await, Err(Refused::Hashing(HashingError::Busy))));
+        }
+        drop(full);
+        assert!(matches!(service.answer_login(login()).await, Err(Refused::LoginFailed)));
+    }
+
+    #[test]
+    fn patterns_that_are_costly_to_match_are_refused() {
+        let patterns = |patterns: &[&str]| model_patterns(patterns.iter().map(|pattern| (*pattern).to_owned()).collect());
+        let long = "x".repeat(128);
+        assert_eq!(patterns(&["registry.ollama.ai/library/a_B-1.c:latest", "*a*b*c*"]).unwrap(), ["a_B-1.c", "*a*b*c*"]);
+        assert!(patterns(&[long.as_str(); 8]).is_ok());
+        let above = [[long.as_str()].repeat(8), vec!["x"]].concat();
+        for wrong in [&above[..], &["x"; 33], &["*****"], &[""], &["a b"], &["a,b"], &["a%62"], &["é"], &["\u{7}"], &[&format!("{long}x")]]
+        {
+            assert!(matches!(patterns(wrong), Err(Refused::Field { field: "models", .. })), "{wrong:?}");
+        }
+    }
 
     #[test]
     fn a_page_token_leads_back_to_its_entry_and_nothing_else_does() {

@@ -49,6 +49,7 @@ impl AdminService {
                 Ok(pb::CreateUserResponse { user: Some(convert::user(user)), available_credits: starting_credits })
             }
             UserCreation::NameTaken => Err(Refused::UserNameTaken),
+            UserCreation::NameInProgress { retry_after } => Err(Refused::UserNameInProgress { retry_after }),
         }
     }
 

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 use crate::access_token::AccessTokens;
 use crate::credential::{self, CredentialError, Presented};
 use crate::hold::{HoldHandle, MAX_TOKENS, Outcome, is_attempt_id, is_request_id};
-use crate::price_table::{PriceTable, without_latest};
+use crate::price_table::{PriceTable, canonical_model};
 use crate::service::convert;
 use crate::service::refused::Refused;
 use crate::store::{ChargeRequest, CheckAnswer, CheckRequest, ExtendAnswer, Permission, Scope, SettleAnswer, Store};
@@ -166,7 +166,7 @@ fn permission(operation: pb::Operation, model: &str) -> Result<Permission, Refus
     if runs_a_model(operation) && model.is_empty() {
         return Err(Refused::field("model", "must name the model that is to be run"));
     }
-    Ok(Permission { scope, admin, model: without_latest(model).to_owned() })
+    Ok(Permission { scope, admin, model: canonical_model(model).to_owned() })
 }
 
 #[tonic::async_trait]

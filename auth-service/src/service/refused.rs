@@ -67,6 +67,12 @@ pub enum Refused {
     /// Another user has the name.
     #[error("the user name is taken")]
     UserNameTaken,
+    /// The making of a user of that name is under way, or broke off half way.
+    #[error("the user name is being taken")]
+    UserNameInProgress {
+        /// When the name is free, unless its user is made by then.
+        retry_after: Duration,
+    },
     /// No such user.
     #[error("no such user")]
     UserNotFound,
@@ -184,6 +190,12 @@ fn call_error(refused: Refused) -> CallError {
         }
         Refused::SignUpClosed => denied(ErrorReason::SignUpClosed, "sign-up is closed on this server; an operator makes users"),
         Refused::UserNameTaken => CallError::new(Code::AlreadyExists, ErrorReason::UserNameTaken, "the user name is taken; take another"),
+        Refused::UserNameInProgress { retry_after } => {
+            // Whole seconds, upwards, as for the throttle.
+            let wait = Duration::from_secs(retry_after.as_secs() + 1);
+            let message = "a user of that name is being made, or the making of one broke off; try again when told";
+            CallError::new(Code::Aborted, ErrorReason::RequestInProgress, message).retry_after(wait)
+        }
         Refused::UserNotFound => CallError::new(Code::NotFound, ErrorReason::UserNotFound, "no user of that name"),
         Refused::ApiKeyNotFound => CallError::new(Code::NotFound, ErrorReason::ApiKeyNotFound, "no such API key in this account"),
         Refused::TooManyApiKeys => exhausted(
@@ -274,5 +286,19 @@ fn store_refusal(refusal: Refusal) -> CallError {
         )
         .quota("remembered_requests", "remembered requests of one account")
         .retry_after(RETRY_LATER),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::error::{reason_of, retry_delay_of};
+
+    use super::*;
+
+    #[test]
+    fn a_sign_up_that_broke_off_tells_its_own_retry_when_to_come_again() {
+        let status = Status::from(Refused::UserNameInProgress { retry_after: Duration::from_millis(59_500) });
+        assert_eq!((status.code(), reason_of(&status)), (Code::Aborted, Some(ErrorReason::RequestInProgress)));
+        assert_eq!(retry_delay_of(&status), Some(Duration::from_secs(60)));
     }
 }

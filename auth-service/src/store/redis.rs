@@ -62,6 +62,22 @@ pub struct RedisStore {
     clock: Clock,
 }
 
+/// What became of the claim of a name.
+enum Claim {
+    /// It is ours.
+    Ours {
+        /// Since when.
+        at_ms: i64,
+    },
+    /// It is the name of a user.
+    Taken,
+    /// Somebody else claimed it a short while ago, and their user isn't made.
+    InProgress {
+        /// When that claim is over.
+        retry_after: Duration,
+    },
+}
+
 impl fmt::Debug for RedisStore {
     // The address may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -169,8 +185,8 @@ impl RedisStore {
         }
     }
 
-    /// Takes a name for a user; the claim's time in milliseconds, or `None` when another user has it.
-    async fn claim_name(&self, user: &NewUser) -> Result<Option<i64>, StoreError> {
+    /// Takes a name for a user.
+    async fn claim_name(&self, user: &NewUser) -> Result<Claim, StoreError> {
         let mut replaceable = String::new();
         // Twice at most: the second time, it is somebody else who is quicker.
         for _ in 0..2 {
@@ -178,19 +194,24 @@ impl RedisStore {
             call.key(self.keys.name(&user.user_name)).arg(self.now()).arg(user.user_id.as_str()).arg(&replaceable);
             let answer: Vec<String> = self.run(&call).await?;
             match words(&answer)[..] {
-                ["claimed", claim] => return parse_claim(claim).map(|(_, at_ms)| Some(at_ms)),
+                ["claimed", claim] => return parse_claim(claim).map(|(_, at_ms)| Claim::Ours { at_ms }),
                 ["taken", claim, age_ms] => {
                     let (owner, _) = parse_claim(claim)?;
-                    let half_made = number::<i64>(age_ms)? >= millis(NAME_CLAIM_LIFE) && self.user_by_id(&owner).await?.is_none();
-                    if !half_made {
-                        return Ok(None);
+                    if self.user_by_id(&owner).await?.is_some() {
+                        return Ok(Claim::Taken);
+                    }
+                    let left_ms = millis(NAME_CLAIM_LIFE).saturating_sub(number(age_ms)?);
+                    if left_ms > 0 {
+                        // Never longer than a whole life, should the clock have gone back.
+                        let retry_after = Duration::from_millis(left_ms.unsigned_abs()).min(NAME_CLAIM_LIFE);
+                        return Ok(Claim::InProgress { retry_after });
                     }
                     claim.clone_into(&mut replaceable);
                 }
                 _ => return Err(unreadable("the answer to a claim of a name")),
             }
         }
-        Ok(None)
+        Ok(Claim::InProgress { retry_after: NAME_CLAIM_LIFE })
     }
 }
 
@@ -201,7 +222,11 @@ impl Store for RedisStore {
     }
 
     async fn create_user(&self, user: NewUser) -> Result<UserCreation, StoreError> {
-        let Some(claimed_at_ms) = self.claim_name(&user).await? else { return Ok(UserCreation::NameTaken) };
+        let claimed_at_ms = match self.claim_name(&user).await? {
+            Claim::Ours { at_ms } => at_ms,
+            Claim::Taken => return Ok(UserCreation::NameTaken),
+            Claim::InProgress { retry_after } => return Ok(UserCreation::NameInProgress { retry_after }),
+        };
         let account = AccountId::from(&user.user_id);
         // Before the account, so that no account is ever missed by the walk.
         let registry = self.keys.registry(Keys::shard_of(&account));
@@ -230,8 +255,11 @@ impl Store for RedisStore {
 
     async fn user_by_name(&self, name: &UserName) -> Result<Option<UserRecord>, StoreError> {
         let (claim,): (Option<String>,) = self.query(::redis::pipe().get(self.keys.name(name))).await?;
-        let Some(claim) = claim else { return Ok(None) };
-        let (owner, _) = parse_claim(&claim)?;
+        let owner = match claim {
+            Some(claim) => parse_claim(&claim)?.0,
+            // Nobody's id: the look-up takes as long whether there is such a name or not.
+            None => UserId::parse("0000000000000000").ok_or_else(|| unreadable("nobody's id"))?,
+        };
         // A claim whose user was never made, or is just being made, is nobody's yet.
         self.user_by_id(&owner).await
     }
@@ -295,7 +323,9 @@ impl Store for RedisStore {
     }
 
     async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError> {
-        let mut call = self.call(&self.scripts.check, &request.account);
+        // What holds nothing writes nothing: it must still be answered when Redis is full, or no key could be revoked then.
+        let script = if request.charge.is_some() { &self.scripts.check } else { &self.scripts.authorize };
+        let mut call = self.call(script, &request.account);
         match &request.credential {
             PresentedCredential::ApiKey { secret_hash } => call.arg("k").arg(hex::encode(secret_hash)).arg(""),
             PresentedCredential::AccessToken { user_id, issued_at_ms } => call.arg("t").arg(user_id.as_str()).arg(*issued_at_ms),
@@ -423,7 +453,8 @@ impl Store for RedisStore {
         let (figures, open, done, log): Answer = self.run(&self.call(&self.scripts.snapshot, account)).await?;
         let Some(figures) = figures.into_iter().collect::<Option<Vec<String>>>() else { return Ok(None) };
         let sorted = |mut holds: Vec<HoldRecord>| {
-            holds.sort_by(|a, b| (&a.user_id, &a.request_id).cmp(&(&b.user_id, &b.request_id)));
+            let entry = |hold: &HoldRecord| hold.resolved.as_ref().map(|resolved| resolved.ledger_entry);
+            holds.sort_by(|a, b| (&a.user_id, &a.request_id, entry(a)).cmp(&(&b.user_id, &b.request_id, entry(b))));
             holds
         };
         Ok(Some(AccountSnapshot {

@@ -137,11 +137,11 @@ impl<'c> Context<'c> {
         Ok(answer)
     }
 
-    /// Resolves what is due on one account: how many holds, and whether more are due.
+    /// Resolves what is due on one account and forgets what is to be forgotten: how many holds were resolved, and whether there is more.
     fn sweep_account(&self, id: &AccountId) -> Done<(u32, bool)> {
         let Some(mut account) = Account::load(self.connection, self.limits, self.now_ms, id)? else { return Ok((0, false)) };
         let resolved = account.sweep()?;
-        let more = account.more_is_due()?;
+        let more = account.more_is_due()? || account.more_is_to_forget()?;
         account.save()?;
         Ok((resolved, more))
     }

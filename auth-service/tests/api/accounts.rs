@@ -154,7 +154,10 @@ async fn a_key_is_held_to_its_scopes_models_and_expiry() {
     assert_refused(server.balance(&key).await, Code::PermissionDenied, ErrorReason::ScopeRequired);
     server.accounts.get_me(with(&key, pb::GetMeRequest {})).await.unwrap();
     assert_refused(server.check(chat(&key, "r1")).await, Code::PermissionDenied, ErrorReason::ModelNotAllowed);
-    server.check(pb::CheckRequest { model: "llama3:latest".into(), ..chat(&key, "r1") }).await.unwrap();
+    let long = pb::CheckRequest { model: "registry.ollama.ai/Library/llama3:LATEST".into(), ..chat(&key, "r1") };
+    let held = server.check(long).await.unwrap();
+    let same = server.check(pb::CheckRequest { model: "llama3:latest".into(), ..chat(&key, "r1") }).await.unwrap();
+    assert_eq!(same, held);
     let models = pb::CreateApiKeyRequest { scopes: vec!["models".into()], ..Default::default() };
     let key = server.key(&token, models).await.key;
     server.accounts.get_me(with(&key, pb::GetMeRequest {})).await.unwrap();
@@ -165,6 +168,7 @@ async fn a_key_is_held_to_its_scopes_models_and_expiry() {
         ("scopes", pb::CreateApiKeyRequest { scopes: vec!["everything".into()], ..Default::default() }),
         ("models", pb::CreateApiKeyRequest { models: vec![String::new()], ..Default::default() }),
         ("models", pb::CreateApiKeyRequest { models: vec!["x".into(); 33], ..Default::default() }),
+        ("models", pb::CreateApiKeyRequest { models: vec!["*".repeat(128)], ..Default::default() }),
         ("name", pb::CreateApiKeyRequest { name: "x".repeat(101), ..Default::default() }),
         ("expires_at", pb::CreateApiKeyRequest { expires_at: Some(prost_types::Timestamp { seconds: 1, nanos: 0 }), ..Default::default() }),
     ] {

@@ -1,5 +1,7 @@
 //! The binary itself: configuration, exit statuses, and its commands.
 
+#![expect(clippy::unwrap_used, reason = "the parts that the tests share")]
+
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 

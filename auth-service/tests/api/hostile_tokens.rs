@@ -1,5 +1,7 @@
 //! Access tokens that somebody made up (RFC 8725), each refused as forged; and the good ones beside them.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "the parts that the tests share")]
+
 use auth_service::access_token::SigningSecret;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

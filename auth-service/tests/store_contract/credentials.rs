@@ -82,6 +82,44 @@ pub(crate) async fn a_key_is_good_for_its_scopes_and_models_only(f: Fixture) {
     assert_eq!(f.check_key(&ada, 1, permission(Scope::Models), None).await, CheckAnswer::Refused(Refusal::ScopeRequired));
 }
 
+/// Every text of these characters, up to a length.
+fn texts(characters: &str, most: usize) -> Vec<String> {
+    let mut texts = vec![String::new()];
+    let mut from = 0;
+    for _ in 0..most {
+        let longer: Vec<_> = texts[from..].iter().flat_map(|text| characters.chars().map(move |one| format!("{text}{one}"))).collect();
+        from = texts.len();
+        texts.extend(longer);
+    }
+    texts
+}
+
+/// The plainest way to match.
+fn tries(pattern: &str, name: &str) -> bool {
+    match pattern.chars().next() {
+        None => name.is_empty(),
+        Some('*') => (0..=name.len()).any(|taken| tries(&pattern[1..], &name[taken..])),
+        Some(one) => name.strip_prefix(one).is_some_and(|rest| tries(&pattern[1..], rest)),
+    }
+}
+
+pub(crate) async fn a_keys_patterns_match_as_those_of_prices_do(f: Fixture) {
+    let mut patterns = texts("ab*", 3);
+    patterns.extend(["ab*ba", "a*b*a", "*ab*a*", "a*ab", "**b", "a%*", "a.*", "[ab]*", "a-*b", "*a*b*a*"].map(str::to_owned));
+    let names: Vec<_> =
+        texts("ab", 4).into_iter().filter(|name| !name.is_empty()).chain(["a%b", "a.b", "a-ab"].map(str::to_owned)).collect();
+    let ada = f.person("ada", 0).await;
+    for (number, pattern) in (0..).zip(&patterns) {
+        let key = f.key(&ada, number, |key| key.models = vec![pattern.clone()]).await;
+        for name in &names {
+            let answer = f.check_key(&ada, number, model(name), None).await;
+            let expected = tries(pattern, name);
+            assert_eq!(matches!(answer, CheckAnswer::Allowed(_)), expected, "{pattern} {name}: {answer:?}");
+        }
+        f.store.revoke_api_key(&ada.account, &key.key_id).await.unwrap();
+    }
+}
+
 pub(crate) async fn what_needs_an_admin_refuses_others(f: Fixture) {
     let ada = f.person("ada", 10).await;
     let root = f.person_with_role("root", 0, Role::Admin).await;
@@ -112,6 +150,48 @@ pub(crate) async fn a_disabled_users_credentials_are_refused_and_old_tokens_stay
     assert!(matches!(f.check_key(&ada, 1, permission(Scope::Inference), None).await, CheckAnswer::Allowed(_)));
     // A token of the same second is good: its time of issue has no finer.
     assert!(matches!(f.store.check(f.request(&ada, None)).await.unwrap(), CheckAnswer::Allowed(_)));
+}
+
+pub(crate) async fn disabling_or_enabling_again_changes_nothing(f: Fixture) {
+    let ada = f.person("ada", 10).await;
+    let old = f.request(&ada, None);
+    f.advance(Duration::from_secs(1));
+    f.store.set_disabled(&ada.id, false).await.unwrap();
+    assert!(matches!(f.store.check(old.clone()).await.unwrap(), CheckAnswer::Allowed(_)));
+    for _ in 0..2 {
+        f.advance(Duration::from_secs(1));
+        f.store.set_disabled(&ada.id, true).await.unwrap();
+        assert_eq!(f.store.check(old.clone()).await.unwrap(), CheckAnswer::Refused(Refusal::UserDisabled));
+    }
+    f.store.set_disabled(&ada.id, false).await.unwrap();
+    // Issued in the second in which the user was enabled.
+    let new = f.request(&ada, None);
+    for _ in 0..2 {
+        assert!(matches!(f.store.check(new.clone()).await.unwrap(), CheckAnswer::Allowed(_)));
+        assert_eq!(f.store.check(old.clone()).await.unwrap(), CheckAnswer::Refused(Refusal::CredentialRevoked));
+        f.advance(Duration::from_secs(1));
+        f.store.set_disabled(&ada.id, false).await.unwrap();
+    }
+}
+
+pub(crate) async fn a_clock_that_jumped_shuts_a_user_out_only_until_disabled_and_enabled_again(f: Fixture) {
+    let ada = f.person("ada", 10).await;
+    let year = Duration::from_secs(365 * 24 * 3600);
+    f.advance(year);
+    f.store.set_disabled(&ada.id, true).await.unwrap();
+    f.hand.fetch_sub(i64::try_from(year.as_millis()).unwrap(), std::sync::atomic::Ordering::SeqCst);
+    f.store.set_disabled(&ada.id, false).await.unwrap();
+    assert!(matches!(f.store.check(f.request(&ada, None)).await.unwrap(), CheckAnswer::Allowed(_)));
+    // Also when both were done while the clock was wrong.
+    f.advance(year);
+    f.store.set_disabled(&ada.id, true).await.unwrap();
+    f.store.set_disabled(&ada.id, false).await.unwrap();
+    f.hand.fetch_sub(i64::try_from(year.as_millis()).unwrap(), std::sync::atomic::Ordering::SeqCst);
+    let token = f.request(&ada, None);
+    assert_eq!(f.store.check(token.clone()).await.unwrap(), CheckAnswer::Refused(Refusal::CredentialRevoked));
+    f.store.set_disabled(&ada.id, true).await.unwrap();
+    f.store.set_disabled(&ada.id, false).await.unwrap();
+    assert!(matches!(f.store.check(token).await.unwrap(), CheckAnswer::Allowed(_)));
 }
 
 pub(crate) async fn a_token_pays_from_no_account_of_others(f: Fixture) {

@@ -154,7 +154,8 @@ pub(crate) async fn refunded_answers_its_record_and_lets_another_attempt_hold(f:
     assert_eq!(f.store.settle(&first.handle, Outcome::Completed, used(1)).await.unwrap(), SettleAnswer::Superseded);
     assert_eq!(f.store.extend(&first.handle, used(9)).await.unwrap(), ExtendAnswer::Resolved);
     let snapshot = f.snapshot(&ada).await;
-    assert_eq!((snapshot.open.len(), snapshot.remembered.len()), (1, 0));
+    // The first attempt's record keeps its place.
+    assert_eq!((snapshot.open.len(), snapshot.remembered), (1, vec![record]));
     assert_eq!(charged(&f.settle(&second.handle, Outcome::Completed, 1).await), 2);
     assert_eq!(f.available(&ada).await, 18);
     assert_eq!(f.store.settle(&first.handle, Outcome::Completed, used(1)).await.unwrap(), SettleAnswer::Superseded);
@@ -341,17 +342,14 @@ pub(crate) async fn open_holds_have_a_bound(f: Fixture) {
 
 pub(crate) async fn remembered_requests_have_a_bound_and_are_forgotten(f: Fixture) {
     let ada = f.person("ada", 100).await;
-    let mut refunded = None;
     for i in 0..f.limits.max_remembered_requests {
         f.advance(Duration::from_millis(1));
         let held = f.hold(&ada, one_credit(&format!("r{i}"), "a")).await;
         f.settle(&held.handle, if i == 0 { Outcome::NothingGenerated } else { Outcome::Completed }, 1).await;
-        refunded.get_or_insert(held.handle);
     }
     assert_eq!(f.check(&ada, one_credit("more", "a")).await, CheckAnswer::Refused(Refusal::TooManyRememberedRequests));
-    // A retry of one that was refunded gives its own place back.
-    let retry = f.hold(&ada, one_credit("r0", "b")).await;
-    f.settle(&retry.handle, Outcome::Completed, 1).await;
+    // Nor is one that was refunded held again.
+    assert_eq!(f.check(&ada, one_credit("r0", "b")).await, CheckAnswer::Refused(Refusal::TooManyRememberedRequests));
     assert_eq!(f.snapshot(&ada).await.remembered.len(), 60);
     f.advance(f.limits.forget_after - Duration::from_millis(60));
     assert_eq!(f.check(&ada, one_credit("more", "a")).await, CheckAnswer::Refused(Refusal::TooManyRememberedRequests));
@@ -362,6 +360,49 @@ pub(crate) async fn remembered_requests_have_a_bound_and_are_forgotten(f: Fixtur
     f.hold(&ada, one_credit("more", "a")).await;
     assert_eq!(f.store.receipt(&ada.account, &ada.id, "r1").await.unwrap(), None);
     f.snapshot(&ada).await;
+}
+
+pub(crate) async fn a_request_that_is_refunded_and_held_again_without_end_meets_the_bound(f: Fixture) {
+    let ada = f.person("ada", 100).await;
+    // Two attempts in turn: neither may wipe out what the other left.
+    let attempts = ["a", "b"];
+    let mut rounds = 0;
+    let refused = loop {
+        f.advance(Duration::from_millis(1));
+        match f.check(&ada, one_credit("r", attempts[rounds % 2])).await {
+            CheckAnswer::Held(_, held) => f.settle(&held.handle, Outcome::NothingGenerated, 0).await,
+            other => break other,
+        };
+        rounds += 1;
+        assert!(rounds <= 60, "no bound");
+    };
+    assert_eq!((rounds, refused), (60, CheckAnswer::Refused(Refusal::TooManyRememberedRequests)));
+    let snapshot = f.snapshot(&ada).await;
+    assert_eq!((snapshot.remembered.len(), snapshot.ledger.len()), (60, 61));
+    let newest = snapshot.remembered.last().unwrap();
+    assert_eq!(f.store.receipt(&ada.account, &ada.id, "r").await.unwrap().as_ref(), Some(newest));
+    // The oldest rounds are forgotten first, each at its own time, and make room.
+    f.advance(f.limits.forget_after - Duration::from_millis(59));
+    f.hold(&ada, one_credit("r", "a")).await;
+    assert_eq!(f.snapshot(&ada).await.remembered.len(), 58);
+    f.advance(f.limits.forget_after);
+    f.walk().await;
+    let left: Vec<_> = f.snapshot(&ada).await.remembered.iter().map(resolution).collect();
+    assert_eq!(left, [Some(Resolution::Expired)]);
+}
+
+pub(crate) async fn the_slow_walk_forgets_all_whose_time_is_over(f: Fixture) {
+    let ada = f.person("ada", 100).await;
+    for i in 0..50 {
+        let held = f.hold(&ada, one_credit(&format!("r{i}"), "a")).await;
+        f.settle(&held.handle, Outcome::Completed, 1).await;
+    }
+    f.advance(f.limits.forget_after - Duration::from_millis(1));
+    f.walk().await;
+    assert_eq!(f.snapshot(&ada).await.remembered.len(), 50);
+    f.advance(Duration::from_millis(1));
+    assert_eq!(f.walk().await, 0);
+    assert_eq!(f.snapshot(&ada).await.remembered, []);
 }
 
 pub(crate) async fn a_receipt_tells_what_became_of_a_request(f: Fixture) {

@@ -142,7 +142,7 @@ impl Fixture {
         let id = user.user_id.clone();
         match self.store.create_user(user).await.unwrap() {
             UserCreation::Created(record) => assert_eq!(record.user_id, id),
-            UserCreation::NameTaken => panic!("the name {name} is taken"),
+            UserCreation::NameTaken | UserCreation::NameInProgress { .. } => panic!("the name {name} is taken"),
         }
         Person { account: AccountId::from(&id), id }
     }

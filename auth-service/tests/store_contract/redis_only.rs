@@ -1,13 +1,14 @@
 //! What only Redis can show: round trips, memory, settings, breakage.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use auth_service::hold::Outcome;
 use auth_service::store::clock::Clock;
 use auth_service::store::redis::{RedisOptions, RedisStore};
-use auth_service::store::{CheckAnswer, Store, StoreError, StoreOpenError, UserCreation};
+use auth_service::store::{CheckAnswer, Refusal, Scope, Store, StoreError, StoreOpenError, UserCreation};
 
-use crate::fixture::{Fixture, Home, RedisServer, by_token, new_user, one_credit, used};
+use crate::fixture::{Fixture, Home, RedisServer, by_token, new_user, one_credit, permission, used};
 use crate::limits;
 
 fn server(f: &Fixture) -> &RedisServer {
@@ -74,6 +75,36 @@ async fn a_full_redis_refuses_checks_and_still_settles_and_sweeps() {
     assert_eq!(f.store.balance(&ada.account).await.unwrap().unwrap().available, 46);
     assert!(f.store.set_disabled(&ada.id, true).await.unwrap().unwrap().disabled);
     f.snapshot(&ada).await;
+}
+
+#[tokio::test]
+async fn a_full_redis_still_lets_callers_in_to_revoke_keys_and_disable_users() {
+    let f = Fixture::redis(limits()).await;
+    let ada = f.person("ada", 50).await;
+    let key = f.key(&ada, 1, |_| {}).await;
+    redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1").exec(&mut server(&f).connection()).unwrap();
+    let calls = || (server(&f).calls_of("evalsha"), server(&f).calls_of("eval"), server(&f).calls_of("script|load"));
+    let (evalsha, eval, loads) = calls();
+    assert!(matches!(f.store.check(f.request(&ada, None)).await.unwrap(), CheckAnswer::Allowed(_)));
+    assert_eq!(calls(), (evalsha + 1, eval, loads), "one script, one round trip");
+    f.store.revoke_api_key(&ada.account, &key.key_id).await.unwrap().unwrap();
+    assert_eq!(f.check_key(&ada, 1, permission(Scope::Inference), None).await, CheckAnswer::Refused(Refusal::CredentialRevoked));
+    f.store.set_disabled(&ada.id, true).await.unwrap().unwrap();
+    assert_eq!(f.store.check(f.request(&ada, None)).await.unwrap(), CheckAnswer::Refused(Refusal::UserDisabled));
+}
+
+#[tokio::test]
+async fn a_look_up_by_name_takes_the_same_round_trips_whether_there_is_such_a_user_or_not() {
+    let f = Fixture::redis(limits()).await;
+    let ada = new_user("ada", 0);
+    f.store.create_user(ada.clone()).await.unwrap();
+    let calls = || (server(&f).calls_of("get"), server(&f).calls_of("hmget"));
+    for name in [&ada.user_name, &new_user("nobody", 0).user_name] {
+        let (get, hmget) = calls();
+        let found = f.store.user_by_name(name).await.unwrap();
+        assert_eq!(found.is_some(), *name == ada.user_name);
+        assert_eq!(calls(), (get + 1, hmget + 1), "{name}");
+    }
 }
 
 #[tokio::test]
@@ -151,15 +182,18 @@ async fn a_contradiction_in_what_is_stored_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_name_whose_user_was_never_made_is_free_again_after_a_minute() {
+async fn a_name_whose_user_was_never_made_is_in_progress_and_free_again_after_a_minute() {
     let f = Fixture::redis(limits()).await;
     let claim = format!("{}|{}", new_user("ada", 0).user_id, f.now_ms());
     redis::cmd("SET").arg("tg:names:{ada}").arg(claim).exec(&mut server(&f).connection()).unwrap();
     let user = new_user("ada", 10);
-    f.advance(std::time::Duration::from_millis(59_999));
-    assert_eq!(f.store.create_user(user.clone()).await.unwrap(), UserCreation::NameTaken);
+    for left_ms in [60_000, 1] {
+        let retry_after = Duration::from_millis(left_ms);
+        assert_eq!(f.store.create_user(user.clone()).await.unwrap(), UserCreation::NameInProgress { retry_after });
+        f.advance(retry_after - Duration::from_millis(1));
+    }
     assert_eq!(f.store.user_by_name(&user.user_name).await.unwrap(), None);
-    f.advance(std::time::Duration::from_millis(1));
+    f.advance(Duration::from_millis(1));
     assert!(matches!(f.store.create_user(user.clone()).await.unwrap(), UserCreation::Created(_)));
     assert_eq!(f.store.user_by_name(&user.user_name).await.unwrap().unwrap().user_id, user.user_id);
 }

@@ -18,7 +18,7 @@ pub(crate) struct Model {
     person: Person,
     now_ms: i64,
     balance: Balance,
-    /// By request id.
+    /// By request id; refunded ones that were held again by `request id#ledger entry`.
     holds: BTreeMap<String, HoldRecord>,
     grants: BTreeMap<String, (i64, u64)>,
     ledger: Vec<LedgerEntry>,
@@ -40,7 +40,8 @@ impl Model {
     }
 
     pub(crate) fn snapshot(&self) -> AccountSnapshot {
-        let (open, remembered) = self.holds.values().cloned().partition(|hold| hold.resolved.is_none());
+        let (open, mut remembered): (_, Vec<_>) = self.holds.values().cloned().partition(|hold| hold.resolved.is_none());
+        remembered.sort_by_key(|hold| (hold.request_id.clone(), hold.resolved.as_ref().map(|resolved| resolved.ledger_entry)));
         AccountSnapshot { balance: self.balance, open, remembered, ledger: self.ledger.clone() }
     }
 
@@ -51,7 +52,7 @@ impl Model {
             Operation::Walk => {
                 // The walk looks at every account, and again for as long as more is due there.
                 self.sweep();
-                while self.has_due() {
+                while self.has_due() || self.has_to_forget() {
                     self.sweep();
                 }
                 return String::new();
@@ -99,22 +100,30 @@ impl Model {
         self.holds.values().any(|hold| hold.resolved.is_none() && hold.expires_at_ms <= self.now_ms)
     }
 
+    fn has_to_forget(&self) -> bool {
+        let forget_after_ms = millis(self.limits.forget_after);
+        self.holds.values().any(|hold| hold.resolved.as_ref().is_some_and(|resolved| resolved.at_ms + forget_after_ms <= self.now_ms))
+    }
+
     /// The first few by time, then by the hold's name.
     fn first(&self, time: impl Fn(&HoldRecord) -> Option<i64>) -> Vec<String> {
         let mut reached: Vec<_> = self
             .holds
-            .values()
-            .filter_map(|hold| Some((time(hold)?, request_digest(&hold.request_id), hold.request_id.clone())))
+            .iter()
+            .filter_map(|(key, hold)| {
+                let name = key.replacen(&hold.request_id, &request_digest(&hold.request_id), 1);
+                Some((time(hold)?, name, key.clone()))
+            })
             .filter(|(at_ms, ..)| *at_ms <= self.now_ms)
             .collect();
         reached.sort();
-        reached.into_iter().take(self.limits.sweep_batch as usize).map(|(.., request_id)| request_id).collect()
+        reached.into_iter().take(self.limits.sweep_batch as usize).map(|(.., key)| key).collect()
     }
 
     fn sweep(&mut self) {
         let forget_after_ms = millis(self.limits.forget_after);
-        for request_id in self.first(|hold| hold.resolved.as_ref().map(|resolved| resolved.at_ms + forget_after_ms)) {
-            self.holds.remove(&request_id);
+        for key in self.first(|hold| hold.resolved.as_ref().map(|resolved| resolved.at_ms + forget_after_ms)) {
+            self.holds.remove(&key);
         }
         for request_id in self.first(|hold| hold.resolved.is_none().then_some(hold.expires_at_ms)) {
             let hold = self.holds[&request_id].clone();
@@ -139,7 +148,7 @@ impl Model {
             }
         }
         let open = self.holds.values().filter(|hold| hold.resolved.is_none()).count();
-        let remembered = self.holds.len() - open - usize::from(before.is_some());
+        let remembered = self.holds.len() - open;
         if open >= self.limits.max_open_holds as usize {
             return CheckAnswer::Refused(Refusal::TooManyOpenHolds);
         }
@@ -163,6 +172,10 @@ impl Model {
         }
         self.balance.available -= wanted.held_credits;
         self.balance.held += wanted.held_credits;
+        if let Some(refunded) = before {
+            let entry = refunded.resolved.as_ref().unwrap().ledger_entry;
+            self.holds.insert(format!("{}#{entry}", refunded.request_id), refunded);
+        }
         self.holds.insert(wanted.request_id.clone(), wanted.clone());
         CheckAnswer::Held(principal, self.held(&wanted))
     }

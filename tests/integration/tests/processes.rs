@@ -168,7 +168,8 @@ async fn a_check_that_nobody_answered_is_given_back_and_its_request_id_works_aga
     processes.auth.signal("CONT");
     let answer = until("the request id to be free again", SOON, || async { chat().await.ok() }).await;
     assert_eq!((answer.text().as_str(), answer.charged()), ("x", Some(1)));
-    let balance = until("nothing to be held", SOON, || async { processes.balance(&key).await.filter(|balance| balance.held_credits == 0) }).await;
+    let balance =
+        until("nothing to be held", SOON, || async { processes.balance(&key).await.filter(|balance| balance.held_credits == 0) }).await;
     assert_eq!((balance.available_credits, balance.spent_credits), (9, 1));
 }
 

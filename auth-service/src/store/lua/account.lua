@@ -98,6 +98,7 @@ end
 --   open: 1 user key request attempt fingerprint per_call per_1k_in per_1k_out held max_in max_out used_in used_out estimated expires model
 --   done: the same up to expires, then: state outcome charged uncollected remaining entry at model
 --         state: s settled, r refunded, e expired, l settled late; outcome: c, x cancelled, f failed, n nothing generated, - none
+-- A refunded request that was held again lies aside in `done` and `gc`, under `hold id#ledger entry`, until it is forgotten.
 local HEAD = '^1 (%S+) (%S+) (%S+) (%S+) (%S*) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) ([01]) (%d+)'
 local OPEN_PATTERN = HEAD .. ' (.*)$'
 local DONE_PATTERN = HEAD .. ' ([srel]) ([cxfn-]) (%d+) (%d+) (%d+) (%d+) (%d+) (.*)$'
@@ -127,7 +128,7 @@ local function unpack_done(text)
     corrupt('a resolved hold can not be read')
   end
   local hold = hold_of(unpack(f, 1, 15))
-  hold.state, hold.outcome, hold.charged, hold.uncollected = f[16], f[17], tonumber(f[18]), tonumber(f[19])
+  hold.state, hold.outcome, hold.charged, hold.uncollected, hold.entry = f[16], f[17], tonumber(f[18]), tonumber(f[19]), f[21]
   hold.model = f[23]
   return hold
 end

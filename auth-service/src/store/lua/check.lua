@@ -7,7 +7,8 @@
 --       21 most open holds  22 most remembered requests
 -- Returns  {'refused', reason[, needed, available]} · {'allowed', user, role, key} · {'held', user, role, key, open hold, available}
 --          · {'recorded', user, role, key, resolved hold}; key is '-' for an access token
--- Atomicity: one script. A refusal writes only what was due anyway. Needs memory, so it is refused when Redis is full.
+-- Atomicity: one script. A refusal writes only what was due anyway. Needs memory, so it is refused when Redis is full; without anything
+-- to be held it writes nothing, and runs as `authorize`, also when Redis is full.
 
 local function percent_decoded(text)
   return (string.gsub(text, '%%(%x%x)', function(digits)
@@ -15,28 +16,29 @@ local function percent_decoded(text)
   end))
 end
 
--- Whether a pattern, in which `*` stands for any run of characters, matches. At most as many steps as the two lengths multiplied: a
--- pattern of Lua's could be made to backtrack for ever.
+-- Whether a pattern, in which `*` stands for any run of characters, matches: as `matches` in price_table.rs. What is between two stars is
+-- looked for once, by plain search, from where the part before it was first found: nothing goes back, as a pattern of Lua's would.
 local function matches(pattern, text)
-  local p, t, star, mark = 1, 1, nil, 1
-  while t <= #text do
-    local c = string.byte(pattern, p)
-    if c == 42 then
-      star, mark = p, t
-      p = p + 1
-    elseif c and c == string.byte(text, t) then
-      p, t = p + 1, t + 1
-    elseif star then
-      mark = mark + 1
-      p, t = star + 1, mark
-    else
+  local star = string.find(pattern, '*', 1, true)
+  if not star then
+    return pattern == text
+  end
+  if string.sub(text, 1, star - 1) ~= string.sub(pattern, 1, star - 1) then
+    return false
+  end
+  local at, from = star, star + 1
+  while true do
+    star = string.find(pattern, '*', from, true)
+    if not star then
+      local last = string.sub(pattern, from)
+      return #text - #last + 1 >= at and string.sub(text, #text - #last + 1) == last
+    end
+    local first, behind = string.find(text, string.sub(pattern, from, star - 1), at, true)
+    if not first then
       return false
     end
+    at, from = behind + 1, star + 1
   end
-  while string.byte(pattern, p) == 42 do
-    p = p + 1
-  end
-  return p > #pattern
 end
 
 -- Every pattern is written as `=pattern,`, percent-encoded; `-` is the list that allows all.
@@ -133,8 +135,8 @@ end
 if redis.call('HLEN', OPEN) + open_change >= tonumber(ARGV[21]) then
   return commit({ 'refused', 'open_holds' })
 end
--- A refunded request that is held again gives its own place back.
-if redis.call('HLEN', DONE) + done_change - (done and 1 or 0) >= tonumber(ARGV[22]) then
+-- A refunded request that is held again keeps its place: each round wrote a ledger entry, and only the bound ends the rounds.
+if redis.call('HLEN', DONE) + done_change >= tonumber(ARGV[22]) then
   return commit({ 'refused', 'remembered' })
 end
 
@@ -162,8 +164,14 @@ acct.held = acct.held + h.held
 acct.next_due = math.min(acct.next_due, h.expires)
 open = pack_open(h)
 if done then
+  local aside, forget_at = id .. '#' .. unpack_done(done).entry, redis.call('ZSCORE', GC, id)
+  if not forget_at then
+    corrupt('a remembered request is never forgotten')
+  end
   put('HDEL', DONE, id)
   put('ZREM', GC, id)
+  put('HSET', DONE, aside, done)
+  put('ZADD', GC, forget_at, aside)
 end
 put('HSET', OPEN, id, open)
 put('ZADD', DUE, int(h.expires), id)

@@ -2,19 +2,19 @@
 --
 -- ARGV  5 user id  6 '1' to disable, '0' to enable
 -- Returns  1, or 0 when there is no such user
--- Atomicity: one script. Idempotent, but that disabling again moves the time from which tokens are valid. Works when Redis is full.
+-- Atomicity: one script. Idempotent: what is so already changes nothing. Works when Redis is full.
 
-local raw = redis.call('HMGET', USER, 'role', 'valid_from', 'created_at_ms')
+local raw = redis.call('HMGET', USER, 'role', 'disabled', 'created_at_ms')
 if not raw[3] then
   return 0
 end
-local valid_from = tonumber(raw[2] or nil)
-if not raw[1] or not valid_from then
-  corrupt('a user has no role or no time from which tokens are valid')
+if not raw[1] or not raw[2] then
+  corrupt('a user has no role, or is neither enabled nor disabled')
 end
-if ARGV[6] == '1' then
-  valid_from = math.max(valid_from, NOW)
+if raw[2] == ARGV[6] then
+  return 1
 end
-redis.call('HSET', MEMBERS, ARGV[5], '1 ' .. raw[1] .. ' ' .. (ARGV[6] == '1' and 'd' or 'e') .. ' ' .. int(valid_from))
-redis.call('HSET', USER, 'disabled', ARGV[6], 'valid_from', int(valid_from))
+-- Now, also when that is earlier than before: a clock that jumped ahead must not shut a user out until the time comes.
+redis.call('HSET', MEMBERS, ARGV[5], '1 ' .. raw[1] .. ' ' .. (ARGV[6] == '1' and 'd' or 'e') .. ' ' .. int(NOW))
+redis.call('HSET', USER, 'disabled', ARGV[6], 'valid_from', int(NOW))
 return 1

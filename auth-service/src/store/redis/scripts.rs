@@ -1,7 +1,7 @@
 //! The Lua scripts, one file each in `store/lua/`.
 //!
-//! What may run when Redis is full has the flag `allow-oom`: it resolves holds, or frees more than it takes. The rest is refused by Redis
-//! before it starts. Account scripts begin with the shared `account.lua`.
+//! What may run when Redis is full has the flag `allow-oom` (it resolves holds, or frees more than it takes) or `no-writes`. The rest is
+//! refused by Redis before it starts. Account scripts begin with the shared `account.lua`.
 
 use ::redis::Script;
 
@@ -21,6 +21,8 @@ pub(crate) struct Scripts {
     pub(crate) create_api_key: Script,
     pub(crate) revoke_api_key: Script,
     pub(crate) check: Script,
+    /// The same file as `check`, for what holds nothing: it never writes, and so runs when Redis is full.
+    pub(crate) authorize: Script,
     pub(crate) extend: Script,
     pub(crate) settle: Script,
     pub(crate) grant: Script,
@@ -41,6 +43,7 @@ impl Scripts {
             create_api_key: account_script!("", "api_key.lua", "create_api_key.lua"),
             revoke_api_key: account_script!(" flags=allow-oom", "api_key.lua", "revoke_api_key.lua"),
             check: account_script!("", "check.lua"),
+            authorize: account_script!(" flags=no-writes", "check.lua"),
             extend: account_script!(" flags=allow-oom", "extend.lua"),
             settle: account_script!(" flags=allow-oom", "settle.lua"),
             grant: account_script!("", "grant.lua"),
@@ -53,7 +56,7 @@ impl Scripts {
     }
 
     /// All of them, to be loaded when a connection is opened: a full Redis must not have to take one in.
-    pub(crate) fn all(&self) -> [&Script; 15] {
+    pub(crate) fn all(&self) -> [&Script; 16] {
         [
             &self.claim_name,
             &self.create_user,
@@ -62,6 +65,7 @@ impl Scripts {
             &self.create_api_key,
             &self.revoke_api_key,
             &self.check,
+            &self.authorize,
             &self.extend,
             &self.settle,
             &self.grant,

@@ -115,6 +115,12 @@ impl<'c> Account<'c> {
         Ok(resolved)
     }
 
+    /// Whether there are requests still whose time is over.
+    pub(super) fn more_is_to_forget(&self) -> Done<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM holds WHERE account_id = ?1 AND resolution IS NOT NULL AND forget_at_ms <= ?2)";
+        Ok(self.connection.prepare_cached(sql)?.query_row(params![self.id, self.now_ms], |row| row.get(0))?)
+    }
+
     /// Whether holds are due still.
     pub(super) fn more_is_due(&self) -> Done<bool> {
         let sql = "SELECT EXISTS (SELECT 1 FROM holds WHERE account_id = ?1 AND resolution IS NULL AND expires_at_ms <= ?2)";
@@ -127,13 +133,14 @@ impl<'c> Account<'c> {
         Ok(self.connection.prepare_cached(sql)?.query_row(params![self.id, hold_id], hold_of).optional()?)
     }
 
-    /// Holds credits. A refunded request of the same name is replaced.
+    /// Holds credits. A refunded request of the same name is laid aside, under a name with its ledger entry, and counts until it is forgotten.
     pub(super) fn open(&mut self, hold_id: &str, hold: &HoldRecord, replaces: bool) -> Done<()> {
         self.balance.available -= hold.held_credits;
         self.balance.held += hold.held_credits;
         self.open_holds += 1;
         if replaces {
-            self.remembered = self.remembered.saturating_sub(1);
+            let sql = "UPDATE holds SET hold_id = hold_id || '#' || ledger_entry WHERE account_id = ?1 AND hold_id = ?2";
+            self.connection.prepare_cached(sql)?.execute(params![self.id, hold_id])?;
         }
         self.write(hold_id, hold)
     }
@@ -343,7 +350,7 @@ impl<'c> Account<'c> {
             remembered: holds(concat!(
                 "SELECT ",
                 hold_columns!(),
-                " FROM holds WHERE account_id = ?1 AND resolution IS NOT NULL ORDER BY user_id, request_id"
+                " FROM holds WHERE account_id = ?1 AND resolution IS NOT NULL ORDER BY user_id, request_id, ledger_entry"
             ))?,
             ledger,
         })

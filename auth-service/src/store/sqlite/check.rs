@@ -7,6 +7,7 @@ use super::columns::{Models, Scopes};
 use super::writer::{Failure, Outcome as Done};
 use crate::hold::{HoldHandle, HoldRecord, Resolution, TokenUsage, hold_id, request_digest};
 use crate::ids::{AccountId, KeyId, UserId};
+use crate::price_table::matches;
 use crate::store::{ChargeRequest, CheckAnswer, CheckRequest, Held, PresentedCredential, Principal, Refusal, Scope, StoreLimits};
 use crate::user::Role;
 
@@ -77,38 +78,11 @@ fn authorize(connection: &Connection, now_ms: i64, request: &CheckRequest) -> Do
             return Ok(Err(Refusal::ScopeRequired));
         }
         let unbounded = key.models.is_empty() || permission.model.is_empty();
-        if !unbounded && !key.models.iter().any(|pattern| matches(pattern.as_bytes(), permission.model.as_bytes())) {
+        if !unbounded && !key.models.iter().any(|pattern| matches(pattern, &permission.model)) {
             return Ok(Err(Refusal::ModelNotAllowed));
         }
     }
     Ok(Ok(Principal { user_id, role, key_id: key.map(|key| key.key_id) }))
-}
-
-/// Whether a pattern, in which `*` stands for any run of characters, matches.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    let mut retry = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                p += 1;
-                retry = Some((p, t));
-            }
-            Some(byte) if *byte == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => match &mut retry {
-                // The last star takes one character more.
-                Some((after_star, mark)) => {
-                    *mark += 1;
-                    (p, t) = (*after_star, *mark);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|byte| *byte == b'*')
 }
 
 fn hold(
@@ -141,8 +115,8 @@ fn hold(
     if account.open_holds >= limits.max_open_holds {
         return refused(Refusal::TooManyOpenHolds);
     }
-    // A refunded request that is held again gives its own place back.
-    if account.remembered - u32::from(before.is_some()) >= limits.max_remembered_requests {
+    // A refunded request that is held again keeps its place: each round wrote a ledger entry, and only the bound ends the rounds.
+    if account.remembered >= limits.max_remembered_requests {
         return refused(Refusal::TooManyRememberedRequests);
     }
     let available = account.balance.available;
@@ -197,25 +171,5 @@ fn held(account: &Account<'_>, request_digest: String, hold: &HoldRecord) -> Hel
         remaining_credits: account.balance.available,
         max_output_tokens: hold.max_output_tokens,
         expires_at_ms: hold.expires_at_ms,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::matches;
-
-    #[test]
-    fn a_star_stands_for_any_run_of_characters() {
-        let matches = |pattern: &str, text: &str| matches(pattern.as_bytes(), text.as_bytes());
-        assert!(matches("llama3*", "llama3"));
-        assert!(matches("llama3*", "llama3.2:1b"));
-        assert!(matches("*:1b", "llama3.2:1b"));
-        assert!(matches("*a*b*", "xxaxxbxx"));
-        assert!(matches("a*ab", "aab"));
-        assert!(matches("*", "x"));
-        assert!(!matches("llama3", "llama3.2"));
-        assert!(!matches("*:1b", "llama3.2:3b"));
-        assert!(!matches("", "x"));
-        assert!(!matches("a.c", "abc"));
     }
 }

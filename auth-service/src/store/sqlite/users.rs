@@ -77,8 +77,8 @@ pub(super) fn replace_password_hash(connection: &Connection, id: &UserId, old: &
 }
 
 pub(super) fn set_disabled(connection: &Connection, now_ms: i64, id: &UserId, disabled: bool) -> Done<Option<UserRecord>> {
-    let sql = "UPDATE users SET disabled = ?2, tokens_valid_from_ms = CASE WHEN ?2 THEN max(tokens_valid_from_ms, ?3) \
-               ELSE tokens_valid_from_ms END WHERE user_id = ?1";
+    // Now, also when that is earlier than before: a clock that jumped ahead must not shut a user out until the time comes.
+    let sql = "UPDATE users SET disabled = ?2, tokens_valid_from_ms = ?3 WHERE user_id = ?1 AND disabled <> ?2";
     connection.prepare_cached(sql)?.execute(params![id, disabled, now_ms])?;
     by_id(connection, id)
 }
