@@ -265,6 +265,23 @@ mod tests {
     }
 
     #[test]
+    fn every_spelling_that_ollama_takes_for_a_model_is_one_name() {
+        for spelling in ["smollm2", "smollm2:LATEST", "library/smollm2", "registry.ollama.ai/library/smollm2:latest"] {
+            let request = wire::ChatRequest { model: spelling.into(), ..chat() };
+            assert_eq!(Prompt::from_chat(request, &LIMITS).unwrap().model.as_str(), "smollm2", "{spelling}");
+        }
+        let other = wire::ChatRequest { model: "hf.co/library/smollm2:Q4_1".into(), ..chat() };
+        assert_eq!(Prompt::from_chat(other, &LIMITS).unwrap().model.as_str(), "hf.co/library/smollm2:Q4_1");
+    }
+
+    #[test]
+    fn an_empty_system_prompt_is_refused_because_ollama_takes_it_for_unset() {
+        let request =
+            wire::GenerateRequest { model: "smollm2".into(), prompt: "hi".into(), system: Some(String::new()), ..Default::default() };
+        assert!(Prompt::from_generate(request, &LIMITS).unwrap_err().message().starts_with("system"));
+    }
+
+    #[test]
     fn every_wrong_field_is_refused_by_its_name() {
         type Change = Box<dyn FnOnce(&mut wire::ChatRequest)>;
         let wrong: Vec<(&str, Change)> = vec![
