@@ -145,6 +145,34 @@ mod tests {
         assert_eq!(deadline(&HeaderMap::new()).unwrap(), None);
     }
 
+    /// A service that never answers.
+    struct Never;
+
+    impl Service<Request<Body>> for Never {
+        type Response = Response<Body>;
+        type Error = std::convert::Infallible;
+        type Future = std::future::Pending<Result<Response<Body>, Self::Error>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: Request<Body>) -> Self::Future {
+            assert!(request.extensions().get::<CallDeadline>().is_some());
+            std::future::pending()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_deadline_is_answered_with_a_reason_when_the_service_is_silent() {
+        let request = Request::builder().header("grpc-timeout", "20m").body(Body::empty()).unwrap();
+        let response = RequestContextLayer.layer(Never).call(request).await.unwrap();
+        let status = Status::from_header_map(response.headers()).unwrap();
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+        assert_eq!(crate::error::reason_of(&status), Some(ErrorReason::DeadlineExceeded));
+        assert!(response.headers().contains_key(REQUEST_ID_HEADER));
+    }
+
     #[test]
     fn an_unusable_request_id_is_replaced() {
         let header = |value: &[u8]| {

@@ -90,19 +90,6 @@ async fn a_callers_deadline_ends_the_stream_on_time_and_settles() {
     assert_eq!(stack.snapshot(&user).await.balance.held, 0);
 }
 
-#[tokio::test]
-async fn a_deadline_holds_for_methods_without_a_stream_and_says_so_with_a_reason() {
-    let upstream = ScriptedUpstream::start().await;
-    upstream.script("/api/tags", Script::silence());
-    let stack = Plan::with_upstream(&upstream.url()).start().await;
-    let user = stack.user("ada").await;
-    let mut request = Request::new(inference::ListModelsRequest {});
-    // As the header alone: the client's own timer would answer in the server's place.
-    request.metadata_mut().insert("grpc-timeout", "200m".parse().unwrap());
-    let refused = stack.inference(&user.key).list_models(request).await.unwrap_err();
-    assert_eq!((refused.code(), reason_of(&refused)), (Code::DeadlineExceeded, Some(ErrorReason::DeadlineExceeded)));
-}
-
 /// One limit, made short: how the stream ends, and what it costs.
 async fn a_limit(variable: &'static str, script: Script, expected: (Code, ErrorReason), spent: i64) {
     let upstream = ScriptedUpstream::start().await;
