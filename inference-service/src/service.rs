@@ -31,8 +31,9 @@ impl Gate {
     }
 
     /// The same, and authorizes an operation that costs nothing.
-    async fn authorize<T>(&self, request: &Request<T>, operation: Operation, model: &str) -> Result<(), CallError> {
+    async fn authorize<T>(&self, request: &Request<T>, operation: Operation, model: &str) -> Result<Caller, CallError> {
         let caller = self.caller(request)?;
-        self.auth.authorize(&caller, operation, model).await
+        self.auth.authorize(&caller, operation, model).await?;
+        Ok(caller)
     }
 }

@@ -10,7 +10,6 @@ use shared::error::CallError;
 use shared::proto::auth::Operation;
 use shared::proto::inference as wire;
 use shared::proto::inference::models_server::Models;
-use shared::request_context::CallDeadline;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
@@ -58,8 +57,7 @@ impl Models for ModelsService {
 
     async fn create_model(&self, request: Request<wire::CreateModelRequest>) -> Result<Response<Self::CreateModelStream>, Status> {
         // Who may not make models learns nothing of the Modelfile's mistakes, nor costs their parsing.
-        self.gate.authorize(&request, Operation::ManageModels, "").await?;
-        let deadline = request.extensions().get::<CallDeadline>().map(|deadline| deadline.0);
+        let caller = self.gate.authorize(&request, Operation::ManageModels, "").await?;
         let sent = request.into_inner();
         let model = ModelName::parse(&sent.model).map_err(CallError::invalid_argument)?;
         let modelfile = Modelfile::parse(&sent.modelfile)
@@ -67,7 +65,7 @@ impl Models for ModelsService {
         let progress = self.engine.create_model(&model, &modelfile).await.map_err(|error| CallError::from(&error))?;
         tracing::info!(target: "audit", action = "create_model", %model, "an operator makes a model");
         // The last event of a success is the same whatever the engine calls its own last step.
-        let mut limit = Box::pin(limit(deadline, self.cut_off.clone()));
+        let mut limit = Box::pin(limit(caller.deadline(), self.cut_off.clone()));
         let (mut progress, mut over) = (progress, false);
         let stream = stream::poll_fn(move |cx| {
             if over {
