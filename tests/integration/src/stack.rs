@@ -399,8 +399,39 @@ impl Answer {
     }
 }
 
-/// Reads a chat to its end.
-pub async fn read_all(stream: &mut Streaming<inference::ChatEvent>) -> Answer {
+/// One event of a chat or of a bare prompt: both say the same.
+#[derive(Debug)]
+pub enum Heard {
+    /// The first event.
+    Started(inference::Started),
+    /// A piece.
+    Delta(inference::Delta),
+    /// The last event.
+    Finished(inference::Finished),
+}
+
+impl From<inference::ChatEvent> for Heard {
+    fn from(event: inference::ChatEvent) -> Self {
+        match event.event.expect("an event") {
+            inference::chat_event::Event::Started(started) => Self::Started(started),
+            inference::chat_event::Event::Delta(delta) => Self::Delta(delta),
+            inference::chat_event::Event::Finished(finished) => Self::Finished(finished),
+        }
+    }
+}
+
+impl From<inference::GenerateEvent> for Heard {
+    fn from(event: inference::GenerateEvent) -> Self {
+        match event.event.expect("an event") {
+            inference::generate_event::Event::Started(started) => Self::Started(started),
+            inference::generate_event::Event::Delta(delta) => Self::Delta(delta),
+            inference::generate_event::Event::Finished(finished) => Self::Finished(finished),
+        }
+    }
+}
+
+/// Reads an answer to its end, whichever method it came by.
+pub async fn read_all<E: Into<Heard>>(stream: &mut Streaming<E>) -> Answer {
     let mut answer = Answer::default();
     loop {
         match stream.message().await {
@@ -409,10 +440,10 @@ pub async fn read_all(stream: &mut Streaming<inference::ChatEvent>) -> Answer {
                 answer.failure = Some(status);
                 return answer;
             }
-            Ok(Some(event)) => match event.event.expect("an event") {
-                inference::chat_event::Event::Started(started) => answer.started = Some(started),
-                inference::chat_event::Event::Delta(delta) => answer.deltas.push(delta),
-                inference::chat_event::Event::Finished(finished) => answer.finished = Some(finished),
+            Ok(Some(event)) => match event.into() {
+                Heard::Started(started) => answer.started = Some(started),
+                Heard::Delta(delta) => answer.deltas.push(delta),
+                Heard::Finished(finished) => answer.finished = Some(finished),
             },
         }
     }

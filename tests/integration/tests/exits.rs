@@ -310,15 +310,8 @@ async fn generate_streams_and_settles_like_chat() {
     let user = stack.user("ada").await;
     let request = inference::GenerateRequest { model: "smollm2".into(), prompt: "Once".into(), ..Default::default() };
     let mut stream = stack.inference(&user.key).generate(request).await.unwrap().into_inner();
-    let (mut text, mut finished) = (String::new(), None);
-    while let Some(event) = stream.message().await.unwrap() {
-        match event.event.unwrap() {
-            inference::generate_event::Event::Started(_) => {}
-            inference::generate_event::Event::Delta(delta) => text.push_str(&delta.content),
-            inference::generate_event::Event::Finished(last) => finished = Some(last),
-        }
-    }
-    assert_eq!(text, "once");
-    let finished = finished.unwrap();
+    let answer = read_all(&mut stream).await;
+    assert_eq!(answer.text(), "once");
+    let finished = answer.finished.unwrap();
     assert_eq!((finished.reason(), finished.receipt.unwrap().charged_credits), (inference::FinishReason::Length, Some(1)));
 }

@@ -13,7 +13,7 @@ use integration::stack::{Answer, Plan, Stack, TestUser, chat_request, read_all};
 use serde_json::{Map, Value};
 use shared::ErrorReason as Reason;
 use shared::error::{reason_of, retry_delay_of};
-use shared::proto::inference::{self, FinishReason, chat_event, generate_event};
+use shared::proto::inference::{self, FinishReason, chat_event};
 use tonic::{Code, Status};
 
 /// What becomes of the recorded request when it is made through our contract.
@@ -534,7 +534,7 @@ impl Bench {
         let (mut inference, mut models) = (self.stack.inference(&self.user.key), self.stack.models(&self.admin));
         match call.clone() {
             Call::Chat(request) => heard.answer = read_all(&mut inference.chat(request).await?.into_inner()).await,
-            Call::Generate(request) => heard.answer = read_generated(&mut inference.generate(request).await?.into_inner()).await,
+            Call::Generate(request) => heard.answer = read_all(&mut inference.generate(request).await?.into_inner()).await,
             Call::ListModels => heard.models = inference.list_models(inference::ListModelsRequest {}).await?.into_inner().models,
             Call::ShowModel(model) => heard.facts = Some(inference.show_model(inference::ShowModelRequest { model }).await?.into_inner()),
             Call::CreateModel { model, modelfile } => {
@@ -719,25 +719,6 @@ impl Bench {
             assert_eq!(answer.charged(), Some(charged), "{name}: the receipt");
         }
         charged
-    }
-}
-
-/// Reads an answer to Generate to its end.
-async fn read_generated(stream: &mut tonic::Streaming<inference::GenerateEvent>) -> Answer {
-    let mut answer = Answer::default();
-    loop {
-        match stream.message().await {
-            Ok(None) => return answer,
-            Err(status) => {
-                answer.failure = Some(status);
-                return answer;
-            }
-            Ok(Some(event)) => match event.event.unwrap() {
-                generate_event::Event::Started(started) => answer.started = Some(started),
-                generate_event::Event::Delta(delta) => answer.deltas.push(delta),
-                generate_event::Event::Finished(finished) => answer.finished = Some(finished),
-            },
-        }
     }
 }
 
