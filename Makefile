@@ -1,5 +1,5 @@
 # Thin: the work is in scripts/.
-.PHONY: help demo run test lint
+.PHONY: help demo run test lint bench
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -16,3 +16,6 @@ test: ## every test; installs redis-server when it is missing
 
 lint: ## fmt, clippy and rustdoc without warnings
 	@scripts/lint
+
+bench: ## the hot path beside baselines, in ratios, on this machine; Linux only
+	@scripts/bench

@@ -1,6 +1,7 @@
 //! The real binaries as real processes, for what only a process can show: signals, crashes, exit codes, logs.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,13 +9,28 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-/// Where cargo put a binary of this workspace.
+/// Where cargo put a binary of this workspace: beside this one, or above the folder `deps` that tests are in.
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("the test's own path");
-    let path = test.parent().and_then(|deps| deps.parent()).expect("target/debug/deps").join(name);
+    let this = std::env::current_exe().expect("this program's own path");
+    let folder = this.parent().expect("a folder");
+    let path = if folder.ends_with("deps") { folder.parent().expect("target/debug/deps") } else { folder }.join(name);
     assert!(path.exists(), "{} is missing: build the workspace's binaries first, as scripts/test does", path.display());
     path
+}
+
+/// A command that may run on these processors only, as `taskset -c` takes them; `None`: on all.
+#[must_use]
+pub fn on_processors(processors: Option<&str>, program: impl AsRef<OsStr>) -> Command {
+    match processors {
+        None => Command::new(program),
+        Some(processors) => {
+            // It becomes the program: the process id stays.
+            let mut command = Command::new("taskset");
+            command.args(["-c", processors]).arg(program);
+            command
+        }
+    }
 }
 
 /// Runs a binary to its end. The environment holds nothing but `environment`.
@@ -49,12 +65,20 @@ impl ServiceProcess {
     /// Starts a service on a port of its own choice, and waits until it says where it listens.
     #[must_use]
     pub fn start(name: &str, environment: &BTreeMap<String, String>) -> Self {
-        let mut environment = environment.clone();
+        let mut command = command(name, &[], environment);
         for (name, value) in [("TOLLGATE_LOG_FORMAT", "json"), ("TOLLGATE_AUTH_LISTEN", "127.0.0.1:0"), ("TOLLGATE_LISTEN", "127.0.0.1:0")]
         {
-            environment.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+            if !environment.contains_key(name) {
+                command.env(name, value);
+            }
         }
-        let mut child = command(name, &[], &environment).stderr(Stdio::piped()).spawn().expect("it starts");
+        Self::launch(command)
+    }
+
+    /// Starts a program that says its address in a JSON log on standard error, and waits until it does.
+    #[must_use]
+    pub fn launch(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
         let log = Arc::new((Mutex::new(String::new()), Condvar::new()));
         let (lines, written) = (BufReader::new(child.stderr.take().expect("piped")), log.clone());
         // Ends with the process, whose standard error it reads.
@@ -71,6 +95,12 @@ impl ServiceProcess {
         let address = line.split("\"address\":\"").nth(1).and_then(|rest| rest.split('"').next()).expect("an address");
         process.address = address.parse().expect("an address");
         process
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Where it listens.

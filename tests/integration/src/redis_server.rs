@@ -1,10 +1,32 @@
 //! A real redis-server of the test's own, on a free loopback port, with its files in a temporary folder.
 
 use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use crate::processes::on_processors;
+
+/// When a redis-server writes its append-only file to the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppendOnly {
+    /// It has none.
+    Off,
+    /// Once a second: a crash of the machine loses up to that much.
+    EverySecond,
+    /// Before it answers, as Tollgate asks for.
+    Always,
+}
+
+/// How a redis-server is started.
+#[derive(Debug, Clone)]
+pub struct RedisPlan {
+    /// What it keeps.
+    pub append_only: AppendOnly,
+    /// Processors that it may run on, as `taskset -c` takes them; `None`: all.
+    pub processors: Option<String>,
+}
 
 /// A running redis-server; dropped, it is killed and its files are removed.
 #[derive(Debug)]
@@ -12,17 +34,24 @@ pub struct RedisServer {
     child: Child,
     port: u16,
     folder: TempDir,
+    plan: RedisPlan,
 }
 
 impl RedisServer {
     /// Starts one with the durability that Tollgate asks for. Panics when there is no redis-server: a missing one must fail, not skip.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_with(RedisPlan { append_only: AppendOnly::Always, processors: None })
+    }
+
+    /// Starts one by a plan, as [`Self::start`] does.
+    #[must_use]
+    pub fn start_with(plan: RedisPlan) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         // The port is free again for the moment between this listener's end and redis-server's start: whoever loses it fails loudly.
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
-        let child = spawn(port, &folder);
-        let mut server = Self { child, port, folder };
+        let child = spawn(port, &folder, &plan);
+        let mut server = Self { child, port, folder, plan };
         server.wait_until_it_answers();
         server
     }
@@ -33,6 +62,12 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills it as a crash would.
     pub fn kill(&mut self) {
         self.child.kill().expect("redis-server was running");
@@ -41,7 +76,7 @@ impl RedisServer {
 
     /// Starts it again on its port, with what it had written.
     pub fn start_again(&mut self) {
-        self.child = spawn(self.port, &self.folder);
+        self.child = spawn(self.port, &self.folder, &self.plan);
         self.wait_until_it_answers();
     }
 
@@ -57,10 +92,16 @@ impl RedisServer {
     }
 }
 
-fn spawn(port: u16, folder: &TempDir) -> Child {
-    Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", "always"])
-        .args(["--maxmemory-policy", "noeviction", "--dir"])
+fn spawn(port: u16, folder: &TempDir, plan: &RedisPlan) -> Child {
+    let (append_only, fsync) = match plan.append_only {
+        AppendOnly::Off => ("no", "no"),
+        AppendOnly::EverySecond => ("yes", "everysec"),
+        AppendOnly::Always => ("yes", "always"),
+    };
+    on_processors(plan.processors.as_deref(), "redis-server")
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", append_only, "--appendfsync", fsync])
+        // A rewrite would take a processor from whatever is tested or measured at that moment.
+        .args(["--maxmemory-policy", "noeviction", "--auto-aof-rewrite-percentage", "0", "--dir"])
         .arg(folder.path())
         .stdout(Stdio::null())
         .spawn()

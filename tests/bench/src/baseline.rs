@@ -1,0 +1,70 @@
+//! The baselines: bare tonic services that do the least that a service of this kind can do.
+
+use std::net::SocketAddr;
+
+use redis::Script;
+use redis::aio::MultiplexedConnection;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status};
+
+use crate::proto::Payload;
+use crate::proto::baseline_server::{Baseline, BaselineServer};
+
+/// The script: a GET and two SETs, of a figure and of a record as long as a packed hold.
+const SCRIPT: &str = "\
+local figure = redis.call('GET', KEYS[1])
+redis.call('SET', KEYS[1], (figure or 0) + 1)
+redis.call('SET', KEYS[2], ARGV[1])
+return figure";
+
+/// Keys that records are written to in turn, so that Redis's memory doesn't grow while it is measured.
+const RECORDS: u64 = 4096;
+
+struct Service {
+    answer: Vec<u8>,
+    record: String,
+    script: Script,
+    redis: MultiplexedConnection,
+}
+
+/// Serves both baselines on a free loopback port, and says on standard error where. Never returns.
+pub async fn serve(redis: &str, answer_bytes: usize, record_bytes: usize) {
+    let client = redis::Client::open(redis).expect("a Redis URL");
+    let connection = client.get_multiplexed_async_connection().await.expect("Redis answers");
+    let service =
+        Service { answer: vec![b'a'; answer_bytes], record: "r".repeat(record_bytes), script: Script::new(SCRIPT), redis: connection };
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
+    announce(&listener);
+    let server = tonic::transport::Server::builder().tcp_nodelay(true).add_service(BaselineServer::new(service));
+    let accepted = tokio_stream::StreamExt::map(TcpListenerStream::new(listener), |stream| {
+        let stream = stream?;
+        stream.set_nodelay(true)?;
+        Ok::<_, std::io::Error>(stream)
+    });
+    server.serve_with_incoming(accepted).await.expect("the baselines serve");
+}
+
+/// Says where a listener is, as Tollgate's services do.
+pub(crate) fn announce(listener: &TcpListener) {
+    eprintln!("{}", serde_json::json!({ "address": listener.local_addr().expect("it listens") }));
+}
+
+#[tonic::async_trait]
+impl Baseline for Service {
+    async fn echo(&self, _: Request<Payload>) -> Result<Response<Payload>, Status> {
+        Ok(Response::new(Payload { content: self.answer.clone() }))
+    }
+
+    async fn run_script(&self, request: Request<Payload>) -> Result<Response<Payload>, Status> {
+        // The caller counts its calls in the first bytes.
+        let count = request.get_ref().content.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let mut call = self.script.key("bench:{1}:figure");
+        call.key(format!("bench:{{1}}:record:{}", count % RECORDS)).arg(&self.record);
+        let figure: Result<Option<u64>, _> = call.invoke_async(&mut self.redis.clone()).await;
+        match figure {
+            Ok(_) => Ok(Response::new(Payload { content: self.answer.clone() })),
+            Err(error) => Err(Status::unavailable(error.to_string())),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What is read of other processes while load is on them: processor time and memory from Linux's `/proc`, and Redis's own count of what its
+//! scripts took.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde::{Deserialize, Serialize};
+
+/// What to watch.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Watch {
+    /// Process ids, by the names that they have in the report.
+    pub processes: BTreeMap<String, u32>,
+    /// A Redis.
+    pub redis: Option<String>,
+}
+
+/// Figures that only ever grow, at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Reading {
+    cpu_ns: BTreeMap<String, u64>,
+    evalsha: Evalsha,
+}
+
+/// What Redis says of `EVALSHA` in `INFO commandstats`.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Evalsha {
+    /// Calls.
+    pub calls: u64,
+    /// Microseconds in them.
+    pub usec: u64,
+}
+
+/// What was spent between two readings.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Spent {
+    /// Processor time in microseconds, by process.
+    pub cpu_us: BTreeMap<String, f64>,
+    /// Scripts.
+    pub evalsha: Evalsha,
+}
+
+impl Watch {
+    /// Reads all figures.
+    #[must_use]
+    pub fn read(&self) -> Reading {
+        let cpu_ns = self.processes.iter().map(|(name, pid)| (name.clone(), cpu_ns(*pid))).collect();
+        Reading { cpu_ns, evalsha: self.redis.as_deref().map(evalsha).unwrap_or_default() }
+    }
+}
+
+impl Reading {
+    /// What was spent since an earlier reading.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Spent {
+        let spent = |(name, now): (&String, &u64)| {
+            let before = earlier.cpu_ns.get(name).copied().unwrap_or_default();
+            (name.clone(), now.saturating_sub(before) as f64 / 1000.0)
+        };
+        let evalsha = Evalsha {
+            calls: self.evalsha.calls.saturating_sub(earlier.evalsha.calls),
+            usec: self.evalsha.usec.saturating_sub(earlier.evalsha.usec),
+        };
+        Spent { cpu_us: self.cpu_ns.iter().map(spent).collect(), evalsha }
+    }
+}
+
+impl Spent {
+    /// Processor time of one process, in microseconds; 0 when it was not watched.
+    #[must_use]
+    pub fn cpu_us_of(&self, process: &str) -> f64 {
+        self.cpu_us.get(process).copied().unwrap_or_default()
+    }
+}
+
+/// Processor time of all threads of a process that run, in nanoseconds. (`/proc/PID/stat` would count in hundredths of a second.)
+fn cpu_ns(pid: u32) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap_or_else(|error| panic!("process {pid} can't be watched: {error}"));
+    let of_task = |task: fs::DirEntry| -> Option<u64> {
+        // A thread that has just ended has no file any more.
+        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse().ok()
+    };
+    tasks.filter_map(Result::ok).filter_map(of_task).sum()
+}
+
+/// Memory of a process that is in RAM, in KiB, without pages of files.
+#[must_use]
+pub fn resident_kib(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_else(|error| panic!("process {pid} can't be watched: {error}"));
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux says RssAnon");
+    line.trim().trim_end_matches("kB").trim().parse().expect("a number of kB")
+}
+
+fn evalsha(url: &str) -> Evalsha {
+    let mut connection = redis::Client::open(url).and_then(|client| client.get_connection()).expect("Redis answers");
+    let info: String = redis::cmd("INFO").arg("commandstats").query(&mut connection).expect("Redis says its commandstats");
+    parse_evalsha(&info)
+}
+
+fn parse_evalsha(info: &str) -> Evalsha {
+    let Some(line) = info.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:")) else { return Evalsha::default() };
+    let figure = |name: &str| {
+        let of = |field: &str| field.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')).and_then(|number| number.parse().ok());
+        line.split(',').find_map(of).unwrap_or_default()
+    };
+    Evalsha { calls: figure("calls"), usec: figure("usec") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commandstats_are_read_as_redis_writes_them() {
+        let info = "# Commandstats\r\ncmdstat_ping:calls=1,usec=2\r\ncmdstat_evalsha:calls=12,usec=345,usec_per_call=28.75,rejected_calls=0\r\n";
+        let read = parse_evalsha(info);
+        assert_eq!((read.calls, read.usec), (12, 345));
+        assert_eq!(parse_evalsha("").calls, 0);
+    }
+
+    #[test]
+    fn work_of_this_process_is_counted() {
+        let watch = Watch { processes: [("self".to_owned(), std::process::id())].into(), redis: None };
+        let before = watch.read();
+        let mut sum = 0_u64;
+        while watch.read().since(&before).cpu_us_of("self") < 1000.0 {
+            sum = std::hint::black_box(sum + 1);
+        }
+        assert!(resident_kib(std::process::id()) > 0);
+    }
+}

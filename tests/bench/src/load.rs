@@ -1,0 +1,68 @@
+//! The load: a process of its own, which takes a job as JSON on standard input, does it, and writes what it measured as JSON on standard
+//! output.
+
+mod disk;
+mod idle;
+mod stream;
+mod unary;
+
+use std::io::Read;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tonic::transport::{Channel, Endpoint};
+
+pub use disk::{DiskJob, DiskOutcome};
+pub use idle::{IdleJob, IdleOutcome};
+pub use stream::{Pace, StreamJob, StreamOutcome, StreamTarget};
+pub use unary::{Phase, UnaryJob, UnaryOutcome, UnaryTarget, check_request};
+
+/// What a load process does.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Job {
+    /// Calls that have one answer.
+    Unary(UnaryJob),
+    /// Answers that stream.
+    Stream(StreamJob),
+    /// Streams that stay open and are silent.
+    Idle(IdleJob),
+    /// Writes to a disk.
+    Disk(DiskJob),
+}
+
+/// How long load is applied.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Span {
+    /// Before anything is counted.
+    pub warm_up: Duration,
+    /// While all is counted.
+    pub measured: Duration,
+}
+
+/// Reads a job from standard input, does it, and writes its outcome to standard output.
+pub async fn work() {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).expect("a job on standard input");
+    let written = match serde_json::from_str(&text).expect("a job in JSON") {
+        Job::Unary(job) => serde_json::to_string(&unary::run(job).await),
+        Job::Stream(job) => serde_json::to_string(&stream::run(job).await),
+        Job::Idle(job) => serde_json::to_string(&idle::run(job).await),
+        Job::Disk(job) => serde_json::to_string(&disk::run(&job)),
+    };
+    println!("{}", written.expect("an outcome in JSON"));
+}
+
+/// Channels to one address, each with a connection of its own.
+async fn connect(url: &str, connections: usize) -> Vec<Channel> {
+    let mut channels = Vec::new();
+    for _ in 0..connections.max(1) {
+        let endpoint = Endpoint::from_shared(url.to_owned()).expect("a URL").tcp_nodelay(true);
+        channels.push(endpoint.connect().await.unwrap_or_else(|error| panic!("{url} can't be reached: {error}")));
+    }
+    channels
+}
+
+/// The value of an `authorization` header.
+fn bearer(credential: &str) -> tonic::metadata::MetadataValue<tonic::metadata::Ascii> {
+    format!("Bearer {credential}").parse().expect("a header's value")
+}

@@ -1,0 +1,315 @@
+//! Answers that stream: through the gateway, or read straight from the upstream by a client of the same NDJSON.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use serde::{Deserialize, Serialize};
+use shared::proto::inference::chat_event::Event;
+use shared::proto::inference::inference_client::InferenceClient;
+use shared::proto::inference::{ChatEvent, ChatRequest};
+use tokio::task::JoinSet;
+use tonic::Request;
+use tonic::transport::Channel;
+
+use super::Span;
+use crate::gauge::{Spent, Watch};
+use crate::percentiles::Percentiles;
+
+/// Where answers come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StreamTarget {
+    /// `Inference.Chat`.
+    Gateway,
+    /// `/api/chat` of the upstream.
+    Reader,
+}
+
+/// How streams follow one another.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub enum Pace {
+    /// So many at a time, each followed by the next.
+    Closed {
+        /// Streams at a time.
+        streams: usize,
+    },
+    /// So many a second, whether or not the ones before have ended.
+    Open {
+        /// Streams a second.
+        rate: f64,
+    },
+}
+
+/// Streams from one place.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StreamJob {
+    /// From where.
+    pub target: StreamTarget,
+    /// Its URL.
+    pub url: String,
+    /// The model, which says how the upstream answers.
+    pub model: String,
+    /// Tokens of each answer.
+    pub tokens: u32,
+    /// How streams follow one another.
+    pub pace: Pace,
+    /// For how long.
+    pub span: Span,
+    /// Connections to the gateway.
+    pub connections: usize,
+    /// API keys for the gateway, used in turn.
+    pub credentials: Vec<String>,
+    /// Whether the time between tokens is measured.
+    pub gaps: bool,
+    /// What to watch meanwhile. This process's own time is always measured, as `load`.
+    pub watch: Watch,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StreamOutcome {
+    /// Tokens read while it was measured.
+    pub tokens: u64,
+    /// How long it was measured, in seconds.
+    pub seconds: f64,
+    /// From the request to the first token.
+    pub first_token: Percentiles,
+    /// Between two tokens of one stream.
+    pub gap: Percentiles,
+    /// What was spent while it was measured.
+    pub spent: Spent,
+    /// Streams that were read to their end.
+    pub admitted: u64,
+}
+
+struct Streams {
+    job: StreamJob,
+    channels: Vec<Channel>,
+    http: reqwest::Client,
+    begun: AtomicU64,
+    tokens: AtomicU64,
+    measuring: AtomicBool,
+    over: AtomicBool,
+}
+
+/// What was seen of some streams.
+#[derive(Default)]
+struct Seen {
+    first_tokens: Vec<Duration>,
+    gaps: Vec<Duration>,
+    streams: u64,
+}
+
+impl Seen {
+    fn merge(&mut self, other: Self) {
+        self.first_tokens.extend(other.first_tokens);
+        self.gaps.extend(other.gaps);
+        self.streams += other.streams;
+    }
+}
+
+pub(super) async fn run(mut job: StreamJob) -> StreamOutcome {
+    job.watch.processes.insert("load".to_owned(), std::process::id());
+    let (span, pace, watch) = (job.span, job.pace, job.watch.clone());
+    let channels = match job.target {
+        StreamTarget::Gateway => super::connect(&job.url, job.connections).await,
+        StreamTarget::Reader => Vec::new(),
+    };
+    let http = reqwest::Client::builder().no_proxy().http1_only().tcp_nodelay(true).build().expect("an HTTP client");
+    let streams = Arc::new(Streams {
+        job,
+        channels,
+        http,
+        begun: AtomicU64::new(0),
+        tokens: AtomicU64::new(0),
+        measuring: AtomicBool::new(false),
+        over: AtomicBool::new(false),
+    });
+    let mut readers = JoinSet::new();
+    match pace {
+        Pace::Closed { streams: count } => {
+            for _ in 0..count {
+                readers.spawn(Arc::clone(&streams).read_again_and_again());
+            }
+        }
+        Pace::Open { rate } => {
+            readers.spawn(Arc::clone(&streams).read_at(rate));
+        }
+    }
+    tokio::time::sleep(span.warm_up).await;
+    let (before, tokens_before, started) = (watch.read(), streams.tokens.load(Ordering::Relaxed), Instant::now());
+    streams.measuring.store(true, Ordering::Relaxed);
+    tokio::time::sleep(span.measured).await;
+    streams.measuring.store(false, Ordering::Relaxed);
+    let (tokens, seconds) = (streams.tokens.load(Ordering::Relaxed) - tokens_before, started.elapsed().as_secs_f64());
+    let spent = watch.read().since(&before);
+    streams.over.store(true, Ordering::Relaxed);
+    let mut seen = Seen::default();
+    while let Some(reader) = readers.join_next().await {
+        seen.merge(reader.expect("a reader doesn't panic"));
+    }
+    StreamOutcome {
+        tokens,
+        seconds,
+        first_token: Percentiles::of(seen.first_tokens),
+        gap: Percentiles::of(seen.gaps),
+        spent,
+        admitted: seen.streams,
+    }
+}
+
+impl Streams {
+    async fn read_again_and_again(self: Arc<Self>) -> Seen {
+        let mut seen = Seen::default();
+        while !self.over.load(Ordering::Relaxed) {
+            self.read_one(&mut seen).await;
+        }
+        seen
+    }
+
+    async fn read_at(self: Arc<Self>, rate: f64) -> Seen {
+        let (mut seen, mut running) = (Seen::default(), JoinSet::new());
+        let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / rate));
+        while !self.over.load(Ordering::Relaxed) {
+            ticks.tick().await;
+            let streams = Arc::clone(&self);
+            running.spawn(async move {
+                let mut seen = Seen::default();
+                streams.read_one(&mut seen).await;
+                seen
+            });
+            while let Some(done) = running.try_join_next() {
+                seen.merge(done.expect("a reader doesn't panic"));
+            }
+        }
+        while let Some(done) = running.join_next().await {
+            seen.merge(done.expect("a reader doesn't panic"));
+        }
+        seen
+    }
+
+    /// Reads one answer to its end.
+    async fn read_one(&self, seen: &mut Seen) {
+        let number = usize::try_from(self.begun.fetch_add(1, Ordering::Relaxed)).unwrap_or_default();
+        let mut clock = TokenClock { streams: self, asked: Instant::now(), last: None, uncounted: 0 };
+        match self.job.target {
+            StreamTarget::Gateway => self.read_gateway(number, &mut clock, seen).await,
+            StreamTarget::Reader => self.read_upstream(&mut clock, seen).await,
+        }
+        seen.streams += 1;
+    }
+
+    async fn read_gateway(&self, number: usize, clock: &mut TokenClock<'_>, seen: &mut Seen) {
+        let credential = &self.job.credentials[number % self.job.credentials.len()];
+        let mut client = InferenceClient::new(self.channels[number % self.channels.len()].clone());
+        let answer = client.chat(chat(credential, &self.job.model, self.job.tokens)).await;
+        let mut answer = answer.unwrap_or_else(|status| panic!("a chat was refused: {status}")).into_inner();
+        let mut finished = false;
+        while let Some(event) = answer.message().await.unwrap_or_else(|status| panic!("a chat failed: {status}")) {
+            if has_token(&event) {
+                clock.token(seen);
+            }
+            finished = matches!(event.event, Some(Event::Finished(finished)) if finished.receipt.is_some());
+        }
+        assert!(finished, "an answer ends with a receipt");
+    }
+
+    /// As a plain client does it: lines out of the pieces that come, and each line parsed for its text.
+    async fn read_upstream(&self, clock: &mut TokenClock<'_>, seen: &mut Seen) {
+        #[derive(Deserialize)]
+        struct Line<'a> {
+            #[serde(borrow)]
+            message: Message<'a>,
+            done: bool,
+        }
+        #[derive(Deserialize)]
+        struct Message<'a> {
+            #[serde(borrow)]
+            content: Cow<'a, str>,
+        }
+        let body = serde_json::json!({
+            "model": self.job.model, "messages": [{ "role": "user", "content": "hi" }], "options": { "num_predict": self.job.tokens },
+        });
+        let request = self.http.post(format!("{}/api/chat", self.job.url)).body(body.to_string()).send();
+        let mut pieces = request.await.expect("the upstream answers").bytes_stream();
+        let (mut partial, mut ended): (Vec<u8>, bool) = (Vec::new(), false);
+        let mut said = |line: &[u8]| {
+            let line: Line<'_> = serde_json::from_slice(line).expect("a line of JSON");
+            if !line.message.content.is_empty() {
+                clock.token(seen);
+            }
+            ended |= line.done;
+        };
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.expect("the upstream doesn't break off");
+            let mut rest = &piece[..];
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                if partial.is_empty() {
+                    said(&rest[..end]);
+                } else {
+                    partial.extend_from_slice(&rest[..end]);
+                    said(&partial);
+                    partial.clear();
+                }
+                rest = &rest[end + 1..];
+            }
+            partial.extend_from_slice(rest);
+        }
+        assert!(ended, "an answer ends with a last line");
+    }
+}
+
+/// Notes when tokens come.
+struct TokenClock<'a> {
+    streams: &'a Streams,
+    asked: Instant,
+    last: Option<Instant>,
+    /// Tokens that the sum of all streams lacks yet: adding each would have the threads contend for it.
+    uncounted: u64,
+}
+
+/// So many tokens are counted at once.
+const COUNTED_AT_ONCE: u64 = 64;
+
+impl TokenClock<'_> {
+    fn token(&mut self, seen: &mut Seen) {
+        self.uncounted += 1;
+        if self.uncounted == COUNTED_AT_ONCE {
+            self.count();
+        }
+        if self.last.is_some() && !self.streams.job.gaps {
+            return;
+        }
+        let now = Instant::now();
+        let measuring = self.streams.measuring.load(Ordering::Relaxed);
+        match self.last.replace(now) {
+            None if measuring => seen.first_tokens.push(now - self.asked),
+            Some(last) if measuring => seen.gaps.push(now - last),
+            None | Some(_) => {}
+        }
+    }
+
+    fn count(&mut self) {
+        self.streams.tokens.fetch_add(std::mem::take(&mut self.uncounted), Ordering::Relaxed);
+    }
+}
+
+impl Drop for TokenClock<'_> {
+    fn drop(&mut self) {
+        self.count();
+    }
+}
+
+/// A short chat of this many tokens.
+pub(super) fn chat(credential: &str, model: &str, tokens: u32) -> Request<ChatRequest> {
+    let mut request =
+        Request::new(ChatRequest { max_output_tokens: Some(tokens), ..integration::stack::chat_request(model, "hi") });
+    request.metadata_mut().insert("authorization", super::bearer(credential));
+    request
+}
+
+pub(super) fn has_token(event: &ChatEvent) -> bool {
+    matches!(&event.event, Some(Event::Delta(delta)) if !delta.content.is_empty())
+}

@@ -1,0 +1,182 @@
+//! The report: the figures of all rounds, their median and spread, for people and as JSON.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use crate::percentiles::median;
+use crate::rows::{Bound, ROWS, Row, Verdict};
+
+/// What was measured, while it is being measured.
+#[derive(Debug, Default)]
+pub struct Measured {
+    /// By row and by the store's mode: a figure of each round.
+    figures: BTreeMap<(&'static str, String), Vec<f64>>,
+    /// By mode, thing and unit: what the figures were made of, of each round.
+    seen: BTreeMap<String, BTreeMap<String, Vec<f64>>>,
+    /// How many ledgers were read, and what was wrong with them.
+    ledgers_read: usize,
+    mistakes: Vec<String>,
+}
+
+/// The figures of one row in one mode.
+#[derive(Debug, Serialize)]
+pub struct Figure {
+    /// The row's id.
+    row: &'static str,
+    /// The store's mode.
+    mode: String,
+    /// The middle of the rounds.
+    median: f64,
+    /// The lowest round.
+    min: f64,
+    /// The highest round.
+    max: f64,
+    /// All rounds.
+    rounds: Vec<f64>,
+    /// What the median is worth.
+    verdict: Verdict,
+}
+
+/// The report.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Where and how it was measured.
+    pub machine: BTreeMap<&'static str, String>,
+    /// What the rows are.
+    rows: [Row; ROWS.len()],
+    /// Their figures.
+    figures: Vec<Figure>,
+    /// Medians of what they were made of, by mode.
+    seen: BTreeMap<String, BTreeMap<String, f64>>,
+    /// How many ledgers were read.
+    ledgers_read: usize,
+    /// What was wrong with them; empty: nothing.
+    ledger_mistakes: Vec<String>,
+}
+
+impl Measured {
+    /// One round's figure of a row.
+    pub fn add(&mut self, row: &'static str, mode: &str, figure: f64) {
+        self.figures.entry((Row::of(row).id, mode.to_owned())).or_default().push(figure);
+    }
+
+    /// One round's part of a figure.
+    pub fn see(&mut self, mode: &str, what: String, figure: f64) {
+        self.seen.entry(mode.to_owned()).or_default().entry(what).or_default().push(figure);
+    }
+
+    /// A ledger was read, and this was wrong with it.
+    pub fn ledger(&mut self, mistakes: Vec<String>) {
+        self.ledgers_read += 1;
+        self.mistakes.extend(mistakes);
+    }
+
+    /// Closes the measurement.
+    #[must_use]
+    pub fn report(self, machine: BTreeMap<&'static str, String>) -> Report {
+        let position = |id: &str| ROWS.iter().position(|row| row.id == id);
+        let mut figures: Vec<Figure> = self
+            .figures
+            .into_iter()
+            .map(|((row, mode), rounds)| {
+                let middle = median(&rounds);
+                Figure {
+                    row,
+                    mode,
+                    median: middle,
+                    min: rounds.iter().copied().fold(f64::INFINITY, f64::min),
+                    max: rounds.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+                    verdict: Row::of(row).verdict(middle),
+                    rounds,
+                }
+            })
+            .collect();
+        figures.sort_by_key(|figure| position(figure.row));
+        let medians = |seen: BTreeMap<String, Vec<f64>>| seen.into_iter().map(|(what, figures)| (what, median(&figures))).collect();
+        let seen = self.seen.into_iter().map(|(mode, seen)| (mode, medians(seen))).collect();
+        Report { machine, rows: ROWS, figures, seen, ledgers_read: self.ledgers_read, ledger_mistakes: self.mistakes }
+    }
+}
+
+impl Report {
+    /// Whether every ledger was right, and there was one.
+    #[must_use]
+    pub fn ledger_is_right(&self) -> bool {
+        self.ledgers_read > 0 && self.ledger_mistakes.is_empty()
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for (name, value) in &self.machine {
+            writeln!(text, "{name}: {value}").expect("text takes all");
+        }
+        writeln!(text, "\n{:64} {:9} {:>8} {:>17}  {:>6} {:>6}", "", "store", "median", "lowest – highest", "must", "aim").expect("text takes all");
+        for row in ROWS {
+            let title = if row.unit.is_empty() { row.title.to_owned() } else { format!("{}, {}", row.title, row.unit) };
+            let sign = if row.bound == Bound::AtLeast { '≥' } else { '≤' };
+            for figure in self.figures.iter().filter(|figure| figure.row == row.id) {
+                let verdict = match figure.verdict {
+                    Verdict::Aim => "aim",
+                    Verdict::Must => "must",
+                    Verdict::Missed => "MISSED",
+                };
+                let spread = format!("{} – {}", number(figure.min), number(figure.max));
+                let (must, aim) = (format!("{sign}{}", row.must), format!("{sign}{}", row.aim));
+                writeln!(text, "{title:64} {:9} {:>8} {spread:>17}  {must:>6} {aim:>6}  {verdict}", figure.mode, number(figure.median))
+                    .expect("text takes all");
+            }
+        }
+        match (self.ledgers_read, &self.ledger_mistakes[..]) {
+            (count, []) => writeln!(text, "\nledgers read: {count}, all right"),
+            (count, mistakes) => writeln!(text, "\nledgers read: {count}; WRONG:\n{}", mistakes.join("\n")),
+        }
+        .expect("text takes all");
+        text
+    }
+}
+
+/// Three digits that count.
+fn number(figure: f64) -> String {
+    match figure.abs() {
+        size if size >= 100.0 => format!("{figure:.0}"),
+        size if size >= 10.0 => format!("{figure:.1}"),
+        _ => format!("{figure:.2}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_whose_ledger_is_wrong_or_was_not_read_fails() {
+        let report = |ledgers: &[&[&str]]| {
+            let mut measured = Measured::default();
+            for mistakes in ledgers {
+                measured.ledger(mistakes.iter().map(|&mistake| mistake.to_owned()).collect());
+            }
+            measured.report(BTreeMap::new())
+        };
+        assert!(!report(&[]).ledger_is_right());
+        assert!(report(&[&[], &[]]).ledger_is_right());
+        let wrong = report(&[&[], &["10 calls were admitted, and 9 credits are spent"]]);
+        assert!(!wrong.ledger_is_right());
+        assert!(wrong.text().contains("9 credits are spent"));
+    }
+
+    #[test]
+    fn a_figure_is_the_median_of_its_rounds_with_their_spread() {
+        let mut measured = Measured::default();
+        for figure in [0.7, 0.9, 0.96] {
+            measured.add("check_vs_script_32", "off", figure);
+        }
+        let report = measured.report(BTreeMap::new());
+        let figure = &report.figures[0];
+        assert_eq!((figure.median, figure.min, figure.max, figure.verdict), (0.9, 0.7, 0.96, Verdict::Must));
+        assert!(report.text().contains("must"));
+    }
+}
