@@ -23,6 +23,7 @@ use crate::hold::{HoldHandle, HoldRecord, Outcome, Price, Resolution, TokenUsage
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::user::{Role, UserName, UserRecord};
 
+mod access;
 pub mod clock;
 pub mod redis;
 pub mod sqlite;

@@ -5,6 +5,7 @@
 
 mod answers;
 mod keys;
+mod known_callers;
 mod packing;
 mod scripts;
 
@@ -12,18 +13,20 @@ use std::fmt;
 use std::time::Duration;
 
 use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use ::redis::{Client, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation};
+use ::redis::{Client, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation, Value, from_redis_value};
 use async_trait::async_trait;
 
 use self::answers::{
     api_key, balance, check_answer, ledger, number, open_hold, parse_claim, resolved_hold, unreadable, user_record, words,
 };
-use self::keys::{Keys, REGISTRY_SHARDS};
+use self::keys::{ACCOUNT_PARTS, Keys, REGISTRY_SHARDS};
+use self::known_callers::{KnownCaller, KnownCallers};
 use self::scripts::Scripts;
 use super::clock::Clock;
 use super::{
     AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, ChargeRequest, CheckAnswer, CheckRequest, ExtendAnswer, GrantAnswer,
-    GrantRequest, LedgerEntry, MAX_CREDITS, MAX_LIVE_API_KEYS, NAME_CLAIM_LIFE, NewApiKey, NewUser, PresentedCredential,
+    GrantRequest, Held, LedgerEntry, MAX_CREDITS, MAX_LIVE_API_KEYS, NAME_CLAIM_LIFE, NewApiKey, NewUser, Permission,
+    PresentedCredential, Principal,
     STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, SweepStep, UserCreation,
 };
 use crate::hold::{HoldHandle, HoldRecord, Outcome, TokenUsage, hold_id, request_digest};
@@ -34,6 +37,10 @@ use crate::user::{UserName, UserRecord};
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a connection may take.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(1);
+/// The keys of an account that Check touches: all but the last two.
+const CHECK_KEYS: usize = 6;
+/// Those that Extend and Settle touch.
+const RESOLVE_KEYS: usize = 4;
 /// Accounts that one step of the slow walk looks at.
 const ACCOUNTS_PER_STEP: usize = 32;
 
@@ -61,6 +68,7 @@ pub struct RedisStore {
     connection: ConnectionManager,
     scripts: Scripts,
     keys: Keys,
+    known_callers: KnownCallers,
     limits: StoreLimits,
     clock: Clock,
 }
@@ -107,8 +115,14 @@ impl RedisStore {
             .set_response_timeout(Some(RESPONSE_TIMEOUT))
             .set_pipeline_buffer_size(1024);
         let connection = ConnectionManager::new_with_config(client, config).await.map_err(unreachable)?;
-        let store =
-            Self { connection, scripts: Scripts::new(), keys: Keys::new(&options.key_prefix), limits, clock: options.clock.clone() };
+        let store = Self {
+            connection,
+            scripts: Scripts::new(&limits),
+            keys: Keys::new(&options.key_prefix),
+            known_callers: KnownCallers::new(),
+            limits,
+            clock: options.clock.clone(),
+        };
         store.require_safety(&options).await?;
         for script in store.scripts.all() {
             script.load_async(&mut store.connection.clone()).await.map_err(unreachable)?;
@@ -152,14 +166,18 @@ impl RedisStore {
         }
     }
 
-    /// A call of a script on an account, with the keys and arguments that all have.
+    /// A call of a script on an account, with the keys and the argument that all have.
     fn call<'s>(&self, script: &'s Script, account: &AccountId) -> ScriptInvocation<'s> {
+        self.call_with_keys(script, account, ACCOUNT_PARTS.len())
+    }
+
+    /// The same with the first so many keys only: every one costs Redis time.
+    fn call_with_keys<'s>(&self, script: &'s Script, account: &AccountId, keys: usize) -> ScriptInvocation<'s> {
         let mut call = script.prepare_invoke();
-        for key in self.keys.account(account) {
-            call.key(key);
+        for part in ACCOUNT_PARTS.iter().take(keys) {
+            call.key(self.keys.account_part(account, part));
         }
         call.arg(self.now());
-        call.arg(millis(self.limits.hold_ttl)).arg(millis(self.limits.forget_after)).arg(self.limits.sweep_batch);
         call
     }
 
@@ -307,7 +325,7 @@ impl Store for RedisStore {
     }
 
     async fn api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyRecord>, StoreError> {
-        let [_, _, keyring, ..] = self.keys.account(account);
+        let keyring = self.keys.account_part(account, "keys");
         let (packed,): (Vec<String>,) = self.query(::redis::pipe().hvals(keyring)).await?;
         let mut keys = packed.iter().map(|packed| api_key(packed)).collect::<Result<Vec<_>, _>>()?;
         keys.sort_by(|a, b| (a.created_at_ms, &a.key_id).cmp(&(b.created_at_ms, &b.key_id)));
@@ -326,27 +344,32 @@ impl Store for RedisStore {
     }
 
     async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError> {
-        // What holds nothing writes nothing: it must still be answered when Redis is full, or no key could be revoked then.
-        let script = if request.charge.is_some() { &self.scripts.check } else { &self.scripts.authorize };
-        let mut call = self.call(script, &request.account);
-        match &request.credential {
-            PresentedCredential::ApiKey { secret_hash } => call.arg("k").arg(hex::encode(secret_hash)).arg(""),
-            PresentedCredential::AccessToken { user_id, issued_at_ms } => call.arg("t").arg(user_id.as_str()).arg(*issued_at_ms),
+        let Some(charge) = &request.charge else {
+            // What holds nothing writes nothing: it must still be answered when Redis is full, or no key could be revoked then.
+            let mut call = self.call_with_keys(&self.scripts.authorize, &request.account, CHECK_KEYS);
+            call.arg("").arg("").arg("").arg("").arg("").arg(who_asks(&request, false));
+            let answer: Vec<String> = self.run(&call).await?;
+            return check_answer(&request, &self.known_callers, &words(&answer));
         };
-        let permission = &request.permission;
-        call.arg(packing::scope_letter(permission.scope).to_string()).arg(flag(permission.admin)).arg(&permission.model);
-        match &request.charge {
-            None => {
-                call.arg("");
+        let known = self.known_callers.find(&request);
+        let call = self.charged_call(&request, charge, known.as_deref());
+        let answer: Value = self.run(&call).await?;
+        match (&answer, known) {
+            (Value::Array(figures), Some(known)) if matches!(figures[..], [Value::Int(_), Value::Int(_)]) => {
+                let [Value::Int(remaining_credits), Value::Int(expires_at_ms)] = figures[..] else {
+                    return Err(unreadable("the answer to Check"));
+                };
+                Ok(held_by_known(&request, charge, &known, remaining_credits, expires_at_ms))
             }
-            Some(charge) => self.add_charge(&mut call, charge),
+            _ => {
+                let answer: Vec<String> = from_redis_value(answer).map_err(|_| unreadable("the answer to Check"))?;
+                check_answer(&request, &self.known_callers, &words(&answer))
+            }
         }
-        let answer: Vec<String> = self.run(&call).await?;
-        check_answer(&request, &words(&answer))
     }
 
     async fn extend(&self, hold: &HoldHandle, usage: TokenUsage) -> Result<ExtendAnswer, StoreError> {
-        let mut call = self.call(&self.scripts.extend, &hold.account);
+        let mut call = self.call_with_keys(&self.scripts.extend, &hold.account, RESOLVE_KEYS);
         call.arg(hold.hold_id()).arg(&hold.attempt_id);
         call.arg(usage.input_tokens).arg(usage.output_tokens).arg(flag(usage.estimated));
         let answer: Vec<String> = self.run(&call).await?;
@@ -359,7 +382,7 @@ impl Store for RedisStore {
     }
 
     async fn settle(&self, hold: &HoldHandle, outcome: Outcome, usage: TokenUsage) -> Result<SettleAnswer, StoreError> {
-        let mut call = self.call(&self.scripts.settle, &hold.account);
+        let mut call = self.call_with_keys(&self.scripts.settle, &hold.account, RESOLVE_KEYS);
         call.arg(hold.hold_id()).arg(&hold.attempt_id).arg(packing::outcome_letter(outcome));
         call.arg(usage.input_tokens).arg(usage.output_tokens).arg(flag(usage.estimated));
         let answer: Vec<String> = self.run(&call).await?;
@@ -452,30 +475,87 @@ impl Store for RedisStore {
     }
 
     async fn snapshot(&self, account: &AccountId) -> Result<Option<AccountSnapshot>, StoreError> {
-        type Answer = (Vec<Option<String>>, Vec<String>, Vec<String>, Vec<(String, Vec<String>)>);
-        let (figures, open, done, log): Answer = self.run(&self.call(&self.scripts.snapshot, account)).await?;
-        let Some(figures) = figures.into_iter().collect::<Option<Vec<String>>>() else { return Ok(None) };
+        type Answer = Option<(Vec<String>, Vec<String>, Vec<(String, Vec<String>)>)>;
+        let answer: Value = self.run(&self.call(&self.scripts.snapshot, account)).await?;
+        // An empty list is no account.
+        let answer: Answer = match answer {
+            Value::Array(parts) if parts.is_empty() => None,
+            parts => Some(from_redis_value(parts).map_err(|_| unreadable("an account"))?),
+        };
+        let Some((figures, holds, log)) = answer else { return Ok(None) };
+        let [figures @ .., open_count, remembered_count] = &words(&figures)[..] else { return Err(unreadable("an account's figures")) };
+        let holds = holds.iter().map(|packed| packing::hold(packed).ok_or_else(|| unreadable("a hold"))).collect::<Result<Vec<_>, _>>()?;
+        let (remembered, open): (Vec<_>, Vec<_>) = holds.into_iter().partition(|hold| hold.resolved.is_some());
+        if (open.len(), remembered.len()) != (number(open_count)?, number(remembered_count)?) {
+            return Err(StoreError::Corrupt("the account's counts of holds are not those of the holds there are".to_owned()));
+        }
         let sorted = |mut holds: Vec<HoldRecord>| {
             let entry = |hold: &HoldRecord| hold.resolved.as_ref().map(|resolved| resolved.ledger_entry);
             holds.sort_by(|a, b| (&a.user_id, &a.request_id, entry(a)).cmp(&(&b.user_id, &b.request_id, entry(b))));
             holds
         };
         Ok(Some(AccountSnapshot {
-            balance: balance(&words(&figures))?,
-            open: sorted(open.iter().map(|packed| open_hold(packed)).collect::<Result<_, _>>()?),
-            remembered: sorted(done.iter().map(|packed| resolved_hold(packed)).collect::<Result<_, _>>()?),
+            balance: balance(figures)?,
+            open: sorted(open),
+            remembered: sorted(remembered),
             ledger: ledger(&log)?,
         }))
     }
 }
 
 impl RedisStore {
-    fn add_charge(&self, call: &mut ScriptInvocation<'_>, charge: &ChargeRequest) {
-        call.arg(request_digest(&charge.request_id)).arg(&charge.request_id).arg(&charge.attempt_id).arg(&charge.fingerprint);
-        call.arg(charge.price.per_call).arg(charge.price.per_1k_input_tokens).arg(charge.price.per_1k_output_tokens);
-        call.arg(charge.max_input_tokens).arg(charge.max_output_tokens).arg(flag(charge.require_full));
-        call.arg(self.limits.max_open_holds).arg(self.limits.max_remembered_requests);
+    /// A Check that holds credits. A known caller gets the quick way, if its rights are still what they were.
+    fn charged_call(&self, request: &CheckRequest, charge: &ChargeRequest, known: Option<&KnownCaller>) -> ScriptInvocation<'_> {
+        let mut call = self.call_with_keys(&self.scripts.check, &request.account, CHECK_KEYS);
+        let digest = request_digest(&charge.request_id);
+        let price = whole_price(charge);
+        match known {
+            Some(known) => call.arg(&known.access).arg(hold_id(&known.principal().user_id, &digest)),
+            None => call.arg("").arg(digest),
+        };
+        call.arg(price).arg(charge.max_output_tokens).arg(packing::hold_terms(charge, &request.permission.model));
+        call.arg(who_asks(request, charge.require_full));
+        if let Some(known) = known {
+            let Principal { user_id, key_id, .. } = known.principal();
+            let key_id = key_id.as_ref().map_or("-", KeyId::as_str);
+            call.arg(format!(" {price} {} 0 0 0 {user_id} {key_id} ", charge.max_output_tokens));
+            call.arg(known.expires_at_ms().map(|at| at.to_string()).unwrap_or_default());
+        }
+        call
     }
+}
+
+/// What a charge's worst case costs.
+fn whole_price(charge: &ChargeRequest) -> i64 {
+    charge.price.of(charge.max_input_tokens, charge.max_output_tokens)
+}
+
+/// The seventh argument of `check.lua`.
+fn who_asks(request: &CheckRequest, full: bool) -> String {
+    let Permission { scope, admin, model } = &request.permission;
+    let (kind, secret, issued) = match &request.credential {
+        PresentedCredential::ApiKey { secret_hash } => ('k', hex::encode(secret_hash), "-".to_owned()),
+        PresentedCredential::AccessToken { user_id, issued_at_ms } => ('t', user_id.to_string(), issued_at_ms.to_string()),
+    };
+    format!("{kind} {secret} {issued} {} {} {} {model}", packing::scope_letter(*scope), flag(*admin), flag(full))
+}
+
+/// The answer when a known caller's hold was made as asked.
+fn held_by_known(request: &CheckRequest, charge: &ChargeRequest, known: &KnownCaller, remaining_credits: i64, expires_at_ms: i64) -> CheckAnswer {
+    let handle = HoldHandle {
+        account: request.account.clone(),
+        user_id: known.principal().user_id.clone(),
+        request_digest: request_digest(&charge.request_id),
+        attempt_id: charge.attempt_id.clone(),
+    };
+    let held = Held {
+        handle,
+        held_credits: whole_price(charge),
+        remaining_credits,
+        max_output_tokens: charge.max_output_tokens,
+        expires_at_ms,
+    };
+    CheckAnswer::Held(known.principal().clone(), held)
 }
 
 fn flag(set: bool) -> &'static str {

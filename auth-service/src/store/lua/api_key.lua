@@ -1,11 +1,11 @@
--- What the two scripts that change API keys share (version 1).
+-- What the two scripts that change API keys share (version 2).
 --
 -- A key, packed: 1 key_id user s<scopes> created expires revoked models hint name. `-` stands for never and for all models; models are
 -- `=pattern,` each; models, hint and name are percent-encoded, so that only single spaces separate.
 
 -- Answers all keys, as {hash, text, id, created, revoked}, with revoked false for a live one.
 local function read_keys()
-  local raw, keys = redis.call('HGETALL', KEYRING), {}
+  local raw, keys = call('HGETALL', KEYRING), {}
   for i = 1, #raw, 2 do
     local id, created, revoked = string.match(raw[i + 1], '^1 (%S+) %S+ %S+ (%d+) %S+ (%S+) ')
     if not id then

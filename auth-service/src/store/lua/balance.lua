@@ -1,4 +1,4 @@
--- balance, version 1: an account's figures, after what is due.
+-- balance, version 2: an account's figures, after what is due.
 --
 -- Returns  {available, held, spent, lapsed, granted}, or {} when there is no such account
 -- Atomicity: one script. Works when Redis is full.

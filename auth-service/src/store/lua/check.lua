@@ -1,12 +1,16 @@
--- check, version 1: authenticates, authorizes, and holds credits.
+-- check, version 2: authenticates, authorizes, and holds credits.
 --
--- ARGV  5 credential: 'k' API key, 't' access token  6 the key's secret hash, or the user id  7 the token's time of issue in ms, or ''
---       8 scope letter  9 '1' when the admin role is needed  10 model, or ''
---       11 the request's digest, or '' when nothing is to be held  12 request id  13 attempt id  14 fingerprint
---       15 per_call  16 per_1k_in  17 per_1k_out  18 max_in  19 max_out  20 '1' when the whole must be held
---       21 most open holds  22 most remembered requests
--- Returns  {'refused', reason[, needed, available]} · {'allowed', user, role, key} · {'held', user, role, key, open hold, available}
---          · {'recorded', user, role, key, resolved hold}; key is '-' for an access token
+-- ARGV  2 the account's `access` when the caller's rights were read before and found sufficient, or ''
+--       3 the hold's id when 2 is set, else the request's digest, which the id ends with; '' when nothing is to be held
+--       4 the whole price  5 max_out  6 TERMS, as in account.lua
+--       7 who asks for what: `credential secret issued scope admin full model`
+--         credential: k API key, t access token; secret: of the key, hashed, or the user's id; issued: the token's time of issue in ms, or -
+--         scope: a letter; admin, full: 1 when the admin role is needed, when the whole must be held; model: may be empty
+--       8 when 2 is set, a new hold from `held` up to TERMS, with a space before and behind  9 when the key ends in ms, or ''
+-- Returns  {'refused', reason[, needed, available]} · {'allowed', user, role, key}
+--          · {'held', user, role, key, open hold, available, access, key's record, member's record}
+--          · {'recorded', user, role, key, resolved hold, access, key's record, member's record}
+--          · {available, expiry in ms}: held, as check_known.lua says. key is '-', its record '', for an access token
 -- Atomicity: one script. A refusal writes only what was due anyway. Needs memory, so it is refused when Redis is full; without anything
 -- to be held it writes nothing, and runs as `authorize`, also when Redis is full.
 
@@ -54,14 +58,16 @@ local function model_allowed(list, model)
   return false
 end
 
-local user, key_id, scopes, models, issued = nil, '-', nil, nil, nil
-if ARGV[5] == 'k' then
-  local packed = redis.call('HGET', KEYRING, ARGV[6])
-  if not packed then
+local credential, secret, issued, scope, admin, full, model = string.match(ARGV[7], '^([kt]) (%S+) (%S+) (%a) ([01]) ([01]) (.*)$')
+issued = tonumber(issued)
+local user, key_id, key_record, scopes, models = secret, '-', '', nil, nil
+if credential == 'k' then
+  key_record = call('HGET', KEYRING, secret)
+  if not key_record then
     return { 'refused', 'unknown' }
   end
   local expires, revoked
-  key_id, user, scopes, expires, revoked, models = string.match(packed, '^1 (%S+) (%S+) s(%a*) %d+ (%S+) (%S+) (%S+) ')
+  key_id, user, scopes, expires, revoked, models = string.match(key_record, '^1 (%S+) (%S+) s(%a*) %d+ (%S+) (%S+) (%S+) ')
   if not key_id then
     corrupt('an API key can not be read')
   end
@@ -71,11 +77,9 @@ if ARGV[5] == 'k' then
   if expires ~= '-' and tonumber(expires) <= NOW then
     return { 'refused', 'expired' }
   end
-else
-  user, issued = ARGV[6], tonumber(ARGV[7])
 end
 
-local member = redis.call('HGET', MEMBERS, user)
+local member = call('HGET', MEMBERS, user)
 if not member then
   return { 'refused', 'no_member' }
 end
@@ -90,61 +94,61 @@ end
 if issued and issued < tonumber(valid_from) - tonumber(valid_from) % 1000 then
   return { 'refused', 'revoked' }
 end
-if ARGV[9] == '1' and role ~= 'a' then
+if admin == '1' and role ~= 'a' then
   return { 'refused', 'role' }
 end
-if scopes and not string.find(scopes, ARGV[8], 1, true) then
+if scopes and not string.find(scopes, scope, 1, true) then
   return { 'refused', 'scope' }
 end
-if models and not model_allowed(models, ARGV[10]) then
+if models and not model_allowed(models, model) then
   return { 'refused', 'model' }
 end
-if ARGV[11] == '' then
+if ARGV[3] == '' then
   return { 'allowed', user, role, key_id }
 end
 
 if not load_account() then
   corrupt('a member has no account')
 end
+local access = call('HGET', ACCT, 'access')
+if not access then
+  corrupt('the account does not count who may spend')
+end
 sweep()
-local id = user .. '.' .. ARGV[11]
+-- The digest has 32 digits; the known id of a known caller ends with it.
+local id = user .. '.' .. string.sub(ARGV[3], -32)
+local h = { user = user, key = key_id, estimated = '0', used_in = 0, used_out = 0 }
+read_terms(h, ARGV[6])
 
-local open = read_open(id)
-if open then
-  local h = unpack_open(open)
-  if h.fingerprint ~= ARGV[14] then
+local text = read_hold(id)
+local before = text and unpack_hold(text)
+if before then
+  if before.fingerprint ~= h.fingerprint then
     return commit({ 'refused', 'reused' })
   end
-  if h.attempt ~= ARGV[13] then
-    return commit({ 'refused', 'in_progress' })
+  local same_attempt = before.attempt == h.attempt
+  if not before.state then
+    if not same_attempt then
+      return commit({ 'refused', 'in_progress' })
+    end
+    return commit({ 'held', user, role, key_id, text, int(acct.available), access, key_record, member })
   end
-  return commit({ 'held', user, role, key_id, open, int(acct.available) })
-end
-
-local done = read_done(id)
-if done then
-  local h = unpack_done(done)
-  if h.fingerprint ~= ARGV[14] then
-    return commit({ 'refused', 'reused' })
-  end
-  if h.state ~= 'r' or h.attempt == ARGV[13] then
-    return commit({ 'recorded', user, role, key_id, done })
+  if before.state ~= 'r' or same_attempt then
+    return commit({ 'recorded', user, role, key_id, text, access, key_record, member })
   end
 end
 
-if redis.call('HLEN', OPEN) + open_change >= tonumber(ARGV[21]) then
+if acct.open >= MAX_OPEN then
   return commit({ 'refused', 'open_holds' })
 end
 -- A refunded request that is held again keeps its place: each round wrote a ledger entry, and only the bound ends the rounds.
-if redis.call('HLEN', DONE) + done_change >= tonumber(ARGV[22]) then
+if acct.remembered >= MAX_REMEMBERED then
   return commit({ 'refused', 'remembered' })
 end
 
-local h = hold_of(user, key_id, ARGV[12], ARGV[13], ARGV[14], ARGV[15], ARGV[16], ARGV[17], '0', ARGV[18], ARGV[19], '0', '0', '0', '0')
-h.model = ARGV[10]
-h.held = price_of(h, h.max_in, h.max_out)
+h.max_out, h.held = tonumber(ARGV[5]), tonumber(ARGV[4])
 if h.held > acct.available then
-  local needed = ARGV[20] == '1' and h.held or price_of(h, h.max_in, 1)
+  local needed = full == '1' and h.held or price_of(h, h.max_in, 1)
   if needed > acct.available then
     -- When more is due than one call sweeps, credits may come back: that is not the last word.
     if acct.next_due <= NOW then
@@ -161,18 +165,18 @@ h.expires = NOW + HOLD_TTL
 
 acct.available = acct.available - h.held
 acct.held = acct.held + h.held
+acct.open = acct.open + 1
 acct.next_due = math.min(acct.next_due, h.expires)
-open = pack_open(h)
-if done then
-  local aside, forget_at = id .. '#' .. unpack_done(done).entry, redis.call('ZSCORE', GC, id)
+if before then
+  local aside, forget_at = id .. '#' .. before.entry, call('ZSCORE', GC, id)
   if not forget_at then
     corrupt('a remembered request is never forgotten')
   end
-  put('HDEL', DONE, id)
   put('ZREM', GC, id)
-  put('HSET', DONE, aside, done)
   put('ZADD', GC, forget_at, aside)
+  write_hold(aside, text)
 end
-put('HSET', OPEN, id, open)
+text = pack_open(h)
+write_hold(id, text)
 put('ZADD', DUE, int(h.expires), id)
-return commit({ 'held', user, role, key_id, open, int(acct.available) })
+return commit({ 'held', user, role, key_id, text, int(acct.available), access, key_record, member })

@@ -1,6 +1,6 @@
--- grant, version 1: adds credits.
+-- grant, version 2: adds credits.
 --
--- ARGV  5 credits  6 request id  7 note  8 who grants  9 the most that an account may hold
+-- ARGV  2 credits  3 request id  4 note  5 who grants  6 the most that an account may hold
 -- Returns  {'granted' | 'replayed', entry, available, held, spent, lapsed, granted} · {'reused'} · {'too_much'} · {'none'}
 -- Atomicity: one script. Idempotent by request id, for as long as the account is. Needs memory, so it is refused when Redis is full.
 
@@ -8,7 +8,7 @@ if not load_account() then
   return { 'none' }
 end
 sweep()
-local credits = tonumber(ARGV[5])
+local credits = tonumber(ARGV[2])
 
 local function answer(word, entry)
   return commit({
@@ -16,7 +16,7 @@ local function answer(word, entry)
   })
 end
 
-local before = redis.call('HGET', GRANTS, ARGV[6])
+local before = call('HGET', GRANTS, ARGV[3])
 if before then
   local amount, entry = string.match(before, '^1 (%d+) (%d+)$')
   if not amount then
@@ -27,11 +27,11 @@ if before then
   end
   return answer('replayed', entry)
 end
-if acct.granted + credits > tonumber(ARGV[9]) then
+if acct.granted + credits > tonumber(ARGV[6]) then
   return commit({ 'too_much' })
 end
 acct.available = acct.available + credits
 acct.granted = acct.granted + credits
-local entry = append('g', credits, ARGV[6], ARGV[8], '-', '- - -', ARGV[7])
-put('HSET', GRANTS, ARGV[6], '1 ' .. int(credits) .. ' ' .. int(entry))
+local entry = append('g', credits, ARGV[3], ARGV[5], '-', '- - -', ARGV[4])
+put('HSET', GRANTS, ARGV[3], '1 ' .. int(credits) .. ' ' .. int(entry))
 return answer('granted', int(entry))

@@ -1,6 +1,6 @@
--- receipt, version 1: what became of a request, after what is due.
+-- receipt, version 2: what became of a request, after what is due.
 --
--- ARGV  5 hold id
+-- ARGV  2 hold id
 -- Returns  {'open', open hold} · {'done', resolved hold} · {'none'}
 -- Atomicity: one script. Works when Redis is full.
 
@@ -8,12 +8,8 @@ if not load_account() then
   return { 'none' }
 end
 sweep()
-local open = read_open(ARGV[5])
-if open then
-  return commit({ 'open', open })
+local text = read_hold(ARGV[2])
+if not text then
+  return commit({ 'none' })
 end
-local done = read_done(ARGV[5])
-if done then
-  return commit({ 'done', done })
-end
-return commit({ 'none' })
+return commit({ unpack_hold(text).state and 'done' or 'open', text })

@@ -1,13 +1,13 @@
--- revoke_api_key, version 1: revokes a key, and drops the oldest revoked ones above a bound.
+-- revoke_api_key, version 2: revokes a key, and drops the oldest revoked ones above a bound.
 --
--- ARGV  5 key id  6 the most revoked keys that are kept to be listed
+-- ARGV  2 key id  3 the most revoked keys that are kept to be listed
 -- Returns  {'revoked', packed key} · {'none'}
 -- Atomicity: one script. Idempotent: the first revocation's time stays. Works when Redis is full.
 
 local found
 local revoked = {}
 for _, key in ipairs(read_keys()) do
-  if key.id == ARGV[5] then
+  if key.id == ARGV[2] then
     found = key
   end
   if key.revoked then
@@ -33,8 +33,9 @@ table.sort(revoked, function(a, b)
   end
   return a.id > b.id
 end)
-redis.call('HSET', KEYRING, found.hash, found.text)
-for i = tonumber(ARGV[6]) + 1, #revoked do
-  redis.call('HDEL', KEYRING, revoked[i].hash)
+call('HSET', KEYRING, found.hash, found.text)
+for i = tonumber(ARGV[3]) + 1, #revoked do
+  call('HDEL', KEYRING, revoked[i].hash)
 end
+call('HINCRBY', ACCT, 'access', 1)
 return { 'revoked', found.text }

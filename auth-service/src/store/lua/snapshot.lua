@@ -1,13 +1,29 @@
--- snapshot, version 1: everything about an account's credits, as it is: not swept.
+-- snapshot, version 2: everything about an account's credits, as it is: not swept.
 --
--- KEYS, ARGV  as in account.lua, which it does without
--- Returns  {{available, held, spent, lapsed, granted}, open holds, resolved holds, ledger entries as XRANGE has them}; the figures are nil when
---          there is no such account
+-- Returns  {{available, held, spent, lapsed, granted, open holds, remembered requests}, packed holds of both kinds, ledger entries as XRANGE has
+--          them}; or {} when there is no such account
 -- Atomicity: one script, which writes nothing. Reads all there is: not for the hot path. Works when Redis is full.
 
-return {
-  redis.call('HMGET', KEYS[1], 'available', 'held', 'spent', 'lapsed', 'granted'),
-  redis.call('HVALS', KEYS[4]),
-  redis.call('HVALS', KEYS[6]),
-  redis.call('XRANGE', KEYS[8], '-', '+'),
-}
+if call('EXISTS', ACCT) == 0 then
+  return {}
+end
+local stored = call('HGET', ACCT, 'figures')
+if not stored or #stored ~= FIGURES_SIZE then
+  return redis.error_reply('TGCORRUPT the figures of the account can not be read')
+end
+local version, available, held, spent, lapsed, granted, _, _, _, open, remembered = struct.unpack(FIGURES, stored)
+if version ~= FIGURES_VERSION then
+  return redis.error_reply('TGCORRUPT the figures of the account can not be read')
+end
+local holds, fields = {}, call('HGETALL', ACCT)
+for i = 1, #fields, 2 do
+  -- A hold's id has a point in it, as no other field has.
+  if string.find(fields[i], '.', 1, true) then
+    holds[#holds + 1] = fields[i + 1]
+  end
+end
+local figures = {}
+for i, figure in ipairs({ available, held, spent, lapsed, granted, open, remembered }) do
+  figures[i] = format('%d', figure)
+end
+return { figures, holds, call('XRANGE', KEYS[4], '-', '+') }

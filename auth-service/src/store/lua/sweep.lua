@@ -1,4 +1,4 @@
--- sweep, version 1: resolves holds that are due on one account, and forgets requests whose time is over.
+-- sweep, version 2: resolves holds that are due on one account, and forgets requests whose time is over.
 --
 -- Returns  {holds resolved, '1' when more are due or to be forgotten}
 -- Atomicity: one script. Works when Redis is full.

@@ -3,13 +3,14 @@
 use super::super::{
     ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Held, LedgerEntry, PresentedCredential, Principal, Refusal, StoreError,
 };
+use super::known_callers::KnownCallers;
 use super::packing;
 use crate::hold::{HoldHandle, HoldRecord, request_digest};
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::user::{UserName, UserRecord};
 
-/// Reads the answer of `check.lua`.
-pub(super) fn check_answer(request: &CheckRequest, words: &[&str]) -> Result<CheckAnswer, StoreError> {
+/// Reads the answer of `check.lua`, and remembers who was let in.
+pub(super) fn check_answer(request: &CheckRequest, known: &KnownCallers, words: &[&str]) -> Result<CheckAnswer, StoreError> {
     let principal = |user: &str, role: &str, key: &str| {
         let principal = || {
             let key_id = if key == "-" { None } else { Some(KeyId::parse(key)?) };
@@ -20,8 +21,9 @@ pub(super) fn check_answer(request: &CheckRequest, words: &[&str]) -> Result<Che
     match words {
         ["refused", reason, figures @ ..] => refusal(request, reason, figures).map(CheckAnswer::Refused),
         ["allowed", user, role, key] => Ok(CheckAnswer::Allowed(principal(user, role, key)?)),
-        ["held", user, role, key, packed, available] => {
+        ["held", user, role, key, packed, available, access, key_record, member] => {
             let principal = principal(user, role, key)?;
+            known.learn(request, &principal, access, key_record, member);
             let hold = open_hold(packed)?;
             let handle = HoldHandle {
                 account: request.account.clone(),
@@ -38,7 +40,11 @@ pub(super) fn check_answer(request: &CheckRequest, words: &[&str]) -> Result<Che
             };
             Ok(CheckAnswer::Held(principal, held))
         }
-        ["recorded", user, role, key, packed] => Ok(CheckAnswer::Recorded(principal(user, role, key)?, resolved_hold(packed)?)),
+        ["recorded", user, role, key, packed, access, key_record, member] => {
+            let principal = principal(user, role, key)?;
+            known.learn(request, &principal, access, key_record, member);
+            Ok(CheckAnswer::Recorded(principal, resolved_hold(packed)?))
+        }
         _ => Err(unreadable("the answer to Check")),
     }
 }

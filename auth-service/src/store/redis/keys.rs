@@ -7,6 +7,9 @@ use crate::user::UserName;
 /// Shards of the registry of accounts.
 pub(crate) const REGISTRY_SHARDS: u8 = 16;
 
+/// What an account's keys end with, in the order in which every script takes them. Those that Check, Extend and Settle touch come first.
+pub(crate) const ACCOUNT_PARTS: [&str; 8] = ["acct", "due", "gc", "log", "members", "keys", "grants", "user"];
+
 /// Makes key names under one prefix.
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
@@ -18,15 +21,15 @@ impl Keys {
         Self { prefix: prefix.to_owned() }
     }
 
-    /// An account's keys, in the order in which every script takes them. The last is the record of the user whose own account it is.
-    pub(crate) fn account(&self, account: &AccountId) -> [String; 10] {
-        ["acct", "members", "keys", "open", "due", "done", "gc", "log", "grants", "user"]
-            .map(|part| format!("{}:{{{account}}}:{part}", self.prefix))
+    /// One of an account's keys. The last part is the record of the user whose own account it is.
+    pub(crate) fn account_part(&self, account: &AccountId, part: &str) -> String {
+        let (prefix, account) = (self.prefix.as_str(), account.as_str());
+        [prefix, ":{", account, "}:", part].concat()
     }
 
     /// A user's record, in the slot of their own account.
     pub(crate) fn user(&self, user: &UserId) -> String {
-        format!("{}:{{{user}}}:user", self.prefix)
+        self.account_part(&AccountId::from(user), "user")
     }
 
     /// Who has a user name: `<user id>|<claimed at, ms>`.
@@ -54,16 +57,14 @@ mod tests {
         let keys = Keys::new("tg");
         let account = AccountId::parse("0123456789abcdef").unwrap();
         assert_eq!(
-            keys.account(&account),
+            ACCOUNT_PARTS.map(|part| keys.account_part(&account, part)),
             [
                 "tg:{0123456789abcdef}:acct",
-                "tg:{0123456789abcdef}:members",
-                "tg:{0123456789abcdef}:keys",
-                "tg:{0123456789abcdef}:open",
                 "tg:{0123456789abcdef}:due",
-                "tg:{0123456789abcdef}:done",
                 "tg:{0123456789abcdef}:gc",
                 "tg:{0123456789abcdef}:log",
+                "tg:{0123456789abcdef}:members",
+                "tg:{0123456789abcdef}:keys",
                 "tg:{0123456789abcdef}:grants",
                 "tg:{0123456789abcdef}:user",
             ]
@@ -78,6 +79,6 @@ mod tests {
     fn a_users_record_lies_in_the_slot_of_their_own_account() {
         let keys = Keys::new("tg");
         let user = UserId::parse("0123456789abcdef").unwrap();
-        assert_eq!(keys.account(&AccountId::from(&user))[9], keys.user(&user));
+        assert_eq!(keys.account_part(&AccountId::from(&user), "user"), keys.user(&user));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::hold::{HoldRecord, Outcome, Price, Resolution, ResolvedHold, TokenUsage};
 use crate::ids::{KeyId, UserId};
-use crate::store::{ApiKeyRecord, EntryKind, LedgerEntry, Scope};
+use crate::store::{ApiKeyRecord, ChargeRequest, EntryKind, LedgerEntry, Scope};
 use crate::user::Role;
 
 /// Reads the fields of a packed text one after the other. `None` from any of them means that the text is none of ours.
@@ -51,46 +51,75 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Reads an open hold.
+/// Reads an open hold; `None` also when it is resolved.
 pub(crate) fn open_hold(text: &str) -> Option<HoldRecord> {
-    let mut fields = Fields::of(text)?;
-    let head = hold_head(&mut fields)?;
-    Some(HoldRecord { model: fields.rest().to_owned(), ..head })
+    hold(text).filter(|hold| hold.resolved.is_none())
 }
 
-/// Reads a resolved hold.
+/// Reads a resolved hold; `None` also when it is open.
 pub(crate) fn resolved_hold(text: &str) -> Option<HoldRecord> {
-    let mut fields = Fields::of(text)?;
-    let head = hold_head(&mut fields)?;
-    let resolved = ResolvedHold {
-        resolution: resolution(fields.text()?)?,
-        outcome: fields.optional(outcome)?,
-        charged_credits: fields.number()?,
-        uncollected_credits: fields.number()?,
-        remaining_credits: fields.number()?,
-        ledger_entry: fields.number()?,
-        at_ms: fields.number()?,
-    };
-    Some(HoldRecord { resolved: Some(resolved), model: fields.rest().to_owned(), ..head })
+    hold(text).filter(|hold| hold.resolved.is_some())
 }
 
-/// The fields that open and resolved holds share.
-fn hold_head(fields: &mut Fields<'_>) -> Option<HoldRecord> {
+/// Reads a hold of either kind.
+pub(crate) fn hold(text: &str) -> Option<HoldRecord> {
+    let (is_resolved, rest) = match text.strip_prefix("1o ") {
+        Some(rest) => (false, rest),
+        None => (true, text.strip_prefix("1d ")?),
+    };
+    let mut fields = Fields(rest);
+    let (expires_at_ms, held_credits, max_output_tokens) = (fields.number()?, fields.number()?, fields.number()?);
+    let usage = TokenUsage { input_tokens: fields.number()?, output_tokens: fields.number()?, estimated: fields.flag()? };
+    let (user_id, key_id) = (fields.user_id()?, fields.optional(KeyId::parse)?);
+    let resolved = if is_resolved {
+        Some(ResolvedHold {
+            resolution: resolution(fields.text()?)?,
+            outcome: fields.optional(outcome)?,
+            charged_credits: fields.number()?,
+            uncollected_credits: fields.number()?,
+            remaining_credits: fields.number()?,
+            ledger_entry: fields.number()?,
+            at_ms: fields.number()?,
+        })
+    } else {
+        None
+    };
     Some(HoldRecord {
-        user_id: fields.user_id()?,
-        key_id: fields.optional(KeyId::parse)?,
+        user_id,
+        key_id,
         request_id: fields.text()?.to_owned(),
         attempt_id: fields.text()?.to_owned(),
         fingerprint: fields.text()?.to_owned(),
         price: Price { per_call: fields.number()?, per_1k_input_tokens: fields.number()?, per_1k_output_tokens: fields.number()? },
-        held_credits: fields.number()?,
+        held_credits,
         max_input_tokens: fields.number()?,
-        max_output_tokens: fields.number()?,
-        usage: TokenUsage { input_tokens: fields.number()?, output_tokens: fields.number()?, estimated: fields.flag()? },
-        expires_at_ms: fields.number()?,
-        model: String::new(),
-        resolved: None,
+        max_output_tokens,
+        usage,
+        expires_at_ms,
+        model: fields.rest().to_owned(),
+        resolved,
     })
+}
+
+/// The part of a hold that Check brings and nothing changes: TERMS of `account.lua`.
+pub(crate) fn hold_terms(charge: &ChargeRequest, model: &str) -> String {
+    let Price { per_call, per_1k_input_tokens, per_1k_output_tokens } = charge.price;
+    format!(
+        "{} {} {} {per_call} {per_1k_input_tokens} {per_1k_output_tokens} {} {model}",
+        charge.request_id, charge.attempt_id, charge.fingerprint, charge.max_input_tokens
+    )
+}
+
+/// Reads a member: role, whether disabled, and from when tokens are good.
+pub(crate) fn member(text: &str) -> Option<(Role, bool, i64)> {
+    let mut fields = Fields::of(text)?;
+    let role = role(fields.text()?)?;
+    let disabled = match fields.text()? {
+        "e" => false,
+        "d" => true,
+        _ => return None,
+    };
+    Some((role, disabled, fields.number()?))
 }
 
 fn resolution(letter: &str) -> Option<Resolution> {
@@ -261,7 +290,7 @@ mod tests {
 
     #[test]
     fn an_open_hold_is_read_as_the_scripts_write_it() {
-        let hold = open_hold(&format!("1 {USER} - req-1 att_1 ff00 1 2 3 40 500 60 7 8 1 1700000000000 a model: with spaces ")).unwrap();
+        let hold = open_hold(&format!("1o 1700000000000 40 60 7 8 1 {USER} - req-1 att_1 ff00 1 2 3 500 a model: with spaces ")).unwrap();
         assert_eq!(hold.user_id.as_str(), USER);
         assert_eq!(hold.key_id, None);
         assert_eq!((hold.request_id.as_str(), hold.attempt_id.as_str(), hold.fingerprint.as_str()), ("req-1", "att_1", "ff00"));
@@ -275,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_resolved_hold_is_read_as_the_scripts_write_it() {
-        let hold = resolved_hold(&format!("1 {USER} 0123456789ab r a  0 0 0 0 1 1 0 0 0 5 l x 3 4 5 6 7 m")).unwrap();
+        let hold = resolved_hold(&format!("1d 5 0 1 0 0 0 {USER} 0123456789ab l x 3 4 5 6 7 r a  0 0 0 1 m")).unwrap();
         assert_eq!(hold.fingerprint, "");
         assert_eq!(
             hold.resolved,
@@ -289,7 +318,7 @@ mod tests {
                 at_ms: 7,
             })
         );
-        assert_eq!(resolved_hold("1 short"), None);
+        assert_eq!(resolved_hold("1d short"), None);
         assert_eq!(resolved_hold("2 from the future"), None);
     }
 

@@ -1,14 +1,33 @@
 //! The Lua scripts, one file each in `store/lua/`.
 //!
 //! What may run when Redis is full has the flag `allow-oom` (it resolves holds, or frees more than it takes) or `no-writes`. The rest is
-//! refused by Redis before it starts. Account scripts begin with the shared `account.lua`.
+//! refused by Redis before it starts. Account scripts begin with the shared `prelude.lua`, most of them go on with `account.lua`.
 
 use ::redis::Script;
 
+use super::millis;
+use crate::store::StoreLimits;
+
+/// A script on an account: what all of them begin with, and its own files.
 macro_rules! account_script {
-    ($flags:literal, $($file:literal),+) => {
-        Script::new(concat!("#!lua", $flags, "\n", include_str!("../lua/account.lua"), $(include_str!(concat!("../lua/", $file))),+))
+    ($limits:expr, $flags:literal, $($file:literal),+) => {
+        Script::new(&[
+            concat!("#!lua", $flags, "\n"),
+            $limits,
+            include_str!("../lua/prelude.lua"),
+            $(include_str!(concat!("../lua/", $file))),+
+        ].concat())
     };
+}
+
+/// The line that prelude.lua speaks of.
+fn limits_line(limits: &StoreLimits) -> String {
+    let StoreLimits { hold_ttl, forget_after, max_open_holds, max_remembered_requests, sweep_batch } = *limits;
+    format!(
+        "local HOLD_TTL, FORGET_AFTER, BATCH, MAX_OPEN, MAX_REMEMBERED = {}, {}, {sweep_batch}, {max_open_holds}, {max_remembered_requests}\n",
+        millis(hold_ttl),
+        millis(forget_after)
+    )
 }
 
 /// All of them.
@@ -34,24 +53,26 @@ pub(crate) struct Scripts {
 }
 
 impl Scripts {
-    pub(crate) fn new() -> Self {
+    /// With these limits written into them: they never change while the process runs, so no call has to bring them.
+    pub(crate) fn new(limits: &StoreLimits) -> Self {
+        let limits = &limits_line(limits);
         Self {
             claim_name: Script::new(concat!("#!lua\n", include_str!("../lua/claim_name.lua"))),
-            create_user: account_script!("", "create_user.lua"),
-            replace_password_hash: account_script!("", "replace_password_hash.lua"),
-            set_disabled: account_script!(" flags=allow-oom", "set_disabled.lua"),
-            create_api_key: account_script!("", "api_key.lua", "create_api_key.lua"),
-            revoke_api_key: account_script!(" flags=allow-oom", "api_key.lua", "revoke_api_key.lua"),
-            check: account_script!("", "check.lua"),
-            authorize: account_script!(" flags=no-writes", "check.lua"),
-            extend: account_script!(" flags=allow-oom", "extend.lua"),
-            settle: account_script!(" flags=allow-oom", "settle.lua"),
-            grant: account_script!("", "grant.lua"),
-            balance: account_script!(" flags=allow-oom", "balance.lua"),
-            receipt: account_script!(" flags=allow-oom", "receipt.lua"),
-            ledger: account_script!(" flags=allow-oom", "ledger.lua"),
-            sweep: account_script!(" flags=allow-oom", "sweep.lua"),
-            snapshot: Script::new(concat!("#!lua flags=no-writes\n", include_str!("../lua/snapshot.lua"))),
+            create_user: account_script!(limits, "", "account.lua", "create_user.lua"),
+            replace_password_hash: account_script!(limits, "", "account.lua", "replace_password_hash.lua"),
+            set_disabled: account_script!(limits, " flags=allow-oom", "account.lua", "set_disabled.lua"),
+            create_api_key: account_script!(limits, "", "account.lua", "api_key.lua", "create_api_key.lua"),
+            revoke_api_key: account_script!(limits, " flags=allow-oom", "account.lua", "api_key.lua", "revoke_api_key.lua"),
+            check: account_script!(limits, "", "check_known.lua", "account.lua", "check.lua"),
+            authorize: account_script!(limits, " flags=no-writes", "account.lua", "check.lua"),
+            extend: account_script!(limits, " flags=allow-oom", "account.lua", "extend.lua"),
+            settle: account_script!(limits, " flags=allow-oom", "account.lua", "settle.lua"),
+            grant: account_script!(limits, "", "account.lua", "grant.lua"),
+            balance: account_script!(limits, " flags=allow-oom", "account.lua", "balance.lua"),
+            receipt: account_script!(limits, " flags=allow-oom", "account.lua", "receipt.lua"),
+            ledger: account_script!(limits, " flags=allow-oom", "account.lua", "ledger.lua"),
+            sweep: account_script!(limits, " flags=allow-oom", "account.lua", "sweep.lua"),
+            snapshot: account_script!(limits, " flags=no-writes", "snapshot.lua"),
         }
     }
 

@@ -7,16 +7,9 @@ use super::columns::{Models, Scopes};
 use super::writer::{Failure, Outcome as Done};
 use crate::hold::{HoldHandle, HoldRecord, Resolution, TokenUsage, hold_id, request_digest};
 use crate::ids::{AccountId, KeyId, UserId};
-use crate::price_table::matches;
-use crate::store::{ChargeRequest, CheckAnswer, CheckRequest, Held, PresentedCredential, Principal, Refusal, Scope, StoreLimits};
+use crate::store::access::{Access, KeyRights};
+use crate::store::{ChargeRequest, CheckAnswer, CheckRequest, Held, PresentedCredential, Principal, Refusal, StoreLimits};
 use crate::user::Role;
-
-/// What an API key may do.
-struct KeyGrant {
-    key_id: KeyId,
-    scopes: Vec<Scope>,
-    models: Vec<String>,
-}
 
 pub(super) fn check(connection: &Connection, limits: StoreLimits, now_ms: i64, request: CheckRequest) -> Done<CheckAnswer> {
     let principal = match authorize(connection, now_ms, &request)? {
@@ -32,57 +25,37 @@ pub(super) fn check(connection: &Connection, limits: StoreLimits, now_ms: i64, r
 }
 
 fn authorize(connection: &Connection, now_ms: i64, request: &CheckRequest) -> Done<Result<Principal, Refusal>> {
-    let permission = &request.permission;
-    let (user_id, issued_at_ms, key) = match &request.credential {
-        PresentedCredential::AccessToken { user_id, issued_at_ms } => (user_id.clone(), Some(*issued_at_ms), None),
+    let (user_id, key_id, issued_at_ms, key) = match &request.credential {
+        PresentedCredential::AccessToken { user_id, issued_at_ms } => (user_id.clone(), None, Some(*issued_at_ms), None),
         PresentedCredential::ApiKey { secret_hash } => {
             let sql = "SELECT user_id, key_id, scopes, models, expires_at_ms, revoked_at_ms FROM api_keys \
                        WHERE account_id = ?1 AND secret_hash = ?2";
-            type Found = (UserId, KeyGrant, Option<i64>, Option<i64>);
-            let read = |row: &Row<'_>| -> rusqlite::Result<Found> {
-                let key = KeyGrant { key_id: row.get(1)?, scopes: row.get::<_, Scopes>(2)?.0, models: row.get::<_, Models>(3)?.0 };
-                Ok((row.get(0)?, key, row.get(4)?, row.get(5)?))
+            let read = |row: &Row<'_>| -> rusqlite::Result<(UserId, KeyId, KeyRights)> {
+                let (scopes, models) = (row.get::<_, Scopes>(2)?.0, row.get::<_, Models>(3)?.0);
+                Ok((row.get(0)?, row.get(1)?, KeyRights { scopes, models, expires_at_ms: row.get(4)?, revoked_at_ms: row.get(5)? }))
             };
             let found = connection.prepare_cached(sql)?.query_row(params![request.account, secret_hash], read).optional()?;
-            let Some((user_id, key, expires_at_ms, revoked_at_ms)) = found else { return Ok(Err(Refusal::CredentialUnknown)) };
-            if revoked_at_ms.is_some() {
-                return Ok(Err(Refusal::CredentialRevoked));
+            let Some((user_id, key_id, rights)) = found else { return Ok(Err(Refusal::CredentialUnknown)) };
+            if let Some(refusal) = rights.refusal_at(now_ms) {
+                return Ok(Err(refusal));
             }
-            if expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= now_ms) {
-                return Ok(Err(Refusal::CredentialExpired));
-            }
-            (user_id, None, Some(key))
+            (user_id, Some(key_id), None, Some(rights))
         }
     };
     let sql = "SELECT users.role, users.disabled, users.tokens_valid_from_ms FROM members JOIN users USING (user_id) \
                WHERE members.account_id = ?1 AND members.user_id = ?2";
     let read = |row: &Row<'_>| Ok((row.get::<_, Role>(0)?, row.get::<_, bool>(1)?, row.get::<_, i64>(2)?));
     let member = connection.prepare_cached(sql)?.query_row(params![request.account, user_id], read).optional()?;
-    let Some((role, disabled, valid_from_ms)) = member else {
+    let Some((role, disabled, tokens_valid_from_ms)) = member else {
         // A user is always a member of their own account: without a row there, there is no such user.
         let own = key.is_none() && AccountId::from(&user_id) == request.account;
         return Ok(Err(if own { Refusal::CredentialUnknown } else { Refusal::NotAMember }));
     };
-    if disabled {
-        return Ok(Err(Refusal::UserDisabled));
-    }
-    // Whole seconds: a token's time of issue has no finer.
-    if issued_at_ms.is_some_and(|issued_at_ms| issued_at_ms < valid_from_ms - valid_from_ms % 1000) {
-        return Ok(Err(Refusal::CredentialRevoked));
-    }
-    if permission.admin && role != Role::Admin {
-        return Ok(Err(Refusal::RoleRequired));
-    }
-    if let Some(key) = &key {
-        if !key.scopes.contains(&permission.scope) {
-            return Ok(Err(Refusal::ScopeRequired));
-        }
-        let unbounded = key.models.is_empty() || permission.model.is_empty();
-        if !unbounded && !key.models.iter().any(|pattern| matches(pattern, &permission.model)) {
-            return Ok(Err(Refusal::ModelNotAllowed));
-        }
-    }
-    Ok(Ok(Principal { user_id, role, key_id: key.map(|key| key.key_id) }))
+    let access = Access { principal: Principal { user_id, role, key_id }, disabled, tokens_valid_from_ms, key };
+    Ok(match access.refusal(&request.permission, issued_at_ms) {
+        Some(refusal) => Err(refusal),
+        None => Ok(access.principal),
+    })
 }
 
 fn hold(
