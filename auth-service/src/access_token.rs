@@ -5,11 +5,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use hashlink::LruCache;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use shared::secret::Secret;
 
 use crate::ids::{UserId, random_base62};
@@ -24,6 +27,8 @@ pub const AUDIENCE: &str = "tollgate";
 pub const LEEWAY_SECONDS: u64 = 5;
 /// Longer tokens aren't ours.
 const MAX_LENGTH: usize = 4096;
+/// Tokens whose signature need not be verified again, about 100 bytes each.
+const MOST_VERIFIED: usize = 16_384;
 
 /// A secret and the name that tokens call it by.
 #[derive(Debug, Clone)]
@@ -41,6 +46,30 @@ pub struct AccessTokens {
     verifying_keys: HashMap<String, DecodingKey>,
     validation: Validation,
     ttl: Duration,
+    /// By SHA-256 of the token. What a token says never changes, so it is taken apart once; whether its time is over, and whether its user may
+    /// still come in, is asked each time.
+    verified: Mutex<LruCache<[u8; 32], Signed>>,
+}
+
+/// What a token with a good signature says.
+#[derive(Debug, Clone)]
+struct Signed {
+    token: VerifiedToken,
+    nbf: u64,
+    exp: u64,
+}
+
+impl Signed {
+    /// What the token is worth now.
+    fn at(&self, now: u64) -> Result<VerifiedToken, AccessTokenError> {
+        if self.exp.saturating_add(LEEWAY_SECONDS) < now {
+            return Err(AccessTokenError::Expired);
+        }
+        if self.nbf > now.saturating_add(LEEWAY_SECONDS) {
+            return Err(AccessTokenError::Invalid);
+        }
+        Ok(self.token.clone())
+    }
 }
 
 /// A token just made.
@@ -113,6 +142,7 @@ impl AccessTokens {
             verifying_keys: secrets.iter().map(|one| (one.kid.clone(), DecodingKey::from_secret(one.secret.bytes()))).collect(),
             validation,
             ttl,
+            verified: Mutex::new(LruCache::new(MOST_VERIFIED)),
         })
     }
 
@@ -139,10 +169,23 @@ impl AccessTokens {
 
     /// Verifies a token's header, signature, times and claims.
     pub fn verify(&self, token: &str) -> Result<VerifiedToken, AccessTokenError> {
-        let invalid = AccessTokenError::Invalid;
         if token.len() > MAX_LENGTH {
-            return Err(invalid);
+            return Err(AccessTokenError::Invalid);
         }
+        let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        // Held for a look-up at a time, and nothing in it can be left half done.
+        let known = self.verified.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).cloned();
+        if let Some(known) = known {
+            return known.at(unix_seconds());
+        }
+        let signed = self.take_apart(token)?;
+        let verified = signed.token.clone();
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, signed);
+        Ok(verified)
+    }
+
+    fn take_apart(&self, token: &str) -> Result<Signed, AccessTokenError> {
+        let invalid = AccessTokenError::Invalid;
         let header = jsonwebtoken::decode_header(token).map_err(|_| invalid)?;
         // `crit` names extensions that must be understood; we have none.
         if header.alg != Algorithm::HS256 || header.typ.as_deref() != Some(TYPE) || header.crit.is_some() {
@@ -157,7 +200,7 @@ impl AccessTokens {
         let plausible = claims.iat <= unix_seconds().saturating_add(LEEWAY_SECONDS) && !claims.sid.is_empty() && !claims.jti.is_empty();
         let user_id = UserId::parse(&claims.sub).filter(|_| plausible && claims.iss == ISSUER && claims.aud == AUDIENCE).ok_or(invalid)?;
         let issued_at_ms = i64::try_from(claims.iat).ok().and_then(|seconds| seconds.checked_mul(1000)).ok_or(invalid)?;
-        Ok(VerifiedToken { user_id, issued_at_ms })
+        Ok(Signed { token: VerifiedToken { user_id, issued_at_ms }, nbf: claims.nbf, exp: claims.exp })
     }
 }
 
@@ -175,4 +218,27 @@ impl fmt::Debug for IssuedToken {
 
 fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_was_verified_before_still_ends_at_its_time() {
+        let (secret, _) = Secret::generate().unwrap();
+        let tokens = AccessTokens::new(&[SigningSecret { kid: "k".to_owned(), secret }], Duration::from_secs(60)).unwrap();
+        let user = UserId::random().unwrap();
+        let issued = tokens.issue(&user).unwrap();
+        let verified = tokens.verify(&issued.token).unwrap();
+        assert_eq!(verified.user_id, user);
+        assert_eq!(tokens.verify(&issued.token), Ok(verified));
+        let known = tokens.verified.lock().unwrap().values().next().unwrap().clone();
+        let at = |seconds: u64| known.at(known.exp - 60 + seconds).map(|_| ());
+        assert_eq!([at(0), at(65), at(66)], [Ok(()), Ok(()), Err(AccessTokenError::Expired)]);
+        assert_eq!(known.at(known.nbf - LEEWAY_SECONDS - 1), Err(AccessTokenError::Invalid));
+        // A token that differs in its signature alone is another one.
+        let forged = format!("{}{}", &issued.token[..issued.token.len() - 2], if issued.token.ends_with("AA") { "BB" } else { "AA" });
+        assert_eq!(tokens.verify(&forged), Err(AccessTokenError::Invalid));
+    }
 }

@@ -6,6 +6,10 @@ use auth_service::command_line::CommandLine;
 use clap::Parser;
 use shared::env::{EXIT_USAGE, ProcessEnvironment};
 
+/// A call makes some dozens of small allocations, most of which another thread gives back: what this allocator is good at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     match CommandLine::try_parse() {

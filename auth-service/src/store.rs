@@ -8,7 +8,8 @@
 //! - **The balance holds.** `granted = available + held + spent + lapsed`, none negative, `spent` never falls. An operation that would break
 //!   this answers [`StoreError::Corrupt`] and writes nothing.
 //! - **A hold is resolved at most once**, and a repeated request has the effect of one.
-//! - **Due holds first.** Every operation on an account's credits first resolves up to [`StoreLimits::sweep_batch`] of its holds that are due.
+//! - **Due holds first.** Every operation on an account's credits first resolves up to [`StoreLimits::sweep_batch`] of its holds that are due,
+//!   and forgets as many requests whose time is over. Check forgets only when its own request is remembered, or places are nearly used up.
 //! - **The store's clock.** Times are milliseconds since 1970 by the store's own clock. A clock that jumps may expire a hold early or late; it
 //!   never breaks the balance.
 //! - **Unreachable is an error.** [`StoreError::Unavailable`] says nothing about whether the operation happened; every operation here may be

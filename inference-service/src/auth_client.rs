@@ -12,7 +12,7 @@ use shared::ErrorReason;
 use shared::error::{CallError, reason_of};
 use shared::proto::auth as wire;
 use shared::proto::auth::auth_client::AuthClient as Stub;
-use shared::request_context::REQUEST_ID_HEADER;
+use shared::request_context::{CurrentCall, REQUEST_ID_HEADER};
 use shared::secret::Secret;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -21,7 +21,6 @@ use tokio_util::task::TaskTracker;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status};
-use tracing::{Instrument, Span};
 
 use crate::caller::Caller;
 
@@ -162,7 +161,7 @@ impl AuthClient {
                 client.release(&caller, &request).await;
             }
         };
-        self.inner.tasks.spawn(check.instrument(Span::current()));
+        self.inner.tasks.spawn(CurrentCall::get().scope(check));
         answered.await.unwrap_or_else(|_| Err(CallError::internal()))
     }
 
@@ -389,7 +388,7 @@ impl Grant {
             async move { client.keep_extended(hold, every, meter, request_id).await }
         };
         let stopped = stop.clone();
-        client.inner.tasks.spawn(async move { stopped.run_until_cancelled(extending).await }.instrument(Span::current()));
+        client.inner.tasks.spawn(CurrentCall::get().scope(async move { stopped.run_until_cancelled(extending).await }));
         let open = OpenGrant { client, hold: grant.hold, request_id: caller.request_id().to_owned(), meter, _extension: stop.drop_guard() };
         Self {
             open: Some(open),
@@ -438,23 +437,15 @@ impl OpenGrant {
         let Self { client, hold, request_id, .. } = self;
         let request = wire::SettleRequest { hold, outcome: wire::Outcome::from(outcome).into(), usage: Some(usage.into()) };
         let tasks = client.inner.tasks.clone();
-        tasks.spawn(
-            async move {
-                let settled = client.settle(request, request_id).await;
-                if let Some(receipt) = &settled {
-                    let charged_credits = receipt.charged_credits;
-                    tracing::info!(
-                        ?outcome,
-                        charged_credits,
-                        input_tokens = usage.input_tokens,
-                        output_tokens = usage.output_tokens,
-                        "settled"
-                    );
-                }
-                drop(receipt.send(settled));
+        tasks.spawn(CurrentCall::get().scope(async move {
+            let settled = client.settle(request, request_id).await;
+            if let Some(receipt) = &settled {
+                let charged_credits = receipt.charged_credits;
+                let TokenUsage { input_tokens, output_tokens, .. } = usage;
+                tracing::info!(?outcome, charged_credits, input_tokens, output_tokens, "settled");
             }
-            .instrument(Span::current()),
-        );
+            drop(receipt.send(settled));
+        }));
     }
 }
 

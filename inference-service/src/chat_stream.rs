@@ -15,12 +15,12 @@ use futures_util::Stream;
 use futures_util::task::AtomicWaker;
 use shared::error::CallError;
 use shared::proto::{auth, inference as wire};
+use shared::request_context::CurrentCall;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tonic::Status;
-use tracing::{Instrument, Span};
 
 use crate::auth_client::{Grant, Meter, Outcome, TokenUsage};
 use crate::call_failure::{CallFailure, Limit};
@@ -104,7 +104,8 @@ pub struct ChatStream {
 struct Shared {
     state: Mutex<State>,
     doorbell: Arc<Doorbell>,
-    span: Span,
+    /// What the log says of all this: the stream is polled and dropped by its connection, outside the call.
+    call: CurrentCall,
 }
 
 /// Notes since when there is something that the caller has not come for: the engine has woken the stream, or the stream gave a piece, and it
@@ -223,11 +224,11 @@ impl ChatStream {
         let doorbell = Arc::new(Doorbell { opened: Instant::now(), rung_at: AtomicU64::new(0), caller: AtomicWaker::new() });
         // The caller has to come for the first event.
         doorbell.ring();
-        let shared = Arc::new(Shared { state: Mutex::new(state), doorbell: doorbell.clone(), span: Span::current() });
+        let shared = Arc::new(Shared { state: Mutex::new(state), doorbell: doorbell.clone(), call: CurrentCall::get() });
         let over = CancellationToken::new();
         let watch = watch(shared.clone(), plan.deadline, limits, owner.cut_off.clone());
         let stopped = over.clone();
-        owner.tasks.spawn(async move { stopped.run_until_cancelled(watch).await }.instrument(Span::current()));
+        owner.tasks.spawn(CurrentCall::get().scope(async move { stopped.run_until_cancelled(watch).await }));
         Self {
             shared,
             doorbell: doorbell.into(),
@@ -273,7 +274,6 @@ impl ChatStream {
                     return Poll::Ready(Some(Ok(StreamEvent::Delta(piece.into()))));
                 }
                 Poll::Ready(Ok(AnswerEvent::Done(piece, done))) => {
-                    let _span = shared.span.enter();
                     state.count(&piece);
                     let piece = match self.one_delta.take() {
                         Some(mut whole) => {
@@ -283,7 +283,8 @@ impl ChatStream {
                         None => piece,
                     };
                     let usage = state.tally.usage(Some(&done));
-                    let Some(receipt) = state.settle(Outcome::Completed, usage) else { return Poll::Ready(None) };
+                    let settled = shared.call.clone().enter(|| state.settle(Outcome::Completed, usage));
+                    let Some(receipt) = settled else { return Poll::Ready(None) };
                     let finished = Box::new(finished(&done, usage, state.tally.tool_calls > 0));
                     let delta = (!piece.is_empty()).then(|| piece.into());
                     self.phase = Phase::Finishing { delta, finished, receipt, patience: Box::pin(tokio::time::sleep(self.settle_wait)) };
@@ -302,10 +303,9 @@ impl ChatStream {
         error: EngineError,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<StreamEvent, Status>>> {
-        let shared = self.shared.clone();
-        let _span = shared.span.enter();
         let (outcome, usage) = (state.outcome_of_failure(), state.tally.usage(None));
-        let Some(receipt) = state.settle(outcome, usage) else { return Poll::Ready(None) };
+        let settled = self.shared.call.clone().enter(|| state.settle(outcome, usage));
+        let Some(receipt) = settled else { return Poll::Ready(None) };
         drop(state);
         let patience = Box::pin(tokio::time::sleep(self.settle_wait));
         self.phase = Phase::Failing { failure: CallFailure::Engine(error), receipt, patience };
@@ -314,8 +314,6 @@ impl ChatStream {
 
     /// The last events, when the receipt is there or was waited for long enough.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<StreamEvent, Status>>> {
-        let shared = self.shared.clone();
-        let _span = shared.span.enter();
         match &mut self.phase {
             Phase::Finishing { delta, finished, receipt, patience } => {
                 if let Some(delta) = delta.take() {
@@ -329,7 +327,7 @@ impl ChatStream {
             }
             Phase::Failing { failure, receipt, patience } => {
                 let Poll::Ready(receipt) = poll_receipt(receipt, patience, cx) else { return Poll::Pending };
-                let mut error = CallError::from(&*failure);
+                let mut error = self.shared.call.clone().enter(|| CallError::from(&*failure));
                 if let Some(receipt) = receipt {
                     error = error.receipt(&receipt);
                 }
@@ -359,13 +357,13 @@ impl Stream for ChatStream {
 impl Drop for ChatStream {
     /// The caller went away: the upstream connection closes here and now, and the hold is settled by the process.
     fn drop(&mut self) {
-        let shared = self.shared.clone();
-        let _span = shared.span.enter();
-        let mut state = shared.lock();
+        let mut state = self.shared.lock();
         if state.grant.is_some() {
-            let (outcome, usage) = (state.outcome_of_cancel(), state.tally.usage(None));
-            tracing::info!(?outcome, output_tokens = usage.output_tokens, "the caller went away");
-            drop(state.settle(outcome, usage));
+            self.shared.call.clone().enter(|| {
+                let (outcome, usage) = (state.outcome_of_cancel(), state.tally.usage(None));
+                tracing::info!(?outcome, output_tokens = usage.output_tokens, "the caller went away");
+                drop(state.settle(outcome, usage));
+            });
         }
     }
 }

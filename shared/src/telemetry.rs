@@ -1,10 +1,16 @@
 //! Structured logs on standard error: for people on a terminal, JSON otherwise.
 
+use std::fmt;
 use std::io::IsTerminal;
 
+use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::{Format, FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, format};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::env::Reader;
+use crate::request_context::CurrentCall;
 
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,13 +55,53 @@ impl LogConfig {
     pub fn install(&self) {
         let filter = EnvFilter::try_new(with_audit(&self.filter)).unwrap_or_else(|_| EnvFilter::new(with_audit("info")));
         let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let installed = match self.format {
-            LogFormat::Human => builder.with_target(false).try_init(),
-            LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
+            LogFormat::Human => builder.event_format(CallFormat { lines: human(colours), json: false }).try_init(),
+            LogFormat::Json => builder.json().event_format(CallFormat { lines: json(), json: true }).try_init(),
         };
         if installed.is_err() {
             tracing::debug!("logging was started before");
         }
+    }
+}
+
+/// Lines for people.
+fn human(colours: bool) -> Format {
+    format().with_target(false).with_ansi(colours)
+}
+
+/// One JSON object a line.
+fn json() -> Format<format::Json> {
+    format().json().flatten_event(true).with_current_span(true).with_span_list(false)
+}
+
+/// Lines that say which call they are about: people read it at a line's end, programs find the fields `request_id` and `method`.
+struct CallFormat<F> {
+    lines: F,
+    json: bool,
+}
+
+impl<S, N, F> FormatEvent<S, N> for CallFormat<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let call = CurrentCall::get();
+        let (Some(request_id), Some(method)) = (call.request_id(), call.method()) else {
+            return self.lines.format_event(context, writer, event);
+        };
+        let mut line = String::new();
+        self.lines.format_event(context, Writer::new(&mut line), event)?;
+        let line = line.trim_end_matches('\n');
+        if self.json {
+            let fields = line.strip_suffix('}').ok_or(fmt::Error)?;
+            // Debug quotes and escapes as JSON does, since both are printable ASCII.
+            return writeln!(writer, "{fields},\"request_id\":{request_id:?},\"method\":{method:?}}}");
+        }
+        writeln!(writer, "{line} {call}")
     }
 }
 
@@ -80,6 +126,51 @@ pub fn last_words(process: &str, error: &dyn std::fmt::Display) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is written of an event, by a format, outside and within a call.
+    fn written<F>(lines: fn() -> F, json: bool) -> [String; 2]
+    where
+        CallFormat<F>: FormatEvent<tracing_subscriber::Registry, format::JsonFields> + Send + Sync + 'static,
+        CallFormat<F>: FormatEvent<tracing_subscriber::Registry, format::DefaultFields>,
+    {
+        #[derive(Clone, Default)]
+        struct Sink(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+        impl std::io::Write for Sink {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().unwrap().extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        [CurrentCall::get(), CurrentCall::of("id-\"1\"", "/p.S/M")].map(|call| {
+            let sink = Sink::default();
+            let written = sink.clone();
+            let builder = tracing_subscriber::fmt().with_writer(move || sink.clone());
+            let log = || call.enter(|| tracing::info!(credits = 3, "settled"));
+            if json {
+                let subscriber = builder.json().event_format(CallFormat { lines: lines(), json }).finish();
+                tracing::subscriber::with_default(subscriber, log);
+            } else {
+                let subscriber = builder.event_format(CallFormat { lines: lines(), json }).finish();
+                tracing::subscriber::with_default(subscriber, log);
+            }
+            let bytes = written.0.lock().unwrap().clone();
+            String::from_utf8(bytes).unwrap()
+        })
+    }
+
+    #[test]
+    fn each_line_says_which_call_it_is_about() {
+        let [alone, within] = written(json, true);
+        assert!(alone.contains("\"credits\":3") && !alone.contains("request_id"), "{alone}");
+        assert!(within.ends_with(",\"request_id\":\"id-\\\"1\\\"\",\"method\":\"/p.S/M\"}\n"), "{within}");
+        assert_eq!(within.lines().count(), 1);
+        let [alone, within] = written(|| human(false), false);
+        assert!(alone.ends_with("settled credits=3\n"), "{alone}");
+        assert!(within.ends_with("settled credits=3 call{request_id=id-\"1\" method=/p.S/M}\n"), "{within}");
+    }
 
     #[test]
     fn the_audit_trail_is_logged_whatever_the_filter_unless_it_names_audit() {

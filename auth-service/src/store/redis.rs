@@ -9,11 +9,12 @@ mod known_callers;
 mod packing;
 mod scripts;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
 use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use ::redis::{Client, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation, Value, from_redis_value};
+use ::redis::{Client, FromRedisValue, RedisError, RedisResult, Script, Value, from_redis_value};
 use async_trait::async_trait;
 
 use self::answers::{
@@ -21,12 +22,12 @@ use self::answers::{
 };
 use self::keys::{ACCOUNT_PARTS, Keys, REGISTRY_SHARDS};
 use self::known_callers::{KnownCaller, KnownCallers};
-use self::scripts::Scripts;
+use self::scripts::{ScriptCall, Scripts};
 use super::clock::Clock;
 use super::{
     AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, ChargeRequest, CheckAnswer, CheckRequest, ExtendAnswer, GrantAnswer,
     GrantRequest, Held, LedgerEntry, MAX_CREDITS, MAX_LIVE_API_KEYS, NAME_CLAIM_LIFE, NewApiKey, NewUser, Permission,
-    PresentedCredential, Principal,
+    PresentedCredential,
     STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, SweepStep, UserCreation,
 };
 use crate::hold::{HoldHandle, HoldRecord, Outcome, TokenUsage, hold_id, request_digest};
@@ -37,8 +38,8 @@ use crate::user::{UserName, UserRecord};
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a connection may take.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(1);
-/// The keys of an account that Check touches: all but the last two.
-const CHECK_KEYS: usize = 6;
+/// The keys of an account that Check is given.
+const CHECK_KEYS: usize = 2;
 /// Those that Extend and Settle touch.
 const RESOLVE_KEYS: usize = 4;
 /// Accounts that one step of the slow walk looks at.
@@ -167,16 +168,13 @@ impl RedisStore {
     }
 
     /// A call of a script on an account, with the keys and the argument that all have.
-    fn call<'s>(&self, script: &'s Script, account: &AccountId) -> ScriptInvocation<'s> {
+    fn call<'s>(&self, script: &'s Script, account: &AccountId) -> ScriptCall<'s> {
         self.call_with_keys(script, account, ACCOUNT_PARTS.len())
     }
 
     /// The same with the first so many keys only: every one costs Redis time.
-    fn call_with_keys<'s>(&self, script: &'s Script, account: &AccountId, keys: usize) -> ScriptInvocation<'s> {
-        let mut call = script.prepare_invoke();
-        for part in ACCOUNT_PARTS.iter().take(keys) {
-            call.key(self.keys.account_part(account, part));
-        }
+    fn call_with_keys<'s>(&self, script: &'s Script, account: &AccountId, keys: usize) -> ScriptCall<'s> {
+        let mut call = ScriptCall::new(script, ACCOUNT_PARTS.iter().take(keys).map(|part| self.keys.account_part(account, part)));
         call.arg(self.now());
         call
     }
@@ -186,14 +184,14 @@ impl RedisStore {
         self.clock.fixed_ms().map(|at| at.to_string()).unwrap_or_default()
     }
 
-    async fn run<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, StoreError> {
-        match call.invoke_async(&mut self.connection.clone()).await {
+    async fn run<T: FromRedisValue>(&self, call: &ScriptCall<'_>) -> Result<T, StoreError> {
+        let answer = match call.run(&mut self.connection.clone()).await {
             // The connection was closed, or the last attempt to open one failed: Redis may be back by now.
-            Err(error) if error.is_unrecoverable_error() && !error.is_timeout() => {
-                call.invoke_async(&mut self.connection.clone()).await.map_err(store_error)
-            }
-            answer => answer.map_err(store_error),
-        }
+            Err(error) if error.is_unrecoverable_error() && !error.is_timeout() => call.run(&mut self.connection.clone()).await,
+            answer => answer,
+        };
+        let answer = answer.map_err(store_error)?;
+        from_redis_value(answer).map_err(|error| StoreError::Corrupt(format!("a script's answer can't be read: {error}")))
     }
 
     /// A plain command or pipeline, with the same second try.
@@ -211,8 +209,8 @@ impl RedisStore {
         let mut replaceable = String::new();
         // Twice at most: the second time, it is somebody else who is quicker.
         for _ in 0..2 {
-            let mut call = self.scripts.claim_name.prepare_invoke();
-            call.key(self.keys.name(&user.user_name)).arg(self.now()).arg(user.user_id.as_str()).arg(&replaceable);
+            let mut call = ScriptCall::new(&self.scripts.claim_name, std::iter::once(self.keys.name(&user.user_name)));
+            call.arg(self.now()).arg(user.user_id.as_str()).arg(&replaceable);
             let answer: Vec<String> = self.run(&call).await?;
             match words(&answer)[..] {
                 ["claimed", claim] => return parse_claim(claim).map(|(_, at_ms)| Claim::Ours { at_ms }),
@@ -347,7 +345,7 @@ impl Store for RedisStore {
         let Some(charge) = &request.charge else {
             // What holds nothing writes nothing: it must still be answered when Redis is full, or no key could be revoked then.
             let mut call = self.call_with_keys(&self.scripts.authorize, &request.account, CHECK_KEYS);
-            call.arg("").arg("").arg("").arg("").arg("").arg(who_asks(&request, false));
+            call.arg("").arg("").arg("").arg("").arg(who_asks(&request, None));
             let answer: Vec<String> = self.run(&call).await?;
             return check_answer(&request, &self.known_callers, &words(&answer));
         };
@@ -421,7 +419,7 @@ impl Store for RedisStore {
         call.arg(hold_id(user, &request_digest(request_id)));
         let answer: Vec<String> = self.run(&call).await?;
         match words(&answer)[..] {
-            ["open", packed] => open_hold(packed).map(Some),
+            ["open", packed, expires_at_ms] => open_hold(packed, expires_at_ms).map(Some),
             ["done", packed] => resolved_hold(packed).map(Some),
             ["none"] => Ok(None),
             _ => Err(unreadable("the answer to a receipt")),
@@ -475,16 +473,19 @@ impl Store for RedisStore {
     }
 
     async fn snapshot(&self, account: &AccountId) -> Result<Option<AccountSnapshot>, StoreError> {
-        type Answer = Option<(Vec<String>, Vec<String>, Vec<(String, Vec<String>)>)>;
+        type Pairs = Vec<(String, String)>;
+        type Answer = Option<(Vec<String>, Pairs, Pairs, Vec<(String, Vec<String>)>)>;
         let answer: Value = self.run(&self.call(&self.scripts.snapshot, account)).await?;
         // An empty list is no account.
         let answer: Answer = match answer {
             Value::Array(parts) if parts.is_empty() => None,
             parts => Some(from_redis_value(parts).map_err(|_| unreadable("an account"))?),
         };
-        let Some((figures, holds, log)) = answer else { return Ok(None) };
+        let Some((figures, holds, due, log)) = answer else { return Ok(None) };
         let [figures @ .., open_count, remembered_count] = &words(&figures)[..] else { return Err(unreadable("an account's figures")) };
-        let holds = holds.iter().map(|packed| packing::hold(packed).ok_or_else(|| unreadable("a hold"))).collect::<Result<Vec<_>, _>>()?;
+        let due = due.into_iter().map(|(id, at)| Ok((id, number(&at)?))).collect::<Result<HashMap<String, i64>, StoreError>>()?;
+        let read = |(id, packed): &(String, String)| packing::hold(packed, due.get(id).copied()).ok_or_else(|| unreadable("a hold"));
+        let holds = holds.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         let (remembered, open): (Vec<_>, Vec<_>) = holds.into_iter().partition(|hold| hold.resolved.is_some());
         if (open.len(), remembered.len()) != (number(open_count)?, number(remembered_count)?) {
             return Err(StoreError::Corrupt("the account's counts of holds are not those of the holds there are".to_owned()));
@@ -505,7 +506,7 @@ impl Store for RedisStore {
 
 impl RedisStore {
     /// A Check that holds credits. A known caller gets the quick way, if its rights are still what they were.
-    fn charged_call(&self, request: &CheckRequest, charge: &ChargeRequest, known: Option<&KnownCaller>) -> ScriptInvocation<'_> {
+    fn charged_call(&self, request: &CheckRequest, charge: &ChargeRequest, known: Option<&KnownCaller>) -> ScriptCall<'_> {
         let mut call = self.call_with_keys(&self.scripts.check, &request.account, CHECK_KEYS);
         let digest = request_digest(&charge.request_id);
         let price = whole_price(charge);
@@ -513,13 +514,14 @@ impl RedisStore {
             Some(known) => call.arg(&known.access).arg(hold_id(&known.principal().user_id, &digest)),
             None => call.arg("").arg(digest),
         };
-        call.arg(price).arg(charge.max_output_tokens).arg(packing::hold_terms(charge, &request.permission.model));
-        call.arg(who_asks(request, charge.require_full));
-        if let Some(known) = known {
-            let Principal { user_id, key_id, .. } = known.principal();
-            let key_id = key_id.as_ref().map_or("-", KeyId::as_str);
-            call.arg(format!(" {price} {} 0 0 0 {user_id} {key_id} ", charge.max_output_tokens));
-            call.arg(known.expires_at_ms().map(|at| at.to_string()).unwrap_or_default());
+        call.arg(price);
+        match known {
+            Some(known) => call.arg(packing::new_hold(charge, &request.permission.model, price, known.principal())),
+            None => call.arg(packing::hold_terms(charge, &request.permission.model)),
+        };
+        call.arg(who_asks(request, Some(charge)));
+        if let Some(expires_at_ms) = known.and_then(KnownCaller::expires_at_ms) {
+            call.arg(expires_at_ms);
         }
         call
     }
@@ -530,14 +532,15 @@ fn whole_price(charge: &ChargeRequest) -> i64 {
     charge.price.of(charge.max_input_tokens, charge.max_output_tokens)
 }
 
-/// The seventh argument of `check.lua`.
-fn who_asks(request: &CheckRequest, full: bool) -> String {
+/// The sixth argument of `check.lua`.
+fn who_asks(request: &CheckRequest, charge: Option<&ChargeRequest>) -> String {
     let Permission { scope, admin, model } = &request.permission;
     let (kind, secret, issued) = match &request.credential {
         PresentedCredential::ApiKey { secret_hash } => ('k', hex::encode(secret_hash), "-".to_owned()),
         PresentedCredential::AccessToken { user_id, issued_at_ms } => ('t', user_id.to_string(), issued_at_ms.to_string()),
     };
-    format!("{kind} {secret} {issued} {} {} {} {model}", packing::scope_letter(*scope), flag(*admin), flag(full))
+    let (full, max_out) = charge.map_or((false, 0), |charge| (charge.require_full, charge.max_output_tokens));
+    format!("{kind} {secret} {issued} {} {} {} {max_out} {model}", packing::scope_letter(*scope), flag(*admin), flag(full))
 }
 
 /// The answer when a known caller's hold was made as asked.

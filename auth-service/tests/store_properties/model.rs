@@ -59,7 +59,18 @@ impl Model {
             }
             _ => {}
         }
-        self.sweep();
+        match operation {
+            // Check asks for its own request and for a place: only these make it forget.
+            Operation::Check { request, .. } => {
+                let remembered = self.holds.values().filter(|hold| hold.resolved.is_some()).count();
+                let asked_for = self.holds.contains_key(&format!("request-{request}"));
+                if asked_for || remembered + self.limits.sweep_batch as usize >= self.limits.max_remembered_requests as usize {
+                    self.forget();
+                }
+                self.expire();
+            }
+            _ => self.sweep(),
+        }
         match operation.clone() {
             Operation::Check { request, attempt, fingerprint, price, max_in, max_out, require_full } => {
                 let wanted = HoldRecord {
@@ -121,10 +132,18 @@ impl Model {
     }
 
     fn sweep(&mut self) {
+        self.forget();
+        self.expire();
+    }
+
+    fn forget(&mut self) {
         let forget_after_ms = millis(self.limits.forget_after);
         for key in self.first(|hold| hold.resolved.as_ref().map(|resolved| resolved.at_ms + forget_after_ms)) {
             self.holds.remove(&key);
         }
+    }
+
+    fn expire(&mut self) {
         for request_id in self.first(|hold| hold.resolved.is_none().then_some(hold.expires_at_ms)) {
             let hold = self.holds[&request_id].clone();
             let due = hold.due_at_expiry();

@@ -11,18 +11,19 @@ use tonic::{Request, Response, Status};
 use crate::proto::Payload;
 use crate::proto::baseline_server::{Baseline, BaselineServer};
 
-/// The script: a GET and two SETs, of a figure and of a record as long as a packed hold.
+/// The script: a GET of an account's figures and two SETs, of the figures and of a record of this call, each as long as Check's.
 const SCRIPT: &str = "\
-local figure = redis.call('GET', KEYS[1])
-redis.call('SET', KEYS[1], (figure or 0) + 1)
-redis.call('SET', KEYS[2], ARGV[1])
-return figure";
+local figures = redis.call('GET', KEYS[1])
+redis.call('SET', KEYS[1], figures or ARGV[1])
+redis.call('SET', KEYS[2], ARGV[2])
+return figures";
 
-/// Keys that records are written to in turn, so that Redis's memory doesn't grow while it is measured.
-const RECORDS: u64 = 4096;
+/// Bytes of an account's figures, as Check packs them.
+const FIGURES_BYTES: usize = 81;
 
 struct Service {
     answer: Vec<u8>,
+    figures: String,
     record: String,
     script: Script,
     redis: MultiplexedConnection,
@@ -33,7 +34,13 @@ pub async fn serve(redis: &str, answer_bytes: usize, record_bytes: usize) {
     let client = redis::Client::open(redis).expect("a Redis URL");
     let connection = client.get_multiplexed_async_connection().await.expect("Redis answers");
     let service =
-        Service { answer: vec![b'a'; answer_bytes], record: "r".repeat(record_bytes), script: Script::new(SCRIPT), redis: connection };
+        Service {
+            answer: vec![b'a'; answer_bytes],
+            figures: "f".repeat(FIGURES_BYTES),
+            record: "r".repeat(record_bytes),
+            script: Script::new(SCRIPT),
+            redis: connection,
+        };
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
     announce(&listener);
     let server = tonic::transport::Server::builder().tcp_nodelay(true).add_service(BaselineServer::new(service));
@@ -57,12 +64,12 @@ impl Baseline for Service {
     }
 
     async fn run_script(&self, request: Request<Payload>) -> Result<Response<Payload>, Status> {
-        // The caller counts its calls in the first bytes.
-        let count = request.get_ref().content.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        let mut call = self.script.key("bench:{1}:figure");
-        call.key(format!("bench:{{1}}:record:{}", count % RECORDS)).arg(&self.record);
-        let figure: Result<Option<u64>, _> = call.invoke_async(&mut self.redis.clone()).await;
-        match figure {
+        // The caller names its calls in the first bytes, each differently: a record for each call, as a hold is.
+        let name = request.get_ref().content.first_chunk().map_or(0, |bytes| u128::from_le_bytes(*bytes));
+        let mut call = self.script.key("bench:{1}:figures");
+        call.key(format!("bench:{{1}}:{name:032x}")).arg(&self.figures).arg(&self.record);
+        let figures: Result<Option<String>, _> = call.invoke_async(&mut self.redis.clone()).await;
+        match figures {
             Ok(_) => Ok(Response::new(Payload { content: self.answer.clone() })),
             Err(error) => Err(Status::unavailable(error.to_string())),
         }

@@ -9,6 +9,11 @@
 -- exactly.
 
 local GC, LOG, MEMBERS, KEYRING, GRANTS, USER = KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+if not GC then
+  -- In the same slot, whatever the prefix: `…{account}:acct`.
+  local account = string.sub(ACCT, 1, -5)
+  GC, LOG, MEMBERS, KEYRING = account .. 'gc', account .. 'log', account .. 'members', account .. 'keys'
+end
 -- The value of next_due and next_gc when nothing is due ever.
 local NEVER = 9007199254740991
 
@@ -100,13 +105,14 @@ local function commit(reply)
 end
 
 -- Holds, packed, under their ids in acct. Separated by single spaces; no field but the last, the model, can hold one. `-` stands for no key.
---   open:     1o expires held max_out used_in used_out estimated user key TERMS
+--   open:     1o held max_out used_in used_out estimated user key TERMS; when it expires is its score in `due`, and nowhere else
 --   resolved: 1d expires held max_out used_in used_out estimated user key state outcome charged uncollected remaining entry at TERMS
 --             state: s settled, r refunded, e expired, l settled late; outcome: c, x cancelled, f failed, n nothing generated, - none
 --   TERMS, as Check brought them: request attempt fingerprint per_call per_1k_in per_1k_out max_in model
 -- A refunded request that was held again lies aside under `hold id#ledger entry`, until it is forgotten.
-local OPEN = '^1o (%d+) (%d+) (%d+) (%d+) (%d+) ([01]) (%S+) (%S+) (.*)$'
+local OPEN = '^1o (%d+) (%d+) (%d+) (%d+) ([01]) (%S+) (%S+) (.*)$'
 local RESOLVED = '^1d (%d+) (%d+) (%d+) (%d+) (%d+) ([01]) (%S+) (%S+) ([srel]) ([cxfn-]) (%d+) (%d+) %d+ (%d+) %d+ (.*)$'
+local OPEN_TERMS = '^1o %d+ %d+ %d+ %d+ [01] %S+ %S+ (.*)$'
 local TERMS = '^(%S+) (%S+) (%S*) (%d+) (%d+) (%d+) (%d+) (.*)$'
 
 local function read_terms(h, terms)
@@ -119,11 +125,20 @@ local function read_terms(h, terms)
   h.per_call, h.per_in, h.per_out, h.max_in = tonumber(pc), tonumber(pi), tonumber(po), tonumber(mi)
 end
 
--- Reads a hold of either kind; an open one has no state.
+-- When an open hold expires.
+local function expiry_of(id)
+  local score = call('ZSCORE', DUE, id)
+  if not score then
+    corrupt('an open hold is never due')
+  end
+  return tonumber(score)
+end
+
+-- Reads a hold of either kind; an open one has no state, and no expiry yet.
 local function unpack_hold(text)
   local h, expires, held, mo, ui, uo, terms, charged, uncollected = {}
   if string.byte(text, 2) == 111 then
-    expires, held, mo, ui, uo, h.estimated, h.user, h.key, terms = string.match(text, OPEN)
+    held, mo, ui, uo, h.estimated, h.user, h.key, terms = string.match(text, OPEN)
   else
     expires, held, mo, ui, uo, h.estimated, h.user, h.key, h.state, h.outcome, charged, uncollected, h.entry, terms =
       string.match(text, RESOLVED)
@@ -132,13 +147,13 @@ local function unpack_hold(text)
   if not terms then
     corrupt('a hold can not be read')
   end
-  h.expires, h.held, h.max_out, h.used_in, h.used_out = tonumber(expires), tonumber(held), tonumber(mo), tonumber(ui), tonumber(uo)
+  h.expires, h.held, h.max_out, h.used_in, h.used_out = tonumber(expires or nil), tonumber(held), tonumber(mo), tonumber(ui), tonumber(uo)
   read_terms(h, terms)
   return h
 end
 
 local function pack_open(h)
-  return format('1o %d %d %d %d %d %s %s %s %s', h.expires, h.held, h.max_out, h.used_in, h.used_out, h.estimated, h.user, h.key, h.terms)
+  return format('1o %d %d %d %d %s %s %s %s', h.held, h.max_out, h.used_in, h.used_out, h.estimated, h.user, h.key, h.terms)
 end
 
 -- The sums of hold.rs.
@@ -171,7 +186,7 @@ local function remember(id, h, state, outcome, charged_now)
   return packed
 end
 
--- Resolves an open hold and gives back what is not charged.
+-- Resolves an open hold, whose expiry must be known, and gives back what is not charged.
 local function resolve(id, h, state, outcome, charged)
   acct.held = acct.held - h.held
   acct.available = acct.available + h.held - charged
@@ -182,37 +197,42 @@ local function resolve(id, h, state, outcome, charged)
   return remember(id, h, state, outcome, charged)
 end
 
--- The first BATCH members of a sorted set whose score is reached, and the score of the one behind them.
+-- The first BATCH members of a sorted set whose score is reached, the score of the one behind them, and their own scores.
 local function reached(key)
   local raw = call('ZRANGE', key, 0, BATCH, 'WITHSCORES')
-  local ids = {}
+  local ids, scores = {}, {}
   for i = 1, #raw, 2 do
     local score = tonumber(raw[i + 1])
     if #ids == BATCH or score > NOW then
-      return ids, score
+      return ids, score, scores
     end
-    ids[#ids + 1] = raw[i]
+    ids[#ids + 1], scores[#scores + 1] = raw[i], score
   end
-  return ids, NEVER
+  return ids, NEVER, scores
 end
 
--- Forgets requests whose time is over, then resolves holds that are due; answers how many were resolved.
-local function sweep()
-  if acct.next_gc <= NOW then
-    local ids
-    ids, acct.next_gc = reached(GC)
-    for i = 1, #ids do
-      put('HDEL', ACCT, ids[i])
-      put('ZREM', GC, ids[i])
-      holds_now[ids[i]] = false
-    end
-    acct.remembered = acct.remembered - #ids
+-- Forgets requests whose time is over.
+local function forget()
+  if acct.next_gc > NOW then
+    return
   end
+  local ids
+  ids, acct.next_gc = reached(GC)
+  for i = 1, #ids do
+    put('HDEL', ACCT, ids[i])
+    put('ZREM', GC, ids[i])
+    holds_now[ids[i]] = false
+  end
+  acct.remembered = acct.remembered - #ids
+end
+
+-- Resolves holds that are due; answers how many.
+local function expire()
   if acct.next_due > NOW then
     return 0
   end
-  local ids
-  ids, acct.next_due = reached(DUE)
+  local ids, expiries
+  ids, acct.next_due, expiries = reached(DUE)
   if #ids == 0 then
     return 0
   end
@@ -225,7 +245,13 @@ local function sweep()
     if h.state then
       corrupt('a hold that is due is not open')
     end
+    h.expires = expiries[i]
     resolve(ids[i], h, 'e', '-', math.min(price_of_tokens(h, h.used_in, h.used_out), h.held))
   end
   return #ids
+end
+
+local function sweep()
+  forget()
+  return expire()
 end

@@ -2,13 +2,14 @@
 --
 -- ARGV  2 the account's `access` when the caller's rights were read before and found sufficient, or ''
 --       3 the hold's id when 2 is set, else the request's digest, which the id ends with; '' when nothing is to be held
---       4 the whole price  5 max_out  6 TERMS, as in account.lua
---       7 who asks for what: `credential secret issued scope admin full model`
+--       4 the whole price
+--       5 the new hold, packed, when 2 is set, else its TERMS alone, as in account.lua
+--       6 who asks for what: `credential secret issued scope admin full max_out model`
 --         credential: k API key, t access token; secret: of the key, hashed, or the user's id; issued: the token's time of issue in ms, or -
 --         scope: a letter; admin, full: 1 when the admin role is needed, when the whole must be held; model: may be empty
---       8 when 2 is set, a new hold from `held` up to TERMS, with a space before and behind  9 when the key ends in ms, or ''
+--       7 when 2 is set and the key ends: when, in ms
 -- Returns  {'refused', reason[, needed, available]} · {'allowed', user, role, key}
---          · {'held', user, role, key, open hold, available, access, key's record, member's record}
+--          · {'held', user, role, key, open hold, expiry in ms, available, access, key's record, member's record}
 --          · {'recorded', user, role, key, resolved hold, access, key's record, member's record}
 --          · {available, expiry in ms}: held, as check_known.lua says. key is '-', its record '', for an access token
 -- Atomicity: one script. A refusal writes only what was due anyway. Needs memory, so it is refused when Redis is full; without anything
@@ -58,7 +59,8 @@ local function model_allowed(list, model)
   return false
 end
 
-local credential, secret, issued, scope, admin, full, model = string.match(ARGV[7], '^([kt]) (%S+) (%S+) (%a) ([01]) ([01]) (.*)$')
+local credential, secret, issued, scope, admin, full, max_out, model =
+  string.match(ARGV[6], '^([kt]) (%S+) (%S+) (%a) ([01]) ([01]) (%d+) (.*)$')
 issued = tonumber(issued)
 local user, key_id, key_record, scopes, models = secret, '-', '', nil, nil
 if credential == 'k' then
@@ -114,12 +116,17 @@ local access = call('HGET', ACCT, 'access')
 if not access then
   corrupt('the account does not count who may spend')
 end
-sweep()
 -- The digest has 32 digits; the known id of a known caller ends with it.
 local id = user .. '.' .. string.sub(ARGV[3], -32)
-local h = { user = user, key = key_id, estimated = '0', used_in = 0, used_out = 0 }
-read_terms(h, ARGV[6])
+local h = { user = user, key = key_id, estimated = '0', used_in = 0, used_out = 0, max_out = tonumber(max_out), held = tonumber(ARGV[4]) }
+read_terms(h, ARGV[2] == '' and ARGV[5] or string.match(ARGV[5], OPEN_TERMS))
 
+-- What is due may not wait. What is to be forgotten may, as long as nobody asks for it or for its place: nearly every call would else have
+-- something to forget, once an account is older than FORGET_AFTER.
+if read_hold(id) or acct.remembered + BATCH >= MAX_REMEMBERED then
+  forget()
+end
+expire()
 local text = read_hold(id)
 local before = text and unpack_hold(text)
 if before then
@@ -131,7 +138,7 @@ if before then
     if not same_attempt then
       return commit({ 'refused', 'in_progress' })
     end
-    return commit({ 'held', user, role, key_id, text, int(acct.available), access, key_record, member })
+    return commit({ 'held', user, role, key_id, text, int(expiry_of(id)), int(acct.available), access, key_record, member })
   end
   if before.state ~= 'r' or same_attempt then
     return commit({ 'recorded', user, role, key_id, text, access, key_record, member })
@@ -146,7 +153,6 @@ if acct.remembered >= MAX_REMEMBERED then
   return commit({ 'refused', 'remembered' })
 end
 
-h.max_out, h.held = tonumber(ARGV[5]), tonumber(ARGV[4])
 if h.held > acct.available then
   local needed = full == '1' and h.held or price_of(h, h.max_in, 1)
   if needed > acct.available then
@@ -179,4 +185,4 @@ end
 text = pack_open(h)
 write_hold(id, text)
 put('ZADD', DUE, int(h.expires), id)
-return commit({ 'held', user, role, key_id, text, int(acct.available), access, key_record, member })
+return commit({ 'held', user, role, key_id, text, int(h.expires), int(acct.available), access, key_record, member })

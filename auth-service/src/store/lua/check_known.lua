@@ -4,27 +4,26 @@
 -- ARGV  as in check.lua. It is taken when 2, the account's `access` when the rights were read, is still the account's: whatever takes
 --       a right from a key or a member counts that up in the same script. So nothing is decided by what was remembered: this script decides, and
 --       a revocation that has answered is seen by the next call.
+--       It doesn't forget requests whose time is over, as check doesn't when nothing depends on it.
 -- Returns  {available, expiry in ms}: the hold was made as asked, at the whole price
 
-if ARGV[2] ~= '' and (ARGV[9] == '' or NOW < tonumber(ARGV[9])) then
+if ARGV[2] ~= '' and (not ARGV[7] or NOW < tonumber(ARGV[7])) then
   local stored = call('HMGET', ACCT, 'figures', ARGV[3], 'access')
   if stored[1] and not stored[2] and stored[3] == ARGV[2] and #stored[1] == FIGURES_SIZE then
     local version, available, held, spent, lapsed, granted, next_due, next_gc, entries, open, remembered =
       struct.unpack(FIGURES, stored[1])
     local price = tonumber(ARGV[4])
-    if version == FIGURES_VERSION and NOW < next_due and NOW < next_gc and price <= available
-      and open < MAX_OPEN and remembered < MAX_REMEMBERED
+    if version == FIGURES_VERSION and NOW < next_due and price <= available and open < MAX_OPEN and remembered + BATCH < MAX_REMEMBERED
       and granted == available + held + spent + lapsed and held >= 0 and spent >= 0 and lapsed >= 0 then
       local expires = NOW + HOLD_TTL
       if expires < next_due then
         next_due = expires
       end
       available = available - price
-      local due = format('%d', expires)
       local figures = struct.pack(FIGURES, version, available, held + price, spent, lapsed, granted, next_due, next_gc, entries, open + 1,
         remembered)
-      call('HSET', ACCT, 'figures', figures, ARGV[3], '1o ' .. due .. ARGV[8] .. ARGV[6])
-      call('ZADD', DUE, due, ARGV[3])
+      call('HSET', ACCT, 'figures', figures, ARGV[3], ARGV[5])
+      call('ZADD', DUE, format('%d', expires), ARGV[3])
       return { available, expires }
     end
   end

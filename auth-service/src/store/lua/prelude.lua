@@ -1,7 +1,7 @@
 -- What every script on one account begins with (version 2): the time, and how the account's figures are stored.
 --
--- KEYS  1 acct  2 due  3 gc  4 log  5 members  6 keys  7 grants  8 user (all under the account's hash tag; a script is given as many of
---       them as it touches)
+-- KEYS  1 acct  2 due  3 gc  4 log  5 members  6 keys  7 grants  8 user, all under the account's hash tag. Check is given the first two
+--       alone: they are all that its quick way touches, and each one costs every call. It names the others after the first, in account.lua.
 -- ARGV  1 now in ms, or '' for Redis's own clock
 --
 -- Before this stands a line that the process writes when it loads the scripts: its limits, as HOLD_TTL and FORGET_AFTER (ms), BATCH (most

@@ -1,7 +1,7 @@
 -- snapshot, version 2: everything about an account's credits, as it is: not swept.
 --
--- Returns  {{available, held, spent, lapsed, granted, open holds, remembered requests}, packed holds of both kinds, ledger entries as XRANGE has
---          them}; or {} when there is no such account
+-- Returns  {{available, held, spent, lapsed, granted, open holds, remembered requests}, ids and packed holds of both kinds in turn,
+--          ids and expiries of open holds in turn, ledger entries as XRANGE has them}; or {} when there is no such account
 -- Atomicity: one script, which writes nothing. Reads all there is: not for the hot path. Works when Redis is full.
 
 if call('EXISTS', ACCT) == 0 then
@@ -19,11 +19,11 @@ local holds, fields = {}, call('HGETALL', ACCT)
 for i = 1, #fields, 2 do
   -- A hold's id has a point in it, as no other field has.
   if string.find(fields[i], '.', 1, true) then
-    holds[#holds + 1] = fields[i + 1]
+    holds[#holds + 1], holds[#holds + 2] = fields[i], fields[i + 1]
   end
 end
 local figures = {}
 for i, figure in ipairs({ available, held, spent, lapsed, granted, open, remembered }) do
   figures[i] = format('%d', figure)
 end
-return { figures, holds, call('XRANGE', KEYS[4], '-', '+') }
+return { figures, holds, call('ZRANGE', DUE, 0, -1, 'WITHSCORES'), call('XRANGE', KEYS[4], '-', '+') }

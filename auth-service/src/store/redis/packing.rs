@@ -2,7 +2,7 @@
 
 use crate::hold::{HoldRecord, Outcome, Price, Resolution, ResolvedHold, TokenUsage};
 use crate::ids::{KeyId, UserId};
-use crate::store::{ApiKeyRecord, ChargeRequest, EntryKind, LedgerEntry, Scope};
+use crate::store::{ApiKeyRecord, ChargeRequest, EntryKind, LedgerEntry, Principal, Scope};
 use crate::user::Role;
 
 /// Reads the fields of a packed text one after the other. `None` from any of them means that the text is none of ours.
@@ -51,24 +51,25 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Reads an open hold; `None` also when it is resolved.
-pub(crate) fn open_hold(text: &str) -> Option<HoldRecord> {
-    hold(text).filter(|hold| hold.resolved.is_none())
+/// Reads an open hold, which expires then; `None` also when it is resolved.
+pub(crate) fn open_hold(text: &str, expires_at_ms: i64) -> Option<HoldRecord> {
+    hold(text, Some(expires_at_ms)).filter(|hold| hold.resolved.is_none())
 }
 
 /// Reads a resolved hold; `None` also when it is open.
 pub(crate) fn resolved_hold(text: &str) -> Option<HoldRecord> {
-    hold(text).filter(|hold| hold.resolved.is_some())
+    hold(text, None).filter(|hold| hold.resolved.is_some())
 }
 
-/// Reads a hold of either kind.
-pub(crate) fn hold(text: &str) -> Option<HoldRecord> {
+/// Reads a hold of either kind. When an open one expires stands elsewhere; a resolved one has it in its text.
+pub(crate) fn hold(text: &str, open_until_ms: Option<i64>) -> Option<HoldRecord> {
     let (is_resolved, rest) = match text.strip_prefix("1o ") {
         Some(rest) => (false, rest),
         None => (true, text.strip_prefix("1d ")?),
     };
     let mut fields = Fields(rest);
-    let (expires_at_ms, held_credits, max_output_tokens) = (fields.number()?, fields.number()?, fields.number()?);
+    let expires_at_ms = if is_resolved { fields.number()? } else { open_until_ms? };
+    let (held_credits, max_output_tokens) = (fields.number()?, fields.number()?);
     let usage = TokenUsage { input_tokens: fields.number()?, output_tokens: fields.number()?, estimated: fields.flag()? };
     let (user_id, key_id) = (fields.user_id()?, fields.optional(KeyId::parse)?);
     let resolved = if is_resolved {
@@ -99,6 +100,13 @@ pub(crate) fn hold(text: &str) -> Option<HoldRecord> {
         model: fields.rest().to_owned(),
         resolved,
     })
+}
+
+/// A new hold.
+pub(crate) fn new_hold(charge: &ChargeRequest, model: &str, price: i64, caller: &Principal) -> String {
+    let Principal { user_id, key_id, .. } = caller;
+    let key_id = key_id.as_ref().map_or("-", KeyId::as_str);
+    format!("1o {price} {} 0 0 0 {user_id} {key_id} {}", charge.max_output_tokens, hold_terms(charge, model))
 }
 
 /// The part of a hold that Check brings and nothing changes: TERMS of `account.lua`.
@@ -290,7 +298,8 @@ mod tests {
 
     #[test]
     fn an_open_hold_is_read_as_the_scripts_write_it() {
-        let hold = open_hold(&format!("1o 1700000000000 40 60 7 8 1 {USER} - req-1 att_1 ff00 1 2 3 500 a model: with spaces ")).unwrap();
+        let text = format!("1o 40 60 7 8 1 {USER} - req-1 att_1 ff00 1 2 3 500 a model: with spaces ");
+        let hold = open_hold(&text, 1_700_000_000_000).unwrap();
         assert_eq!(hold.user_id.as_str(), USER);
         assert_eq!(hold.key_id, None);
         assert_eq!((hold.request_id.as_str(), hold.attempt_id.as_str(), hold.fingerprint.as_str()), ("req-1", "att_1", "ff00"));

@@ -3,7 +3,8 @@
 //! What may run when Redis is full has the flag `allow-oom` (it resolves holds, or frees more than it takes) or `no-writes`. The rest is
 //! refused by Redis before it starts. Account scripts begin with the shared `prelude.lua`, most of them go on with `account.lua`.
 
-use ::redis::Script;
+use ::redis::aio::ConnectionManager;
+use ::redis::{Cmd, ErrorKind, RedisResult, Script, ServerErrorKind, ToRedisArgs, Value};
 
 use super::millis;
 use crate::store::StoreLimits;
@@ -28,6 +29,44 @@ fn limits_line(limits: &StoreLimits) -> String {
         millis(hold_ttl),
         millis(forget_after)
     )
+}
+
+/// A call of a script, written as it goes over the wire while its parts are known.
+pub(super) struct ScriptCall<'s> {
+    script: &'s Script,
+    command: Cmd,
+}
+
+impl<'s> ScriptCall<'s> {
+    /// About what a Check takes, so that it is written without growing.
+    const CAPACITY: (usize, usize) = (20, 1024);
+
+    /// A call on these keys; arguments follow.
+    pub(super) fn new<K: ToRedisArgs>(script: &'s Script, keys: impl ExactSizeIterator<Item = K>) -> Self {
+        let mut command = Cmd::with_capacity(Self::CAPACITY.0, Self::CAPACITY.1);
+        command.arg("EVALSHA").arg(script.get_hash()).arg(keys.len());
+        for key in keys {
+            command.arg(key);
+        }
+        Self { script, command }
+    }
+
+    /// One more argument.
+    pub(super) fn arg(&mut self, value: impl ToRedisArgs) -> &mut Self {
+        self.command.arg(value);
+        self
+    }
+
+    /// Runs it; a Redis that has lost its scripts, in a restart, is given this one again.
+    pub(super) async fn run(&self, connection: &mut ConnectionManager) -> RedisResult<Value> {
+        match connection.send_packed_command(&self.command).await.and_then(Value::extract_error) {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                self.script.load_async(connection).await?;
+                connection.send_packed_command(&self.command).await.and_then(Value::extract_error)
+            }
+            answer => answer,
+        }
+    }
 }
 
 /// All of them.

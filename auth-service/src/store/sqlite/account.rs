@@ -89,6 +89,12 @@ impl<'c> Account<'c> {
 
     /// Forgets requests whose time is over, then resolves holds that are due; how many were resolved.
     pub(super) fn sweep(&mut self) -> Done<u32> {
+        self.forget()?;
+        self.expire()
+    }
+
+    /// Forgets requests whose time is over; how many.
+    pub(super) fn forget(&mut self) -> Done<usize> {
         let sql = "DELETE FROM holds WHERE account_id = ?1 AND hold_id IN (SELECT hold_id FROM holds WHERE account_id = ?1 \
                    AND resolution IS NOT NULL AND forget_at_ms <= ?2 ORDER BY forget_at_ms, hold_id LIMIT ?3)";
         let forgotten = self.connection.prepare_cached(sql)?.execute(params![self.id, self.now_ms, self.limits.sweep_batch])?;
@@ -96,6 +102,11 @@ impl<'c> Account<'c> {
             .ok()
             .and_then(|forgotten| self.remembered.checked_sub(forgotten))
             .ok_or_else(|| Failure::Corrupt("more requests are remembered than were counted".to_owned()))?;
+        Ok(forgotten)
+    }
+
+    /// Resolves holds that are due; how many.
+    pub(super) fn expire(&mut self) -> Done<u32> {
         let sql = concat!(
             "SELECT ",
             hold_columns!(),

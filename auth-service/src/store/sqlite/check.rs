@@ -17,7 +17,7 @@ pub(super) fn check(connection: &Connection, limits: StoreLimits, now_ms: i64, r
         Err(refusal) => return Ok(CheckAnswer::Refused(refusal)),
     };
     let Some(charge) = request.charge else { return Ok(CheckAnswer::Allowed(principal)) };
-    let mut account = Account::load_swept(connection, limits, now_ms, &request.account)?
+    let mut account = Account::load(connection, limits, now_ms, &request.account)?
         .ok_or_else(|| Failure::Corrupt("a member has no account".to_owned()))?;
     let answer = hold(&mut account, limits, now_ms, principal, charge, request.permission.model)?;
     account.save()?;
@@ -69,7 +69,17 @@ fn hold(
     let refused = |refusal| Ok(CheckAnswer::Refused(refusal));
     let digest = request_digest(&charge.request_id);
     let hold_id = hold_id(&principal.user_id, &digest);
-    let before = account.hold(&hold_id)?;
+    let mut before = account.hold(&hold_id)?;
+    // What is due may not wait. What is to be forgotten may, as long as nobody asks for it or for its place.
+    let forgotten = if before.is_some() || account.remembered.saturating_add(limits.sweep_batch) >= limits.max_remembered_requests {
+        account.forget()?
+    } else {
+        0
+    };
+    let expired = account.expire()?;
+    if before.is_some() && (forgotten > 0 || expired > 0) {
+        before = account.hold(&hold_id)?;
+    }
     if let Some(hold) = &before {
         if hold.fingerprint != charge.fingerprint {
             return refused(Refusal::RequestIdReused);

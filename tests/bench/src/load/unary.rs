@@ -267,8 +267,9 @@ impl Calls {
                 other => panic!("a Check with a new request id was answered with {other:?}"),
             };
         }
-        let mut content = vec![b'q'; self.request_bytes.max(8)];
+        let mut content = vec![b'q'; self.request_bytes.max(16)];
         content[..8].copy_from_slice(&number.to_le_bytes());
+        content[8..16].copy_from_slice(&self.nonce.to_le_bytes());
         let mut client = BaselineClient::new(channel);
         match self.target {
             UnaryTarget::Echo => client.echo(Payload { content }).await?,
