@@ -233,7 +233,7 @@ mod tests {
         let verified = tokens.verify(&issued.token).unwrap();
         assert_eq!(verified.user_id, user);
         assert_eq!(tokens.verify(&issued.token), Ok(verified));
-        let known = tokens.verified.lock().unwrap().values().next().unwrap().clone();
+        let known = tokens.verified.lock().unwrap().iter().next().unwrap().1.clone();
         let at = |seconds: u64| known.at(known.exp - 60 + seconds).map(|_| ());
         assert_eq!([at(0), at(65), at(66)], [Ok(()), Ok(()), Err(AccessTokenError::Expired)]);
         assert_eq!(known.at(known.nbf - LEEWAY_SECONDS - 1), Err(AccessTokenError::Invalid));

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use futures_util::{Stream, StreamExt};
+use futures_util::Stream;
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -22,15 +22,15 @@ use crate::modelfile::Modelfile;
 use crate::prompt::{ModelName, Prompt};
 
 mod create;
-mod dispatched_body;
 mod host;
+mod http1;
 mod ndjson;
 mod refusal;
 mod wire;
 
 pub use host::OllamaHost;
 
-use dispatched_body::DispatchedBody;
+use http1::{Client, Response};
 use ndjson::Lines;
 use refusal::{error_text, no_answer, refusal, shortened};
 use wire::{AnswerLine, DetailsBody, Said, malformed};
@@ -75,7 +75,7 @@ impl Default for OllamaConfig {
 /// An Ollama.
 pub struct OllamaEngine {
     config: OllamaConfig,
-    client: reqwest::Client,
+    client: Client,
     facts: Arc<FactsMemory>,
 }
 
@@ -111,20 +111,11 @@ struct RememberedFacts {
 }
 
 impl OllamaEngine {
-    /// Makes the client; connects to nothing yet. Fails when the system's certificates can't be read.
+    /// Makes the client; connects to nothing yet. Fails when the system's certificates can't be read, for `https`.
     pub fn new(config: OllamaConfig) -> Result<Self, EngineError> {
-        let client = reqwest::Client::builder()
-            // Ollama is where the operator says; a proxy from the environment would see every prompt.
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            // A repeated request is a second generation that nobody paid for.
-            .retry(reqwest::retry::never())
-            // Dropping an HTTP/1 body closes its connection, and that is how Ollama learns that nobody listens.
-            .http1_only()
-            .tcp_nodelay(true)
-            .connect_timeout(config.connect_timeout)
-            .build()
-            .map_err(|error| EngineError::Unreachable { detail: refusal::cause_chain(&error) })?;
+        let unusable = |detail| EngineError::Unreachable { detail };
+        let origin = config.host.origin().map_err(unusable)?;
+        let client = Client::new(origin, config.connect_timeout).map_err(|error| unusable(refusal::cause_chain(&error)))?;
         Ok(Self { config, client, facts: Arc::default() })
     }
 
@@ -145,18 +136,16 @@ impl OllamaEngine {
         Ok(version)
     }
 
-    fn request(&self, method: Method, endpoint: &str, body: Option<reqwest::Body>) -> reqwest::RequestBuilder {
-        let request = self.client.request(method, self.config.host.url(endpoint));
-        match body {
-            Some(body) => request.header(http::header::CONTENT_TYPE, "application/json").body(body),
-            None => request,
-        }
-    }
-
-    /// A response with status 200, or what another one means.
-    async fn accepted(&self, method: Method, endpoint: &str, body: Option<reqwest::Body>) -> Result<reqwest::Response, EngineError> {
-        let response = self.request(method, endpoint, body).send().await.map_err(no_answer)?;
-        let status = response.status();
+    /// A response with status 200, or what another one means. `dispatched` is marked when the request goes out.
+    async fn accepted(
+        &self,
+        method: Method,
+        endpoint: &str,
+        body: Option<&[u8]>,
+        dispatched: Option<&Dispatched>,
+    ) -> Result<Response, EngineError> {
+        let response = self.client.send(&method, endpoint, body, dispatched).await.map_err(no_answer)?;
+        let status = response.status;
         if status == StatusCode::OK {
             return Ok(response);
         }
@@ -166,22 +155,19 @@ impl OllamaEngine {
     }
 
     /// The whole body of a reply that needs no model.
-    async fn reply(&self, method: Method, endpoint: &str, body: Option<Vec<u8>>) -> Result<Vec<u8>, EngineError> {
-        let reply = async { read(self.accepted(method, endpoint, body.map(Into::into)).await?, MAX_REPLY_BYTES).await };
+    async fn reply(&self, method: Method, endpoint: &str, body: Option<&[u8]>) -> Result<Vec<u8>, EngineError> {
+        let reply = async { read(self.accepted(method, endpoint, body, None).await?, MAX_REPLY_BYTES).await };
         let waited = self.config.reply_timeout;
         tokio::time::timeout(waited, reply).await.map_err(|_| EngineError::TimedOut { waited })?
     }
 }
 
-async fn read(response: reqwest::Response, most: usize) -> Result<Vec<u8>, EngineError> {
+async fn read(mut response: Response, most: usize) -> Result<Vec<u8>, EngineError> {
     let mut body = Vec::new();
-    let mut pieces = response.bytes_stream();
-    while let Some(piece) = pieces.next().await {
-        let piece = piece.map_err(no_answer)?;
-        if body.len() + piece.len() > most {
+    while std::future::poll_fn(|context| response.body.poll_read(context, &mut body)).await.map_err(no_answer)? {
+        if body.len() > most {
             return Err(EngineError::Protocol { detail: format!("a reply is longer than {most} bytes") });
         }
-        body.extend_from_slice(&piece);
     }
     Ok(body)
 }
@@ -204,9 +190,8 @@ impl Engine for OllamaEngine {
 
     async fn answer(&self, prompt: &Prompt, max_output_tokens: u32, dispatched: &Dispatched) -> Result<AnswerStream, EngineError> {
         let (endpoint, body) = wire::answer_request(prompt, max_output_tokens, self.config.max_keep_alive)?;
-        let body = reqwest::Body::wrap(DispatchedBody::new(body, dispatched.clone()));
-        let response = self.accepted(Method::POST, endpoint, Some(body)).await?;
-        Ok(Box::pin(Answer { lines: Some(Lines::new(response)) }))
+        let response = self.accepted(Method::POST, endpoint, Some(&body), Some(dispatched)).await?;
+        Ok(Box::pin(Answer { lines: Some(Lines::new(response.body)) }))
     }
 
     async fn list_models(&self) -> Result<Vec<ModelEntry>, EngineError> {
@@ -247,7 +232,7 @@ impl Engine for OllamaEngine {
                 _ => facts.changes,
             }
         };
-        let reply = self.reply(Method::POST, "/api/show", Some(model_body(model))).await?;
+        let reply = self.reply(Method::POST, "/api/show", Some(&model_body(model))).await?;
         let known = parse_facts(&reply, self.config.allow_cloud_models)?;
         let mut facts = self.facts.lock();
         if facts.changes == changes {
@@ -272,12 +257,12 @@ impl Engine for OllamaEngine {
             Err(error) => return Err(error),
         }
         let body = create::body(model, &from, modelfile)?;
-        let made = self.accepted(Method::POST, "/api/create", Some(body.into())).await.map_err(|error| create::refused(modelfile, error));
-        Ok(Box::pin(create::Making::new(Lines::new(made?), Arc::clone(&self.facts))))
+        let made = self.accepted(Method::POST, "/api/create", Some(&body), None).await.map_err(|error| create::refused(modelfile, error));
+        Ok(Box::pin(create::Making::new(Lines::new(made?.body), Arc::clone(&self.facts))))
     }
 
     async fn delete_model(&self, model: &ModelName) -> Result<(), EngineError> {
-        let deleted = self.reply(Method::DELETE, "/api/delete", Some(model_body(model))).await;
+        let deleted = self.reply(Method::DELETE, "/api/delete", Some(&model_body(model))).await;
         self.facts.forget();
         deleted.map(|_| ())
     }
@@ -331,13 +316,14 @@ impl Stream for Answer {
         let Some(lines) = &mut self.lines else { return Poll::Ready(None) };
         let error = loop {
             match std::task::ready!(lines.poll_line(context)) {
-                Some(Ok(line)) => match AnswerLine::parse(&line) {
+                Some(Ok(line)) => match AnswerLine::parse(line) {
                     // The first line often has an empty content: the role alone.
                     Ok(Said::Piece(piece)) if piece.is_empty() => {}
                     Ok(Said::Piece(piece)) => return Poll::Ready(Some(Ok(AnswerEvent::Piece(piece)))),
                     Ok(Said::Done(piece, done)) => {
-                        lines.finish(context);
-                        self.lines = None;
+                        if let Some(lines) = self.lines.take() {
+                            lines.finish();
+                        }
                         return Poll::Ready(Some(Ok(AnswerEvent::Done(piece, done))));
                     }
                     Ok(Said::Error { status, text }) => break mid_stream_error(status, text),

@@ -174,9 +174,10 @@ impl Stream for Making {
     type Item = Result<Progress, EngineError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let succeeded = self.succeeded;
         let Some(lines) = &mut self.lines else { return Poll::Ready(None) };
         let item = match std::task::ready!(lines.poll_line(context)) {
-            Some(Ok(line)) => match serde_json::from_slice::<ProgressLine>(&line) {
+            Some(Ok(line)) => match serde_json::from_slice::<ProgressLine>(line) {
                 // Beside an error `status` is a number: that of the response, had it not begun yet.
                 Ok(ProgressLine { error: Some(error), status, .. }) => {
                     let status = status.and_then(|status| status.as_u64()).and_then(|status| u16::try_from(status).ok());
@@ -189,7 +190,7 @@ impl Stream for Making {
                 Err(error) => Err(malformed("a line of progress", &error)),
             },
             Some(Err(error)) => Err(error),
-            None if self.succeeded => {
+            None if succeeded => {
                 self.lines = None;
                 return Poll::Ready(None);
             }

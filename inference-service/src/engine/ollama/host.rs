@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use reqwest::Url;
+use super::http1::Origin;
 
 /// Ollama's address, made from a value of `OLLAMA_HOST`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,13 +64,13 @@ impl OllamaHost {
         }
         let slash = if path.is_empty() { "" } else { "/" };
         let base = format!("{scheme}://{host}:{port}{slash}{path}");
-        Url::parse(&base).map_err(|error| format!("it is not an address: {error}"))?;
+        Origin::parse(&base)?;
         Ok(Self { base })
     }
 
-    /// The URL of an endpoint, for example `/api/chat`.
-    pub(super) fn url(&self, endpoint: &str) -> String {
-        format!("{}{endpoint}", self.base)
+    /// As requests need it.
+    pub(super) fn origin(&self) -> Result<Origin, String> {
+        Origin::parse(&self.base)
     }
 }
 

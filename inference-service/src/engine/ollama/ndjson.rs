@@ -1,24 +1,25 @@
 //! Lines out of a body that arrives in pieces.
 
-use std::pin::Pin;
+use std::ops::Range;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes, BytesMut};
-use futures_util::Stream;
-
 use crate::engine::EngineError;
+use crate::engine::ollama::http1::{Body, HttpError};
 use crate::engine::ollama::refusal::cause_chain;
 
 /// The longest line. A tool call is one line, log probabilities are long; nothing that a model says in earnest is longer than this.
 pub(super) const MAX_LINE_BYTES: usize = 4 << 20;
+/// What a buffer may keep while nothing is in it: a line of a plain answer. Many answers are silent for minutes.
+const KEPT_BYTES: usize = 512;
 
-/// Splits bytes into lines, whatever pieces they come in. A line that lies in one piece is a slice of it: nothing is copied.
+/// Splits bytes into lines, whatever pieces they come in. A line is a slice of what was read: nothing is copied.
 #[derive(Debug, Default)]
 pub(super) struct LineBuffer {
-    /// The start of a line that goes on in the next piece.
-    partial: BytesMut,
-    /// What of the last piece was not looked at yet.
-    piece: Bytes,
+    data: Vec<u8>,
+    /// Before it, all is taken.
+    taken: usize,
+    /// From `taken` up to it there is no line end.
+    searched: usize,
 }
 
 /// A line is longer than [`MAX_LINE_BYTES`].
@@ -26,69 +27,80 @@ pub(super) struct LineBuffer {
 pub(super) struct LineTooLong;
 
 impl LineBuffer {
-    /// Takes the next piece; [`Self::next_line`] must have answered `None` before.
-    pub(super) fn push(&mut self, piece: Bytes) {
-        debug_assert!(self.piece.is_empty(), "lines of the last piece are lost");
-        self.piece = piece;
+    /// Where what comes next is to be appended. Lines that were given are gone then.
+    fn room(&mut self) -> &mut Vec<u8> {
+        if self.taken > 0 {
+            self.data.drain(..self.taken);
+            self.searched -= self.taken;
+            self.taken = 0;
+        }
+        &mut self.data
     }
 
-    /// The next complete line, without its end. Blank lines are skipped.
-    pub(super) fn next_line(&mut self) -> Result<Option<Bytes>, LineTooLong> {
-        while !self.piece.is_empty() {
-            let Some(end) = self.piece.iter().position(|byte| *byte == b'\n') else {
-                let rest = std::mem::take(&mut self.piece);
-                if self.partial.len() + rest.len() > MAX_LINE_BYTES {
-                    return Err(LineTooLong);
-                }
-                self.partial.extend_from_slice(&rest);
-                return Ok(None);
+    /// Keeps little while there is nothing in it.
+    fn rest(&mut self) {
+        if self.taken == self.data.len() && self.data.capacity() > KEPT_BYTES {
+            *self = Self::default();
+        }
+    }
+
+    /// Where the next complete line lies, without its end. Blank lines are skipped.
+    fn next_line(&mut self) -> Result<Option<Range<usize>>, LineTooLong> {
+        loop {
+            let Some(end) = memchr::memchr(b'\n', &self.data[self.searched..]).map(|end| self.searched + end) else {
+                self.searched = self.data.len();
+                return if self.searched - self.taken > MAX_LINE_BYTES { Err(LineTooLong) } else { Ok(None) };
             };
-            if self.partial.len() + end > MAX_LINE_BYTES {
+            let line = self.taken..end;
+            (self.taken, self.searched) = (end + 1, end + 1);
+            if line.len() > MAX_LINE_BYTES {
                 return Err(LineTooLong);
             }
-            let mut line = self.piece.split_to(end);
-            self.piece.advance(1);
-            if !self.partial.is_empty() {
-                self.partial.extend_from_slice(&line);
-                line = self.partial.split().freeze();
-            }
-            let line = trimmed(line);
-            if !line.is_empty() {
+            if let Some(line) = self.trimmed(line) {
                 return Ok(Some(line));
             }
         }
-        Ok(None)
     }
 
     /// What came after the last line end: a last line that lacks one.
-    pub(super) fn last_line(&mut self) -> Option<Bytes> {
-        Some(trimmed(self.partial.split().freeze())).filter(|line| !line.is_empty())
+    fn last_line(&mut self) -> Option<Range<usize>> {
+        let line = self.taken..self.data.len();
+        (self.taken, self.searched) = (line.end, line.end);
+        self.trimmed(line)
+    }
+
+    /// Without the blanks that JSON allows around it, a CR among them; `None` when nothing else is in it.
+    fn trimmed(&self, line: Range<usize>) -> Option<Range<usize>> {
+        let bytes = &self.data[line.clone()];
+        let start = bytes.iter().position(|byte| !byte.is_ascii_whitespace())?;
+        let blanks = bytes.iter().rev().take_while(|byte| byte.is_ascii_whitespace()).count();
+        Some(line.start + start..line.end - blanks)
     }
 }
 
-/// Without the blanks that JSON allows around it; a CR among them.
-fn trimmed(mut line: Bytes) -> Bytes {
-    let start = line.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-    line.advance(start);
-    let blanks = line.iter().rev().take_while(|byte| byte.is_ascii_whitespace()).count();
-    line.truncate(line.len() - blanks);
-    line
-}
-
 /// The lines of a response. Dropping it closes the connection.
+#[derive(Debug)]
 pub(super) struct Lines {
-    body: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
+    body: Body,
     buffer: LineBuffer,
     ended: bool,
 }
 
 impl Lines {
-    pub(super) fn new(response: reqwest::Response) -> Self {
-        Self { body: Box::pin(response.bytes_stream()), buffer: LineBuffer::default(), ended: false }
+    pub(super) fn new(body: Body) -> Self {
+        Self { body, buffer: LineBuffer::default(), ended: false }
     }
 
     /// The next line; `None` at the body's proper end. Lines that are there already are given without waiting.
-    pub(super) fn poll_line(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, EngineError>>> {
+    pub(super) fn poll_line(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<&[u8], EngineError>>> {
+        Poll::Ready(match std::task::ready!(self.poll_range(context)) {
+            Some(Ok(line)) => Some(Ok(&self.buffer.data[line])),
+            Some(Err(error)) => Some(Err(error)),
+            None => None,
+        })
+    }
+
+    fn poll_range(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Range<usize>, EngineError>>> {
         loop {
             match self.buffer.next_line() {
                 Ok(Some(line)) => return Poll::Ready(Some(Ok(line))),
@@ -101,21 +113,27 @@ impl Lines {
             if self.ended {
                 return Poll::Ready(self.buffer.last_line().map(Ok));
             }
-            match std::task::ready!(self.body.as_mut().poll_next(context)) {
-                Some(Ok(piece)) => self.buffer.push(piece),
+            match self.body.poll_read(context, self.buffer.room()) {
+                Poll::Ready(Ok(more)) => self.ended = !more,
                 // Half a line of a body that broke off is no line: what is in the buffer is not given.
-                Some(Err(error)) => return Poll::Ready(Some(Err(EngineError::Interrupted { detail: cause_chain(&error.without_url()) }))),
-                None => self.ended = true,
+                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(interrupted(&error)))),
+                Poll::Pending => {
+                    self.buffer.rest();
+                    return Poll::Pending;
+                }
             }
         }
     }
 
-    /// Reads the body's end when it is there already, so that the connection serves another request. What comes instead doesn't matter.
-    pub(super) fn finish(&mut self, context: &mut Context<'_>) {
-        while let Poll::Ready(Some(Ok(piece))) = self.body.as_mut().poll_next(context) {
-            drop(piece);
-        }
+    /// Nobody needs what comes behind the last line that was given: the connection may serve another request.
+    pub(super) fn finish(self) {
+        self.body.finish();
     }
+}
+
+/// What a body means that breaks off: the model may have run.
+pub(super) fn interrupted(error: &HttpError) -> EngineError {
+    EngineError::Interrupted { detail: cause_chain(error) }
 }
 
 #[cfg(test)]
@@ -125,13 +143,16 @@ mod tests {
     fn lines(pieces: &[&[u8]]) -> Vec<String> {
         let mut buffer = LineBuffer::default();
         let mut lines = Vec::new();
+        let text = |buffer: &LineBuffer, line: Range<usize>| String::from_utf8(buffer.data[line].to_vec()).unwrap();
         for piece in pieces {
-            buffer.push(Bytes::copy_from_slice(piece));
+            buffer.room().extend_from_slice(piece);
             while let Some(line) = buffer.next_line().unwrap() {
-                lines.push(String::from_utf8(line.to_vec()).unwrap());
+                lines.push(text(&buffer, line));
             }
+            buffer.rest();
         }
-        lines.extend(buffer.last_line().map(|line| String::from_utf8(line.to_vec()).unwrap()));
+        let last = buffer.last_line();
+        lines.extend(last.map(|line| text(&buffer, line)));
         lines
     }
 
@@ -147,20 +168,25 @@ mod tests {
     }
 
     #[test]
-    fn a_line_within_one_piece_is_not_copied() {
-        let piece = Bytes::from_static(b"{\"a\":1}\n{\"b\":2}\n");
+    fn a_buffer_that_waits_keeps_little() {
         let mut buffer = LineBuffer::default();
-        buffer.push(piece.clone());
-        assert_eq!(buffer.next_line().unwrap().unwrap().as_ptr(), piece.as_ptr());
+        buffer.room().extend_from_slice(&[b"{}\n".repeat(1000), b"{".to_vec()].concat());
+        while buffer.next_line().unwrap().is_some() {}
+        buffer.rest();
+        assert_eq!(buffer.room().len(), 1, "half a line is kept");
+        buffer.room().extend_from_slice(b"}\n");
+        while buffer.next_line().unwrap().is_some() {}
+        buffer.rest();
+        assert_eq!(buffer.data.capacity(), 0);
     }
 
     #[test]
     fn a_line_without_end_is_refused_before_it_fills_the_memory() {
         let mut buffer = LineBuffer::default();
-        let piece = Bytes::from(vec![b'x'; 1 << 20]);
+        let piece = vec![b'x'; 1 << 20];
         let mut pushed = 0;
         loop {
-            buffer.push(piece.clone());
+            buffer.room().extend_from_slice(&piece);
             match buffer.next_line() {
                 Ok(None) => pushed += piece.len(),
                 answer => {

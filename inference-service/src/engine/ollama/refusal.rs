@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use http::StatusCode;
 use serde::Deserialize;
 
+use super::http1::HttpError;
 use crate::engine::EngineError;
 
 /// The most of Ollama's words that goes to the log.
@@ -115,15 +116,11 @@ fn is_broken_model(text: &str) -> bool {
 }
 
 /// What a request that got no answer means. Only a connection that never stood is safe to call unreachable: after it the model may have run.
-pub(super) fn no_answer(error: reqwest::Error) -> EngineError {
-    let error = error.without_url();
+pub(super) fn no_answer(error: HttpError) -> EngineError {
     let detail = cause_chain(&error);
-    if error.is_connect() {
-        EngineError::Unreachable { detail }
-    } else if error.is_builder() {
-        EngineError::Protocol { detail }
-    } else {
-        EngineError::Interrupted { detail }
+    match error {
+        HttpError::Connect(_) => EngineError::Unreachable { detail },
+        HttpError::Broken(_) | HttpError::Protocol(_) => EngineError::Interrupted { detail },
     }
 }
 
