@@ -1,11 +1,13 @@
 //! The client of auth-service, and the one place that can make a [`Grant`].
 //!
-//! What is held is given back on every exit. The RPCs run in tasks that the process owns and waits for at its end, never in a request's own
-//! task: a caller that goes away during Check drops the request's task, and the grant that comes back then is refunded.
+//! What is held is given back on every exit. An RPC whose caller goes away is finished by the process ([`Unfinished`]): the grant that comes
+//! back then is refunded. Settles run in tasks of their own, which the process waits for at its end.
 
 use std::fmt;
-use std::sync::Arc;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use shared::ErrorReason;
@@ -16,13 +18,13 @@ use shared::request_context::{CurrentCall, REQUEST_ID_HEADER};
 use shared::secret::Secret;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status};
 
 use crate::caller::Caller;
+use crate::timers::{Timed, TimerGuard, Timers};
 
 /// How long it is tried to give back what a Check without an answer may have held. By then the hold has expired.
 const RELEASE_FOR: Duration = Duration::from_secs(60);
@@ -52,6 +54,7 @@ struct Inner {
     check_timeout: Duration,
     settle_retry_for: Duration,
     tasks: TaskTracker,
+    timers: Timers,
 }
 
 impl fmt::Debug for AuthClient {
@@ -109,8 +112,13 @@ pub struct TokenUsage {
 }
 
 impl AuthClient {
-    /// A client that connects at its first call, and again whenever the connection is lost. `tasks` owns what must outlive a request.
-    pub fn new(config: AuthClientConfig, tasks: TaskTracker) -> Result<Self, tonic::metadata::errors::InvalidMetadataValue> {
+    /// A client that connects at its first call, and again whenever the connection is lost. `tasks` owns what must outlive a request, `timers`
+    /// extend holds.
+    pub fn new(
+        config: AuthClientConfig,
+        tasks: TaskTracker,
+        timers: Timers,
+    ) -> Result<Self, tonic::metadata::errors::InvalidMetadataValue> {
         let channel = Endpoint::from(config.url)
             .connect_timeout(Duration::from_secs(2))
             .tcp_nodelay(true)
@@ -125,6 +133,7 @@ impl AuthClient {
             check_timeout: config.check_timeout,
             settle_retry_for: config.settle_retry_for,
             tasks,
+            timers,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -150,19 +159,19 @@ impl AuthClient {
             require_full: charge.require_full,
         };
         let request = self.check_request(caller, operation, model, Some(charge));
-        let (answer, answered) = oneshot::channel();
         let (client, caller) = (self.clone(), caller.clone());
         let check = async move {
             let checked = client.check(&caller, &request, Instant::now() + client.inner.check_timeout).await;
             let unknown = checked.as_ref().is_err_and(may_have_held);
-            // When nobody waits any more, the grant in here is dropped, and so refunded.
-            drop(answer.send(client.admission(checked, &caller)));
+            let admission = client.admission(checked, &caller);
             if unknown {
-                client.release(&caller, &request).await;
+                let releasing = client.clone();
+                client.inner.tasks.spawn(CurrentCall::get().scope(async move { releasing.release(&caller, &request).await }));
             }
+            admission
         };
-        self.inner.tasks.spawn(CurrentCall::get().scope(check));
-        answered.await.unwrap_or_else(|_| Err(CallError::internal()))
+        // When nobody waits any more, the grant that comes is dropped, and so refunded.
+        Unfinished { work: Some(Box::pin(check)), tasks: self.inner.tasks.clone() }.await
     }
 
     fn admission(&self, checked: Result<wire::CheckResponse, Status>, caller: &Caller) -> Result<Admission, CallError> {
@@ -271,24 +280,98 @@ impl AuthClient {
             }
         }
     }
+}
 
-    /// Moves the hold's expiry until it is told to stop.
-    async fn keep_extended(&self, hold: String, every: Duration, meter: Arc<Meter>, request_id: String) {
-        let mut wait = every;
-        loop {
-            tokio::time::sleep(wait).await;
-            let request = wire::ExtendRequest { hold: hold.clone(), usage: Some(meter.usage().into()) };
-            let mut stub = self.inner.stub.clone();
-            let call = stub.extend(self.authorized(request, &request_id));
-            wait = match tokio::time::timeout(every, call).await {
+/// Work that is finished by the process when whoever waits for it goes away. Until then it is done by the task that waits: a task of its own
+/// would cost each call the wake-up of another processor.
+struct Unfinished<T: Send + 'static> {
+    work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+    tasks: TaskTracker,
+}
+
+impl<T: Send + 'static> Future for Unfinished<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let Some(work) = &mut self.work else { return Poll::Pending };
+        let done = std::task::ready!(work.as_mut().poll(context));
+        self.work = None;
+        Poll::Ready(done)
+    }
+}
+
+impl<T: Send + 'static> Drop for Unfinished<T> {
+    fn drop(&mut self) {
+        if let Some(work) = self.work.take() {
+            self.tasks.spawn(CurrentCall::get().scope(async move { drop(work.await) }));
+        }
+    }
+}
+
+/// Moves a hold's expiry, again and again.
+struct Extension {
+    client: AuthClient,
+    hold: String,
+    request_id: String,
+    call: CurrentCall,
+    meter: Arc<Meter>,
+    every: Duration,
+    next: Arc<Mutex<NextExtend>>,
+}
+
+/// When to extend again.
+#[derive(Debug, Clone, Copy)]
+enum NextExtend {
+    At(Instant),
+    /// One is under way.
+    Running,
+    /// The hold was resolved by somebody else.
+    Never,
+}
+
+impl Extension {
+    /// Between two looks at an Extend that is under way, and before one that failed is tried again: the hold's life is three of `every`.
+    fn soon(&self) -> Duration {
+        (self.every / 4).max(Duration::from_millis(50))
+    }
+
+    fn set(next: &Mutex<NextExtend>, value: NextExtend) {
+        *next.lock().unwrap_or_else(PoisonError::into_inner) = value;
+    }
+
+    fn start(&self) {
+        let (client, every, soon, next) = (self.client.clone(), self.every, self.soon(), Arc::clone(&self.next));
+        let request = wire::ExtendRequest { hold: self.hold.clone(), usage: Some(self.meter.usage().into()) };
+        let call = self.client.authorized(request, &self.request_id);
+        let extend = async move {
+            let mut stub = client.inner.stub.clone();
+            let after = match tokio::time::timeout(every, stub.extend(call)).await {
                 Ok(Ok(_)) => every,
                 Ok(Err(status)) if matches!(status.code(), Code::NotFound | Code::FailedPrecondition) => {
-                    tracing::warn!(reason = ?reason_of(&status), "the hold was resolved while its answer is still running; it will be settled late");
-                    return;
+                    let reason = reason_of(&status);
+                    tracing::warn!(?reason, "the hold was resolved while its answer is still running; it will be settled late");
+                    return Self::set(&next, NextExtend::Never);
                 }
-                // The hold's life is three of these periods: a failed one is tried again soon.
-                Ok(Err(_)) | Err(_) => (every / 4).max(Duration::from_millis(50)),
+                Ok(Err(_)) | Err(_) => soon,
             };
+            Self::set(&next, NextExtend::At(Instant::now() + after));
+        };
+        self.client.inner.tasks.spawn(self.call.clone().scope(extend));
+    }
+}
+
+impl Timed for Extension {
+    fn on_time(&self, now: Instant) -> Option<Instant> {
+        let next = *self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        match next {
+            NextExtend::Never => None,
+            NextExtend::At(at) if at > now => Some(at),
+            NextExtend::At(_) => {
+                Self::set(&self.next, NextExtend::Running);
+                self.start();
+                Some(now + self.soon())
+            }
+            NextExtend::Running => Some(now + self.soon()),
         }
     }
 }
@@ -364,12 +447,9 @@ pub struct Grant {
 }
 
 struct OpenGrant {
-    client: AuthClient,
-    hold: String,
-    request_id: String,
-    meter: Arc<Meter>,
-    /// Ends the task that extends.
-    _extension: DropGuard,
+    extension: Arc<Extension>,
+    /// Ends the extending.
+    _extending: TimerGuard,
 }
 
 impl fmt::Debug for Grant {
@@ -381,15 +461,18 @@ impl fmt::Debug for Grant {
 impl Grant {
     fn new(client: AuthClient, grant: wire::Grant, caller: &Caller) -> Self {
         let every = grant.extend_every.and_then(|every| Duration::try_from(every).ok()).unwrap_or(Duration::from_secs(10));
-        let (meter, stop) = (Arc::new(Meter::default()), CancellationToken::new());
-        let extending = {
-            let (client, hold, meter, request_id) = (client.clone(), grant.hold.clone(), meter.clone(), caller.request_id().to_owned());
-            let every = every.max(Duration::from_millis(50));
-            async move { client.keep_extended(hold, every, meter, request_id).await }
-        };
-        let stopped = stop.clone();
-        client.inner.tasks.spawn(CurrentCall::get().scope(async move { stopped.run_until_cancelled(extending).await }));
-        let open = OpenGrant { client, hold: grant.hold, request_id: caller.request_id().to_owned(), meter, _extension: stop.drop_guard() };
+        let every = every.max(Duration::from_millis(50));
+        let (timers, at) = (client.inner.timers.clone(), Instant::now() + every);
+        let extension = Arc::new(Extension {
+            client,
+            hold: grant.hold,
+            request_id: caller.request_id().to_owned(),
+            call: CurrentCall::get(),
+            meter: Arc::default(),
+            every,
+            next: Arc::new(Mutex::new(NextExtend::At(at))),
+        });
+        let open = OpenGrant { _extending: timers.arm(extension.clone(), at), extension };
         Self {
             open: Some(open),
             held_credits: grant.held_credits,
@@ -419,7 +502,7 @@ impl Grant {
     /// Where to record what was read so far.
     #[must_use]
     pub fn meter(&self) -> Arc<Meter> {
-        self.open.as_ref().map(|open| open.meter.clone()).unwrap_or_default()
+        self.open.as_ref().map(|open| open.extension.meter.clone()).unwrap_or_default()
     }
 
     /// Resolves the hold, in a task that the process owns. The receipt comes when it has landed; dropping the receiver changes nothing.
@@ -434,10 +517,11 @@ impl Grant {
 
 impl OpenGrant {
     fn settle(self, outcome: Outcome, usage: TokenUsage, receipt: oneshot::Sender<Option<wire::Receipt>>) {
-        let Self { client, hold, request_id, .. } = self;
-        let request = wire::SettleRequest { hold, outcome: wire::Outcome::from(outcome).into(), usage: Some(usage.into()) };
+        let Extension { client, hold, request_id, call, .. } = &*self.extension;
+        let (client, request_id) = (client.clone(), request_id.clone());
+        let request = wire::SettleRequest { hold: hold.clone(), outcome: wire::Outcome::from(outcome).into(), usage: Some(usage.into()) };
         let tasks = client.inner.tasks.clone();
-        tasks.spawn(CurrentCall::get().scope(async move {
+        tasks.spawn(call.clone().scope(async move {
             let settled = client.settle(request, request_id).await;
             if let Some(receipt) = &settled {
                 let charged_credits = receipt.charged_credits;

@@ -2,7 +2,7 @@
 //! once on every exit: the end, a failure, a caller that goes away, a limit, a drain.
 //!
 //! The stream is polled by the caller's connection, so a caller that doesn't read stops it. What must happen all the same (deadlines, the
-//! slow reader's end) is a watch's job: one task for each stream, that the process owns. Tokens never pass through it.
+//! slow reader's end) is done when [`Timers`] call. Tokens pass through no task but the one that polls.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use shared::proto::{auth, inference as wire};
 use shared::request_context::CurrentCall;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
 
@@ -26,6 +26,7 @@ use crate::auth_client::{Grant, Meter, Outcome, TokenUsage};
 use crate::call_failure::{CallFailure, Limit};
 use crate::engine::{AnswerEvent, AnswerStream, Dispatched, Done, Engine, EngineError, Piece};
 use crate::prompt::Prompt;
+use crate::timers::{Timed, TimerGuard, Timers};
 
 /// How long things may take while an answer is streamed.
 #[derive(Debug, Clone, Copy)]
@@ -42,13 +43,22 @@ pub struct StreamLimits {
     pub settle_wait: Duration,
 }
 
-/// What ends streams at the process's end.
-#[derive(Debug, Clone, Default)]
+/// What streams need of their process, and what ends them with it.
+#[derive(Debug, Clone)]
 pub struct StreamOwner {
-    /// Owns the watches, and what is settled.
+    /// Owns what is settled.
     pub tasks: TaskTracker,
+    /// Watch over the limits of streams, and extend holds.
+    pub timers: Timers,
     /// Cancelled when streams that still run must end.
     pub cut_off: CancellationToken,
+}
+
+impl Default for StreamOwner {
+    fn default() -> Self {
+        let cut_off = CancellationToken::new();
+        Self { tasks: TaskTracker::new(), timers: Timers::new(cut_off.clone()), cut_off }
+    }
 }
 
 /// One event of an answer, before it is wrapped for Chat or Generate.
@@ -96,14 +106,15 @@ pub struct ChatStream {
     started: Option<wire::Started>,
     one_delta: Option<Piece>,
     settle_wait: Duration,
-    /// Ends the watch.
-    _watch: DropGuard,
+    _watch: TimerGuard,
 }
 
-/// What the stream and its watch share.
+/// What the stream and the watch over its limits share.
 struct Shared {
     state: Mutex<State>,
     doorbell: Arc<Doorbell>,
+    limits: StreamLimits,
+    deadline: Option<Instant>,
     /// What the log says of all this: the stream is polled and dropped by its connection, outside the call.
     call: CurrentCall,
 }
@@ -156,7 +167,7 @@ struct State {
     grant: Option<Grant>,
     meter: Arc<Meter>,
     tally: Tally,
-    /// Set by the watch: why the stream must end.
+    /// Why the stream must end.
     cut: Option<(Limit, SettledReceipt)>,
     last_piece_at: Option<Instant>,
 }
@@ -224,11 +235,15 @@ impl ChatStream {
         let doorbell = Arc::new(Doorbell { opened: Instant::now(), rung_at: AtomicU64::new(0), caller: AtomicWaker::new() });
         // The caller has to come for the first event.
         doorbell.ring();
-        let shared = Arc::new(Shared { state: Mutex::new(state), doorbell: doorbell.clone(), call: CurrentCall::get() });
-        let over = CancellationToken::new();
-        let watch = watch(shared.clone(), plan.deadline, limits, owner.cut_off.clone());
-        let stopped = over.clone();
-        owner.tasks.spawn(CurrentCall::get().scope(async move { stopped.run_until_cancelled(watch).await }));
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            doorbell: doorbell.clone(),
+            limits,
+            deadline: plan.deadline,
+            call: CurrentCall::get(),
+        });
+        let now = Instant::now();
+        let watch = owner.timers.arm(shared.clone(), shared.next_look(now));
         Self {
             shared,
             doorbell: doorbell.into(),
@@ -236,7 +251,7 @@ impl ChatStream {
             started: Some(started),
             one_delta: plan.one_delta.then(Piece::default),
             settle_wait: limits.settle_wait,
-            _watch: over.drop_guard(),
+            _watch: watch,
         }
     }
 
@@ -440,52 +455,70 @@ impl Tally {
     }
 }
 
-/// Ends the stream when one of its limits is reached, whether or not the caller reads.
-async fn watch(shared: Arc<Shared>, deadline: Option<Instant>, limits: StreamLimits, cut_off: CancellationToken) {
-    let opened = Instant::now();
-    let end_of_life = opened + limits.max_stream_life;
-    loop {
-        let next = {
-            let state = shared.lock();
-            if state.grant.is_none() {
-                return;
-            }
-            // Time that the caller takes to read is not the engine's.
-            let silence = match (shared.doorbell.ringing_since(), state.last_piece_at) {
-                (Some(since), _) => (since + limits.slow_reader_timeout, Limit::SlowReader),
-                (None, Some(last)) => (last + limits.idle_timeout, Limit::Idle),
-                (None, None) => (opened + limits.first_byte_timeout, Limit::FirstByte),
-            };
-            let candidates = [Some(silence), Some((end_of_life, Limit::Life)), deadline.map(|deadline| (deadline, Limit::Deadline))];
-            candidates.into_iter().flatten().min_by_key(|(at, _)| *at)
+impl Shared {
+    /// The limit that is reached first, as things stand now.
+    fn first_limit(&self, state: &State) -> (Instant, Limit) {
+        let Self { limits, doorbell, deadline, .. } = self;
+        // Time that the caller takes to read is not the engine's.
+        let silence = match (doorbell.ringing_since(), state.last_piece_at) {
+            (Some(since), _) => (since + limits.slow_reader_timeout, Limit::SlowReader),
+            (None, Some(last)) => (last + limits.idle_timeout, Limit::Idle),
+            (None, None) => (doorbell.opened + limits.first_byte_timeout, Limit::FirstByte),
         };
-        let Some((at, limit)) = next else { return };
-        let now = Instant::now();
-        if at <= now {
-            return cut(&shared, limit, now - opened);
+        let end_of_life = (doorbell.opened + limits.max_stream_life, Limit::Life);
+        let first = if silence.0 <= end_of_life.0 { silence } else { end_of_life };
+        match deadline {
+            Some(deadline) if *deadline < first.0 => (*deadline, Limit::Deadline),
+            _ => first,
         }
-        // What the stream waits for can change at any moment: look again no later than the shorter of the two time-outs for it could be over.
-        let wake = at.min(now + limits.slow_reader_timeout.min(limits.idle_timeout));
-        tokio::select! {
-            () = tokio::time::sleep_until(wake) => {}
-            () = cut_off.cancelled() => return cut(&shared, Limit::Drain, now - opened),
+    }
+
+    /// What the stream waits for can change at any moment: the next look is no later than the shorter of the two time-outs for it could be
+    /// over, whatever the first limit is now.
+    fn next_look(&self, now: Instant) -> Instant {
+        let (at, _) = self.first_limit(&self.lock());
+        at.min(now + self.limits.slow_reader_timeout.min(self.limits.idle_timeout))
+    }
+
+    /// Ends the stream for a limit that is reached, whether or not the caller reads.
+    fn cut(&self, limit: Limit) {
+        let mut state = self.lock();
+        if state.grant.is_none() {
+            return;
         }
+        let outcome = match limit {
+            Limit::Deadline | Limit::SlowReader | Limit::Life => state.outcome_of_cancel(),
+            Limit::FirstByte | Limit::Idle | Limit::Drain => state.outcome_of_failure(),
+        };
+        self.call.clone().enter(|| {
+            let (usage, after) = (state.tally.usage(None), self.doorbell.opened.elapsed());
+            tracing::info!(?limit, ?after, output_tokens = usage.output_tokens, "an answer was cut off");
+            if let Some(receipt) = state.settle(outcome, usage) {
+                state.cut = Some((limit, receipt));
+            }
+        });
+        drop(state);
+        self.doorbell.caller.wake();
     }
 }
 
-fn cut(shared: &Shared, limit: Limit, after: Duration) {
-    let mut state = shared.lock();
-    let outcome = match limit {
-        Limit::Deadline | Limit::SlowReader | Limit::Life => state.outcome_of_cancel(),
-        Limit::FirstByte | Limit::Idle | Limit::Drain => state.outcome_of_failure(),
-    };
-    let usage = state.tally.usage(None);
-    tracing::info!(?limit, ?after, output_tokens = usage.output_tokens, "an answer was cut off");
-    if let Some(receipt) = state.settle(outcome, usage) {
-        state.cut = Some((limit, receipt));
+impl Timed for Shared {
+    fn on_time(&self, now: Instant) -> Option<Instant> {
+        let (at, limit) = {
+            let state = self.lock();
+            state.grant.as_ref()?;
+            self.first_limit(&state)
+        };
+        if at > now {
+            return Some(self.next_look(now));
+        }
+        self.cut(limit);
+        None
     }
-    drop(state);
-    shared.doorbell.caller.wake();
+
+    fn on_cut_off(&self) {
+        self.cut(Limit::Drain);
+    }
 }
 
 fn poll_receipt(receipt: &mut SettledReceipt, patience: &mut Pin<Box<Sleep>>, cx: &mut Context<'_>) -> Poll<Option<wire::Receipt>> {

@@ -63,6 +63,7 @@ impl Application {
                 settle_retry_for: config.settle_retry_for,
             },
             owner.tasks.clone(),
+            owner.timers.clone(),
         )?;
         let draining = CancellationToken::new();
         let gate = Gate { auth, draining: draining.clone() };
@@ -105,6 +106,7 @@ impl Application {
             }
         };
         let mut cutting = tokio::spawn(cutting);
+        let timing = tokio::spawn(owner.timers.clone().run());
         let served = serve(listener, routes, health, config, draining, shutdown).await;
         owner.tasks.close();
         tokio::select! {
@@ -114,6 +116,7 @@ impl Application {
             }
         }
         cutting.abort();
+        timing.abort();
         served
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! It admits only what both services use today.
 
+pub mod codec;
 mod connections;
 pub mod data_folder;
 pub mod env;

@@ -26,8 +26,7 @@ use self::scripts::{ScriptCall, Scripts};
 use super::clock::Clock;
 use super::{
     AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, ChargeRequest, CheckAnswer, CheckRequest, ExtendAnswer, GrantAnswer,
-    GrantRequest, Held, LedgerEntry, MAX_CREDITS, MAX_LIVE_API_KEYS, NAME_CLAIM_LIFE, NewApiKey, NewUser, Permission,
-    PresentedCredential,
+    GrantRequest, Held, LedgerEntry, MAX_CREDITS, MAX_LIVE_API_KEYS, NAME_CLAIM_LIFE, NewApiKey, NewUser, Permission, PresentedCredential,
     STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, SweepStep, UserCreation,
 };
 use crate::hold::{HoldHandle, HoldRecord, Outcome, TokenUsage, hold_id, request_digest};
@@ -495,12 +494,7 @@ impl Store for RedisStore {
             holds.sort_by(|a, b| (&a.user_id, &a.request_id, entry(a)).cmp(&(&b.user_id, &b.request_id, entry(b))));
             holds
         };
-        Ok(Some(AccountSnapshot {
-            balance: balance(figures)?,
-            open: sorted(open),
-            remembered: sorted(remembered),
-            ledger: ledger(&log)?,
-        }))
+        Ok(Some(AccountSnapshot { balance: balance(figures)?, open: sorted(open), remembered: sorted(remembered), ledger: ledger(&log)? }))
     }
 }
 
@@ -544,20 +538,21 @@ fn who_asks(request: &CheckRequest, charge: Option<&ChargeRequest>) -> String {
 }
 
 /// The answer when a known caller's hold was made as asked.
-fn held_by_known(request: &CheckRequest, charge: &ChargeRequest, known: &KnownCaller, remaining_credits: i64, expires_at_ms: i64) -> CheckAnswer {
+fn held_by_known(
+    request: &CheckRequest,
+    charge: &ChargeRequest,
+    known: &KnownCaller,
+    remaining_credits: i64,
+    expires_at_ms: i64,
+) -> CheckAnswer {
     let handle = HoldHandle {
         account: request.account.clone(),
         user_id: known.principal().user_id.clone(),
         request_digest: request_digest(&charge.request_id),
         attempt_id: charge.attempt_id.clone(),
     };
-    let held = Held {
-        handle,
-        held_credits: whole_price(charge),
-        remaining_credits,
-        max_output_tokens: charge.max_output_tokens,
-        expires_at_ms,
-    };
+    let held =
+        Held { handle, held_credits: whole_price(charge), remaining_credits, max_output_tokens: charge.max_output_tokens, expires_at_ms };
     CheckAnswer::Held(known.principal().clone(), held)
 }
 

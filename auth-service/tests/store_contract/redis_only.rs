@@ -44,7 +44,8 @@ async fn a_known_callers_rights_are_not_read_again_until_they_change() {
     let ada = f.person("ada", 50).await;
     let key = f.key(&ada, 1, |_| {}).await;
     let other = f.key(&ada, 2, |_| {}).await;
-    let check = async |secret: u8, request: &str| f.check_key(&ada, secret, permission(Scope::Inference), Some(one_credit(request, "a"))).await;
+    let check =
+        async |secret: u8, request: &str| f.check_key(&ada, secret, permission(Scope::Inference), Some(one_credit(request, "a"))).await;
     assert!(matches!(check(1, "first").await, CheckAnswer::Held(..)));
     assert!(matches!(f.check(&ada, one_credit("by-token", "a")).await, CheckAnswer::Held(..)));
     let read = records_read(&f);

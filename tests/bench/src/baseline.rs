@@ -33,14 +33,13 @@ struct Service {
 pub async fn serve(redis: &str, answer_bytes: usize, record_bytes: usize) {
     let client = redis::Client::open(redis).expect("a Redis URL");
     let connection = client.get_multiplexed_async_connection().await.expect("Redis answers");
-    let service =
-        Service {
-            answer: vec![b'a'; answer_bytes],
-            figures: "f".repeat(FIGURES_BYTES),
-            record: "r".repeat(record_bytes),
-            script: Script::new(SCRIPT),
-            redis: connection,
-        };
+    let service = Service {
+        answer: vec![b'a'; answer_bytes],
+        figures: "f".repeat(FIGURES_BYTES),
+        record: "r".repeat(record_bytes),
+        script: Script::new(SCRIPT),
+        redis: connection,
+    };
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
     announce(&listener);
     let server = tonic::transport::Server::builder().tcp_nodelay(true).add_service(BaselineServer::new(service));

@@ -87,7 +87,8 @@ fn cpu_ns(pid: u32) -> u64 {
 /// Memory of a process that is in RAM, in KiB, without pages of files.
 #[must_use]
 pub fn resident_kib(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_else(|error| panic!("process {pid} can't be watched: {error}"));
+    let status =
+        fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_else(|error| panic!("process {pid} can't be watched: {error}"));
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux says RssAnon");
     line.trim().trim_end_matches("kB").trim().parse().expect("a number of kB")
 }
@@ -113,7 +114,8 @@ mod tests {
 
     #[test]
     fn commandstats_are_read_as_redis_writes_them() {
-        let info = "# Commandstats\r\ncmdstat_ping:calls=1,usec=2\r\ncmdstat_evalsha:calls=12,usec=345,usec_per_call=28.75,rejected_calls=0\r\n";
+        let info =
+            "# Commandstats\r\ncmdstat_ping:calls=1,usec=2\r\ncmdstat_evalsha:calls=12,usec=345,usec_per_call=28.75,rejected_calls=0\r\n";
         let read = parse_evalsha(info);
         assert_eq!((read.calls, read.usec), (12, 345));
         assert_eq!(parse_evalsha("").calls, 0);

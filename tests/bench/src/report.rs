@@ -114,7 +114,8 @@ impl Report {
         for (name, value) in &self.machine {
             writeln!(text, "{name}: {value}").expect("text takes all");
         }
-        writeln!(text, "\n{:64} {:9} {:>8} {:>17}  {:>6} {:>6}", "", "store", "median", "lowest – highest", "must", "aim").expect("text takes all");
+        writeln!(text, "\n{:64} {:9} {:>8} {:>17}  {:>6} {:>6}", "", "store", "median", "lowest – highest", "must", "aim")
+            .expect("text takes all");
         for row in ROWS {
             let title = if row.unit.is_empty() { row.title.to_owned() } else { format!("{}, {}", row.title, row.unit) };
             let sign = if row.bound == Bound::AtLeast { '≥' } else { '≤' };

@@ -323,7 +323,8 @@ impl Parts<'_> {
         let outcome: UnaryOutcome = load(&Job::Unary(job), &self.plan.pinning);
         let mut mistakes = books.mistakes(&accounts, outcome.admitted).await;
         if i64::try_from(outcome.admitted) != Ok(credits) || outcome.admitted + outcome.refused != calls {
-            mistakes.push(format!("of {calls} calls on {credits} credits, {} were admitted and {} refused", outcome.admitted, outcome.refused));
+            mistakes
+                .push(format!("of {calls} calls on {credits} credits, {} were admitted and {} refused", outcome.admitted, outcome.refused));
         }
         measured.ledger(mistakes);
         // All calls are counted, from the first to the last.
@@ -380,8 +381,18 @@ fn check_figures(mode: &str, outcomes: &Outcomes, measured: &mut Measured) {
     let token = of("check with a token 32");
     add("token_cpu_vs_key", cpu_per_call(token, "auth-service") / cpu_per_call(of("check 32"), "auth-service"));
 
-    for name in ["echo 1", "script 1", "check 1", "echo 32", "script 32", "check 32", "check with a token 32", "echo 128", "script 128", "check 128"]
-    {
+    for name in [
+        "echo 1",
+        "script 1",
+        "check 1",
+        "echo 32",
+        "script 32",
+        "check 32",
+        "check with a token 32",
+        "echo 128",
+        "script 128",
+        "check 128",
+    ] {
         let outcome = of(name);
         let service = if name.starts_with("check") { "auth-service" } else { "baselines" };
         let mut see = |what: &str, figure| measured.see(mode, format!("{name}: {what}"), figure);
@@ -402,10 +413,9 @@ fn check_figures(mode: &str, outcomes: &Outcomes, measured: &mut Measured) {
 fn stream_figures(mode: &str, outcomes: &Outcomes, measured: &mut Measured) {
     let of = |name: &str| outcomes.stream(name);
     let cpu_per_token = |name: &str, process: &str| of(name).spent.cpu_us_of(process) / of(name).tokens as f64;
-    for (way, ratio, cpu) in [
-        ("saturated", "tokens_per_cpu_vs_reader", "cpu_per_token"),
-        ("singly", "tokens_per_cpu_vs_reader_singly", "cpu_per_token_singly"),
-    ] {
+    for (way, ratio, cpu) in
+        [("saturated", "tokens_per_cpu_vs_reader", "cpu_per_token"), ("singly", "tokens_per_cpu_vs_reader_singly", "cpu_per_token_singly")]
+    {
         let (gateway, reader) = (format!("gateway {way}"), format!("reader {way}"));
         let gateway_cpu = cpu_per_token(&gateway, "inference-service");
         let reader_cpu = cpu_per_token(&reader, "load");
@@ -466,7 +476,9 @@ async fn on_sqlite(plan: &Plan, folder: &Path, measured: &mut Measured) {
 /// Where and how it was measured.
 fn machine(plan: &Plan) -> BTreeMap<&'static str, String> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let cpu = read("/proc/cpuinfo").lines().find_map(|line| line.strip_prefix("model name").map(|rest| rest.trim_start_matches([' ', '\t', ':']).to_owned()));
+    let cpu = read("/proc/cpuinfo")
+        .lines()
+        .find_map(|line| line.strip_prefix("model name").map(|rest| rest.trim_start_matches([' ', '\t', ':']).to_owned()));
     let redis = std::process::Command::new("redis-server").arg("--version").output();
     let redis = redis.map(|output| String::from_utf8_lossy(&output.stdout).split(' ').nth(2).unwrap_or_default().to_owned());
     let pinning = &plan.pinning;

@@ -304,8 +304,7 @@ impl Drop for TokenClock<'_> {
 
 /// A short chat of this many tokens.
 pub(super) fn chat(credential: &str, model: &str, tokens: u32) -> Request<ChatRequest> {
-    let mut request =
-        Request::new(ChatRequest { max_output_tokens: Some(tokens), ..integration::stack::chat_request(model, "hi") });
+    let mut request = Request::new(ChatRequest { max_output_tokens: Some(tokens), ..integration::stack::chat_request(model, "hi") });
     request.metadata_mut().insert("authorization", super::bearer(credential));
     request
 }

@@ -165,7 +165,8 @@ mod tests {
             let Origin { tls, host, port, authority, path } = Origin::parse(base).unwrap();
             (tls, host, port, authority, path)
         };
-        let expected = |tls, host: &str, port, authority: &str, path: &str| (tls, host.to_owned(), port, authority.to_owned(), path.to_owned());
+        let expected =
+            |tls, host: &str, port, authority: &str, path: &str| (tls, host.to_owned(), port, authority.to_owned(), path.to_owned());
         assert_eq!(parts("http://127.0.0.1:11434"), expected(false, "127.0.0.1", 11434, "127.0.0.1:11434", ""));
         assert_eq!(parts("http://[::1]:80"), expected(false, "::1", 80, "[::1]", ""));
         assert_eq!(parts("https://models.example:443/ollama"), expected(true, "models.example", 443, "models.example", "/ollama"));

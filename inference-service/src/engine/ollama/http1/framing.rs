@@ -32,7 +32,9 @@ impl ResponseHead {
         };
         let code = response.code.unwrap_or_default();
         let status = StatusCode::from_u16(code).map_err(|_| protocol(format!("{code} is no status")))?;
-        let values = |name: &'static str| response.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value);
+        let values = |name: &'static str| {
+            response.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+        };
         let words = |name: &'static str| values(name).flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
         let mut lengths = values("content-length").map(|value| std::str::from_utf8(value).ok()?.trim().parse::<u64>().ok());
         let mut codings = words("transfer-encoding");
