@@ -5,6 +5,7 @@ use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
@@ -18,6 +19,11 @@ const BATCH: usize = 256;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Prepared statements that are kept; all of ours.
 const STATEMENTS: usize = 128;
+/// Memory for pages of the file.
+const PAGE_CACHE_KIB: i64 = 64 * 1024;
+/// Pages in the write-ahead log at which they are copied into the file, 4 KiB each. The more there are, the more of them are the same page,
+/// which is copied once.
+const CHECKPOINT_PAGES: i64 = 8192;
 const SCHEMA_VERSION: i64 = 1;
 
 /// Why an operation gave no answer.
@@ -115,7 +121,13 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
+    // What savepoints set aside: as a file it is written for every page of every operation.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "cache_size", -PAGE_CACHE_KIB)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // A plan that depends on bound values is made anew each time they change: for every call, of each statement that asks what is due.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     match transaction.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? {
         0 => {
