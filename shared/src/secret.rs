@@ -17,7 +17,7 @@ impl Secret {
         if text.len() < 64 || !text.len().is_multiple_of(2) {
             return refuse("must be at least 64 hexadecimal digits");
         }
-        let Ok(bytes) = hex::decode(text) else { return refuse("must be hexadecimal digits and nothing else") };
+        let Some(bytes) = decode(text) else { return refuse("must be hexadecimal digits and nothing else") };
         let mut seen = [false; 256];
         bytes.iter().for_each(|byte| seen[usize::from(*byte)] = true);
         // 32 random bytes hold fewer than 16 different ones about once in 10^17 draws.
@@ -50,11 +50,16 @@ impl Secret {
     /// Whether a text sent by somebody is this secret, in a time that doesn't tell how much of it was right.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
-        let Ok(other) = hex::decode(text) else { return false };
+        let Some(other) = decode(text) else { return false };
         let same_length = other.len() == self.0.len();
         let difference = self.0.iter().zip(other.iter().chain(std::iter::repeat(&0))).fold(0, |acc, (a, b)| acc | (a ^ b));
         same_length && std::hint::black_box(difference) == 0
     }
+}
+
+/// The bytes of hexadecimal digits; a prefix such as `0x` is none.
+fn decode(text: &str) -> Option<Vec<u8>> {
+    if text.bytes().all(|byte| byte.is_ascii_hexdigit()) { hex::decode(text).ok() } else { None }
 }
 
 impl fmt::Debug for Secret {
@@ -69,7 +74,8 @@ mod tests {
 
     #[test]
     fn short_or_passphrase_like_secrets_are_refused() {
-        for weak in ["", "secret", "correct-horse-battery-staple-correct-horse-battery-staple-correct", &"ab".repeat(32), &"0".repeat(64)] {
+        let prefixed = format!("0x{}", &Secret::generate().unwrap().1[..62]);
+        for weak in ["", "secret", "correct-horse-battery-staple-correct-horse-battery-staple-correct", &"ab".repeat(32), &"0".repeat(64), &prefixed] {
             let error = Secret::parse(weak).unwrap_err();
             assert!(weak.is_empty() || !error.contains(weak), "{error}");
         }

@@ -311,7 +311,7 @@ impl Store for RedisStore {
     async fn create_api_key(&self, key: NewApiKey) -> Result<ApiKeyCreation, StoreError> {
         let (head, tail) = packing::pack_api_key(&key.record);
         let mut call = self.call(&self.scripts.create_api_key, &key.account);
-        call.arg(hex::encode(key.secret_hash)).arg(head).arg(tail).arg(MAX_LIVE_API_KEYS);
+        call.arg(&key.secret_hash).arg(head).arg(tail).arg(MAX_LIVE_API_KEYS);
         let answer: Vec<String> = self.run(&call).await?;
         match words(&answer)[..] {
             ["created", packed] => Ok(ApiKeyCreation::Created(api_key(packed)?)),
@@ -344,19 +344,28 @@ impl Store for RedisStore {
         let Some(charge) = &request.charge else {
             // What holds nothing writes nothing: it must still be answered when Redis is full, or no key could be revoked then.
             let mut call = self.call_with_keys(&self.scripts.authorize, &request.account, CHECK_KEYS);
-            call.arg("").arg("").arg("").arg("").arg(who_asks(&request, None));
+            call.arg("").arg("").arg("").arg(&request.permission.model).arg(who_asks(&request, false));
             let answer: Vec<String> = self.run(&call).await?;
             return check_answer(&request, &self.known_callers, &words(&answer));
         };
         let known = self.known_callers.find(&request);
-        let call = self.charged_call(&request, charge, known.as_deref());
+        let digest = request_digest(&charge.request_id);
+        let call = self.charged_call(&request, charge, &digest, known.as_deref());
         let answer: Value = self.run(&call).await?;
         match (&answer, known) {
             (Value::Array(figures), Some(known)) if matches!(figures[..], [Value::Int(_), Value::Int(_)]) => {
                 let [Value::Int(remaining_credits), Value::Int(expires_at_ms)] = figures[..] else {
                     return Err(unreadable("the answer to Check"));
                 };
-                Ok(held_by_known(&request, charge, &known, remaining_credits, expires_at_ms))
+                let principal = known.principal().clone();
+                let handle = HoldHandle {
+                    account: request.account,
+                    user_id: principal.user_id.clone(),
+                    request_digest: digest,
+                    attempt_id: charge.attempt_id.clone(),
+                };
+                let (held_credits, max_output_tokens) = (whole_price(charge), charge.max_output_tokens);
+                Ok(CheckAnswer::Held(principal, Held { handle, held_credits, remaining_credits, max_output_tokens, expires_at_ms }))
             }
             _ => {
                 let answer: Vec<String> = from_redis_value(answer).map_err(|_| unreadable("the answer to Check"))?;
@@ -500,20 +509,21 @@ impl Store for RedisStore {
 
 impl RedisStore {
     /// A Check that holds credits. A known caller gets the quick way, if its rights are still what they were.
-    fn charged_call(&self, request: &CheckRequest, charge: &ChargeRequest, known: Option<&KnownCaller>) -> ScriptCall<'_> {
+    fn charged_call(
+        &self,
+        request: &CheckRequest,
+        charge: &ChargeRequest,
+        digest: &str,
+        known: Option<&KnownCaller>,
+    ) -> ScriptCall<'_> {
         let mut call = self.call_with_keys(&self.scripts.check, &request.account, CHECK_KEYS);
-        let digest = request_digest(&charge.request_id);
-        let price = whole_price(charge);
         match known {
-            Some(known) => call.arg(&known.access).arg(hold_id(&known.principal().user_id, &digest)),
+            Some(known) => call.arg(&known.access).arg(hold_id(&known.principal().user_id, digest)),
             None => call.arg("").arg(digest),
         };
-        call.arg(price);
-        match known {
-            Some(known) => call.arg(packing::new_hold(charge, &request.permission.model, price, known.principal())),
-            None => call.arg(packing::hold_terms(charge, &request.permission.model)),
-        };
-        call.arg(who_asks(request, Some(charge)));
+        let price = whole_price(charge);
+        call.arg(price).arg(packing::new_hold(charge, &request.permission.model, price, known.map(KnownCaller::principal)));
+        call.arg(who_asks(request, charge.require_full));
         if let Some(expires_at_ms) = known.and_then(KnownCaller::expires_at_ms) {
             call.arg(expires_at_ms);
         }
@@ -527,33 +537,20 @@ fn whole_price(charge: &ChargeRequest) -> i64 {
 }
 
 /// The sixth argument of `check.lua`.
-fn who_asks(request: &CheckRequest, charge: Option<&ChargeRequest>) -> String {
-    let Permission { scope, admin, model } = &request.permission;
-    let (kind, secret, issued) = match &request.credential {
-        PresentedCredential::ApiKey { secret_hash } => ('k', hex::encode(secret_hash), "-".to_owned()),
-        PresentedCredential::AccessToken { user_id, issued_at_ms } => ('t', user_id.to_string(), issued_at_ms.to_string()),
-    };
-    let (full, max_out) = charge.map_or((false, 0), |charge| (charge.require_full, charge.max_output_tokens));
-    format!("{kind} {secret} {issued} {} {} {} {max_out} {model}", packing::scope_letter(*scope), flag(*admin), flag(full))
-}
-
-/// The answer when a known caller's hold was made as asked.
-fn held_by_known(
-    request: &CheckRequest,
-    charge: &ChargeRequest,
-    known: &KnownCaller,
-    remaining_credits: i64,
-    expires_at_ms: i64,
-) -> CheckAnswer {
-    let handle = HoldHandle {
-        account: request.account.clone(),
-        user_id: known.principal().user_id.clone(),
-        request_digest: request_digest(&charge.request_id),
-        attempt_id: charge.attempt_id.clone(),
-    };
-    let held =
-        Held { handle, held_credits: whole_price(charge), remaining_credits, max_output_tokens: charge.max_output_tokens, expires_at_ms };
-    CheckAnswer::Held(known.principal().clone(), held)
+fn who_asks(request: &CheckRequest, full: bool) -> Vec<u8> {
+    let Permission { scope, admin, .. } = &request.permission;
+    let mut asks = Vec::with_capacity(44);
+    let is_key = matches!(request.credential, PresentedCredential::ApiKey { .. });
+    asks.extend([if is_key { b'k' } else { b't' }, packing::scope_letter(*scope) as u8]);
+    asks.extend([flag(*admin), flag(full)].map(str::as_bytes).concat());
+    match &request.credential {
+        PresentedCredential::ApiKey { secret_hash } => asks.extend(secret_hash),
+        PresentedCredential::AccessToken { user_id, issued_at_ms } => {
+            asks.extend(user_id.as_str().as_bytes());
+            asks.extend(issued_at_ms.to_string().as_bytes());
+        }
+    }
+    asks
 }
 
 fn flag(set: bool) -> &'static str {

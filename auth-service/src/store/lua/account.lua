@@ -112,7 +112,8 @@ end
 -- A refunded request that was held again lies aside under `hold id#ledger entry`, until it is forgotten.
 local OPEN = '^1o (%d+) (%d+) (%d+) (%d+) ([01]) (%S+) (%S+) (.*)$'
 local RESOLVED = '^1d (%d+) (%d+) (%d+) (%d+) (%d+) ([01]) (%S+) (%S+) ([srel]) ([cxfn-]) (%d+) (%d+) %d+ (%d+) %d+ (.*)$'
-local OPEN_TERMS = '^1o %d+ %d+ %d+ %d+ [01] %S+ %S+ (.*)$'
+-- What is read of a hold that is only asked for: max_out, TERMS, and the model in them.
+local NEW_HOLD = '^1o %d+ (%d+) 0 0 0 %S+ %S+ (%S+ %S+ %S* %d+ %d+ %d+ %d+ (.*))$'
 local TERMS = '^(%S+) (%S+) (%S*) (%d+) (%d+) (%d+) (%d+) (.*)$'
 
 local function read_terms(h, terms)

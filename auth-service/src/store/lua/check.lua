@@ -3,10 +3,10 @@
 -- ARGV  2 the account's `access` when the caller's rights were read before and found sufficient, or ''
 --       3 the hold's id when 2 is set, else the request's digest, which the id ends with; '' when nothing is to be held
 --       4 the whole price
---       5 the new hold, packed, when 2 is set, else its TERMS alone, as in account.lua
---       6 who asks for what: `credential secret issued scope admin full max_out model`
---         credential: k API key, t access token; secret: of the key, hashed, or the user's id; issued: the token's time of issue in ms, or -
---         scope: a letter; admin, full: 1 when the admin role is needed, when the whole must be held; model: may be empty
+--       5 the new hold, packed as in account.lua, with `-` for a user and a key that are not known; the model alone when nothing is to be held
+--       6 who asks for what: a letter each for the credential (k API key, t access token), the scope, whether the admin role is needed and
+--         whether the whole must be held (0 or 1); then SHA-256 of the key's secret, or the user's id and the token's time of issue in ms.
+--         No longer than need be: what is within 44 bytes costs Redis half.
 --       7 when 2 is set and the key ends: when, in ms
 -- Returns  {'refused', reason[, needed, available]} · {'allowed', user, role, key}
 --          · {'held', user, role, key, open hold, expiry in ms, available, access, key's record, member's record}
@@ -59,12 +59,17 @@ local function model_allowed(list, model)
   return false
 end
 
-local credential, secret, issued, scope, admin, full, max_out, model =
-  string.match(ARGV[6], '^([kt]) (%S+) (%S+) (%a) ([01]) ([01]) (%d+) (.*)$')
-issued = tonumber(issued)
-local user, key_id, key_record, scopes, models = secret, '-', '', nil, nil
+local credential, scope, admin, full = string.match(ARGV[6], '^([kt])(%a)([01])([01])')
+local user, key_id, key_record, scopes, models, issued
+local model, max_out, terms = ARGV[5]
+if ARGV[3] ~= '' then
+  max_out, terms, model = string.match(ARGV[5], NEW_HOLD)
+end
+if credential == 't' then
+  user, issued, key_id, key_record = string.sub(ARGV[6], 5, 20), tonumber(string.sub(ARGV[6], 21)), '-', ''
+end
 if credential == 'k' then
-  key_record = call('HGET', KEYRING, secret)
+  key_record = call('HGET', KEYRING, string.sub(ARGV[6], 5))
   if not key_record then
     return { 'refused', 'unknown' }
   end
@@ -119,7 +124,7 @@ end
 -- The digest has 32 digits; the known id of a known caller ends with it.
 local id = user .. '.' .. string.sub(ARGV[3], -32)
 local h = { user = user, key = key_id, estimated = '0', used_in = 0, used_out = 0, max_out = tonumber(max_out), held = tonumber(ARGV[4]) }
-read_terms(h, ARGV[2] == '' and ARGV[5] or string.match(ARGV[5], OPEN_TERMS))
+read_terms(h, terms)
 
 -- What is due may not wait. What is to be forgotten may, as long as nobody asks for it or for its place: nearly every call would else have
 -- something to forget, once an account is older than FORGET_AFTER.

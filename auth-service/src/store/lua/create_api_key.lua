@@ -1,6 +1,6 @@
 -- create_api_key, version 2: keeps an API key.
 --
--- ARGV  2 secret hash  3 the packed key up to `created`  4 the packed key behind it  5 the most keys that are not revoked
+-- ARGV  2 SHA-256 of the secret  3 the packed key up to `created`  4 the packed key behind it  5 the most keys that are not revoked
 -- Returns  {'created', packed key} · {'limit'} · {'none'}: no such account
 -- Atomicity: one script. Idempotent by secret hash. Needs memory, so it is refused when Redis is full.
 

@@ -102,19 +102,15 @@ pub(crate) fn hold(text: &str, open_until_ms: Option<i64>) -> Option<HoldRecord>
     })
 }
 
-/// A new hold.
-pub(crate) fn new_hold(charge: &ChargeRequest, model: &str, price: i64, caller: &Principal) -> String {
-    let Principal { user_id, key_id, .. } = caller;
-    let key_id = key_id.as_ref().map_or("-", KeyId::as_str);
-    format!("1o {price} {} 0 0 0 {user_id} {key_id} {}", charge.max_output_tokens, hold_terms(charge, model))
-}
-
-/// The part of a hold that Check brings and nothing changes: TERMS of `account.lua`.
-pub(crate) fn hold_terms(charge: &ChargeRequest, model: &str) -> String {
+/// A new hold, as Check asks for it; of a caller that isn't known, `-` stands for user and key.
+pub(crate) fn new_hold(charge: &ChargeRequest, model: &str, price: i64, caller: Option<&Principal>) -> String {
+    let (user_id, key_id) = caller.map_or(("-", None), |caller| (caller.user_id.as_str(), caller.key_id.as_ref()));
+    let key_id = key_id.map_or("-", KeyId::as_str);
+    let ChargeRequest { request_id, attempt_id, fingerprint, max_input_tokens, max_output_tokens, .. } = charge;
     let Price { per_call, per_1k_input_tokens, per_1k_output_tokens } = charge.price;
     format!(
-        "{} {} {} {per_call} {per_1k_input_tokens} {per_1k_output_tokens} {} {model}",
-        charge.request_id, charge.attempt_id, charge.fingerprint, charge.max_input_tokens
+        "1o {price} {max_output_tokens} 0 0 0 {user_id} {key_id} {request_id} {attempt_id} {fingerprint} {per_call} {per_1k_input_tokens} \
+         {per_1k_output_tokens} {max_input_tokens} {model}"
     )
 }
 
@@ -280,7 +276,8 @@ fn percent_decoded(text: &str) -> Option<String> {
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
         if *first == b'%' {
-            bytes.extend(hex::decode(tail.get(..2)?).ok()?);
+            let digits = tail.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))?;
+            bytes.extend(hex::decode(digits).ok()?);
             rest = tail.get(2..)?;
         } else {
             bytes.push(*first);
