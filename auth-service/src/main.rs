@@ -10,10 +10,11 @@ use shared::env::{EXIT_USAGE, ProcessEnvironment};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     match CommandLine::try_parse() {
-        Ok(command_line) => command_line.run(&ProcessEnvironment, shared::serving::shutdown_signal()).await,
+        Ok(command_line) => {
+            auth_service::startup::block_on(async { command_line.run(&ProcessEnvironment, shared::serving::shutdown_signal()).await })
+        }
         Err(error) => {
             // Help and version are no mistakes; what clap can't print, nobody reads.
             let printed = error.print();

@@ -26,6 +26,7 @@ use crate::user::{Role, UserName, UserRecord};
 
 mod access;
 pub mod clock;
+mod known_callers;
 pub mod redis;
 pub mod sqlite;
 
@@ -202,6 +203,16 @@ pub enum PresentedCredential {
         /// When it was issued, in milliseconds (whole seconds: a JWT has no finer).
         issued_at_ms: i64,
     },
+}
+
+impl PresentedCredential {
+    /// When it was issued, of an access token.
+    fn issued_at_ms(&self) -> Option<i64> {
+        match self {
+            Self::AccessToken { issued_at_ms, .. } => Some(*issued_at_ms),
+            Self::ApiKey { .. } => None,
+        }
+    }
 }
 
 /// What a credential must be good for.

@@ -75,7 +75,14 @@ mod tests {
     #[test]
     fn short_or_passphrase_like_secrets_are_refused() {
         let prefixed = format!("0x{}", &Secret::generate().unwrap().1[..62]);
-        for weak in ["", "secret", "correct-horse-battery-staple-correct-horse-battery-staple-correct", &"ab".repeat(32), &"0".repeat(64), &prefixed] {
+        for weak in [
+            "",
+            "secret",
+            "correct-horse-battery-staple-correct-horse-battery-staple-correct",
+            &"ab".repeat(32),
+            &"0".repeat(64),
+            &prefixed,
+        ] {
             let error = Secret::parse(weak).unwrap_err();
             assert!(weak.is_empty() || !error.contains(weak), "{error}");
         }

@@ -5,7 +5,6 @@
 
 mod answers;
 mod keys;
-mod known_callers;
 mod packing;
 mod scripts;
 
@@ -21,9 +20,9 @@ use self::answers::{
     api_key, balance, check_answer, ledger, number, open_hold, parse_claim, resolved_hold, unreadable, user_record, words,
 };
 use self::keys::{ACCOUNT_PARTS, Keys, REGISTRY_SHARDS};
-use self::known_callers::{KnownCaller, KnownCallers};
 use self::scripts::{ScriptCall, Scripts};
 use super::clock::Clock;
+use super::known_callers::{KnownCaller, KnownCallers};
 use super::{
     AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, ChargeRequest, CheckAnswer, CheckRequest, ExtendAnswer, GrantAnswer,
     GrantRequest, Held, LedgerEntry, MAX_CREDITS, MAX_LIVE_API_KEYS, NAME_CLAIM_LIFE, NewApiKey, NewUser, Permission, PresentedCredential,
@@ -509,16 +508,10 @@ impl Store for RedisStore {
 
 impl RedisStore {
     /// A Check that holds credits. A known caller gets the quick way, if its rights are still what they were.
-    fn charged_call(
-        &self,
-        request: &CheckRequest,
-        charge: &ChargeRequest,
-        digest: &str,
-        known: Option<&KnownCaller>,
-    ) -> ScriptCall<'_> {
+    fn charged_call(&self, request: &CheckRequest, charge: &ChargeRequest, digest: &str, known: Option<&KnownCaller>) -> ScriptCall<'_> {
         let mut call = self.call_with_keys(&self.scripts.check, &request.account, CHECK_KEYS);
         match known {
-            Some(known) => call.arg(&known.access).arg(hold_id(&known.principal().user_id, digest)),
+            Some(known) => call.arg(known.access).arg(hold_id(&known.principal().user_id, digest)),
             None => call.arg("").arg(digest),
         };
         let price = whole_price(charge);

@@ -15,6 +15,7 @@ use rusqlite::Connection;
 use self::account::Account;
 use self::writer::{Failure, Outcome as Done, Writer, in_savepoint};
 use super::clock::Clock;
+use super::known_callers::{CallerId, KnownCallers};
 use super::{
     AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, ExtendAnswer, GrantAnswer, GrantRequest,
     LedgerEntry, MAX_CREDITS, NewApiKey, NewUser, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, SweepStep, UserCreation,
@@ -30,6 +31,7 @@ const ACCOUNTS_PER_STEP: usize = 32;
 #[derive(Debug)]
 pub struct SqliteStore {
     writer: Writer,
+    known_callers: KnownCallers,
     limits: StoreLimits,
     clock: Clock,
 }
@@ -47,7 +49,7 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreOpenError::Unusable`] when the file can't be opened, is none of ours, or was written by a later release.
     pub fn open(path: &Path, limits: StoreLimits, clock: Clock) -> Result<Self, StoreOpenError> {
-        Ok(Self { writer: Writer::start(path)?, limits, clock })
+        Ok(Self { writer: Writer::start(path)?, known_callers: KnownCallers::new(), limits, clock })
     }
 
     async fn run<T, F>(&self, operation: F) -> Result<T, StoreError>
@@ -226,7 +228,13 @@ impl Store for SqliteStore {
     }
 
     async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError> {
-        self.run(move |context| check::check(context.connection, context.limits, context.now_ms, request)).await
+        let (known, caller) = (self.known_callers.find(&request), CallerId::of(&request));
+        let checked = self.run(move |context| check::check(context.connection, context.limits, context.now_ms, request, known.as_deref()));
+        let (answer, learned) = checked.await?;
+        if let Some((access, rights)) = learned {
+            self.known_callers.learn(caller, access, rights);
+        }
+        Ok(answer)
     }
 
     async fn extend(&self, hold: &HoldHandle, usage: TokenUsage) -> Result<ExtendAnswer, StoreError> {

@@ -48,6 +48,25 @@ async fn what_was_answered_is_there_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_file_of_the_first_schema_is_brought_up_and_its_due_holds_are_found() {
+    let f = Fixture::sqlite(limits()).await;
+    let ada = f.person("ada", 20).await;
+    f.hold(&ada, by_token("r", "a")).await;
+    let before = f.snapshot(&ada).await;
+    let path = file(&f);
+    let Fixture { store, home, hand, .. } = f;
+    drop(store);
+    let as_it_was = "ALTER TABLE accounts DROP COLUMN access; ALTER TABLE accounts DROP COLUMN next_due_ms; PRAGMA user_version = 1;";
+    rusqlite::Connection::open(&path).unwrap().execute_batch(as_it_was).unwrap();
+    let again = SqliteStore::open(&path, limits(), Clock::Fixed(hand.clone())).unwrap();
+    assert_eq!(again.snapshot(&ada.account).await.unwrap(), Some(before));
+    hand.fetch_add(i64::try_from(limits().hold_ttl.as_millis()).unwrap(), std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(again.sweep(None).await.unwrap().expired, 1);
+    drop(again);
+    drop(home);
+}
+
+#[tokio::test]
 async fn a_second_process_may_write_the_same_file() {
     let f = Fixture::sqlite(limits()).await;
     let ada = f.person("ada", 20).await;

@@ -1,9 +1,10 @@
 //! What Redis and the scripts answer, read into the store's types. What can't be read is corrupt.
 
+use super::super::access::{Access, KeyRights};
+use super::super::known_callers::{CallerId, KnownCallers};
 use super::super::{
     ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Held, LedgerEntry, PresentedCredential, Principal, Refusal, StoreError,
 };
-use super::known_callers::KnownCallers;
 use super::packing;
 use crate::hold::{HoldHandle, HoldRecord, request_digest};
 use crate::ids::{AccountId, KeyId, UserId};
@@ -23,7 +24,9 @@ pub(super) fn check_answer(request: &CheckRequest, known: &KnownCallers, words: 
         ["allowed", user, role, key] => Ok(CheckAnswer::Allowed(principal(user, role, key)?)),
         ["held", user, role, key, packed, expires_at_ms, available, access, key_record, member] => {
             let principal = principal(user, role, key)?;
-            known.learn(request, &principal, access, key_record, member);
+            if let Some(rights) = rights(&principal, key_record, member) {
+                known.learn(CallerId::of(request), number(access)?, rights);
+            }
             let hold = open_hold(packed, expires_at_ms)?;
             let handle = HoldHandle {
                 account: request.account.clone(),
@@ -42,11 +45,26 @@ pub(super) fn check_answer(request: &CheckRequest, known: &KnownCallers, words: 
         }
         ["recorded", user, role, key, packed, access, key_record, member] => {
             let principal = principal(user, role, key)?;
-            known.learn(request, &principal, access, key_record, member);
+            if let Some(rights) = rights(&principal, key_record, member) {
+                known.learn(CallerId::of(request), number(access)?, rights);
+            }
             Ok(CheckAnswer::Recorded(principal, resolved_hold(packed)?))
         }
         _ => Err(unreadable("the answer to Check")),
     }
+}
+
+/// The rights of a caller that was let in, out of their key's record and their member's. What can't be read is not remembered.
+fn rights(principal: &Principal, key: &str, member: &str) -> Option<Access> {
+    let (role, disabled, tokens_valid_from_ms) = packing::member(member)?;
+    let key = match principal.key_id {
+        None => None,
+        Some(_) => {
+            let ApiKeyRecord { scopes, models, expires_at_ms, revoked_at_ms, .. } = packing::api_key(key)?;
+            Some(KeyRights { scopes, models, expires_at_ms, revoked_at_ms })
+        }
+    };
+    Some(Access { principal: Principal { role, ..principal.clone() }, disabled, tokens_valid_from_ms, key })
 }
 
 pub(super) fn refusal(request: &CheckRequest, reason: &str, figures: &[&str]) -> Result<Refusal, StoreError> {

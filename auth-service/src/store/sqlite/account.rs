@@ -32,14 +32,18 @@ pub(super) struct Account<'c> {
     last_entry: u64,
     pub(super) open_holds: u32,
     pub(super) remembered: u32,
+    /// Counts the changes that take a right from a key or a member.
+    pub(super) access: i64,
+    /// No open hold is due before it.
+    next_due_ms: i64,
     /// The figures as they were read.
-    before: (Balance, u64, u32, u32),
+    before: (Balance, u64, u32, u32, i64),
 }
 
 impl<'c> Account<'c> {
     /// Makes an account without credits.
     pub(super) fn create(connection: &'c Connection, limits: StoreLimits, now_ms: i64, id: &AccountId) -> Done<Self> {
-        connection.prepare_cached("INSERT INTO accounts VALUES (?1, 0, 0, 0, 0, 0, 0, 0, 0)")?.execute([id])?;
+        connection.prepare_cached("INSERT INTO accounts VALUES (?1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)")?.execute([id])?;
         Self::load(connection, limits, now_ms, id)?.ok_or_else(|| Failure::Corrupt("a new account isn't there".to_owned()))
     }
 
@@ -49,10 +53,13 @@ impl<'c> Account<'c> {
             let balance =
                 Balance { available: row.get(0)?, held: row.get(1)?, spent: row.get(2)?, lapsed: row.get(3)?, granted: row.get(4)? };
             let (last_entry, open_holds, remembered) = (row.get(5)?, row.get(6)?, row.get(7)?);
-            let before = (balance, last_entry, open_holds, remembered);
-            Ok(Self { connection, limits, now_ms, id: id.clone(), balance, last_entry, open_holds, remembered, before })
+            let (access, next_due_ms) = (row.get(8)?, row.get(9)?);
+            let before = (balance, last_entry, open_holds, remembered, next_due_ms);
+            let id = id.clone();
+            Ok(Self { connection, limits, now_ms, id, balance, last_entry, open_holds, remembered, access, next_due_ms, before })
         };
-        let sql = "SELECT available, held, spent, lapsed, granted, last_entry, open_holds, remembered FROM accounts WHERE account_id = ?1";
+        let sql = "SELECT available, held, spent, lapsed, granted, last_entry, open_holds, remembered, access, next_due_ms FROM accounts \
+                   WHERE account_id = ?1";
         let account = connection.prepare_cached(sql)?.query_row([id], read).optional()?;
         if let Some(account) = &account {
             check(&account.balance)?;
@@ -75,14 +82,15 @@ impl<'c> Account<'c> {
         if self.balance.spent < self.before.0.spent {
             return Err(Failure::Corrupt("spent would fall".to_owned()));
         }
-        if self.before == (self.balance, self.last_entry, self.open_holds, self.remembered) {
+        if self.before == (self.balance, self.last_entry, self.open_holds, self.remembered, self.next_due_ms) {
             // Nothing to write, and so no fsync for what only reads.
             return Ok(());
         }
         let Balance { available, held, spent, lapsed, granted } = self.balance;
         let sql = "UPDATE accounts SET available = ?2, held = ?3, spent = ?4, lapsed = ?5, granted = ?6, last_entry = ?7, open_holds = ?8, \
-                   remembered = ?9 WHERE account_id = ?1";
-        let figures = params![self.id, available, held, spent, lapsed, granted, self.last_entry, self.open_holds, self.remembered];
+                   remembered = ?9, next_due_ms = ?10 WHERE account_id = ?1";
+        let counts = (self.last_entry, self.open_holds, self.remembered);
+        let figures = params![self.id, available, held, spent, lapsed, granted, counts.0, counts.1, counts.2, self.next_due_ms];
         self.connection.prepare_cached(sql)?.execute(figures)?;
         Ok(())
     }
@@ -107,6 +115,9 @@ impl<'c> Account<'c> {
 
     /// Resolves holds that are due; how many.
     pub(super) fn expire(&mut self) -> Done<u32> {
+        if self.next_due_ms > self.now_ms {
+            return Ok(0);
+        }
         let sql = concat!(
             "SELECT ",
             hold_columns!(),
@@ -123,6 +134,9 @@ impl<'c> Account<'c> {
             self.resolve(&hold_id, hold, Resolution::Expired, None, charged)?;
             resolved += 1;
         }
+        let sql = "SELECT min(expires_at_ms) FROM holds WHERE account_id = ?1 AND resolution IS NULL";
+        let next: Option<i64> = self.connection.prepare_cached(sql)?.query_row([&self.id], |row| row.get(0))?;
+        self.next_due_ms = next.unwrap_or(i64::MAX);
         Ok(resolved)
     }
 
@@ -149,6 +163,7 @@ impl<'c> Account<'c> {
         self.balance.available -= hold.held_credits;
         self.balance.held += hold.held_credits;
         self.open_holds += 1;
+        self.next_due_ms = self.next_due_ms.min(hold.expires_at_ms);
         if replaces {
             let sql = "UPDATE holds SET hold_id = hold_id || '#' || ledger_entry WHERE account_id = ?1 AND hold_id = ?2";
             self.connection.prepare_cached(sql)?.execute(params![self.id, hold_id])?;

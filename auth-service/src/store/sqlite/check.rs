@@ -8,23 +8,41 @@ use super::writer::{Failure, Outcome as Done};
 use crate::hold::{HoldHandle, HoldRecord, Resolution, TokenUsage, hold_id, request_digest};
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::store::access::{Access, KeyRights};
+use crate::store::known_callers::KnownCaller;
 use crate::store::{ChargeRequest, CheckAnswer, CheckRequest, Held, PresentedCredential, Principal, Refusal, StoreLimits};
 use crate::user::Role;
 
-pub(super) fn check(connection: &Connection, limits: StoreLimits, now_ms: i64, request: CheckRequest) -> Done<CheckAnswer> {
-    let principal = match authorize(connection, now_ms, &request)? {
-        Ok(principal) => principal,
-        Err(refusal) => return Ok(CheckAnswer::Refused(refusal)),
+/// The answer, and what is worth remembering of the caller: their rights, and the account's `access` that they were read with.
+type Checked = (CheckAnswer, Option<(i64, Access)>);
+
+/// `known`: the caller, remembered with rights that suffice. They count while the account's `access` is what it was.
+pub(super) fn check(
+    connection: &Connection,
+    limits: StoreLimits,
+    now_ms: i64,
+    request: CheckRequest,
+    known: Option<&KnownCaller>,
+) -> Done<Checked> {
+    // What is wrong with it is told only to those who may spend from it.
+    let account = if request.charge.is_some() { Account::load(connection, limits, now_ms, &request.account) } else { Ok(None) };
+    let access = account.as_ref().ok().and_then(Option::as_ref).map(|account| account.access);
+    let still_good =
+        |known: &&KnownCaller| access == Some(known.access) && known.rights.key.as_ref().is_none_or(|key| key.refusal_at(now_ms).is_none());
+    let (principal, learned) = match known.filter(still_good) {
+        Some(known) => (known.principal().clone(), None),
+        None => match authorize(connection, now_ms, &request)? {
+            Ok(rights) => (rights.principal.clone(), access.map(|access| (access, rights))),
+            Err(refusal) => return Ok((CheckAnswer::Refused(refusal), None)),
+        },
     };
-    let Some(charge) = request.charge else { return Ok(CheckAnswer::Allowed(principal)) };
-    let mut account = Account::load(connection, limits, now_ms, &request.account)?
-        .ok_or_else(|| Failure::Corrupt("a member has no account".to_owned()))?;
+    let Some(charge) = request.charge else { return Ok((CheckAnswer::Allowed(principal), None)) };
+    let mut account = account?.ok_or_else(|| Failure::Corrupt("a member has no account".to_owned()))?;
     let answer = hold(&mut account, limits, now_ms, principal, charge, request.permission.model)?;
     account.save()?;
-    Ok(answer)
+    Ok((answer, learned))
 }
 
-fn authorize(connection: &Connection, now_ms: i64, request: &CheckRequest) -> Done<Result<Principal, Refusal>> {
+fn authorize(connection: &Connection, now_ms: i64, request: &CheckRequest) -> Done<Result<Access, Refusal>> {
     let (user_id, key_id, issued_at_ms, key) = match &request.credential {
         PresentedCredential::AccessToken { user_id, issued_at_ms } => (user_id.clone(), None, Some(*issued_at_ms), None),
         PresentedCredential::ApiKey { secret_hash } => {
@@ -54,7 +72,7 @@ fn authorize(connection: &Connection, now_ms: i64, request: &CheckRequest) -> Do
     let access = Access { principal: Principal { user_id, role, key_id }, disabled, tokens_valid_from_ms, key };
     Ok(match access.refusal(&request.permission, issued_at_ms) {
         Some(refusal) => Err(refusal),
-        None => Ok(access.principal),
+        None => Ok(access),
     })
 }
 

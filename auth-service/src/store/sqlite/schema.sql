@@ -1,4 +1,4 @@
--- Version 1. Credits and tokens are whole numbers; times are milliseconds since 1970.
+-- Version 2. Credits and tokens are whole numbers; times are milliseconds since 1970.
 CREATE TABLE users (
     user_id TEXT PRIMARY KEY,
     user_name TEXT NOT NULL UNIQUE,
@@ -21,7 +21,11 @@ CREATE TABLE accounts (
     last_entry INTEGER NOT NULL,
     -- Counted here, because counting rows takes as long as there are rows.
     open_holds INTEGER NOT NULL CHECK (open_holds >= 0),
-    remembered INTEGER NOT NULL CHECK (remembered >= 0)
+    remembered INTEGER NOT NULL CHECK (remembered >= 0),
+    -- Counts the changes that take a right from a key or a member.
+    access INTEGER NOT NULL DEFAULT 0,
+    -- No open hold is due before it.
+    next_due_ms INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE members (

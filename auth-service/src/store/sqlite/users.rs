@@ -79,7 +79,10 @@ pub(super) fn replace_password_hash(connection: &Connection, id: &UserId, old: &
 pub(super) fn set_disabled(connection: &Connection, now_ms: i64, id: &UserId, disabled: bool) -> Done<Option<UserRecord>> {
     // Now, also when that is earlier than before: a clock that jumped ahead must not shut a user out until the time comes.
     let sql = "UPDATE users SET disabled = ?2, tokens_valid_from_ms = ?3 WHERE user_id = ?1 AND disabled <> ?2";
-    connection.prepare_cached(sql)?.execute(params![id, disabled, now_ms])?;
+    if connection.prepare_cached(sql)?.execute(params![id, disabled, now_ms])? > 0 {
+        let sql = "UPDATE accounts SET access = access + 1 WHERE account_id IN (SELECT account_id FROM members WHERE user_id = ?1)";
+        connection.prepare_cached(sql)?.execute([id])?;
+    }
     by_id(connection, id)
 }
 
@@ -125,7 +128,9 @@ pub(super) fn api_keys(connection: &Connection, account: &AccountId) -> Done<Vec
 
 pub(super) fn revoke_api_key(connection: &Connection, now_ms: i64, account: &AccountId, key: &KeyId) -> Done<Option<ApiKeyRecord>> {
     let sql = "UPDATE api_keys SET revoked_at_ms = ?3 WHERE account_id = ?1 AND key_id = ?2 AND revoked_at_ms IS NULL";
-    connection.prepare_cached(sql)?.execute(params![account, key, now_ms])?;
+    if connection.prepare_cached(sql)?.execute(params![account, key, now_ms])? > 0 {
+        connection.prepare_cached("UPDATE accounts SET access = access + 1 WHERE account_id = ?1")?.execute([account])?;
+    }
     let sql = "SELECT key_id, user_id, name, hint, scopes, models, created_at_ms, expires_at_ms, revoked_at_ms FROM api_keys \
                WHERE account_id = ?1 AND key_id = ?2";
     let record = connection.prepare_cached(sql)?.query_row(params![account, key], key_of).optional()?;

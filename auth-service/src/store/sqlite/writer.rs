@@ -24,7 +24,7 @@ const PAGE_CACHE_KIB: i64 = 64 * 1024;
 /// Pages in the write-ahead log at which they are copied into the file, 4 KiB each. The more there are, the more of them are the same page,
 /// which is copied once.
 const CHECKPOINT_PAGES: i64 = 8192;
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 /// Why an operation gave no answer.
 #[derive(Debug)]
@@ -132,6 +132,10 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
     match transaction.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? {
         0 => {
             transaction.execute_batch(include_str!("schema.sql"))?;
+            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        }
+        1 => {
+            transaction.execute_batch(include_str!("schema_2.sql"))?;
             transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         }
         SCHEMA_VERSION => {}
