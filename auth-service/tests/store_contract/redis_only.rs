@@ -22,14 +22,22 @@ fn server(f: &Fixture) -> &RedisServer {
 async fn check_extend_and_settle_are_one_script_and_one_round_trip_each() {
     let f = Fixture::redis(limits()).await;
     let ada = f.person("ada", 20).await;
+    f.key(&ada, 1, |_| {}).await;
     let calls = || (server(&f).calls_of("evalsha"), server(&f).calls_of("eval"), server(&f).calls_of("script|load"));
     let (evalsha, eval, loads) = calls();
-    let held = f.hold(&ada, by_token("r", "a")).await;
-    assert_eq!(calls(), (evalsha + 1, eval, loads));
-    f.store.extend(&held.handle, used(1)).await.unwrap();
-    assert_eq!(calls(), (evalsha + 2, eval, loads));
-    f.settle(&held.handle, Outcome::Completed, 1).await;
-    assert_eq!(calls(), (evalsha + 3, eval, loads));
+    // The second time, the caller is known.
+    for round in 0..2 {
+        let before = evalsha + 4 * round;
+        let by_key = f.check_key(&ada, 1, permission(Scope::Inference), Some(one_credit(&format!("key-{round}"), "a"))).await;
+        assert!(matches!(by_key, CheckAnswer::Held(..)));
+        assert_eq!(calls(), (before + 1, eval, loads));
+        let held = f.hold(&ada, by_token(&format!("token-{round}"), "a")).await;
+        assert_eq!(calls(), (before + 2, eval, loads));
+        f.store.extend(&held.handle, used(1)).await.unwrap();
+        assert_eq!(calls(), (before + 3, eval, loads));
+        f.settle(&held.handle, Outcome::Completed, 1).await;
+        assert_eq!(calls(), (before + 4, eval, loads));
+    }
 }
 
 /// How often Redis looked into a hash for a key's or a member's record.

@@ -50,6 +50,9 @@ enum Command {
         /// A folder on the disk that stores are put on; by default, beside this program.
         #[arg(long)]
         folder: Option<PathBuf>,
+        /// What was built, for the report.
+        #[arg(long, default_value = "")]
+        commit: String,
         /// Where the JSON goes.
         #[arg(long)]
         report: PathBuf,
@@ -97,7 +100,7 @@ impl CommandLine {
     /// Does what the command line says.
     pub async fn run(self) -> ExitCode {
         match self.command {
-            Command::Run { rounds, seconds, redis, parts, streams, pin_services, pin_load, pin_redis, folder, report } => {
+            Command::Run { rounds, seconds, redis, parts, streams, pin_services, pin_load, pin_redis, folder, commit, report } => {
                 let plan = Plan {
                     rounds,
                     measured: Duration::from_secs_f64(seconds),
@@ -106,6 +109,7 @@ impl CommandLine {
                     idle_streams: streams,
                     pinning: Pinning { services: pin_services, load: pin_load, redis: pin_redis },
                     folder,
+                    commit,
                 };
                 let done = rounds::run(&plan).await;
                 println!("{}", done.text());

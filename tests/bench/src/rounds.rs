@@ -53,6 +53,8 @@ pub struct Plan {
     pub pinning: Pinning,
     /// A folder on the disk that stores are put on.
     pub folder: Option<PathBuf>,
+    /// What was built, for the report.
+    pub commit: String,
 }
 
 /// Accounts that calls are spread over.
@@ -483,7 +485,7 @@ fn machine(plan: &Plan) -> BTreeMap<&'static str, String> {
     let redis = redis.map(|output| String::from_utf8_lossy(&output.stdout).split(' ').nth(2).unwrap_or_default().to_owned());
     let pinning = &plan.pinning;
     [
-        ("tollgate", env!("CARGO_PKG_VERSION").to_owned()),
+        ("tollgate", format!("{} {}", env!("CARGO_PKG_VERSION"), plan.commit).trim().to_owned()),
         ("processors", std::thread::available_parallelism().map_or(0, usize::from).to_string()),
         ("processor", cpu.unwrap_or_default()),
         ("kernel", read("/proc/sys/kernel/osrelease").trim().to_owned()),

@@ -91,10 +91,24 @@ impl ServiceProcess {
             }
         });
         let mut process = Self { child, address: ([127, 0, 0, 1], 0).into(), log };
-        let line = process.wait_for_log("\"address\":\"");
+        let line = process.wait_for_address();
         let address = line.split("\"address\":\"").nth(1).and_then(|rest| rest.split('"').next()).expect("an address");
         process.address = address.parse().expect("an address");
         process
+    }
+
+    /// Waits for the line that says where it listens; a process that ends before it is not waited for.
+    fn wait_for_address(&mut self) -> String {
+        let started = Instant::now();
+        loop {
+            let log = self.log();
+            if let Some(line) = log.lines().find(|line| line.contains("\"address\":\"")) {
+                return line.to_owned();
+            }
+            let ended = self.child.try_wait().expect("it is ours");
+            assert!(ended.is_none() && started.elapsed() < Duration::from_secs(20), "it does not serve ({ended:?}):\n{log}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Its process id.

@@ -141,10 +141,12 @@ pub(super) async fn run(job: UnaryJob) -> UnaryOutcome {
         authorization: super::bearer(&job.service_credential),
         nonce: fastrand::u64(..),
         made: AtomicU64::new(0),
-        measuring: AtomicBool::new(false),
+        measuring: AtomicBool::new(matches!(job.phase, Phase::Counted { .. })),
         over: AtomicBool::new(false),
     });
     let mut callers = JoinSet::new();
+    // Of counted calls, none may be made before this.
+    let mut before = job.watch.read();
     match job.phase {
         Phase::Closed { callers: count } => {
             for _ in 0..count {
@@ -164,8 +166,8 @@ pub(super) async fn run(job: UnaryJob) -> UnaryOutcome {
     let counted = matches!(job.phase, Phase::Counted { .. });
     if !counted {
         tokio::time::sleep(job.span.warm_up).await;
+        before = job.watch.read();
     }
-    let before = job.watch.read();
     let started = Instant::now();
     calls.measuring.store(true, Ordering::Relaxed);
     let mut seen = Seen::default();
