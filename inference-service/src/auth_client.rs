@@ -1,6 +1,6 @@
 //! The client of auth-service, and the one place that can make a [`Grant`].
 //!
-//! What is held is given back on every exit. An RPC whose caller goes away is finished by the process ([`Unfinished`]): the grant that comes
+//! What is held is given back on every exit. An RPC whose caller goes away is finished by the process (`Unfinished`): the grant that comes
 //! back then is refunded. Settles run in tasks of their own, which the process waits for at its end.
 
 use std::fmt;
