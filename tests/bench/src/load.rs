@@ -3,6 +3,7 @@
 
 mod disk;
 mod idle;
+mod raw;
 mod stream;
 mod unary;
 

@@ -204,7 +204,7 @@ async fn message_sizes(stage: &Stage, books: &Books) -> (MessageSizes, Vec<Strin
         metadata.insert("authorization", format!("Bearer {}", stage.service_credential).parse().expect("a header's value"));
         metadata
     };
-    let message = check_request(&accounts.api_keys[0], "0123456789abcdef-100000");
+    let message = check_request(&accounts.api_keys[0]);
     let request = message.encoded_len();
     let call = Request::from_parts(authorized(Default::default()), Default::default(), message);
     let answer = auth.check(call).await.expect("a Check").into_inner();
@@ -402,6 +402,7 @@ fn check_figures(mode: &str, outcomes: &Outcomes, measured: &mut Measured) {
         see("p50, µs", outcome.latency.p50_us);
         see("p99, µs", outcome.latency.p99_us);
         see("service's CPU per call, µs", cpu_per_call(outcome, service));
+        see("load's CPU per call, µs", cpu_per_call(outcome, "load"));
         if !name.starts_with("echo") {
             see("Redis's CPU per call, µs", cpu_per_call(outcome, "redis"));
             see("Redis's time per script, µs", script_us(outcome));

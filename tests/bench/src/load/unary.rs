@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use prost::Message;
 use serde::{Deserialize, Serialize};
 use shared::ErrorReason;
 use shared::error::reason_of;
@@ -15,10 +17,10 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use super::Span;
+use super::raw::{self, Template, hex_digits};
 use crate::gauge::{Spent, Watch};
 use crate::percentiles::Percentiles;
 use crate::proto::Payload;
-use crate::proto::baseline_client::BaselineClient;
 
 /// What is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,7 +74,7 @@ pub struct UnaryJob {
     pub credentials: Vec<String>,
     /// For Check: what this process shows.
     pub service_credential: String,
-    /// What to watch meanwhile.
+    /// What to watch meanwhile. This process's own time is always measured, as `load`.
     pub watch: Watch,
 }
 
@@ -106,8 +108,8 @@ const SETTLING: usize = 64;
 struct Calls {
     target: UnaryTarget,
     channels: Vec<Channel>,
-    request_bytes: usize,
-    credentials: Vec<String>,
+    /// Requests, used in turn; they differ in the credential.
+    templates: Vec<Template>,
     authorization: MetadataValue<Ascii>,
     /// Tells this job's request ids from every other's.
     nonce: u64,
@@ -120,24 +122,25 @@ struct Calls {
 #[derive(Default)]
 struct Seen {
     latencies: Vec<Duration>,
-    holds: Vec<String>,
+    /// Of Check: answers with a hold.
+    held: Vec<Bytes>,
     refused: u64,
 }
 
 impl Seen {
     fn merge(&mut self, other: Self) {
         self.latencies.extend(other.latencies);
-        self.holds.extend(other.holds);
+        self.held.extend(other.held);
         self.refused += other.refused;
     }
 }
 
-pub(super) async fn run(job: UnaryJob) -> UnaryOutcome {
+pub(super) async fn run(mut job: UnaryJob) -> UnaryOutcome {
+    job.watch.processes.insert("load".to_owned(), std::process::id());
     let calls = Arc::new(Calls {
         target: job.target,
         channels: super::connect(&job.url, job.connections).await,
-        request_bytes: job.request_bytes,
-        credentials: job.credentials,
+        templates: templates(job.target, job.request_bytes, &job.credentials),
         authorization: super::bearer(&job.service_credential),
         nonce: fastrand::u64(..),
         made: AtomicU64::new(0),
@@ -186,14 +189,15 @@ pub(super) async fn run(job: UnaryJob) -> UnaryOutcome {
         seen.merge(caller.expect("a caller doesn't panic"));
     }
 
+    let holds: Vec<String> = seen.held.iter().map(|answer| hold(answer)).collect();
     let before = job.watch.read();
-    let extended = &seen.holds[..seen.holds.len().min(EXTENDED)];
+    let extended = &holds[..holds.len().min(EXTENDED)];
     for hold in extended {
         calls.extend(hold).await;
     }
     let extended = (extended.len() as u64, job.watch.read().since(&before));
-    let (admitted, before) = (seen.holds.len() as u64, job.watch.read());
-    Arc::clone(&calls).settle(seen.holds).await;
+    let (admitted, before) = (holds.len() as u64, job.watch.read());
+    Arc::clone(&calls).settle(holds).await;
     let settled = (admitted, job.watch.read().since(&before));
     UnaryOutcome {
         calls: seen.latencies.len() as u64,
@@ -244,40 +248,34 @@ impl Calls {
 
     async fn timed_call(&self, number: u64, seen: &mut Seen) {
         let started = Instant::now();
-        let hold = self.call(number).await;
+        let answer = self.call(number).await;
         let took = started.elapsed();
         if self.measuring.load(Ordering::Relaxed) {
             seen.latencies.push(took);
         }
-        match hold {
-            Ok(hold) => seen.holds.extend(hold),
+        match answer {
+            Ok(answer) if self.target == UnaryTarget::Check => seen.held.push(answer),
+            Ok(_) => {}
             Err(status) if reason_of(&status) == Some(ErrorReason::InsufficientCredits) => seen.refused += 1,
             Err(status) => panic!("a call failed: {status}"),
         }
     }
 
-    /// One call; of Check, the hold.
-    async fn call(&self, number: u64) -> Result<Option<String>, Status> {
+    async fn call(&self, number: u64) -> Result<Bytes, Status> {
         let index = usize::try_from(number).unwrap_or_default();
-        let channel = self.channels[index % self.channels.len()].clone();
-        if self.target == UnaryTarget::Check {
-            let credential = &self.credentials[index % self.credentials.len()];
-            let request = self.authorized(check_request(credential, &format!("{:016x}-{number}", self.nonce)));
-            let answer = AuthClient::new(channel).check(request).await?.into_inner();
-            return match answer.result {
-                Some(pb::check_response::Result::Grant(grant)) => Ok(Some(grant.hold)),
-                other => panic!("a Check with a new request id was answered with {other:?}"),
-            };
-        }
-        let mut content = vec![b'q'; self.request_bytes.max(16)];
-        content[..8].copy_from_slice(&number.to_le_bytes());
-        content[8..16].copy_from_slice(&self.nonce.to_le_bytes());
-        let mut client = BaselineClient::new(channel);
+        let (channel, template) = (self.channels[index % self.channels.len()].clone(), &self.templates[index % self.templates.len()]);
+        let (nonce, digits) = (hex_digits(self.nonce), hex_digits(number));
         match self.target {
-            UnaryTarget::Echo => client.echo(Payload { content }).await?,
-            UnaryTarget::Script | UnaryTarget::Check => client.run_script(Payload { content }).await?,
-        };
-        Ok(None)
+            UnaryTarget::Echo | UnaryTarget::Script => {
+                let path = if self.target == UnaryTarget::Echo { ECHO } else { RUN_SCRIPT };
+                let name = (u128::from(self.nonce) << 64 | u128::from(number)).to_le_bytes();
+                raw::call(channel, path, Request::new(template.with(&[&name]))).await
+            }
+            UnaryTarget::Check => {
+                let (request_id, attempt_id) = ([nonce, digits].concat(), [digits, nonce].concat());
+                raw::call(channel, CHECK, self.authorized(template.with(&[&request_id, &attempt_id]))).await
+            }
+        }
     }
 
     fn authorized<T>(&self, message: T) -> Request<T> {
@@ -311,17 +309,46 @@ impl Calls {
     }
 }
 
+const ECHO: &str = "/tollgate.bench.v1.Baseline/Echo";
+const RUN_SCRIPT: &str = "/tollgate.bench.v1.Baseline/RunScript";
+const CHECK: &str = "/tollgate.auth.v1.Auth/Check";
+/// What templates have where calls have their own.
+const NAME: [u8; 16] = [0xee; 16];
+const REQUEST_ID: &str = "rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr";
+const ATTEMPT_ID: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+fn templates(target: UnaryTarget, request_bytes: usize, credentials: &[String]) -> Vec<Template> {
+    match target {
+        UnaryTarget::Echo | UnaryTarget::Script => {
+            let content = [&NAME[..], &vec![b'q'; request_bytes.saturating_sub(NAME.len() + 3)]].concat();
+            vec![Template::new(&Payload { content }, &[&NAME])]
+        }
+        UnaryTarget::Check => {
+            let template = |credential: &String| Template::new(&check_request(credential), &[REQUEST_ID.as_bytes(), ATTEMPT_ID.as_bytes()]);
+            credentials.iter().map(template).collect()
+        }
+    }
+}
+
+/// The hold that a Check's answer grants.
+fn hold(answer: &Bytes) -> String {
+    match pb::CheckResponse::decode(answer.clone()).expect("a Check's answer").result {
+        Some(pb::check_response::Result::Grant(grant)) => grant.hold,
+        other => panic!("a Check with a new request id was answered with {other:?}"),
+    }
+}
+
 /// A Check as inference-service sends it for a short chat.
 #[must_use]
-pub fn check_request(credential: &str, request_id: &str) -> pb::CheckRequest {
+pub fn check_request(credential: &str) -> pb::CheckRequest {
     pb::CheckRequest {
         credential: credential.to_owned(),
         account: String::new(),
         operation: pb::Operation::Chat.into(),
         model: "smollm2".to_owned(),
         charge: Some(pb::Charge {
-            request_id: request_id.to_owned(),
-            attempt_id: format!("{:032x}", fastrand::u128(..)),
+            request_id: REQUEST_ID.to_owned(),
+            attempt_id: ATTEMPT_ID.to_owned(),
             fingerprint: vec![0xa5; 32],
             max_input_tokens: 300,
             max_output_tokens: 64,
