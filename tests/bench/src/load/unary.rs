@@ -189,7 +189,7 @@ pub(super) async fn run(mut job: UnaryJob) -> UnaryOutcome {
         seen.merge(caller.expect("a caller doesn't panic"));
     }
 
-    let holds: Vec<String> = seen.held.iter().map(|answer| hold(answer)).collect();
+    let holds: Vec<String> = seen.held.iter().map(hold).collect();
     let before = job.watch.read();
     let extended = &holds[..holds.len().min(EXTENDED)];
     for hold in extended {
