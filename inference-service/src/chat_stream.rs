@@ -473,11 +473,12 @@ impl Shared {
         }
     }
 
-    /// What the stream waits for can change at any moment: the next look is no later than the shorter of the two time-outs for it could be
-    /// over, whatever the first limit is now.
+    /// What the stream waits for can change at any moment, from the caller to the engine and back: the next look is no later than the shortest of
+    /// the time-outs for it could be over, whatever the first limit is now.
     fn next_look(&self, now: Instant) -> Instant {
         let (at, _) = self.first_limit(&self.lock());
-        at.min(now + self.limits.slow_reader_timeout.min(self.limits.idle_timeout))
+        let StreamLimits { first_byte_timeout, idle_timeout, slow_reader_timeout, .. } = self.limits;
+        at.min(now + slow_reader_timeout.min(idle_timeout).min(first_byte_timeout))
     }
 
     /// Ends the stream for a limit that is reached, whether or not the caller reads.

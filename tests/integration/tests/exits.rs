@@ -97,7 +97,8 @@ async fn a_limit(variable: &'static str, script: Script, expected: (Code, ErrorR
     let stack = Plan::with_upstream(&upstream.url()).set(variable, "300ms").start().await;
     let user = stack.user("ada").await;
     let mut stream = stack.inference(&user.key).chat(chat_request("smollm2", "hi")).await.unwrap().into_inner();
-    let answer = read_all(&mut stream).await;
+    // Below every other limit: the one that is set must be what ends it.
+    let answer = tokio::time::timeout(SOON, read_all(&mut stream)).await.expect("the limit ends the answer");
     assert_eq!(answer.charged(), Some(spent), "the status says what was charged");
     let failure = answer.failure.unwrap();
     assert_eq!((failure.code(), reason_of(&failure)), (expected.0, Some(expected.1)));
