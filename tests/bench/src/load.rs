@@ -8,9 +8,11 @@ mod stream;
 mod unary;
 
 use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 
 pub use disk::{DiskJob, DiskOutcome};
@@ -61,6 +63,27 @@ async fn connect(url: &str, connections: usize) -> Vec<Channel> {
         channels.push(endpoint.connect().await.unwrap_or_else(|error| panic!("{url} can't be reached: {error}")));
     }
     channels
+}
+
+/// Begins some work at a rate, each whether or not the ones before have ended, until it is over; waits for all, and puts together what they saw.
+async fn at_rate<S, F>(rate: f64, over: &AtomicBool, mut begin: impl FnMut() -> F, merge: impl Fn(&mut S, S)) -> S
+where
+    S: Default + Send + 'static,
+    F: Future<Output = S> + Send + 'static,
+{
+    let (mut seen, mut running) = (S::default(), JoinSet::new());
+    let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / rate));
+    while !over.load(Ordering::Relaxed) {
+        ticks.tick().await;
+        running.spawn(begin());
+        while let Some(done) = running.try_join_next() {
+            merge(&mut seen, done.expect("the load doesn't panic"));
+        }
+    }
+    while let Some(done) = running.join_next().await {
+        merge(&mut seen, done.expect("the load doesn't panic"));
+    }
+    seen
 }
 
 /// The value of an `authorization` header.

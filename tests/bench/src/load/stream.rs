@@ -170,24 +170,15 @@ impl Streams {
     }
 
     async fn read_at(self: Arc<Self>, rate: f64) -> Seen {
-        let (mut seen, mut running) = (Seen::default(), JoinSet::new());
-        let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / rate));
-        while !self.over.load(Ordering::Relaxed) {
-            ticks.tick().await;
+        let begin = || {
             let streams = Arc::clone(&self);
-            running.spawn(async move {
+            async move {
                 let mut seen = Seen::default();
                 streams.read_one(&mut seen).await;
                 seen
-            });
-            while let Some(done) = running.try_join_next() {
-                seen.merge(done.expect("a reader doesn't panic"));
             }
-        }
-        while let Some(done) = running.join_next().await {
-            seen.merge(done.expect("a reader doesn't panic"));
-        }
-        seen
+        };
+        super::at_rate(rate, &self.over, begin, Seen::merge).await
     }
 
     /// Reads one answer to its end.

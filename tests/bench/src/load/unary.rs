@@ -226,24 +226,15 @@ impl Calls {
 
     /// Calls at a rate until this job is over.
     async fn call_at(self: Arc<Self>, rate: f64) -> Seen {
-        let (mut seen, mut running) = (Seen::default(), JoinSet::new());
-        let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / rate));
-        while !self.over.load(Ordering::Relaxed) {
-            ticks.tick().await;
+        let begin = || {
             let (calls, number) = (Arc::clone(&self), self.made.fetch_add(1, Ordering::Relaxed));
-            running.spawn(async move {
+            async move {
                 let mut seen = Seen::default();
                 calls.timed_call(number, &mut seen).await;
                 seen
-            });
-            while let Some(done) = running.try_join_next() {
-                seen.merge(done.expect("a call doesn't panic"));
             }
-        }
-        while let Some(done) = running.join_next().await {
-            seen.merge(done.expect("a call doesn't panic"));
-        }
-        seen
+        };
+        super::at_rate(rate, &self.over, begin, Seen::merge).await
     }
 
     async fn timed_call(&self, number: u64, seen: &mut Seen) {
