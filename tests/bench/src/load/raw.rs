@@ -43,7 +43,11 @@ impl Decoder for RawCodec {
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
+        // Out of the buffer, which is far longer: an answer that is kept until the end would keep the whole of it, and the load would take
+        // fresh memory for every call.
+        let mut message = vec![0; buffer.remaining()];
+        buffer.copy_to_slice(&mut message);
+        Ok(Some(message.into()))
     }
 }
 
