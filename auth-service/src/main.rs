@@ -13,7 +13,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     match CommandLine::try_parse() {
         Ok(command_line) => {
-            auth_service::startup::block_on(async { command_line.run(&ProcessEnvironment, shared::serving::shutdown_signal()).await })
+            let run = async { command_line.run(&ProcessEnvironment, shared::serving::shutdown_signal()).await };
+            shared::runtime::block_on("auth-service", run)
         }
         Err(error) => {
             // Help and version are no mistakes; what clap can't print, nobody reads.

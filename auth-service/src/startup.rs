@@ -2,7 +2,6 @@
 //! them.
 
 use std::future::Future;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -67,24 +66,6 @@ impl StartError {
             | Self::Hashing(_)
             | Self::NoSigningSecret
             | Self::Serve(_) => 1,
-        }
-    }
-}
-
-/// Runs a future to its end, on a runtime with a thread for every second processor (or as many as `TOKIO_WORKER_THREADS` says). Redis and the
-/// services that ask have work for the others, and each thread more is one more to be woken up: with one instead of two on two processors,
-/// a Check takes a tenth less of them.
-pub fn block_on(future: impl Future<Output = ExitCode>) -> ExitCode {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        builder.worker_threads((processors / 2).max(1));
-    }
-    match builder.enable_all().build() {
-        Ok(runtime) => runtime.block_on(future),
-        Err(error) => {
-            shared::telemetry::last_words("auth-service", &error);
-            ExitCode::FAILURE
         }
     }
 }

@@ -3,6 +3,8 @@
 //! What is held is given back on every exit. An RPC whose caller goes away is finished by the process (`Unfinished`): the grant that comes
 //! back then is refunded. Settles run in tasks of their own, which the process waits for at its end.
 
+mod connector;
+
 use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -121,10 +123,9 @@ impl AuthClient {
     ) -> Result<Self, tonic::metadata::errors::InvalidMetadataValue> {
         let channel = Endpoint::from(config.url)
             .connect_timeout(Duration::from_secs(2))
-            .tcp_nodelay(true)
             .http2_keep_alive_interval(Duration::from_secs(15))
             .keep_alive_timeout(Duration::from_secs(5))
-            .connect_lazy();
+            .connect_with_connector_lazy(connector::connector());
         let mut authorization: MetadataValue<Ascii> = format!("Bearer {}", config.service_credential.to_hex()).parse()?;
         authorization.set_sensitive(true);
         let inner = Inner {

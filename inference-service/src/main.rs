@@ -7,6 +7,8 @@ use inference_service::config::{Config, listen_address};
 use inference_service::startup::Application;
 use shared::env::{EXIT_USAGE, ProcessEnvironment};
 
+const NAME: &str = "inference-service";
+
 /// Streams a model's answers, after each call was authenticated and paid for. Configured by environment variables.
 #[derive(Parser)]
 #[command(name = "inference-service", version)]
@@ -25,15 +27,17 @@ enum Command {
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
-        Some(Command::Healthcheck) => healthcheck().await,
-        None => serve().await,
-    };
-    done.unwrap_or_else(|(code, error)| {
-        shared::telemetry::last_words("inference-service", &error);
-        ExitCode::from(code)
+fn main() -> ExitCode {
+    let command = Arguments::parse().command;
+    shared::runtime::block_on(NAME, async {
+        let done = match command {
+            Some(Command::Healthcheck) => healthcheck().await,
+            None => serve().await,
+        };
+        done.unwrap_or_else(|(code, error)| {
+            shared::telemetry::last_words(NAME, &error);
+            ExitCode::from(code)
+        })
     })
 }
 

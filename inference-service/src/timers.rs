@@ -5,10 +5,15 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+/// The longest that the task waits. The runtime interrupts its wait for sockets whenever a timer is set that comes before all others; so that the
+/// time-outs of every call are not such timers, there is always one that comes before them.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What is called back.
 pub trait Timed: Send + Sync + 'static {
@@ -106,14 +111,8 @@ impl Timers {
         let mut is_cut = false;
         loop {
             let until = self.call_due(Instant::now());
-            let sleep = async {
-                match until {
-                    Some(until) => tokio::time::sleep_until(until).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
-                () = sleep => {}
+                () = tokio::time::sleep_until(until) => {}
                 () = self.0.earlier.notified() => {}
                 () = self.0.cut_off.cancelled(), if !is_cut => {
                     is_cut = true;
@@ -124,15 +123,16 @@ impl Timers {
         }
     }
 
-    /// Calls all whose time has come, and answers when the next one's does.
-    fn call_due(&self, now: Instant) -> Option<Instant> {
+    /// Calls all whose time has come, and answers when to look again: when the next one's does, or soon.
+    fn call_due(&self, now: Instant) -> Instant {
         loop {
             let (id, timed) = {
                 let mut state = self.0.lock();
                 let next = state.times.peek().map(|Reverse((at, _))| *at);
                 if next.is_none_or(|at| at > now) {
-                    state.waits_until = next;
-                    return next;
+                    let until = next.map_or(now + LOOK_EVERY, |at| at.min(now + LOOK_EVERY));
+                    state.waits_until = Some(until);
+                    return until;
                 }
                 let Some(Reverse((_, id))) = state.times.pop() else { continue };
                 let Some(timed) = state.armed.get(&id).cloned() else { continue };
@@ -140,7 +140,7 @@ impl Timers {
             };
             if let Some(again) = timed.on_time(now) {
                 // A millisecond is as fine as the runtime's own clock: what wants to be called at once must not keep all others from it.
-                let again = again.max(now + std::time::Duration::from_millis(1));
+                let again = again.max(now + Duration::from_millis(1));
                 self.0.lock().times.push(Reverse((again, id)));
             }
         }

@@ -16,6 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
+use crate::gathered_writes::GatheredWrites;
+
 /// Connections at a time. The next ones wait in the operating system's queue.
 const MAX_CONNECTIONS: usize = 10_000;
 /// How long a new connection may say nothing. HTTP/2 begins with the client's preface.
@@ -41,14 +43,14 @@ pub(crate) fn accepted(listener: TcpListener) -> impl Stream<Item = io::Result<C
             tracing::debug!(%error, "a connection was closed before it was used");
         }
         let silence = Some(Box::pin(tokio::time::sleep(FIRST_BYTE_TIMEOUT)));
-        Some((Ok(Connection { stream, silence, _place: place }), (listener, places)))
+        Some((Ok(Connection { stream: GatheredWrites::new(stream), silence, _place: place }), (listener, places)))
     })
 }
 
 /// A TCP connection that has a place among those there may be, and must say something soon.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: GatheredWrites<TcpStream>,
     /// `None` once it has said something.
     silence: Option<Pin<Box<Sleep>>>,
     _place: OwnedSemaphorePermit,

@@ -15,6 +15,7 @@ use futures_util::Stream;
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use shared::runtime::work_through;
 use tokio::time::Instant;
 
 use crate::engine::{AnswerEvent, AnswerStream, Dispatched, Engine, EngineError, ModelEntry, ModelFacts, ProgressStream};
@@ -189,7 +190,8 @@ impl Engine for OllamaEngine {
     }
 
     async fn answer(&self, prompt: &Prompt, max_output_tokens: u32, dispatched: &Dispatched) -> Result<AnswerStream, EngineError> {
-        let (endpoint, body) = wire::answer_request(prompt, max_output_tokens, self.config.max_keep_alive)?;
+        let encode = || wire::answer_request(prompt, max_output_tokens, self.config.max_keep_alive);
+        let (endpoint, body) = work_through(prompt.size_bytes(), encode)?;
         let response = self.accepted(Method::POST, endpoint, Some(&body), Some(dispatched)).await?;
         Ok(Box::pin(Answer { lines: Some(Lines::new(response.body)) }))
     }

@@ -48,10 +48,21 @@ impl Prompt {
     /// Whether there are pictures in it.
     #[must_use]
     pub fn has_images(&self) -> bool {
-        match &self.task {
-            Task::Chat { messages, .. } => messages.iter().any(|message| !message.images.is_empty()),
-            Task::Generate { images, .. } => !images.is_empty(),
-        }
+        self.images().next().is_some()
+    }
+
+    /// How long it is, in bytes, pictures included.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.bytes() + self.images().map(Vec::len).sum::<usize>()
+    }
+
+    fn images(&self) -> impl Iterator<Item = &Vec<u8>> {
+        let (messages, images) = match &self.task {
+            Task::Chat { messages, .. } => (&messages[..], &[][..]),
+            Task::Generate { images, .. } => (&[][..], &images[..]),
+        };
+        messages.iter().flat_map(|message| &message.images).chain(images)
     }
 
     fn messages(&self) -> usize {

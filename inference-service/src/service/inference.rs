@@ -4,11 +4,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt, stream};
+use prost::Message;
 use sha2::{Digest, Sha256};
 use shared::error::CallError;
 use shared::proto::auth::Operation;
 use shared::proto::inference as wire;
 use shared::proto::inference::inference_server::Inference;
+use shared::runtime::work_through;
 use tonic::{Request, Response, Status};
 
 use super::Gate;
@@ -114,7 +116,7 @@ fn check_request_id(request_id: &str) -> Result<(), CallError> {
 }
 
 /// A digest of all that the caller asks for, the request id aside. The method is part of it.
-fn fingerprint(method: &str, request: &impl prost::Message) -> Vec<u8> {
+fn fingerprint(method: &str, request: &impl Message) -> Vec<u8> {
     let mut digest = Sha256::new();
     digest.update(method.as_bytes());
     digest.update([0]);
@@ -132,8 +134,9 @@ impl Inference for InferenceService {
         let mut sent = request.into_inner();
         let request_id = std::mem::take(&mut sent.request_id);
         let (requested_model, require_full, one_delta) = (sent.model.clone(), sent.require_full, sent.stream == Some(false));
-        let fingerprint = fingerprint("chat", &sent);
-        let prompt = Prompt::from_chat(sent, &self.prompt_limits)?;
+        let (fingerprint, prompt) =
+            work_through(sent.encoded_len(), || (fingerprint("chat", &sent), Prompt::from_chat(sent, &self.prompt_limits)));
+        let prompt = prompt?;
         let operation = Operation::Chat;
         let asked = Asked { operation, caller, requested_model, prompt, request_id, fingerprint, require_full, one_delta };
         Ok(self.answer(asked).await?)
@@ -144,8 +147,9 @@ impl Inference for InferenceService {
         let mut sent = request.into_inner();
         let request_id = std::mem::take(&mut sent.request_id);
         let (requested_model, require_full, one_delta) = (sent.model.clone(), sent.require_full, sent.stream == Some(false));
-        let fingerprint = fingerprint("generate", &sent);
-        let prompt = Prompt::from_generate(sent, &self.prompt_limits)?;
+        let (fingerprint, prompt) =
+            work_through(sent.encoded_len(), || (fingerprint("generate", &sent), Prompt::from_generate(sent, &self.prompt_limits)));
+        let prompt = prompt?;
         let operation = Operation::Generate;
         let asked = Asked { operation, caller, requested_model, prompt, request_id, fingerprint, require_full, one_delta };
         Ok(self.answer(asked).await?)

@@ -27,6 +27,9 @@ pub(super) use connection::Origin;
 /// The longest head of a response.
 const MAX_HEAD_BYTES: usize = 64 << 10;
 
+/// What is read at once while a head is expected: as a rule all of it, and the first of the body.
+const READ_BYTES: usize = 2 << 10;
+
 /// Why there is no response, or no more of it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HttpError {
@@ -124,7 +127,7 @@ impl Client {
 
 /// Reads the head of a response, and what came with it of the body.
 async fn read_head(connection: &mut Connection) -> Result<(ResponseHead, Vec<u8>), HttpError> {
-    let mut read = Vec::new();
+    let mut read = Vec::with_capacity(READ_BYTES);
     loop {
         while let Some((head, length)) = ResponseHead::parse(&read)? {
             let rest = read.split_off(length);

@@ -1,0 +1,63 @@
+//! The runtime that a service's binary runs on.
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use tokio::runtime::{Builder, Handle, RuntimeFlavor};
+
+use crate::telemetry::last_words;
+
+/// Runs a future to its end, on a runtime with a thread for every second processor (or as many as `TOKIO_WORKER_THREADS` says).
+///
+/// The processes that a call goes through take turns: Redis, the model server and the other service have work for the other processors. And
+/// each thread more is one more to be woken up, which on a short call takes longer than its work: with one instead of two on two processors, a
+/// Check takes a tenth less of them, and a chat's first token comes a tenth of a millisecond earlier.
+pub fn block_on(service: &str, future: impl Future<Output = ExitCode>) -> ExitCode {
+    let mut builder = Builder::new_multi_thread();
+    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        builder.worker_threads((processors / 2).max(1));
+    }
+    match builder.enable_all().build() {
+        Ok(runtime) => runtime.block_on(future),
+        Err(error) => {
+            last_words(service, &error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Does work that takes as long as a message is long, without keeping other calls from this thread: for a long message they are given to
+/// another one meanwhile.
+pub fn work_through<T>(message_bytes: usize, work: impl FnOnce() -> T) -> T {
+    // Some tenths of a millisecond of work: giving the thread's calls away takes less.
+    const LONG_MESSAGE_BYTES: usize = 256 * 1024;
+    // A runtime of one thread alone has no other to give them to.
+    let can_give = || Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if message_bytes >= LONG_MESSAGE_BYTES && can_give() { tokio::task::block_in_place(work) } else { work() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_does_not_keep_other_calls_from_the_only_thread() {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let worked = runtime.block_on(async {
+            tokio::spawn(async {
+                let (other, answer) = std::sync::mpsc::channel();
+                tokio::spawn(async move { other.send("the other call's answer") });
+                // Waits for the other call, which needs this thread.
+                work_through(32 << 20, move || answer.recv().unwrap())
+            })
+            .await
+        });
+        assert_eq!(worked.unwrap(), "the other call's answer");
+    }
+
+    #[tokio::test]
+    async fn where_there_is_no_other_thread_it_is_done_all_the_same() {
+        assert_eq!(work_through(32 << 20, || 7), 7);
+    }
+}
