@@ -8,6 +8,7 @@ pub mod call_failure;
 pub mod caller;
 pub mod capability;
 pub mod chat_stream;
+pub mod command_line;
 pub mod config;
 pub mod engine;
 pub mod modelfile;
