@@ -8,7 +8,6 @@ mod keys;
 mod packing;
 mod scripts;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -39,7 +38,7 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(1);
 /// The keys of an account that Check is given.
 const CHECK_KEYS: usize = 2;
 /// Those that Extend and Settle touch.
-const RESOLVE_KEYS: usize = 4;
+const RESOLVE_KEYS: usize = 5;
 /// Accounts that one step of the slow walk looks at.
 const ACCOUNTS_PER_STEP: usize = 32;
 
@@ -426,7 +425,7 @@ impl Store for RedisStore {
         call.arg(hold_id(user, &request_digest(request_id)));
         let answer: Vec<String> = self.run(&call).await?;
         match words(&answer)[..] {
-            ["open", packed, expires_at_ms] => open_hold(packed, expires_at_ms).map(Some),
+            ["open", packed] => open_hold(packed).map(Some),
             ["done", packed] => resolved_hold(packed).map(Some),
             ["none"] => Ok(None),
             _ => Err(unreadable("the answer to a receipt")),
@@ -481,17 +480,16 @@ impl Store for RedisStore {
 
     async fn snapshot(&self, account: &AccountId) -> Result<Option<AccountSnapshot>, StoreError> {
         type Pairs = Vec<(String, String)>;
-        type Answer = Option<(Vec<String>, Pairs, Pairs, Vec<(String, Vec<String>)>)>;
+        type Answer = Option<(Vec<String>, Pairs, Vec<(String, Vec<String>)>)>;
         let answer: Value = self.run(&self.call(&self.scripts.snapshot, account)).await?;
         // An empty list is no account.
         let answer: Answer = match answer {
             Value::Array(parts) if parts.is_empty() => None,
             parts => Some(from_redis_value(parts).map_err(|_| unreadable("an account"))?),
         };
-        let Some((figures, holds, due, log)) = answer else { return Ok(None) };
+        let Some((figures, holds, log)) = answer else { return Ok(None) };
         let [figures @ .., open_count, remembered_count] = &words(&figures)[..] else { return Err(unreadable("an account's figures")) };
-        let due = due.into_iter().map(|(id, at)| Ok((id, number(&at)?))).collect::<Result<HashMap<String, i64>, StoreError>>()?;
-        let read = |(id, packed): &(String, String)| packing::hold(packed, due.get(id).copied()).ok_or_else(|| unreadable("a hold"));
+        let read = |(_, packed): &(String, String)| packing::hold(packed).ok_or_else(|| unreadable("a hold"));
         let holds = holds.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         let (remembered, open): (Vec<_>, Vec<_>) = holds.into_iter().partition(|hold| hold.resolved.is_some());
         if (open.len(), remembered.len()) != (number(open_count)?, number(remembered_count)?) {

@@ -1,14 +1,15 @@
 //! What only Redis can show: round trips, memory, settings, breakage.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use auth_service::hold::Outcome;
 use auth_service::store::clock::Clock;
 use auth_service::store::redis::{RedisOptions, RedisStore};
-use auth_service::store::{CheckAnswer, Refusal, Scope, Store, StoreError, StoreOpenError, UserCreation};
+use auth_service::store::{CheckAnswer, Refusal, Scope, Store, StoreError, StoreLimits, StoreOpenError, UserCreation};
 
-use crate::fixture::{Fixture, Home, RedisServer, by_token, new_user, one_credit, permission, used};
+use crate::fixture::{Fixture, Home, Person, RedisServer, by_token, new_user, one_credit, permission, used};
 use crate::limits;
 
 fn server(f: &Fixture) -> &RedisServer {
@@ -114,17 +115,111 @@ async fn no_key_of_an_account_ever_expires_and_all_lie_in_its_slot() {
     let ada = f.person("ada", 20).await;
     f.key(&ada, 1, |_| {}).await;
     let held = f.hold(&ada, by_token("r", "a")).await;
-    f.hold(&ada, one_credit("s", "a")).await;
+    let extended = f.hold(&ada, one_credit("s", "a")).await;
+    f.store.extend(&extended.handle, used(1)).await.unwrap();
     f.settle(&held.handle, Outcome::Completed, 1).await;
     let mut connection = server(&f).connection();
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
     let of_account = keys.iter().filter(|key| key.starts_with(&format!("tg:{{{}}}:", ada.account))).count();
-    // acct, due, gc, log, members, keys, grants, user; beside them the name and one shard of the registry.
-    assert_eq!((of_account, keys.len()), (8, 10), "{keys:?}");
+    // acct, queue, due, gc, log, members, keys, grants, user; beside them the name and one shard of the registry.
+    assert_eq!((of_account, keys.len()), (9, 11), "{keys:?}");
     for key in keys {
         let ttl: i64 = redis::cmd("TTL").arg(&key).query(&mut connection).unwrap();
         assert_eq!(ttl, -1, "{key}");
     }
+}
+
+/// How many ids wait in the account's queue of new holds.
+fn queued(f: &Fixture, person: &Person) -> usize {
+    redis::cmd("LLEN").arg(format!("tg:{{{}}}:queue", person.account)).query(&mut server(f).connection()).unwrap()
+}
+
+#[tokio::test]
+async fn what_was_settled_leaves_the_queue_when_its_time_comes_and_hides_nothing_behind_it() {
+    let f = Fixture::redis(StoreLimits { max_remembered_requests: 400, ..limits() }).await;
+    let ada = f.person("ada", 161).await;
+    for i in 0..150 {
+        let held = f.hold(&ada, one_credit(&format!("r{i}"), "a")).await;
+        f.settle(&held.handle, Outcome::Completed, 1).await;
+    }
+    let last = f.hold(&ada, by_token("last", "a")).await;
+    assert_eq!((last.remaining_credits, queued(&f, &ada)), (0, 151));
+    f.advance(f.limits.hold_ttl - Duration::from_millis(1));
+    assert_eq!((f.walk().await, queued(&f, &ada)), (0, 151), "nothing may be due yet");
+    f.advance(Duration::from_millis(1));
+    // One call looks at some of them only, and says that it may be too early to refuse.
+    let charge = || one_credit("new", "a");
+    assert_eq!(f.check(&ada, charge()).await, CheckAnswer::Refused(Refusal::SweepInProgress));
+    assert_eq!(queued(&f, &ada), 71);
+    assert!(matches!(f.check(&ada, charge()).await, CheckAnswer::Held(..)));
+    assert_eq!(queued(&f, &ada), 1);
+    f.snapshot(&ada).await;
+    f.pass_ttl();
+    assert_eq!((f.walk().await, queued(&f, &ada)), (1, 0));
+}
+
+#[tokio::test]
+async fn a_hold_is_due_at_its_time_though_a_longer_one_was_made_before_it() {
+    let f = Fixture::redis(limits()).await;
+    let ada = f.person("ada", 50).await;
+    f.hold(&ada, by_token("a-minute", "a")).await;
+    // Another process, or this one started again, with a shorter life for holds.
+    let short = StoreLimits { hold_ttl: Duration::from_secs(10), ..limits() };
+    let elsewhere = server(&f).store(short, Clock::Fixed(Arc::clone(&f.hand))).await;
+    assert!(matches!(elsewhere.check(f.request(&ada, Some(by_token("short", "a")))).await.unwrap(), CheckAnswer::Held(..)));
+    f.snapshot(&ada).await;
+    f.advance(short.hold_ttl);
+    assert_eq!(f.walk().await, 1);
+    // A clock that was set back.
+    f.hand.fetch_sub(30_000, Ordering::SeqCst);
+    f.hold(&ada, by_token("set-back", "a")).await;
+    f.snapshot(&ada).await;
+    f.pass_ttl();
+    assert_eq!(f.walk().await, 1, "40 s after the first one was made, the last one is due and the first isn't");
+    f.advance(Duration::from_secs(20));
+    assert_eq!(f.walk().await, 1);
+    f.snapshot(&ada).await;
+}
+
+#[tokio::test]
+async fn a_refunded_request_that_is_held_again_is_due_at_its_own_time_and_hides_nothing() {
+    let f = Fixture::redis(limits()).await;
+    let ada = f.person("ada", 50).await;
+    let first = f.hold(&ada, by_token("r", "a")).await;
+    f.settle(&first.handle, Outcome::NothingGenerated, 0).await;
+    f.advance(Duration::from_secs(10));
+    f.hold(&ada, by_token("between", "a")).await;
+    f.advance(Duration::from_secs(10));
+    f.hold(&ada, by_token("r", "b")).await;
+    f.snapshot(&ada).await;
+    let mut due = Vec::new();
+    for _ in 0..7 {
+        due.push(f.walk().await);
+        f.advance(Duration::from_secs(10));
+    }
+    assert_eq!(due, [0, 0, 0, 0, 0, 1, 1]);
+    f.snapshot(&ada).await;
+    assert_eq!(queued(&f, &ada), 0);
+}
+
+#[tokio::test]
+async fn holds_are_found_when_requests_are_forgotten_sooner_than_holds_expire() {
+    let f = Fixture::redis(StoreLimits { forget_after: Duration::from_secs(1), ..limits() }).await;
+    let ada = f.person("ada", 50).await;
+    let first = f.hold(&ada, by_token("r", "a")).await;
+    f.settle(&first.handle, Outcome::Completed, 1).await;
+    f.advance(Duration::from_secs(5));
+    f.hold(&ada, by_token("between", "a")).await;
+    f.advance(Duration::from_secs(5));
+    // Forgotten, and so a new request.
+    f.walk().await;
+    f.hold(&ada, by_token("r", "a")).await;
+    f.snapshot(&ada).await;
+    f.advance(Duration::from_secs(55));
+    assert_eq!(f.walk().await, 1);
+    f.advance(Duration::from_secs(5));
+    assert_eq!(f.walk().await, 1);
+    f.snapshot(&ada).await;
 }
 
 #[tokio::test]

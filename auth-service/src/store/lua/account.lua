@@ -8,14 +8,16 @@
 -- Numbers are printed by `int` or by %d alone: Lua itself would print 14 digits, and exponents. All stay below 2^53, which a double holds
 -- exactly.
 
-local GC, LOG, MEMBERS, KEYRING, GRANTS, USER = KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
-if not GC then
+local DUE, GC, LOG, MEMBERS, KEYRING, GRANTS, USER = KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+if not DUE then
   -- In the same slot, whatever the prefix: `…{account}:acct`.
   local account = string.sub(ACCT, 1, -5)
-  GC, LOG, MEMBERS, KEYRING = account .. 'gc', account .. 'log', account .. 'members', account .. 'keys'
+  DUE, GC, LOG, MEMBERS, KEYRING = account .. 'due', account .. 'gc', account .. 'log', account .. 'members', account .. 'keys'
 end
 -- The value of next_due and next_gc when nothing is due ever.
 local NEVER = 9007199254740991
+-- Ids at the head of `queue` that one call looks at: some more than it resolves, for those that are only to be dropped.
+local LOOK = BATCH + 64
 
 local function int(number)
   return format('%d', number)
@@ -57,7 +59,7 @@ local function load_account()
     corrupt('the figures of the account can not be read')
   end
   local a, version = {}
-  version, a.available, a.held, a.spent, a.lapsed, a.granted, a.next_due, a.next_gc, a.entries, a.open, a.remembered =
+  version, a.available, a.held, a.spent, a.lapsed, a.granted, a.next_due, a.next_gc, a.entries, a.open, a.remembered, a.queued =
     struct.unpack(FIGURES, was_packed)
   if version ~= FIGURES_VERSION then
     corrupt('the figures of the account can not be read')
@@ -97,7 +99,7 @@ local function commit(reply)
     call(unpack(writes[i]))
   end
   local packed = struct.pack(FIGURES, FIGURES_VERSION, acct.available, acct.held, acct.spent, acct.lapsed, acct.granted, acct.next_due,
-    acct.next_gc, acct.entries, acct.open, acct.remembered)
+    acct.next_gc, acct.entries, acct.open, acct.remembered, acct.queued)
   if #fields > 0 or packed ~= was_packed then
     call('HSET', ACCT, 'figures', packed, unpack(fields))
   end
@@ -105,15 +107,15 @@ local function commit(reply)
 end
 
 -- Holds, packed, under their ids in acct. Separated by single spaces; no field but the last, the model, can hold one. `-` stands for no key.
---   open:     1o held max_out used_in used_out estimated user key TERMS; when it expires is its score in `due`, and nowhere else
+--   open:     1o (in `queue`) or 1x (in `due`), then: expires held max_out used_in used_out estimated user key TERMS
 --   resolved: 1d expires held max_out used_in used_out estimated user key state outcome charged uncollected remaining entry at TERMS
 --             state: s settled, r refunded, e expired, l settled late; outcome: c, x cancelled, f failed, n nothing generated, - none
 --   TERMS, as Check brought them: request attempt fingerprint per_call per_1k_in per_1k_out max_in model
 -- A refunded request that was held again lies aside under `hold id#ledger entry`, until it is forgotten.
-local OPEN = '^1o (%d+) (%d+) (%d+) (%d+) ([01]) (%S+) (%S+) (.*)$'
+local OPEN = '^1[ox] (%d+) (%d+) (%d+) (%d+) (%d+) ([01]) (%S+) (%S+) (.*)$'
 local RESOLVED = '^1d (%d+) (%d+) (%d+) (%d+) (%d+) ([01]) (%S+) (%S+) ([srel]) ([cxfn-]) (%d+) (%d+) %d+ (%d+) %d+ (.*)$'
--- What is read of a hold that is only asked for: max_out, TERMS, and the model in them.
-local NEW_HOLD = '^1o %d+ (%d+) 0 0 0 %S+ %S+ (%S+ %S+ %S* %d+ %d+ %d+ %d+ (.*))$'
+-- What is read of a hold that is only asked for, whose text begins behind the expiry: max_out, TERMS, and the model in them.
+local NEW_HOLD = '^%d+ (%d+) 0 0 0 %S+ %S+ (%S+ %S+ %S* %d+ %d+ %d+ %d+ (.*))$'
 local TERMS = '^(%S+) (%S+) (%S*) (%d+) (%d+) (%d+) (%d+) (.*)$'
 
 local function read_terms(h, terms)
@@ -126,20 +128,13 @@ local function read_terms(h, terms)
   h.per_call, h.per_in, h.per_out, h.max_in = tonumber(pc), tonumber(pi), tonumber(po), tonumber(mi)
 end
 
--- When an open hold expires.
-local function expiry_of(id)
-  local score = call('ZSCORE', DUE, id)
-  if not score then
-    corrupt('an open hold is never due')
-  end
-  return tonumber(score)
-end
-
--- Reads a hold of either kind; an open one has no state, and no expiry yet.
+-- Reads a hold of either kind; an open one has no state.
 local function unpack_hold(text)
   local h, expires, held, mo, ui, uo, terms, charged, uncollected = {}
-  if string.byte(text, 2) == 111 then
-    held, mo, ui, uo, h.estimated, h.user, h.key, terms = string.match(text, OPEN)
+  local letter = string.sub(text, 2, 2)
+  if letter ~= 'd' then
+    expires, held, mo, ui, uo, h.estimated, h.user, h.key, terms = string.match(text, OPEN)
+    h.in_due = letter == 'x'
   else
     expires, held, mo, ui, uo, h.estimated, h.user, h.key, h.state, h.outcome, charged, uncollected, h.entry, terms =
       string.match(text, RESOLVED)
@@ -148,13 +143,14 @@ local function unpack_hold(text)
   if not terms then
     corrupt('a hold can not be read')
   end
-  h.expires, h.held, h.max_out, h.used_in, h.used_out = tonumber(expires or nil), tonumber(held), tonumber(mo), tonumber(ui), tonumber(uo)
+  h.expires, h.held, h.max_out, h.used_in, h.used_out = tonumber(expires), tonumber(held), tonumber(mo), tonumber(ui), tonumber(uo)
   read_terms(h, terms)
   return h
 end
 
 local function pack_open(h)
-  return format('1o %d %d %d %d %s %s %s %s', h.held, h.max_out, h.used_in, h.used_out, h.estimated, h.user, h.key, h.terms)
+  return format('1%s %d %d %d %d %d %s %s %s %s', h.in_due and 'x' or 'o', h.expires, h.held, h.max_out, h.used_in, h.used_out, h.estimated,
+    h.user, h.key, h.terms)
 end
 
 -- The sums of hold.rs.
@@ -187,29 +183,31 @@ local function remember(id, h, state, outcome, charged_now)
   return packed
 end
 
--- Resolves an open hold, whose expiry must be known, and gives back what is not charged.
+-- Resolves an open hold, and gives back what is not charged. Its id stays in `queue` until it is come across there.
 local function resolve(id, h, state, outcome, charged)
   acct.held = acct.held - h.held
   acct.available = acct.available + h.held - charged
   acct.spent = acct.spent + charged
   acct.open, acct.remembered = acct.open - 1, acct.remembered + 1
   h.charged, h.uncollected = charged, 0
-  put('ZREM', DUE, id)
+  if h.in_due then
+    put('ZREM', DUE, id)
+  end
   return remember(id, h, state, outcome, charged)
 end
 
--- The first BATCH members of a sorted set whose score is reached, the score of the one behind them, and their own scores.
+-- The first BATCH members of a sorted set whose score is reached, and the score of the one behind them.
 local function reached(key)
   local raw = call('ZRANGE', key, 0, BATCH, 'WITHSCORES')
-  local ids, scores = {}, {}
+  local ids = {}
   for i = 1, #raw, 2 do
     local score = tonumber(raw[i + 1])
     if #ids == BATCH or score > NOW then
-      return ids, score, scores
+      return ids, score
     end
-    ids[#ids + 1], scores[#scores + 1] = raw[i], score
+    ids[#ids + 1] = raw[i]
   end
-  return ids, NEVER, scores
+  return ids, NEVER
 end
 
 -- Forgets requests whose time is over.
@@ -227,29 +225,76 @@ local function forget()
   acct.remembered = acct.remembered - #ids
 end
 
--- Resolves holds that are due; answers how many.
+-- The first LOOK ids of `queue`, the texts of what has these ids, and how many of them an open hold that isn't due stands behind; and a
+-- lower bound of the expiries of those from there on.
+local function head_of_queue()
+  local ids = call('LRANGE', QUEUE, 0, LOOK - 1)
+  if #ids == 0 then
+    return ids, {}, 0, NEVER
+  end
+  local texts = call('HMGET', ACCT, unpack(ids))
+  for i = 1, #ids do
+    -- The queue is in order: nothing behind the first one that isn't due is due.
+    local expires = texts[i] and string.match(texts[i], '^1o (%d+) ')
+    if expires and tonumber(expires) > NOW then
+      return ids, texts, i - 1, tonumber(expires)
+    end
+  end
+  return ids, texts, #ids, #ids == LOOK and NOW or NEVER
+end
+
+-- Resolves holds that are due, in the order of their expiries; answers how many.
 local function expire()
   if acct.next_due > NOW then
     return 0
   end
-  local ids, expiries
-  ids, acct.next_due, expiries = reached(DUE)
-  if #ids == 0 then
-    return 0
+  local due = {}
+  local function add(id, text)
+    local h = unpack_hold(text)
+    h.id, h.text = id, text
+    due[#due + 1] = h
   end
-  local packed = call('HMGET', ACCT, unpack(ids))
-  for i = 1, #ids do
-    if not packed[i] then
-      corrupt('a hold that is due is not open')
+  local queued, texts, passed, next_queued = head_of_queue()
+  for i = 1, passed do
+    if texts[i] and string.sub(texts[i], 1, 2) == '1o' then
+      add(queued[i], texts[i])
     end
-    local h = unpack_hold(packed[i])
-    if h.state then
-      corrupt('a hold that is due is not open')
-    end
-    h.expires = expiries[i]
-    resolve(ids[i], h, 'e', '-', math.min(price_of_tokens(h, h.used_in, h.used_out), h.held))
   end
-  return #ids
+  local extended, next_extended = reached(DUE)
+  if #extended > 0 then
+    local texts = call('HMGET', ACCT, unpack(extended))
+    for i = 1, #extended do
+      if not texts[i] or string.sub(texts[i], 1, 2) ~= '1x' then
+        corrupt('a hold that is due is not open')
+      end
+      add(extended[i], texts[i])
+    end
+  end
+  table.sort(due, function(a, b)
+    return a.expires < b.expires or a.expires == b.expires and a.id < b.id
+  end)
+  acct.next_due = math.min(next_queued, next_extended)
+  if #due > BATCH then
+    acct.next_due = math.min(acct.next_due, due[BATCH + 1].expires)
+  end
+  local resolved = math.min(#due, BATCH)
+  for i = 1, resolved do
+    local h = due[i]
+    resolve(h.id, h, 'e', '-', math.min(price_of_tokens(h, h.used_in, h.used_out), h.held))
+  end
+  -- What still is for later keeps its place, and so does what stands behind it.
+  local dropped = 0
+  while dropped < passed do
+    local id, text = queued[dropped + 1], texts[dropped + 1]
+    if text and string.sub(text, 1, 2) == '1o' and not holds_now[id] then
+      break
+    end
+    dropped = dropped + 1
+  end
+  if dropped > 0 then
+    put('LTRIM', QUEUE, dropped, -1)
+  end
+  return resolved
 end
 
 local function sweep()

@@ -3,13 +3,14 @@
 -- ARGV  2 the account's `access` when the caller's rights were read before and found sufficient, or ''
 --       3 the hold's id when 2 is set, else the request's digest, which the id ends with; '' when nothing is to be held
 --       4 the whole price
---       5 the new hold, packed as in account.lua, with `-` for a user and a key that are not known; the model alone when nothing is to be held
+--       5 the new hold, packed as in account.lua from behind its expiry, with `-` for a user and a key that are not known; the model alone
+--         when nothing is to be held
 --       6 who asks for what: a letter each for the credential (k API key, t access token), the scope, whether the admin role is needed and
 --         whether the whole must be held (0 or 1); then SHA-256 of the key's secret, or the user's id and the token's time of issue in ms.
 --         No longer than need be: what is within 44 bytes costs Redis half.
 --       7 when 2 is set and the key ends: when, in ms
 -- Returns  {'refused', reason[, needed, available]} · {'allowed', user, role, key}
---          · {'held', user, role, key, open hold, expiry in ms, available, access, key's record, member's record}
+--          · {'held', user, role, key, open hold, available, access, key's record, member's record}
 --          · {'recorded', user, role, key, resolved hold, access, key's record, member's record}
 --          · {available, expiry in ms}: held, as check_known.lua says. key is '-', its record '', for an access token
 -- Atomicity: one script. A refusal writes only what was due anyway. Needs memory, so it is refused when Redis is full; without anything
@@ -143,7 +144,7 @@ if before then
     if not same_attempt then
       return commit({ 'refused', 'in_progress' })
     end
-    return commit({ 'held', user, role, key_id, text, int(expiry_of(id)), int(acct.available), access, key_record, member })
+    return commit({ 'held', user, role, key_id, text, int(acct.available), access, key_record, member })
   end
   if before.state ~= 'r' or same_attempt then
     return commit({ 'recorded', user, role, key_id, text, access, key_record, member })
@@ -173,6 +174,9 @@ if h.held > acct.available then
   h.held = price_of(h, h.max_in, h.max_out)
 end
 h.expires = NOW + HOLD_TTL
+-- At the end of the queue, if it is in order there and its id stands nowhere else in it. The id may, when the request was held before: a
+-- refunded one, or one that is forgotten before the queue has come to it.
+h.in_due = before or h.expires < acct.queued or acct.next_due <= NOW or FORGET_AFTER < HOLD_TTL
 
 acct.available = acct.available - h.held
 acct.held = acct.held + h.held
@@ -189,5 +193,10 @@ if before then
 end
 text = pack_open(h)
 write_hold(id, text)
-put('ZADD', DUE, int(h.expires), id)
-return commit({ 'held', user, role, key_id, text, int(h.expires), int(acct.available), access, key_record, member })
+if h.in_due then
+  put('ZADD', DUE, int(h.expires), id)
+else
+  put('RPUSH', QUEUE, id)
+  acct.queued = h.expires
+end
+return commit({ 'held', user, role, key_id, text, int(acct.available), access, key_record, member })

@@ -10,20 +10,20 @@
 if ARGV[2] ~= '' and (not ARGV[7] or NOW < tonumber(ARGV[7])) then
   local stored = call('HMGET', ACCT, 'figures', ARGV[3], 'access')
   if stored[1] and not stored[2] and stored[3] == ARGV[2] and #stored[1] == FIGURES_SIZE then
-    local version, available, held, spent, lapsed, granted, next_due, next_gc, entries, open, remembered =
+    local version, available, held, spent, lapsed, granted, next_due, next_gc, entries, open, remembered, queued =
       struct.unpack(FIGURES, stored[1])
-    local price = tonumber(ARGV[4])
+    local price, expires = tonumber(ARGV[4]), NOW + HOLD_TTL
     if version == FIGURES_VERSION and NOW < next_due and price <= available and open < MAX_OPEN and remembered + BATCH < MAX_REMEMBERED
-      and granted == available + held + spent + lapsed and held >= 0 and spent >= 0 and lapsed >= 0 then
-      local expires = NOW + HOLD_TTL
+      and granted == available + held + spent + lapsed and held >= 0 and spent >= 0 and lapsed >= 0
+      and expires >= queued and FORGET_AFTER >= HOLD_TTL then
       if expires < next_due then
         next_due = expires
       end
       available = available - price
       local figures = struct.pack(FIGURES, version, available, held + price, spent, lapsed, granted, next_due, next_gc, entries, open + 1,
-        remembered)
-      call('HSET', ACCT, 'figures', figures, ARGV[3], ARGV[5])
-      call('ZADD', DUE, format('%d', expires), ARGV[3])
+        remembered, expires)
+      call('HSET', ACCT, 'figures', figures, ARGV[3], format('1o %d %s', expires, ARGV[5]))
+      call('RPUSH', QUEUE, ARGV[3])
       return { available, expires }
     end
   end

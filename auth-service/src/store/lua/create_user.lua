@@ -19,7 +19,7 @@ end
 local credits = tonumber(ARGV[8])
 acct = {
   available = credits, held = 0, spent = 0, lapsed = 0, granted = credits, next_due = NEVER, next_gc = NEVER, entries = 0, open = 0,
-  remembered = 0,
+  remembered = 0, queued = 0,
 }
 was_spent = 0
 if credits > 0 then

@@ -20,7 +20,7 @@ end
 h.used_in = math.max(h.used_in, math.min(tonumber(ARGV[4]), h.max_in))
 h.used_out = math.max(h.used_out, math.min(tonumber(ARGV[5]), h.max_out))
 h.estimated = ARGV[6]
-h.expires = math.max(expiry_of(id), NOW + HOLD_TTL)
+h.expires, h.in_due = math.max(h.expires, NOW + HOLD_TTL), true
 write_hold(id, pack_open(h))
 put('ZADD', DUE, int(h.expires), id)
 -- next_due is a lower bound: later is not less.

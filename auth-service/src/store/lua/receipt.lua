@@ -1,7 +1,7 @@
 -- receipt, version 2: what became of a request, after what is due.
 --
 -- ARGV  2 hold id
--- Returns  {'open', open hold, expiry in ms} · {'done', resolved hold} · {'none'}
+-- Returns  {'open', open hold} · {'done', resolved hold} · {'none'}
 -- Atomicity: one script. Works when Redis is full.
 
 if not load_account() then
@@ -15,4 +15,4 @@ end
 if unpack_hold(text).state then
   return commit({ 'done', text })
 end
-return commit({ 'open', text, int(expiry_of(ARGV[2])) })
+return commit({ 'open', text })

@@ -30,7 +30,6 @@ if h.attempt ~= ARGV[3] then
   return commit({ 'superseded' })
 end
 if not h.state then
-  h.expires = expiry_of(id)
   local charged = due(h)
   if outcome == 'n' then
     h.used_in, h.used_out, h.estimated = 0, 0, '0'

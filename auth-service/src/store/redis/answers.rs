@@ -22,12 +22,12 @@ pub(super) fn check_answer(request: &CheckRequest, known: &KnownCallers, words: 
     match words {
         ["refused", reason, figures @ ..] => refusal(request, reason, figures).map(CheckAnswer::Refused),
         ["allowed", user, role, key] => Ok(CheckAnswer::Allowed(principal(user, role, key)?)),
-        ["held", user, role, key, packed, expires_at_ms, available, access, key_record, member] => {
+        ["held", user, role, key, packed, available, access, key_record, member] => {
             let principal = principal(user, role, key)?;
             if let Some(rights) = rights(&principal, key_record, member) {
                 known.learn(CallerId::of(request), number(access)?, rights);
             }
-            let hold = open_hold(packed, expires_at_ms)?;
+            let hold = open_hold(packed)?;
             let handle = HoldHandle {
                 account: request.account.clone(),
                 user_id: hold.user_id,
@@ -118,8 +118,8 @@ pub(super) fn balance(figures: &[&str]) -> Result<Balance, StoreError> {
     })
 }
 
-pub(super) fn open_hold(packed: &str, expires_at_ms: &str) -> Result<HoldRecord, StoreError> {
-    packing::open_hold(packed, number(expires_at_ms)?).ok_or_else(|| unreadable("an open hold"))
+pub(super) fn open_hold(packed: &str) -> Result<HoldRecord, StoreError> {
+    packing::open_hold(packed).ok_or_else(|| unreadable("an open hold"))
 }
 
 pub(super) fn resolved_hold(packed: &str) -> Result<HoldRecord, StoreError> {

@@ -8,7 +8,7 @@ use crate::user::UserName;
 pub(crate) const REGISTRY_SHARDS: u8 = 16;
 
 /// What an account's keys end with, in the order in which every script takes them. Those that Check, Extend and Settle touch come first.
-pub(crate) const ACCOUNT_PARTS: [&str; 8] = ["acct", "due", "gc", "log", "members", "keys", "grants", "user"];
+pub(crate) const ACCOUNT_PARTS: [&str; 9] = ["acct", "queue", "due", "gc", "log", "members", "keys", "grants", "user"];
 
 /// Makes key names under one prefix.
 #[derive(Debug, Clone)]
@@ -60,6 +60,7 @@ mod tests {
             ACCOUNT_PARTS.map(|part| keys.account_part(&account, part)),
             [
                 "tg:{0123456789abcdef}:acct",
+                "tg:{0123456789abcdef}:queue",
                 "tg:{0123456789abcdef}:due",
                 "tg:{0123456789abcdef}:gc",
                 "tg:{0123456789abcdef}:log",

@@ -51,24 +51,26 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Reads an open hold, which expires then; `None` also when it is resolved.
-pub(crate) fn open_hold(text: &str, expires_at_ms: i64) -> Option<HoldRecord> {
-    hold(text, Some(expires_at_ms)).filter(|hold| hold.resolved.is_none())
+/// Reads an open hold; `None` also when it is resolved.
+pub(crate) fn open_hold(text: &str) -> Option<HoldRecord> {
+    hold(text).filter(|hold| hold.resolved.is_none())
 }
 
 /// Reads a resolved hold; `None` also when it is open.
 pub(crate) fn resolved_hold(text: &str) -> Option<HoldRecord> {
-    hold(text, None).filter(|hold| hold.resolved.is_some())
+    hold(text).filter(|hold| hold.resolved.is_some())
 }
 
-/// Reads a hold of either kind. When an open one expires stands elsewhere; a resolved one has it in its text.
-pub(crate) fn hold(text: &str, open_until_ms: Option<i64>) -> Option<HoldRecord> {
-    let (is_resolved, rest) = match text.strip_prefix("1o ") {
-        Some(rest) => (false, rest),
-        None => (true, text.strip_prefix("1d ")?),
+/// Reads a hold of either kind.
+pub(crate) fn hold(text: &str) -> Option<HoldRecord> {
+    let (kind, rest) = text.split_once(' ')?;
+    let is_resolved = match kind {
+        "1o" | "1x" => false,
+        "1d" => true,
+        _ => return None,
     };
     let mut fields = Fields(rest);
-    let expires_at_ms = if is_resolved { fields.number()? } else { open_until_ms? };
+    let expires_at_ms = fields.number()?;
     let (held_credits, max_output_tokens) = (fields.number()?, fields.number()?);
     let usage = TokenUsage { input_tokens: fields.number()?, output_tokens: fields.number()?, estimated: fields.flag()? };
     let (user_id, key_id) = (fields.user_id()?, fields.optional(KeyId::parse)?);
@@ -102,14 +104,14 @@ pub(crate) fn hold(text: &str, open_until_ms: Option<i64>) -> Option<HoldRecord>
     })
 }
 
-/// A new hold, as Check asks for it; of a caller that isn't known, `-` stands for user and key.
+/// A new hold, as Check asks for it, from behind its expiry; of a caller that isn't known, `-` stands for user and key.
 pub(crate) fn new_hold(charge: &ChargeRequest, model: &str, price: i64, caller: Option<&Principal>) -> String {
     let (user_id, key_id) = caller.map_or(("-", None), |caller| (caller.user_id.as_str(), caller.key_id.as_ref()));
     let key_id = key_id.map_or("-", KeyId::as_str);
     let ChargeRequest { request_id, attempt_id, fingerprint, max_input_tokens, max_output_tokens, .. } = charge;
     let Price { per_call, per_1k_input_tokens, per_1k_output_tokens } = charge.price;
     format!(
-        "1o {price} {max_output_tokens} 0 0 0 {user_id} {key_id} {request_id} {attempt_id} {fingerprint} {per_call} {per_1k_input_tokens} \
+        "{price} {max_output_tokens} 0 0 0 {user_id} {key_id} {request_id} {attempt_id} {fingerprint} {per_call} {per_1k_input_tokens} \
          {per_1k_output_tokens} {max_input_tokens} {model}"
     )
 }
@@ -295,8 +297,9 @@ mod tests {
 
     #[test]
     fn an_open_hold_is_read_as_the_scripts_write_it() {
-        let text = format!("1o 40 60 7 8 1 {USER} - req-1 att_1 ff00 1 2 3 500 a model: with spaces ");
-        let hold = open_hold(&text, 1_700_000_000_000).unwrap();
+        let text = format!("1x 1700000000000 40 60 7 8 1 {USER} - req-1 att_1 ff00 1 2 3 500 a model: with spaces ");
+        assert_eq!(open_hold(&text.replacen("1x", "1o", 1)), open_hold(&text));
+        let hold = open_hold(&text).unwrap();
         assert_eq!(hold.user_id.as_str(), USER);
         assert_eq!(hold.key_id, None);
         assert_eq!((hold.request_id.as_str(), hold.attempt_id.as_str(), hold.fingerprint.as_str()), ("req-1", "att_1", "ff00"));
