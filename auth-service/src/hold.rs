@@ -3,8 +3,6 @@
 //! The figures here are the truth for both stores: SQLite's transactions call these functions, and the Lua scripts do the same sums; the
 //! property tests compare the two.
 
-use std::fmt;
-
 use crate::ids::{AccountId, KeyId, UserId};
 
 /// The most tokens that any figure may say. With prices of at most [`MAX_PRICE`] every product stays below 2^53, which Lua's numbers hold
@@ -114,7 +112,7 @@ pub struct HoldHandle {
 }
 
 impl HoldHandle {
-    /// Parses what [`Display`](fmt::Display) wrote; `None` for anything else.
+    /// Parses what [`to_text`](Self::to_text) wrote; `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.strip_prefix("hold_")?;
@@ -132,6 +130,13 @@ impl HoldHandle {
         })
     }
 
+    /// What [`parse`](Self::parse) reads.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let Self { account, user_id, request_digest, attempt_id } = self;
+        ["hold_", account.as_str(), ".", user_id.as_str(), ".", request_digest, ".", attempt_id].concat()
+    }
+
     /// The hold's name within its account: `<user id>.<request digest>`.
     #[must_use]
     pub fn hold_id(&self) -> String {
@@ -139,16 +144,10 @@ impl HoldHandle {
     }
 }
 
-impl fmt::Display for HoldHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "hold_{}.{}.{}.{}", self.account, self.user_id, self.request_digest, self.attempt_id)
-    }
-}
-
 /// A hold's name within its account.
 #[must_use]
 pub fn hold_id(user: &UserId, request_digest: &str) -> String {
-    format!("{user}.{request_digest}")
+    [user.as_str(), ".", request_digest].concat()
 }
 
 /// The digest of a request id that names its hold.

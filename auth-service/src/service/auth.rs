@@ -71,7 +71,7 @@ impl AuthService {
             CheckAnswer::Allowed(principal) => (principal, None),
             CheckAnswer::Held(principal, held) => {
                 let grant = pb::Grant {
-                    hold: held.handle.to_string(),
+                    hold: held.handle.to_text(),
                     held_credits: held.held_credits,
                     remaining_credits: held.remaining_credits,
                     max_output_tokens: held.max_output_tokens,

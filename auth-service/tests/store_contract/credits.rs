@@ -40,7 +40,7 @@ pub(crate) async fn a_check_holds_the_worst_case(f: Fixture) {
     let held = f.hold(&ada, by_token("r", "a")).await;
     assert_eq!((held.held_credits, held.remaining_credits, held.max_output_tokens), (11, 9, 10));
     assert_eq!(held.expires_at_ms, f.now_ms() + 60_000);
-    assert_eq!(HoldHandle::parse(&held.handle.to_string()), Some(held.handle));
+    assert_eq!(HoldHandle::parse(&held.handle.to_text()), Some(held.handle));
     let snapshot = f.snapshot(&ada).await;
     assert_eq!(snapshot.balance, Balance { available: 9, held: 11, granted: 20, ..Balance::default() });
     assert_eq!(snapshot.open.len(), 1);

@@ -1,9 +1,14 @@
 //! What the scripts keep as packed text, read and written. The layouts are in `lua/account.lua` and `lua/api_key.lua`.
 
+use std::fmt::Write;
+
 use crate::hold::{HoldRecord, Outcome, Price, Resolution, ResolvedHold, TokenUsage};
 use crate::ids::{KeyId, UserId};
 use crate::store::{ApiKeyRecord, ChargeRequest, EntryKind, LedgerEntry, Principal, Scope};
 use crate::user::Role;
+
+/// Room for a new hold with names of the usual lengths.
+const NEW_HOLD_BYTES: usize = 320;
 
 /// Reads the fields of a packed text one after the other. `None` from any of them means that the text is none of ours.
 struct Fields<'a>(&'a str);
@@ -110,10 +115,14 @@ pub(crate) fn new_hold(charge: &ChargeRequest, model: &str, price: i64, caller: 
     let key_id = key_id.map_or("-", KeyId::as_str);
     let ChargeRequest { request_id, attempt_id, fingerprint, max_input_tokens, max_output_tokens, .. } = charge;
     let Price { per_call, per_1k_input_tokens, per_1k_output_tokens } = charge.price;
-    format!(
+    // On every call, so it doesn't grow step by step. Writing into a String never fails.
+    let mut text = String::with_capacity(NEW_HOLD_BYTES);
+    let _ = write!(
+        text,
         "{price} {max_output_tokens} 0 0 0 {user_id} {key_id} {request_id} {attempt_id} {fingerprint} {per_call} {per_1k_input_tokens} \
          {per_1k_output_tokens} {max_input_tokens} {model}"
-    )
+    );
+    text
 }
 
 /// Reads a member: role, whether disabled, and from when tokens are good.
@@ -260,7 +269,6 @@ pub(crate) fn api_key(text: &str) -> Option<ApiKeyRecord> {
 
 /// Writes a text so that it holds no space, comma, percent sign, control character, or byte beyond ASCII.
 fn percent_encoded(text: &str) -> String {
-    use std::fmt::Write;
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_graphic() && !matches!(byte, b'%' | b',') {
