@@ -96,7 +96,7 @@ pub enum Resolution {
     SettledLate,
 }
 
-/// Names a hold and the attempt that made it: `<account id>.<user id>.<request digest>.<attempt id>`. Opaque to callers.
+/// Names a hold and the attempt that made it: `hold_<account id>.<user id>.<attempt id>.<request id>`. Opaque to callers.
 ///
 /// The attempt is part of it so that a late settle of a refunded attempt can't resolve the hold of its retry.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -105,8 +105,8 @@ pub struct HoldHandle {
     pub account: AccountId,
     /// The user who acts.
     pub user_id: UserId,
-    /// The first 16 bytes of SHA-256 of the request id, as 32 hexadecimal digits.
-    pub request_digest: String,
+    /// As the caller named it.
+    pub request_id: String,
     /// The attempt.
     pub attempt_id: String,
 }
@@ -119,13 +119,13 @@ impl HoldHandle {
         let mut parts = text.splitn(4, '.');
         let account = AccountId::parse(parts.next()?)?;
         let user_id = UserId::parse(parts.next()?)?;
-        let request_digest = parts.next()?;
         let attempt_id = parts.next()?;
-        let digest_ok = request_digest.len() == 32 && request_digest.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase());
-        (digest_ok && is_attempt_id(attempt_id)).then(|| Self {
+        // Last, because a request id may have points in it.
+        let request_id = parts.next()?;
+        (is_attempt_id(attempt_id) && is_request_id(request_id)).then(|| Self {
             account,
             user_id,
-            request_digest: request_digest.to_owned(),
+            request_id: request_id.to_owned(),
             attempt_id: attempt_id.to_owned(),
         })
     }
@@ -133,14 +133,14 @@ impl HoldHandle {
     /// What [`parse`](Self::parse) reads.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let Self { account, user_id, request_digest, attempt_id } = self;
-        ["hold_", account.as_str(), ".", user_id.as_str(), ".", request_digest, ".", attempt_id].concat()
+        let Self { account, user_id, request_id, attempt_id } = self;
+        ["hold_", account.as_str(), ".", user_id.as_str(), ".", attempt_id, ".", request_id].concat()
     }
 
     /// The hold's name within its account: `<user id>.<request digest>`.
     #[must_use]
     pub fn hold_id(&self) -> String {
-        hold_id(&self.user_id, &self.request_digest)
+        hold_id(&self.user_id, &request_digest(&self.request_id))
     }
 }
 
@@ -150,7 +150,7 @@ pub fn hold_id(user: &UserId, request_digest: &str) -> String {
     [user.as_str(), ".", request_digest].concat()
 }
 
-/// The digest of a request id that names its hold.
+/// The digest of a request id that names its hold: the first 16 bytes of SHA-256, as 32 hexadecimal digits.
 #[must_use]
 pub fn request_digest(request_id: &str) -> String {
     use sha2::Digest;

@@ -11,7 +11,7 @@ mod model;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use auth_service::hold::{HoldHandle, Outcome, Price, TokenUsage, request_digest};
+use auth_service::hold::{HoldHandle, Outcome, Price, TokenUsage};
 use auth_service::store::clock::Clock;
 use auth_service::store::sqlite::SqliteStore;
 use auth_service::store::{ChargeRequest, CheckRequest, GrantRequest, PresentedCredential, Scope, Store, StoreLimits};
@@ -114,7 +114,7 @@ async fn apply(store: &dyn Store, user: &fixture::Person, now_ms: i64, operation
     let handle = |request: u8, attempt: u8| HoldHandle {
         account: user.account.clone(),
         user_id: user.id.clone(),
-        request_digest: request_digest(&name(request)),
+        request_id: name(request),
         attempt_id: attempt_name(attempt),
     };
     match operation.clone() {

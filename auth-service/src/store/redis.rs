@@ -359,7 +359,7 @@ impl Store for RedisStore {
                 let handle = HoldHandle {
                     account: request.account,
                     user_id: principal.user_id.clone(),
-                    request_digest: digest,
+                    request_id: charge.request_id.clone(),
                     attempt_id: charge.attempt_id.clone(),
                 };
                 let (held_credits, max_output_tokens) = (whole_price(charge), charge.max_output_tokens);

@@ -20,7 +20,7 @@ use super::{
     AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, ExtendAnswer, GrantAnswer, GrantRequest,
     LedgerEntry, MAX_CREDITS, NewApiKey, NewUser, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, SweepStep, UserCreation,
 };
-use crate::hold::{HoldHandle, HoldRecord, Outcome, Resolution, TokenUsage, hold_id, request_digest};
+use crate::hold::{HoldHandle, HoldRecord, Outcome, Resolution, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::user::{UserName, UserRecord};
 
@@ -71,8 +71,7 @@ impl<'c> Context<'c> {
 
     fn extend(&self, handle: &HoldHandle, usage: TokenUsage) -> Done<ExtendAnswer> {
         let Some(mut account) = self.account(&handle.account)? else { return Ok(ExtendAnswer::NotFound) };
-        let hold_id = handle.hold_id();
-        let answer = match account.hold(&hold_id)? {
+        let answer = match account.hold(&handle.user_id, &handle.request_id)? {
             None => ExtendAnswer::NotFound,
             Some(hold) if hold.resolved.is_some() || hold.attempt_id != handle.attempt_id => ExtendAnswer::Resolved,
             Some(mut hold) => {
@@ -84,7 +83,7 @@ impl<'c> Context<'c> {
                 };
                 let ttl_ms = i64::try_from(self.limits.hold_ttl.as_millis()).unwrap_or(i64::MAX);
                 hold.expires_at_ms = hold.expires_at_ms.max(self.now_ms.saturating_add(ttl_ms));
-                account.write_open(&hold_id, &hold)?;
+                account.write_open(&hold)?;
                 ExtendAnswer::Extended { expires_at_ms: hold.expires_at_ms }
             }
         };
@@ -94,8 +93,7 @@ impl<'c> Context<'c> {
 
     fn settle(&self, handle: &HoldHandle, outcome: Outcome, usage: TokenUsage) -> Done<SettleAnswer> {
         let Some(mut account) = self.account(&handle.account)? else { return Ok(SettleAnswer::NotFound) };
-        let hold_id = handle.hold_id();
-        let Some(hold) = account.hold(&hold_id)? else {
+        let Some(hold) = account.hold(&handle.user_id, &handle.request_id)? else {
             account.save()?;
             return Ok(SettleAnswer::NotFound);
         };
@@ -109,13 +107,13 @@ impl<'c> Context<'c> {
                 None => {
                     let resolution = if nothing { Resolution::Refunded } else { Resolution::Settled };
                     let hold = HoldRecord { usage: if nothing { TokenUsage::default() } else { usage }, ..hold };
-                    SettleAnswer::Settled(account.resolve(&hold_id, hold, resolution, Some(outcome), due)?)
+                    SettleAnswer::Settled(account.resolve(hold, resolution, Some(outcome), due)?)
                 }
                 Some(resolved) if resolved.resolution == Resolution::Expired => {
                     let charged_before = resolved.charged_credits;
                     // Nothing generated leaves the usage that was charged for at the expiry.
                     let hold = HoldRecord { usage: if nothing { hold.usage } else { usage }, ..hold };
-                    SettleAnswer::Settled(account.settle_late(&hold_id, hold, charged_before, outcome, due)?)
+                    SettleAnswer::Settled(account.settle_late(hold, charged_before, outcome, due)?)
                 }
                 Some(_) => SettleAnswer::Settled(hold),
             }
@@ -266,10 +264,10 @@ impl Store for SqliteStore {
     }
 
     async fn receipt(&self, account: &AccountId, user: &UserId, request_id: &str) -> Result<Option<HoldRecord>, StoreError> {
-        let (account, hold_id) = (account.clone(), hold_id(user, &request_digest(request_id)));
+        let (account, user, request_id) = (account.clone(), user.clone(), request_id.to_owned());
         self.run(move |context| {
             let Some(account) = context.account(&account)? else { return Ok(None) };
-            let hold = account.hold(&hold_id)?;
+            let hold = account.hold(&user, &request_id)?;
             account.save()?;
             Ok(hold)
         })

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use auth_service::hold::{HoldHandle, HoldRecord, Outcome, Price, Resolution, TokenUsage, request_digest};
+use auth_service::hold::{HoldHandle, HoldRecord, Outcome, Price, Resolution, TokenUsage};
 use auth_service::store::{Balance, ChargeRequest, CheckAnswer, EntryKind, ExtendAnswer, MAX_CREDITS, Refusal, Scope, SettleAnswer};
 
 use crate::fixture::{Fixture, Person, by_token, one_credit, permission, used};
@@ -27,7 +27,7 @@ pub(crate) async fn none_held_is_not_found(f: Fixture) {
     let handle = HoldHandle {
         account: ada.account.clone(),
         user_id: ada.id.clone(),
-        request_digest: request_digest("r"),
+        request_id: "r".to_owned(),
         attempt_id: "a".to_owned(),
     };
     assert_eq!(f.store.extend(&handle, used(1)).await.unwrap(), ExtendAnswer::NotFound);

@@ -204,7 +204,7 @@ impl Model {
             handle: HoldHandle {
                 account: self.person.account.clone(),
                 user_id: self.person.id.clone(),
-                request_digest: request_digest(&hold.request_id),
+                request_id: hold.request_id.clone(),
                 attempt_id: hold.attempt_id.clone(),
             },
             held_credits: hold.held_credits,

@@ -6,7 +6,7 @@ use super::super::{
     ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Held, LedgerEntry, PresentedCredential, Principal, Refusal, StoreError,
 };
 use super::packing;
-use crate::hold::{HoldHandle, HoldRecord, request_digest};
+use crate::hold::{HoldHandle, HoldRecord};
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::user::{UserName, UserRecord};
 
@@ -31,7 +31,7 @@ pub(super) fn check_answer(request: &CheckRequest, known: &KnownCallers, words: 
             let handle = HoldHandle {
                 account: request.account.clone(),
                 user_id: hold.user_id,
-                request_digest: request_digest(&hold.request_id),
+                request_id: hold.request_id,
                 attempt_id: hold.attempt_id,
             };
             let held = Held {

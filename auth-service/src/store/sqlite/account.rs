@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::writer::{Failure, Outcome as Done};
-use crate::hold::{HoldRecord, Outcome, Price, Resolution, ResolvedHold, TokenUsage};
+use crate::hold::{HoldRecord, Outcome, Price, Resolution, ResolvedHold, TokenUsage, hold_id, request_digest};
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::store::{AccountSnapshot, Balance, EntryKind, LedgerEntry, StoreLimits};
 
@@ -103,8 +103,8 @@ impl<'c> Account<'c> {
 
     /// Forgets requests whose time is over; how many.
     pub(super) fn forget(&mut self) -> Done<usize> {
-        let sql = "DELETE FROM holds WHERE account_id = ?1 AND hold_id IN (SELECT hold_id FROM holds WHERE account_id = ?1 \
-                   AND resolution IS NOT NULL AND forget_at_ms <= ?2 ORDER BY forget_at_ms, hold_id LIMIT ?3)";
+        let sql = "DELETE FROM holds WHERE account_id = ?1 AND (user_id, request_id, laid_aside) IN (SELECT user_id, request_id, laid_aside \
+                   FROM holds WHERE account_id = ?1 AND resolution IS NOT NULL AND forget_at_ms <= ?2 ORDER BY forget_at_ms, hold_id LIMIT ?3)";
         let forgotten = self.connection.prepare_cached(sql)?.execute(params![self.id, self.now_ms, self.limits.sweep_batch])?;
         self.remembered = u32::try_from(forgotten)
             .ok()
@@ -121,17 +121,17 @@ impl<'c> Account<'c> {
         let sql = concat!(
             "SELECT ",
             hold_columns!(),
-            ", hold_id FROM holds WHERE account_id = ?1 AND resolution IS NULL AND expires_at_ms <= ?2 ORDER BY expires_at_ms, hold_id LIMIT ?3"
+            " FROM holds WHERE account_id = ?1 AND resolution IS NULL AND expires_at_ms <= ?2 ORDER BY expires_at_ms, hold_id LIMIT ?3"
         );
         let due = self
             .connection
             .prepare_cached(sql)?
-            .query_map(params![self.id, self.now_ms, self.limits.sweep_batch], |row| Ok((row.get::<_, String>(23)?, hold_of(row)?)))?
+            .query_map(params![self.id, self.now_ms, self.limits.sweep_batch], hold_of)?
             .collect::<rusqlite::Result<Vec<_>>>()?;
         let mut resolved = 0;
-        for (hold_id, hold) in due {
+        for hold in due {
             let charged = hold.due_at_expiry();
-            self.resolve(&hold_id, hold, Resolution::Expired, None, charged)?;
+            self.resolve(hold, Resolution::Expired, None, charged)?;
             resolved += 1;
         }
         let sql = "SELECT min(expires_at_ms) FROM holds WHERE account_id = ?1 AND resolution IS NULL";
@@ -153,33 +153,34 @@ impl<'c> Account<'c> {
     }
 
     /// An open hold or a remembered request.
-    pub(super) fn hold(&self, hold_id: &str) -> Done<Option<HoldRecord>> {
-        let sql = concat!("SELECT ", hold_columns!(), " FROM holds WHERE account_id = ?1 AND hold_id = ?2");
-        Ok(self.connection.prepare_cached(sql)?.query_row(params![self.id, hold_id], hold_of).optional()?)
+    pub(super) fn hold(&self, user: &UserId, request_id: &str) -> Done<Option<HoldRecord>> {
+        let sql =
+            concat!("SELECT ", hold_columns!(), " FROM holds WHERE account_id = ?1 AND user_id = ?2 AND request_id = ?3 AND laid_aside = 0");
+        Ok(self.connection.prepare_cached(sql)?.query_row(params![self.id, user, request_id], hold_of).optional()?)
     }
 
-    /// Holds credits. A refunded request of the same name is laid aside, under a name with its ledger entry, and counts until it is forgotten.
-    pub(super) fn open(&mut self, hold_id: &str, hold: &HoldRecord, replaces: bool) -> Done<()> {
+    /// Holds credits. A refunded request of the same name is laid aside, under its ledger entry, and counts until it is forgotten.
+    pub(super) fn open(&mut self, hold: &HoldRecord, replaces: bool) -> Done<()> {
         self.balance.available -= hold.held_credits;
         self.balance.held += hold.held_credits;
         self.open_holds += 1;
         self.next_due_ms = self.next_due_ms.min(hold.expires_at_ms);
         if replaces {
-            let sql = "UPDATE holds SET hold_id = hold_id || '#' || ledger_entry WHERE account_id = ?1 AND hold_id = ?2";
-            self.connection.prepare_cached(sql)?.execute(params![self.id, hold_id])?;
+            let sql = "UPDATE holds SET hold_id = hold_id || '#' || ledger_entry, laid_aside = ledger_entry \
+                       WHERE account_id = ?1 AND user_id = ?2 AND request_id = ?3 AND laid_aside = 0";
+            self.connection.prepare_cached(sql)?.execute(params![self.id, hold.user_id, hold.request_id])?;
         }
-        self.write(hold_id, hold)
+        self.write(hold)
     }
 
     /// Records an open hold's new expiry and usage.
-    pub(super) fn write_open(&mut self, hold_id: &str, hold: &HoldRecord) -> Done<()> {
-        self.write(hold_id, hold)
+    pub(super) fn write_open(&mut self, hold: &HoldRecord) -> Done<()> {
+        self.write(hold)
     }
 
     /// Resolves an open hold, whose usage is what is charged for, and gives back what is not charged.
     pub(super) fn resolve(
         &mut self,
-        hold_id: &str,
         hold: HoldRecord,
         resolution: Resolution,
         outcome: Option<Outcome>,
@@ -191,13 +192,12 @@ impl<'c> Account<'c> {
         self.open_holds =
             self.open_holds.checked_sub(1).ok_or_else(|| Failure::Corrupt("more holds are open than were counted".to_owned()))?;
         self.remembered += 1;
-        self.remember(hold_id, hold, resolution, outcome, charged, charged, 0)
+        self.remember(hold, resolution, outcome, charged, charged, 0)
     }
 
     /// Charges, after the expiry, what is still due, at most what is available. `hold`'s usage is what is charged for.
     pub(super) fn settle_late(
         &mut self,
-        hold_id: &str,
         hold: HoldRecord,
         charged_before: i64,
         outcome: Outcome,
@@ -208,13 +208,12 @@ impl<'c> Account<'c> {
         self.balance.available -= additional;
         self.balance.spent += additional;
         let charged = charged_before + additional;
-        self.remember(hold_id, hold, Resolution::SettledLate, Some(outcome), additional, charged, missing - additional)
+        self.remember(hold, Resolution::SettledLate, Some(outcome), additional, charged, missing - additional)
     }
 
     #[expect(clippy::too_many_arguments, reason = "three amounts and what they belong to, from two callers right above")]
     fn remember(
         &mut self,
-        hold_id: &str,
         hold: HoldRecord,
         resolution: Resolution,
         outcome: Option<Outcome>,
@@ -245,7 +244,7 @@ impl<'c> Account<'c> {
             at_ms: self.now_ms,
         };
         let hold = HoldRecord { resolved: Some(resolved), ..hold };
-        self.write(hold_id, &hold)?;
+        self.write(&hold)?;
         Ok(hold)
     }
 
@@ -309,7 +308,7 @@ impl<'c> Account<'c> {
         Ok(self.last_entry)
     }
 
-    fn write(&self, hold_id: &str, hold: &HoldRecord) -> Done<()> {
+    fn write(&self, hold: &HoldRecord) -> Done<()> {
         let resolved = hold.resolved.as_ref();
         let forget_after_ms = i64::try_from(self.limits.forget_after.as_millis()).unwrap_or(i64::MAX);
         // By position, in the order of the columns: looking 26 parameters up by their names takes longer than binding them.
@@ -320,7 +319,7 @@ impl<'c> Account<'c> {
         );
         self.connection.prepare_cached(sql)?.execute(params![
             self.id,
-            hold_id,
+            hold_id(&hold.user_id, &request_digest(&hold.request_id)),
             hold.user_id,
             hold.key_id,
             hold.request_id,

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::account::Account;
 use super::columns::{Models, Scopes};
 use super::writer::{Failure, Outcome as Done};
-use crate::hold::{HoldHandle, HoldRecord, Resolution, TokenUsage, hold_id, request_digest};
+use crate::hold::{HoldHandle, HoldRecord, Resolution, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::store::access::{Access, KeyRights};
 use crate::store::known_callers::KnownCaller;
@@ -85,9 +85,7 @@ fn hold(
     model: String,
 ) -> Done<CheckAnswer> {
     let refused = |refusal| Ok(CheckAnswer::Refused(refusal));
-    let digest = request_digest(&charge.request_id);
-    let hold_id = hold_id(&principal.user_id, &digest);
-    let mut before = account.hold(&hold_id)?;
+    let mut before = account.hold(&principal.user_id, &charge.request_id)?;
     // What is due may not wait. What is to be forgotten may, as long as nobody asks for it or for its place.
     let forgotten = if before.is_some() || account.remembered.saturating_add(limits.sweep_batch) >= limits.max_remembered_requests {
         account.forget()?
@@ -96,7 +94,7 @@ fn hold(
     };
     let expired = account.expire()?;
     if before.is_some() && (forgotten > 0 || expired > 0) {
-        before = account.hold(&hold_id)?;
+        before = account.hold(&principal.user_id, &charge.request_id)?;
     }
     if let Some(hold) = &before {
         if hold.fingerprint != charge.fingerprint {
@@ -104,7 +102,7 @@ fn hold(
         }
         let same_attempt = hold.attempt_id == charge.attempt_id;
         match hold.resolved.as_ref().map(|resolved| resolved.resolution) {
-            None if same_attempt => return Ok(CheckAnswer::Held(principal, held(account, digest, hold))),
+            None if same_attempt => return Ok(CheckAnswer::Held(principal, held(account, hold))),
             None => return refused(Refusal::RequestInProgress),
             // A retry after a failure may succeed.
             Some(Resolution::Refunded) if !same_attempt => {}
@@ -156,16 +154,16 @@ fn hold(
         expires_at_ms: now_ms.saturating_add(ttl_ms),
         resolved: None,
     };
-    account.open(&hold_id, &hold, before.is_some())?;
-    Ok(CheckAnswer::Held(principal, held(account, digest, &hold)))
+    account.open(&hold, before.is_some())?;
+    Ok(CheckAnswer::Held(principal, held(account, &hold)))
 }
 
-fn held(account: &Account<'_>, request_digest: String, hold: &HoldRecord) -> Held {
+fn held(account: &Account<'_>, hold: &HoldRecord) -> Held {
     Held {
         handle: HoldHandle {
             account: account.id.clone(),
             user_id: hold.user_id.clone(),
-            request_digest,
+            request_id: hold.request_id.clone(),
             attempt_id: hold.attempt_id.clone(),
         },
         held_credits: hold.held_credits,

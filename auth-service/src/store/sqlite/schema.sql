@@ -1,4 +1,4 @@
--- Version 2. Credits and tokens are whole numbers; times are milliseconds since 1970.
+-- Version 3. Credits and tokens are whole numbers; times are milliseconds since 1970.
 CREATE TABLE users (
     user_id TEXT PRIMARY KEY,
     user_name TEXT NOT NULL UNIQUE,
@@ -49,10 +49,11 @@ CREATE TABLE api_keys (
     PRIMARY KEY (account_id, secret_hash)
 ) STRICT, WITHOUT ROWID;
 
--- Open holds (resolution is null) and remembered requests.
+-- Open holds (resolution is null) and remembered requests. Rows lie in the order of the request ids: those that are counted, or begin with
+-- the time, as ours do, are written side by side, and not on a page of their own each.
 CREATE TABLE holds (
     account_id TEXT NOT NULL,
-    hold_id TEXT NOT NULL,
+    hold_id TEXT NOT NULL, -- which one of two goes first that expire, or are forgotten, at the same time
     user_id TEXT NOT NULL,
     key_id TEXT,
     request_id TEXT NOT NULL,
@@ -77,7 +78,9 @@ CREATE TABLE holds (
     ledger_entry INTEGER,
     resolved_at_ms INTEGER,
     forget_at_ms INTEGER,
-    PRIMARY KEY (account_id, hold_id)
+    -- 0, or its ledger entry once a refunded request was held again.
+    laid_aside INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (account_id, user_id, request_id, laid_aside)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX holds_due ON holds (account_id, expires_at_ms, hold_id) WHERE resolution IS NULL;
 CREATE INDEX holds_to_forget ON holds (account_id, forget_at_ms, hold_id) WHERE resolution IS NOT NULL;

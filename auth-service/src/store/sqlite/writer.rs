@@ -24,7 +24,7 @@ const PAGE_CACHE_KIB: i64 = 64 * 1024;
 /// Pages in the write-ahead log at which they are copied into the file, 4 KiB each. The more there are, the more of them are the same page,
 /// which is copied once.
 const CHECKPOINT_PAGES: i64 = 8192;
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 
 /// Why an operation gave no answer.
 #[derive(Debug)]
@@ -129,17 +129,16 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
     // A plan that depends on bound values is made anew each time they change: for every call, of each statement that asks what is due.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    match transaction.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? {
-        0 => {
-            transaction.execute_batch(include_str!("schema.sql"))?;
-            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-        }
-        1 => {
-            transaction.execute_batch(include_str!("schema_2.sql"))?;
-            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-        }
+    let version = transaction.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))?;
+    match version {
+        0 => transaction.execute_batch(include_str!("schema.sql"))?,
+        1 => transaction.execute_batch(concat!(include_str!("schema_2.sql"), include_str!("schema_3.sql")))?,
+        2 => transaction.execute_batch(include_str!("schema_3.sql"))?,
         SCHEMA_VERSION => {}
-        version => return Err(rusqlite::Error::IntegralValueOutOfRange(0, version)),
+        _ => return Err(rusqlite::Error::IntegralValueOutOfRange(0, version)),
+    }
+    if version != SCHEMA_VERSION {
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     }
     transaction.commit()?;
     Ok(connection)
