@@ -211,7 +211,6 @@ impl<'c> Account<'c> {
         self.remember(hold, Resolution::SettledLate, Some(outcome), additional, charged, missing - additional)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "three amounts and what they belong to, from two callers right above")]
     fn remember(
         &mut self,
         hold: HoldRecord,

@@ -1,9 +1,12 @@
 //! The thread that owns the connection. It takes operations from a bounded channel and executes those of many callers in one transaction,
-//! each in a savepoint of its own, so that one commit (and its fsync) pays for all of them. Callers are answered after the commit.
+//! each in a savepoint of its own, so that one commit (and its sync) pays for all of them. Callers are answered after the commit.
+//!
+//! A transaction takes operations for as long as commits take on this disk. With all that wait in one transaction, a quick disk would have
+//! callers and this thread wait for each other in turn; with a few, a slow one would sync more often than it must.
 
 use std::path::Path;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
@@ -154,7 +157,9 @@ fn create_private(path: &Path) -> std::io::Result<()> {
 }
 
 fn work(connection: Connection, mut queue: mpsc::Receiver<Job>) {
+    let mut commits = CommitTime::default();
     while let Some(first) = queue.blocking_recv() {
+        let (began, changes) = (Instant::now(), connection.total_changes());
         let mut answers = Vec::new();
         let mut broken = connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| StoreError::from(Failure::from(error))).err();
         let mut next = Some(first);
@@ -164,10 +169,15 @@ fn work(connection: Connection, mut queue: mpsc::Receiver<Job>) {
             if broken.is_none() && connection.is_autocommit() {
                 broken = Some(StoreError::Unavailable("the transaction was rolled back".to_owned()));
             }
-            next = if answers.len() < BATCH { queue.try_recv().ok() } else { None };
+            next = if answers.len() < BATCH && began.elapsed() < commits.average { queue.try_recv().ok() } else { None };
         }
         if broken.is_none() {
+            let began = Instant::now();
             broken = connection.execute_batch("COMMIT").map_err(|error| StoreError::from(Failure::from(error))).err();
+            // Without a change there is nothing to sync.
+            if connection.total_changes() != changes {
+                commits.add(began.elapsed());
+            }
         }
         if !connection.is_autocommit() {
             let _ = connection.execute_batch("ROLLBACK");
@@ -175,6 +185,19 @@ fn work(connection: Connection, mut queue: mpsc::Receiver<Job>) {
         for answer in answers {
             answer(broken.clone().map_or(Ok(()), Err));
         }
+    }
+}
+
+/// How long the last commits took.
+#[derive(Debug, Default)]
+struct CommitTime {
+    average: Duration,
+}
+
+impl CommitTime {
+    /// One more; it counts an eighth.
+    fn add(&mut self, took: Duration) {
+        self.average = (self.average * 7 + took) / 8;
     }
 }
 
