@@ -24,12 +24,8 @@ async fn recorded(f: &Fixture, person: &Person, charge: ChargeRequest) -> HoldRe
 
 pub(crate) async fn none_held_is_not_found(f: Fixture) {
     let ada = f.person("ada", 10).await;
-    let handle = HoldHandle {
-        account: ada.account.clone(),
-        user_id: ada.id.clone(),
-        request_id: "r".to_owned(),
-        attempt_id: "a".to_owned(),
-    };
+    let handle =
+        HoldHandle { account: ada.account.clone(), user_id: ada.id.clone(), request_id: "r".to_owned(), attempt_id: "a".to_owned() };
     assert_eq!(f.store.extend(&handle, used(1)).await.unwrap(), ExtendAnswer::NotFound);
     assert_eq!(f.store.settle(&handle, Outcome::Completed, used(1)).await.unwrap(), SettleAnswer::NotFound);
     assert_eq!(f.available(&ada).await, 10);

@@ -154,8 +154,11 @@ impl<'c> Account<'c> {
 
     /// An open hold or a remembered request.
     pub(super) fn hold(&self, user: &UserId, request_id: &str) -> Done<Option<HoldRecord>> {
-        let sql =
-            concat!("SELECT ", hold_columns!(), " FROM holds WHERE account_id = ?1 AND user_id = ?2 AND request_id = ?3 AND laid_aside = 0");
+        let sql = concat!(
+            "SELECT ",
+            hold_columns!(),
+            " FROM holds WHERE account_id = ?1 AND user_id = ?2 AND request_id = ?3 AND laid_aside = 0"
+        );
         Ok(self.connection.prepare_cached(sql)?.query_row(params![self.id, user, request_id], hold_of).optional()?)
     }
 
@@ -179,13 +182,7 @@ impl<'c> Account<'c> {
     }
 
     /// Resolves an open hold, whose usage is what is charged for, and gives back what is not charged.
-    pub(super) fn resolve(
-        &mut self,
-        hold: HoldRecord,
-        resolution: Resolution,
-        outcome: Option<Outcome>,
-        charged: i64,
-    ) -> Done<HoldRecord> {
+    pub(super) fn resolve(&mut self, hold: HoldRecord, resolution: Resolution, outcome: Option<Outcome>, charged: i64) -> Done<HoldRecord> {
         self.balance.held -= hold.held_credits;
         self.balance.available += hold.held_credits - charged;
         self.balance.spent += charged;
@@ -196,13 +193,7 @@ impl<'c> Account<'c> {
     }
 
     /// Charges, after the expiry, what is still due, at most what is available. `hold`'s usage is what is charged for.
-    pub(super) fn settle_late(
-        &mut self,
-        hold: HoldRecord,
-        charged_before: i64,
-        outcome: Outcome,
-        due: i64,
-    ) -> Done<HoldRecord> {
+    pub(super) fn settle_late(&mut self, hold: HoldRecord, charged_before: i64, outcome: Outcome, due: i64) -> Done<HoldRecord> {
         let missing = (due - charged_before).max(0);
         let additional = missing.min(self.balance.available);
         self.balance.available -= additional;
