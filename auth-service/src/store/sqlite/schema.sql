@@ -49,8 +49,8 @@ CREATE TABLE api_keys (
     PRIMARY KEY (account_id, secret_hash)
 ) STRICT, WITHOUT ROWID;
 
--- Open holds (resolution is null) and remembered requests. Rows lie in the order of the request ids: those that are counted, or begin with
--- the time, as ours do, are written side by side, and not on a page of their own each.
+-- Open holds (resolution is null) and remembered requests. Rows lie in the order of the request ids, whosever they are: those that are counted,
+-- or begin with the time, as ours do, are written side by side at the end, and not on a page of their own each.
 CREATE TABLE holds (
     account_id TEXT NOT NULL,
     hold_id TEXT NOT NULL, -- which one of two goes first that expire, or are forgotten, at the same time
@@ -80,7 +80,7 @@ CREATE TABLE holds (
     forget_at_ms INTEGER,
     -- 0, or its ledger entry once a refunded request was held again.
     laid_aside INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (account_id, user_id, request_id, laid_aside)
+    PRIMARY KEY (request_id, account_id, user_id, laid_aside)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX holds_due ON holds (account_id, expires_at_ms, hold_id) WHERE resolution IS NULL;
 CREATE INDEX holds_to_forget ON holds (account_id, forget_at_ms, hold_id) WHERE resolution IS NOT NULL;

@@ -28,7 +28,7 @@ CREATE TABLE holds_3 (
     forget_at_ms INTEGER,
     -- 0, or its ledger entry once a refunded request was held again.
     laid_aside INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (account_id, user_id, request_id, laid_aside)
+    PRIMARY KEY (request_id, account_id, user_id, laid_aside)
 ) STRICT, WITHOUT ROWID;
 INSERT INTO holds_3
 SELECT
