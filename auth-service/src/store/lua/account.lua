@@ -225,8 +225,8 @@ local function forget()
   acct.remembered = acct.remembered - #ids
 end
 
--- The first LOOK ids of `queue`, the texts of what has these ids, and how many of them an open hold that isn't due stands behind; and a
--- lower bound of the expiries of those from there on.
+-- The first LOOK ids of `queue`; the texts of what has these ids; how many of them stand before the first open hold that isn't due; and a
+-- lower bound of the expiries from there on.
 local function head_of_queue()
   local ids = call('LRANGE', QUEUE, 0, LOOK - 1)
   if #ids == 0 then
@@ -251,7 +251,7 @@ local function expire()
   local due = {}
   local function add(id, text)
     local h = unpack_hold(text)
-    h.id, h.text = id, text
+    h.id = id
     due[#due + 1] = h
   end
   local queued, texts, passed, next_queued = head_of_queue()
@@ -293,6 +293,10 @@ local function expire()
   end
   if dropped > 0 then
     put('LTRIM', QUEUE, dropped, -1)
+  end
+  if dropped == #queued and dropped < LOOK then
+    -- Empty now: whatever comes next is in order.
+    acct.queued = 0
   end
   return resolved
 end
