@@ -137,17 +137,17 @@ impl HoldHandle {
         ["hold_", account.as_str(), ".", user_id.as_str(), ".", attempt_id, ".", request_id].concat()
     }
 
-    /// The hold's name within its account: `<user id>.<request digest>`.
+    /// The hold's name within its account.
     #[must_use]
     pub fn hold_id(&self) -> String {
-        hold_id(&self.user_id, &request_digest(&self.request_id))
+        hold_id(&self.user_id, &self.request_id)
     }
 }
 
-/// A hold's name within its account.
+/// A hold's name within its account: `<user id>.<request digest>`.
 #[must_use]
-pub fn hold_id(user: &UserId, request_digest: &str) -> String {
-    [user.as_str(), ".", request_digest].concat()
+pub fn hold_id(user: &UserId, request_id: &str) -> String {
+    [user.as_str(), ".", &request_digest(request_id)].concat()
 }
 
 /// The digest of a request id that names its hold: the first 16 bytes of SHA-256, as 32 hexadecimal digits.

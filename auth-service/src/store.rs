@@ -284,6 +284,24 @@ pub struct Held {
     pub expires_at_ms: i64,
 }
 
+impl Held {
+    /// What is said of an open hold on an account that has so much left.
+    pub(crate) fn of(account: &AccountId, hold: &HoldRecord, remaining_credits: i64) -> Self {
+        Self {
+            handle: HoldHandle {
+                account: account.clone(),
+                user_id: hold.user_id.clone(),
+                request_id: hold.request_id.clone(),
+                attempt_id: hold.attempt_id.clone(),
+            },
+            held_credits: hold.held_credits,
+            remaining_credits,
+            max_output_tokens: hold.max_output_tokens,
+            expires_at_ms: hold.expires_at_ms,
+        }
+    }
+}
+
 /// The answer to a [`CheckRequest`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CheckAnswer {

@@ -347,8 +347,7 @@ impl Store for RedisStore {
             return check_answer(&request, &self.known_callers, &words(&answer));
         };
         let known = self.known_callers.find(&request);
-        let digest = request_digest(&charge.request_id);
-        let call = self.charged_call(&request, charge, &digest, known.as_deref());
+        let call = self.charged_call(&request, charge, known.as_deref());
         let answer: Value = self.run(&call).await?;
         match (&answer, known) {
             (Value::Array(figures), Some(known)) if matches!(figures[..], [Value::Int(_), Value::Int(_)]) => {
@@ -422,7 +421,7 @@ impl Store for RedisStore {
 
     async fn receipt(&self, account: &AccountId, user: &UserId, request_id: &str) -> Result<Option<HoldRecord>, StoreError> {
         let mut call = self.call(&self.scripts.receipt, account);
-        call.arg(hold_id(user, &request_digest(request_id)));
+        call.arg(hold_id(user, request_id));
         let answer: Vec<String> = self.run(&call).await?;
         match words(&answer)[..] {
             ["open", packed] => open_hold(packed).map(Some),
@@ -479,8 +478,7 @@ impl Store for RedisStore {
     }
 
     async fn snapshot(&self, account: &AccountId) -> Result<Option<AccountSnapshot>, StoreError> {
-        type Pairs = Vec<(String, String)>;
-        type Answer = Option<(Vec<String>, Pairs, Vec<(String, Vec<String>)>)>;
+        type Answer = Option<(Vec<String>, Vec<String>, Vec<(String, Vec<String>)>)>;
         let answer: Value = self.run(&self.call(&self.scripts.snapshot, account)).await?;
         // An empty list is no account.
         let answer: Answer = match answer {
@@ -489,7 +487,7 @@ impl Store for RedisStore {
         };
         let Some((figures, holds, log)) = answer else { return Ok(None) };
         let [figures @ .., open_count, remembered_count] = &words(&figures)[..] else { return Err(unreadable("an account's figures")) };
-        let read = |(_, packed): &(String, String)| packing::hold(packed).ok_or_else(|| unreadable("a hold"));
+        let read = |packed: &String| packing::hold(packed).ok_or_else(|| unreadable("a hold"));
         let holds = holds.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         let (remembered, open): (Vec<_>, Vec<_>) = holds.into_iter().partition(|hold| hold.resolved.is_some());
         if (open.len(), remembered.len()) != (number(open_count)?, number(remembered_count)?) {
@@ -506,11 +504,11 @@ impl Store for RedisStore {
 
 impl RedisStore {
     /// A Check that holds credits. A known caller gets the quick way, if its rights are still what they were.
-    fn charged_call(&self, request: &CheckRequest, charge: &ChargeRequest, digest: &str, known: Option<&KnownCaller>) -> ScriptCall<'_> {
+    fn charged_call(&self, request: &CheckRequest, charge: &ChargeRequest, known: Option<&KnownCaller>) -> ScriptCall<'_> {
         let mut call = self.call_with_keys(&self.scripts.check, &request.account, CHECK_KEYS);
         match known {
-            Some(known) => call.arg(known.access).arg(hold_id(&known.principal().user_id, digest)),
-            None => call.arg("").arg(digest),
+            Some(known) => call.arg(known.access).arg(hold_id(&known.principal().user_id, &charge.request_id)),
+            None => call.arg("").arg(request_digest(&charge.request_id)),
         };
         let price = whole_price(charge);
         call.arg(price).arg(packing::new_hold(charge, &request.permission.model, price, known.map(KnownCaller::principal)));

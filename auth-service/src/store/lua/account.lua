@@ -225,22 +225,22 @@ local function forget()
   acct.remembered = acct.remembered - #ids
 end
 
--- The first LOOK ids of `queue`; the texts of what has these ids; how many of them stand before the first open hold that isn't due; and a
--- lower bound of the expiries from there on.
-local function head_of_queue()
+-- Looks at the first LOOK ids of `queue`, and gives `add` those of open holds that are due, with their texts. Answers the ids, how many of them
+-- stand before the first open hold that isn't due, and a lower bound of the expiries from there on.
+local function head_of_queue(add)
   local ids = call('LRANGE', QUEUE, 0, LOOK - 1)
-  if #ids == 0 then
-    return ids, {}, 0, NEVER
-  end
-  local texts = call('HMGET', ACCT, unpack(ids))
+  local texts = #ids > 0 and call('HMGET', ACCT, unpack(ids))
   for i = 1, #ids do
-    -- The queue is in order: nothing behind the first one that isn't due is due.
-    local expires = texts[i] and string.match(texts[i], '^1o (%d+) ')
-    if expires and tonumber(expires) > NOW then
-      return ids, texts, i - 1, tonumber(expires)
+    local expires = tonumber(texts[i] and string.match(texts[i], '^1o (%d+) ') or nil)
+    if expires and expires > NOW then
+      -- The queue is in order: nothing behind it is due.
+      return ids, i - 1, expires
+    end
+    if expires then
+      add(ids[i], texts[i])
     end
   end
-  return ids, texts, #ids, #ids == LOOK and NOW or NEVER
+  return ids, #ids, #ids == LOOK and NOW or NEVER
 end
 
 -- Resolves holds that are due, in the order of their expiries; answers how many.
@@ -248,18 +248,13 @@ local function expire()
   if acct.next_due > NOW then
     return 0
   end
-  local due = {}
+  local due, waiting = {}, {}
   local function add(id, text)
     local h = unpack_hold(text)
     h.id = id
-    due[#due + 1] = h
+    due[#due + 1], waiting[id] = h, true
   end
-  local queued, texts, passed, next_queued = head_of_queue()
-  for i = 1, passed do
-    if texts[i] and string.sub(texts[i], 1, 2) == '1o' then
-      add(queued[i], texts[i])
-    end
-  end
+  local queued, passed, next_queued = head_of_queue(add)
   local extended, next_extended = reached(DUE)
   if #extended > 0 then
     local texts = call('HMGET', ACCT, unpack(extended))
@@ -280,15 +275,12 @@ local function expire()
   local resolved = math.min(#due, BATCH)
   for i = 1, resolved do
     local h = due[i]
+    waiting[h.id] = nil
     resolve(h.id, h, 'e', '-', math.min(price_of_tokens(h, h.used_in, h.used_out), h.held))
   end
   -- What still is for later keeps its place, and so does what stands behind it.
   local dropped = 0
-  while dropped < passed do
-    local id, text = queued[dropped + 1], texts[dropped + 1]
-    if text and string.sub(text, 1, 2) == '1o' and not holds_now[id] then
-      break
-    end
+  while dropped < passed and not waiting[queued[dropped + 1]] do
     dropped = dropped + 1
   end
   if dropped > 0 then

@@ -1,6 +1,6 @@
 -- snapshot, version 2: everything about an account's credits, as it is: not swept.
 --
--- Returns  {{available, held, spent, lapsed, granted, open holds, remembered requests}, ids and packed holds of both kinds in turn,
+-- Returns  {{available, held, spent, lapsed, granted, open holds, remembered requests}, packed holds of both kinds,
 --          ledger entries as XRANGE has them}; or {} when there is no such account
 -- Atomicity: one script, which writes nothing. Reads all there is: not for the hot path. Works when Redis is full.
 
@@ -23,7 +23,7 @@ local holds, fields = {}, call('HGETALL', ACCT)
 for i = 1, #fields, 2 do
   -- A hold's id has a point in it, as no other field has.
   if string.find(fields[i], '.', 1, true) then
-    holds[#holds + 1], holds[#holds + 2] = fields[i], fields[i + 1]
+    holds[#holds + 1] = fields[i + 1]
     local letter, expires = string.match(fields[i + 1], '^1([ox]) (%d+) ')
     if letter then
       local found = queued[fields[i]]

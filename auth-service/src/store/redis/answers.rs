@@ -6,7 +6,7 @@ use super::super::{
     ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Held, LedgerEntry, PresentedCredential, Principal, Refusal, StoreError,
 };
 use super::packing;
-use crate::hold::{HoldHandle, HoldRecord};
+use crate::hold::HoldRecord;
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::user::{UserName, UserRecord};
 
@@ -28,19 +28,7 @@ pub(super) fn check_answer(request: &CheckRequest, known: &KnownCallers, words: 
                 known.learn(CallerId::of(request), number(access)?, rights);
             }
             let hold = open_hold(packed)?;
-            let handle = HoldHandle {
-                account: request.account.clone(),
-                user_id: hold.user_id,
-                request_id: hold.request_id,
-                attempt_id: hold.attempt_id,
-            };
-            let held = Held {
-                handle,
-                held_credits: hold.held_credits,
-                remaining_credits: number(available)?,
-                max_output_tokens: hold.max_output_tokens,
-                expires_at_ms: hold.expires_at_ms,
-            };
+            let held = Held::of(&request.account, &hold, number(available)?);
             Ok(CheckAnswer::Held(principal, held))
         }
         ["recorded", user, role, key, packed, access, key_record, member] => {

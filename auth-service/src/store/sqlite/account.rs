@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::writer::{Failure, Outcome as Done};
-use crate::hold::{HoldRecord, Outcome, Price, Resolution, ResolvedHold, TokenUsage, hold_id, request_digest};
+use crate::hold::{HoldRecord, Outcome, Price, Resolution, ResolvedHold, TokenUsage, hold_id};
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::store::{AccountSnapshot, Balance, EntryKind, LedgerEntry, StoreLimits};
 
@@ -309,7 +309,7 @@ impl<'c> Account<'c> {
         );
         self.connection.prepare_cached(sql)?.execute(params![
             self.id,
-            hold_id(&hold.user_id, &request_digest(&hold.request_id)),
+            hold_id(&hold.user_id, &hold.request_id),
             hold.user_id,
             hold.key_id,
             hold.request_id,

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::account::Account;
 use super::columns::{Models, Scopes};
 use super::writer::{Failure, Outcome as Done};
-use crate::hold::{HoldHandle, HoldRecord, Resolution, TokenUsage};
+use crate::hold::{HoldRecord, Resolution, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::store::access::{Access, KeyRights};
 use crate::store::known_callers::KnownCaller;
@@ -102,7 +102,7 @@ fn hold(
         }
         let same_attempt = hold.attempt_id == charge.attempt_id;
         match hold.resolved.as_ref().map(|resolved| resolved.resolution) {
-            None if same_attempt => return Ok(CheckAnswer::Held(principal, held(account, hold))),
+            None if same_attempt => return Ok(CheckAnswer::Held(principal, Held::of(&account.id, hold, account.balance.available))),
             None => return refused(Refusal::RequestInProgress),
             // A retry after a failure may succeed.
             Some(Resolution::Refunded) if !same_attempt => {}
@@ -155,20 +155,5 @@ fn hold(
         resolved: None,
     };
     account.open(&hold, before.is_some())?;
-    Ok(CheckAnswer::Held(principal, held(account, &hold)))
-}
-
-fn held(account: &Account<'_>, hold: &HoldRecord) -> Held {
-    Held {
-        handle: HoldHandle {
-            account: account.id.clone(),
-            user_id: hold.user_id.clone(),
-            request_id: hold.request_id.clone(),
-            attempt_id: hold.attempt_id.clone(),
-        },
-        held_credits: hold.held_credits,
-        remaining_credits: account.balance.available,
-        max_output_tokens: hold.max_output_tokens,
-        expires_at_ms: hold.expires_at_ms,
-    }
+    Ok(CheckAnswer::Held(principal, Held::of(&account.id, &hold, account.balance.available)))
 }
