@@ -4,6 +4,7 @@
 //! Every script may run twice with the effect of one, so that a broken connection is answered by one more try on a new one.
 
 mod answers;
+mod gathered_checks;
 mod keys;
 mod packing;
 mod scripts;
@@ -18,6 +19,7 @@ use async_trait::async_trait;
 use self::answers::{
     api_key, balance, check_answer, ledger, number, open_hold, parse_claim, resolved_hold, unreadable, user_record, words,
 };
+use self::gathered_checks::{GatheredChecks, Question, Reply};
 use self::keys::{ACCOUNT_PARTS, Keys, REGISTRY_SHARDS};
 use self::scripts::{ScriptCall, Scripts};
 use super::clock::Clock;
@@ -67,6 +69,7 @@ pub struct RedisStore {
     scripts: Scripts,
     keys: Keys,
     known_callers: KnownCallers,
+    gathered_checks: GatheredChecks,
     limits: StoreLimits,
     clock: Clock,
 }
@@ -118,6 +121,7 @@ impl RedisStore {
             scripts: Scripts::new(&limits),
             keys: Keys::new(&options.key_prefix),
             known_callers: KnownCallers::new(),
+            gathered_checks: GatheredChecks::default(),
             limits,
             clock: options.clock.clone(),
         };
@@ -181,13 +185,17 @@ impl RedisStore {
         self.clock.fixed_ms().map(|at| at.to_string()).unwrap_or_default()
     }
 
-    async fn run<T: FromRedisValue>(&self, call: &ScriptCall<'_>) -> Result<T, StoreError> {
-        let answer = match call.run(&mut self.connection.clone()).await {
+    /// What a script answers, at the second try if need be.
+    async fn answer(&self, call: &ScriptCall<'_>) -> RedisResult<Value> {
+        match call.run(&mut self.connection.clone()).await {
             // The connection was closed, or the last attempt to open one failed: Redis may be back by now.
             Err(error) if error.is_unrecoverable_error() && !error.is_timeout() => call.run(&mut self.connection.clone()).await,
             answer => answer,
-        };
-        let answer = answer.map_err(store_error)?;
+        }
+    }
+
+    async fn run<T: FromRedisValue>(&self, call: &ScriptCall<'_>) -> Result<T, StoreError> {
+        let answer = self.answer(call).await.map_err(store_error)?;
         from_redis_value(answer).map_err(|error| StoreError::Corrupt(format!("a script's answer can't be read: {error}")))
     }
 
@@ -341,19 +349,28 @@ impl Store for RedisStore {
     async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError> {
         let Some(charge) = &request.charge else {
             // What holds nothing writes nothing: it must still be answered when Redis is full, or no key could be revoked then.
-            let mut call = self.call_with_keys(&self.scripts.authorize, &request.account, CHECK_KEYS);
-            call.arg("").arg("").arg("").arg(&request.permission.model).arg(who_asks(&request, false));
-            let answer: Vec<String> = self.run(&call).await?;
-            return check_answer(&request, &self.known_callers, &words(&answer));
+            let question = Question {
+                account: request.account.clone(),
+                access: None,
+                hold_id: String::new(),
+                price: 0,
+                hold: request.permission.model.clone(),
+                who_asks: who_asks(&request, false),
+                ends_at_ms: None,
+            };
+            return match self.ask_alone(&self.scripts.authorize, &question).await? {
+                Reply::Full(answer) => check_answer(&request, &self.known_callers, &words(&answer)),
+                Reply::Held { .. } => Err(unreadable("the answer to Check")),
+            };
         };
         let known = self.known_callers.find(&request);
-        let call = self.charged_call(&request, charge, known.as_deref());
-        let answer: Value = self.run(&call).await?;
-        match (&answer, known) {
-            (Value::Array(figures), Some(known)) if matches!(figures[..], [Value::Int(_), Value::Int(_)]) => {
-                let [Value::Int(remaining_credits), Value::Int(expires_at_ms)] = figures[..] else {
-                    return Err(unreadable("the answer to Check"));
-                };
+        let question = || charged_question(&request, charge, known.as_deref());
+        let reply = match self.gathered_checks.ask(self, question()).await {
+            Some(reply) => reply?,
+            None => self.ask_alone(&self.scripts.check, &question()).await?,
+        };
+        match (reply, known) {
+            (Reply::Held { remaining_credits, expires_at_ms }, Some(known)) => {
                 let principal = known.principal().clone();
                 let handle = HoldHandle {
                     account: request.account,
@@ -364,10 +381,8 @@ impl Store for RedisStore {
                 let (held_credits, max_output_tokens) = (whole_price(charge), charge.max_output_tokens);
                 Ok(CheckAnswer::Held(principal, Held { handle, held_credits, remaining_credits, max_output_tokens, expires_at_ms }))
             }
-            _ => {
-                let answer: Vec<String> = from_redis_value(answer).map_err(|_| unreadable("the answer to Check"))?;
-                check_answer(&request, &self.known_callers, &words(&answer))
-            }
+            (Reply::Full(answer), _) => check_answer(&request, &self.known_callers, &words(&answer)),
+            (Reply::Held { .. }, None) => Err(unreadable("the answer to Check")),
         }
     }
 
@@ -503,20 +518,48 @@ impl Store for RedisStore {
 }
 
 impl RedisStore {
-    /// A Check that holds credits. A known caller gets the quick way, if its rights are still what they were.
-    fn charged_call(&self, request: &CheckRequest, charge: &ChargeRequest, known: Option<&KnownCaller>) -> ScriptCall<'_> {
-        let mut call = self.call_with_keys(&self.scripts.check, &request.account, CHECK_KEYS);
-        match known {
-            Some(known) => call.arg(known.access).arg(hold_id(&known.principal().user_id, &charge.request_id)),
-            None => call.arg("").arg(request_digest(&charge.request_id)),
-        };
-        let price = whole_price(charge);
-        call.arg(price).arg(packing::new_hold(charge, &request.permission.model, price, known.map(KnownCaller::principal)));
-        call.arg(who_asks(request, charge.require_full));
-        if let Some(expires_at_ms) = known.and_then(KnownCaller::expires_at_ms) {
-            call.arg(expires_at_ms);
+    /// Asks a script of `check.lua` some questions.
+    async fn ask(&self, script: &Script, questions: &[Question]) -> RedisResult<Value> {
+        let keys: Vec<String> = questions
+            .iter()
+            .flat_map(|question| ACCOUNT_PARTS.iter().take(CHECK_KEYS).map(|part| self.keys.account_part(&question.account, part)))
+            .collect();
+        let mut call = ScriptCall::with_room(questions.len(), script, keys.iter());
+        call.arg(self.now());
+        for Question { access, hold_id, price, hold, who_asks, ends_at_ms, .. } in questions {
+            match access {
+                Some(access) => call.arg(access),
+                None => call.arg(""),
+            };
+            call.arg(hold_id).arg(price).arg(hold).arg(who_asks);
+            match ends_at_ms {
+                Some(ends_at_ms) => call.arg(ends_at_ms),
+                None => call.arg(""),
+            };
         }
-        call
+        self.answer(&call).await
+    }
+
+    async fn ask_alone(&self, script: &Script, question: &Question) -> Result<Reply, StoreError> {
+        let answer = self.ask(script, std::slice::from_ref(question)).await.map_err(store_error)?;
+        gathered_checks::replies(answer, 1)?.pop().ok_or_else(|| unreadable("the answer to Check"))
+    }
+}
+
+/// The question of a Check that holds credits. A known caller gets the quick way, if its rights are still what they were.
+fn charged_question(request: &CheckRequest, charge: &ChargeRequest, known: Option<&KnownCaller>) -> Question {
+    let price = whole_price(charge);
+    Question {
+        account: request.account.clone(),
+        access: known.map(|known| known.access),
+        hold_id: match known {
+            Some(known) => hold_id(&known.principal().user_id, &charge.request_id),
+            None => request_digest(&charge.request_id),
+        },
+        price,
+        hold: packing::new_hold(charge, &request.permission.model, price, known.map(KnownCaller::principal)),
+        who_asks: who_asks(request, charge.require_full),
+        ends_at_ms: known.and_then(KnownCaller::expires_at_ms),
     }
 }
 

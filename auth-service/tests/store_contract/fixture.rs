@@ -65,9 +65,13 @@ impl RedisServer {
 
     /// Calls that Redis has counted of a command.
     pub(crate) fn calls_of(&self, command: &str) -> u64 {
-        let info: String = redis::cmd("INFO").arg("commandstats").query(&mut self.connection()).unwrap();
-        let prefix = format!("cmdstat_{command}:calls=");
-        info.lines().find_map(|line| line.strip_prefix(&prefix)?.split(',').next()?.parse().ok()).unwrap_or(0)
+        self.counted("commandstats", &format!("cmdstat_{command}:calls="))
+    }
+
+    /// What a section of `INFO` says behind a prefix; 0 when it says nothing.
+    pub(crate) fn counted(&self, section: &str, prefix: &str) -> u64 {
+        let info: String = redis::cmd("INFO").arg(section).query(&mut self.connection()).unwrap();
+        info.lines().find_map(|line| line.strip_prefix(prefix)?.split(',').next()?.parse().ok()).unwrap_or(0)
     }
 
     pub(crate) async fn store(&self, limits: StoreLimits, clock: Clock) -> RedisStore {

@@ -9,11 +9,6 @@
 -- exactly.
 
 local DUE, GC, LOG, MEMBERS, KEYRING, GRANTS, USER = KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
-if not DUE then
-  -- In the same slot, whatever the prefix: `…{account}:acct`.
-  local account = string.sub(ACCT, 1, -5)
-  DUE, GC, LOG, MEMBERS, KEYRING = account .. 'due', account .. 'gc', account .. 'log', account .. 'members', account .. 'keys'
-end
 -- The value of next_due and next_gc when nothing is due ever.
 local NEVER = 9007199254740991
 -- Ids at the head of `queue` that one call looks at: some more than it resolves, for those that are only to be dropped.

@@ -1,8 +1,6 @@
--- What every script on one account begins with (version 2): the time, and how the account's figures are stored.
+-- What every script on accounts begins with (version 2): the time, and how the account's figures are stored.
 --
--- KEYS  1 acct  2 queue  3 due  4 gc  5 log  6 members  7 keys  8 grants  9 user, all under the account's hash tag. Check is given the
---       first two alone: they are all that its quick way touches, and each one costs every call. It names the others after the first, in
---       account.lua.
+-- KEYS  1 acct  2 queue  3 due  4 gc  5 log  6 members  7 keys  8 grants  9 user, all under the account's hash tag. Check takes others.
 -- ARGV  1 now in ms, or '' for Redis's own clock
 --
 -- Before this stands a line that the process writes when it loads the scripts: its limits, as HOLD_TTL and FORGET_AFTER (ms), BATCH (most

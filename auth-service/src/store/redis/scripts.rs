@@ -43,7 +43,12 @@ impl<'s> ScriptCall<'s> {
 
     /// A call on these keys; arguments follow.
     pub(super) fn new<K: ToRedisArgs>(script: &'s Script, keys: impl ExactSizeIterator<Item = K>) -> Self {
-        let mut command = Cmd::with_capacity(Self::CAPACITY.0, Self::CAPACITY.1);
+        Self::with_room(1, script, keys)
+    }
+
+    /// The same, with room for so many requests.
+    pub(super) fn with_room<K: ToRedisArgs>(requests: usize, script: &'s Script, keys: impl ExactSizeIterator<Item = K>) -> Self {
+        let mut command = Cmd::with_capacity(Self::CAPACITY.0 * requests, Self::CAPACITY.1 * requests);
         command.arg("EVALSHA").arg(script.get_hash()).arg(keys.len());
         for key in keys {
             command.arg(key);
@@ -103,7 +108,7 @@ impl Scripts {
             create_api_key: account_script!(limits, "", "account.lua", "api_key.lua", "create_api_key.lua"),
             revoke_api_key: account_script!(limits, " flags=allow-oom", "account.lua", "api_key.lua", "revoke_api_key.lua"),
             check: account_script!(limits, "", "check_known.lua", "account.lua", "check.lua"),
-            authorize: account_script!(limits, " flags=no-writes", "account.lua", "check.lua"),
+            authorize: account_script!(limits, " flags=no-writes", "check_known.lua", "account.lua", "check.lua"),
             extend: account_script!(limits, " flags=allow-oom", "account.lua", "extend.lua"),
             settle: account_script!(limits, " flags=allow-oom", "account.lua", "settle.lua"),
             grant: account_script!(limits, "", "account.lua", "grant.lua"),
