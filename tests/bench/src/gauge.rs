@@ -40,12 +40,27 @@ pub struct Spent {
     pub evalsha: Evalsha,
 }
 
-impl Watch {
+/// Reads what is watched.
+pub struct Gauge {
+    processes: BTreeMap<String, u32>,
+    redis: Option<redis::Connection>,
+}
+
+impl Gauge {
+    /// Connects to what is watched. This process is watched too, as `load`.
+    #[must_use]
+    pub fn of(watch: &Watch) -> Self {
+        let mut processes = watch.processes.clone();
+        processes.insert("load".to_owned(), std::process::id());
+        let connect = |url: &String| redis::Client::open(url.as_str()).and_then(|client| client.get_connection()).expect("Redis answers");
+        Self { processes, redis: watch.redis.as_ref().map(connect) }
+    }
+
     /// Reads all figures.
     #[must_use]
-    pub fn read(&self) -> Reading {
+    pub fn read(&mut self) -> Reading {
         let cpu_ns = self.processes.iter().map(|(name, pid)| (name.clone(), cpu_ns(*pid))).collect();
-        Reading { cpu_ns, evalsha: self.redis.as_deref().map(evalsha).unwrap_or_default() }
+        Reading { cpu_ns, evalsha: self.redis.as_mut().map(evalsha).unwrap_or_default() }
     }
 }
 
@@ -71,6 +86,15 @@ impl Spent {
     pub fn cpu_us_of(&self, process: &str) -> f64 {
         self.cpu_us.get(process).copied().unwrap_or_default()
     }
+
+    /// Adds what was spent at another time.
+    pub fn add(&mut self, other: &Self) {
+        for (name, us) in &other.cpu_us {
+            *self.cpu_us.entry(name.clone()).or_default() += us;
+        }
+        self.evalsha.calls += other.evalsha.calls;
+        self.evalsha.usec += other.evalsha.usec;
+    }
 }
 
 /// Processor time of all threads of a process that run, in nanoseconds. (`/proc/PID/stat` would count in hundredths of a second.)
@@ -93,9 +117,8 @@ pub fn resident_kib(pid: u32) -> u64 {
     line.trim().trim_end_matches("kB").trim().parse().expect("a number of kB")
 }
 
-fn evalsha(url: &str) -> Evalsha {
-    let mut connection = redis::Client::open(url).and_then(|client| client.get_connection()).expect("Redis answers");
-    let info: String = redis::cmd("INFO").arg("commandstats").query(&mut connection).expect("Redis says its commandstats");
+fn evalsha(connection: &mut redis::Connection) -> Evalsha {
+    let info: String = redis::cmd("INFO").arg("commandstats").query(connection).expect("Redis says its commandstats");
     parse_evalsha(&info)
 }
 
@@ -123,12 +146,16 @@ mod tests {
 
     #[test]
     fn work_of_this_process_is_counted() {
-        let watch = Watch { processes: [("self".to_owned(), std::process::id())].into(), redis: None };
-        let before = watch.read();
-        let mut sum = 0_u64;
-        while watch.read().since(&before).cpu_us_of("self") < 1000.0 {
+        let mut gauge = Gauge::of(&Watch::default());
+        let before = gauge.read();
+        let (mut sum, mut spent) = (0_u64, Spent::default());
+        while spent.cpu_us_of("load") < 1000.0 {
             sum = std::hint::black_box(sum + 1);
+            spent = gauge.read().since(&before);
         }
+        let once = spent.cpu_us_of("load");
+        spent.add(&spent.clone());
+        assert_eq!(spent.cpu_us_of("load"), 2.0 * once);
         assert!(resident_kib(std::process::id()) > 0);
     }
 }

@@ -15,6 +15,10 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 
+use self::disk::Disk;
+use self::stream::Streaming;
+use self::unary::Unary;
+
 pub use disk::{DiskJob, DiskOutcome};
 pub use idle::{IdleJob, IdleOutcome};
 pub use stream::{Pace, StreamJob, StreamOutcome, StreamTarget};
@@ -23,14 +27,44 @@ pub use unary::{Phase, UnaryJob, UnaryOutcome, UnaryTarget, check_request};
 /// What a load process does.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Job {
+    /// Things that are measured in turn.
+    Turns(Turns),
+    /// Streams that stay open and are silent.
+    Idle(IdleJob),
+}
+
+/// Things that are measured in turn, each several times for a short while: a machine's speed drifts from one second to the next, and so drifts
+/// for all of them alike.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Turns {
+    /// What is measured.
+    pub things: Vec<Thing>,
+    /// How often.
+    pub turns: u32,
+    /// For how long each time.
+    pub span: Span,
+}
+
+/// A thing that is measured.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Thing {
     /// Calls that have one answer.
     Unary(UnaryJob),
     /// Answers that stream.
     Stream(StreamJob),
-    /// Streams that stay open and are silent.
-    Idle(IdleJob),
     /// Writes to a disk.
     Disk(DiskJob),
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Calls that have one answer.
+    Unary(UnaryOutcome),
+    /// Answers that stream.
+    Stream(StreamOutcome),
+    /// Writes to a disk.
+    Disk(DiskOutcome),
 }
 
 /// How long load is applied.
@@ -47,12 +81,49 @@ pub async fn work() {
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text).expect("a job on standard input");
     let written = match serde_json::from_str(&text).expect("a job in JSON") {
-        Job::Unary(job) => serde_json::to_string(&unary::run(job).await),
-        Job::Stream(job) => serde_json::to_string(&stream::run(job).await),
+        Job::Turns(job) => serde_json::to_string(&take_turns(job).await),
         Job::Idle(job) => serde_json::to_string(&idle::run(job).await),
-        Job::Disk(job) => serde_json::to_string(&disk::run(&job)),
     };
     println!("{}", written.expect("an outcome in JSON"));
+}
+
+/// A thing while it is measured.
+enum Measuring {
+    Unary(Unary),
+    Stream(Streaming),
+    Disk(Disk),
+}
+
+/// Measures all things in each turn, in random order. Their outcomes are in the order of the job.
+async fn take_turns(job: Turns) -> Vec<Outcome> {
+    let mut measuring = Vec::new();
+    for thing in job.things {
+        measuring.push(match thing {
+            Thing::Unary(job) => Measuring::Unary(Unary::open(&job).await),
+            Thing::Stream(job) => Measuring::Stream(Streaming::open(job).await),
+            Thing::Disk(job) => Measuring::Disk(Disk::open(&job)),
+        });
+    }
+    let mut order: Vec<usize> = (0..measuring.len()).collect();
+    for _ in 0..job.turns {
+        fastrand::shuffle(&mut order);
+        for index in &order {
+            match &mut measuring[*index] {
+                Measuring::Unary(unary) => unary.turn(job.span).await,
+                Measuring::Stream(streaming) => streaming.turn(job.span).await,
+                Measuring::Disk(disk) => disk.turn(job.span),
+            }
+        }
+    }
+    let mut outcomes = Vec::new();
+    for measured in measuring {
+        outcomes.push(match measured {
+            Measuring::Unary(unary) => Outcome::Unary(unary.close().await),
+            Measuring::Stream(streaming) => Outcome::Stream(streaming.close()),
+            Measuring::Disk(disk) => Outcome::Disk(disk.close()),
+        });
+    }
+    outcomes
 }
 
 /// Channels to one address, each with a connection of its own.

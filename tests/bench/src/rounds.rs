@@ -1,5 +1,5 @@
-//! The run: for each of Redis's modes, several rounds; in each round everything once, in random order. What is compared is measured one right
-//! after the other, since these machines' speed drifts.
+//! The run: for each of Redis's modes, several rounds; in each round everything once, in random order. What is compared is measured in turns
+//! of a tenth of a second, since these machines' speed drifts.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,8 +16,8 @@ use tonic::Request;
 
 use crate::ledger::{Accounts, Books};
 use crate::load::{
-    DiskJob, DiskOutcome, IdleJob, IdleOutcome, Job, Pace, Phase, Span, StreamJob, StreamOutcome, StreamTarget, UnaryJob, UnaryOutcome,
-    UnaryTarget, check_request,
+    DiskJob, IdleJob, IdleOutcome, Job, Outcome, Pace, Phase, Span, StreamJob, StreamOutcome, StreamTarget, Thing, Turns, UnaryJob,
+    UnaryOutcome, UnaryTarget, check_request,
 };
 use crate::report::{Measured, Report};
 use crate::stage::{Pinning, Stage, baselines, load, upstream};
@@ -57,12 +57,16 @@ pub struct Plan {
     pub commit: String,
 }
 
+/// Turns that a round takes of each thing.
+const TURNS: u32 = 8;
 /// Accounts that calls are spread over.
 const ACCOUNTS: usize = 16;
 /// Credits of each: more than a run can spend.
 const PLENTY: i64 = 1_000_000_000;
 /// Credits of the account that is exhausted, and calls on it.
 const SCARCE: (i64, u64) = (500, 1500);
+/// Calls of the caller that is alone.
+const ALONE: u64 = 500;
 /// Bytes of a packed hold, about.
 const RECORD_BYTES: usize = 200;
 /// Calls and streams a second in open loops: far from what the services can take.
@@ -89,18 +93,21 @@ const MEMORY_ROUNDS: usize = 3;
 /// A thing that is measured in each round.
 struct Cell {
     name: &'static str,
-    job: Job,
-}
-
-enum Outcome {
-    Unary(UnaryOutcome),
-    Stream(StreamOutcome),
+    thing: Thing,
 }
 
 /// What a round's cells came to, by name.
+#[derive(Default)]
 struct Outcomes(BTreeMap<&'static str, Outcome>);
 
 impl Outcomes {
+    /// Measures things that are compared with each other.
+    fn measure(&mut self, cells: Vec<Cell>, plan: &Plan) {
+        let (names, things): (Vec<_>, Vec<_>) = cells.into_iter().map(|cell| (cell.name, cell.thing)).unzip();
+        let outcomes: Vec<Outcome> = load(&Job::Turns(Turns { things, turns: TURNS, span: plan.turn() }), &plan.pinning);
+        self.0.extend(names.into_iter().zip(outcomes));
+    }
+
     fn unary(&self, name: &str) -> &UnaryOutcome {
         match self.0.get(name) {
             Some(Outcome::Unary(outcome)) => outcome,
@@ -115,14 +122,30 @@ impl Outcomes {
         }
     }
 
+    fn syncs_per_second(&self, name: &str) -> f64 {
+        match self.0.get(name) {
+            Some(Outcome::Disk(outcome)) => outcome.syncs_per_second,
+            _ => panic!("{name} was not measured"),
+        }
+    }
+
     /// Calls of one credit that were admitted.
     fn admitted(&self) -> u64 {
         let of = |outcome: &Outcome| match outcome {
             Outcome::Unary(outcome) => outcome.admitted,
             Outcome::Stream(outcome) => outcome.admitted,
+            Outcome::Disk(_) => 0,
         };
         // A reader's streams cost nothing.
         self.0.iter().filter(|(name, _)| !name.starts_with("reader")).map(|(_, outcome)| of(outcome)).sum()
+    }
+}
+
+impl Plan {
+    /// How long one turn takes.
+    fn turn(&self) -> Span {
+        let measured = self.measured / TURNS;
+        Span { warm_up: measured / 4, measured }
     }
 }
 
@@ -160,20 +183,13 @@ async fn on_redis(plan: &Plan, mode: &str, append_only: AppendOnly, folder: &Pat
         let accounts = books.accounts(ACCOUNTS, PLENTY).await;
         let mut groups = parts.groups(&accounts);
         fastrand::shuffle(&mut groups);
-        let mut outcomes = Outcomes(BTreeMap::new());
-        for mut group in groups {
-            fastrand::shuffle(&mut group);
-            for cell in group {
-                let outcome = match &cell.job {
-                    Job::Unary(_) => Outcome::Unary(load(&cell.job, &plan.pinning)),
-                    Job::Stream(_) => Outcome::Stream(load(&cell.job, &plan.pinning)),
-                    Job::Idle(_) | Job::Disk(_) => continue,
-                };
-                outcomes.0.insert(cell.name, outcome);
-            }
+        let mut outcomes = Outcomes::default();
+        for group in groups {
+            outcomes.measure(group, plan);
         }
         measured.ledger(books.mistakes(&accounts, outcomes.admitted()).await);
         parts.exhaust(mode, &books, measured).await;
+        parts.alone(mode, &books, measured).await;
         if plan.parts.contains(&Part::Check) {
             check_figures(mode, &outcomes, measured);
         }
@@ -230,14 +246,14 @@ impl Parts<'_> {
     fn groups(&self, accounts: &Accounts) -> Vec<Vec<Cell>> {
         let mut groups = Vec::new();
         let closed = |callers| Phase::Closed { callers };
-        let unary = |name, target, phase| Cell { name, job: Job::Unary(self.unary(target, phase, &accounts.api_keys)) };
+        let unary = |name, target, phase| Cell { name, thing: Thing::Unary(self.unary(target, phase, &accounts.api_keys)) };
         if self.plan.parts.contains(&Part::Check) {
             let with_token = self.unary(UnaryTarget::Check, closed(32), &accounts.access_tokens);
             groups.push(vec![
                 unary("echo 32", UnaryTarget::Echo, closed(32)),
                 unary("script 32", UnaryTarget::Script, closed(32)),
                 unary("check 32", UnaryTarget::Check, closed(32)),
-                Cell { name: "check with a token 32", job: Job::Unary(with_token) },
+                Cell { name: "check with a token 32", thing: Thing::Unary(with_token) },
             ]);
             groups.push(vec![
                 unary("echo 128", UnaryTarget::Echo, closed(128)),
@@ -253,14 +269,15 @@ impl Parts<'_> {
         if self.plan.parts.contains(&Part::Stream) {
             let stream = |name, target, model, tokens, pace| Cell {
                 name,
-                job: Job::Stream(self.stream(target, model, tokens, pace, &accounts.api_keys)),
+                thing: Thing::Stream(self.stream(target, model, tokens, pace, &accounts.api_keys)),
             };
             let (gateway, reader) = (StreamTarget::Gateway, StreamTarget::Reader);
             let (open, saturated) = (Pace::Open { rate: OPEN_RATE }, Pace::Closed { streams: SATURATED_STREAMS });
             let paced = Pace::Closed { streams: PACED_STREAMS };
-            // Paced answers are as long as half of the measurement.
-            let steps = self.plan.measured.as_millis() / crate::upstream::PACE.as_millis() / 2;
-            let paced_tokens = u32::try_from(steps).unwrap_or(u32::MAX).max(10);
+            // Paced answers are longer than a turn: what is measured are streams that go on, not the moment at which all of them begin.
+            let Span { warm_up, measured } = self.plan.turn();
+            let steps = (warm_up + measured).as_millis() / crate::upstream::PACE.as_millis() + 2;
+            let paced_tokens = u32::try_from(steps).unwrap_or(u32::MAX);
             groups.push(vec![
                 stream("gateway first", gateway, SATURATED, SHORT_TOKENS, open),
                 stream("reader first", reader, SATURATED, SHORT_TOKENS, open),
@@ -283,17 +300,12 @@ impl Parts<'_> {
         groups
     }
 
-    fn span(&self) -> Span {
-        Span { warm_up: self.plan.measured / 4, measured: self.plan.measured }
-    }
-
     fn unary(&self, target: UnaryTarget, phase: Phase, credentials: &[String]) -> UnaryJob {
         let url = if target == UnaryTarget::Check { self.stage.auth.url() } else { self.baselines.url() };
         UnaryJob {
             target,
             url,
             phase,
-            span: self.span(),
             connections: CHECK_CONNECTIONS,
             request_bytes: self.sizes.request,
             credentials: credentials.to_vec(),
@@ -309,7 +321,6 @@ impl Parts<'_> {
             model: model.to_owned(),
             tokens,
             pace,
-            span: self.span(),
             connections: STREAM_CONNECTIONS,
             credentials: credentials.to_vec(),
             gaps: model == PACED,
@@ -321,18 +332,35 @@ impl Parts<'_> {
     async fn exhaust(&self, mode: &str, books: &Books, measured: &mut Measured) {
         let (credits, calls) = SCARCE;
         let accounts = books.accounts(1, credits).await;
-        let job = self.unary(UnaryTarget::Check, Phase::Counted { callers: 128, calls }, &accounts.api_keys);
-        let outcome: UnaryOutcome = load(&Job::Unary(job), &self.plan.pinning);
+        let outcome = self.counted(128, calls, &accounts);
         let mut mistakes = books.mistakes(&accounts, outcome.admitted).await;
         if i64::try_from(outcome.admitted) != Ok(credits) || outcome.admitted + outcome.refused != calls {
             mistakes
                 .push(format!("of {calls} calls on {credits} credits, {} were admitted and {} refused", outcome.admitted, outcome.refused));
         }
         measured.ledger(mistakes);
-        // All calls are counted, from the first to the last.
-        measured.add("evalsha_per_check", mode, outcome.spent.evalsha.calls as f64 / outcome.calls as f64);
+        measured.add("evalsha_per_check_128", mode, outcome.spent.evalsha.calls as f64 / outcome.calls as f64);
         measured.add("evalsha_per_extend", mode, outcome.extended.1.evalsha.calls as f64 / outcome.extended.0 as f64);
         measured.add("evalsha_per_settle", mode, outcome.settled.1.evalsha.calls as f64 / outcome.settled.0 as f64);
+    }
+
+    /// One caller, whose calls have no others to share a script with.
+    async fn alone(&self, mode: &str, books: &Books, measured: &mut Measured) {
+        let accounts = books.accounts(1, PLENTY).await;
+        let outcome = self.counted(1, ALONE, &accounts);
+        measured.ledger(books.mistakes(&accounts, outcome.admitted).await);
+        measured.add("evalsha_per_check", mode, outcome.spent.evalsha.calls as f64 / outcome.calls as f64);
+    }
+
+    /// Makes so many Checks, all of which are counted, from the first to the last.
+    fn counted(&self, callers: usize, calls: u64, accounts: &Accounts) -> UnaryOutcome {
+        let job = self.unary(UnaryTarget::Check, Phase::Counted { callers, calls }, &accounts.api_keys);
+        let turns = Turns { things: vec![Thing::Unary(job)], turns: 1, span: self.plan.turn() };
+        let outcomes: Vec<Outcome> = load(&Job::Turns(turns), &self.plan.pinning);
+        match <[Outcome; 1]>::try_from(outcomes) {
+            Ok([Outcome::Unary(outcome)]) => outcome,
+            other => panic!("calls came to {other:?}"),
+        }
     }
 
     /// Opens silent streams on an inference-service of their own.
@@ -366,8 +394,9 @@ fn cpu_per_call(outcome: &UnaryOutcome, process: &str) -> f64 {
     outcome.spent.cpu_us_of(process) / outcome.calls as f64
 }
 
+/// Redis's time in scripts, for each call.
 fn script_us(outcome: &UnaryOutcome) -> f64 {
-    outcome.spent.evalsha.usec as f64 / outcome.spent.evalsha.calls as f64
+    outcome.spent.evalsha.usec as f64 / outcome.calls as f64
 }
 
 fn check_figures(mode: &str, outcomes: &Outcomes, measured: &mut Measured) {
@@ -405,7 +434,8 @@ fn check_figures(mode: &str, outcomes: &Outcomes, measured: &mut Measured) {
         see("load's CPU per call, µs", cpu_per_call(outcome, "load"));
         if !name.starts_with("echo") {
             see("Redis's CPU per call, µs", cpu_per_call(outcome, "redis"));
-            see("Redis's time per script, µs", script_us(outcome));
+            see("Redis's time in scripts per call, µs", script_us(outcome));
+            see("scripts per call", outcome.spent.evalsha.calls as f64 / outcome.calls as f64);
         }
     }
     let settled = &of("check 32").settled;
@@ -451,28 +481,26 @@ async fn on_sqlite(plan: &Plan, folder: &Path, measured: &mut Measured) {
     for round in 1..=plan.rounds {
         eprintln!("sqlite, round {round} of {}", plan.rounds);
         let accounts = books.accounts(ACCOUNTS, PLENTY).await;
-        let check = Job::Unary(UnaryJob {
+        let check = UnaryJob {
             target: UnaryTarget::Check,
             url: stage.auth.url(),
             phase: Phase::Closed { callers: SQLITE_CALLERS },
-            span: Span { warm_up: plan.measured / 4, measured: plan.measured },
             connections: CHECK_CONNECTIONS,
             request_bytes: 0,
             credentials: accounts.api_keys.clone(),
             service_credential: stage.service_credential.clone(),
             watch: stage.watch(&[]),
-        });
-        let disk = Job::Disk(DiskJob { folder: folder.to_owned(), measured: plan.measured });
-        let disk_first = fastrand::bool();
-        let before: Option<DiskOutcome> = disk_first.then(|| load(&disk, &plan.pinning));
-        let outcome: UnaryOutcome = load(&check, &plan.pinning);
-        let disk = before.unwrap_or_else(|| load(&disk, &plan.pinning));
+        };
+        let mut outcomes = Outcomes::default();
+        let disk = Cell { name: "disk", thing: Thing::Disk(DiskJob { folder: folder.to_owned() }) };
+        outcomes.measure(vec![Cell { name: "check 64", thing: Thing::Unary(check) }, disk], plan);
+        let (outcome, syncs) = (outcomes.unary("check 64"), outcomes.syncs_per_second("disk"));
         measured.ledger(books.mistakes(&accounts, outcome.admitted).await);
-        measured.add("sqlite_vs_fsync", MODE, per_second(&outcome) / disk.syncs_per_second);
-        measured.see(MODE, "check 64: calls per second".to_owned(), per_second(&outcome));
+        measured.add("sqlite_vs_fsync", MODE, per_second(outcome) / syncs);
+        measured.see(MODE, "check 64: calls per second".to_owned(), per_second(outcome));
         measured.see(MODE, "check 64: p50, µs".to_owned(), outcome.latency.p50_us);
-        measured.see(MODE, "check 64: service's CPU per call, µs".to_owned(), cpu_per_call(&outcome, "auth-service"));
-        measured.see(MODE, "fsyncs per second".to_owned(), disk.syncs_per_second);
+        measured.see(MODE, "check 64: service's CPU per call, µs".to_owned(), cpu_per_call(outcome, "auth-service"));
+        measured.see(MODE, "fsyncs per second".to_owned(), syncs);
     }
 }
 

@@ -15,7 +15,7 @@ use tonic::Request;
 use tonic::transport::Channel;
 
 use super::Span;
-use crate::gauge::{Spent, Watch};
+use crate::gauge::{Gauge, Spent, Watch};
 use crate::percentiles::Percentiles;
 
 /// Where answers come from.
@@ -55,15 +55,13 @@ pub struct StreamJob {
     pub tokens: u32,
     /// How streams follow one another.
     pub pace: Pace,
-    /// For how long.
-    pub span: Span,
     /// Connections to the gateway.
     pub connections: usize,
     /// API keys for the gateway, used in turn.
     pub credentials: Vec<String>,
     /// Whether the time between tokens is measured.
     pub gaps: bool,
-    /// What to watch meanwhile. This process's own time is always measured, as `load`.
+    /// What to watch meanwhile.
     pub watch: Watch,
 }
 
@@ -110,53 +108,73 @@ impl Seen {
     }
 }
 
-pub(super) async fn run(mut job: StreamJob) -> StreamOutcome {
-    job.watch.processes.insert("load".to_owned(), std::process::id());
-    let (span, pace, watch) = (job.span, job.pace, job.watch.clone());
-    let channels = match job.target {
-        StreamTarget::Gateway => super::connect(&job.url, job.connections).await,
-        StreamTarget::Reader => Vec::new(),
-    };
-    let http = reqwest::Client::builder().no_proxy().http1_only().tcp_nodelay(true).build().expect("an HTTP client");
-    let streams = Arc::new(Streams {
-        job,
-        channels,
-        http,
-        begun: AtomicU64::new(0),
-        tokens: AtomicU64::new(0),
-        measuring: AtomicBool::new(false),
-        over: AtomicBool::new(false),
-    });
-    let mut readers = JoinSet::new();
-    match pace {
-        Pace::Closed { streams: count } => {
-            for _ in 0..count {
-                readers.spawn(Arc::clone(&streams).read_again_and_again());
+/// One job, while it is done turn by turn.
+pub(super) struct Streaming {
+    streams: Arc<Streams>,
+    gauge: Gauge,
+    seen: Seen,
+    tokens: u64,
+    seconds: f64,
+    spent: Spent,
+}
+
+impl Streaming {
+    pub(super) async fn open(job: StreamJob) -> Self {
+        let channels = match job.target {
+            StreamTarget::Gateway => super::connect(&job.url, job.connections).await,
+            StreamTarget::Reader => Vec::new(),
+        };
+        let http = reqwest::Client::builder().no_proxy().http1_only().tcp_nodelay(true).build().expect("an HTTP client");
+        let gauge = Gauge::of(&job.watch);
+        let streams = Arc::new(Streams {
+            job,
+            channels,
+            http,
+            begun: AtomicU64::new(0),
+            tokens: AtomicU64::new(0),
+            measuring: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+        });
+        Self { streams, gauge, seen: Seen::default(), tokens: 0, seconds: 0.0, spent: Spent::default() }
+    }
+
+    pub(super) async fn turn(&mut self, span: Span) {
+        let streams = &self.streams;
+        streams.over.store(false, Ordering::Relaxed);
+        let mut readers = JoinSet::new();
+        match streams.job.pace {
+            Pace::Closed { streams: count } => {
+                for _ in 0..count {
+                    readers.spawn(Arc::clone(streams).read_again_and_again());
+                }
+            }
+            Pace::Open { rate } => {
+                readers.spawn(Arc::clone(streams).read_at(rate));
             }
         }
-        Pace::Open { rate } => {
-            readers.spawn(Arc::clone(&streams).read_at(rate));
+        tokio::time::sleep(span.warm_up).await;
+        let (before, tokens_before, started) = (self.gauge.read(), streams.tokens.load(Ordering::Relaxed), Instant::now());
+        streams.measuring.store(true, Ordering::Relaxed);
+        tokio::time::sleep(span.measured).await;
+        streams.measuring.store(false, Ordering::Relaxed);
+        self.tokens += streams.tokens.load(Ordering::Relaxed) - tokens_before;
+        self.seconds += started.elapsed().as_secs_f64();
+        self.spent.add(&self.gauge.read().since(&before));
+        streams.over.store(true, Ordering::Relaxed);
+        while let Some(reader) = readers.join_next().await {
+            self.seen.merge(reader.expect("a reader doesn't panic"));
         }
     }
-    tokio::time::sleep(span.warm_up).await;
-    let (before, tokens_before, started) = (watch.read(), streams.tokens.load(Ordering::Relaxed), Instant::now());
-    streams.measuring.store(true, Ordering::Relaxed);
-    tokio::time::sleep(span.measured).await;
-    streams.measuring.store(false, Ordering::Relaxed);
-    let (tokens, seconds) = (streams.tokens.load(Ordering::Relaxed) - tokens_before, started.elapsed().as_secs_f64());
-    let spent = watch.read().since(&before);
-    streams.over.store(true, Ordering::Relaxed);
-    let mut seen = Seen::default();
-    while let Some(reader) = readers.join_next().await {
-        seen.merge(reader.expect("a reader doesn't panic"));
-    }
-    StreamOutcome {
-        tokens,
-        seconds,
-        first_token: Percentiles::of(seen.first_tokens),
-        gap: Percentiles::of(seen.gaps),
-        spent,
-        admitted: seen.streams,
+
+    pub(super) fn close(self) -> StreamOutcome {
+        StreamOutcome {
+            tokens: self.tokens,
+            seconds: self.seconds,
+            first_token: Percentiles::of(self.seen.first_tokens),
+            gap: Percentiles::of(self.seen.gaps),
+            spent: self.spent,
+            admitted: self.seen.streams,
+        }
     }
 }
 
@@ -267,7 +285,8 @@ const COUNTED_AT_ONCE: u64 = 64;
 impl TokenClock<'_> {
     fn token(&mut self, seen: &mut Seen) {
         self.uncounted += 1;
-        if self.uncounted == COUNTED_AT_ONCE {
+        // Where gaps are measured there are few, and a turn may be over before so many came.
+        if self.uncounted == COUNTED_AT_ONCE || self.streams.job.gaps {
             self.count();
         }
         if self.last.is_some() && !self.streams.job.gaps {

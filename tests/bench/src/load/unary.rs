@@ -18,7 +18,7 @@ use tonic::{Request, Status};
 
 use super::Span;
 use super::raw::{self, Template, hex_digits};
-use crate::gauge::{Spent, Watch};
+use crate::gauge::{Gauge, Reading, Spent, Watch};
 use crate::percentiles::Percentiles;
 use crate::proto::Payload;
 
@@ -64,8 +64,6 @@ pub struct UnaryJob {
     pub url: String,
     /// How.
     pub phase: Phase,
-    /// For how long.
-    pub span: Span,
     /// Connections; callers use them in turn.
     pub connections: usize,
     /// Bytes of a baseline's request.
@@ -74,7 +72,7 @@ pub struct UnaryJob {
     pub credentials: Vec<String>,
     /// For Check: what this process shows.
     pub service_credential: String,
-    /// What to watch meanwhile. This process's own time is always measured, as `load`.
+    /// What to watch meanwhile.
     pub watch: Watch,
 }
 
@@ -135,84 +133,106 @@ impl Seen {
     }
 }
 
-pub(super) async fn run(mut job: UnaryJob) -> UnaryOutcome {
-    job.watch.processes.insert("load".to_owned(), std::process::id());
-    let calls = Arc::new(Calls {
-        target: job.target,
-        channels: super::connect(&job.url, job.connections).await,
-        templates: templates(job.target, job.request_bytes, &job.credentials),
-        authorization: super::bearer(&job.service_credential),
-        nonce: fastrand::u64(..),
-        made: AtomicU64::new(0),
-        measuring: AtomicBool::new(matches!(job.phase, Phase::Counted { .. })),
-        over: AtomicBool::new(false),
-    });
-    let mut callers = JoinSet::new();
-    // Of counted calls, none may be made before this.
-    let mut before = job.watch.read();
-    match job.phase {
-        Phase::Closed { callers: count } => {
-            for _ in 0..count {
-                callers.spawn(Arc::clone(&calls).call_until(None));
-            }
-        }
-        Phase::Counted { callers: count, calls: most } => {
-            for _ in 0..count {
-                callers.spawn(Arc::clone(&calls).call_until(Some(most)));
-            }
-        }
-        Phase::Open { rate } => {
-            callers.spawn(Arc::clone(&calls).call_at(rate));
-        }
+/// One job, while it is done turn by turn.
+pub(super) struct Unary {
+    calls: Arc<Calls>,
+    phase: Phase,
+    gauge: Gauge,
+    seen: Seen,
+    seconds: f64,
+    spent: Spent,
+}
+
+impl Unary {
+    pub(super) async fn open(job: &UnaryJob) -> Self {
+        let calls = Arc::new(Calls {
+            target: job.target,
+            channels: super::connect(&job.url, job.connections).await,
+            templates: templates(job.target, job.request_bytes, &job.credentials),
+            authorization: super::bearer(&job.service_credential),
+            nonce: fastrand::u64(..),
+            made: AtomicU64::new(0),
+            measuring: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+        });
+        Self { calls, phase: job.phase, gauge: Gauge::of(&job.watch), seen: Seen::default(), seconds: 0.0, spent: Spent::default() }
     }
 
-    let counted = matches!(job.phase, Phase::Counted { .. });
-    if !counted {
-        tokio::time::sleep(job.span.warm_up).await;
-        before = job.watch.read();
-    }
-    let started = Instant::now();
-    calls.measuring.store(true, Ordering::Relaxed);
-    let mut seen = Seen::default();
-    if !counted {
-        tokio::time::sleep(job.span.measured).await;
-        calls.measuring.store(false, Ordering::Relaxed);
-    } else {
+    pub(super) async fn turn(&mut self, span: Span) {
+        let counted = matches!(self.phase, Phase::Counted { .. });
+        self.calls.over.store(false, Ordering::Relaxed);
+        self.calls.measuring.store(counted, Ordering::Relaxed);
+        // Of counted calls, none may be made before this.
+        let (mut before, mut started) = (self.gauge.read(), Instant::now());
+        let mut callers = self.begin();
+        if !counted {
+            tokio::time::sleep(span.warm_up).await;
+            (before, started) = (self.gauge.read(), Instant::now());
+            self.calls.measuring.store(true, Ordering::Relaxed);
+            tokio::time::sleep(span.measured).await;
+            self.calls.measuring.store(false, Ordering::Relaxed);
+            self.note(&before, started);
+            self.calls.over.store(true, Ordering::Relaxed);
+        }
         while let Some(caller) = callers.join_next().await {
-            seen.merge(caller.expect("a caller doesn't panic"));
+            self.seen.merge(caller.expect("a caller doesn't panic"));
+        }
+        if counted {
+            self.note(&before, started);
         }
     }
-    let seconds = started.elapsed().as_secs_f64();
-    let spent = job.watch.read().since(&before);
-    calls.over.store(true, Ordering::Relaxed);
-    while let Some(caller) = callers.join_next().await {
-        seen.merge(caller.expect("a caller doesn't panic"));
+
+    /// Has all callers begin.
+    fn begin(&self) -> JoinSet<Seen> {
+        let mut callers = JoinSet::new();
+        let mut begin = |count, most| {
+            for _ in 0..count {
+                callers.spawn(Arc::clone(&self.calls).call_until(most));
+            }
+        };
+        match self.phase {
+            Phase::Closed { callers: count } => begin(count, None),
+            Phase::Counted { callers: count, calls: most } => begin(count, Some(most)),
+            Phase::Open { rate } => {
+                callers.spawn(Arc::clone(&self.calls).call_at(rate));
+            }
+        }
+        callers
     }
 
-    let holds: Vec<String> = seen.held.iter().map(hold).collect();
-    let before = job.watch.read();
-    let extended = &holds[..holds.len().min(EXTENDED)];
-    for hold in extended {
-        calls.extend(hold).await;
+    /// Notes how long a turn took, and what it spent.
+    fn note(&mut self, before: &Reading, started: Instant) {
+        self.seconds += started.elapsed().as_secs_f64();
+        self.spent.add(&self.gauge.read().since(before));
     }
-    let extended = (extended.len() as u64, job.watch.read().since(&before));
-    let (admitted, before) = (holds.len() as u64, job.watch.read());
-    Arc::clone(&calls).settle(holds).await;
-    let settled = (admitted, job.watch.read().since(&before));
-    UnaryOutcome {
-        calls: seen.latencies.len() as u64,
-        seconds,
-        latency: Percentiles::of(seen.latencies),
-        spent,
-        admitted,
-        refused: seen.refused,
-        extended,
-        settled,
+
+    /// Extends some of what was held, and settles all of it.
+    pub(super) async fn close(mut self) -> UnaryOutcome {
+        let holds: Vec<String> = self.seen.held.iter().map(hold).collect();
+        let before = self.gauge.read();
+        let extended = &holds[..holds.len().min(EXTENDED)];
+        for hold in extended {
+            self.calls.extend(hold).await;
+        }
+        let extended = (extended.len() as u64, self.gauge.read().since(&before));
+        let (admitted, before) = (holds.len() as u64, self.gauge.read());
+        Arc::clone(&self.calls).settle(holds).await;
+        let settled = (admitted, self.gauge.read().since(&before));
+        UnaryOutcome {
+            calls: self.seen.latencies.len() as u64,
+            seconds: self.seconds,
+            latency: Percentiles::of(self.seen.latencies),
+            spent: self.spent,
+            admitted,
+            refused: self.seen.refused,
+            extended,
+            settled,
+        }
     }
 }
 
 impl Calls {
-    /// Calls again and again, until this job is over or `most` calls were made by all of its callers.
+    /// Calls again and again, until this turn is over or `most` calls were made by all of its callers.
     async fn call_until(self: Arc<Self>, most: Option<u64>) -> Seen {
         let mut seen = Seen::default();
         loop {
@@ -224,7 +244,7 @@ impl Calls {
         }
     }
 
-    /// Calls at a rate until this job is over.
+    /// Calls at a rate until this turn is over.
     async fn call_at(self: Arc<Self>, rate: f64) -> Seen {
         let begin = || {
             let (calls, number) = (Arc::clone(&self), self.made.fetch_add(1, Ordering::Relaxed));
