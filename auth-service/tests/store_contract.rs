@@ -93,6 +93,7 @@ cases! {
     credits::another_fingerprint_under_a_request_id_is_refused,
     credits::too_few_credits_hold_a_part_or_nothing,
     credits::more_due_holds_than_one_operation_sweeps_is_retryable,
+    credits::an_operation_resolves_what_is_due_on_its_own_account_whoever_else_has_holds,
     credits::the_slow_walk_resolves_all_that_is_due,
     credits::open_holds_have_a_bound,
     credits::remembered_requests_have_a_bound_and_are_forgotten,

@@ -141,7 +141,7 @@ impl<'c> Context<'c> {
     fn sweep_account(&self, id: &AccountId) -> Done<(u32, bool)> {
         let Some(mut account) = Account::load(self.connection, self.limits, self.now_ms, id)? else { return Ok((0, false)) };
         let resolved = account.sweep()?;
-        let more = account.more_is_due()? || account.more_is_to_forget()?;
+        let more = account.more_is_due() || account.more_is_to_forget()?;
         account.save()?;
         Ok((resolved, more))
     }

@@ -299,6 +299,27 @@ pub(crate) async fn more_due_holds_than_one_operation_sweeps_is_retryable(f: Fix
     assert_eq!((snapshot.open.len(), snapshot.remembered.len(), snapshot.ledger.len()), (1, 40, 41));
 }
 
+pub(crate) async fn an_operation_resolves_what_is_due_on_its_own_account_whoever_else_has_holds(f: Fixture) {
+    let (ada, bob) = (f.person("ada", 100).await, f.person("bob", 100).await);
+    // One after the other, Bob's before and behind each of Ada's, more than one operation sweeps.
+    for i in 0..20 {
+        f.hold(&bob, one_credit(&format!("b{i}"), "a")).await;
+        f.advance(Duration::from_millis(1));
+        if i < 3 {
+            f.hold(&ada, one_credit(&format!("a{i}"), "a")).await;
+        }
+    }
+    f.pass_ttl();
+    let last = f.hold(&ada, one_credit("last", "a")).await;
+    assert_eq!(last.remaining_credits, 99);
+    assert_eq!((f.snapshot(&ada).await.open.len(), f.snapshot(&bob).await.open.len()), (1, 20));
+    // The one that is left is found at its time, and not before.
+    f.advance(f.limits.hold_ttl - Duration::from_millis(1));
+    assert_eq!(f.store.balance(&ada.account).await.unwrap().unwrap().held, 1);
+    f.advance(Duration::from_millis(1));
+    assert_eq!(f.store.balance(&ada.account).await.unwrap().unwrap().held, 0);
+}
+
 pub(crate) async fn the_slow_walk_resolves_all_that_is_due(f: Fixture) {
     let mut people = Vec::new();
     for i in 0..40 {

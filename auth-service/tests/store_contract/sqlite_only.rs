@@ -47,6 +47,11 @@ async fn what_was_answered_is_there_after_a_restart() {
     drop(home);
 }
 
+/// Makes the schema what it was in version 3, when due holds lay by account.
+const TO_VERSION_3: &str = "
+    DROP INDEX holds_due;
+    CREATE INDEX holds_due ON holds (account_id, expires_at_ms, hold_id) WHERE resolution IS NULL;
+    PRAGMA user_version = 3;";
 /// Makes the schema what it was in version 2, when holds lay in the order of their digests.
 const TO_VERSION_2: &str = "
     CREATE TABLE holds_2 (
@@ -113,6 +118,11 @@ async fn a_file_of_the_first_schema_is_brought_up_and_its_due_holds_are_found() 
 #[tokio::test]
 async fn a_file_of_the_second_schema_is_brought_up_with_what_was_laid_aside() {
     is_brought_up(&[TO_VERSION_2]).await;
+}
+
+#[tokio::test]
+async fn a_file_of_the_third_schema_is_brought_up() {
+    is_brought_up(&[TO_VERSION_3]).await;
 }
 
 #[tokio::test]

@@ -16,6 +16,20 @@ macro_rules! hold_columns {
     };
 }
 
+/// Inserts a hold, and says what to do when there is one of its name. By position, in the order of the columns: looking 26 parameters up by
+/// their names takes longer than binding them.
+macro_rules! insert_hold {
+    ($or:literal) => {
+        concat!(
+            "INSERT ",
+            $or,
+            " INTO holds (account_id, hold_id, ",
+            hold_columns!(),
+            ", forget_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        )
+    };
+}
+
 macro_rules! ledger_columns {
     () => {
         "entry, resolution, credits, available, request_id, user_id, key_id, model, input_tokens, output_tokens, estimated, at_ms, note"
@@ -121,7 +135,8 @@ impl<'c> Account<'c> {
         let sql = concat!(
             "SELECT ",
             hold_columns!(),
-            " FROM holds WHERE account_id = ?1 AND resolution IS NULL AND expires_at_ms <= ?2 ORDER BY expires_at_ms, hold_id LIMIT ?3"
+            " FROM holds INDEXED BY holds_due WHERE account_id = ?1 AND resolution IS NULL AND expires_at_ms <= ?2 \
+              ORDER BY expires_at_ms, hold_id LIMIT ?3"
         );
         let due = self
             .connection
@@ -134,8 +149,9 @@ impl<'c> Account<'c> {
             self.resolve(hold, Resolution::Expired, None, charged)?;
             resolved += 1;
         }
-        let sql = "SELECT min(expires_at_ms) FROM holds WHERE account_id = ?1 AND resolution IS NULL";
-        let next: Option<i64> = self.connection.prepare_cached(sql)?.query_row([&self.id], |row| row.get(0))?;
+        let sql = "SELECT expires_at_ms FROM holds INDEXED BY holds_due WHERE account_id = ?1 AND resolution IS NULL \
+                   ORDER BY expires_at_ms LIMIT 1";
+        let next: Option<i64> = self.connection.prepare_cached(sql)?.query_row([&self.id], |row| row.get(0)).optional()?;
         self.next_due_ms = next.unwrap_or(i64::MAX);
         Ok(resolved)
     }
@@ -146,10 +162,9 @@ impl<'c> Account<'c> {
         Ok(self.connection.prepare_cached(sql)?.query_row(params![self.id, self.now_ms], |row| row.get(0))?)
     }
 
-    /// Whether holds are due still.
-    pub(super) fn more_is_due(&self) -> Done<bool> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM holds WHERE account_id = ?1 AND resolution IS NULL AND expires_at_ms <= ?2)";
-        Ok(self.connection.prepare_cached(sql)?.query_row(params![self.id, self.now_ms], |row| row.get(0))?)
+    /// Whether holds are due still, after some were resolved.
+    pub(super) fn more_is_due(&self) -> bool {
+        self.next_due_ms <= self.now_ms
     }
 
     /// An open hold or a remembered request.
@@ -162,12 +177,32 @@ impl<'c> Account<'c> {
         Ok(self.connection.prepare_cached(sql)?.query_row(params![self.id, user, request_id], hold_of).optional()?)
     }
 
-    /// Holds credits. A refunded request of the same name is laid aside, under its ledger entry, and counts until it is forgotten.
-    pub(super) fn open(&mut self, hold: &HoldRecord, replaces: bool) -> Done<()> {
+    /// Whether nothing is due, nor need be forgotten for want of room.
+    pub(super) fn needs_no_sweep(&self) -> bool {
+        let has_room = self.remembered.saturating_add(self.limits.sweep_batch) < self.limits.max_remembered_requests;
+        has_room && self.next_due_ms > self.now_ms
+    }
+
+    /// Holds credits, unless there is a request of that name; whether it did. Nobody need have looked for one.
+    pub(super) fn open_if_new(&mut self, hold: &HoldRecord) -> Done<bool> {
+        let is_new = self.insert(insert_hold!("OR IGNORE"), hold)? == 1;
+        if is_new {
+            self.take(hold);
+        }
+        Ok(is_new)
+    }
+
+    /// Moves a new hold's credits.
+    fn take(&mut self, hold: &HoldRecord) {
         self.balance.available -= hold.held_credits;
         self.balance.held += hold.held_credits;
         self.open_holds += 1;
         self.next_due_ms = self.next_due_ms.min(hold.expires_at_ms);
+    }
+
+    /// Holds credits. A refunded request of the same name is laid aside, under its ledger entry, and counts until it is forgotten.
+    pub(super) fn open(&mut self, hold: &HoldRecord, replaces: bool) -> Done<()> {
+        self.take(hold);
         if replaces {
             let sql = "UPDATE holds SET hold_id = hold_id || '#' || ledger_entry, laid_aside = ledger_entry \
                        WHERE account_id = ?1 AND user_id = ?2 AND request_id = ?3 AND laid_aside = 0";
@@ -299,15 +334,15 @@ impl<'c> Account<'c> {
     }
 
     fn write(&self, hold: &HoldRecord) -> Done<()> {
+        self.insert(insert_hold!("OR REPLACE"), hold)?;
+        Ok(())
+    }
+
+    /// Writes a hold by one of the statements of [`insert_hold`]; how many rows that were.
+    fn insert(&self, sql: &str, hold: &HoldRecord) -> Done<usize> {
         let resolved = hold.resolved.as_ref();
         let forget_after_ms = i64::try_from(self.limits.forget_after.as_millis()).unwrap_or(i64::MAX);
-        // By position, in the order of the columns: looking 26 parameters up by their names takes longer than binding them.
-        let sql = concat!(
-            "INSERT OR REPLACE INTO holds (account_id, hold_id, ",
-            hold_columns!(),
-            ", forget_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        );
-        self.connection.prepare_cached(sql)?.execute(params![
+        Ok(self.connection.prepare_cached(sql)?.execute(params![
             self.id,
             hold_id(&hold.user_id, &hold.request_id),
             hold.user_id,
@@ -334,8 +369,7 @@ impl<'c> Account<'c> {
             resolved.map(|resolved| resolved.ledger_entry),
             resolved.map(|resolved| resolved.at_ms),
             resolved.map(|resolved| resolved.at_ms.saturating_add(forget_after_ms)),
-        ])?;
-        Ok(())
+        ])?)
     }
 
     /// Ledger entries below `before`, newest first.

@@ -84,8 +84,30 @@ fn hold(
     charge: ChargeRequest,
     model: String,
 ) -> Done<CheckAnswer> {
+    let whole = charge.price.of(charge.max_input_tokens, charge.max_output_tokens);
+    let available = account.balance.available;
+    let ttl_ms = i64::try_from(limits.hold_ttl.as_millis()).unwrap_or(i64::MAX);
+    let mut hold = HoldRecord {
+        user_id: principal.user_id.clone(),
+        key_id: principal.key_id.clone(),
+        request_id: charge.request_id,
+        attempt_id: charge.attempt_id,
+        fingerprint: charge.fingerprint,
+        model,
+        price: charge.price,
+        held_credits: whole,
+        max_input_tokens: charge.max_input_tokens,
+        max_output_tokens: charge.max_output_tokens,
+        usage: TokenUsage::default(),
+        expires_at_ms: now_ms.saturating_add(ttl_ms),
+        resolved: None,
+    };
+    // Nearly always: then it is only to be written, if there is no such request.
+    if account.needs_no_sweep() && account.open_holds < limits.max_open_holds && whole <= available && account.open_if_new(&hold)? {
+        return Ok(CheckAnswer::Held(principal, Held::of(&account.id, &hold, account.balance.available)));
+    }
     let refused = |refusal| Ok(CheckAnswer::Refused(refusal));
-    let mut before = account.hold(&principal.user_id, &charge.request_id)?;
+    let mut before = account.hold(&principal.user_id, &hold.request_id)?;
     // What is due may not wait. What is to be forgotten may, as long as nobody asks for it or for its place.
     let forgotten = if before.is_some() || account.remembered.saturating_add(limits.sweep_batch) >= limits.max_remembered_requests {
         account.forget()?
@@ -94,20 +116,20 @@ fn hold(
     };
     let expired = account.expire()?;
     if before.is_some() && (forgotten > 0 || expired > 0) {
-        before = account.hold(&principal.user_id, &charge.request_id)?;
+        before = account.hold(&principal.user_id, &hold.request_id)?;
     }
-    if let Some(hold) = &before {
-        if hold.fingerprint != charge.fingerprint {
+    if let Some(earlier) = &before {
+        if earlier.fingerprint != hold.fingerprint {
             return refused(Refusal::RequestIdReused);
         }
-        let same_attempt = hold.attempt_id == charge.attempt_id;
-        match hold.resolved.as_ref().map(|resolved| resolved.resolution) {
-            None if same_attempt => return Ok(CheckAnswer::Held(principal, Held::of(&account.id, hold, account.balance.available))),
+        let same_attempt = earlier.attempt_id == hold.attempt_id;
+        match earlier.resolved.as_ref().map(|resolved| resolved.resolution) {
+            None if same_attempt => return Ok(CheckAnswer::Held(principal, Held::of(&account.id, earlier, account.balance.available))),
             None => return refused(Refusal::RequestInProgress),
             // A retry after a failure may succeed.
             Some(Resolution::Refunded) if !same_attempt => {}
             Some(Resolution::Settled | Resolution::Refunded | Resolution::Expired | Resolution::SettledLate) => {
-                return Ok(CheckAnswer::Recorded(principal, hold.clone()));
+                return Ok(CheckAnswer::Recorded(principal, earlier.clone()));
             }
         }
     }
@@ -118,9 +140,9 @@ fn hold(
     if account.remembered >= limits.max_remembered_requests {
         return refused(Refusal::TooManyRememberedRequests);
     }
+    // What was due may have come back.
     let available = account.balance.available;
-    let whole = charge.price.of(charge.max_input_tokens, charge.max_output_tokens);
-    let max_output_tokens = if whole <= available {
+    hold.max_output_tokens = if whole <= available {
         charge.max_output_tokens
     } else {
         let part = if charge.require_full {
@@ -131,29 +153,14 @@ fn hold(
         match part {
             Some(tokens) => tokens,
             // When more is due than one operation sweeps, credits may come back: that is not the last word.
-            None if account.more_is_due()? => return refused(Refusal::SweepInProgress),
+            None if account.more_is_due() => return refused(Refusal::SweepInProgress),
             None => {
                 let needed = if charge.require_full { whole } else { charge.price.of(charge.max_input_tokens, 1) };
                 return refused(Refusal::InsufficientCredits { needed, available });
             }
         }
     };
-    let ttl_ms = i64::try_from(limits.hold_ttl.as_millis()).unwrap_or(i64::MAX);
-    let hold = HoldRecord {
-        user_id: principal.user_id.clone(),
-        key_id: principal.key_id.clone(),
-        request_id: charge.request_id,
-        attempt_id: charge.attempt_id,
-        fingerprint: charge.fingerprint,
-        model,
-        price: charge.price,
-        held_credits: charge.price.of(charge.max_input_tokens, max_output_tokens),
-        max_input_tokens: charge.max_input_tokens,
-        max_output_tokens,
-        usage: TokenUsage::default(),
-        expires_at_ms: now_ms.saturating_add(ttl_ms),
-        resolved: None,
-    };
+    hold.held_credits = charge.price.of(charge.max_input_tokens, hold.max_output_tokens);
     account.open(&hold, before.is_some())?;
     Ok(CheckAnswer::Held(principal, Held::of(&account.id, &hold, account.balance.available)))
 }

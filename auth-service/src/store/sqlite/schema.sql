@@ -1,4 +1,4 @@
--- Version 3. Credits and tokens are whole numbers; times are milliseconds since 1970.
+-- Version 4. Credits and tokens are whole numbers; times are milliseconds since 1970.
 CREATE TABLE users (
     user_id TEXT PRIMARY KEY,
     user_name TEXT NOT NULL UNIQUE,
@@ -82,7 +82,9 @@ CREATE TABLE holds (
     laid_aside INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (request_id, account_id, user_id, laid_aside)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX holds_due ON holds (account_id, expires_at_ms, hold_id) WHERE resolution IS NULL;
+-- In the order of time, whosever they are, so that new ones are written side by side here too. An account's own are picked out of all that
+-- are open: few, because what is settled is not in it, and seldom, because `next_due_ms` says when there may be any.
+CREATE INDEX holds_due ON holds (expires_at_ms) WHERE resolution IS NULL;
 CREATE INDEX holds_to_forget ON holds (account_id, forget_at_ms, hold_id) WHERE resolution IS NOT NULL;
 
 -- The append-only ledger.

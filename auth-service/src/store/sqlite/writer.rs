@@ -27,7 +27,7 @@ const PAGE_CACHE_KIB: i64 = 64 * 1024;
 /// Pages in the write-ahead log at which they are copied into the file, 4 KiB each. The more there are, the more of them are the same page,
 /// which is copied once.
 const CHECKPOINT_PAGES: i64 = 8192;
-const SCHEMA_VERSION: i64 = 3;
+const SCHEMA_VERSION: i64 = 4;
 
 /// Why an operation gave no answer.
 #[derive(Debug)]
@@ -135,8 +135,11 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
     let version = transaction.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))?;
     match version {
         0 => transaction.execute_batch(include_str!("schema.sql"))?,
-        1 => transaction.execute_batch(concat!(include_str!("schema_2.sql"), include_str!("schema_3.sql")))?,
-        2 => transaction.execute_batch(include_str!("schema_3.sql"))?,
+        1 => {
+            transaction.execute_batch(concat!(include_str!("schema_2.sql"), include_str!("schema_3.sql"), include_str!("schema_4.sql")))?
+        }
+        2 => transaction.execute_batch(concat!(include_str!("schema_3.sql"), include_str!("schema_4.sql")))?,
+        3 => transaction.execute_batch(include_str!("schema_4.sql"))?,
         SCHEMA_VERSION => {}
         _ => return Err(rusqlite::Error::IntegralValueOutOfRange(0, version)),
     }
