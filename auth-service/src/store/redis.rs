@@ -1,5 +1,5 @@
-//! The store in Redis. Each operation on an account is one Lua script in one round trip; the scripts are in `store/lua/`, the names of keys
-//! in `keys.rs`.
+//! The store in Redis. Each operation on an account is one Lua script in one round trip, which Checks that come together share
+//! (`gathered_checks.rs`); the scripts are in `store/lua/`, the names of keys in `keys.rs`.
 //!
 //! Every script may run twice with the effect of one, so that a broken connection is answered by one more try on a new one.
 
@@ -542,7 +542,7 @@ impl RedisStore {
 
     async fn ask_alone(&self, script: &Script, question: &Question) -> Result<Reply, StoreError> {
         let answer = self.ask(script, std::slice::from_ref(question)).await.map_err(store_error)?;
-        gathered_checks::replies(answer, 1)?.pop().ok_or_else(|| unreadable("the answer to Check"))
+        gathered_checks::answers(answer, 1).pop().unwrap_or_else(|| Err(unreadable("the answer to Check")))
     }
 }
 

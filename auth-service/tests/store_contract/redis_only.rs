@@ -285,10 +285,14 @@ fn queued(f: &Fixture, person: &Person) -> usize {
 
 #[tokio::test]
 async fn what_was_settled_leaves_the_queue_when_its_time_comes_and_hides_nothing_behind_it() {
-    let f = Fixture::redis(StoreLimits { max_remembered_requests: 400, ..limits() }).await;
+    let f = Fixture::redis(StoreLimits { max_open_holds: 200, max_remembered_requests: 400, ..limits() }).await;
     let ada = f.person("ada", 161).await;
+    let mut held = Vec::new();
     for i in 0..150 {
-        let held = f.hold(&ada, one_credit(&format!("r{i}"), "a")).await;
+        held.push(f.hold(&ada, one_credit(&format!("r{i}"), "a")).await);
+    }
+    // The first one last: as long as it is open, nothing behind it leaves.
+    for held in held.iter().rev() {
         f.settle(&held.handle, Outcome::Completed, 1).await;
     }
     let last = f.hold(&ada, by_token("last", "a")).await;
@@ -305,6 +309,27 @@ async fn what_was_settled_leaves_the_queue_when_its_time_comes_and_hides_nothing
     f.snapshot(&ada).await;
     f.pass_ttl();
     assert_eq!((f.walk().await, queued(&f, &ada)), (1, 0));
+}
+
+#[tokio::test]
+async fn under_lasting_load_the_queue_is_as_long_as_there_are_open_holds_and_some_more() {
+    let f = Fixture::redis(StoreLimits { max_remembered_requests: 400, ..limits() }).await;
+    let ada = f.person("ada", 400).await;
+    let mut open = std::collections::VecDeque::new();
+    for i in 0..200 {
+        open.push_back(f.hold(&ada, one_credit(&format!("r{i}"), "a")).await);
+        if open.len() > 20 {
+            f.settle(&open.pop_front().unwrap().handle, Outcome::Completed, 1).await;
+            assert!(queued(&f, &ada) <= open.len() + 16, "{} at {i}", queued(&f, &ada));
+        }
+        f.advance(Duration::from_millis(10));
+    }
+    f.snapshot(&ada).await;
+    // Those that are left are due one after the other, from 1.8 seconds after the first one on.
+    f.advance(f.limits.hold_ttl - Duration::from_millis(200));
+    assert_eq!(f.walk().await, 1);
+    f.advance(Duration::from_millis(190));
+    assert_eq!((f.walk().await, queued(&f, &ada)), (19, 0));
 }
 
 #[tokio::test]

@@ -154,11 +154,10 @@ pub async fn run(plan: &Plan) -> Report {
     let program = std::env::current_exe().expect("this program's own path");
     let beside = plan.folder.clone().unwrap_or_else(|| program.parent().expect("a folder").to_owned());
     let mut measured = Measured::default();
-    for (number, (mode, append_only)) in plan.modes.iter().enumerate() {
+    for (mode, append_only) in &plan.modes {
         let folder = tempfile::tempdir_in(&beside).expect("a folder for the store");
-        let memory = number == 0 && plan.parts.contains(&Part::Memory);
-        if memory || plan.parts.contains(&Part::Check) || plan.parts.contains(&Part::Stream) {
-            on_redis(plan, mode, *append_only, folder.path(), memory, &mut measured).await;
+        if plan.parts.iter().any(|part| *part != Part::Sqlite) {
+            on_redis(plan, mode, *append_only, folder.path(), &mut measured).await;
         }
     }
     if plan.parts.contains(&Part::Sqlite) {
@@ -168,7 +167,7 @@ pub async fn run(plan: &Plan) -> Report {
     measured.report(machine(plan))
 }
 
-async fn on_redis(plan: &Plan, mode: &str, append_only: AppendOnly, folder: &Path, memory: bool, measured: &mut Measured) {
+async fn on_redis(plan: &Plan, mode: &str, append_only: AppendOnly, folder: &Path, measured: &mut Measured) {
     let stage = Stage::open(folder, Some(append_only), &plan.pinning);
     let books = Books::open(&stage.environment).await;
     let (sizes, admitted) = message_sizes(&stage, &books).await;
@@ -197,7 +196,7 @@ async fn on_redis(plan: &Plan, mode: &str, append_only: AppendOnly, folder: &Pat
             stream_figures(mode, &outcomes, measured);
         }
     }
-    if memory {
+    if plan.parts.contains(&Part::Memory) {
         for round in 1..=plan.rounds.min(MEMORY_ROUNDS) {
             eprintln!("{mode}, memory, round {round}");
             parts.memory(mode, &books, measured).await;

@@ -11,8 +11,10 @@
 local DUE, GC, LOG, MEMBERS, KEYRING, GRANTS, USER = KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 -- The value of next_due and next_gc when nothing is due ever.
 local NEVER = 9007199254740991
--- Ids at the head of `queue` that one call looks at: some more than it resolves, for those that are only to be dropped.
+-- Ids at the head of `queue` that one call looks at when something is due: some more than it resolves, for those that are only to be dropped.
 local LOOK = BATCH + 64
+-- Every so many ledger entries, twice as many ids at the head of `queue` are looked at, to drop those that stand for nothing.
+local TIDY_EVERY = 16
 
 local function int(number)
   return format('%d', number)
@@ -286,6 +288,28 @@ local function expire()
     acct.queued = 0
   end
   return resolved
+end
+
+-- Drops ids at the head of the queue that stand for nothing any more, before a call that needs an open hold's place has to come across all of
+-- them. `resolved`: the id that this call resolves.
+local function tidy_queue(resolved)
+  if acct.entries % TIDY_EVERY ~= 0 then
+    return
+  end
+  local ids = call('LRANGE', QUEUE, 0, 2 * TIDY_EVERY - 1)
+  if #ids == 0 then
+    return
+  end
+  local texts, dropped = call('HMGET', ACCT, unpack(ids)), 0
+  for i = 1, #ids do
+    if ids[i] ~= resolved and texts[i] and string.sub(texts[i], 1, 2) == '1o' then
+      break
+    end
+    dropped = i
+  end
+  if dropped > 0 then
+    put('LTRIM', QUEUE, dropped, -1)
+  end
 end
 
 local function sweep()

@@ -8,6 +8,7 @@
 -- Returns  as check.lua, when nothing is left to it
 
 local EXPIRES, REQUESTS = NOW + HOLD_TTL, #KEYS / 2
+local OPENED = format('1o %d ', EXPIRES)
 local answers, left = { EXPIRES }, false
 for i = 1, REQUESTS do
   local acct, at, answer = KEYS[2 * i - 1], 6 * i - 4, false
@@ -27,7 +28,7 @@ for i = 1, REQUESTS do
         answer = available - price
         local figures = struct.pack(FIGURES, version, answer, held + price, spent, lapsed, granted, next_due, next_gc, entries, open + 1,
           remembered, EXPIRES)
-        call('HSET', acct, 'figures', figures, id, format('1o %d %s', EXPIRES, ARGV[at + 3]))
+        call('HSET', acct, 'figures', figures, id, OPENED .. ARGV[at + 3])
         call('RPUSH', KEYS[2 * i], id)
       end
     end

@@ -34,7 +34,9 @@ if not h.state then
   if outcome == 'n' then
     h.used_in, h.used_out, h.estimated = 0, 0, '0'
   end
-  return commit({ 'settled', resolve(id, h, outcome == 'n' and 'r' or 's', outcome, charged) })
+  local resolved = resolve(id, h, outcome == 'n' and 'r' or 's', outcome, charged)
+  tidy_queue(id)
+  return commit({ 'settled', resolved })
 end
 if h.state ~= 'e' then
   return commit({ 'settled', text })

@@ -36,7 +36,7 @@ pub(super) struct Question {
 }
 
 /// What it answers.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Reply {
     /// The hold was made in the quick way.
     Held { remaining_credits: i64, expires_at_ms: i64 },
@@ -44,7 +44,7 @@ pub(super) enum Reply {
     Full(Vec<String>),
 }
 
-type Answer = Result<Reply, StoreError>;
+pub(super) type Answer = Result<Reply, StoreError>;
 
 /// A question that waits to be asked together with others. Without an answer, it is to be asked alone.
 type Waiting = (Question, oneshot::Sender<Answer>);
@@ -142,8 +142,8 @@ impl GatheredChecks {
             return;
         }
         let (questions, callers): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
-        let answer = match redis.ask(&redis.scripts.check, &questions).await {
-            Ok(answer) => replies(answer, questions.len()),
+        let answers = match redis.ask(&redis.scripts.check, &questions).await {
+            Ok(answer) => answers(answer, questions.len()),
             Err(error) => {
                 let apart = error.kind() == ErrorKind::Server(ServerErrorKind::CrossSlot);
                 let error = store_error(error);
@@ -152,13 +152,12 @@ impl GatheredChecks {
                     self.apart.fetch_or(apart, Ordering::Relaxed);
                     return;
                 }
-                Err(error)
+                vec![Err(error); callers.len()]
             }
         };
-        // A caller may be gone, and its answer with it.
-        match answer {
-            Ok(replies) => callers.into_iter().zip(replies).for_each(|(caller, reply)| drop(caller.send(Ok(reply)))),
-            Err(error) => callers.into_iter().for_each(|caller| drop(caller.send(Err(error.clone())))),
+        for (caller, answer) in callers.into_iter().zip(answers) {
+            // It may be gone.
+            let _ = caller.send(answer);
         }
     }
 }
@@ -176,13 +175,14 @@ async fn one_turn() {
     .await;
 }
 
-/// Takes the script's answer to so many questions apart.
-pub(super) fn replies(answer: Value, questions: usize) -> Result<Vec<Reply>, StoreError> {
-    let Value::Array(parts) = answer else { return Err(unreadable("the answer to Check")) };
+/// Takes the script's answer to so many questions apart: an answer for each.
+pub(super) fn answers(answer: Value, questions: usize) -> Vec<Answer> {
+    let none_can_be_read = || vec![Err(unreadable("the answer to Check")); questions];
+    let Value::Array(parts) = answer else { return none_can_be_read() };
     let mut parts = parts.into_iter();
-    let Some(Value::Int(expires_at_ms)) = parts.next() else { return Err(unreadable("the answer to Check")) };
+    let Some(Value::Int(expires_at_ms)) = parts.next() else { return none_can_be_read() };
     if parts.len() != questions {
-        return Err(unreadable("the answer to Check"));
+        return none_can_be_read();
     }
     parts
         .map(|part| match part {
