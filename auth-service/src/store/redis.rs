@@ -568,7 +568,7 @@ fn whole_price(charge: &ChargeRequest) -> i64 {
     charge.price.of(charge.max_input_tokens, charge.max_output_tokens)
 }
 
-/// The sixth argument of `check.lua`.
+/// Who asks for what, as `check.lua` has it.
 fn who_asks(request: &CheckRequest, full: bool) -> Vec<u8> {
     let Permission { scope, admin, .. } = &request.permission;
     let mut asks = Vec::with_capacity(44);

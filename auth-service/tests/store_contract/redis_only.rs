@@ -1,11 +1,12 @@
 //! What only Redis can show: round trips, memory, settings, breakage.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use auth_service::hold::Outcome;
+use auth_service::hold::{HoldHandle, Outcome};
 use auth_service::ids::AccountId;
 use auth_service::store::clock::Clock;
 use auth_service::store::redis::{RedisOptions, RedisStore};
@@ -101,7 +102,7 @@ async fn one_account_asked_many_times_at_once_admits_what_its_credits_pay_for_in
     let answers = tasks.join_all().await;
     let scripts = server(&f).calls_of("evalsha") - evalsha;
     assert!((4..=8).contains(&scripts), "{scripts} scripts");
-    let mut grants = std::collections::BTreeMap::new();
+    let mut grants = BTreeMap::new();
     for (i, answer) in answers {
         match answer {
             CheckAnswer::Held(_, held) => assert_eq!(grants.entry(i % 10).or_insert(held.clone()).handle, held.handle),
@@ -111,6 +112,44 @@ async fn one_account_asked_many_times_at_once_admits_what_its_credits_pay_for_in
     }
     assert_eq!(grants.len(), 9);
     assert_eq!(f.snapshot(&ada).await.open.len(), 10);
+}
+
+#[tokio::test]
+async fn whatever_is_asked_at_once_every_hold_is_one_answers_grant() {
+    let f = Fixture::redis(StoreLimits { max_open_holds: 200, ..limits() }).await;
+    let people = [f.person("ada", 25).await, f.person("bob", 12).await, f.person("eve", 0).await];
+    let mut granted: BTreeMap<String, HoldHandle> = BTreeMap::new();
+    let mut random = fastrand::Rng::with_seed(11);
+    for round in 0..40 {
+        let checks: Vec<_> = (0..random.usize(1..=20))
+            .map(|_| {
+                let charge = one_credit(&format!("r{}", random.u8(..12)), if random.bool() { "a" } else { "b" });
+                let (store, request) = (Arc::clone(&f.store), f.request(random.choice(&people).unwrap(), Some(charge)));
+                tokio::spawn(async move { store.check(request).await.unwrap() })
+            })
+            .collect();
+        for check in checks {
+            match check.await.unwrap() {
+                CheckAnswer::Held(_, held) => {
+                    // Whoever holds a request is its only attempt.
+                    let first =
+                        granted.entry(held.handle.account.as_str().to_owned() + &held.handle.request_id).or_insert(held.handle.clone());
+                    assert_eq!(*first, held.handle);
+                }
+                CheckAnswer::Refused(Refusal::RequestInProgress | Refusal::InsufficientCredits { .. }) => {}
+                other => panic!("round {round}: {other:?}"),
+            }
+        }
+        let mut open = Vec::new();
+        for person in &people {
+            let snapshot = f.snapshot(person).await;
+            open.extend(snapshot.open.into_iter().map(|hold| (person.account.as_str().to_owned() + &hold.request_id, hold.attempt_id)));
+        }
+        open.sort();
+        let answered: Vec<_> = granted.iter().map(|(name, handle)| (name.clone(), handle.attempt_id.clone())).collect();
+        assert_eq!(open, answered, "round {round}");
+    }
+    assert_eq!(granted.len(), 24, "12 requests on each account that has credits");
 }
 
 #[tokio::test]
@@ -330,6 +369,25 @@ async fn under_lasting_load_the_queue_is_as_long_as_there_are_open_holds_and_som
     assert_eq!(f.walk().await, 1);
     f.advance(Duration::from_millis(190));
     assert_eq!((f.walk().await, queued(&f, &ada)), (19, 0));
+}
+
+#[tokio::test]
+async fn a_settlement_that_comes_when_something_is_due_drops_no_open_hold_from_the_queue() {
+    let f = Fixture::redis(limits()).await;
+    let ada = f.person("ada", 50).await;
+    // With the grant, one ledger entry less than those after which the queue's head is looked at.
+    for i in 0..f.limits.sweep_batch - 2 {
+        let held = f.hold(&ada, one_credit(&format!("r{i}"), "a")).await;
+        f.settle(&held.handle, Outcome::Completed, 1).await;
+    }
+    f.advance(f.limits.hold_ttl - Duration::from_secs(1));
+    let settled = f.hold(&ada, one_credit("settled", "a")).await;
+    f.hold(&ada, one_credit("open", "a")).await;
+    f.advance(Duration::from_secs(1));
+    f.settle(&settled.handle, Outcome::Completed, 1).await;
+    assert_eq!((f.snapshot(&ada).await.ledger.len(), queued(&f, &ada)), (16, 2));
+    f.pass_ttl();
+    assert_eq!(f.walk().await, 1);
 }
 
 #[tokio::test]

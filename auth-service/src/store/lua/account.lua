@@ -3,7 +3,7 @@
 --
 -- Atomicity: Redis runs a script alone and does not roll back. So every script reads, computes and checks first; what it wants written
 -- is queued by `put`, `write_hold` and `append`, and `commit` checks the balance once more before it writes anything. Contradictions in
--- what is stored end the script with a TGCORRUPT error before the first write.
+-- what is stored end the script with a TGCORRUPT error before the first write (of the request that meets them, in check).
 --
 -- Numbers are printed by `int` or by %d alone: Lua itself would print 14 digits, and exponents. All stay below 2^53, which a double holds
 -- exactly.
@@ -13,8 +13,6 @@ local DUE, GC, LOG, MEMBERS, KEYRING, GRANTS, USER = KEYS[3], KEYS[4], KEYS[5], 
 local NEVER = 9007199254740991
 -- Ids at the head of `queue` that one call looks at when something is due: some more than it resolves, for those that are only to be dropped.
 local LOOK = BATCH + 64
--- Every so many ledger entries, twice as many ids at the head of `queue` are looked at, to drop those that stand for nothing.
-local TIDY_EVERY = 16
 
 local function int(number)
   return format('%d', number)
@@ -240,11 +238,15 @@ local function head_of_queue(add)
   return ids, #ids, #ids == LOOK and NOW or NEVER
 end
 
+-- Whether `expire` has looked at the queue, and may have queued that its head is trimmed.
+local looked_at_queue = false
+
 -- Resolves holds that are due, in the order of their expiries; answers how many.
 local function expire()
   if acct.next_due > NOW then
     return 0
   end
+  looked_at_queue = true
   local due, waiting = {}, {}
   local function add(id, text)
     local h = unpack_hold(text)
@@ -290,13 +292,14 @@ local function expire()
   return resolved
 end
 
--- Drops ids at the head of the queue that stand for nothing any more, before a call that needs an open hold's place has to come across all of
--- them. `resolved`: the id that this call resolves.
+-- Drops ids at the head of the queue that stand for nothing any more, so that they don't have to be come across all at once when the first of them
+-- would have been due: twice BATCH of them, when the ledger has BATCH more entries or a multiple. `resolved`: the id that this call resolves.
+-- Not when `expire` has done it: what is read here is the queue as it is before that is written.
 local function tidy_queue(resolved)
-  if acct.entries % TIDY_EVERY ~= 0 then
+  if looked_at_queue or acct.entries % BATCH ~= 0 then
     return
   end
-  local ids = call('LRANGE', QUEUE, 0, 2 * TIDY_EVERY - 1)
+  local ids = call('LRANGE', QUEUE, 0, 2 * BATCH - 1)
   if #ids == 0 then
     return
   end

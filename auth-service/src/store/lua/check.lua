@@ -1,4 +1,5 @@
--- check, version 3: authenticates, authorizes, and holds credits, for some requests one after the other.
+-- check, version 3: authenticates, authorizes, and holds credits, for some requests that came at the same time: first those that the quick way does,
+-- then the others, each in the order in which they stand.
 --
 -- KEYS  two of each request's account: acct and queue. They are all that the quick way touches, and each one costs every call; the others
 --       are named after the first.
@@ -72,7 +73,7 @@ local function turn_to(acct_key, queue_key)
   local account = string.sub(acct_key, 1, -5)
   ACCT, QUEUE = acct_key, queue_key
   DUE, GC, LOG, MEMBERS, KEYRING = account .. 'due', account .. 'gc', account .. 'log', account .. 'members', account .. 'keys'
-  log_entries, writes, holds_now, fields = {}, {}, {}, {}
+  log_entries, writes, holds_now, fields, looked_at_queue = {}, {}, {}, {}, false
 end
 
 local function check(digest, price, hold, who)

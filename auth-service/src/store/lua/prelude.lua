@@ -29,6 +29,6 @@ local FIGURES, FIGURES_VERSION, FIGURES_SIZE = '<Bddddddddddd', 2, 89
 
 -- An open hold is found by its expiry in one of two places, as the first letter of its text says:
 --   1o  in `queue`, a list of ids that is in the order of the expiries, because holds live equally long. A new hold is written there:
---       a sorted set costs Redis three times as much. It also holds ids of holds that were resolved or extended since; they are dropped when
---       what is due is looked for.
+--       a sorted set costs Redis three times as much. It also holds ids of holds that were resolved or extended since; they are dropped by
+--       settlements now and then, and when what is due is looked for.
 --   1x  in `due`, a sorted set with the expiry as score: what was extended, or would not be in order at the end of the queue.

@@ -137,7 +137,9 @@ impl GatheredChecks {
     }
 
     /// Asks all of them, and tells everyone their answer.
-    async fn run(&self, redis: &RedisStore, waiting: Vec<Waiting>) {
+    async fn run(&self, redis: &RedisStore, mut waiting: Vec<Waiting>) {
+        // For a caller that is gone nothing need be held.
+        waiting.retain(|(_, caller)| !caller.is_closed());
         if waiting.is_empty() {
             return;
         }

@@ -135,8 +135,9 @@ impl<'c> Account<'c> {
         let sql = concat!(
             "SELECT ",
             hold_columns!(),
-            " FROM holds INDEXED BY holds_due WHERE account_id = ?1 AND resolution IS NULL AND expires_at_ms <= ?2 \
-              ORDER BY expires_at_ms, hold_id LIMIT ?3"
+            " FROM holds WHERE (request_id, account_id, user_id, laid_aside) IN \
+              (SELECT request_id, account_id, user_id, laid_aside FROM holds INDEXED BY holds_due WHERE account_id = ?1 \
+              AND resolution IS NULL AND expires_at_ms <= ?2 ORDER BY expires_at_ms, hold_id LIMIT ?3) ORDER BY expires_at_ms, hold_id"
         );
         let due = self
             .connection

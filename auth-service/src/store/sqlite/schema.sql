@@ -83,8 +83,8 @@ CREATE TABLE holds (
     PRIMARY KEY (request_id, account_id, user_id, laid_aside)
 ) STRICT, WITHOUT ROWID;
 -- In the order of time, whosever they are, so that new ones are written side by side here too. An account's own are picked out of all that
--- are open: few, because what is settled is not in it, and seldom, because `next_due_ms` says when there may be any.
-CREATE INDEX holds_due ON holds (expires_at_ms) WHERE resolution IS NULL;
+-- are open, by this index alone: for that it has the resolution, which is null, and the key of the table.
+CREATE INDEX holds_due ON holds (expires_at_ms, hold_id, resolution) WHERE resolution IS NULL;
 CREATE INDEX holds_to_forget ON holds (account_id, forget_at_ms, hold_id) WHERE resolution IS NOT NULL;
 
 -- The append-only ledger.
