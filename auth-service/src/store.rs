@@ -4,7 +4,8 @@
 //! # What every operation keeps
 //!
 //! - **Atomic.** An operation reads, computes, checks, and only then writes; it happens wholly or not at all, and operations on one account
-//!   are serial. On Redis each is one script and one round trip, which Checks that come together share; on SQLite each is one savepoint, answered after its commit.
+//!   are serial. On Redis each is one script and one round trip, which Checks that come together share; on SQLite each is one savepoint,
+//!   answered after its commit.
 //! - **The balance holds.** `granted = available + held + spent + lapsed`, none negative, `spent` never falls. An operation that would break
 //!   this answers [`StoreError::Corrupt`] and writes nothing.
 //! - **A hold is resolved at most once**, and a repeated request has the effect of one.

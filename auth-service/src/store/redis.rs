@@ -7,6 +7,7 @@ mod answers;
 mod gathered_checks;
 mod keys;
 mod packing;
+mod question;
 mod scripts;
 
 use std::fmt;
@@ -19,17 +20,18 @@ use async_trait::async_trait;
 use self::answers::{
     api_key, balance, check_answer, ledger, number, open_hold, parse_claim, resolved_hold, unreadable, user_record, words,
 };
-use self::gathered_checks::{GatheredChecks, Question, Reply};
+use self::gathered_checks::GatheredChecks;
 use self::keys::{ACCOUNT_PARTS, Keys, REGISTRY_SHARDS};
+use self::question::{Question, Reply, whole_price};
 use self::scripts::{ScriptCall, Scripts};
 use super::clock::Clock;
-use super::known_callers::{KnownCaller, KnownCallers};
+use super::known_callers::KnownCallers;
 use super::{
-    AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, ChargeRequest, CheckAnswer, CheckRequest, ExtendAnswer, GrantAnswer,
-    GrantRequest, Held, LedgerEntry, MAX_CREDITS, MAX_LIVE_API_KEYS, NAME_CLAIM_LIFE, NewApiKey, NewUser, Permission, PresentedCredential,
-    STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, SweepStep, UserCreation,
+    AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, ExtendAnswer, GrantAnswer, GrantRequest, Held,
+    LedgerEntry, MAX_CREDITS, MAX_LIVE_API_KEYS, NAME_CLAIM_LIFE, NewApiKey, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID,
+    SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, SweepStep, UserCreation,
 };
-use crate::hold::{HoldHandle, HoldRecord, Outcome, TokenUsage, hold_id, request_digest};
+use crate::hold::{HoldHandle, HoldRecord, Outcome, TokenUsage, hold_id};
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::user::{UserName, UserRecord};
 
@@ -349,22 +351,14 @@ impl Store for RedisStore {
     async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError> {
         let Some(charge) = &request.charge else {
             // What holds nothing writes nothing: it must still be answered when Redis is full, or no key could be revoked then.
-            let question = Question {
-                account: request.account.clone(),
-                access: None,
-                hold_id: String::new(),
-                price: 0,
-                hold: request.permission.model.clone(),
-                who_asks: who_asks(&request, false),
-                ends_at_ms: None,
-            };
+            let question = Question::without_charge(&request);
             return match self.ask_alone(&self.scripts.authorize, &question).await? {
                 Reply::Full(answer) => check_answer(&request, &self.known_callers, &words(&answer)),
                 Reply::Held { .. } => Err(unreadable("the answer to Check")),
             };
         };
         let known = self.known_callers.find(&request);
-        let question = || charged_question(&request, charge, known.as_deref());
+        let question = || Question::of(&request, charge, known.as_deref());
         let reply = match self.gathered_checks.ask(self, question()).await {
             Some(reply) => reply?,
             None => self.ask_alone(&self.scripts.check, &question()).await?,
@@ -542,47 +536,8 @@ impl RedisStore {
 
     async fn ask_alone(&self, script: &Script, question: &Question) -> Result<Reply, StoreError> {
         let answer = self.ask(script, std::slice::from_ref(question)).await.map_err(store_error)?;
-        gathered_checks::answers(answer, 1).pop().unwrap_or_else(|| Err(unreadable("the answer to Check")))
+        question::answers(answer, 1).pop().unwrap_or_else(|| Err(unreadable("the answer to Check")))
     }
-}
-
-/// The question of a Check that holds credits. A known caller gets the quick way, if its rights are still what they were.
-fn charged_question(request: &CheckRequest, charge: &ChargeRequest, known: Option<&KnownCaller>) -> Question {
-    let price = whole_price(charge);
-    Question {
-        account: request.account.clone(),
-        access: known.map(|known| known.access),
-        hold_id: match known {
-            Some(known) => hold_id(&known.principal().user_id, &charge.request_id),
-            None => request_digest(&charge.request_id),
-        },
-        price,
-        hold: packing::new_hold(charge, &request.permission.model, price, known.map(KnownCaller::principal)),
-        who_asks: who_asks(request, charge.require_full),
-        ends_at_ms: known.and_then(KnownCaller::expires_at_ms),
-    }
-}
-
-/// What a charge's worst case costs.
-fn whole_price(charge: &ChargeRequest) -> i64 {
-    charge.price.of(charge.max_input_tokens, charge.max_output_tokens)
-}
-
-/// Who asks for what, as `check.lua` has it.
-fn who_asks(request: &CheckRequest, full: bool) -> Vec<u8> {
-    let Permission { scope, admin, .. } = &request.permission;
-    let mut asks = Vec::with_capacity(44);
-    let is_key = matches!(request.credential, PresentedCredential::ApiKey { .. });
-    asks.extend([if is_key { b'k' } else { b't' }, packing::scope_letter(*scope) as u8]);
-    asks.extend([flag(*admin), flag(full)].map(str::as_bytes).concat());
-    match &request.credential {
-        PresentedCredential::ApiKey { secret_hash } => asks.extend(secret_hash),
-        PresentedCredential::AccessToken { user_id, issued_at_ms } => {
-            asks.extend(user_id.as_str().as_bytes());
-            asks.extend(issued_at_ms.to_string().as_bytes());
-        }
-    }
-    asks
 }
 
 fn flag(set: bool) -> &'static str {

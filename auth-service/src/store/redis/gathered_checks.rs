@@ -9,42 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
-use ::redis::{ErrorKind, ServerErrorKind, Value, from_redis_value};
+use ::redis::{ErrorKind, ServerErrorKind};
 use tokio::sync::oneshot;
 
-use super::answers::unreadable;
+use super::question::{Answer, Question, answers};
 use super::{RedisStore, StoreError, store_error};
-use crate::ids::AccountId;
 
 /// Checks that one script runs. With more, auth-service and Redis would take turns in place of working at the same time.
 const MOST: usize = 8;
-
-/// What `check.lua` is asked for one request.
-#[derive(Debug)]
-pub(super) struct Question {
-    pub(super) account: AccountId,
-    /// The account's `access`, for a known caller.
-    pub(super) access: Option<i64>,
-    /// A known caller's hold, or the digest of the request.
-    pub(super) hold_id: String,
-    pub(super) price: i64,
-    /// The new hold, packed.
-    pub(super) hold: String,
-    pub(super) who_asks: Vec<u8>,
-    /// When a known caller's key ends.
-    pub(super) ends_at_ms: Option<i64>,
-}
-
-/// What it answers.
-#[derive(Debug, Clone)]
-pub(super) enum Reply {
-    /// The hold was made in the quick way.
-    Held { remaining_credits: i64, expires_at_ms: i64 },
-    /// Whatever the full way found.
-    Full(Vec<String>),
-}
-
-pub(super) type Answer = Result<Reply, StoreError>;
 
 /// A question that waits to be asked together with others. Without an answer, it is to be asked alone.
 type Waiting = (Question, oneshot::Sender<Answer>);
@@ -175,21 +147,4 @@ async fn one_turn() {
         Poll::Pending
     })
     .await;
-}
-
-/// Takes the script's answer to so many questions apart: an answer for each.
-pub(super) fn answers(answer: Value, questions: usize) -> Vec<Answer> {
-    let none_can_be_read = || vec![Err(unreadable("the answer to Check")); questions];
-    let Value::Array(parts) = answer else { return none_can_be_read() };
-    let mut parts = parts.into_iter();
-    let Some(Value::Int(expires_at_ms)) = parts.next() else { return none_can_be_read() };
-    if parts.len() != questions {
-        return none_can_be_read();
-    }
-    parts
-        .map(|part| match part {
-            Value::Int(remaining_credits) => Ok(Reply::Held { remaining_credits, expires_at_ms }),
-            part => from_redis_value(part).map(Reply::Full).map_err(|_| unreadable("the answer to Check")),
-        })
-        .collect()
 }

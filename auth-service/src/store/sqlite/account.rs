@@ -129,7 +129,7 @@ impl<'c> Account<'c> {
 
     /// Resolves holds that are due; how many.
     pub(super) fn expire(&mut self) -> Done<u32> {
-        if self.next_due_ms > self.now_ms {
+        if !self.more_is_due() {
             return Ok(0);
         }
         let sql = concat!(
@@ -163,7 +163,7 @@ impl<'c> Account<'c> {
         Ok(self.connection.prepare_cached(sql)?.query_row(params![self.id, self.now_ms], |row| row.get(0))?)
     }
 
-    /// Whether holds are due still, after some were resolved.
+    /// Whether holds are due, as far as is known without looking: exactly so after [`expire`](Self::expire).
     pub(super) fn more_is_due(&self) -> bool {
         self.next_due_ms <= self.now_ms
     }
@@ -178,10 +178,9 @@ impl<'c> Account<'c> {
         Ok(self.connection.prepare_cached(sql)?.query_row(params![self.id, user, request_id], hold_of).optional()?)
     }
 
-    /// Whether nothing is due, nor need be forgotten for want of room.
-    pub(super) fn needs_no_sweep(&self) -> bool {
-        let has_room = self.remembered.saturating_add(self.limits.sweep_batch) < self.limits.max_remembered_requests;
-        has_room && self.next_due_ms > self.now_ms
+    /// Whether no request need be forgotten yet for want of room.
+    pub(super) fn has_room_to_remember(&self) -> bool {
+        self.remembered.saturating_add(self.limits.sweep_batch) < self.limits.max_remembered_requests
     }
 
     /// Holds credits, unless there is a request of that name; whether it did. Nobody need have looked for one.

@@ -103,17 +103,14 @@ fn hold(
         resolved: None,
     };
     // Nearly always: then it is only to be written, if there is no such request.
-    if account.needs_no_sweep() && account.open_holds < limits.max_open_holds && whole <= available && account.open_if_new(&hold)? {
+    let needs_no_sweep = account.has_room_to_remember() && !account.more_is_due();
+    if needs_no_sweep && account.open_holds < limits.max_open_holds && whole <= available && account.open_if_new(&hold)? {
         return Ok(CheckAnswer::Held(principal, Held::of(&account.id, &hold, account.balance.available)));
     }
     let refused = |refusal| Ok(CheckAnswer::Refused(refusal));
     let mut before = account.hold(&principal.user_id, &hold.request_id)?;
     // What is due may not wait. What is to be forgotten may, as long as nobody asks for it or for its place.
-    let forgotten = if before.is_some() || account.remembered.saturating_add(limits.sweep_batch) >= limits.max_remembered_requests {
-        account.forget()?
-    } else {
-        0
-    };
+    let forgotten = if before.is_some() || !account.has_room_to_remember() { account.forget()? } else { 0 };
     let expired = account.expire()?;
     if before.is_some() && (forgotten > 0 || expired > 0) {
         before = account.hold(&principal.user_id, &hold.request_id)?;

@@ -1,0 +1,200 @@
+//! Checks that are asked at the same time share a script on Redis, and nothing else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use auth_service::hold::HoldHandle;
+use auth_service::ids::AccountId;
+use auth_service::store::clock::Clock;
+use auth_service::store::{CheckAnswer, Refusal, StoreError, StoreLimits};
+
+use crate::fixture::{Fixture, Home, Person, RedisServer, START_MS, new_user, one_credit};
+use crate::limits;
+use crate::redis_only::server;
+
+/// Checks of these people, one of each, asked at the same time; their answers in that order.
+async fn checks_at_once(f: &Fixture, people: &[&Person], request_id: &str) -> Vec<Result<CheckAnswer, StoreError>> {
+    let checks: Vec<_> = people
+        .iter()
+        .map(|person| {
+            let (store, request) = (Arc::clone(&f.store), f.request(person, Some(one_credit(request_id, "a"))));
+            tokio::spawn(async move { store.check(request).await })
+        })
+        .collect();
+    let mut answers = Vec::new();
+    for check in checks {
+        answers.push(check.await.unwrap());
+    }
+    answers
+}
+
+fn is_held(answer: &Result<CheckAnswer, StoreError>) -> bool {
+    matches!(answer, Ok(CheckAnswer::Held(..)))
+}
+
+#[tokio::test]
+async fn checks_of_several_accounts_at_the_same_time_share_a_script_and_are_decided_each_by_itself() {
+    let f = Fixture::redis(limits()).await;
+    let (ada, bob, poor, mallory) =
+        (f.person("ada", 20).await, f.person("bob", 20).await, f.person("poor", 0).await, new_user("mallory", 0));
+    let nobody = Person { account: AccountId::from(&mallory.user_id), id: mallory.user_id };
+    // The second time, those who were let in are known.
+    for request_id in ["first", "second"] {
+        let evalsha = server(&f).calls_of("evalsha");
+        let answers = checks_at_once(&f, &[&ada, &poor, &nobody, &bob], request_id).await;
+        assert_eq!(server(&f).calls_of("evalsha"), evalsha + 1);
+        assert!(is_held(&answers[0]) && is_held(&answers[3]), "{answers:?}");
+        let refused = CheckAnswer::Refused(Refusal::InsufficientCredits { needed: 1, available: 0 });
+        assert_eq!(answers[1].as_ref().unwrap(), &refused);
+        assert_eq!(answers[2].as_ref().unwrap(), &CheckAnswer::Refused(Refusal::CredentialUnknown));
+    }
+    for (person, open, available) in [(&ada, 2, 18), (&bob, 2, 18), (&poor, 0, 0)] {
+        let snapshot = f.snapshot(person).await;
+        assert_eq!((snapshot.open.len(), snapshot.balance.available), (open, available));
+    }
+}
+
+#[tokio::test]
+async fn one_account_asked_many_times_at_once_admits_what_its_credits_pay_for_in_few_scripts() {
+    let f = Fixture::redis(limits()).await;
+    let ada = f.person("ada", 10).await;
+    f.hold(&ada, one_credit("known", "a")).await;
+    let evalsha = server(&f).calls_of("evalsha");
+    let mut tasks = tokio::task::JoinSet::new();
+    for i in 0..30 {
+        // Ten requests, each made three times: two of them are the same attempt.
+        let charge = one_credit(&format!("r{}", i % 10), if i < 20 { "a" } else { "b" });
+        let (store, request) = (Arc::clone(&f.store), f.request(&ada, Some(charge)));
+        tasks.spawn(async move { (i, store.check(request).await.unwrap()) });
+    }
+    let answers = tasks.join_all().await;
+    let scripts = server(&f).calls_of("evalsha") - evalsha;
+    assert!((4..=8).contains(&scripts), "{scripts} scripts");
+    let mut grants = BTreeMap::new();
+    for (i, answer) in answers {
+        match answer {
+            CheckAnswer::Held(_, held) => assert_eq!(grants.entry(i % 10).or_insert(held.clone()).handle, held.handle),
+            CheckAnswer::Refused(Refusal::RequestInProgress | Refusal::InsufficientCredits { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(grants.len(), 9);
+    assert_eq!(f.snapshot(&ada).await.open.len(), 10);
+}
+
+#[tokio::test]
+async fn whatever_is_asked_at_once_every_hold_is_one_answers_grant() {
+    let f = Fixture::redis(StoreLimits { max_open_holds: 200, ..limits() }).await;
+    let people = [f.person("ada", 25).await, f.person("bob", 12).await, f.person("eve", 0).await];
+    let mut granted: BTreeMap<String, HoldHandle> = BTreeMap::new();
+    let mut random = fastrand::Rng::with_seed(11);
+    for round in 0..40 {
+        let checks: Vec<_> = (0..random.usize(1..=20))
+            .map(|_| {
+                let charge = one_credit(&format!("r{}", random.u8(..12)), if random.bool() { "a" } else { "b" });
+                let (store, request) = (Arc::clone(&f.store), f.request(random.choice(&people).unwrap(), Some(charge)));
+                tokio::spawn(async move { store.check(request).await.unwrap() })
+            })
+            .collect();
+        for check in checks {
+            match check.await.unwrap() {
+                CheckAnswer::Held(_, held) => {
+                    // Whoever holds a request is its only attempt.
+                    let first =
+                        granted.entry(held.handle.account.as_str().to_owned() + &held.handle.request_id).or_insert(held.handle.clone());
+                    assert_eq!(*first, held.handle);
+                }
+                CheckAnswer::Refused(Refusal::RequestInProgress | Refusal::InsufficientCredits { .. }) => {}
+                other => panic!("round {round}: {other:?}"),
+            }
+        }
+        let mut open = Vec::new();
+        for person in &people {
+            let snapshot = f.snapshot(person).await;
+            open.extend(snapshot.open.into_iter().map(|hold| (person.account.as_str().to_owned() + &hold.request_id, hold.attempt_id)));
+        }
+        open.sort();
+        let answered: Vec<_> = granted.iter().map(|(name, handle)| (name.clone(), handle.attempt_id.clone())).collect();
+        assert_eq!(open, answered, "round {round}");
+    }
+    assert_eq!(granted.len(), 24, "12 requests on each account that has credits");
+}
+
+#[tokio::test]
+async fn an_account_that_contradicts_itself_spoils_no_check_of_the_same_script() {
+    let f = Fixture::redis(limits()).await;
+    let (ada, bob, eve) = (f.person("ada", 20).await, f.person("bob", 20).await, f.person("eve", 20).await);
+    // The second time, the others are known.
+    for field in ["figures", "access"] {
+        let eves = format!("tg:{{{}}}:acct", eve.account);
+        let kept: Vec<u8> = redis::cmd("HGET").arg(&eves).arg(field).query(&mut server(&f).connection()).unwrap();
+        redis::cmd("HDEL").arg(&eves).arg(field).exec(&mut server(&f).connection()).unwrap();
+        let answers = checks_at_once(&f, &[&ada, &eve, &bob], field).await;
+        assert!(is_held(&answers[0]) && is_held(&answers[2]), "{answers:?}");
+        assert!(matches!(answers[1], Err(StoreError::Corrupt(_))), "{answers:?}");
+        redis::cmd("HSET").arg(&eves).arg(field).arg(kept).exec(&mut server(&f).connection()).unwrap();
+    }
+    for (person, open) in [(&ada, 2), (&bob, 2), (&eve, 0)] {
+        assert_eq!(f.snapshot(person).await.open.len(), open);
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_leaves_nobody_waiting_who_shared_its_script() {
+    let f = Fixture::redis(limits()).await;
+    let (ada, bob) = (f.person("ada", 20).await, f.person("bob", 20).await);
+    // Before it has asked for both, and after.
+    for (asked, request_id) in [(false, "first"), (true, "second")] {
+        let mut first = f.store.check(f.request(&ada, Some(one_credit(request_id, "a"))));
+        let mut poll_first = async || std::future::poll_fn(|cx| Poll::Ready(first.as_mut().poll(cx).is_pending())).await;
+        assert!(poll_first().await);
+        let (store, request) = (Arc::clone(&f.store), f.request(&bob, Some(one_credit(request_id, "a"))));
+        let second = tokio::spawn(async move { store.check(request).await });
+        tokio::task::yield_now().await;
+        if asked {
+            assert!(poll_first().await);
+        }
+        drop(first);
+        let answer = tokio::time::timeout(Duration::from_secs(20), second).await.expect("it is still waiting").unwrap();
+        assert!(is_held(&answer), "{answer:?}");
+    }
+    assert_eq!(f.snapshot(&bob).await.open.len(), 2);
+    assert!(f.snapshot(&ada).await.open.len() <= 1, "what nobody had asked for was held");
+}
+
+/// A Redis that is a cluster of itself alone.
+fn cluster_of_one() -> RedisServer {
+    // Its usual place, the port and 10,000, may be above all ports.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let server = RedisServer::start(&["--cluster-enabled", "yes", "--cluster-port", &port.to_string()]);
+    let mut connection = server.connection();
+    redis::cmd("CLUSTER").arg("ADDSLOTSRANGE").arg(0).arg(16_383).exec(&mut connection).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !redis::cmd("CLUSTER").arg("INFO").query::<String>(&mut connection).unwrap().contains("cluster_state:ok") {
+        assert!(Instant::now() < deadline, "the cluster doesn't take its slots");
+        std::thread::yield_now();
+    }
+    server
+}
+
+#[tokio::test]
+async fn in_a_cluster_checks_of_several_accounts_are_asked_one_by_one() {
+    let server = cluster_of_one();
+    let (clock, hand) = Clock::fixed(START_MS);
+    let store = Arc::new(server.store(limits(), clock).await);
+    let f = Fixture { store, hand, limits: limits(), home: Home::Redis(server) };
+    let (ada, bob, eve) = (f.person("ada", 20).await, f.person("bob", 20).await, f.person("eve", 20).await);
+    for request_id in ["first", "second"] {
+        let evalsha = self::server(&f).calls_of("evalsha");
+        let answers = checks_at_once(&f, &[&ada, &bob, &eve], request_id).await;
+        assert!(answers.iter().all(is_held), "{answers:?}");
+        assert_eq!(self::server(&f).calls_of("evalsha"), evalsha + 3);
+        // Asked together once, which Redis refused before it began.
+        assert_eq!(self::server(&f).counted("errorstats", "errorstat_CROSSSLOT:count="), 1);
+    }
+    for person in [&ada, &bob, &eve] {
+        assert_eq!(f.snapshot(person).await.open.len(), 2);
+    }
+}
