@@ -30,6 +30,8 @@ pub enum Part {
     Check,
     /// Streams beside a reader of the same upstream.
     Stream,
+    /// The first token of a stream, beside a reader's and a Check.
+    FirstToken,
     /// Memory of silent streams.
     Memory,
     /// The embedded store beside its disk.
@@ -59,6 +61,8 @@ pub struct Plan {
 
 /// Turns that a round takes of each thing.
 const TURNS: u32 = 8;
+/// Turns of open loops. A turn has 25 calls; with eight turns, the medians of two rounds differ by a quarter of what is measured.
+const OPEN_TURNS: u32 = 32;
 /// Accounts that calls are spread over.
 const ACCOUNTS: usize = 16;
 /// Credits of each: more than a run can spend.
@@ -96,15 +100,21 @@ struct Cell {
     thing: Thing,
 }
 
+/// Things that are compared with each other.
+struct Group {
+    turns: u32,
+    cells: Vec<Cell>,
+}
+
 /// What a round's cells came to, by name.
 #[derive(Default)]
 struct Outcomes(BTreeMap<&'static str, Outcome>);
 
 impl Outcomes {
     /// Measures things that are compared with each other.
-    fn measure(&mut self, cells: Vec<Cell>, plan: &Plan) {
-        let (names, things): (Vec<_>, Vec<_>) = cells.into_iter().map(|cell| (cell.name, cell.thing)).unzip();
-        let outcomes: Vec<Outcome> = load(&Job::Turns(Turns { things, turns: TURNS, span: plan.turn() }), &plan.pinning);
+    fn measure(&mut self, group: Group, plan: &Plan) {
+        let (names, things): (Vec<_>, Vec<_>) = group.cells.into_iter().map(|cell| (cell.name, cell.thing)).unzip();
+        let outcomes: Vec<Outcome> = load(&Job::Turns(Turns { things, turns: group.turns, span: plan.turn() }), &plan.pinning);
         self.0.extend(names.into_iter().zip(outcomes));
     }
 
@@ -195,6 +205,9 @@ async fn on_redis(plan: &Plan, mode: &str, append_only: AppendOnly, folder: &Pat
         if plan.parts.contains(&Part::Stream) {
             stream_figures(mode, &outcomes, measured);
         }
+        if plan.parts.contains(&Part::FirstToken) {
+            first_token_figures(mode, &outcomes, measured);
+        }
     }
     if plan.parts.contains(&Part::Memory) {
         for round in 1..=plan.rounds.min(MEMORY_ROUNDS) {
@@ -241,60 +254,84 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// What is measured in one round; what is compared with each other is one group.
-    fn groups(&self, accounts: &Accounts) -> Vec<Vec<Cell>> {
+    /// What is measured in one round.
+    fn groups(&self, accounts: &Accounts) -> Vec<Group> {
         let mut groups = Vec::new();
-        let closed = |callers| Phase::Closed { callers };
+        let (closed, open) = (|callers| Phase::Closed { callers }, Phase::Open { rate: OPEN_RATE });
         let unary = |name, target, phase| Cell { name, thing: Thing::Unary(self.unary(target, phase, &accounts.api_keys)) };
+        let stream = |name, target, model, tokens, pace| Cell {
+            name,
+            thing: Thing::Stream(self.stream(target, model, tokens, pace, &accounts.api_keys)),
+        };
+        let (gateway, reader) = (StreamTarget::Gateway, StreamTarget::Reader);
+        let mut group = |turns, cells| groups.push(Group { turns, cells });
         if self.plan.parts.contains(&Part::Check) {
             let with_token = self.unary(UnaryTarget::Check, closed(32), &accounts.access_tokens);
-            groups.push(vec![
-                unary("echo 32", UnaryTarget::Echo, closed(32)),
-                unary("script 32", UnaryTarget::Script, closed(32)),
-                unary("check 32", UnaryTarget::Check, closed(32)),
-                Cell { name: "check with a token 32", thing: Thing::Unary(with_token) },
-            ]);
-            groups.push(vec![
-                unary("echo 128", UnaryTarget::Echo, closed(128)),
-                unary("script 128", UnaryTarget::Script, closed(128)),
-                unary("check 128", UnaryTarget::Check, closed(128)),
-            ]);
-            groups.push(vec![
-                unary("echo 1", UnaryTarget::Echo, closed(1)),
-                unary("script 1", UnaryTarget::Script, closed(1)),
-                unary("check 1", UnaryTarget::Check, closed(1)),
-            ]);
+            group(
+                TURNS,
+                vec![
+                    unary("echo 32", UnaryTarget::Echo, closed(32)),
+                    unary("script 32", UnaryTarget::Script, closed(32)),
+                    unary("check 32", UnaryTarget::Check, closed(32)),
+                    Cell { name: "check with a token 32", thing: Thing::Unary(with_token) },
+                ],
+            );
+            group(
+                TURNS,
+                vec![
+                    unary("echo 128", UnaryTarget::Echo, closed(128)),
+                    unary("script 128", UnaryTarget::Script, closed(128)),
+                    unary("check 128", UnaryTarget::Check, closed(128)),
+                ],
+            );
+            group(
+                TURNS,
+                vec![
+                    unary("echo 1", UnaryTarget::Echo, closed(1)),
+                    unary("script 1", UnaryTarget::Script, closed(1)),
+                    unary("check 1", UnaryTarget::Check, closed(1)),
+                ],
+            );
         }
         if self.plan.parts.contains(&Part::Stream) {
-            let stream = |name, target, model, tokens, pace| Cell {
-                name,
-                thing: Thing::Stream(self.stream(target, model, tokens, pace, &accounts.api_keys)),
-            };
-            let (gateway, reader) = (StreamTarget::Gateway, StreamTarget::Reader);
-            let (open, saturated) = (Pace::Open { rate: OPEN_RATE }, Pace::Closed { streams: SATURATED_STREAMS });
-            let paced = Pace::Closed { streams: PACED_STREAMS };
+            let (saturated, paced) = (Pace::Closed { streams: SATURATED_STREAMS }, Pace::Closed { streams: PACED_STREAMS });
             // Paced answers are longer than a turn: what is measured are streams that go on, not the moment at which all of them begin.
             let Span { warm_up, measured } = self.plan.turn();
             let steps = (warm_up + measured).as_millis() / crate::upstream::PACE.as_millis() + 2;
             let paced_tokens = u32::try_from(steps).unwrap_or(u32::MAX);
-            groups.push(vec![
-                stream("gateway first", gateway, SATURATED, SHORT_TOKENS, open),
-                stream("reader first", reader, SATURATED, SHORT_TOKENS, open),
-                unary("check open", UnaryTarget::Check, Phase::Open { rate: OPEN_RATE }),
-                unary("echo open", UnaryTarget::Echo, Phase::Open { rate: OPEN_RATE }),
-            ]);
-            groups.push(vec![
-                stream("gateway saturated", gateway, SATURATED, SATURATED_TOKENS, saturated),
-                stream("reader saturated", reader, SATURATED, SATURATED_TOKENS, saturated),
-            ]);
-            groups.push(vec![
-                stream("gateway singly", gateway, SINGLY, SATURATED_TOKENS, saturated),
-                stream("reader singly", reader, SINGLY, SATURATED_TOKENS, saturated),
-            ]);
-            groups.push(vec![
-                stream("gateway paced", gateway, PACED, paced_tokens, paced),
-                stream("reader paced", reader, PACED, paced_tokens, paced),
-            ]);
+            group(
+                TURNS,
+                vec![
+                    stream("gateway saturated", gateway, SATURATED, SATURATED_TOKENS, saturated),
+                    stream("reader saturated", reader, SATURATED, SATURATED_TOKENS, saturated),
+                ],
+            );
+            group(
+                TURNS,
+                vec![
+                    stream("gateway singly", gateway, SINGLY, SATURATED_TOKENS, saturated),
+                    stream("reader singly", reader, SINGLY, SATURATED_TOKENS, saturated),
+                ],
+            );
+            group(
+                TURNS,
+                vec![
+                    stream("gateway paced", gateway, PACED, paced_tokens, paced),
+                    stream("reader paced", reader, PACED, paced_tokens, paced),
+                ],
+            );
+        }
+        if self.plan.parts.contains(&Part::FirstToken) {
+            let streams = Pace::Open { rate: OPEN_RATE };
+            group(
+                OPEN_TURNS,
+                vec![
+                    stream("gateway first", gateway, SATURATED, SHORT_TOKENS, streams),
+                    stream("reader first", reader, SATURATED, SHORT_TOKENS, streams),
+                    unary("check open", UnaryTarget::Check, open),
+                    unary("echo open", UnaryTarget::Echo, open),
+                ],
+            );
         }
         groups
     }
@@ -458,7 +495,15 @@ fn stream_figures(mode: &str, outcomes: &Outcomes, measured: &mut Measured) {
             measured.see(mode, format!("{name}: tokens per second"), of(name).tokens as f64 / of(name).seconds);
         }
     }
-    let (first, reader) = (of("gateway first").first_token, of("reader first").first_token);
+    let (gateway, reader) = (of("gateway paced").gap, of("reader paced").gap);
+    measured.add("gap_p99", mode, gateway.p99_us - reader.p99_us);
+    measured.see(mode, "gateway, paced: p99 between tokens, µs".to_owned(), gateway.p99_us);
+    measured.see(mode, "reader, paced: p99 between tokens, µs".to_owned(), reader.p99_us);
+    measured.see(mode, "gateway, paced: CPU per token, µs".to_owned(), cpu_per_token("gateway paced", "inference-service"));
+}
+
+fn first_token_figures(mode: &str, outcomes: &Outcomes, measured: &mut Measured) {
+    let (first, reader) = (outcomes.stream("gateway first").first_token, outcomes.stream("reader first").first_token);
     let (check, echo) = (outcomes.unary("check open").latency, outcomes.unary("echo open").latency);
     measured.add("first_token_p50", mode, first.p50_us - reader.p50_us - check.p50_us);
     measured.add("first_token_p99", mode, first.p99_us - reader.p99_us - check.p99_us);
@@ -466,11 +511,9 @@ fn stream_figures(mode: &str, outcomes: &Outcomes, measured: &mut Measured) {
         measured.see(mode, format!("{name}, open loop: p50, µs"), latency.p50_us);
         measured.see(mode, format!("{name}, open loop: p99, µs"), latency.p99_us);
     }
-    let (gateway, reader) = (of("gateway paced").gap, of("reader paced").gap);
-    measured.add("gap_p99", mode, gateway.p99_us - reader.p99_us);
-    measured.see(mode, "gateway, paced: p99 between tokens, µs".to_owned(), gateway.p99_us);
-    measured.see(mode, "reader, paced: p99 between tokens, µs".to_owned(), reader.p99_us);
-    measured.see(mode, "gateway, paced: CPU per token, µs".to_owned(), cpu_per_token("gateway paced", "inference-service"));
+    let chats = &outcomes.stream("gateway first").spent;
+    let cpu_per_chat = chats.cpu_us_of("inference-service") / first.count as f64;
+    measured.see(mode, "gateway, open loop: inference-service's CPU per chat, µs".to_owned(), cpu_per_chat);
 }
 
 async fn on_sqlite(plan: &Plan, folder: &Path, measured: &mut Measured) {
@@ -492,7 +535,8 @@ async fn on_sqlite(plan: &Plan, folder: &Path, measured: &mut Measured) {
         };
         let mut outcomes = Outcomes::default();
         let disk = Cell { name: "disk", thing: Thing::Disk(DiskJob { folder: folder.to_owned() }) };
-        outcomes.measure(vec![Cell { name: "check 64", thing: Thing::Unary(check) }, disk], plan);
+        let cells = vec![Cell { name: "check 64", thing: Thing::Unary(check) }, disk];
+        outcomes.measure(Group { turns: TURNS, cells }, plan);
         let (outcome, syncs) = (outcomes.unary("check 64"), outcomes.syncs_per_second("disk"));
         measured.ledger(books.mistakes(&accounts, outcome.admitted).await);
         measured.add("sqlite_vs_fsync", MODE, per_second(outcome) / syncs);
@@ -518,7 +562,7 @@ fn machine(plan: &Plan) -> BTreeMap<&'static str, String> {
         ("processor", cpu.unwrap_or_default()),
         ("kernel", read("/proc/sys/kernel/osrelease").trim().to_owned()),
         ("redis-server", redis.unwrap_or_default()),
-        ("rounds", format!("{} of {:?} each", plan.rounds, plan.measured)),
+        ("rounds", format!("{} of {:?} each, {:?} in open loops", plan.rounds, plan.measured, plan.measured / TURNS * OPEN_TURNS)),
         ("pinned", json!({ "services": pinning.services, "load": pinning.load, "redis": pinning.redis }).to_string()),
     ]
     .into()
