@@ -3,7 +3,7 @@
 //! What is held is given back on every exit. An RPC whose caller goes away is finished by the process (`Unfinished`): the grant that comes
 //! back then is refunded. Settles run in tasks of their own, which the process waits for at its end.
 
-mod connector;
+mod channel;
 
 use std::fmt;
 use std::pin::Pin;
@@ -12,24 +12,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::HeaderValue;
 use shared::ErrorReason;
 use shared::error::{CallError, reason_of};
 use shared::proto::auth as wire;
-use shared::proto::auth::auth_client::AuthClient as Stub;
-use shared::request_context::{CurrentCall, REQUEST_ID_HEADER};
+use shared::request_context::CurrentCall;
 use shared::secret::Secret;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::Uri;
 use tonic::{Code, Status};
 
+use self::channel::{Call, Channel, RpcMethod};
 use crate::caller::Caller;
 use crate::timers::{Timed, TimerGuard, Timers};
 
 /// How long it is tried to give back what a Check without an answer may have held. By then the hold has expired.
 const RELEASE_FOR: Duration = Duration::from_secs(60);
+
+/// How long one try to settle may take.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How auth-service is reached.
 #[derive(Debug, Clone)]
@@ -51,8 +54,10 @@ pub struct AuthClient {
 }
 
 struct Inner {
-    stub: Stub<Channel>,
-    authorization: MetadataValue<Ascii>,
+    channel: Channel,
+    check: RpcMethod,
+    extend: RpcMethod,
+    settle: RpcMethod,
     check_timeout: Duration,
     settle_retry_for: Duration,
     tasks: TaskTracker,
@@ -116,21 +121,15 @@ pub struct TokenUsage {
 impl AuthClient {
     /// A client that connects at its first call, and again whenever the connection is lost. `tasks` owns what must outlive a request, `timers`
     /// extend holds.
-    pub fn new(
-        config: AuthClientConfig,
-        tasks: TaskTracker,
-        timers: Timers,
-    ) -> Result<Self, tonic::metadata::errors::InvalidMetadataValue> {
-        let channel = Endpoint::from(config.url)
-            .connect_timeout(Duration::from_secs(2))
-            .http2_keep_alive_interval(Duration::from_secs(15))
-            .keep_alive_timeout(Duration::from_secs(5))
-            .connect_with_connector_lazy(connector::connector());
-        let mut authorization: MetadataValue<Ascii> = format!("Bearer {}", config.service_credential.to_hex()).parse()?;
+    pub fn new(config: AuthClientConfig, tasks: TaskTracker, timers: Timers) -> Result<Self, http::Error> {
+        let channel = Channel::new(config.url);
+        let mut authorization = HeaderValue::from_str(&format!("Bearer {}", config.service_credential.to_hex()))?;
         authorization.set_sensitive(true);
         let inner = Inner {
-            stub: Stub::new(channel),
-            authorization,
+            check: channel.method("/tollgate.auth.v1.Auth/Check", &authorization)?,
+            extend: channel.method("/tollgate.auth.v1.Auth/Extend", &authorization)?,
+            settle: channel.method("/tollgate.auth.v1.Auth/Settle", &authorization)?,
+            channel,
             check_timeout: config.check_timeout,
             settle_retry_for: config.settle_retry_for,
             tasks,
@@ -141,8 +140,8 @@ impl AuthClient {
 
     /// Authenticates the caller and authorizes the operation, for what costs nothing.
     pub async fn authorize(&self, caller: &Caller, operation: wire::Operation, model: &str) -> Result<(), CallError> {
-        let request = self.check_request(caller, operation, model, None);
-        let checked = self.check(caller, &request, Instant::now() + self.inner.check_timeout).await;
+        let check = self.check_call(caller, operation, model, None);
+        let checked = self.check(&check, Instant::now() + self.inner.check_timeout).await;
         checked.map(|_| ()).map_err(|status| refusal(&status))
     }
 
@@ -159,15 +158,15 @@ impl AuthClient {
             max_output_tokens: charge.max_output_tokens,
             require_full: charge.require_full,
         };
-        let request = self.check_request(caller, operation, model, Some(charge));
-        let (client, caller) = (self.clone(), caller.clone());
+        let check = self.check_call(caller, operation, model, Some(charge));
+        let (client, request_id) = (self.clone(), caller.request_id().to_owned());
         let check = async move {
-            let checked = client.check(&caller, &request, Instant::now() + client.inner.check_timeout).await;
+            let checked = client.check(&check, Instant::now() + client.inner.check_timeout).await;
             let unknown = checked.as_ref().is_err_and(may_have_held);
-            let admission = client.admission(checked, &caller);
+            let admission = client.admission(checked, &request_id);
             if unknown {
                 let releasing = client.clone();
-                client.inner.tasks.spawn(CurrentCall::get().scope(async move { releasing.release(&caller, &request).await }));
+                client.inner.tasks.spawn(CurrentCall::get().scope(async move { releasing.release(&check, &request_id).await }));
             }
             admission
         };
@@ -175,9 +174,9 @@ impl AuthClient {
         Unfinished { work: Some(Box::pin(check)), tasks: self.inner.tasks.clone() }.await
     }
 
-    fn admission(&self, checked: Result<wire::CheckResponse, Status>, caller: &Caller) -> Result<Admission, CallError> {
+    fn admission(&self, checked: Result<wire::CheckResponse, Status>, request_id: &str) -> Result<Admission, CallError> {
         match checked.map_err(|status| refusal(&status))?.result {
-            Some(wire::check_response::Result::Grant(grant)) => Ok(Admission::Granted(Grant::new(self.clone(), grant, caller))),
+            Some(wire::check_response::Result::Grant(grant)) => Ok(Admission::Granted(Grant::new(self.clone(), grant, request_id))),
             Some(wire::check_response::Result::Recorded(receipt)) => Ok(Admission::Recorded(receipt)),
             None => {
                 tracing::error!("auth-service answered a charge with neither a grant nor a record");
@@ -188,38 +187,39 @@ impl AuthClient {
 
     /// Gives back what a Check without an answer may have held: the caller was told that nothing was charged, and may come again under the same
     /// request id. The same attempt gets the same grant again, which is dropped here, and so refunded.
-    async fn release(&self, caller: &Caller, request: &wire::CheckRequest) {
+    async fn release(&self, check: &Call, request_id: &str) {
         let give_up = Instant::now() + RELEASE_FOR;
         // Unhurried: while auth-service or its store is down, every refused call has one of these.
         let mut pause = Duration::from_secs(1);
         while Instant::now() + pause < give_up {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(15));
-            let checked = self.check_once(caller, request, Instant::now() + self.inner.check_timeout).await;
+            let checked = self.inner.channel.unary(check, Instant::now() + self.inner.check_timeout).await;
             if !checked.as_ref().is_err_and(may_have_held) {
-                let held = self.admission(checked, caller).is_ok();
+                let held = self.admission(checked, request_id).is_ok();
                 tracing::info!(held, "a Check that had no answer was looked up again");
                 return;
             }
         }
     }
 
-    fn check_request(&self, caller: &Caller, operation: wire::Operation, model: &str, charge: Option<wire::Charge>) -> wire::CheckRequest {
-        wire::CheckRequest {
+    fn check_call(&self, caller: &Caller, operation: wire::Operation, model: &str, charge: Option<wire::Charge>) -> Call {
+        let request = wire::CheckRequest {
             credential: caller.credential().to_owned(),
             account: caller.account().to_owned(),
             operation: operation.into(),
             model: model.to_owned(),
             charge,
-        }
+        };
+        Call::new(&self.inner.check, &request, caller.request_id())
     }
 
     /// Asks, and asks again until `give_up` while no answer comes: a Check may be repeated. An answer of auth-service's is final, unless it is
     /// that the same call may succeed soon.
-    async fn check(&self, caller: &Caller, request: &wire::CheckRequest, give_up: Instant) -> Result<wire::CheckResponse, Status> {
+    async fn check(&self, check: &Call, give_up: Instant) -> Result<wire::CheckResponse, Status> {
         let mut pause = Duration::from_millis(50);
         loop {
-            let status = match self.check_once(caller, request, give_up).await {
+            let status = match self.inner.channel.unary(check, give_up).await {
                 Ok(response) => return Ok(response),
                 Err(status) => status,
             };
@@ -233,36 +233,16 @@ impl AuthClient {
         }
     }
 
-    async fn check_once(&self, caller: &Caller, request: &wire::CheckRequest, give_up: Instant) -> Result<wire::CheckResponse, Status> {
-        let mut call = self.authorized(request.clone(), caller.request_id());
-        call.set_timeout(give_up.saturating_duration_since(Instant::now()));
-        let mut stub = self.inner.stub.clone();
-        match tokio::time::timeout_at(give_up, stub.check(call)).await {
-            Ok(answered) => answered.map(tonic::Response::into_inner),
-            Err(_) => Err(Status::unavailable("auth-service did not answer in time")),
-        }
-    }
-
-    fn authorized<T>(&self, message: T, request_id: &str) -> tonic::Request<T> {
-        let mut request = tonic::Request::new(message);
-        request.metadata_mut().insert("authorization", self.inner.authorization.clone());
-        if let Ok(request_id) = request_id.parse() {
-            request.metadata_mut().insert(REQUEST_ID_HEADER, request_id);
-        }
-        request
-    }
-
     /// Settles until it lands, is answered with a final no, or the store has forgotten the request.
-    async fn settle(&self, request: wire::SettleRequest, request_id: String) -> Option<wire::Receipt> {
+    async fn settle(&self, request: &wire::SettleRequest, request_id: &str) -> Option<wire::Receipt> {
+        let settle = Call::new(&self.inner.settle, request, request_id);
         let give_up = Instant::now() + self.inner.settle_retry_for;
         let mut pause = Duration::from_millis(100);
         loop {
-            let mut stub = self.inner.stub.clone();
-            let call = stub.settle(self.authorized(request.clone(), &request_id));
-            let status = match tokio::time::timeout(Duration::from_secs(5), call).await {
-                Ok(Ok(response)) => return response.into_inner().receipt,
-                Ok(Err(status)) => status,
-                Err(_) => Status::unavailable("auth-service did not answer in time"),
+            let settled = self.inner.channel.unary(&settle, Instant::now() + SETTLE_TIMEOUT).await;
+            let status = match settled {
+                Ok(wire::SettleResponse { receipt, .. }) => return receipt,
+                Err(status) => status,
             };
             match status.code() {
                 Code::NotFound | Code::FailedPrecondition | Code::InvalidArgument | Code::Unimplemented => {
@@ -343,17 +323,17 @@ impl Extension {
     fn start(&self) {
         let (client, every, soon, next) = (self.client.clone(), self.every, self.soon(), Arc::clone(&self.next));
         let request = wire::ExtendRequest { hold: self.hold.clone(), usage: Some(self.meter.usage().into()) };
-        let call = self.client.authorized(request, &self.request_id);
+        let call = Call::new(&client.inner.extend, &request, &self.request_id);
         let extend = async move {
-            let mut stub = client.inner.stub.clone();
-            let after = match tokio::time::timeout(every, stub.extend(call)).await {
-                Ok(Ok(_)) => every,
-                Ok(Err(status)) if matches!(status.code(), Code::NotFound | Code::FailedPrecondition) => {
+            let extended: Result<wire::ExtendResponse, _> = client.inner.channel.unary(&call, Instant::now() + every).await;
+            let after = match extended {
+                Ok(_) => every,
+                Err(status) if matches!(status.code(), Code::NotFound | Code::FailedPrecondition) => {
                     let reason = reason_of(&status);
                     tracing::warn!(?reason, "the hold was resolved while its answer is still running; it will be settled late");
                     return Self::set(&next, NextExtend::Never);
                 }
-                Ok(Err(_)) | Err(_) => soon,
+                Err(_) => soon,
             };
             Self::set(&next, NextExtend::At(Instant::now() + after));
         };
@@ -460,14 +440,14 @@ impl fmt::Debug for Grant {
 }
 
 impl Grant {
-    fn new(client: AuthClient, grant: wire::Grant, caller: &Caller) -> Self {
+    fn new(client: AuthClient, grant: wire::Grant, request_id: &str) -> Self {
         let every = grant.extend_every.and_then(|every| Duration::try_from(every).ok()).unwrap_or(Duration::from_secs(10));
         let every = every.max(Duration::from_millis(50));
         let (timers, at) = (client.inner.timers.clone(), Instant::now() + every);
         let extension = Arc::new(Extension {
             client,
             hold: grant.hold,
-            request_id: caller.request_id().to_owned(),
+            request_id: request_id.to_owned(),
             call: CurrentCall::get(),
             meter: Arc::default(),
             every,
@@ -523,7 +503,7 @@ impl OpenGrant {
         let request = wire::SettleRequest { hold: hold.clone(), outcome: wire::Outcome::from(outcome).into(), usage: Some(usage.into()) };
         let tasks = client.inner.tasks.clone();
         tasks.spawn(call.clone().scope(async move {
-            let settled = client.settle(request, request_id).await;
+            let settled = client.settle(&request, &request_id).await;
             if let Some(receipt) = &settled {
                 let charged_credits = receipt.charged_credits;
                 let TokenUsage { input_tokens, output_tokens, .. } = usage;

@@ -30,9 +30,9 @@ pub enum StartError {
     /// The engine can't be opened.
     #[error("the engine can't be opened: {0}")]
     Engine(#[from] EngineError),
-    /// The service credential can't be sent in a header.
-    #[error("the service credential can't be sent in a header: {0}")]
-    Credential(#[from] tonic::metadata::errors::InvalidMetadataValue),
+    /// Calls to auth-service can't be made of what the configuration says.
+    #[error("auth-service can't be called: {0}")]
+    Auth(#[from] http::Error),
 }
 
 /// The service, ready to be run.
