@@ -175,7 +175,21 @@ struct State {
 enum Source {
     Opening(Opening),
     Open(AnswerStream),
+    /// It could not be opened.
+    Refused(EngineError),
     Closed,
+}
+
+impl Source {
+    /// Asks the engine, if it hasn't answered yet.
+    fn poll_open(&mut self, cx: &mut Context<'_>) {
+        let Self::Opening(opening) = self else { return };
+        match opening.as_mut().poll(cx) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(stream)) => *self = Self::Open(stream),
+            Poll::Ready(Err(error)) => *self = Self::Refused(error),
+        }
+    }
 }
 
 /// What was read from the engine so far.
@@ -244,9 +258,12 @@ impl ChatStream {
         });
         let now = Instant::now();
         let watch = owner.timers.arm(shared.clone(), shared.next_look(now));
+        // The engine is asked before the caller gets its first event, and works while that is written. (Unless the stream has been cut already.)
+        let doorbell = Waker::from(doorbell);
+        shared.lock().source.poll_open(&mut Context::from_waker(&doorbell));
         Self {
             shared,
-            doorbell: doorbell.into(),
+            doorbell,
             phase: Phase::Answering,
             started: Some(started),
             one_delta: plan.one_delta.then(Piece::default),
@@ -392,23 +409,16 @@ impl Shared {
 
 impl State {
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Result<AnswerEvent, EngineError>> {
-        loop {
-            match &mut self.source {
-                Source::Opening(opening) => match opening.as_mut().poll(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok(stream)) => self.source = Source::Open(stream),
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                },
-                Source::Open(stream) => {
-                    let next = match stream.as_mut().poll_next(cx) {
-                        Poll::Pending => return Poll::Pending,
-                        Poll::Ready(next) => next,
-                    };
-                    let ended = || EngineError::Interrupted { detail: "the answer ended without a last line".to_owned() };
-                    return Poll::Ready(next.unwrap_or_else(|| Err(ended())));
-                }
-                Source::Closed => return Poll::Ready(Err(EngineError::Interrupted { detail: "the answer is over".to_owned() })),
+        self.source.poll_open(cx);
+        match &mut self.source {
+            Source::Opening(_) => Poll::Pending,
+            Source::Open(stream) => {
+                let next = std::task::ready!(stream.as_mut().poll_next(cx));
+                let ended = || EngineError::Interrupted { detail: "the answer ended without a last line".to_owned() };
+                Poll::Ready(next.unwrap_or_else(|| Err(ended())))
             }
+            Source::Refused(error) => Poll::Ready(Err(error.clone())),
+            Source::Closed => Poll::Ready(Err(EngineError::Interrupted { detail: "the answer is over".to_owned() })),
         }
     }
 
@@ -435,9 +445,15 @@ impl State {
         if self.tally.pieces == 0 { Outcome::NothingGenerated } else { Outcome::UpstreamFailed }
     }
 
-    /// A caller that goes away pays from when its request went upstream.
+    /// A caller that goes away pays from when its request went upstream, unless it was refused there.
     fn outcome_of_cancel(&self) -> Outcome {
-        if self.dispatched.is_marked() { Outcome::Cancelled } else { Outcome::NothingGenerated }
+        if matches!(self.source, Source::Refused(_)) {
+            self.outcome_of_failure()
+        } else if self.dispatched.is_marked() {
+            Outcome::Cancelled
+        } else {
+            Outcome::NothingGenerated
+        }
     }
 }
 
@@ -591,5 +607,38 @@ impl From<Piece> for wire::Delta {
                 .collect(),
         });
         Self { content: piece.content, thinking: piece.thinking, tool_calls: tool_calls.collect(), logprobs: logprobs.collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_that_leaves_pays_from_when_its_request_went_upstream_unless_it_was_refused_there() {
+        let refused = EngineError::Interrupted { detail: String::new() };
+        let opening = || -> Opening { Box::pin(std::future::pending()) };
+        for (source, is_dispatched, outcome) in [
+            (Source::Opening(opening()), false, Outcome::NothingGenerated),
+            (Source::Opening(opening()), true, Outcome::Cancelled),
+            (Source::Opening(Box::pin(std::future::ready(Err(refused)))), true, Outcome::NothingGenerated),
+        ] {
+            let dispatched = Dispatched::default();
+            if is_dispatched {
+                dispatched.mark();
+            }
+            let mut state = State {
+                source,
+                dispatched,
+                most_pieces: 1,
+                grant: None,
+                meter: Arc::default(),
+                tally: Tally::default(),
+                cut: None,
+                last_piece_at: None,
+            };
+            state.source.poll_open(&mut Context::from_waker(Waker::noop()));
+            assert_eq!(state.outcome_of_cancel(), outcome);
+        }
     }
 }
