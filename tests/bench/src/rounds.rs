@@ -19,6 +19,7 @@ use crate::load::{
     DiskJob, IdleJob, IdleOutcome, Job, Outcome, Pace, Phase, Span, StreamJob, StreamOutcome, StreamTarget, Thing, Turns, UnaryJob,
     UnaryOutcome, UnaryTarget, check_request,
 };
+use crate::percentiles::{Percentiles, median};
 use crate::report::{Measured, Report};
 use crate::stage::{Pinning, Stage, baselines, load, upstream};
 use crate::upstream::{PACED, SATURATED, SINGLY};
@@ -61,7 +62,8 @@ pub struct Plan {
 
 /// Turns that a round takes of each thing.
 const TURNS: u32 = 8;
-/// Turns of open loops. A turn has 25 calls; with eight turns, the medians of two rounds differ by a quarter of what is measured.
+/// Turns of open loops. A turn has 25 calls; with eight turns, the medians of two rounds differ by a quarter of what is measured. A multiple of
+/// `TURNS`.
 const OPEN_TURNS: u32 = 32;
 /// Accounts that calls are spread over.
 const ACCOUNTS: usize = 16;
@@ -503,16 +505,26 @@ fn stream_figures(mode: &str, outcomes: &Outcomes, measured: &mut Measured) {
 }
 
 fn first_token_figures(mode: &str, outcomes: &Outcomes, measured: &mut Measured) {
-    let (first, reader) = (outcomes.stream("gateway first").first_token, outcomes.stream("reader first").first_token);
-    let (check, echo) = (outcomes.unary("check open").latency, outcomes.unary("echo open").latency);
-    measured.add("first_token_p50", mode, first.p50_us - reader.p50_us - check.p50_us);
-    measured.add("first_token_p99", mode, first.p99_us - reader.p99_us - check.p99_us);
-    for (name, latency) in [("gateway", first), ("reader", reader), ("check", check), ("echo", echo)] {
+    let (gateway, reader) = (outcomes.stream("gateway first"), outcomes.stream("reader first"));
+    let (check, echo) = (outcomes.unary("check open"), outcomes.unary("echo open"));
+    // What is added is told of turns that were taken one right after the other: of all turns together, the median of one thing may be from a
+    // moment at which the machine was fast, and that of another from one at which it was slow.
+    let added = |turns: usize, of: fn(Percentiles) -> f64| {
+        let figures = |all: &[Vec<Duration>]| all.chunks(turns).map(|some| of(Percentiles::of(some.concat()))).collect::<Vec<_>>();
+        let (gateway, reader, check) = (figures(&gateway.turns), figures(&reader.turns), figures(&check.turns));
+        let added = gateway.iter().zip(reader).zip(check).map(|((gateway, reader), check)| gateway - reader - check);
+        median(&added.collect::<Vec<_>>())
+    };
+    measured.add("first_token_p50", mode, added(1, |latency| latency.p50_us));
+    // A turn has 25 calls: eight of them make a p99.
+    measured.add("first_token_p99", mode, added(TURNS as usize, |latency| latency.p99_us));
+    for (name, latency) in
+        [("gateway", gateway.first_token), ("reader", reader.first_token), ("check", check.latency), ("echo", echo.latency)]
+    {
         measured.see(mode, format!("{name}, open loop: p50, µs"), latency.p50_us);
         measured.see(mode, format!("{name}, open loop: p99, µs"), latency.p99_us);
     }
-    let chats = &outcomes.stream("gateway first").spent;
-    let cpu_per_chat = chats.cpu_us_of("inference-service") / first.count as f64;
+    let cpu_per_chat = gateway.spent.cpu_us_of("inference-service") / gateway.first_token.count as f64;
     measured.see(mode, "gateway, open loop: inference-service's CPU per chat, µs".to_owned(), cpu_per_chat);
 }
 

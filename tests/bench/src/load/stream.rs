@@ -74,6 +74,8 @@ pub struct StreamOutcome {
     pub seconds: f64,
     /// From the request to the first token.
     pub first_token: Percentiles,
+    /// The same in an open loop, by turns.
+    pub turns: Vec<Vec<Duration>>,
     /// Between two tokens of one stream.
     pub gap: Percentiles,
     /// What was spent while it was measured.
@@ -113,6 +115,7 @@ pub(super) struct Streaming {
     streams: Arc<Streams>,
     gauge: Gauge,
     seen: Seen,
+    turns: Vec<Vec<Duration>>,
     tokens: u64,
     seconds: f64,
     spent: Spent,
@@ -135,7 +138,7 @@ impl Streaming {
             measuring: AtomicBool::new(false),
             over: AtomicBool::new(false),
         });
-        Self { streams, gauge, seen: Seen::default(), tokens: 0, seconds: 0.0, spent: Spent::default() }
+        Self { streams, gauge, seen: Seen::default(), turns: Vec::new(), tokens: 0, seconds: 0.0, spent: Spent::default() }
     }
 
     pub(super) async fn turn(&mut self, span: Span) {
@@ -161,9 +164,14 @@ impl Streaming {
         self.seconds += started.elapsed().as_secs_f64();
         self.spent.add(&self.gauge.read().since(&before));
         streams.over.store(true, Ordering::Relaxed);
+        let mut seen = Seen::default();
         while let Some(reader) = readers.join_next().await {
-            self.seen.merge(reader.expect("a reader doesn't panic"));
+            seen.merge(reader.expect("a reader doesn't panic"));
         }
+        if matches!(self.streams.job.pace, Pace::Open { .. }) {
+            self.turns.push(seen.first_tokens.clone());
+        }
+        self.seen.merge(seen);
     }
 
     pub(super) fn close(self) -> StreamOutcome {
@@ -171,6 +179,7 @@ impl Streaming {
             tokens: self.tokens,
             seconds: self.seconds,
             first_token: Percentiles::of(self.seen.first_tokens),
+            turns: self.turns,
             gap: Percentiles::of(self.seen.gaps),
             spent: self.spent,
             admitted: self.seen.streams,

@@ -85,6 +85,8 @@ pub struct UnaryOutcome {
     pub seconds: f64,
     /// From the call to its answer.
     pub latency: Percentiles,
+    /// The same in an open loop, by turns.
+    pub turns: Vec<Vec<Duration>>,
     /// What was spent while it was measured.
     pub spent: Spent,
     /// Holds, of all calls.
@@ -139,6 +141,7 @@ pub(super) struct Unary {
     phase: Phase,
     gauge: Gauge,
     seen: Seen,
+    turns: Vec<Vec<Duration>>,
     seconds: f64,
     spent: Spent,
 }
@@ -155,7 +158,15 @@ impl Unary {
             measuring: AtomicBool::new(false),
             over: AtomicBool::new(false),
         });
-        Self { calls, phase: job.phase, gauge: Gauge::of(&job.watch), seen: Seen::default(), seconds: 0.0, spent: Spent::default() }
+        Self {
+            calls,
+            phase: job.phase,
+            gauge: Gauge::of(&job.watch),
+            seen: Seen::default(),
+            turns: Vec::new(),
+            seconds: 0.0,
+            spent: Spent::default(),
+        }
     }
 
     pub(super) async fn turn(&mut self, span: Span) {
@@ -174,9 +185,14 @@ impl Unary {
             self.note(&before, started);
             self.calls.over.store(true, Ordering::Relaxed);
         }
+        let mut seen = Seen::default();
         while let Some(caller) = callers.join_next().await {
-            self.seen.merge(caller.expect("a caller doesn't panic"));
+            seen.merge(caller.expect("a caller doesn't panic"));
         }
+        if matches!(self.phase, Phase::Open { .. }) {
+            self.turns.push(seen.latencies.clone());
+        }
+        self.seen.merge(seen);
         if counted {
             self.note(&before, started);
         }
@@ -222,6 +238,7 @@ impl Unary {
             calls: self.seen.latencies.len() as u64,
             seconds: self.seconds,
             latency: Percentiles::of(self.seen.latencies),
+            turns: self.turns,
             spent: self.spent,
             admitted,
             refused: self.seen.refused,
