@@ -497,27 +497,33 @@ fn stream_figures(mode: &str, outcomes: &Outcomes, measured: &mut Measured) {
             measured.see(mode, format!("{name}: tokens per second"), of(name).tokens as f64 / of(name).seconds);
         }
     }
-    let (gateway, reader) = (of("gateway paced").gap, of("reader paced").gap);
-    measured.add("gap_p99", mode, gateway.p99_us - reader.p99_us);
+    // A turn has some 600 gaps.
+    let (gateway, reader) = (of("gateway paced"), of("reader paced"));
+    measured.add("gap_p99", mode, added(1, &gateway.turns, &[&reader.turns], |gap| gap.p99_us));
+    let (gateway, reader) = (gateway.gap, reader.gap);
     measured.see(mode, "gateway, paced: p99 between tokens, µs".to_owned(), gateway.p99_us);
     measured.see(mode, "reader, paced: p99 between tokens, µs".to_owned(), reader.p99_us);
     measured.see(mode, "gateway, paced: CPU per token, µs".to_owned(), cpu_per_token("gateway paced", "inference-service"));
 }
 
+/// A figure of one thing less those of others, of turns that were taken one right after the other, so many together; the median of them. Of all
+/// turns together, the figure of one thing may be from a moment at which the machine was fast, and that of another from one at which it was slow.
+fn added(together: usize, whole: &[Vec<Duration>], beside: &[&Vec<Vec<Duration>>], of: fn(Percentiles) -> f64) -> f64 {
+    let figures = |turns: &[Vec<Duration>]| turns.chunks(together).map(|some| of(Percentiles::of(some.concat()))).collect::<Vec<_>>();
+    let mut added = figures(whole);
+    for turns in beside {
+        added.iter_mut().zip(figures(turns)).for_each(|(added, figure)| *added -= figure);
+    }
+    median(&added)
+}
+
 fn first_token_figures(mode: &str, outcomes: &Outcomes, measured: &mut Measured) {
     let (gateway, reader) = (outcomes.stream("gateway first"), outcomes.stream("reader first"));
     let (check, echo) = (outcomes.unary("check open"), outcomes.unary("echo open"));
-    // What is added is told of turns that were taken one right after the other: of all turns together, the median of one thing may be from a
-    // moment at which the machine was fast, and that of another from one at which it was slow.
-    let added = |turns: usize, of: fn(Percentiles) -> f64| {
-        let figures = |all: &[Vec<Duration>]| all.chunks(turns).map(|some| of(Percentiles::of(some.concat()))).collect::<Vec<_>>();
-        let (gateway, reader, check) = (figures(&gateway.turns), figures(&reader.turns), figures(&check.turns));
-        let added = gateway.iter().zip(reader).zip(check).map(|((gateway, reader), check)| gateway - reader - check);
-        median(&added.collect::<Vec<_>>())
-    };
-    measured.add("first_token_p50", mode, added(1, |latency| latency.p50_us));
+    let beside = [&reader.turns, &check.turns];
+    measured.add("first_token_p50", mode, added(1, &gateway.turns, &beside, |latency| latency.p50_us));
     // A turn has 25 calls: eight of them make a p99.
-    measured.add("first_token_p99", mode, added(TURNS as usize, |latency| latency.p99_us));
+    measured.add("first_token_p99", mode, added(TURNS as usize, &gateway.turns, &beside, |latency| latency.p99_us));
     for (name, latency) in
         [("gateway", gateway.first_token), ("reader", reader.first_token), ("check", check.latency), ("echo", echo.latency)]
     {

@@ -74,10 +74,10 @@ pub struct StreamOutcome {
     pub seconds: f64,
     /// From the request to the first token.
     pub first_token: Percentiles,
-    /// The same in an open loop, by turns.
-    pub turns: Vec<Vec<Duration>>,
     /// Between two tokens of one stream.
     pub gap: Percentiles,
+    /// By turns: the gaps where they are measured, else the first tokens in an open loop.
+    pub turns: Vec<Vec<Duration>>,
     /// What was spent while it was measured.
     pub spent: Spent,
     /// Streams that were read to their end.
@@ -168,7 +168,9 @@ impl Streaming {
         while let Some(reader) = readers.join_next().await {
             seen.merge(reader.expect("a reader doesn't panic"));
         }
-        if matches!(self.streams.job.pace, Pace::Open { .. }) {
+        if self.streams.job.gaps {
+            self.turns.push(seen.gaps.clone());
+        } else if matches!(self.streams.job.pace, Pace::Open { .. }) {
             self.turns.push(seen.first_tokens.clone());
         }
         self.seen.merge(seen);
@@ -179,8 +181,8 @@ impl Streaming {
             tokens: self.tokens,
             seconds: self.seconds,
             first_token: Percentiles::of(self.seen.first_tokens),
-            turns: self.turns,
             gap: Percentiles::of(self.seen.gaps),
+            turns: self.turns,
             spent: self.spent,
             admitted: self.seen.streams,
         }
