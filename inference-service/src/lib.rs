@@ -15,4 +15,5 @@ pub mod modelfile;
 pub mod prompt;
 pub mod service;
 pub mod startup;
+mod tcp;
 pub mod timers;

@@ -20,10 +20,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri}
 use prost::Message;
 use shared::gathered_writes::GatheredWrites;
 use shared::request_context::REQUEST_ID_HEADER;
-use tokio::net::{TcpStream, lookup_host};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::{Code, Status};
+
+use crate::tcp::{self, bare_host};
 
 /// How long the making of a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -96,7 +97,6 @@ impl Connection {
 pub(super) struct RpcMethod(Arc<Request<()>>);
 
 /// A call that can be made again, whatever became of it.
-#[derive(Clone)]
 pub(super) struct Call {
     method: RpcMethod,
     request_id: Option<HeaderValue>,
@@ -248,8 +248,8 @@ impl Target {
     async fn connect(self) -> Result<Connection, Status> {
         let refused = |error: &dyn fmt::Display| Status::unavailable(format!("connecting: {error}"));
         let opening = async {
-            let stream = self.open().await?;
-            stream.set_nodelay(true)?;
+            let host = bare_host(&self.url).unwrap_or_default();
+            let stream = tcp::connect(host, self.url.port_u16().unwrap_or(80), CONNECT_TIMEOUT).await?;
             // A request's head and message leave in one write, and so do those of calls that begin together: auth-service is woken up once for
             // all that it then reads.
             let handshake = h2::client::Builder::new()
@@ -257,8 +257,8 @@ impl Target {
                 .initial_max_send_streams(FIRST_STREAMS)
                 .max_header_list_size(MAX_HEADER_BYTES)
                 .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-                // h2 takes many short frames that nobody has read yet for an attack, and would close the connection. Every answer is such a frame,
-                // many come at once when a process drains, and those of calls that were given up would count for ever.
+                // h2 takes many short frames that nobody has read yet for an attack, and would close the connection. Every answer is such a frame, and
+                // many come at once when a process drains.
                 .data_frame_budget(usize::MAX)
                 .handshake(GatheredWrites::new(stream));
             handshake.await.map_err(io::Error::other)
@@ -277,23 +277,6 @@ impl Target {
             }
         });
         Ok(Connection { streams, task: task.abort_handle() })
-    }
-
-    /// Tries one address after the other, each for its share of the time: one at which nobody answers leaves some for the next.
-    async fn open(&self) -> io::Result<TcpStream> {
-        // An address of IPv6 has brackets in a URL, and none elsewhere.
-        let host = self.url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-        let addresses: Vec<_> = lookup_host((host, self.url.port_u16().unwrap_or(80))).await?.collect();
-        let share = CONNECT_TIMEOUT / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "no address has this name");
-        for address in addresses {
-            match timeout(share, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => last = error,
-                Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, format!("{address} doesn't answer")),
-            }
-        }
-        Err(last)
     }
 }
 

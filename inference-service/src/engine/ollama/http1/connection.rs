@@ -19,6 +19,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, ClientConfig};
 
 use super::HttpError;
+use crate::tcp::{self, bare_host};
 
 /// The most that one read takes: some 250 tokens.
 const READ_BYTES: usize = 32 << 10;
@@ -49,8 +50,8 @@ impl Origin {
         let own_port = if tls { 443 } else { 80 };
         let port = uri.port_u16().unwrap_or(own_port);
         let authority = if port == own_port { host.to_owned() } else { format!("{host}:{port}") };
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        Ok(Self { tls, host: bare.to_owned(), port, authority, path: uri.path().trim_end_matches('/').to_owned() })
+        let bare = bare_host(&uri).unwrap_or(host).to_owned();
+        Ok(Self { tls, host: bare, port, authority, path: uri.path().trim_end_matches('/').to_owned() })
     }
 }
 
@@ -79,8 +80,7 @@ impl Connector {
 
     pub(super) async fn connect(&self) -> io::Result<Connection> {
         let connecting = async {
-            let stream = TcpStream::connect((self.origin.host.as_str(), self.origin.port)).await?;
-            stream.set_nodelay(true)?;
+            let stream = tcp::connect(&self.origin.host, self.origin.port, self.timeout).await?;
             Ok(match &self.tls {
                 None => Connection::Plain(stream),
                 Some((connector, name)) => Connection::Tls(Box::new(connector.connect(name.clone(), stream).await?)),
