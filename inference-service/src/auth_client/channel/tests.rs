@@ -6,7 +6,7 @@ use http::Response;
 use shared::ErrorReason;
 use shared::error::{CallError, reason_of};
 use shared::proto::auth as wire;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -234,13 +234,16 @@ async fn many_short_answers_at_once_and_late_ones_to_calls_that_were_given_up_do
     }
     assert!(waiting.join_all().await.iter().all(|answered| answered.as_deref().ok() == Some("e")));
 
-    let (mut waiting, replies) = begun(&channel, &mut calls).await;
-    // Answered and given up in the same turn: the answers come when nobody waits.
-    for mut reply in replies {
-        let mut stream = reply.send_response(head(200, GRPC_HEAD), false).unwrap();
-        stream.send_data(settled("e"), false).unwrap();
+    // A thousand: h2 counts them, and closes a connection after 1,024.
+    for _ in 0..2 {
+        let (mut waiting, replies) = begun(&channel, &mut calls).await;
+        // Answered and given up in the same turn: the answers come when nobody waits.
+        for mut reply in replies {
+            let mut stream = reply.send_response(head(200, GRPC_HEAD), false).unwrap();
+            stream.send_data(settled("e"), false).unwrap();
+        }
+        waiting.shutdown().await;
     }
-    waiting.shutdown().await;
     let (last, ()) = tokio::join!(call(&channel), async {
         answer(calls.recv().await.unwrap().1, settled("last"), 1).await;
     });
@@ -374,7 +377,7 @@ async fn a_url_may_have_an_address_of_ipv6_or_a_name() {
 async fn a_connection_on_which_nothing_comes_back_is_given_up_and_one_that_answers_pings_is_kept() {
     // Takes a connection and says nothing at all, as a network that lost it does; the second one is served.
     let (listener, mut channel) = listener("127.0.0.1:0").await;
-    channel.target.pings = Pings { every: Duration::from_millis(20), timeout: Duration::from_secs(2) };
+    channel.target.pings = Pings { every: Duration::from_millis(20), timeout: Duration::from_secs(1) };
     let (came, mut calls) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         let _mute = listener.accept().await.unwrap();
@@ -389,10 +392,10 @@ async fn a_connection_on_which_nothing_comes_back_is_given_up_and_one_that_answe
     assert_may_be_tried_again(&status);
     assert!(status.message().contains("broke"), "{status}: given up before the call's own time was over");
 
-    // A call that lasts for some pings.
+    // A call that lasts longer than a connection whose pings are not answered would: there is nothing to wait for but that time.
     let (late, ()) = tokio::join!(call(&channel), async {
         let reply = calls.recv().await.unwrap();
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(2 * (channel.target.pings.every + channel.target.pings.timeout)).await;
         answer(reply, settled("entry"), 1).await;
     });
     assert_eq!(late.unwrap(), "entry");
