@@ -4,6 +4,8 @@
 //! The stream is polled by the caller's connection, so a caller that doesn't read stops it. What must happen all the same (deadlines, the
 //! slow reader's end) is done when [`Timers`] call. Tokens pass through no task but the one that polls.
 
+mod events;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
 
+pub use self::events::{StreamEvent, replay};
+use self::events::{finished, to_wire_receipt};
 use crate::auth_client::{Grant, Meter, Outcome, TokenUsage};
 use crate::call_failure::{CallFailure, Limit};
 use crate::engine::{AnswerEvent, AnswerStream, Dispatched, Done, Engine, EngineError, Piece};
@@ -59,17 +63,6 @@ impl Default for StreamOwner {
         let cut_off = CancellationToken::new();
         Self { tasks: TaskTracker::new(), timers: Timers::new(cut_off.clone()), cut_off }
     }
-}
-
-/// One event of an answer, before it is wrapped for Chat or Generate.
-#[derive(Debug, Clone, PartialEq)]
-pub enum StreamEvent {
-    /// First.
-    Started(wire::Started),
-    /// A piece.
-    Delta(wire::Delta),
-    /// Last.
-    Finished(wire::Finished),
 }
 
 /// What is to be answered, and how.
@@ -542,71 +535,6 @@ fn poll_receipt(receipt: &mut SettledReceipt, patience: &mut Pin<Box<Sleep>>, cx
     match Pin::new(receipt).poll(cx) {
         Poll::Ready(settled) => Poll::Ready(settled.ok().flatten().map(|receipt| to_wire_receipt(&receipt))),
         Poll::Pending => patience.as_mut().poll(cx).map(|()| None),
-    }
-}
-
-/// A caller's view of auth-service's receipt.
-#[must_use]
-pub fn to_wire_receipt(receipt: &auth::Receipt) -> wire::Receipt {
-    wire::Receipt {
-        charged_credits: Some(receipt.charged_credits),
-        remaining_credits: Some(receipt.remaining_credits),
-        ledger_entry_id: receipt.ledger_entry_id.clone(),
-    }
-}
-
-fn finished(done: &Done, usage: TokenUsage, called_tools: bool) -> wire::Finished {
-    let reason = match done.reason.as_str() {
-        "stop" if called_tools => wire::FinishReason::ToolCalls,
-        "stop" => wire::FinishReason::Stop,
-        "length" => wire::FinishReason::Length,
-        _ => wire::FinishReason::Unspecified,
-    };
-    let duration = |duration: Option<Duration>| duration.and_then(|duration| duration.try_into().ok());
-    wire::Finished {
-        reason: reason.into(),
-        upstream_reason: done.reason.clone(),
-        usage: Some(wire::Usage {
-            input_tokens: Some(usage.input_tokens),
-            output_tokens: Some(usage.output_tokens),
-            estimated: usage.estimated,
-            load: duration(done.load),
-            total: duration(done.total),
-        }),
-        receipt: None,
-        replayed: false,
-    }
-}
-
-/// The two events that answer a request which was resolved before.
-#[must_use]
-pub fn replay(request_id: String, model: String, recorded: &auth::Receipt) -> [StreamEvent; 2] {
-    let started = wire::Started { request_id, model, ..wire::Started::default() };
-    let usage = recorded.usage.map(|usage| wire::Usage {
-        input_tokens: Some(usage.input_tokens),
-        output_tokens: Some(usage.output_tokens),
-        estimated: usage.estimated,
-        ..wire::Usage::default()
-    });
-    let finished = wire::Finished { usage, receipt: Some(to_wire_receipt(recorded)), replayed: true, ..wire::Finished::default() };
-    [StreamEvent::Started(started), StreamEvent::Finished(finished)]
-}
-
-impl From<Piece> for wire::Delta {
-    fn from(piece: Piece) -> Self {
-        let tool_calls =
-            piece.tool_calls.into_iter().map(|call| wire::ToolCall { id: call.id, name: call.name, arguments_json: call.arguments_json });
-        let logprobs = piece.logprobs.into_iter().map(|logprob| wire::Logprob {
-            token: logprob.token,
-            logprob: logprob.logprob,
-            token_bytes: logprob.bytes,
-            top_logprobs: logprob
-                .top
-                .into_iter()
-                .map(|top| wire::TopLogprob { token: top.token, logprob: top.logprob, token_bytes: top.bytes })
-                .collect(),
-        });
-        Self { content: piece.content, thinking: piece.thinking, tool_calls: tool_calls.collect(), logprobs: logprobs.collect() }
     }
 }
 
