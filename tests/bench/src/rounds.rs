@@ -259,81 +259,46 @@ impl Parts<'_> {
     /// What is measured in one round.
     fn groups(&self, accounts: &Accounts) -> Vec<Group> {
         let mut groups = Vec::new();
-        let (closed, open) = (|callers| Phase::Closed { callers }, Phase::Open { rate: OPEN_RATE });
         let unary = |name, target, phase| Cell { name, thing: Thing::Unary(self.unary(target, phase, &accounts.api_keys)) };
         let stream = |name, target, model, tokens, pace| Cell {
             name,
             thing: Thing::Stream(self.stream(target, model, tokens, pace, &accounts.api_keys)),
         };
-        let (gateway, reader) = (StreamTarget::Gateway, StreamTarget::Reader);
         let mut group = |turns, cells| groups.push(Group { turns, cells });
         if self.plan.parts.contains(&Part::Check) {
-            let with_token = self.unary(UnaryTarget::Check, closed(32), &accounts.access_tokens);
-            group(
-                TURNS,
+            let beside = |[echo, script, check]: [&'static str; 3], callers| {
+                let phase = Phase::Closed { callers };
                 vec![
-                    unary("echo 32", UnaryTarget::Echo, closed(32)),
-                    unary("script 32", UnaryTarget::Script, closed(32)),
-                    unary("check 32", UnaryTarget::Check, closed(32)),
-                    Cell { name: "check with a token 32", thing: Thing::Unary(with_token) },
-                ],
-            );
-            group(
-                TURNS,
-                vec![
-                    unary("echo 128", UnaryTarget::Echo, closed(128)),
-                    unary("script 128", UnaryTarget::Script, closed(128)),
-                    unary("check 128", UnaryTarget::Check, closed(128)),
-                ],
-            );
-            group(
-                TURNS,
-                vec![
-                    unary("echo 1", UnaryTarget::Echo, closed(1)),
-                    unary("script 1", UnaryTarget::Script, closed(1)),
-                    unary("check 1", UnaryTarget::Check, closed(1)),
-                ],
-            );
+                    unary(echo, UnaryTarget::Echo, phase),
+                    unary(script, UnaryTarget::Script, phase),
+                    unary(check, UnaryTarget::Check, phase),
+                ]
+            };
+            let with_token = self.unary(UnaryTarget::Check, Phase::Closed { callers: 32 }, &accounts.access_tokens);
+            let mut of_32 = beside(["echo 32", "script 32", "check 32"], 32);
+            of_32.push(Cell { name: "check with a token 32", thing: Thing::Unary(with_token) });
+            group(TURNS, of_32);
+            group(TURNS, beside(["echo 128", "script 128", "check 128"], 128));
+            group(TURNS, beside(["echo 1", "script 1", "check 1"], 1));
         }
+        let both = |[gateway, reader]: [&'static str; 2], model, tokens, pace| {
+            vec![stream(gateway, StreamTarget::Gateway, model, tokens, pace), stream(reader, StreamTarget::Reader, model, tokens, pace)]
+        };
         if self.plan.parts.contains(&Part::Stream) {
             let (saturated, paced) = (Pace::Closed { streams: SATURATED_STREAMS }, Pace::Closed { streams: PACED_STREAMS });
             // Paced answers are longer than a turn: what is measured are streams that go on, not the moment at which all of them begin.
             let Span { warm_up, measured } = self.plan.turn();
             let steps = (warm_up + measured).as_millis() / crate::upstream::PACE.as_millis() + 2;
             let paced_tokens = u32::try_from(steps).unwrap_or(u32::MAX);
-            group(
-                TURNS,
-                vec![
-                    stream("gateway saturated", gateway, SATURATED, SATURATED_TOKENS, saturated),
-                    stream("reader saturated", reader, SATURATED, SATURATED_TOKENS, saturated),
-                ],
-            );
-            group(
-                TURNS,
-                vec![
-                    stream("gateway singly", gateway, SINGLY, SATURATED_TOKENS, saturated),
-                    stream("reader singly", reader, SINGLY, SATURATED_TOKENS, saturated),
-                ],
-            );
-            group(
-                TURNS,
-                vec![
-                    stream("gateway paced", gateway, PACED, paced_tokens, paced),
-                    stream("reader paced", reader, PACED, paced_tokens, paced),
-                ],
-            );
+            group(TURNS, both(["gateway saturated", "reader saturated"], SATURATED, SATURATED_TOKENS, saturated));
+            group(TURNS, both(["gateway singly", "reader singly"], SINGLY, SATURATED_TOKENS, saturated));
+            group(TURNS, both(["gateway paced", "reader paced"], PACED, paced_tokens, paced));
         }
         if self.plan.parts.contains(&Part::FirstToken) {
-            let streams = Pace::Open { rate: OPEN_RATE };
-            group(
-                OPEN_TURNS,
-                vec![
-                    stream("gateway first", gateway, SATURATED, SHORT_TOKENS, streams),
-                    stream("reader first", reader, SATURATED, SHORT_TOKENS, streams),
-                    unary("check open", UnaryTarget::Check, open),
-                    unary("echo open", UnaryTarget::Echo, open),
-                ],
-            );
+            let open = Phase::Open { rate: OPEN_RATE };
+            let mut cells = both(["gateway first", "reader first"], SATURATED, SHORT_TOKENS, Pace::Open { rate: OPEN_RATE });
+            cells.extend([unary("check open", UnaryTarget::Check, open), unary("echo open", UnaryTarget::Echo, open)]);
+            group(OPEN_TURNS, cells);
         }
         groups
     }
