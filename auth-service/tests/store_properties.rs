@@ -172,7 +172,7 @@ fn the_model_sqlite_and_redis_agree_after_every_operation() {
     let folder = tempfile::tempdir().unwrap();
     let (clock, hand) = Clock::fixed(START_MS);
     let redis = runtime.block_on(server.store(LIMITS, clock.clone()));
-    let sqlite = SqliteStore::open(&sqlite_file(folder.path()), LIMITS, clock).unwrap();
+    let sqlite = runtime.block_on(async { SqliteStore::open(&sqlite_file(folder.path()), LIMITS, clock).unwrap() });
     let users = std::cell::Cell::new(0);
     let config = ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(operations in proptest::collection::vec(operations(), 1..80))| {

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
+use tokio::runtime::Handle;
 
 use self::account::Account;
 use self::writer::{Failure, Outcome as Done, Writer, in_savepoint};
@@ -44,12 +45,13 @@ struct Context<'c> {
 }
 
 impl SqliteStore {
-    /// Opens a file, or makes it, readable by its owner alone.
+    /// Opens a file, or makes it, readable by its owner alone. It is called on the runtime that the store is used on.
     ///
     /// # Errors
-    /// [`StoreOpenError::Unusable`] when the file can't be opened, is none of ours, or was written by a later release.
+    /// [`StoreOpenError::Unusable`] when the file can't be opened, is none of ours, or was written by a later release, and without a runtime.
     pub fn open(path: &Path, limits: StoreLimits, clock: Clock) -> Result<Self, StoreOpenError> {
-        Ok(Self { writer: Writer::start(path)?, known_callers: KnownCallers::new(), limits, clock })
+        let runtime = Handle::try_current().map_err(|error| StoreOpenError::Unusable(error.to_string()))?;
+        Ok(Self { writer: Writer::start(path, &runtime)?, known_callers: KnownCallers::new(), limits, clock })
     }
 
     async fn run<T, F>(&self, operation: F) -> Result<T, StoreError>

@@ -1,5 +1,6 @@
 //! The thread that owns the connection. It takes operations from a bounded channel and executes those of many callers in one transaction,
-//! each in a savepoint of its own, so that one commit (and its sync) pays for all of them. Callers are answered after the commit.
+//! each in a savepoint of its own, so that one commit (and its sync) pays for all of them. Callers are answered after the commit, by a task
+//! of their runtime: it is woken up once for all of them, and wakes them up from within, which takes the next transaction no time.
 //!
 //! A transaction takes operations for as long as commits take on this disk. With all that wait in one transaction, a quick disk would have
 //! callers and this thread wait for each other in turn; with a few, a slow one would sync more often than it must.
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::store::{StoreError, StoreOpenError};
@@ -69,6 +71,13 @@ type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// An operation: does its work on the connection, or is told that there will be none.
 type Job = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Answer + Send>;
 
+/// A transaction that has ended.
+struct Ended {
+    /// Why nothing of it is kept, if so.
+    broken: Option<StoreError>,
+    answers: Vec<Answer>,
+}
+
 /// The thread's handle. Dropping it ends the thread after what is queued.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -77,14 +86,18 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Opens the file, brings its schema up, and starts the thread.
-    pub(super) fn start(path: &Path) -> Result<Self, StoreOpenError> {
+    /// Opens the file, brings its schema up, and starts the thread. `runtime`: where callers are answered.
+    pub(super) fn start(path: &Path, runtime: &Handle) -> Result<Self, StoreOpenError> {
         let connection = open(path).map_err(|error| StoreOpenError::Unusable(format!("{}: {error}", path.display())))?;
         let (jobs, queue) = mpsc::channel(QUEUE);
+        // Unbounded: there is an answer for each operation, and these are bounded.
+        let (ended, transactions) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new()
             .name("sqlite".to_owned())
-            .spawn(move || work(connection, queue))
+            .spawn(move || work(connection, queue, &ended))
             .map_err(|error| StoreOpenError::Unusable(error.to_string()))?;
+        // Ends with the thread.
+        runtime.spawn(answer_callers(transactions));
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
@@ -159,7 +172,16 @@ fn create_private(path: &Path) -> std::io::Result<()> {
     options.open(path).map(|_| ())
 }
 
-fn work(connection: Connection, mut queue: mpsc::Receiver<Job>) {
+/// Answers the callers of transactions that have ended.
+async fn answer_callers(mut transactions: mpsc::UnboundedReceiver<Ended>) {
+    while let Some(Ended { broken, answers }) = transactions.recv().await {
+        for answer in answers {
+            answer(broken.clone().map_or(Ok(()), Err));
+        }
+    }
+}
+
+fn work(connection: Connection, mut queue: mpsc::Receiver<Job>, ended: &mpsc::UnboundedSender<Ended>) {
     let mut commits = CommitTime::default();
     while let Some(first) = queue.blocking_recv() {
         let (began, changes) = (Instant::now(), connection.total_changes());
@@ -185,9 +207,8 @@ fn work(connection: Connection, mut queue: mpsc::Receiver<Job>) {
         if !connection.is_autocommit() {
             let _ = connection.execute_batch("ROLLBACK");
         }
-        for answer in answers {
-            answer(broken.clone().map_or(Ok(()), Err));
-        }
+        // Without the runtime there are no callers either.
+        let _ = ended.send(Ended { broken, answers });
     }
 }
 
