@@ -93,6 +93,9 @@ const PACED_STREAMS: usize = 50;
 const SHORT_TOKENS: u32 = 8;
 /// Callers of the embedded store.
 const SQLITE_CALLERS: usize = 64;
+/// Threads of the load on SQLite. What it is held against, the disk, has no load: two threads would pass calls to each other, on one of two
+/// processors, and what is measured would be the load. Where both sides of a ratio have the same load, it is as a client's runtime is.
+const SQLITE_LOAD_THREADS: usize = 1;
 /// How often memory is measured, at most: each time takes an inference-service of its own.
 const MEMORY_ROUNDS: usize = 3;
 
@@ -106,6 +109,8 @@ struct Cell {
 struct Group {
     turns: u32,
     cells: Vec<Cell>,
+    /// Of the load; `None`: one for each processor.
+    threads: Option<usize>,
 }
 
 /// What a round's cells came to, by name.
@@ -116,7 +121,8 @@ impl Outcomes {
     /// Measures things that are compared with each other.
     fn measure(&mut self, group: Group, plan: &Plan) {
         let (names, things): (Vec<_>, Vec<_>) = group.cells.into_iter().map(|cell| (cell.name, cell.thing)).unzip();
-        let outcomes: Vec<Outcome> = load(&Job::Turns(Turns { things, turns: group.turns, span: plan.turn() }), &plan.pinning);
+        let turns = Turns { things, turns: group.turns, span: plan.turn() };
+        let outcomes: Vec<Outcome> = load(&Job::Turns(turns), group.threads, &plan.pinning);
         self.0.extend(names.into_iter().zip(outcomes));
     }
 
@@ -264,7 +270,7 @@ impl Parts<'_> {
             name,
             thing: Thing::Stream(self.stream(target, model, tokens, pace, &accounts.api_keys)),
         };
-        let mut group = |turns, cells| groups.push(Group { turns, cells });
+        let mut group = |turns, cells| groups.push(Group { turns, cells, threads: None });
         if self.plan.parts.contains(&Part::Check) {
             let beside = |[echo, script, check]: [&'static str; 3], callers| {
                 let phase = Phase::Closed { callers };
@@ -359,7 +365,7 @@ impl Parts<'_> {
     fn counted(&self, callers: usize, calls: u64, accounts: &Accounts) -> UnaryOutcome {
         let job = self.unary(UnaryTarget::Check, Phase::Counted { callers, calls }, &accounts.api_keys);
         let turns = Turns { things: vec![Thing::Unary(job)], turns: 1, span: self.plan.turn() };
-        let outcomes: Vec<Outcome> = load(&Job::Turns(turns), &self.plan.pinning);
+        let outcomes: Vec<Outcome> = load(&Job::Turns(turns), None, &self.plan.pinning);
         match <[Outcome; 1]>::try_from(outcomes) {
             Ok([Outcome::Unary(outcome)]) => outcome,
             other => panic!("calls came to {other:?}"),
@@ -378,7 +384,7 @@ impl Parts<'_> {
             credentials: accounts.api_keys.clone(),
             counts: counts.clone(),
         });
-        let outcome: IdleOutcome = load(&job, &self.plan.pinning);
+        let outcome: IdleOutcome = load(&job, None, &self.plan.pinning);
         measured.ledger(books.mistakes(&accounts, outcome.admitted).await);
         let ends = (counts.first().zip(outcome.resident_kib.first()), counts.last().zip(outcome.resident_kib.last()));
         let (Some((few, before)), Some((many, after))) = ends else { panic!("memory is read at two counts at least") };
@@ -519,13 +525,14 @@ async fn on_sqlite(plan: &Plan, folder: &Path, measured: &mut Measured) {
         let mut outcomes = Outcomes::default();
         let disk = Cell { name: "disk", thing: Thing::Disk(DiskJob { folder: folder.to_owned() }) };
         let cells = vec![Cell { name: "check 64", thing: Thing::Unary(check) }, disk];
-        outcomes.measure(Group { turns: TURNS, cells }, plan);
+        outcomes.measure(Group { turns: TURNS, cells, threads: Some(SQLITE_LOAD_THREADS) }, plan);
         let (outcome, syncs) = (outcomes.unary("check 64"), outcomes.syncs_per_second("disk"));
         measured.ledger(books.mistakes(&accounts, outcome.admitted).await);
         measured.add("sqlite_vs_fsync", MODE, per_second(outcome) / syncs);
         measured.see(MODE, "check 64: calls per second".to_owned(), per_second(outcome));
         measured.see(MODE, "check 64: p50, µs".to_owned(), outcome.latency.p50_us);
         measured.see(MODE, "check 64: service's CPU per call, µs".to_owned(), cpu_per_call(outcome, "auth-service"));
+        measured.see(MODE, "check 64: load's CPU per call, µs".to_owned(), cpu_per_call(outcome, "load"));
         measured.see(MODE, "fsyncs per second".to_owned(), syncs);
     }
 }

@@ -143,10 +143,13 @@ pub fn upstream(pinning: &Pinning) -> ServiceProcess {
     ServiceProcess::launch(command)
 }
 
-/// Has a load process do a job.
+/// Has a load process do a job, with so many threads; `None`: one for each processor.
 #[must_use]
-pub fn load<Outcome: DeserializeOwned>(job: &Job, pinning: &Pinning) -> Outcome {
+pub fn load<Outcome: DeserializeOwned>(job: &Job, threads: Option<usize>, pinning: &Pinning) -> Outcome {
     let mut command = part(pinning.load.as_deref());
+    if let Some(threads) = threads {
+        command.env("TOKIO_WORKER_THREADS", threads.to_string());
+    }
     let mut child = command.arg("load").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the load starts");
     serde_json::to_writer(child.stdin.take().expect("piped"), job).expect("the load reads its job");
     let output = child.wait_with_output().expect("the load ends");
