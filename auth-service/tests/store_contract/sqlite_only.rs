@@ -1,11 +1,13 @@
 //! What only a file can show.
 
+use std::task::{Context, Waker};
+
 use auth_service::hold::Outcome;
 use auth_service::store::clock::Clock;
 use auth_service::store::sqlite::SqliteStore;
-use auth_service::store::{Store, StoreError, StoreOpenError};
+use auth_service::store::{CheckAnswer, Store, StoreError, StoreOpenError};
 
-use crate::fixture::{Fixture, Home, by_token, new_user, sqlite_file, used};
+use crate::fixture::{Fixture, Home, by_token, new_user, one_credit, sqlite_file, used};
 use crate::limits;
 
 fn file(f: &Fixture) -> std::path::PathBuf {
@@ -145,6 +147,30 @@ async fn a_second_process_may_write_the_same_file() {
 }
 
 #[tokio::test]
+async fn callers_that_go_away_leave_the_others_of_their_transaction_their_answers() {
+    let f = Fixture::sqlite(limits()).await;
+    let ada = f.person("ada", 40).await;
+    let check = |i: u32| {
+        let (store, request) = (f.store.clone(), f.request(&ada, Some(one_credit(&format!("r{i}"), "a"))));
+        async move { store.check(request).await }
+    };
+    let mut stay = tokio::task::JoinSet::new();
+    for i in 0..30 {
+        if i % 3 == 0 {
+            // Asks, and doesn't wait. (It may be answered at once.)
+            let _ = Box::pin(check(i)).as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        } else {
+            stay.spawn(check(i));
+        }
+    }
+    for answer in stay.join_all().await {
+        assert!(matches!(answer, Ok(CheckAnswer::Held(..))), "{answer:?}");
+    }
+    // What was asked happened, whether or not anybody waited.
+    assert_eq!(f.snapshot(&ada).await.open.len(), 30);
+}
+
+#[tokio::test]
 async fn a_file_that_is_none_of_ours_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notes.txt");
@@ -152,6 +178,13 @@ async fn a_file_that_is_none_of_ours_is_refused() {
     let refused = SqliteStore::open(&path, limits(), Clock::Store);
     assert!(matches!(refused, Err(StoreOpenError::Unusable(_))), "{refused:?}");
     let refused = SqliteStore::open(&folder.path().join("missing").join("file"), limits(), Clock::Store);
+    assert!(matches!(refused, Err(StoreOpenError::Unusable(_))), "{refused:?}");
+}
+
+#[test]
+fn without_a_runtime_that_answers_callers_a_file_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = SqliteStore::open(&sqlite_file(folder.path()), limits(), Clock::Store);
     assert!(matches!(refused, Err(StoreOpenError::Unusable(_))), "{refused:?}");
 }
 
