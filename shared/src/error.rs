@@ -57,6 +57,17 @@ impl CallError {
         self.detail("google.rpc.QuotaFailure", &pb::QuotaFailure { violations: vec![violation] })
     }
 
+    /// Adds a `google.rpc.BadRequest`: every violated field, by its path in the contract, and what it must be.
+    pub fn violations<'a>(self, violations: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let field_violations = violations.into_iter().map(|(field, description)| pb::bad_request::FieldViolation {
+            field: field.to_owned(),
+            description: description.to_owned(),
+            ..Default::default()
+        });
+        let bad_request = pb::BadRequest { field_violations: field_violations.collect() };
+        self.detail("google.rpc.BadRequest", &bad_request)
+    }
+
     /// Adds what was charged for a call that failed after it had cost something.
     pub fn receipt(self, receipt: &crate::proto::inference::Receipt) -> Self {
         self.detail("tollgate.inference.v1.Receipt", receipt)
@@ -137,6 +148,13 @@ pub fn retry_delay_of(status: &Status) -> Option<Duration> {
 pub fn quota_of(status: &Status) -> Vec<(String, String)> {
     let failure: Option<pb::QuotaFailure> = detail_of(status, "google.rpc.QuotaFailure");
     failure.unwrap_or_default().violations.into_iter().map(|violation| (violation.subject, violation.description)).collect()
+}
+
+/// The violated fields that a status names: their paths, and what each must be.
+#[must_use]
+pub fn violations_of(status: &Status) -> Vec<(String, String)> {
+    let request: Option<pb::BadRequest> = detail_of(status, "google.rpc.BadRequest");
+    request.unwrap_or_default().field_violations.into_iter().map(|violation| (violation.field, violation.description)).collect()
 }
 
 fn detail_of<M: Message + Default>(status: &Status, type_name: &str) -> Option<M> {
