@@ -19,6 +19,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(PROTOS, [&root])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().codec_path("crate::codec::LeanCodec").compile_fds(descriptors)?;
+    // The codec looks up a message's limits by its name.
+    let mut prost = prost_build::Config::new();
+    prost.enable_type_names();
+    tonic_prost_build::configure().codec_path("crate::codec::LeanCodec").compile_fds_with_config(descriptors, prost)?;
     Ok(())
 }

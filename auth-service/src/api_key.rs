@@ -6,17 +6,16 @@
 use std::fmt;
 
 use sha2::{Digest, Sha256};
+use shared::credential_form::{self, API_KEY_LENGTH, API_KEY_PREFIX, CHECKSUM_LENGTH, checksum};
 
-use crate::ids::{AccountId, BASE62, random_base62};
+use crate::ids::{AccountId, random_base62};
 
 /// What every key starts with.
-pub const PREFIX: &str = "tg_";
-/// Characters of the random secret: 142 bits.
-const SECRET_LENGTH: usize = 24;
-/// Characters of the checksum: 62^6 is more than 2^32.
-const CHECKSUM_LENGTH: usize = 6;
+pub const PREFIX: &str = API_KEY_PREFIX;
 /// Characters of a key.
-pub const LENGTH: usize = PREFIX.len() + AccountId::LENGTH + SECRET_LENGTH + CHECKSUM_LENGTH;
+pub const LENGTH: usize = API_KEY_LENGTH;
+/// Characters of the random secret: 142 bits.
+const SECRET_LENGTH: usize = LENGTH - PREFIX.len() - AccountId::LENGTH - CHECKSUM_LENGTH;
 
 /// A key whose form and checksum are right. `Debug` doesn't show its secret, and it has no `Display`.
 #[derive(Clone, PartialEq, Eq)]
@@ -36,15 +35,10 @@ impl ApiKey {
     /// Parses a key; `None` when its length, a character or its checksum is wrong.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        if text.len() != LENGTH || !text.is_ascii() {
+        if !credential_form::is_api_key(text) {
             return None;
         }
-        let (body, written) = text.split_at(LENGTH - CHECKSUM_LENGTH);
-        let rest = body.strip_prefix(PREFIX)?;
-        if !rest.bytes().all(|byte| byte.is_ascii_alphanumeric()) || checksum(body) != *written.as_bytes() {
-            return None;
-        }
-        let account = AccountId::parse(&rest[..AccountId::LENGTH])?;
+        let account = AccountId::parse(&text[PREFIX.len()..PREFIX.len() + AccountId::LENGTH])?;
         Some(Self { text: text.to_owned(), account })
     }
 
@@ -78,17 +72,6 @@ impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ApiKey").field("account", &self.account).finish_non_exhaustive()
     }
-}
-
-/// CRC32 of a text as six base62 digits, the highest first.
-fn checksum(text: &str) -> [u8; CHECKSUM_LENGTH] {
-    let mut rest = crc32fast::hash(text.as_bytes());
-    let mut digits = [b'0'; CHECKSUM_LENGTH];
-    for digit in digits.iter_mut().rev() {
-        *digit = BASE62[(rest % 62) as usize];
-        rest /= 62;
-    }
-    digits
 }
 
 #[cfg(test)]

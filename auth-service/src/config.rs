@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use shared::data_folder::DataFolder;
 use shared::env::{Mistakes, Reader, Strings, Variable};
 use shared::secret::Secret;
+use shared::serving::{CONNECTION_VARIABLES, ConnectionLimits};
 use shared::telemetry::LogConfig;
 
 use crate::access_token::SigningSecret;
@@ -75,6 +76,11 @@ pub const VARIABLES: &[Variable] = &[
     variable("TOLLGATE_ARGON2_PASSES", "2", "Passes of one password hash; at least 2.", "1"),
     variable("TOLLGATE_LOG", "info", "What is logged: a level, or a list of target=level.", "auth_service=loud"),
     variable("TOLLGATE_LOG_FORMAT", "auto", "`auto` (human on a terminal, else JSON), `human` or `json`.", "xml"),
+    CONNECTION_VARIABLES[0],
+    CONNECTION_VARIABLES[1],
+    CONNECTION_VARIABLES[2],
+    CONNECTION_VARIABLES[3],
+    CONNECTION_VARIABLES[4],
 ];
 
 const fn variable(name: &'static str, default: &'static str, meaning: &'static str, bad: &'static str) -> Variable {
@@ -142,6 +148,8 @@ pub struct Config {
     pub drain_deadline: Duration,
     /// Whether server reflection is there.
     pub reflection: bool,
+    /// How many connections, and for how long.
+    pub connections: ConnectionLimits,
     /// What a password hash costs.
     pub hashing: HashingCost,
     /// What is logged.
@@ -187,6 +195,7 @@ impl Config {
         let sweep_interval = reader.duration("TOLLGATE_SWEEP_INTERVAL", seconds(5), Duration::from_millis(100)..=hours(1));
         let drain_deadline = reader.duration("TOLLGATE_DRAIN_DEADLINE", seconds(30), Duration::ZERO..=hours(1));
         let reflection = reader.boolean("TOLLGATE_REFLECTION", true);
+        let connections = ConnectionLimits::read(&mut reader);
         let least = HashingCost::default();
         let hashing = HashingCost {
             memory_kib: read_u32(&mut reader, "TOLLGATE_ARGON2_MEMORY_KIB", least.memory_kib, least.memory_kib, 4 * 1024 * 1024),
@@ -217,6 +226,7 @@ impl Config {
             sweep_interval,
             drain_deadline,
             reflection,
+            connections,
             hashing,
             log,
         })

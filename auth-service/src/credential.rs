@@ -1,7 +1,7 @@
 //! What a caller shows: from a header's text to a credential whose form, checksum or signature is verified. Whether it is still in force,
 //! the store says.
 
-use http::HeaderMap;
+use shared::credential_form::{self, FormError};
 use tonic::metadata::MetadataMap;
 
 use crate::access_token::{AccessTokenError, AccessTokens};
@@ -15,18 +15,9 @@ pub const ACCOUNT_HEADER: &str = "x-tollgate-account";
 /// Why a credential is refused before the store is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialError {
-    /// There is none.
-    #[error("send `authorization: Bearer <API key or access token>`")]
-    Missing,
-    /// It isn't a bearer credential, or comes more than once.
-    #[error("the authorization header must be one `Bearer <API key or access token>`")]
-    NotBearer,
-    /// It is neither an API key nor an access token.
-    #[error("the credential is neither an API key nor an access token")]
-    Unknown,
-    /// Its checksum is wrong.
-    #[error("the API key is mistyped or cut: its checksum is wrong")]
-    Mistyped,
+    /// Its form is wrong.
+    #[error(transparent)]
+    Form(#[from] FormError),
     /// An access token that isn't good.
     #[error(transparent)]
     AccessToken(#[from] AccessTokenError),
@@ -49,13 +40,7 @@ pub struct Presented {
 
 /// The text behind `Bearer ` of a call's one authorization header.
 pub fn bearer(metadata: &MetadataMap) -> Result<&str, CredentialError> {
-    let headers: &HeaderMap = metadata.as_ref();
-    let mut sent = headers.get_all(http::header::AUTHORIZATION).iter();
-    let (first, another) = (sent.next().ok_or(CredentialError::Missing)?, sent.next());
-    let text = first.to_str().ok().filter(|_| another.is_none()).ok_or(CredentialError::NotBearer)?;
-    let (scheme, credential) = text.split_once(' ').ok_or(CredentialError::NotBearer)?;
-    let credential = credential.trim();
-    if scheme.eq_ignore_ascii_case("bearer") && !credential.is_empty() { Ok(credential) } else { Err(CredentialError::NotBearer) }
+    Ok(credential_form::bearer(metadata.as_ref())?)
 }
 
 /// The account that a call names; empty when it names none.
@@ -74,10 +59,10 @@ pub fn is_end_users(text: &str) -> bool {
 pub fn present(text: &str, account: &str, tokens: &AccessTokens) -> Result<Presented, CredentialError> {
     let named = if account.is_empty() { None } else { Some(AccountId::parse(account).ok_or(CredentialError::AccountMalformed)?) };
     if text.is_empty() {
-        return Err(CredentialError::Missing);
+        return Err(CredentialError::Form(FormError::Missing));
     }
     if text.starts_with(api_key::PREFIX) {
-        let key = ApiKey::parse(text).ok_or(CredentialError::Mistyped)?;
+        let key = ApiKey::parse(text).ok_or(FormError::Mistyped)?;
         if named.is_some_and(|named| named != *key.account()) {
             return Err(CredentialError::AccountOfAnotherKey);
         }
@@ -85,7 +70,7 @@ pub fn present(text: &str, account: &str, tokens: &AccessTokens) -> Result<Prese
         return Ok(Presented { account: key.account().clone(), credential });
     }
     if !is_jwt(text) {
-        return Err(CredentialError::Unknown);
+        return Err(FormError::Unknown.into());
     }
     let token = tokens.verify(text)?;
     let account = named.unwrap_or_else(|| AccountId::from(&token.user_id));
@@ -95,27 +80,4 @@ pub fn present(text: &str, account: &str, tokens: &AccessTokens) -> Result<Prese
 
 fn is_jwt(text: &str) -> bool {
     text.bytes().filter(|byte| *byte == b'.').count() == 2
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn bearer_of(values: &[&'static str]) -> Result<String, CredentialError> {
-        let mut metadata = MetadataMap::new();
-        values.iter().for_each(|value| {
-            metadata.append("authorization", tonic::metadata::MetadataValue::from_static(value));
-        });
-        bearer(&metadata).map(str::to_owned)
-    }
-
-    #[test]
-    fn exactly_one_bearer_credential_is_taken() {
-        assert_eq!(bearer_of(&["Bearer abc"]), Ok("abc".to_owned()));
-        assert_eq!(bearer_of(&["bearer abc"]), Ok("abc".to_owned()));
-        assert_eq!(bearer_of(&[]), Err(CredentialError::Missing));
-        for wrong in [&["abc"][..], &["Basic abc"], &["Bearer "], &["Bearer"], &["Bearer a", "Bearer b"], &[""]] {
-            assert_eq!(bearer_of(wrong), Err(CredentialError::NotBearer), "{wrong:?}");
-        }
-    }
 }

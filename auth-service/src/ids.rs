@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-/// The digits of base62, in order of value.
-pub const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+use shared::credential_form::BASE62;
 
 /// Random base62 digits, each as likely as any other.
 pub fn random_base62(length: usize) -> Result<String, getrandom::Error> {

@@ -5,12 +5,16 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use shared::admission::{Door, Doors};
+use shared::credential_form::CallerKind;
+use shared::message_guard::MAX_UNCONFIRMED_BYTES;
 use shared::proto::auth::accounts_server::AccountsServer;
 use shared::proto::auth::admin_server::AdminServer;
 use shared::proto::auth::auth_server::AuthServer;
 use shared::serving::{self, Health, ServeConfig, ServeError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
 use tonic::server::NamedService;
 use tonic::service::RoutesBuilder;
 
@@ -35,7 +39,9 @@ const REACH_STORE_FOR: Duration = Duration::from_secs(10);
 /// Between two tries.
 const REACH_STORE_EVERY: Duration = Duration::from_millis(250);
 /// The largest request of these services: nothing here is long.
-const MAX_REQUEST_BYTES: usize = 256 * 1024;
+const MAX_REQUEST_BYTES: usize = MAX_UNCONFIRMED_BYTES;
+/// The largest request of those who show no credential: a name, a password, an e-mail address.
+const MAX_OPEN_REQUEST_BYTES: usize = 16 * 1024;
 /// Calls at a time on one connection: an inference-service sends all of its calls on one.
 const MAX_CONCURRENT_STREAMS: u32 = 4096;
 
@@ -142,6 +148,7 @@ impl Application {
                 reflection: config.reflection,
                 drain_deadline: config.drain_deadline,
                 max_concurrent_streams: MAX_CONCURRENT_STREAMS,
+                connections: config.connections,
             },
             sweep_interval: config.sweep_interval,
             store,
@@ -164,9 +171,11 @@ impl Application {
             <AdminServer<AdminService> as NamedService>::NAME,
         ];
         let mut routes = RoutesBuilder::default();
-        routes.add_service(AuthServer::new(self.auth).max_decoding_message_size(MAX_REQUEST_BYTES));
-        routes.add_service(AccountsServer::new(self.accounts).max_decoding_message_size(MAX_REQUEST_BYTES));
-        routes.add_service(AdminServer::new(self.admin).max_decoding_message_size(MAX_REQUEST_BYTES));
+        let (most, gzip) = (MAX_REQUEST_BYTES, CompressionEncoding::Gzip);
+        routes.add_service(AuthServer::new(self.auth).max_decoding_message_size(most).send_compressed(gzip));
+        routes.add_service(AccountsServer::new(self.accounts).max_decoding_message_size(most).send_compressed(gzip));
+        routes.add_service(AdminServer::new(self.admin).max_decoding_message_size(most).send_compressed(gzip));
+        let doors = Doors::new(&services, door, None);
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, "auth-service serves");
         }
@@ -174,12 +183,23 @@ impl Application {
         let sweep = sweeper::run(Arc::clone(&self.store), self.sweep_interval, draining.clone());
         let watch = store_health::run(self.store, health.clone(), draining.clone());
         let serve = async {
-            let served = serving::serve(listener, routes, health, self.serve, draining.clone(), shutdown).await;
+            let served = serving::serve(listener, routes, doors, health, self.serve, draining.clone(), shutdown).await;
             // Also when serving broke: the walk ends with it.
             draining.cancel();
             served
         };
         let (served, (), ()) = tokio::join!(serve, sweep, watch);
         served
+    }
+}
+
+/// Who may call a method, and how long its message may be.
+fn door(service: &str, method: &str) -> Door {
+    match (service, method) {
+        ("tollgate.auth.v1.Auth", _) => Door { caller: CallerKind::Service, most_bytes: MAX_REQUEST_BYTES },
+        ("tollgate.auth.v1.Accounts", "SignUp" | "Login" | "Refresh" | "BeginSignIn" | "ExchangeIdToken") => {
+            Door { caller: CallerKind::Anybody, most_bytes: MAX_OPEN_REQUEST_BYTES }
+        }
+        _ => Door { caller: CallerKind::EndUser, most_bytes: MAX_REQUEST_BYTES },
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use shared::data_folder::DataFolder;
 use shared::env::{Mistakes, Reader, Strings, Variable};
 use shared::secret::Secret;
-use shared::serving::ServeConfig;
+use shared::serving::{CONNECTION_VARIABLES, ConnectionLimits, ServeConfig};
 use shared::telemetry::LogConfig;
 use tonic::transport::Uri;
 
@@ -96,6 +96,11 @@ pub const VARIABLES: &[Variable] = &[
     Variable { name: "TOLLGATE_REFLECTION", default: "true", meaning: "server reflection, v1 and v1alpha", bad: "perhaps" },
     Variable { name: "TOLLGATE_LOG", default: "info", meaning: "log level, or a list of target=level", bad: "=[" },
     Variable { name: "TOLLGATE_LOG_FORMAT", default: "auto", meaning: "human, json, or auto: human on a terminal", bad: "xml" },
+    CONNECTION_VARIABLES[0],
+    CONNECTION_VARIABLES[1],
+    CONNECTION_VARIABLES[2],
+    CONNECTION_VARIABLES[3],
+    CONNECTION_VARIABLES[4],
 ];
 
 /// Which engine answers.
@@ -221,6 +226,7 @@ impl Config {
             reflection: reader.boolean("TOLLGATE_REFLECTION", true),
             drain_deadline: reader.duration("TOLLGATE_DRAIN_DEADLINE", SECOND * 30, MS * 100..=HOUR),
             max_concurrent_streams: 10_000,
+            connections: ConnectionLimits::read(&mut reader),
         };
         let Some(service_credential) = service_credential else {
             // Why there is none is among the mistakes.

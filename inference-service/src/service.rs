@@ -3,10 +3,16 @@
 pub mod inference;
 pub mod models;
 
+use std::pin::Pin;
+
+use http::HeaderMap;
+use shared::admission::Confirm;
 use shared::error::CallError;
 use shared::proto::auth::Operation;
+use shared::request_context::CurrentCall;
 use tokio_util::sync::CancellationToken;
-use tonic::Request;
+use tonic::metadata::MetadataMap;
+use tonic::{Extensions, Request};
 
 use crate::auth_client::AuthClient;
 use crate::call_failure::draining;
@@ -35,5 +41,16 @@ impl Gate {
         let caller = self.caller(request)?;
         self.auth.authorize(&caller, operation, model).await?;
         Ok(caller)
+    }
+}
+
+impl Confirm for Gate {
+    /// Whether the caller may do what the method does, with some model: which one is still to be read.
+    fn confirm(&self, path: &str, headers: HeaderMap) -> Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>> {
+        let models = path.starts_with("/tollgate.inference.v1.Models/");
+        let operation = if models { Operation::ManageModels } else { Operation::ReadModels };
+        let request = Request::from_parts(MetadataMap::from_headers(headers), Extensions::new(), ());
+        let gate = self.clone();
+        Box::pin(CurrentCall::get().scope(async move { gate.authorize(&request, operation, "").await.map(|_| ()) }))
     }
 }

@@ -4,12 +4,15 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::admission::{Door, Doors};
+use shared::credential_form::CallerKind;
 use shared::proto::inference::inference_server::InferenceServer;
 use shared::proto::inference::models_server::ModelsServer;
 use shared::serving::{Health, MAX_MESSAGE_BYTES, ServeConfig, ServeError, serve};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
 use tonic::service::RoutesBuilder;
 
 use crate::auth_client::{AuthClient, AuthClientConfig};
@@ -86,11 +89,13 @@ impl Application {
     /// deadline is cut off, and what was held is settled by the deadline.
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
         let Self { inference, models, owner, draining, serve: config } = self;
-        let mut routes = RoutesBuilder::default();
+        let services = ["tollgate.inference.v1.Inference", "tollgate.inference.v1.Models"];
+        let doors = Doors::new(&services, door, Some(Arc::new(inference.gate.clone())));
+        let (mut routes, gzip) = (RoutesBuilder::default(), CompressionEncoding::Gzip);
         routes
-            .add_service(InferenceServer::new(inference).max_decoding_message_size(MAX_MESSAGE_BYTES))
-            .add_service(ModelsServer::new(models).max_decoding_message_size(MAX_MODELFILE_BYTES));
-        let health = Health::new(&["tollgate.inference.v1.Inference", "tollgate.inference.v1.Models"]).await;
+            .add_service(InferenceServer::new(inference).max_decoding_message_size(MAX_MESSAGE_BYTES).send_compressed(gzip))
+            .add_service(ModelsServer::new(models).max_decoding_message_size(MAX_MODELFILE_BYTES).send_compressed(gzip));
+        let health = Health::new(&services).await;
 
         // Answers that still run are cut off a little before the deadline, so that their holds are settled by then.
         let deadline = config.drain_deadline;
@@ -107,7 +112,7 @@ impl Application {
         };
         let mut cutting = tokio::spawn(cutting);
         let timing = tokio::spawn(owner.timers.clone().run());
-        let served = serve(listener, routes, health, config, draining, shutdown).await;
+        let served = serve(listener, routes, doors, health, config, draining, shutdown).await;
         owner.tasks.close();
         tokio::select! {
             () = owner.tasks.wait() => {}
@@ -119,6 +124,12 @@ impl Application {
         timing.abort();
         served
     }
+}
+
+/// Who may call a method, and how long its message may be.
+fn door(service: &str, _: &str) -> Door {
+    let most_bytes = if service == "tollgate.inference.v1.Models" { MAX_MODELFILE_BYTES } else { MAX_MESSAGE_BYTES };
+    Door { caller: CallerKind::EndUser, most_bytes }
 }
 
 async fn choose_engine(config: &Config) -> Result<Arc<dyn Engine>, StartError> {

@@ -1,10 +1,16 @@
-//! How messages are written to and read from the wire: as tonic does, with smaller buffers.
+//! How messages are written to and read from the wire: as tonic does, with smaller buffers, and counted before they are decoded.
 
 use std::marker::PhantomData;
 
-use prost::Message;
-use tonic::codec::{BufferSettings, Codec};
+use bytes::Buf;
+use prost::{Message, Name};
+use tonic::Status;
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
 use tonic_prost::ProstCodec;
+
+use crate::counted_message;
+use crate::error::CallError;
+use crate::runtime::work_through;
 
 /// What each call's buffers begin with, in bytes; they grow as messages ask for it. Tonic's 8 KiB would be most of what a stream takes that is
 /// silent while its model loads, and nearly all messages here are shorter than this.
@@ -25,18 +31,45 @@ impl<T, U> Default for LeanCodec<T, U> {
 impl<T, U> Codec for LeanCodec<T, U>
 where
     T: Message + Send + 'static,
-    U: Message + Default + Send + 'static,
+    U: Message + Name + Default + Send + 'static,
 {
     type Encode = T;
     type Decode = U;
     type Encoder = <ProstCodec<T, U> as Codec>::Encoder;
-    type Decoder = <ProstCodec<T, U> as Codec>::Decoder;
+    type Decoder = CountingDecoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
         ProstCodec::<T, U>::raw_encoder(BufferSettings::new(BUFFER_BYTES, WRITTEN_AT_ONCE_BYTES))
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        ProstCodec::<T, U>::raw_decoder(BufferSettings::new(BUFFER_BYTES, WRITTEN_AT_ONCE_BYTES))
+        CountingDecoder(PhantomData)
+    }
+}
+
+/// Decodes messages whose elements it has counted first. A long message doesn't keep other calls from its thread meanwhile.
+#[derive(Debug)]
+pub struct CountingDecoder<U>(PhantomData<U>);
+
+impl<U: Message + Name + Default> Decoder for CountingDecoder<U> {
+    type Item = U;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        let bytes = buffer.chunk();
+        let length = bytes.len();
+        if length != buffer.remaining() {
+            return Err(CallError::internal().into());
+        }
+        let decoded = work_through(length, || {
+            counted_message::check(&U::full_name(), bytes).map_err(CallError::from)?;
+            U::decode(bytes).map_err(|error| CallError::message_malformed(format!("the bytes are no message of this method: {error}")))
+        });
+        buffer.advance(length);
+        Ok(Some(decoded?))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(BUFFER_BYTES, WRITTEN_AT_ONCE_BYTES)
     }
 }

@@ -1,69 +1,138 @@
-//! Accepting connections: at most so many at a time, and none that stays silent. Without this, whoever can reach the port could use up the
-//! process's file descriptors without a credential.
+//! A connection from its acceptance to its first frames: what a listed proxy's PROXY header says, and a time limit until HTTP/2 has begun.
 
-use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::Stream;
-use futures_util::stream;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Sleep;
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use ppp::v2;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
 
 use crate::gathered_writes::GatheredWrites;
 
-/// Connections at a time. The next ones wait in the operating system's queue.
-const MAX_CONNECTIONS: usize = 10_000;
-/// How long a new connection may say nothing. HTTP/2 begins with the client's preface.
-const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
-/// After a failed accept, which is as a rule that the process has no file descriptor left: trying at once would only spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a client may take until its HTTP/2 preface and its first SETTINGS are here.
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest PROXY header that is read: addresses, and what proxies add to them.
+const MAX_PROXY_HEADER_BYTES: usize = 1024;
+/// The fixed part of a PROXY header: signature, version, family, and the length of the rest.
+const PROXY_HEAD_BYTES: usize = 16;
+const PROXY_SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// The connections of a listener, for ever.
-pub(crate) fn accepted(listener: TcpListener) -> impl Stream<Item = io::Result<Connection>> {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    stream::unfold((listener, places), |(listener, places)| async move {
-        let place = Arc::clone(&places).acquire_owned().await.ok()?;
-        let stream = loop {
-            match listener.accept().await {
-                Ok((stream, _)) => break stream,
-                Err(error) => {
-                    tracing::warn!(%error, "a connection can't be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        };
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection was closed before it was used");
-        }
-        let silence = Some(Box::pin(tokio::time::sleep(FIRST_BYTE_TIMEOUT)));
-        Some((Ok(Connection { stream: GatheredWrites::new(stream), silence, _place: place }), (listener, places)))
-    })
+/// What an HTTP/2 client says first.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The head of a frame: three bytes of length, type, flags, four bytes of stream.
+const FRAME_HEAD_BYTES: usize = 9;
+const SETTINGS: u8 = 4;
+/// The longest first SETTINGS: all that there are, several times.
+const MAX_SETTINGS_BYTES: usize = 1024;
+
+/// The first bytes of a connection.
+#[derive(Debug)]
+pub(crate) struct FirstBytes {
+    /// Whom the connection's PROXY header (version 2) names, if it began with one.
+    pub(crate) proxied: Option<IpAddr>,
+    /// What was read behind that.
+    rest: Vec<u8>,
 }
 
-/// A TCP connection that has a place among those there may be, and must say something soon.
+/// Reads the first bytes of a connection, and takes a PROXY header off.
+pub(crate) async fn first_bytes(stream: &mut TcpStream, deadline: Instant) -> io::Result<FirstBytes> {
+    tokio::time::timeout_at(deadline, read_first_bytes(stream)).await.map_err(|_| timed_out())?
+}
+
+async fn read_first_bytes(stream: &mut TcpStream) -> io::Result<FirstBytes> {
+    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "the PROXY header can't be read");
+    let mut read = Vec::with_capacity(256);
+    let mut needed = PROXY_HEAD_BYTES;
+    loop {
+        let ended = stream.read_buf(&mut read).await? == 0;
+        let begun = read.len().min(PROXY_SIGNATURE.len());
+        if ended || read[..begun] != PROXY_SIGNATURE[..begun] {
+            return Ok(FirstBytes { proxied: None, rest: read });
+        }
+        if let Some(length) = read.get(PROXY_HEAD_BYTES - 2..PROXY_HEAD_BYTES) {
+            needed = PROXY_HEAD_BYTES + usize::from(u16::from_be_bytes([length[0], length[1]]));
+        }
+        if needed > MAX_PROXY_HEADER_BYTES {
+            return Err(malformed());
+        }
+        if read.len() >= needed {
+            break;
+        }
+    }
+    let rest = read.split_off(needed);
+    let header = v2::Header::try_from(read.as_slice()).map_err(|_| malformed())?;
+    let proxied = match header.addresses {
+        // The proxy's own connection, such as its health check.
+        _ if header.command == v2::Command::Local => None,
+        v2::Addresses::IPv4(addresses) => Some(addresses.source_address.into()),
+        v2::Addresses::IPv6(addresses) => Some(addresses.source_address.into()),
+        v2::Addresses::Unix(_) | v2::Addresses::Unspecified => None,
+    };
+    Ok(FirstBytes { proxied, rest })
+}
+
+fn timed_out() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the connection didn't begin in time")
+}
+
+/// A connection whose HTTP/2 must begin in time.
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: GatheredWrites<TcpStream>,
-    /// `None` once it has said something.
-    silence: Option<Pin<Box<Sleep>>>,
-    _place: OwnedSemaphorePermit,
+    /// What was read before, to be read first.
+    before: Vec<u8>,
+    /// `None` once HTTP/2 has begun.
+    beginning: Option<Beginning>,
+}
+
+#[derive(Debug)]
+struct Beginning {
+    patience: Pin<Box<Sleep>>,
+    /// The first bytes, as far as they matter.
+    read: Vec<u8>,
+}
+
+impl Connection {
+    /// Goes on behind the first bytes. By the deadline HTTP/2 must have begun.
+    pub(crate) fn new(stream: TcpStream, first: FirstBytes, deadline: Instant) -> Self {
+        let beginning = Beginning { patience: Box::pin(tokio::time::sleep_until(deadline)), read: Vec::new() };
+        Self { stream: GatheredWrites::new(stream), before: first.rest, beginning: Some(beginning) }
+    }
+}
+
+/// Whether preface and first SETTINGS are whole. What can't become so has begun as well: HTTP/2 refuses it.
+fn has_begun(read: &[u8]) -> bool {
+    let preface = read.len().min(PREFACE.len());
+    if read[..preface] != PREFACE[..preface] {
+        return true;
+    }
+    let Some(frame) = read.get(PREFACE.len()..).filter(|frame| frame.len() >= FRAME_HEAD_BYTES) else { return false };
+    let length = usize::from(frame[0]) << 16 | usize::from(frame[1]) << 8 | usize::from(frame[2]);
+    frame[3] != SETTINGS || length > MAX_SETTINGS_BYTES || frame.len() >= FRAME_HEAD_BYTES + length
 }
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if let Some(silence) = &mut self.silence {
-            if read.is_ready() {
-                self.silence = None;
-            } else if silence.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the connection said nothing")));
+        let before = buffer.filled().len();
+        let read = if self.before.is_empty() {
+            Pin::new(&mut self.stream).poll_read(cx, buffer)
+        } else {
+            let length = self.before.len().min(buffer.remaining());
+            buffer.put_slice(&self.before[..length]);
+            self.before.drain(..length);
+            Poll::Ready(Ok(()))
+        };
+        if let Some(beginning) = &mut self.beginning {
+            let room = (PREFACE.len() + FRAME_HEAD_BYTES + MAX_SETTINGS_BYTES).saturating_sub(beginning.read.len());
+            beginning.read.extend(buffer.filled()[before..].iter().take(room));
+            if has_begun(&beginning.read) {
+                self.beginning = None;
+            } else if beginning.patience.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(timed_out()));
             }
         }
         read
@@ -92,36 +161,92 @@ impl AsyncWrite for Connection {
     }
 }
 
-impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
-
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_connection_that_says_nothing_is_closed_and_one_that_speaks_is_kept() {
+    async fn pair() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut connections = Box::pin(accepted(listener));
-        let mut next = async || futures_util::StreamExt::next(&mut connections).await.unwrap().unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (client, listener.accept().await.unwrap().0)
+    }
 
-        let _silent = TcpStream::connect(address).await.unwrap();
-        let mut guarded = next().await;
-        guarded.silence = Some(Box::pin(tokio::time::sleep(Duration::ZERO)));
-        assert_eq!(guarded.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    fn settings(parameters: usize) -> Vec<u8> {
+        let length = u8::try_from(parameters * 6).unwrap();
+        [&PREFACE[..], &[0, 0, length, SETTINGS, 0, 0, 0, 0, 0], &vec![0; parameters * 6]].concat()
+    }
 
-        let mut speaking = TcpStream::connect(address).await.unwrap();
-        let mut guarded = next().await;
-        speaking.write_u8(7).await.unwrap();
-        assert_eq!(guarded.read_u8().await.unwrap(), 7);
-        assert!(guarded.silence.is_none());
+    async fn connection(said: &[u8], patience: Duration) -> (TcpStream, io::Result<Connection>) {
+        let (mut client, mut server) = pair().await;
+        client.write_all(said).await.unwrap();
+        let deadline = Instant::now() + patience;
+        let first = first_bytes(&mut server, deadline).await;
+        (client, first.map(|first| Connection::new(server, first, deadline)))
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_does_not_begin_is_closed_whatever_it_has_said() {
+        let whole = settings(2);
+        for said in [0, 1, 23, 24, 30, whole.len() - 1] {
+            let (_client, connection) = connection(&whole[..said], Duration::from_millis(20)).await;
+            let error = match connection {
+                Ok(mut connection) => connection.read_to_end(&mut Vec::new()).await.unwrap_err(),
+                Err(error) => error,
+            };
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut, "after {said} bytes");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_has_begun_is_kept_and_what_is_no_http2_is_left_to_be_refused() {
+        for said in [settings(0), settings(2), b"GET / HTTP/1.1\r\n".to_vec(), [&PREFACE[..], &[0; 9]].concat()] {
+            let (_client, connection) = connection(&said, HANDSHAKE_TIMEOUT).await;
+            let (mut connection, mut read) = (connection.unwrap(), vec![0; said.len()]);
+            connection.read_exact(&mut read).await.unwrap();
+            assert_eq!(read, said);
+            assert!(connection.beginning.is_none(), "{said:?}");
+        }
+    }
+
+    fn proxy_header(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(rest.len()).unwrap();
+        [&PROXY_SIGNATURE[..], &[0x20 | command, family, 0, length], rest].concat()
+    }
+
+    #[tokio::test]
+    async fn a_proxy_header_names_the_address_and_is_taken_off() {
+        let v4 = proxy_header(1, 0x11, &[203, 0, 113, 9, 10, 0, 0, 1, 0x10, 0x92, 0xc3, 0x84]);
+        let v6 = proxy_header(1, 0x21, &[&[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7][..], &[0; 20]].concat());
+        let local = proxy_header(0, 0, &[]);
+        let cases = [(v4, Some("203.0.113.9")), (v6, Some("2001:db8::7")), (local, None), (Vec::new(), None)];
+        for (header, expected) in cases {
+            let said = [&header[..], &settings(1)].concat();
+            // Split at every place: a header needn't come in one read.
+            for cut in (1..said.len()).step_by(7) {
+                let (mut client, mut server) = pair().await;
+                let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
+                client.write_all(&said[..cut]).await.unwrap();
+                let (first, ()) = tokio::join!(first_bytes(&mut server, deadline), async { client.write_all(&said[cut..]).await.unwrap() });
+                let first = first.unwrap();
+                assert_eq!(first.proxied.map(|ip| ip.to_string()).as_deref(), expected);
+                let mut read = vec![0; settings(1).len()];
+                Connection::new(server, first, deadline).read_exact(&mut read).await.unwrap();
+                assert_eq!(read, settings(1));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_proxy_header_that_is_cut_or_absurd_ends_the_connection() {
+        let absurd = [&PROXY_SIGNATURE[..], &[0x21, 0x11, 0xff, 0xff]].concat();
+        let wrong = [&PROXY_SIGNATURE[..], &[0x51, 0x11, 0, 0]].concat();
+        for said in [absurd, wrong, proxy_header(1, 0x11, &[1, 2, 3])] {
+            assert!(connection(&said, HANDSHAKE_TIMEOUT).await.1.is_err(), "{said:?}");
+        }
+        let (_client, cut) = connection(&PROXY_SIGNATURE[..7], Duration::from_millis(20)).await;
+        assert_eq!(cut.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

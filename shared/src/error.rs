@@ -45,6 +45,11 @@ impl CallError {
         Self::new(Code::Unimplemented, ErrorReason::NotImplemented, format!("{method} is in the contract and not built yet"))
     }
 
+    /// INVALID_ARGUMENT, for bytes that are no message of the method that they were sent to.
+    pub fn message_malformed(message: impl Into<String>) -> Self {
+        Self::new(Code::InvalidArgument, ErrorReason::MessageMalformed, message)
+    }
+
     /// Adds a `google.rpc.RetryInfo`: when the same call may succeed.
     pub fn retry_after(self, delay: Duration) -> Self {
         let delay = prost_types::Duration::try_from(delay).ok();

@@ -3,14 +3,21 @@
 //!
 //! It admits only what both services use today.
 
+pub mod admission;
 pub mod caller_address;
 pub mod codec;
 mod connections;
+pub mod counted_message;
+pub mod credential_form;
 pub mod data_folder;
+pub mod descriptors;
 pub mod env;
 pub mod error;
 pub mod gathered_writes;
 pub mod healthcheck;
+pub mod message_guard;
+mod places;
+mod receive_budget;
 pub mod request_context;
 pub mod runtime;
 pub mod secret;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::credential_form::FormError;
 use shared::proto::auth as pb;
 use shared::proto::auth::auth_server::Auth;
 use shared::secret::Secret;
@@ -42,7 +43,7 @@ impl AuthService {
     fn admit(&self, metadata: &MetadataMap) -> Result<(), Refused> {
         let sent = match credential::bearer(metadata) {
             Ok(sent) => sent,
-            Err(CredentialError::Missing) => return Err(Refused::ServiceCredentialMissing),
+            Err(CredentialError::Form(FormError::Missing)) => return Err(Refused::ServiceCredentialMissing),
             Err(_) => return Err(Refused::ServiceCredentialWrong),
         };
         // All are compared, so that the time doesn't tell which one matched.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use shared::ErrorReason;
+use shared::credential_form;
 use shared::error::CallError;
 use tonic::{Code, Status};
 
@@ -231,11 +232,8 @@ fn call_error(refused: Refused) -> CallError {
 fn credential_error(error: CredentialError) -> CallError {
     let message = error.to_string();
     match error {
-        CredentialError::Missing => unauthenticated(ErrorReason::CredentialMissing, message),
-        CredentialError::NotBearer
-        | CredentialError::Unknown
-        | CredentialError::Mistyped
-        | CredentialError::AccessToken(AccessTokenError::Invalid) => unauthenticated(ErrorReason::CredentialInvalid, message),
+        CredentialError::Form(form) => credential_form::refused(form),
+        CredentialError::AccessToken(AccessTokenError::Invalid) => unauthenticated(ErrorReason::CredentialInvalid, message),
         CredentialError::AccessToken(AccessTokenError::Expired) => {
             unauthenticated(ErrorReason::CredentialExpired, format!("{message}; log in again"))
         }

@@ -305,8 +305,10 @@ async fn what_is_not_built_yet_says_so_by_name() {
     let status =
         assert_refused(server.accounts.refresh(pb::RefreshRequest::default()).await, Code::Unimplemented, ErrorReason::NotImplemented);
     assert!(status.message().contains("Accounts.Refresh"));
-    let status =
-        assert_refused(server.admin.list_users(pb::ListUsersRequest::default()).await, Code::Unimplemented, ErrorReason::NotImplemented);
+    server.sign_up("mario").await;
+    let token = server.login("mario").await;
+    let request = with(&token, pb::ListUsersRequest::default());
+    let status = assert_refused(server.admin.list_users(request).await, Code::Unimplemented, ErrorReason::NotImplemented);
     assert!(status.message().contains("Admin.ListUsers"));
 }
 

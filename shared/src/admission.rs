@@ -1,0 +1,304 @@
+//! What every call goes through before its method: its metadata is judged before its message is read, and its message is read within bounds.
+//!
+//! Errors that the framework makes (an unknown method, say) get a reason here, so that every error of ours has one.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
+use prost::Message;
+use prost_types::FileDescriptorSet;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tonic::{Code, Status};
+use tower::Service;
+
+use crate::ErrorReason;
+use crate::caller_address::{CallerAddress, TrustedProxies, network};
+use crate::credential_form::{self, CallerKind};
+use crate::error::{CallError, reason_of};
+use crate::message_guard::{BodyRules, Budgets, Confirmation, GuardedBody, server_busy};
+use crate::places::ConnectionState;
+use crate::proto;
+use crate::request_context::REQUEST_ID_HEADER;
+
+/// How long a call may wait for its turn on a connection that has not proved itself.
+const TURN_PATIENCE: Duration = Duration::from_secs(10);
+/// What a call costs of the budget whose connection has not proved itself: as much as its headers may take.
+const UNPROVED_CALL_BYTES: usize = 16 << 10;
+/// The longest message of reflection and health.
+const MAX_QUESTION_BYTES: usize = 16 << 10;
+
+const HEALTH: &str = "/grpc.health.v1.Health/";
+const REFLECTION: [&str; 2] =
+    ["/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"];
+const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+const ACCOUNT: HeaderName = HeaderName::from_static("x-tollgate-account");
+const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID_HEADER);
+
+/// What a method asks of a call.
+#[derive(Debug, Clone, Copy)]
+pub struct Door {
+    /// Who may come.
+    pub caller: CallerKind,
+    /// The longest message, in bytes.
+    pub most_bytes: usize,
+}
+
+/// Asks whether a caller's credential is in force, before much is read from the caller.
+pub trait Confirm: Send + Sync + 'static {
+    /// `path` is the method's, such as `/tollgate.inference.v1.Inference/Chat`; `headers` has the credential, the account and the request id.
+    fn confirm(&self, path: &str, headers: HeaderMap) -> Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>>;
+}
+
+/// The methods of a process, and what each asks of a call.
+#[derive(Clone)]
+pub struct Doors {
+    methods: Arc<HashMap<String, Method>>,
+    confirm: Option<Arc<dyn Confirm>>,
+}
+
+impl fmt::Debug for Doors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Doors").field("methods", &self.methods.len()).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Method {
+    door: Door,
+    takes_many: bool,
+    gives_many: bool,
+}
+
+impl Doors {
+    /// The doors of these services, as `door` says by a service's and a method's name. `confirm` is asked before more than
+    /// [`crate::message_guard::MAX_UNCONFIRMED_BYTES`] are read; without it nobody may send more.
+    #[must_use]
+    pub fn new(services: &[&str], door: impl Fn(&str, &str) -> Door, confirm: Option<Arc<dyn Confirm>>) -> Self {
+        let descriptors = FileDescriptorSet::decode(proto::FILE_DESCRIPTOR_SET).unwrap_or_default();
+        let mut methods = HashMap::new();
+        for file in &descriptors.file {
+            for service in &file.service {
+                let name = format!("{}.{}", file.package(), service.name());
+                for method in service.method.iter().filter(|_| services.contains(&name.as_str())) {
+                    let (takes_many, gives_many) = (method.client_streaming(), method.server_streaming());
+                    let door = door(&name, method.name());
+                    methods.insert(format!("/{name}/{}", method.name()), Method { door, takes_many, gives_many });
+                }
+            }
+        }
+        let open = Door { caller: CallerKind::Anybody, most_bytes: MAX_QUESTION_BYTES };
+        for (method, gives_many) in [("Check", false), ("Watch", true)] {
+            methods.insert(format!("{HEALTH}{method}"), Method { door: open, takes_many: false, gives_many });
+        }
+        for path in REFLECTION {
+            methods.insert(path.to_owned(), Method { door: open, takes_many: true, gives_many: true });
+        }
+        Self { methods: Arc::new(methods), confirm }
+    }
+}
+
+/// Lets calls in.
+#[derive(Debug, Clone)]
+pub(crate) struct Admission {
+    doors: Doors,
+    proxies: Arc<TrustedProxies>,
+    budgets: Budgets,
+    inner: Routes,
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+impl Admission {
+    pub(crate) fn new(doors: Doors, proxies: TrustedProxies, inner: Routes) -> Self {
+        Self { doors, proxies: Arc::new(proxies), budgets: Budgets::default(), inner }
+    }
+
+    /// Judges a call by its metadata, and bounds its body. Answers the method.
+    fn judge(&self, request: &mut Request<Body>, connection: Option<&Arc<ConnectionState>>) -> Result<Method, CallError> {
+        let path = request.uri().path();
+        let method = *self.doors.methods.get(path).ok_or_else(|| method_unknown(path))?;
+        credential_form::judge(method.door.caller, request.headers())?;
+        let gzip = is_gzip(request.headers())?;
+        let address = connection.map(|connection| self.proxies.caller(connection.address, request.headers()));
+        if let Some(address) = address {
+            request.extensions_mut().insert(address);
+        }
+        if !method.takes_many {
+            request.headers_mut().remove(ENCODING);
+        }
+        if method.gives_many && !gzip {
+            // Pieces of an answer are a few bytes each, which gzip makes longer: it is for those who compress themselves.
+            request.headers_mut().remove(ACCEPT_ENCODING);
+        }
+        let confirm = self.doors.confirm.clone().filter(|_| method.door.caller != CallerKind::Anybody);
+        let caller = confirm.map(|confirm| Unconfirmed {
+            confirm,
+            uri: request.uri().clone(),
+            headers: [AUTHORIZATION, ACCOUNT, REQUEST_ID].map(|name| (request.headers().get(&name).cloned(), name)),
+            connection: connection.cloned(),
+        });
+        let unknown = CallerAddress { ip: std::net::Ipv4Addr::UNSPECIFIED.into(), through_proxy: false };
+        let rules = BodyRules {
+            most_bytes: method.door.most_bytes,
+            many_messages: method.takes_many,
+            gzip,
+            network: network(address.unwrap_or(unknown).ip),
+            budgets: self.budgets.clone(),
+            caller,
+        };
+        let body = std::mem::take(request.body_mut());
+        *request.body_mut() = Body::new(GuardedBody::new(body, rules));
+        Ok(method)
+    }
+}
+
+/// A caller who is not confirmed, and how to find out. Cheap to make: nearly nobody sends so much that it is asked.
+pub(crate) struct Unconfirmed {
+    confirm: Arc<dyn Confirm>,
+    uri: Uri,
+    headers: [(Option<HeaderValue>, HeaderName); 3],
+    connection: Option<Arc<ConnectionState>>,
+}
+
+impl Unconfirmed {
+    /// A caller without headers or connection.
+    #[cfg(test)]
+    pub(crate) fn of(confirm: Arc<dyn Confirm>) -> Self {
+        let headers = [AUTHORIZATION, ACCOUNT, REQUEST_ID].map(|name| (None, name));
+        Self { confirm, uri: Uri::from_static("/p.S/M"), headers, connection: None }
+    }
+
+    /// Asks. A yes also proves the connection.
+    pub(crate) fn ask(self) -> Confirmation {
+        let Self { confirm, uri, headers, connection } = self;
+        Box::pin(async move {
+            let headers = headers.into_iter().filter_map(|(value, name)| value.map(|value| (name, value))).collect();
+            confirm.confirm(uri.path(), headers).await?;
+            connection.inspect(|connection| connection.prove());
+            Ok(())
+        })
+    }
+}
+
+/// A turn on a connection that has not proved itself, and what it costs of the budget. `None`: nothing to wait for.
+async fn turn(
+    connection: &ConnectionState,
+    path: &str,
+    budgets: &Budgets,
+) -> Result<Option<(tokio::sync::OwnedSemaphorePermit, crate::receive_budget::Taken)>, CallError> {
+    // The health check of this host gets in whatever others do.
+    if connection.is_proved() || (connection.address.is_local() && path.starts_with(HEALTH)) {
+        return Ok(None);
+    }
+    let taken = budgets.unconfirmed.try_take(network(connection.address.ip), UNPROVED_CALL_BYTES).ok_or_else(server_busy)?;
+    match tokio::time::timeout(TURN_PATIENCE, Arc::clone(&connection.turns).acquire_owned()).await {
+        Ok(Ok(turn)) => Ok(Some((turn, taken))),
+        _ => Err(server_busy()),
+    }
+}
+
+impl Service<Request<Body>> for Admission {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request<Body>>::poll_ready(&mut self.inner, cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Answer {
+        let connection = request.extensions().get::<Arc<ConnectionState>>().cloned();
+        let method = match self.judge(&mut request, connection.as_ref()) {
+            Ok(method) => method,
+            Err(refused) => return Box::pin(std::future::ready(Ok(Status::from(refused).into_http()))),
+        };
+        let mut inner = self.inner.clone();
+        let budgets = self.budgets.clone();
+        Box::pin(async move {
+            let held = match &connection {
+                Some(connection) if !connection.is_proved() => match turn(connection, request.uri().path(), &budgets).await {
+                    Ok(held) => held,
+                    Err(refused) => return Ok(Status::from(refused).into_http()),
+                },
+                _ => None,
+            };
+            let response = inner.call(request).await?;
+            let is_error = response.headers().contains_key("grpc-status");
+            if let Some(connection) = connection.filter(|_| !is_error && method.door.caller != CallerKind::Anybody) {
+                connection.prove();
+            }
+            let mut response = if is_error { with_reason(response) } else { response };
+            if let Some(held) = held.filter(|_| method.gives_many) {
+                // A stream keeps its turn until it ends.
+                response = response.map(|body| Body::new(Holding { body, _held: held }));
+            }
+            Ok(response)
+        })
+    }
+}
+
+/// A body that something is held for until it is dropped.
+struct Holding<T> {
+    body: Body,
+    _held: T,
+}
+
+impl<T: Unpin> http_body::Body for Holding<T> {
+    type Data = bytes::Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Status>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}
+
+/// Whether the message is compressed by gzip; what is compressed otherwise is refused.
+fn is_gzip(headers: &HeaderMap) -> Result<bool, CallError> {
+    let mut encodings = headers.get_all(ENCODING).iter();
+    match (encodings.next().map(HeaderValue::as_bytes), encodings.next()) {
+        (None | Some(b"identity"), None) => Ok(false),
+        (Some(b"gzip"), None) => Ok(true),
+        _ => {
+            let message = "the message is compressed in a way that this server can't read; send it as it is, or with grpc-encoding: gzip";
+            Err(CallError::new(Code::Unimplemented, ErrorReason::CompressionUnknown, message))
+        }
+    }
+}
+
+fn method_unknown(path: &str) -> CallError {
+    let shown: String = path.chars().filter(char::is_ascii_graphic).take(100).collect();
+    let message = format!("there is no method {shown} here; reflection lists those that there are, and the other service has others");
+    CallError::new(Code::Unimplemented, ErrorReason::MethodUnknown, message)
+}
+
+/// An error that the framework made, with the reason that it lacks.
+fn with_reason(response: Response<Body>) -> Response<Body> {
+    let Some(status) = Status::from_header_map(response.headers()).filter(|status| status.code() != Code::Ok) else { return response };
+    if reason_of(&status).is_some() {
+        return response;
+    }
+    let reason = match status.code() {
+        Code::NotFound => ErrorReason::ServiceUnknown,
+        Code::Unimplemented => ErrorReason::MethodUnknown,
+        Code::ResourceExhausted | Code::OutOfRange => ErrorReason::MessageTooLarge,
+        Code::InvalidArgument => ErrorReason::InvalidArgument,
+        Code::Cancelled => ErrorReason::Cancelled,
+        Code::DeadlineExceeded => ErrorReason::DeadlineExceeded,
+        _ => ErrorReason::Internal,
+    };
+    let code = if status.code() == Code::OutOfRange { Code::ResourceExhausted } else { status.code() };
+    Status::from(CallError::new(code, reason, status.message())).into_http()
+}

@@ -1,0 +1,199 @@
+//! What can be told of a credential from its text alone, before anybody is asked whether it is in force: one `authorization` header, a
+//! bearer, and the form of an API key (with its checksum), an access token, or a service credential.
+//!
+//! Both services judge it before they read a call's message. So nobody who holds no credential makes them read, decode or ask.
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use tonic::Code;
+
+use crate::ErrorReason;
+use crate::error::CallError;
+
+/// What every API key starts with.
+pub const API_KEY_PREFIX: &str = "tg_";
+/// Characters of an API key: prefix, account's id (16), secret (24), checksum (6).
+pub const API_KEY_LENGTH: usize = API_KEY_PREFIX.len() + 16 + 24 + CHECKSUM_LENGTH;
+/// Characters of the checksum: 62^6 is more than 2^32.
+pub const CHECKSUM_LENGTH: usize = 6;
+/// The digits of base62, in their order.
+pub const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// Longer access tokens aren't ours.
+pub const MAX_ACCESS_TOKEN_BYTES: usize = 4096;
+
+/// Who a method's callers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallerKind {
+    /// Anybody: sign-up, log-in, health, reflection.
+    Anybody,
+    /// An end user, with an API key or an access token.
+    EndUser,
+    /// Another service, with the service credential.
+    Service,
+}
+
+/// Why a credential is refused by its form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FormError {
+    /// There is none.
+    #[error("send `authorization: Bearer <API key or access token>`")]
+    Missing,
+    /// It isn't a bearer credential, or comes more than once.
+    #[error("the authorization header must be one `Bearer <API key or access token>`")]
+    NotBearer,
+    /// It is neither an API key nor an access token.
+    #[error("the credential is neither an API key nor an access token")]
+    Unknown,
+    /// Its checksum is wrong.
+    #[error("the API key is mistyped or cut: its checksum is wrong")]
+    Mistyped,
+}
+
+/// The text behind `Bearer ` of a call's one authorization header.
+pub fn bearer(headers: &HeaderMap) -> Result<&str, FormError> {
+    let mut sent = headers.get_all(AUTHORIZATION).iter();
+    let (first, another) = (sent.next().ok_or(FormError::Missing)?, sent.next());
+    let text = first.to_str().ok().filter(|_| another.is_none()).ok_or(FormError::NotBearer)?;
+    let (scheme, credential) = text.split_once(' ').ok_or(FormError::NotBearer)?;
+    let credential = credential.trim();
+    // Two headers that a proxy joined are still two.
+    let is_one = !credential.is_empty() && !credential.contains([' ', ',', '\t']);
+    if scheme.eq_ignore_ascii_case("bearer") && is_one { Ok(credential) } else { Err(FormError::NotBearer) }
+}
+
+/// Whether a text has the form of an end user's credential, good or not.
+pub fn end_users(text: &str) -> Result<(), FormError> {
+    if text.starts_with(API_KEY_PREFIX) {
+        return if is_api_key(text) { Ok(()) } else { Err(FormError::Mistyped) };
+    }
+    if is_access_token(text) { Ok(()) } else { Err(FormError::Unknown) }
+}
+
+/// Whether a text is `tg_`, 40 letters and digits, and the right checksum of them.
+#[must_use]
+pub fn is_api_key(text: &str) -> bool {
+    if text.len() != API_KEY_LENGTH || !text.is_ascii() {
+        return false;
+    }
+    let (body, written) = text.split_at(API_KEY_LENGTH - CHECKSUM_LENGTH);
+    let rest = body.strip_prefix(API_KEY_PREFIX);
+    rest.is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_alphanumeric())) && checksum(body) == *written.as_bytes()
+}
+
+/// Whether a text is three parts of base64url, joined by dots, of which the first begins as a JSON object does.
+#[must_use]
+pub fn is_access_token(text: &str) -> bool {
+    let is_part = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    let mut parts = text.split('.');
+    text.len() <= MAX_ACCESS_TOKEN_BYTES
+        && parts.clone().count() == 3
+        && parts.clone().all(is_part)
+        // `{"` in base64: a header is a JSON object.
+        && parts.next().is_some_and(|header| header.starts_with("eyJ"))
+}
+
+/// CRC32 of a text as six base62 digits, the highest first.
+#[must_use]
+pub fn checksum(text: &str) -> [u8; CHECKSUM_LENGTH] {
+    let mut rest = crc32fast::hash(text.as_bytes());
+    let mut digits = [b'0'; CHECKSUM_LENGTH];
+    for digit in digits.iter_mut().rev() {
+        *digit = BASE62[(rest % 62) as usize];
+        rest /= 62;
+    }
+    digits
+}
+
+/// Judges a call's credential by its form. What passes may still be unknown, revoked or forged.
+pub fn judge(kind: CallerKind, headers: &HeaderMap) -> Result<(), CallError> {
+    match kind {
+        CallerKind::Anybody => Ok(()),
+        CallerKind::EndUser => bearer(headers).and_then(end_users).map_err(refused),
+        CallerKind::Service => match bearer(headers) {
+            Err(FormError::Missing) => Err(unauthenticated(
+                ErrorReason::CredentialMissing,
+                "this service answers services: send `authorization: Bearer <service credential>`",
+            )),
+            Ok(text) if is_service_credential(text) => Ok(()),
+            Ok(text) if end_users(text).is_ok() || text.starts_with(API_KEY_PREFIX) => Err(unauthenticated(
+                ErrorReason::ServiceCredentialInvalid,
+                "this service answers services, by the service credential; an API key or access token belongs into CheckRequest.credential",
+            )),
+            Ok(_) | Err(_) => Err(unauthenticated(
+                ErrorReason::ServiceCredentialInvalid,
+                "this service answers services, and the service credential is wrong",
+            )),
+        },
+    }
+}
+
+/// Whether a text could be a service credential: at least 64 hexadecimal digits.
+fn is_service_credential(text: &str) -> bool {
+    (64..=MAX_ACCESS_TOKEN_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// A credential that is refused by its form.
+pub fn refused(error: FormError) -> CallError {
+    let reason = match error {
+        FormError::Missing => ErrorReason::CredentialMissing,
+        FormError::NotBearer | FormError::Unknown | FormError::Mistyped => ErrorReason::CredentialInvalid,
+    };
+    unauthenticated(reason, error.to_string())
+}
+
+fn unauthenticated(reason: ErrorReason, message: impl Into<String>) -> CallError {
+    CallError::new(Code::Unauthenticated, reason, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(values: &[&str]) -> HeaderMap {
+        values.iter().map(|value| (AUTHORIZATION, HeaderValue::from_str(value).unwrap())).collect()
+    }
+
+    fn key() -> String {
+        let body = format!("{API_KEY_PREFIX}{}", "a1B2".repeat(10));
+        let written = checksum(&body);
+        format!("{body}{}", std::str::from_utf8(&written).unwrap())
+    }
+
+    #[test]
+    fn exactly_one_bearer_credential_is_taken() {
+        assert_eq!(bearer(&headers(&["Bearer abc"])), Ok("abc"));
+        assert_eq!(bearer(&headers(&["bearer abc"])), Ok("abc"));
+        assert_eq!(bearer(&headers(&[])), Err(FormError::Missing));
+        let two = ["Bearer a", "Bearer b"];
+        for wrong in [&["abc"][..], &["Basic abc"], &["Bearer "], &["Bearer"], &two, &[""], &["Bearer a, Bearer b"], &["Bearer a b"]] {
+            assert_eq!(bearer(&headers(wrong)), Err(FormError::NotBearer), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_mistyped_key_and_what_is_no_token_are_told_by_their_form() {
+        let key = key();
+        assert_eq!(end_users(&key), Ok(()));
+        assert_eq!(end_users("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln"), Ok(()));
+        let mistyped = key.replacen('a', "b", 1);
+        for wrong in [mistyped.as_str(), "tg_", &key[..48], &format!("{key}0"), "tg_é"] {
+            assert_eq!(end_users(wrong), Err(FormError::Mistyped), "{wrong}");
+        }
+        let long = format!("eyJ.{}.x", "a".repeat(MAX_ACCESS_TOKEN_BYTES));
+        for wrong in ["", "x", "a.b.c", "eyJh..c", "eyJh.b", "eyJh.b.c.d", "eyJh.b.c=", &long] {
+            assert_eq!(end_users(wrong), Err(FormError::Unknown), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_service_is_told_what_it_must_send() {
+        let reason = |values: &[&str]| judge(CallerKind::Service, &headers(values)).map_err(|error| error.reason());
+        assert_eq!(reason(&[&format!("Bearer {}", "0f".repeat(32))]), Ok(()));
+        assert_eq!(reason(&[]), Err(ErrorReason::CredentialMissing));
+        for wrong in [format!("Bearer {}", key()), "Bearer short".to_owned(), format!("Bearer {}", "xy".repeat(32))] {
+            assert_eq!(reason(&[&wrong]), Err(ErrorReason::ServiceCredentialInvalid), "{wrong}");
+        }
+    }
+}
