@@ -49,12 +49,6 @@ pub fn account_header(metadata: &MetadataMap) -> Result<&str, CredentialError> {
     value.to_str().map_err(|_| CredentialError::AccountMalformed)
 }
 
-/// Whether a text has the form of an end user's credential, good or not.
-#[must_use]
-pub fn is_end_users(text: &str) -> bool {
-    text.starts_with(api_key::PREFIX) || is_jwt(text)
-}
-
 /// Verifies form, checksum or signature. `account` may be empty: the key's own, or the token's user's own.
 pub fn present(text: &str, account: &str, tokens: &AccessTokens) -> Result<Presented, CredentialError> {
     let named = if account.is_empty() { None } else { Some(AccountId::parse(account).ok_or(CredentialError::AccountMalformed)?) };

@@ -11,6 +11,7 @@ use shared::message_guard::MAX_UNCONFIRMED_BYTES;
 use shared::proto::auth::accounts_server::AccountsServer;
 use shared::proto::auth::admin_server::AdminServer;
 use shared::proto::auth::auth_server::AuthServer;
+use shared::secret::Secret;
 use shared::serving::{self, Health, ServeConfig, ServeError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -110,6 +111,7 @@ pub struct Application {
     admin: AdminService,
     serve: ServeConfig,
     sweep_interval: Duration,
+    service_credentials: Vec<Secret>,
 }
 
 impl Application {
@@ -128,13 +130,7 @@ impl Application {
         let passwords = Arc::new(made.map_err(|error| HashingError::Broken(error.to_string()))??);
         let gate = Gate { store: Arc::clone(&store), tokens: Arc::clone(&tokens) };
         Ok(Self {
-            auth: AuthService {
-                store: Arc::clone(&store),
-                tokens,
-                service_credentials: config.service_credentials,
-                prices: config.prices,
-                hold_ttl: config.limits.hold_ttl,
-            },
+            auth: AuthService { store: Arc::clone(&store), tokens, prices: config.prices, hold_ttl: config.limits.hold_ttl },
             accounts: AccountsService {
                 gate: gate.clone(),
                 passwords: Arc::clone(&passwords),
@@ -151,6 +147,7 @@ impl Application {
                 connections: config.connections,
             },
             sweep_interval: config.sweep_interval,
+            service_credentials: config.service_credentials,
             store,
         })
     }
@@ -175,7 +172,7 @@ impl Application {
         routes.add_service(AuthServer::new(self.auth).max_decoding_message_size(most).send_compressed(gzip));
         routes.add_service(AccountsServer::new(self.accounts).max_decoding_message_size(most).send_compressed(gzip));
         routes.add_service(AdminServer::new(self.admin).max_decoding_message_size(most).send_compressed(gzip));
-        let doors = Doors::new(&services, door, None);
+        let doors = Doors::new(&services, door).with_service_credentials(self.service_credentials);
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, "auth-service serves");
         }

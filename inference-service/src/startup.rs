@@ -90,7 +90,7 @@ impl Application {
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
         let Self { inference, models, owner, draining, serve: config } = self;
         let services = ["tollgate.inference.v1.Inference", "tollgate.inference.v1.Models"];
-        let doors = Doors::new(&services, door, Some(Arc::new(inference.gate.clone())));
+        let doors = Doors::new(&services, door).with_confirmation(Arc::new(inference.gate.clone()));
         let (mut routes, gzip) = (RoutesBuilder::default(), CompressionEncoding::Gzip);
         routes
             .add_service(InferenceServer::new(inference).max_decoding_message_size(MAX_MESSAGE_BYTES).send_compressed(gzip))

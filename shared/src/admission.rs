@@ -27,6 +27,7 @@ use crate::message_guard::{BodyRules, Budgets, Confirmation, GuardedBody, server
 use crate::places::ConnectionState;
 use crate::proto;
 use crate::request_context::REQUEST_ID_HEADER;
+use crate::secret::Secret;
 
 /// How long a call may wait for its turn on a connection that has not proved itself.
 const TURN_PATIENCE: Duration = Duration::from_secs(10);
@@ -62,6 +63,7 @@ pub trait Confirm: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct Doors {
     methods: Arc<HashMap<String, Method>>,
+    service_credentials: Arc<[Secret]>,
     confirm: Option<Arc<dyn Confirm>>,
 }
 
@@ -79,10 +81,10 @@ struct Method {
 }
 
 impl Doors {
-    /// The doors of these services, as `door` says by a service's and a method's name. `confirm` is asked before more than
-    /// [`crate::message_guard::MAX_UNCONFIRMED_BYTES`] are read; without it nobody may send more.
+    /// The doors of these services, as `door` says by a service's and a method's name. Nobody may send more than
+    /// [`crate::message_guard::MAX_UNCONFIRMED_BYTES`], and no service may call.
     #[must_use]
-    pub fn new(services: &[&str], door: impl Fn(&str, &str) -> Door, confirm: Option<Arc<dyn Confirm>>) -> Self {
+    pub fn new(services: &[&str], door: impl Fn(&str, &str) -> Door) -> Self {
         let descriptors = FileDescriptorSet::decode(proto::FILE_DESCRIPTOR_SET).unwrap_or_default();
         let mut methods = HashMap::new();
         for file in &descriptors.file {
@@ -102,7 +104,19 @@ impl Doors {
         for path in REFLECTION {
             methods.insert(path.to_owned(), Method { door: open, takes_many: true, gives_many: true });
         }
-        Self { methods: Arc::new(methods), confirm }
+        Self { methods: Arc::new(methods), service_credentials: Arc::new([]), confirm: None }
+    }
+
+    /// Who shows one of these credentials may call as a service.
+    #[must_use]
+    pub fn with_service_credentials(self, credentials: Vec<Secret>) -> Self {
+        Self { service_credentials: credentials.into(), ..self }
+    }
+
+    /// Who is confirmed may send more.
+    #[must_use]
+    pub fn with_confirmation(self, confirm: Arc<dyn Confirm>) -> Self {
+        Self { confirm: Some(confirm), ..self }
     }
 }
 
@@ -126,7 +140,15 @@ impl Admission {
     fn judge(&self, request: &mut Request<Body>, connection: Option<&Arc<ConnectionState>>) -> Result<Method, CallError> {
         let path = request.uri().path();
         let method = *self.doors.methods.get(path).ok_or_else(|| method_unknown(path))?;
-        credential_form::judge(method.door.caller, request.headers())?;
+        match method.door.caller {
+            CallerKind::Anybody => {}
+            CallerKind::EndUser => credential_form::judge_end_user(request.headers())?,
+            CallerKind::Service => {
+                let service = credential_form::judge_service(request.headers(), &self.doors.service_credentials)?;
+                request.extensions_mut().insert(service);
+                connection.inspect(|connection| connection.prove());
+            }
+        }
         let gzip = is_gzip(request.headers())?;
         let address = connection.map(|connection| self.proxies.caller(connection.address, request.headers()));
         if let Some(address) = address {

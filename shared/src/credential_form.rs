@@ -9,6 +9,7 @@ use tonic::Code;
 
 use crate::ErrorReason;
 use crate::error::CallError;
+use crate::secret::Secret;
 
 /// What every API key starts with.
 pub const API_KEY_PREFIX: &str = "tg_";
@@ -31,6 +32,10 @@ pub enum CallerKind {
     /// Another service, with the service credential.
     Service,
 }
+
+/// Another service, which showed the service credential: in the extensions of a request. Only [`crate::admission`] makes one.
+#[derive(Debug, Clone, Copy)]
+pub struct ServiceCaller(pub(crate) ());
 
 /// Why a credential is refused by its form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -104,32 +109,30 @@ pub fn checksum(text: &str) -> [u8; CHECKSUM_LENGTH] {
     digits
 }
 
-/// Judges a call's credential by its form. What passes may still be unknown, revoked or forged.
-pub fn judge(kind: CallerKind, headers: &HeaderMap) -> Result<(), CallError> {
-    match kind {
-        CallerKind::Anybody => Ok(()),
-        CallerKind::EndUser => bearer(headers).and_then(end_users).map_err(refused),
-        CallerKind::Service => match bearer(headers) {
-            Err(FormError::Missing) => Err(unauthenticated(
-                ErrorReason::CredentialMissing,
-                "this service answers services: send `authorization: Bearer <service credential>`",
-            )),
-            Ok(text) if is_service_credential(text) => Ok(()),
-            Ok(text) if end_users(text).is_ok() || text.starts_with(API_KEY_PREFIX) => Err(unauthenticated(
-                ErrorReason::ServiceCredentialInvalid,
-                "this service answers services, by the service credential; an API key or access token belongs into CheckRequest.credential",
-            )),
-            Ok(_) | Err(_) => Err(unauthenticated(
-                ErrorReason::ServiceCredentialInvalid,
-                "this service answers services, and the service credential is wrong",
-            )),
-        },
-    }
+/// Judges the credential of an end user's call by its form. What passes may still be unknown, revoked or forged.
+pub fn judge_end_user(headers: &HeaderMap) -> Result<(), CallError> {
+    bearer(headers).and_then(end_users).map_err(refused)
 }
 
-/// Whether a text could be a service credential: at least 64 hexadecimal digits.
-fn is_service_credential(text: &str) -> bool {
-    (64..=MAX_ACCESS_TOKEN_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+/// Judges the credential of another service's call: it is one of these, or the call is refused.
+pub fn judge_service(headers: &HeaderMap, credentials: &[Secret]) -> Result<ServiceCaller, CallError> {
+    let sent = match bearer(headers) {
+        Err(FormError::Missing) => {
+            let message = "this service answers services: send `authorization: Bearer <service credential>`";
+            return Err(unauthenticated(ErrorReason::CredentialMissing, message));
+        }
+        sent => sent.unwrap_or_default(),
+    };
+    // All are compared, so that the time doesn't tell which one matched.
+    if credentials.iter().filter(|secret| secret.matches(sent)).count() > 0 {
+        return Ok(ServiceCaller(()));
+    }
+    let message = if end_users(sent).is_ok() || sent.starts_with(API_KEY_PREFIX) {
+        "this service answers services, by the service credential; an API key or access token belongs into CheckRequest.credential"
+    } else {
+        "this service answers services, and the service credential is wrong"
+    };
+    Err(unauthenticated(ErrorReason::ServiceCredentialInvalid, message))
 }
 
 /// A credential that is refused by its form.
@@ -188,12 +191,19 @@ mod tests {
     }
 
     #[test]
-    fn a_service_is_told_what_it_must_send() {
-        let reason = |values: &[&str]| judge(CallerKind::Service, &headers(values)).map_err(|error| error.reason());
-        assert_eq!(reason(&[&format!("Bearer {}", "0f".repeat(32))]), Ok(()));
+    fn only_a_service_credential_in_force_lets_a_service_in_and_others_are_told_what_to_send() {
+        let secrets: Vec<(Secret, String)> = (0..2).map(|_| Secret::generate().unwrap()).collect();
+        let in_force: Vec<Secret> = secrets.iter().map(|(secret, _)| secret.clone()).collect();
+        let reason = |values: &[&str]| judge_service(&headers(values), &in_force).map(|_| ()).map_err(|error| error.reason());
+        for (_, text) in &secrets {
+            assert_eq!(reason(&[&format!("Bearer {text}")]), Ok(()));
+        }
         assert_eq!(reason(&[]), Err(ErrorReason::CredentialMissing));
-        for wrong in [format!("Bearer {}", key()), "Bearer short".to_owned(), format!("Bearer {}", "xy".repeat(32))] {
+        let (_, another) = Secret::generate().unwrap();
+        let two = format!("Bearer {}", secrets[0].1);
+        for wrong in [format!("Bearer {}", key()), "Bearer short".to_owned(), format!("Bearer {another}"), "Bearer ".to_owned()] {
             assert_eq!(reason(&[&wrong]), Err(ErrorReason::ServiceCredentialInvalid), "{wrong}");
         }
+        assert_eq!(reason(&[&two, &two]), Err(ErrorReason::ServiceCredentialInvalid));
     }
 }

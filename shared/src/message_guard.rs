@@ -76,6 +76,8 @@ pub(crate) struct GuardedBody {
     messages: usize,
     confirmed: bool,
     confirming: Option<Confirmation>,
+    /// What is taken from the budget once the caller is confirmed.
+    wanted_bytes: usize,
     /// What was read and waits for the confirmation.
     held: Option<Bytes>,
     /// The first bytes of a prefix that isn't whole: whether what follows is compressed isn't known yet.
@@ -108,6 +110,7 @@ impl GuardedBody {
             messages: 0,
             confirmed: false,
             confirming: None,
+            wanted_bytes: 0,
             held: None,
             cut_prefix: Vec::new(),
             compressed: None,
@@ -168,12 +171,11 @@ impl GuardedBody {
             return Err(too_large(self.rules.most_bytes));
         }
         if bytes > MAX_UNCONFIRMED_BYTES {
-            self.begin_confirmation()?;
+            // Nothing of what confirmed callers share is taken for one who isn't.
+            self.wanted_bytes = bytes;
+            return self.begin_confirmation();
         }
-        if here < bytes || bytes > MAX_UNCONFIRMED_BYTES {
-            self.take(bytes)?;
-        }
-        Ok(())
+        if here < bytes { self.take(bytes) } else { Ok(()) }
     }
 
     fn begin_confirmation(&mut self) -> Result<(), CallError> {
@@ -253,6 +255,11 @@ impl HttpBody for GuardedBody {
                     Poll::Ready(Err(error)) => return this.fail(error),
                     Poll::Ready(Ok(())) => {
                         (this.confirming, this.confirmed, this.patience) = (None, true, None);
+                        if this.wanted_bytes > 0
+                            && let Err(busy) = this.take(this.wanted_bytes)
+                        {
+                            return this.fail(busy);
+                        }
                         let held = this.held.take().unwrap_or_default();
                         match this.hand_on(held) {
                             Err(error) => return this.fail(error),
@@ -309,18 +316,19 @@ impl HttpBody for GuardedBody {
 }
 
 /// A message without its gzip, behind the prefix of one that has none; `None` when it is longer than `most` bytes.
+///
+/// It is taken off twice: the first time only to learn the length, so that what is too long takes no memory.
 fn gunzipped(compressed: &[u8], most: usize) -> Result<Option<Bytes>, CallError> {
-    let mut plain = BytesMut::zeroed(PREFIX_BYTES).writer();
-    let mut bounded = GzDecoder::new(compressed).take(most as u64 + 1);
-    std::io::copy(&mut bounded, &mut plain).map_err(|_| CallError::message_malformed("the message is no gzip, though it says so"))?;
-    let mut plain = plain.into_inner();
-    let length = plain.len() - PREFIX_BYTES;
-    if length > most {
-        return Ok(None);
-    }
-    let length = u32::try_from(length).map_err(|_| too_large(most))?;
-    plain[1..PREFIX_BYTES].copy_from_slice(&length.to_be_bytes());
-    Ok(Some(plain.freeze()))
+    let malformed = |_| CallError::message_malformed("the message is no gzip, though it says so");
+    let bounded = || GzDecoder::new(compressed).take(most as u64 + 1);
+    let length = std::io::copy(&mut bounded(), &mut std::io::sink()).map_err(malformed)?;
+    let Some(length) = u32::try_from(length).ok().filter(|length| *length as usize <= most) else { return Ok(None) };
+    let mut plain = BytesMut::with_capacity(PREFIX_BYTES + length as usize);
+    plain.put_u8(0);
+    plain.put_u32(length);
+    let mut plain = plain.writer();
+    std::io::copy(&mut bounded(), &mut plain).map_err(malformed)?;
+    Ok(Some(plain.into_inner().freeze()))
 }
 
 fn too_large(most: usize) -> CallError {

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::credential_form::FormError;
+use shared::credential_form::ServiceCaller;
 use shared::proto::auth as pb;
 use shared::proto::auth::auth_server::Auth;
-use shared::secret::Secret;
-use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use crate::access_token::AccessTokens;
@@ -30,8 +28,6 @@ pub struct AuthService {
     pub store: Arc<dyn Store>,
     /// Verifies end users' tokens.
     pub tokens: Arc<AccessTokens>,
-    /// Any of these opens this service.
-    pub service_credentials: Vec<Secret>,
     /// What models cost.
     pub prices: PriceTable,
     /// How long a hold lives; a third of it is when to extend.
@@ -39,21 +35,6 @@ pub struct AuthService {
 }
 
 impl AuthService {
-    /// Lets only services in.
-    fn admit(&self, metadata: &MetadataMap) -> Result<(), Refused> {
-        let sent = match credential::bearer(metadata) {
-            Ok(sent) => sent,
-            Err(CredentialError::Form(FormError::Missing)) => return Err(Refused::ServiceCredentialMissing),
-            Err(_) => return Err(Refused::ServiceCredentialWrong),
-        };
-        // All are compared, so that the time doesn't tell which one matched.
-        let matched = self.service_credentials.iter().filter(|secret| secret.matches(sent)).count();
-        if matched > 0 {
-            return Ok(());
-        }
-        Err(if credential::is_end_users(sent) { Refused::ServiceCredentialIsEndUsers } else { Refused::ServiceCredentialWrong })
-    }
-
     async fn answer_check(&self, request: pb::CheckRequest) -> Result<pb::CheckResponse, Refused> {
         let operation = request.operation();
         let permission = permission(operation, &request.model)?;
@@ -144,6 +125,11 @@ impl AuthService {
     }
 }
 
+/// Lets only services in: the credential was compared before the message was read.
+fn admit<T>(request: &Request<T>) -> Result<(), Refused> {
+    request.extensions().get::<ServiceCaller>().map(|_| ()).ok_or(Refused::ServiceCredentialMissing)
+}
+
 fn hold(text: &str) -> Result<HoldHandle, Refused> {
     HoldHandle::parse(text).ok_or_else(|| Refused::field("hold", "must be what Grant.hold was"))
 }
@@ -173,17 +159,17 @@ fn permission(operation: pb::Operation, model: &str) -> Result<Permission, Refus
 #[tonic::async_trait]
 impl Auth for AuthService {
     async fn check(&self, request: Request<pb::CheckRequest>) -> Result<Response<pb::CheckResponse>, Status> {
-        self.admit(request.metadata())?;
+        admit(&request)?;
         Ok(Response::new(self.answer_check(request.into_inner()).await?))
     }
 
     async fn extend(&self, request: Request<pb::ExtendRequest>) -> Result<Response<pb::ExtendResponse>, Status> {
-        self.admit(request.metadata())?;
+        admit(&request)?;
         Ok(Response::new(self.answer_extend(request.into_inner()).await?))
     }
 
     async fn settle(&self, request: Request<pb::SettleRequest>) -> Result<Response<pb::SettleResponse>, Status> {
-        self.admit(request.metadata())?;
+        admit(&request)?;
         Ok(Response::new(self.answer_settle(request.into_inner()).await?))
     }
 
@@ -193,7 +179,7 @@ impl Auth for AuthService {
         &self,
         request: Request<pb::WatchRevocationsRequest>,
     ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
-        self.admit(request.metadata())?;
+        admit(&request)?;
         Err(Refused::NotBuilt("Auth.WatchRevocations").into())
     }
 }

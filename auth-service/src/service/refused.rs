@@ -35,12 +35,6 @@ pub enum Refused {
     /// The Auth service was called without the service credential.
     #[error("the call carries no service credential")]
     ServiceCredentialMissing,
-    /// The Auth service was called with something else.
-    #[error("the service credential is wrong")]
-    ServiceCredentialWrong,
-    /// The Auth service was called with an API key or access token.
-    #[error("an end user's credential was sent in place of the service credential")]
-    ServiceCredentialIsEndUsers,
     /// The store refused.
     #[error("refused: {0:?}")]
     Store(Refusal),
@@ -155,13 +149,6 @@ fn call_error(refused: Refused) -> CallError {
         Refused::ServiceCredentialMissing => unauthenticated(
             ErrorReason::CredentialMissing,
             "this service answers services: send `authorization: Bearer <service credential>`",
-        ),
-        Refused::ServiceCredentialWrong => {
-            unauthenticated(ErrorReason::ServiceCredentialInvalid, "this service answers services, and the service credential is wrong")
-        }
-        Refused::ServiceCredentialIsEndUsers => unauthenticated(
-            ErrorReason::ServiceCredentialInvalid,
-            "this service answers services, by the service credential; an API key or access token belongs into CheckRequest.credential",
         ),
         Refused::Store(refusal) => store_refusal(refusal),
         Refused::StoreFailed(StoreError::Unavailable(why)) => {

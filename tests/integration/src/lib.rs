@@ -2,7 +2,9 @@
 //! real Ollama won't do on command.
 
 pub mod polling;
+pub mod process_pair;
 pub mod processes;
+pub mod raw_http2;
 pub mod recorded;
 pub mod redis_server;
 pub mod scripted_upstream;

@@ -4,79 +4,22 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use integration::polling::until;
-use integration::processes::{ServiceProcess, run};
+use integration::process_pair::{ProcessPair, bearer};
+use integration::processes::run;
 use integration::redis_server::RedisServer;
 use integration::scripted_upstream::{Gate, Script, ScriptedUpstream};
-use integration::stack::{PASSWORD, channel, chat_request, read_all};
+use integration::stack::{PASSWORD, chat_request, read_all};
 use shared::ErrorReason;
 use shared::error::reason_of;
-use shared::proto::auth::accounts_client::AccountsClient;
-use shared::proto::auth::{self};
-use shared::proto::inference::inference_client::InferenceClient;
-use tempfile::TempDir;
-use tonic::{Code, Request};
+use tonic::Code;
 
 const SOON: Duration = Duration::from_secs(15);
-
-/// Both services as processes, on one data folder.
-struct Processes {
-    environment: BTreeMap<String, String>,
-    auth: ServiceProcess,
-    inference: ServiceProcess,
-    _folder: TempDir,
-}
-
-impl Processes {
-    fn start(upstream: &str, more: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let data = folder.path().join("data").to_string_lossy().into_owned();
-        let mut environment: BTreeMap<String, String> = [
-            ("TOLLGATE_DATA_DIR", data.as_str()),
-            ("TOLLGATE_ENGINE", "ollama"),
-            ("OLLAMA_HOST", upstream),
-            ("TOLLGATE_SWEEP_INTERVAL", "100ms"),
-            ("TOLLGATE_LOG", "debug,h2=info,hyper_util=info,tower=info"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
-        environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let auth = ServiceProcess::start("auth-service", &environment);
-        environment.insert("TOLLGATE_AUTH_URL".to_owned(), auth.url());
-        let inference = ServiceProcess::start("inference-service", &environment);
-        Self { environment, auth, inference, _folder: folder }
-    }
-
-    /// Signs a user up and makes an API key.
-    async fn user(&self) -> String {
-        let mut accounts = AccountsClient::new(channel(self.auth.address()));
-        let sign_up = auth::SignUpRequest { user_name: "ada".into(), password: PASSWORD.into(), ..Default::default() };
-        accounts.sign_up(sign_up).await.unwrap();
-        let login = auth::LoginRequest { user_name: "ada".into(), password: PASSWORD.into() };
-        let token = accounts.login(login).await.unwrap().into_inner().access_token;
-        accounts.create_api_key(bearer(&token, auth::CreateApiKeyRequest::default())).await.unwrap().into_inner().key
-    }
-
-    async fn balance(&self, key: &str) -> Option<auth::Balance> {
-        let mut accounts = AccountsClient::new(channel(self.auth.address()));
-        accounts.get_balance(bearer(key, auth::GetBalanceRequest {})).await.ok()?.into_inner().balance
-    }
-
-    fn inference(&self) -> InferenceClient<tonic::transport::Channel> {
-        InferenceClient::new(channel(self.inference.address()))
-    }
-}
-
-fn bearer<T>(credential: &str, message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.metadata_mut().insert("authorization", format!("Bearer {credential}").parse().unwrap());
-    request
-}
 
 #[tokio::test]
 async fn inference_service_killed_in_mid_stream_the_hold_goes_by_its_expiry_and_the_balance_is_right() {
     let upstream = ScriptedUpstream::start().await;
     upstream.script("/api/chat", Script::stream().token("one").stall());
-    let mut processes = Processes::start(&upstream.url(), &[("TOLLGATE_HOLD_TTL", "1s")]);
+    let mut processes = ProcessPair::start(&upstream.url(), &[("TOLLGATE_HOLD_TTL", "1s")]);
     let key = processes.user().await;
     let mut stream = processes.inference().chat(bearer(&key, chat_request("smollm2", "hi"))).await.unwrap().into_inner();
     stream.message().await.unwrap().unwrap();
@@ -96,7 +39,7 @@ async fn sigterm_with_a_running_stream_lets_it_finish_and_exits_0_with_no_hold_o
     let upstream = ScriptedUpstream::start().await;
     let gate = Gate::new();
     upstream.script("/api/chat", Script::stream().token("one").gate(&gate).token(" two").done("stop", 5, 2));
-    let mut processes = Processes::start(&upstream.url(), &[("TOLLGATE_DRAIN_DEADLINE", "10s")]);
+    let mut processes = ProcessPair::start(&upstream.url(), &[("TOLLGATE_DRAIN_DEADLINE", "10s")]);
     let key = processes.user().await;
     let mut stream = processes.inference().chat(bearer(&key, chat_request("smollm2", "hi"))).await.unwrap().into_inner();
     upstream.request("/api/chat", 0).await;
@@ -129,7 +72,7 @@ async fn a_stopped_store_fails_closed_and_comes_back() {
         ("TOLLGATE_SERVICE_CREDENTIALS", service.as_str()),
         ("TOLLGATE_SERVICE_CREDENTIAL", service.as_str()),
     ];
-    let processes = Processes::start(&upstream.url(), &more);
+    let processes = ProcessPair::start(&upstream.url(), &more);
     let key = processes.user().await;
     redis.kill();
     let refused = processes.inference().chat(bearer(&key, chat_request("smollm2", "hi"))).await.unwrap_err();
@@ -152,7 +95,7 @@ async fn a_stopped_store_fails_closed_and_comes_back() {
 async fn a_check_that_nobody_answered_is_given_back_and_its_request_id_works_again() {
     let upstream = ScriptedUpstream::start().await;
     upstream.script("/api/chat", Script::chat(&["x"]));
-    let processes = Processes::start(&upstream.url(), &[("TOLLGATE_CHECK_TIMEOUT", "300ms")]);
+    let processes = ProcessPair::start(&upstream.url(), &[("TOLLGATE_CHECK_TIMEOUT", "300ms")]);
     let key = processes.user().await;
     let chat = async || {
         let request = shared::proto::inference::ChatRequest { request_id: "lost".to_owned(), ..chat_request("smollm2", "hi") };
@@ -179,7 +122,7 @@ async fn secrets_prompts_and_answers_never_reach_a_log_and_one_request_id_reache
     upstream.script_once("/api/chat", Script::chat(&["canary-in-the-answer"]));
     let words = "error parsing tool call: raw='canary-in-the-answer', err=unexpected end of JSON input";
     upstream.script("/api/chat", Script::stream().token("canary-in-the-answer").error_line(words));
-    let processes = Processes::start(&upstream.url(), &[]);
+    let processes = ProcessPair::start(&upstream.url(), &[]);
     let key = processes.user().await;
     for _ in 0..2 {
         let mut request = bearer(&key, chat_request("smollm2", "canary-in-the-prompt"));

@@ -1,0 +1,78 @@
+//! Both services as real processes on one data folder, in front of an upstream.
+
+use std::collections::BTreeMap;
+
+use shared::proto::auth;
+use shared::proto::auth::accounts_client::AccountsClient;
+use shared::proto::inference::inference_client::InferenceClient;
+use tempfile::TempDir;
+use tonic::Request;
+use tonic::transport::Channel;
+
+use crate::processes::ServiceProcess;
+use crate::stack::{PASSWORD, channel};
+
+/// Both services.
+#[derive(Debug)]
+pub struct ProcessPair {
+    /// What both were started with.
+    pub environment: BTreeMap<String, String>,
+    /// auth-service.
+    pub auth: ServiceProcess,
+    /// inference-service.
+    pub inference: ServiceProcess,
+    _folder: TempDir,
+}
+
+impl ProcessPair {
+    /// Starts both, in front of this upstream and with these variables more.
+    #[must_use]
+    pub fn start(upstream: &str, more: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("an answer");
+        let data = folder.path().join("data").to_string_lossy().into_owned();
+        let mut environment: BTreeMap<String, String> = [
+            ("TOLLGATE_DATA_DIR", data.as_str()),
+            ("TOLLGATE_ENGINE", "ollama"),
+            ("OLLAMA_HOST", upstream),
+            ("TOLLGATE_SWEEP_INTERVAL", "100ms"),
+            ("TOLLGATE_LOG", "debug,h2=info,hyper_util=info,tower=info"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let auth = ServiceProcess::start("auth-service", &environment);
+        environment.insert("TOLLGATE_AUTH_URL".to_owned(), auth.url());
+        let inference = ServiceProcess::start("inference-service", &environment);
+        Self { environment, auth, inference, _folder: folder }
+    }
+
+    /// Signs a user up and makes an API key.
+    pub async fn user(&self) -> String {
+        let mut accounts = AccountsClient::new(channel(self.auth.address()));
+        let sign_up = auth::SignUpRequest { user_name: "ada".into(), password: PASSWORD.into(), ..Default::default() };
+        accounts.sign_up(sign_up).await.expect("an answer");
+        let login = auth::LoginRequest { user_name: "ada".into(), password: PASSWORD.into() };
+        let token = accounts.login(login).await.expect("an answer").into_inner().access_token;
+        accounts.create_api_key(bearer(&token, auth::CreateApiKeyRequest::default())).await.expect("an answer").into_inner().key
+    }
+
+    /// The credits of a credential's account; `None` while it can't be asked.
+    pub async fn balance(&self, key: &str) -> Option<auth::Balance> {
+        let mut accounts = AccountsClient::new(channel(self.auth.address()));
+        accounts.get_balance(bearer(key, auth::GetBalanceRequest {})).await.ok()?.into_inner().balance
+    }
+
+    /// `Inference`, on a connection of its own.
+    #[must_use]
+    pub fn inference(&self) -> InferenceClient<Channel> {
+        InferenceClient::new(channel(self.inference.address()))
+    }
+}
+
+/// A message with a bearer credential.
+#[must_use]
+pub fn bearer<T>(credential: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", format!("Bearer {credential}").parse().expect("an answer"));
+    request
+}
