@@ -245,9 +245,7 @@ mod tests {
         let bomb = [0x12, 0].repeat(16 << 20);
         assert_eq!(check(CHAT, &bomb), too_many("messages", 10_000));
         assert_eq!(check(CHAT, &[0x12, 0].repeat(10_000)), Ok(()));
-        for (number, field) in [(0x32, "tools")] {
-            assert!(matches!(check(CHAT, &[number, 0].repeat(1 << 20)), Err(Uncountable::TooMany { field: found, .. }) if found == field));
-        }
+        assert_eq!(check(CHAT, &[0x32, 0].repeat(1 << 20)), too_many("tools", 256));
     }
 
     #[test]
