@@ -2,17 +2,14 @@
 
 use std::fmt;
 
-use shared::ErrorReason;
+use shared::credential_form;
 use shared::error::CallError;
 use shared::request_context::{CallDeadline, REQUEST_ID_HEADER};
 use tokio::time::Instant;
-use tonic::{Code, Request};
+use tonic::Request;
 
 /// The header that names the account to pay, for access tokens.
 pub const ACCOUNT_HEADER: &str = "x-tollgate-account";
-
-/// The longest credential that is passed on to be checked, in bytes.
-const MAX_CREDENTIAL_BYTES: usize = 8192;
 
 /// A caller that is not authenticated yet.
 #[derive(Clone)]
@@ -28,19 +25,7 @@ impl Caller {
     pub fn from_request<T>(request: &Request<T>) -> Result<Self, CallError> {
         let metadata = request.metadata();
         let deadline = request.extensions().get::<CallDeadline>().map(|deadline| deadline.0);
-        let header = metadata.get("authorization").ok_or_else(|| {
-            let message = "a credential is required: send the metadata `authorization: Bearer <API key or access token>`";
-            CallError::new(Code::Unauthenticated, ErrorReason::CredentialMissing, message)
-        })?;
-        let malformed = || {
-            let message = "`authorization` must be `Bearer <API key or access token>`";
-            CallError::new(Code::Unauthenticated, ErrorReason::CredentialInvalid, message)
-        };
-        let (scheme, credential) = header.to_str().ok().and_then(|header| header.split_once(' ')).ok_or_else(malformed)?;
-        let credential = credential.trim();
-        if !scheme.eq_ignore_ascii_case("bearer") || credential.is_empty() || credential.len() > MAX_CREDENTIAL_BYTES {
-            return Err(malformed());
-        }
+        let credential = credential_form::bearer(metadata.as_ref()).map_err(credential_form::refused)?;
         let mut accounts = metadata.get_all(ACCOUNT_HEADER).iter();
         let account = match (accounts.next().map(|account| account.to_str()), accounts.next()) {
             (None, _) => "",

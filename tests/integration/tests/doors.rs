@@ -121,6 +121,33 @@ async fn a_long_message_costs_nothing_until_its_caller_is_confirmed_and_little_a
     assert!(upstream.requests_to("/api/chat").is_empty());
 }
 
+#[tokio::test]
+async fn two_authorization_headers_are_refused_by_both_services() {
+    let upstream = ScriptedUpstream::start().await;
+    let pair = ProcessPair::start(&upstream.url(), &[]);
+    let key = format!("Bearer {}", pair.user().await);
+    let secret = std::fs::read_to_string(format!("{}/service-credential", pair.environment["TOLLGATE_DATA_DIR"])).unwrap();
+    let service = format!("Bearer {}", secret.trim());
+    let joined = format!("{key}, {key}");
+    let (auth, inference) = (pair.auth.address(), pair.inference.address());
+    let balance = "/tollgate.auth.v1.Accounts/GetBalance";
+    let chat = prefixed(&chat_request("smollm2", "hi").encode_to_vec());
+    let (end_users, services) = (ErrorReason::CredentialInvalid, ErrorReason::ServiceCredentialInvalid);
+    for (address, path, body, first, second, reason) in [
+        (inference, CHAT, &chat, &key, Some(&key), end_users),
+        (inference, CHAT, &chat, &key, Some(&service), end_users),
+        (inference, CHAT, &chat, &joined, None, end_users),
+        (auth, balance, &prefixed(&[]), &key, Some(&key), end_users),
+        (auth, balance, &prefixed(&[]), &joined, None, end_users),
+        (auth, "/tollgate.auth.v1.Auth/Check", &prefixed(&[]), &service, Some(&service), services),
+    ] {
+        let headers: Vec<_> = [Some(first), second].into_iter().flatten().map(|value| ("authorization", value.as_str())).collect();
+        let refused = RawHttp2::connect(address).await.call(path, &headers, body).await;
+        assert_eq!(refused.refusal(), (Code::Unauthenticated, Some(reason)), "{path}");
+    }
+    assert!(upstream.requests_to("/api/chat").is_empty());
+}
+
 /// Calls whose bodies never end: all of this, less what would end it.
 async fn endless(address: SocketAddr, path: &str, headers: &[(&str, &str)], prefix: &[u8], calls: usize) -> Vec<(RawHttp2, OpenCall)> {
     join_all((0..calls).map(|_| async {
