@@ -11,6 +11,7 @@ pub mod env;
 pub mod error;
 pub mod gathered_writes;
 pub mod healthcheck;
+pub mod model_name;
 pub mod request_context;
 pub mod runtime;
 pub mod secret;
