@@ -1,10 +1,11 @@
 //! The gRPC services.
 
+mod audit;
 pub mod inference;
 pub mod models;
 
 use shared::error::CallError;
-use shared::proto::auth::Operation;
+use shared::proto::auth::{Operation, Principal};
 use tokio_util::sync::CancellationToken;
 use tonic::Request;
 
@@ -30,10 +31,10 @@ impl Gate {
         Caller::from_request(request)
     }
 
-    /// The same, and authorizes an operation that costs nothing.
-    async fn authorize<T>(&self, request: &Request<T>, operation: Operation, model: &str) -> Result<Caller, CallError> {
+    /// The same, and authorizes an operation that costs nothing. Answers the call and whose it is.
+    async fn authorize<T>(&self, request: &Request<T>, operation: Operation, model: &str) -> Result<(Caller, Principal), CallError> {
         let caller = self.caller(request)?;
-        self.auth.authorize(&caller, operation, model).await?;
-        Ok(caller)
+        let principal = self.auth.authorize(&caller, operation, model).await?;
+        Ok((caller, principal))
     }
 }
