@@ -9,7 +9,6 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hashlink::LruCache;
-use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -23,8 +22,12 @@ pub const TYPE: &str = "at+jwt";
 pub const ISSUER: &str = "tollgate";
 /// The claim `aud`.
 pub const AUDIENCE: &str = "tollgate";
-/// How far two hosts' clocks may differ, in seconds.
-pub const LEEWAY_SECONDS: u64 = 5;
+/// How far two hosts' clocks may differ, unless said otherwise.
+pub const DEFAULT_LEEWAY: Duration = Duration::from_secs(5);
+/// The most leeway: so long after its end a token may still be taken.
+pub const MAX_LEEWAY: Duration = Duration::from_secs(60);
+/// A token that ended so little ago, or so soon after it was issued, may be refused by a clock that is wrong.
+const CLOCKS_DIFFER_BY: u64 = 600;
 /// Longer tokens aren't ours.
 const MAX_LENGTH: usize = 4096;
 /// Tokens whose signature need not be verified again, about 100 bytes each.
@@ -46,6 +49,7 @@ pub struct AccessTokens {
     verifying_keys: HashMap<String, DecodingKey>,
     validation: Validation,
     ttl: Duration,
+    leeway: Duration,
     /// By SHA-256 of the token. What a token says never changes, so it is taken apart once; whether its time is over, and whether its user may
     /// still come in, is asked each time.
     verified: Mutex<LruCache<[u8; 32], Signed>>,
@@ -55,18 +59,21 @@ pub struct AccessTokens {
 #[derive(Debug, Clone)]
 struct Signed {
     token: VerifiedToken,
-    nbf: u64,
+    /// The later of `nbf` and `iat`: both say from when on it counts.
+    from: u64,
     exp: u64,
 }
 
 impl Signed {
-    /// What the token is worth now.
-    fn at(&self, now: u64) -> Result<VerifiedToken, AccessTokenError> {
-        if self.exp.saturating_add(LEEWAY_SECONDS) < now {
-            return Err(AccessTokenError::Expired);
+    /// What the token is worth now, both in seconds since 1970.
+    fn at(&self, now: u64, leeway: Duration) -> Result<VerifiedToken, AccessTokenError> {
+        // Upwards: a token's times are whole seconds.
+        let leeway_s = leeway.as_secs() + u64::from(leeway.subsec_nanos() > 0);
+        if self.exp.saturating_add(leeway_s) < now {
+            return Err(AccessTokenError::Expired { by_s: now - self.exp });
         }
-        if self.nbf > now.saturating_add(LEEWAY_SECONDS) {
-            return Err(AccessTokenError::Invalid);
+        if self.from > now.saturating_add(leeway_s) {
+            return Err(AccessTokenError::NotYetValid { by_s: self.from - now, leeway_s });
         }
         Ok(self.token.clone())
     }
@@ -97,8 +104,26 @@ pub enum AccessTokenError {
     #[error("the access token is no valid one")]
     Invalid,
     /// Good once.
-    #[error("the access token is past its time")]
-    Expired,
+    #[error("the access token is past its time: by this host's clock it ended {by_s} s ago{}", doubt(*.by_s))]
+    Expired {
+        /// For how many seconds, by this host's clock.
+        by_s: u64,
+    },
+    /// Good later, by this host's clock.
+    #[error(
+        "the access token is not valid yet: the clocks of the host that issued it and of this one differ by {by_s} s, and {leeway_s} s may be; \
+         set the clocks, or raise TOLLGATE_CLOCK_LEEWAY"
+    )]
+    NotYetValid {
+        /// In how many seconds, by this host's clock.
+        by_s: u64,
+        /// How many may be.
+        leeway_s: u64,
+    },
+}
+
+fn doubt(by_s: u64) -> &'static str {
+    if by_s <= CLOCKS_DIFFER_BY { " (if it was just issued, the hosts' clocks differ)" } else { "" }
 }
 
 /// Why no token could be made.
@@ -126,13 +151,15 @@ struct Claims {
 }
 
 impl AccessTokens {
-    /// Tokens that live for `ttl`. The first secret signs; all of them verify, so that secrets rotate. `None` without a secret.
+    /// Tokens that live for `ttl`; the clocks of hosts may differ by `leeway`. The first secret signs; all of them verify, so that secrets rotate.
+    /// `None` without a secret.
     #[must_use]
-    pub fn new(secrets: &[SigningSecret], ttl: Duration) -> Option<Self> {
+    pub fn new(secrets: &[SigningSecret], ttl: Duration, leeway: Duration) -> Option<Self> {
         let first = secrets.first()?;
         let mut validation = Validation::new(Algorithm::HS256);
-        validation.leeway = LEEWAY_SECONDS;
-        validation.validate_nbf = true;
+        // Times are ours to compare (`Signed::at`): a refusal says by how much they differ.
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[AUDIENCE]);
         validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
@@ -142,6 +169,7 @@ impl AccessTokens {
             verifying_keys: secrets.iter().map(|one| (one.kid.clone(), DecodingKey::from_secret(one.secret.bytes()))).collect(),
             validation,
             ttl,
+            leeway,
             verified: Mutex::new(LruCache::new(MOST_VERIFIED)),
         })
     }
@@ -176,10 +204,10 @@ impl AccessTokens {
         // Held for a look-up at a time, and nothing in it can be left half done.
         let known = self.verified.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).cloned();
         if let Some(known) = known {
-            return known.at(unix_seconds());
+            return known.at(unix_seconds(), self.leeway);
         }
         let signed = self.take_apart(token)?;
-        let verified = signed.token.clone();
+        let verified = signed.at(unix_seconds(), self.leeway)?;
         self.verified.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, signed);
         Ok(verified)
     }
@@ -192,15 +220,11 @@ impl AccessTokens {
             return Err(invalid);
         }
         let key = header.kid.as_ref().and_then(|kid| self.verifying_keys.get(kid)).ok_or(invalid)?;
-        let claims = match jsonwebtoken::decode::<Claims>(token, key, &self.validation) {
-            Ok(decoded) => decoded.claims,
-            Err(error) if matches!(error.kind(), ErrorKind::ExpiredSignature) => return Err(AccessTokenError::Expired),
-            Err(_) => return Err(invalid),
-        };
-        let plausible = claims.iat <= unix_seconds().saturating_add(LEEWAY_SECONDS) && !claims.sid.is_empty() && !claims.jti.is_empty();
+        let claims = jsonwebtoken::decode::<Claims>(token, key, &self.validation).map_err(|_| invalid)?.claims;
+        let plausible = !claims.sid.is_empty() && !claims.jti.is_empty();
         let user_id = UserId::parse(&claims.sub).filter(|_| plausible && claims.iss == ISSUER && claims.aud == AUDIENCE).ok_or(invalid)?;
         let issued_at_ms = i64::try_from(claims.iat).ok().and_then(|seconds| seconds.checked_mul(1000)).ok_or(invalid)?;
-        Ok(Signed { token: VerifiedToken { user_id, issued_at_ms }, nbf: claims.nbf, exp: claims.exp })
+        Ok(Signed { token: VerifiedToken { user_id, issued_at_ms }, from: claims.nbf.max(claims.iat), exp: claims.exp })
     }
 }
 
@@ -227,16 +251,18 @@ mod tests {
     #[test]
     fn a_token_that_was_verified_before_still_ends_at_its_time() {
         let (secret, _) = Secret::generate().unwrap();
-        let tokens = AccessTokens::new(&[SigningSecret { kid: "k".to_owned(), secret }], Duration::from_secs(60)).unwrap();
+        let tokens = AccessTokens::new(&[SigningSecret { kid: "k".to_owned(), secret }], Duration::from_secs(60), DEFAULT_LEEWAY).unwrap();
         let user = UserId::random().unwrap();
         let issued = tokens.issue(&user).unwrap();
         let verified = tokens.verify(&issued.token).unwrap();
         assert_eq!(verified.user_id, user);
         assert_eq!(tokens.verify(&issued.token), Ok(verified));
         let known = tokens.verified.lock().unwrap().iter().next().unwrap().1.clone();
-        let at = |seconds: u64| known.at(known.exp - 60 + seconds).map(|_| ());
-        assert_eq!([at(0), at(65), at(66)], [Ok(()), Ok(()), Err(AccessTokenError::Expired)]);
-        assert_eq!(known.at(known.nbf - LEEWAY_SECONDS - 1), Err(AccessTokenError::Invalid));
+        let at = |seconds: u64| known.at(known.exp - 60 + seconds, DEFAULT_LEEWAY).map(|_| ());
+        assert_eq!([at(0), at(65), at(66)], [Ok(()), Ok(()), Err(AccessTokenError::Expired { by_s: 6 })]);
+        assert_eq!(known.at(known.from - 6, DEFAULT_LEEWAY), Err(AccessTokenError::NotYetValid { by_s: 6, leeway_s: 5 }));
+        assert!(known.at(known.from - 6, MAX_LEEWAY).is_ok() && known.at(known.exp + 60, MAX_LEEWAY).is_ok());
+        assert!(known.at(known.from - 1, Duration::ZERO).is_err() && known.at(known.exp + 1, Duration::ZERO).is_err());
         // A token that differs in its signature alone is another one.
         let forged = format!("{}{}", &issued.token[..issued.token.len() - 2], if issued.token.ends_with("AA") { "BB" } else { "AA" });
         assert_eq!(tokens.verify(&forged), Err(AccessTokenError::Invalid));

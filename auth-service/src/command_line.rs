@@ -11,7 +11,7 @@ use shared::serving;
 
 use crate::config::Config;
 use crate::ids::UserId;
-use crate::password::{HashingError, MAX_BYTES, NewPassword, PasswordHashing, UnfitPassword};
+use crate::password::{HashingError, MAX_BYTES_AS_SENT, NewPassword, PasswordHashing, UnfitPassword};
 use crate::startup::{Application, StartError, open_store};
 use crate::store::{NewUser, StoreError, StoreOpenError, UserCreation};
 use crate::user::{Role, UserName};
@@ -45,7 +45,7 @@ enum CommandError {
     Start(#[from] StartError),
     #[error(transparent)]
     Unhealthy(#[from] Unhealthy),
-    #[error("the user name must be 3 to 64 letters, digits, '.', '_' or '-'")]
+    #[error("the user name must be 3 to 64 letters, digits, '.', '_' or '-', and begin with a letter, a digit or '_'")]
     UserName,
     #[error("the password {0}")]
     Password(#[from] UnfitPassword),
@@ -125,8 +125,8 @@ async fn serve(strings: &dyn Strings, shutdown: impl Future<Output = ()> + Send 
 async fn create_admin(strings: &dyn Strings, name: &str) -> Result<(), CommandError> {
     let config = Config::read(strings)?;
     config.log.install();
-    let user_name = UserName::parse(name).ok_or(CommandError::UserName)?;
-    let password = NewPassword::parse(&read_password()?, &user_name)?;
+    let user_name = UserName::parse_new(name).ok_or(CommandError::UserName)?;
+    let password = NewPassword::parse(&read_password()?, Some(&user_name))?;
     let store = open_store(&config).await?;
     let password_hash = PasswordHashing::new(config.hashing)?.hash(password).await?;
     let user = NewUser {
@@ -157,7 +157,7 @@ fn read_password() -> io::Result<String> {
     }
     let mut line = String::new();
     // Two bytes more than the longest, so that a longer one is seen to be too long.
-    input.lock().take(MAX_BYTES as u64 + 2).read_line(&mut line)?;
+    input.lock().take(MAX_BYTES_AS_SENT as u64 + 2).read_line(&mut line)?;
     let line = line.strip_suffix('\n').unwrap_or(&line);
     Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
 }

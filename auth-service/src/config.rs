@@ -11,9 +11,10 @@ use shared::secret::Secret;
 use shared::serving::{CONNECTION_VARIABLES, ConnectionLimits};
 use shared::telemetry::LogConfig;
 
-use crate::access_token::SigningSecret;
+use crate::access_token::{DEFAULT_LEEWAY, MAX_LEEWAY, SigningSecret};
 use crate::password::HashingCost;
 use crate::price_table::PriceTable;
+use crate::service::sign_up_policy::SignUpPolicy;
 use crate::store::clock::Clock;
 use crate::store::{MAX_CREDITS, StoreLimits};
 
@@ -48,7 +49,12 @@ pub const VARIABLES: &[Variable] = &[
         "One or two secrets of at least 64 hexadecimal digits, comma separated: any of them opens the Auth service.",
         "secret",
     ),
-    variable("TOLLGATE_SIGNUP", "open on loopback, else closed", "`open` or `closed`: whether anybody may sign up.", "maybe"),
+    variable(
+        "TOLLGATE_SIGNUP",
+        "callers on this host while it listens on loopback, else closed",
+        "`open` or `closed`: whether anybody may sign up.",
+        "maybe",
+    ),
     variable("TOLLGATE_SIGNUPS_PER_HOUR", "60", "Sign-ups from one address, at once and in an hour.", "0"),
     variable("TOLLGATE_STARTING_CREDITS", "10", "Credits of a new user.", "-1"),
     variable(
@@ -81,6 +87,12 @@ pub const VARIABLES: &[Variable] = &[
     CONNECTION_VARIABLES[2],
     CONNECTION_VARIABLES[3],
     CONNECTION_VARIABLES[4],
+    variable(
+        "TOLLGATE_CLOCK_LEEWAY",
+        "5s",
+        "How far the clocks of auth-services may differ that take each other's access tokens; at most 60s.",
+        "2m",
+    ),
 ];
 
 const fn variable(name: &'static str, default: &'static str, meaning: &'static str, bad: &'static str) -> Variable {
@@ -132,10 +144,12 @@ pub struct Config {
     pub signing_secrets: Vec<SigningSecret>,
     /// How long an access token is good.
     pub access_token_ttl: Duration,
+    /// How far the clocks of hosts may differ.
+    pub clock_leeway: Duration,
     /// Secrets that open the Auth service; one or two.
     pub service_credentials: Vec<Secret>,
-    /// Whether anybody may sign up.
-    pub sign_up_open: bool,
+    /// Who may sign up.
+    pub sign_up: SignUpPolicy,
     /// Sign-ups from one address, at once and in an hour.
     pub sign_ups_per_hour: u32,
     /// Credits of a new user.
@@ -160,6 +174,7 @@ impl Config {
     /// Reads all variables, reports every mistake at once, and makes the data folder and its secrets when they are needed and not there.
     pub fn read(strings: &dyn Strings) -> Result<Self, Mistakes> {
         let mut reader = Reader::new(strings);
+        reader.refuse_unknown(VARIABLES);
         let log = LogConfig::read(&mut reader);
         let listen = read_listen(&mut reader);
         let allow_plaintext = reader.boolean("TOLLGATE_ALLOW_PLAINTEXT", false);
@@ -169,8 +184,8 @@ impl Config {
             reader.mistake("TOLLGATE_AUTH_LISTEN", why);
         }
         let signup = reader.parse("TOLLGATE_SIGNUP", |value| match value {
-            "open" => Ok(true),
-            "closed" => Ok(false),
+            "open" => Ok(SignUpPolicy::Open),
+            "closed" => Ok(SignUpPolicy::Closed),
             _ => Err(format!("must be open or closed, and is {value:?}")),
         });
         let sign_ups_per_hour = read_u32(&mut reader, "TOLLGATE_SIGNUPS_PER_HOUR", 60, 1, 1_000_000);
@@ -178,6 +193,7 @@ impl Config {
         let prices = reader.parse("TOLLGATE_PRICES", PriceTable::parse).unwrap_or_default();
         let (seconds, hours) = (Duration::from_secs, |hours: u64| Duration::from_secs(hours * 3600));
         let access_token_ttl = reader.duration("TOLLGATE_ACCESS_TOKEN_TTL", seconds(1800), seconds(1)..=hours(24));
+        let clock_leeway = reader.duration("TOLLGATE_CLOCK_LEEWAY", DEFAULT_LEEWAY, Duration::ZERO..=MAX_LEEWAY);
         let default = StoreLimits::default();
         let limits = StoreLimits {
             hold_ttl: reader.duration("TOLLGATE_HOLD_TTL", default.hold_ttl, seconds(1)..=hours(1)),
@@ -218,8 +234,9 @@ impl Config {
             clock: Clock::Store,
             signing_secrets,
             access_token_ttl,
+            clock_leeway,
             service_credentials,
-            sign_up_open: signup.unwrap_or_else(|| listen.ip().is_loopback()),
+            sign_up: signup.unwrap_or(if listen.ip().is_loopback() { SignUpPolicy::OnThisHost } else { SignUpPolicy::Closed }),
             sign_ups_per_hour,
             starting_credits,
             prices,
@@ -370,7 +387,7 @@ mod tests {
         assert_eq!(first.signing_secrets[0].kid, second.signing_secrets[0].kid);
         assert_eq!(first.service_credentials[0].to_hex(), second.service_credentials[0].to_hex());
         assert_ne!(first.service_credentials[0].to_hex(), first.signing_secrets[0].secret.to_hex());
-        assert!(first.sign_up_open);
+        assert_eq!(first.sign_up, SignUpPolicy::OnThisHost);
         assert_eq!(first.starting_credits, 10);
     }
 
@@ -398,8 +415,9 @@ mod tests {
         let listen = ("TOLLGATE_AUTH_LISTEN", "0.0.0.0:50051");
         let Mistakes(mistakes) = read(&[data, listen]).unwrap_err();
         assert!(mistakes.len() == 1 && mistakes[0].starts_with("TOLLGATE_AUTH_LISTEN"), "{mistakes:?}");
-        assert!(!read(&[data, listen, ("TOLLGATE_ALLOW_PLAINTEXT", "true")]).unwrap().sign_up_open);
-        assert!(read(&[data, listen, ("TOLLGATE_ALLOW_PLAINTEXT", "true"), ("TOLLGATE_SIGNUP", "open")]).unwrap().sign_up_open);
+        let plaintext = ("TOLLGATE_ALLOW_PLAINTEXT", "true");
+        assert_eq!(read(&[data, listen, plaintext]).unwrap().sign_up, SignUpPolicy::Closed);
+        assert_eq!(read(&[data, listen, plaintext, ("TOLLGATE_SIGNUP", "open")]).unwrap().sign_up, SignUpPolicy::Open);
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod hold;
 pub mod ids;
 pub mod password;
 pub mod price_table;
+pub mod profile;
 pub mod service;
 pub mod startup;
 pub mod store;

@@ -1,5 +1,6 @@
 //! Passwords: which ones are taken, and their hashing with Argon2id on a bounded pool.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -9,13 +10,16 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, Version};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use crate::user::UserName;
 
 /// The fewest characters of a new password (NIST SP 800-63B-4 for a password that is the only factor).
 pub const MIN_CHARACTERS: usize = 15;
-/// The most bytes of a password. Longer ones are refused, never cut.
+/// The most bytes of a password in form NFC. Longer ones are refused, never cut.
 pub const MAX_BYTES: usize = 1024;
+/// The most bytes of a password as it was sent: no text is more than three times as long in another form as in NFC.
+pub const MAX_BYTES_AS_SENT: usize = 3 * MAX_BYTES;
 /// When a full pool is worth another try.
 pub const RETRY_WHEN_BUSY: Duration = Duration::from_secs(1);
 /// Passwords that wait for the pool, at most.
@@ -49,16 +53,25 @@ pub enum UnfitPassword {
 }
 
 impl NewPassword {
-    /// Checks a password for a user.
-    pub fn parse(text: &str, user: &UserName) -> Result<Self, UnfitPassword> {
-        if text.len() > MAX_BYTES {
-            return Err(UnfitPassword::TooLong);
-        }
+    /// Checks a password for a user; `None` while the user's name isn't a good one. It is kept in Unicode's form NFC.
+    pub fn parse(text: &str, user: Option<&UserName>) -> Result<Self, UnfitPassword> {
+        let text = comparable(text).ok_or(UnfitPassword::TooLong)?;
         if text.chars().count() < MIN_CHARACTERS {
             return Err(UnfitPassword::TooShort);
         }
-        if is_common(&text.to_lowercase(), user) { Err(UnfitPassword::Common) } else { Ok(Self(text.to_owned())) }
+        if is_common(&text.to_lowercase(), user) { Err(UnfitPassword::Common) } else { Ok(Self(text.into_owned())) }
     }
+}
+
+/// A password in the form that it is hashed and compared in: Unicode's NFC, because one system sends `é` as a letter, and another as an `e` and
+/// its accent. `None`: longer than any password.
+#[must_use]
+pub fn comparable(text: &str) -> Option<Cow<'_, str>> {
+    if text.len() > MAX_BYTES_AS_SENT {
+        return None;
+    }
+    let text = if is_nfc(text) { Cow::Borrowed(text) } else { Cow::Owned(text.nfc().collect()) };
+    (text.len() <= MAX_BYTES).then_some(text)
 }
 
 impl fmt::Debug for NewPassword {
@@ -68,7 +81,7 @@ impl fmt::Debug for NewPassword {
 }
 
 /// Whether a folded password is a common one, or repeats a common one, the user's name, or very few characters.
-fn is_common(folded: &str, user: &UserName) -> bool {
+fn is_common(folded: &str, user: Option<&UserName>) -> bool {
     if COMMON.contains(folded) {
         return true;
     }
@@ -76,7 +89,7 @@ fn is_common(folded: &str, user: &UserName) -> bool {
     ends.enumerate().any(|(index, end)| {
         let characters = index + 1;
         let unit = &folded[..end];
-        (characters <= SHORTEST_UNIT || unit == user.as_str() || COMMON.contains(unit)) && repeats(folded, unit)
+        (characters <= SHORTEST_UNIT || user.is_some_and(|user| unit == user.as_str()) || COMMON.contains(unit)) && repeats(folded, unit)
     })
 }
 
@@ -117,7 +130,7 @@ pub enum HashingError {
 pub struct Verification {
     /// Whether it is the password.
     pub matches: bool,
-    /// Whether the hash was made with less than what hashing costs now.
+    /// Whether the hash was made with less than what hashing costs now, or of a text that wasn't normalized.
     pub outdated: bool,
 }
 
@@ -161,28 +174,38 @@ impl PasswordHashing {
         self.hash_text(password.0).await
     }
 
-    /// Hashes a password again that was just verified, with what hashing costs now.
+    /// Hashes a password again that was just verified, in form NFC and with what hashing costs now.
     pub async fn rehash(&self, verified: &str) -> Result<String, HashingError> {
-        self.hash_text(verified.to_owned()).await
+        self.hash_text(comparable(verified).unwrap_or_default().into_owned()).await
     }
 
     /// Compares a password with a stored hash; with `None`, which never matches, it takes as long.
+    ///
+    /// A password that came in another form than NFC is compared in NFC, and as it came when that doesn't match: hashes made before passwords
+    /// were normalized are of the text as it came. So such a password takes two comparisons to be refused, for every user and for none: the
+    /// time says what form was sent, and nothing of the user.
     pub async fn verify(&self, password: &str, stored: Option<&str>) -> Result<Verification, HashingError> {
         let known = stored.is_some();
         let stored = stored.unwrap_or(&self.dummy).to_owned();
         // Nobody has a longer password; its comparison costs no more than another's.
-        let password = if password.len() <= MAX_BYTES { password.to_owned() } else { String::new() };
+        let normalized = comparable(password).unwrap_or_default().into_owned();
+        let as_sent = Some(password.to_owned()).filter(|as_sent| as_sent.len() <= MAX_BYTES && !is_nfc(as_sent));
         let (argon2, cost) = (self.argon2.clone(), self.cost);
         self.run(move || {
             let parsed = PasswordHash::new(&stored).map_err(broken)?;
-            let matches = match argon2.verify_password(password.as_bytes(), &parsed) {
-                Ok(()) => known,
-                Err(argon2::password_hash::Error::PasswordInvalid) => false,
-                Err(error) => return Err(broken(error)),
+            let fits = |password: &str| match argon2.verify_password(password.as_bytes(), &parsed) {
+                Ok(()) => Ok(true),
+                Err(argon2::password_hash::Error::PasswordInvalid) => Ok(false),
+                Err(error) => Err(broken(error)),
+            };
+            let fits_normalized = fits(&normalized)?;
+            let fits_as_sent = match as_sent {
+                Some(as_sent) if !fits_normalized => fits(&as_sent)?,
+                _ => false,
             };
             let params = Params::try_from(&parsed).map_err(broken)?;
-            let outdated = params.m_cost() < cost.memory_kib || params.t_cost() < cost.passes;
-            Ok(Verification { matches, outdated })
+            let outdated = fits_as_sent || params.m_cost() < cost.memory_kib || params.t_cost() < cost.passes;
+            Ok(Verification { matches: known && (fits_normalized || fits_as_sent), outdated })
         })
         .await
     }
@@ -237,7 +260,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<NewPassword, UnfitPassword> {
-        NewPassword::parse(text, &UserName::parse("mario").unwrap())
+        NewPassword::parse(text, UserName::parse("mario").as_ref())
     }
 
     #[test]
@@ -286,6 +309,35 @@ mod tests {
         assert!(!hashing.verify("it is me, the plumber", None).await.unwrap().matches);
         let stronger = PasswordHashing::new(HashingCost { memory_kib: 19_456, passes: 3 }).unwrap();
         assert_eq!(stronger.verify("it is me, the plumber", Some(&stored)).await.unwrap(), Verification { matches: true, outdated: true });
+    }
+
+    #[test]
+    fn a_password_is_the_same_however_its_letters_are_composed() {
+        let composed = "caf\u{e9} caf\u{e9} caf\u{e9} \u{d55c}\u{ae00}";
+        let decomposed = "cafe\u{301} cafe\u{301} cafe\u{301} \u{1112}\u{1161}\u{11ab}\u{1100}\u{1173}\u{11af}";
+        assert_eq!(parse(composed).unwrap().0, parse(decomposed).unwrap().0);
+        // Fourteen characters, however many code points they came as.
+        assert_eq!(parse(&"e\u{301}".repeat(14)).unwrap_err(), UnfitPassword::TooShort);
+        // The longest one has room in its longest form; and one that grows in NFC is measured then.
+        let longest: String = format!("plumber {}", "\u{d55c}\u{ae00} ".repeat(120)).chars().take(360).collect();
+        let apart: String = longest.nfd().collect();
+        assert!(longest.len() <= MAX_BYTES && apart.len() > MAX_BYTES && parse(&apart).is_ok(), "{} {}", longest.len(), apart.len());
+        assert_eq!(parse(&"\u{1d160}".repeat(250)).unwrap_err(), UnfitPassword::TooLong);
+        assert_eq!(parse(&"e".repeat(MAX_BYTES_AS_SENT + 1)).unwrap_err(), UnfitPassword::TooLong);
+    }
+
+    #[tokio::test]
+    async fn a_hash_of_a_text_as_it_came_still_fits_and_is_to_be_made_anew() {
+        let hashing = PasswordHashing::new(HashingCost::default()).unwrap();
+        let (composed, decomposed) = ("it is me, the caf\u{e9}", "it is me, the cafe\u{301}");
+        let old = hashing.hash_text(decomposed.to_owned()).await.unwrap();
+        assert_eq!(hashing.verify(decomposed, Some(&old)).await.unwrap(), Verification { matches: true, outdated: true });
+        let new = hashing.rehash(decomposed).await.unwrap();
+        for text in [composed, decomposed] {
+            assert_eq!(hashing.verify(text, Some(&new)).await.unwrap(), Verification { matches: true, outdated: false }, "{text}");
+        }
+        assert!(!hashing.verify(decomposed, None).await.unwrap().matches);
+        assert!(!hashing.verify("it is me, the cafe", Some(&new)).await.unwrap().matches);
     }
 
     #[tokio::test]

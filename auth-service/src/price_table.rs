@@ -1,25 +1,8 @@
 //! What models cost: patterns of model names and their prices, the first match counts.
 
+use shared::model_name;
+
 use crate::hold::{MAX_PRICE, Price};
-
-/// A model's name, or a pattern of names, as it is compared everywhere: without what Ollama fills in by itself, which is
-/// `registry.ollama.ai/`, then `library/`, and `:latest`, each in any case. A price, or a key's list, would else depend on the spelling.
-#[must_use]
-pub fn canonical_model(model: &str) -> &str {
-    let model = strip_prefix_ignoring_case(model, "registry.ollama.ai/");
-    let model = strip_prefix_ignoring_case(model, "library/");
-    match model.rsplit_once(':') {
-        Some((name, tag)) if tag.eq_ignore_ascii_case("latest") => name,
-        _ => model,
-    }
-}
-
-fn strip_prefix_ignoring_case<'t>(text: &'t str, prefix: &str) -> &'t str {
-    match text.split_at_checked(prefix.len()) {
-        Some((start, rest)) if start.eq_ignore_ascii_case(prefix) => rest,
-        _ => text,
-    }
-}
 
 /// Patterns and prices, in order. A model that no pattern matches costs [`Price::default`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -31,12 +14,10 @@ impl PriceTable {
         text.split(',').map(|entry| parse_entry(entry.trim())).collect::<Result<_, _>>().map(Self)
     }
 
-    /// What a model costs.
+    /// What a model costs, by its name as [`model_name::folded`] gives it.
     #[must_use]
     pub fn price_of(&self, model: &str) -> Price {
-        // Ollama finds a model whatever the case of its name.
-        let model = canonical_model(model).to_ascii_lowercase();
-        self.0.iter().find(|(pattern, _)| matches(pattern, &model)).map_or_else(Price::default, |(_, price)| *price)
+        self.0.iter().find(|(pattern, _)| matches(pattern, model)).map_or_else(Price::default, |(_, price)| *price)
     }
 }
 
@@ -52,11 +33,11 @@ fn parse_entry(entry: &str) -> Result<(String, Price), String> {
         let slot = figures.get_mut(count).ok_or_else(wrong)?;
         *slot = text.parse().ok().filter(|price| (0..=MAX_PRICE).contains(price)).ok_or_else(wrong)?;
     }
-    if pattern.is_empty() {
-        return Err(wrong());
-    }
+    let pattern = model_name::folded_pattern(pattern).map_err(|_| {
+        format!("must name models as Ollama does, such as llama3.2, llama3.2:3b or llama3*, comma separated, and has {entry:?}")
+    })?;
     let [per_call, per_1k_input_tokens, per_1k_output_tokens] = figures;
-    Ok((canonical_model(pattern).to_ascii_lowercase(), Price { per_call, per_1k_input_tokens, per_1k_output_tokens }))
+    Ok((pattern, Price { per_call, per_1k_input_tokens, per_1k_output_tokens }))
 }
 
 /// Whether a name matches a pattern, in which `*` stands for any run of characters, also none. `check.lua` does the same: what is between
@@ -89,8 +70,6 @@ mod tests {
         assert_eq!(table.price_of("llama3:70b"), price(2, 1, 3));
         assert_eq!(table.price_of("qwen:70b"), price(10, 5, 0));
         assert_eq!(table.price_of("tiny"), price(0, 0, 0));
-        assert_eq!(table.price_of("LLAMA3.2:1B"), price(2, 1, 3), "whatever the case");
-        assert_eq!(table.price_of("tiny:latest"), price(0, 0, 0));
         assert_eq!(table.price_of("tiny:1b"), Price::default());
     }
 
@@ -117,6 +96,8 @@ mod tests {
             "tiny",
             "tiny:latest",
             "tiny:LATEST",
+            "tiny:local",
+            "Tiny:Latest:LOCAL",
             "library/tiny",
             "registry.ollama.ai/library/tiny:latest",
             "Registry.Ollama.AI/Library/tiny",
@@ -124,12 +105,8 @@ mod tests {
         for pattern in spellings {
             let table = PriceTable::parse(&format!("{pattern}=7,*=1")).unwrap();
             for name in spellings {
-                assert_eq!(canonical_model(name), "tiny");
-                assert_eq!(table.price_of(name), price(7, 0, 0), "{name} by {pattern}");
+                assert_eq!(table.price_of(&model_name::folded(name).unwrap()), price(7, 0, 0), "{name} by {pattern}");
             }
-        }
-        for other in ["tiny:latest2", "xlibrary/tiny", "hf.co/library/tiny", "é", "latest", ""] {
-            assert_eq!(canonical_model(other), other);
         }
     }
 
@@ -149,7 +126,8 @@ mod tests {
 
     #[test]
     fn a_malformed_table_is_refused() {
-        for wrong in ["", "a", "=1", "a=", "a=-1", "a=1/2/3/4", "a=1.5", "a=1000001", "a=1,,b=2"] {
+        for wrong in ["", "a", "=1", "a=", "a=-1", "a=1/2/3/4", "a=1.5", "a=1000001", "a=1,,b=2", "a b=1", "a:cloud:local=1", "https://*=1"]
+        {
             assert!(PriceTable::parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -6,3 +6,4 @@ pub mod auth;
 pub mod caller;
 pub mod convert;
 pub mod refused;
+pub mod sign_up_policy;

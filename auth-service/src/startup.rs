@@ -123,7 +123,8 @@ impl Application {
 
     /// Prepares the services on a store that is open.
     pub async fn with_store(config: Config, store: Arc<dyn Store>) -> Result<Self, StartError> {
-        let tokens = AccessTokens::new(&config.signing_secrets, config.access_token_ttl).ok_or(StartError::NoSigningSecret)?;
+        let tokens = AccessTokens::new(&config.signing_secrets, config.access_token_ttl, config.clock_leeway);
+        let tokens = tokens.ok_or(StartError::NoSigningSecret)?;
         let tokens = Arc::new(tokens);
         let hashing = config.hashing;
         let made = tokio::task::spawn_blocking(move || PasswordHashing::new(hashing)).await;
@@ -136,7 +137,7 @@ impl Application {
                 passwords: Arc::clone(&passwords),
                 logins: LoginThrottle::default(),
                 sign_ups: SignUpThrottle::new(config.sign_ups_per_hour),
-                sign_up_open: config.sign_up_open,
+                sign_up: config.sign_up,
                 starting_credits: config.starting_credits,
             },
             admin: AdminService { gate, passwords, starting_credits: config.starting_credits },

@@ -182,11 +182,11 @@ pub struct NewApiKey {
 pub enum ApiKeyCreation {
     /// Kept.
     Created(ApiKeyRecord),
-    /// The account has [`MAX_LIVE_API_KEYS`] keys that are not revoked; nothing was kept.
+    /// The account has [`MAX_LIVE_API_KEYS`] keys that are neither revoked nor past their time; nothing was kept.
     LimitReached,
 }
 
-/// Keys of one account that are not revoked. Of the revoked ones, the newest so many are kept to be listed.
+/// Keys of one account that are neither revoked nor past their time. Of either of those, the newest so many are kept to be listed.
 pub const MAX_LIVE_API_KEYS: usize = 100;
 
 /// A credential as it was presented, its form and checksum or signature verified.
@@ -223,7 +223,7 @@ pub struct Permission {
     pub scope: Scope,
     /// Whether the user must have [`Role::Admin`].
     pub admin: bool,
-    /// The model to be used, as [`canonical_model`](crate::price_table::canonical_model) gives it; empty: none. An API key's list must match it.
+    /// The model to be used, as [`folded`](shared::model_name::folded) gives it; empty: none. An API key's list must match it.
     pub model: String,
 }
 

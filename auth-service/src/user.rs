@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::ids::UserId;
 
-/// A user's name: 3 to 64 of a-z, 0-9, `.`, `_`, `-`. Upper case is folded, so that two users can't differ by it alone.
+/// A user's name: 3 to 64 of a-z, 0-9, `.`, `_`, `-`. Upper case is folded, so that two users can't differ by it alone. A new one doesn't begin
+/// with `-` or `.`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserName(String);
 
@@ -14,6 +15,13 @@ impl UserName {
     pub fn parse(text: &str) -> Option<Self> {
         let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         ((3..=64).contains(&text.len()) && text.bytes().all(valid)).then(|| Self(text.to_ascii_lowercase()))
+    }
+
+    /// Parses the name of a new user. One that begins with `-` would be an option to a command, one that begins with `.` a hidden file; those
+    /// that had such a name before keep it.
+    #[must_use]
+    pub fn parse_new(text: &str) -> Option<Self> {
+        Self::parse(text).filter(|name| !name.0.starts_with(['-', '.']))
     }
 
     /// As text.
@@ -64,5 +72,24 @@ impl fmt::Debug for UserRecord {
         let mut shown = f.debug_struct("UserRecord");
         shown.field("user_id", &self.user_id).field("user_name", &self.user_name).field("role", &self.role);
         shown.field("disabled", &self.disabled).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_name_does_not_begin_with_a_hyphen_or_a_dot_and_an_old_one_may() {
+        for name in ["-rf", ".ssh", "...", "---", "-.-", ".bashrc", "--help"] {
+            assert_eq!(UserName::parse_new(name), None, "{name}");
+            assert!(UserName::parse(name).is_some(), "{name}");
+        }
+        for name in ["_mario", "mario-", "mario.", "0-1", "m.a-r_io"] {
+            assert!(UserName::parse_new(name).is_some(), "{name}");
+        }
+        for name in ["", "ab", "mario mario", "m\u{e4}rio", "mario\n", "m/a"] {
+            assert_eq!((UserName::parse_new(name), UserName::parse(name)), (None, None), "{name:?}");
+        }
     }
 }

@@ -79,6 +79,8 @@ cases! {
     credentials::a_token_pays_from_no_account_of_others,
     credentials::an_account_has_a_bound_of_live_keys,
     credentials::a_refused_credential_writes_nothing,
+    credentials::keys_past_their_time_do_not_count_and_are_kept_within_a_bound,
+    credentials::a_keys_patterns_count_whatever_case_they_were_kept_in,
     credits::none_held_is_not_found,
     credits::a_check_holds_the_worst_case,
     credits::held_and_the_same_attempt_is_the_same_grant,

@@ -138,11 +138,15 @@ impl AuthClient {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Authenticates the caller and authorizes the operation, for what costs nothing.
-    pub async fn authorize(&self, caller: &Caller, operation: wire::Operation, model: &str) -> Result<(), CallError> {
+    /// Authenticates the caller and authorizes the operation, for what costs nothing. Answers who is calling.
+    pub async fn authorize(&self, caller: &Caller, operation: wire::Operation, model: &str) -> Result<wire::Principal, CallError> {
         let check = self.check_call(caller, operation, model, None);
         let checked = self.check(&check, Instant::now() + self.inner.check_timeout).await;
-        checked.map(|_| ()).map_err(|status| refusal(&status))
+        let principal = checked.map_err(|status| refusal(&status))?.principal;
+        principal.filter(|principal| !principal.user_id.is_empty()).ok_or_else(|| {
+            tracing::error!("auth-service let somebody in without saying whom");
+            CallError::internal()
+        })
     }
 
     /// Authenticates the caller, authorizes the operation, and holds the worst case of the charge.
@@ -505,7 +509,7 @@ impl OpenGrant {
         tasks.spawn(call.clone().scope(async move {
             let settled = client.settle(&request, &request_id).await;
             if let Some(receipt) = &settled {
-                let charged_credits = receipt.charged_credits;
+                let charged_credits = receipt.charged_credits();
                 let TokenUsage { input_tokens, output_tokens, .. } = usage;
                 tracing::info!(?outcome, charged_credits, input_tokens, output_tokens, "settled");
             }
@@ -535,6 +539,6 @@ impl From<Outcome> for wire::Outcome {
 
 impl From<TokenUsage> for wire::TokenUsage {
     fn from(usage: TokenUsage) -> Self {
-        Self { input_tokens: usage.input_tokens, output_tokens: usage.output_tokens, estimated: usage.estimated }
+        Self { input_tokens: Some(usage.input_tokens), output_tokens: Some(usage.output_tokens), estimated: usage.estimated }
     }
 }

@@ -167,6 +167,7 @@ impl Config {
         const SECOND: Duration = Duration::from_secs(1);
         const HOUR: Duration = Duration::from_secs(3600);
         let mut reader = Reader::new(strings);
+        reader.refuse_unknown(VARIABLES);
         let log = LogConfig::read(&mut reader);
         let listen = read_listen_address(&mut reader);
         let allow_plaintext = reader.boolean("TOLLGATE_ALLOW_PLAINTEXT", false);

@@ -5,80 +5,33 @@
 use std::fmt;
 use std::time::Duration;
 
+use shared::model_name;
+
 mod bounds;
 mod parse;
 
 pub use bounds::PromptLimits;
 
-/// A model's name as Ollama writes them: `[host/][namespace/]model[:tag]`. What Ollama fills in by itself (`registry.ollama.ai/library/`,
-/// `:latest`) is dropped, so that a model has one name here.
+/// A model's name in its canonical form ([`shared::model_name`]): however it was spelled, a model has one name here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ModelName(String);
 
 impl ModelName {
-    /// Parses a name; the error says what is wrong, for the caller.
+    /// Parses a name in any spelling; the error says what is wrong, for the caller.
     pub fn parse(text: &str) -> Result<Self, String> {
-        if text.is_empty() {
-            return Err("model is required".to_owned());
-        }
-        let refuse = || {
-            Err("model must be a name such as llama3.2 or library/llama3.2:3b: letters, digits, '.', '_', '-', at most 255 characters"
-                .to_owned())
-        };
-        let part = |part: &str| {
-            (1..=80).contains(&part.len())
-                && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
-                && (part.as_bytes()[0].is_ascii_alphanumeric() || part.starts_with('_'))
-        };
-        if text.len() > 255 {
-            return refuse();
-        }
-        let (path, tag) = match text.rfind('/') {
-            Some(slash) => (&text[..=slash], &text[slash + 1..]),
-            None => ("", text),
-        };
-        let (name, tag) = match tag.split_once(':') {
-            Some((name, tag)) => (name, Some(tag)),
-            None => (tag, None),
-        };
-        let namespaces: Vec<&str> = path.split_terminator('/').collect();
-        // Only the host, the first of three parts, may have a port.
-        let namespaces_ok = namespaces.len() <= 2
-            && namespaces.iter().enumerate().all(|(index, namespace)| match namespace.split_once(':') {
-                Some((host, port)) => {
-                    index == 0
-                        && namespaces.len() == 2
-                        && part(host)
-                        && (1..=5).contains(&port.len())
-                        && port.bytes().all(|b| b.is_ascii_digit())
-                }
-                None => part(namespace),
-            });
-        if !namespaces_ok || !part(name) || !tag.is_none_or(part) {
-            return refuse();
-        }
-        // Every spelling of a name that Ollama takes for the same model is one name here, or a price would depend on the spelling.
-        let name = strip_prefix_ignoring_case(text, "registry.ollama.ai/").unwrap_or(text);
-        let name = strip_prefix_ignoring_case(name, "library/").unwrap_or(name);
-        let name = match name.rsplit_once(':') {
-            Some((name, tag)) if tag.eq_ignore_ascii_case("latest") => name,
-            _ => name,
-        };
-        Ok(Self(name.to_owned()))
+        model_name::canonical(text).map(Self).map_err(|invalid| format!("model {invalid}"))
     }
 
-    /// As text, without `:latest`.
+    /// As text: what is priced, and what goes upstream.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether it runs on the operator's account elsewhere: its tag is `cloud` or ends in `-cloud`.
+    /// Whether it runs on the operator's account elsewhere.
     #[must_use]
     pub fn is_cloud(&self) -> bool {
-        let last = self.0.rsplit('/').next().unwrap_or(&self.0);
-        let tag = last.split_once(':').map_or("", |(_, tag)| tag).to_ascii_lowercase();
-        tag == "cloud" || tag.ends_with("-cloud")
+        model_name::is_cloud(&self.0)
     }
 }
 
@@ -86,11 +39,6 @@ impl fmt::Display for ModelName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-fn strip_prefix_ignoring_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
-    let (head, rest) = text.split_at_checked(prefix.len())?;
-    head.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
 /// A checked request for an answer.

@@ -1,5 +1,6 @@
 //! The gRPC services.
 
+mod audit;
 pub mod inference;
 pub mod models;
 
@@ -8,7 +9,7 @@ use std::pin::Pin;
 use http::HeaderMap;
 use shared::admission::Confirm;
 use shared::error::CallError;
-use shared::proto::auth::Operation;
+use shared::proto::auth::{Operation, Principal};
 use shared::request_context::CurrentCall;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
@@ -36,11 +37,11 @@ impl Gate {
         Caller::from_request(request)
     }
 
-    /// The same, and authorizes an operation that costs nothing.
-    async fn authorize<T>(&self, request: &Request<T>, operation: Operation, model: &str) -> Result<Caller, CallError> {
+    /// The same, and authorizes an operation that costs nothing. Answers the call and whose it is.
+    async fn authorize<T>(&self, request: &Request<T>, operation: Operation, model: &str) -> Result<(Caller, Principal), CallError> {
         let caller = self.caller(request)?;
-        self.auth.authorize(&caller, operation, model).await?;
-        Ok(caller)
+        let principal = self.auth.authorize(&caller, operation, model).await?;
+        Ok((caller, principal))
     }
 }
 

@@ -40,9 +40,15 @@ impl CallerAddress {
 /// The network that an address is counted by: an IPv4 address stands for itself, an IPv6 host has its whole /64.
 #[must_use]
 pub fn network(address: IpAddr) -> IpAddr {
+    network_of(address, 64)
+}
+
+/// An IPv6 address without all but its first bits (1 to 128); an IPv4 address is its own network.
+#[must_use]
+pub fn network_of(address: IpAddr, ipv6_bits: u32) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.into(),
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << (128 - ipv6_bits))).into(),
     }
 }
 

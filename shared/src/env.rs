@@ -1,5 +1,7 @@
 //! Configuration from environment variables: every value is parsed before a socket opens, and every mistake is reported at once.
 
+pub mod known;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -26,6 +28,9 @@ pub struct Variable {
 pub trait Strings {
     /// The value of a variable; `None` when it is unset. Not Unicode: its lossy form, which no parser takes.
     fn get(&self, name: &str) -> Option<String>;
+
+    /// The names of all variables that are set, in no order.
+    fn names(&self) -> Vec<String>;
 }
 
 /// The process's own environment.
@@ -36,11 +41,19 @@ impl Strings for ProcessEnvironment {
     fn get(&self, name: &str) -> Option<String> {
         std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
     }
+
+    fn names(&self) -> Vec<String> {
+        std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()).collect()
+    }
 }
 
 impl Strings for BTreeMap<String, String> {
     fn get(&self, name: &str) -> Option<String> {
         BTreeMap::get(self, name).cloned()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.keys().cloned().collect()
     }
 }
 

@@ -16,6 +16,7 @@ pub mod error;
 pub mod gathered_writes;
 pub mod healthcheck;
 pub mod message_guard;
+pub mod model_name;
 mod places;
 mod receive_budget;
 pub mod request_context;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use shared::model_name;
 use shared::proto::auth as pb;
 use shared::proto::auth::accounts_server::Accounts;
 use tonic::{Request, Response, Status};
@@ -10,11 +11,12 @@ use tonic::{Request, Response, Status};
 use crate::api_key::ApiKey;
 use crate::hold::is_request_id;
 use crate::ids::{KeyId, UserId};
-use crate::password::{HashingError, NewPassword, PasswordHashing};
-use crate::price_table::canonical_model;
+use crate::password::{self, HashingError, NewPassword, PasswordHashing};
+use crate::profile;
 use crate::service::caller::{Caller, Gate};
 use crate::service::convert;
-use crate::service::refused::Refused;
+use crate::service::refused::{Refused, Violation, Violations};
+use crate::service::sign_up_policy::{Origin, SignUpPolicy};
 use crate::store::{ApiKeyCreation, ApiKeyRecord, NewApiKey, NewUser, Scope, UserCreation};
 use crate::throttle::{LoginThrottle, SignUpThrottle};
 use crate::user::{Role, UserName, UserRecord};
@@ -38,8 +40,8 @@ pub struct AccountsService {
     pub logins: LoginThrottle,
     /// Bounds sign-ups by address.
     pub sign_ups: SignUpThrottle,
-    /// Whether anybody may sign up.
-    pub sign_up_open: bool,
+    /// Who may sign up.
+    pub sign_up: SignUpPolicy,
     /// Credits of a new user.
     pub starting_credits: i64,
 }
@@ -53,15 +55,15 @@ pub(crate) struct UserFields {
 }
 
 impl UserFields {
-    pub(crate) fn parse(user_name: &str, password: &str, full_name: String, email: String) -> Result<Self, Refused> {
-        let user_name = self::user_name(user_name)?;
-        let password = NewPassword::parse(password, &user_name).map_err(|unfit| Refused::field("password", unfit.to_string()))?;
-        let full_name = convert::text("full_name", full_name, 200)?;
-        let email = convert::text("email", email, 254)?;
-        if !email.is_empty() && !email.contains('@') {
-            return Err(Refused::field("email", "must be an e-mail address, or empty"));
-        }
-        Ok(Self { user_name, password, full_name, email })
+    pub(crate) fn parse(user_name: &str, password: &str, full_name: String, email: String) -> Result<Self, Vec<Violation>> {
+        let mut violations = Violations::default();
+        let user_name = violations.keep(new_user_name(user_name));
+        let password = NewPassword::parse(password, user_name.as_ref());
+        let password = violations.keep(password.map_err(|unfit| Violation::new("password", unfit.to_string())));
+        let full_name = violations.keep(convert::text("full_name", full_name, 200));
+        let email = violations.keep(self::email(email));
+        let fields = || Some(Self { user_name: user_name?, password: password?, full_name: full_name?, email: email? });
+        violations.into_result(fields())
     }
 
     pub(crate) fn into_new_user(self, password_hash: String, role: Role, starting_credits: i64) -> Result<NewUser, Refused> {
@@ -70,25 +72,37 @@ impl UserFields {
     }
 }
 
-pub(crate) fn user_name(text: &str) -> Result<UserName, Refused> {
-    UserName::parse(text).ok_or_else(|| Refused::field("user_name", "must be 3 to 64 letters, digits, '.', '_' or '-'"))
+/// The name of a user that may be there.
+pub(crate) fn user_name(text: &str) -> Result<UserName, Violation> {
+    UserName::parse(text).ok_or_else(|| Violation::new("user_name", "must be 3 to 64 letters, digits, '.', '_' or '-'"))
+}
+
+fn new_user_name(text: &str) -> Result<UserName, Violation> {
+    let expected = "must be 3 to 64 letters, digits, '.', '_' or '-', and begin with a letter, a digit or '_'";
+    UserName::parse_new(text).ok_or_else(|| Violation::new("user_name", expected))
+}
+
+fn email(text: String) -> Result<String, Violation> {
+    let expected = "must be empty, or an e-mail address of at most 254 characters: letters, digits, and . _ + - = ~ before one '@', and a host's \
+                    name behind it";
+    if text.is_empty() || profile::is_email(&text) { Ok(text) } else { Err(Violation::new("email", expected)) }
 }
 
 impl AccountsService {
     async fn answer_sign_up(&self, request: Request<pb::SignUpRequest>) -> Result<pb::SignUpResponse, Refused> {
-        if !self.sign_up_open {
+        let origin = Origin::of(&request);
+        if !self.sign_up.admits(origin) {
             return Err(Refused::SignUpClosed);
         }
-        let address = request.remote_addr().map(|peer| peer.ip());
         let request = request.into_inner();
         let fields = UserFields::parse(&request.user_name, &request.password, request.full_name, request.email)?;
-        self.sign_ups.admit(address, Instant::now()).map_err(|retry_after| Refused::Throttled { retry_after })?;
+        self.sign_ups.admit(origin.address, Instant::now()).map_err(|retry_after| Refused::Throttled { retry_after })?;
         let password_hash = self.passwords.hash_for_sign_up(fields.password.clone()).await?;
         let user = fields.into_new_user(password_hash, Role::User, self.starting_credits)?;
         match self.gate.store.create_user(user).await? {
             UserCreation::Created(user) => {
                 tracing::info!(target: "audit", action = "sign_up", actor = %user.user_id, subject = %user.user_id, "a user signed up");
-                Ok(pb::SignUpResponse { user: Some(convert::user(user)), available_credits: self.starting_credits })
+                Ok(pb::SignUpResponse { user: Some(convert::user(user)), available_credits: Some(self.starting_credits) })
             }
             UserCreation::NameTaken => Err(Refused::UserNameTaken),
             UserCreation::NameInProgress { retry_after } => Err(Refused::UserNameInProgress { retry_after }),
@@ -97,9 +111,11 @@ impl AccountsService {
 
     /// Unknown user, wrong password and disabled user do the same work and get the same answer.
     async fn answer_login(&self, request: Request<pb::LoginRequest>) -> Result<pb::LoginResponse, Refused> {
-        let address = request.remote_addr().map(|peer| peer.ip());
+        let address = Origin::of(&request).address;
         let pb::LoginRequest { user_name, password } = request.into_inner();
-        let attempt = self.logins.begin(&user_name.to_ascii_lowercase(), address, Instant::now());
+        // A longer password is nobody's, and all of them are one.
+        let comparable = password::comparable(&password).unwrap_or_default();
+        let attempt = self.logins.begin(&user_name.to_ascii_lowercase(), &comparable, address).await;
         let attempt = attempt.map_err(|retry_after| Refused::Throttled { retry_after })?;
         let found = match UserName::parse(&user_name) {
             Some(name) => self.gate.store.user_by_name(&name).await,
@@ -155,17 +171,17 @@ impl AccountsService {
     async fn answer_create_api_key(&self, request: Request<pb::CreateApiKeyRequest>) -> Result<pb::CreateApiKeyResponse, Refused> {
         let caller = self.gate.owner(request.metadata()).await?;
         let request = request.into_inner();
-        let name = convert::text("name", request.name, 100)?;
+        let KeyFields { name, scopes, models, expires_at_ms } = KeyFields::parse(request)?;
         let key = ApiKey::random(caller.account.clone())?;
         let record = ApiKeyRecord {
             key_id: KeyId::random()?,
             user_id: caller.principal.user_id.clone(),
             name,
             hint: key.hint(),
-            scopes: scopes(&request.scopes)?,
-            models: model_patterns(request.models)?,
+            scopes,
+            models,
             created_at_ms: 0,
-            expires_at_ms: expiry(request.expires_at.as_ref())?,
+            expires_at_ms,
             revoked_at_ms: None,
         };
         let new = NewApiKey { account: caller.account, secret_hash: key.secret_hash(), record };
@@ -215,12 +231,10 @@ impl AccountsService {
     ) -> Result<pb::ListLedgerEntriesResponse, Refused> {
         let caller = self.gate.reader(request.metadata()).await?;
         let request = request.into_inner();
-        let size = match request.page_size {
-            0 => DEFAULT_PAGE_SIZE,
-            size if size <= MAX_PAGE_SIZE => size,
-            _ => return Err(Refused::field("page_size", format!("must be from 1 to {MAX_PAGE_SIZE}, or 0 for {DEFAULT_PAGE_SIZE}"))),
-        };
-        let before = page_start(&request.page_token)?;
+        let mut violations = Violations::default();
+        let size = violations.keep(page_size(request.page_size));
+        let before = violations.keep(page_start(&request.page_token));
+        let (size, before) = violations.finish(size.zip(before))?;
         // One more than asked for tells whether there is a next page.
         let mut entries = self.gate.store.ledger_entries(&caller.account, before, size + 1).await?;
         let more = entries.len() > size as usize;
@@ -230,17 +244,38 @@ impl AccountsService {
     }
 }
 
-fn scopes(names: &[String]) -> Result<Vec<Scope>, Refused> {
+/// What a new API key is made of, its fields checked.
+struct KeyFields {
+    name: String,
+    scopes: Vec<Scope>,
+    models: Vec<String>,
+    expires_at_ms: Option<i64>,
+}
+
+impl KeyFields {
+    fn parse(request: pb::CreateApiKeyRequest) -> Result<Self, Refused> {
+        let mut violations = Violations::default();
+        let name = violations.keep(convert::text("name", request.name, 100));
+        let scopes = violations.keep(scopes(&request.scopes));
+        let models = violations.keep(model_patterns(&request.models));
+        let expires_at_ms = violations.keep(expiry(request.expires_at.as_ref()));
+        let fields = || Some(Self { name: name?, scopes: scopes?, models: models?, expires_at_ms: expires_at_ms? });
+        violations.finish(fields())
+    }
+}
+
+fn scopes(names: &[String]) -> Result<Vec<Scope>, Violation> {
     if names.is_empty() {
         return Ok(vec![Scope::Inference, Scope::Account]);
     }
-    let mut scopes = names.iter().map(|name| convert::scope(name)).collect::<Result<Vec<_>, _>>()?;
+    let scopes: Option<Vec<Scope>> = names.iter().map(|name| convert::scope(name)).collect();
+    let mut scopes = scopes.ok_or_else(|| Violation::new("scopes", "must be of inference, models and account"))?;
     scopes.sort_unstable();
     scopes.dedup();
     Ok(scopes)
 }
 
-fn model_patterns(patterns: Vec<String>) -> Result<Vec<String>, Refused> {
+fn model_patterns(patterns: &[String]) -> Result<Vec<String>, Violation> {
     let fits = |pattern: &String| {
         (1..=MAX_PATTERN_BYTES).contains(&pattern.len())
             && pattern.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/:*".contains(&byte))
@@ -252,15 +287,18 @@ fn model_patterns(patterns: Vec<String>) -> Result<Vec<String>, Refused> {
             "must be at most {MAX_KEY_PATTERNS} patterns, {MAX_PATTERNS_BYTES} characters together; each 1 to {MAX_PATTERN_BYTES} letters, \
              digits, or . _ - / : and at most {MAX_PATTERN_STARS} *"
         );
-        return Err(Refused::field("models", expected));
+        return Err(Violation::new("models", expected));
     }
-    Ok(patterns.iter().map(|pattern| canonical_model(pattern).to_owned()).collect())
+    let folded = |pattern: &String| {
+        model_name::folded_pattern(pattern).map_err(|invalid| Violation::new("models", format!("has {pattern:?}, which {invalid}")))
+    };
+    patterns.iter().map(folded).collect()
 }
 
-fn expiry(expires_at: Option<&prost_types::Timestamp>) -> Result<Option<i64>, Refused> {
+fn expiry(expires_at: Option<&prost_types::Timestamp>) -> Result<Option<i64>, Violation> {
     let Some(expires_at) = expires_at else { return Ok(None) };
     let in_future = convert::milliseconds(expires_at).filter(|ms| *ms > convert::now_ms());
-    in_future.map(Some).ok_or_else(|| Refused::field("expires_at", "must be in the future"))
+    in_future.map(Some).ok_or_else(|| Violation::new("expires_at", "must be in the future"))
 }
 
 /// Where a page of the ledger starts: opaque, so that it may come to name more than an entry.
@@ -268,12 +306,20 @@ fn page_token(last: u64) -> String {
     format!("l{last:x}")
 }
 
-fn page_start(token: &str) -> Result<Option<u64>, Refused> {
+fn page_size(size: u32) -> Result<u32, Violation> {
+    match size {
+        0 => Ok(DEFAULT_PAGE_SIZE),
+        size if size <= MAX_PAGE_SIZE => Ok(size),
+        _ => Err(Violation::new("page_size", format!("must be from 1 to {MAX_PAGE_SIZE}, or 0 for {DEFAULT_PAGE_SIZE}"))),
+    }
+}
+
+fn page_start(token: &str) -> Result<Option<u64>, Violation> {
     if token.is_empty() {
         return Ok(None);
     }
     let entry = token.strip_prefix('l').and_then(|digits| u64::from_str_radix(digits, 16).ok()).filter(|entry| page_token(*entry) == token);
-    entry.map(Some).ok_or_else(|| Refused::field("page_token", "must be a next_page_token of this method, or empty"))
+    entry.map(Some).ok_or_else(|| Violation::new("page_token", "must be a next_page_token of this method, or empty"))
 }
 
 /// Answers by a method of the same name, or UNIMPLEMENTED.
@@ -356,6 +402,7 @@ impl Accounts for AccountsService {
 mod tests {
     use std::time::Duration;
 
+    use shared::caller_address::CallerAddress;
     use shared::secret::Secret;
 
     use super::*;
@@ -368,19 +415,50 @@ mod tests {
     fn service(folder: &tempfile::TempDir) -> AccountsService {
         let store = SqliteStore::open(&folder.path().join("store"), StoreLimits::default(), Clock::Store).unwrap();
         let secret = SigningSecret { kid: "1".to_owned(), secret: Secret::generate().unwrap().0 };
-        let tokens = AccessTokens::new(&[secret], Duration::from_secs(60)).unwrap();
+        let tokens = AccessTokens::new(&[secret], Duration::from_secs(60), Duration::ZERO).unwrap();
         AccountsService {
             gate: Gate { store: Arc::new(store), tokens: Arc::new(tokens) },
             passwords: Arc::new(PasswordHashing::new(HashingCost::default()).unwrap()),
             logins: LoginThrottle::default(),
             sign_ups: SignUpThrottle::new(1),
-            sign_up_open: true,
+            sign_up: SignUpPolicy::Open,
             starting_credits: 0,
         }
     }
 
-    fn login() -> Request<pb::LoginRequest> {
-        Request::new(pb::LoginRequest { user_name: "mario".to_owned(), password: "not the password".to_owned() })
+    fn login(password: &str) -> Request<pb::LoginRequest> {
+        Request::new(pb::LoginRequest { user_name: "mario".to_owned(), password: password.to_owned() })
+    }
+
+    fn from_behind_a_proxy<T>(mut request: Request<T>, ip: &str) -> Request<T> {
+        request.extensions_mut().insert(CallerAddress { ip: ip.parse().unwrap(), through_proxy: true });
+        request
+    }
+
+    #[tokio::test]
+    async fn callers_behind_a_listed_proxy_are_counted_by_their_own_addresses() {
+        let folder = tempfile::tempdir().unwrap();
+        let service = AccountsService { sign_up: SignUpPolicy::OnThisHost, ..service(&folder) };
+        for number in 0..5 {
+            let attacker = from_behind_a_proxy(login(&number.to_string()), "192.0.2.1");
+            assert!(matches!(service.answer_login(attacker).await, Err(Refused::LoginFailed)));
+        }
+        let attacker = from_behind_a_proxy(login("one more"), "192.0.2.1");
+        assert!(matches!(service.answer_login(attacker).await, Err(Refused::Throttled { .. })));
+        let other = from_behind_a_proxy(login("one more"), "192.0.2.2");
+        assert!(matches!(service.answer_login(other).await, Err(Refused::LoginFailed)));
+        // An address that a proxy names is never this host, not even a loopback one.
+        for ip in ["127.0.0.1", "::1", "192.0.2.1"] {
+            let sign_up = from_behind_a_proxy(Request::new(pb::SignUpRequest::default()), ip);
+            assert!(matches!(service.answer_sign_up(sign_up).await, Err(Refused::SignUpClosed)), "{ip}");
+        }
+        let service = AccountsService { sign_up: SignUpPolicy::Open, ..service };
+        let sign_up = || pb::SignUpRequest { user_name: "mario".into(), password: "it is me, the plumber".into(), ..Default::default() };
+        service.answer_sign_up(from_behind_a_proxy(Request::new(sign_up()), "192.0.2.1")).await.unwrap();
+        let again = service.answer_sign_up(from_behind_a_proxy(Request::new(sign_up()), "192.0.2.1")).await;
+        assert!(matches!(again, Err(Refused::Throttled { .. })), "{again:?}");
+        let other = service.answer_sign_up(from_behind_a_proxy(Request::new(sign_up()), "192.0.2.2")).await;
+        assert!(matches!(other, Err(Refused::UserNameTaken)), "{other:?}");
     }
 
     #[tokio::test]
@@ -389,10 +467,10 @@ mod tests {
         let service = service(&folder);
         for _ in 0..5 {
             // Polled once, and dropped while the store or the pool works.
-            let cancelled = tokio::time::timeout(Duration::ZERO, service.answer_login(login())).await;
+            let cancelled = tokio::time::timeout(Duration::ZERO, service.answer_login(login("the same each time"))).await;
             assert!(cancelled.is_err(), "{cancelled:?}");
         }
-        assert!(matches!(service.answer_login(login()).await, Err(Refused::Throttled { .. })));
+        assert!(matches!(service.answer_login(login("another")).await, Err(Refused::Throttled { .. })));
     }
 
     #[tokio::test]
@@ -401,22 +479,33 @@ mod tests {
         let service = service(&folder);
         let full = service.passwords.fill();
         for _ in 0..50 {
-            assert!(matches!(service.answer_login(login()).await, Err(Refused::Hashing(HashingError::Busy))));
+            assert!(matches!(service.answer_login(login("not the password")).await, Err(Refused::Hashing(HashingError::Busy))));
         }
         drop(full);
-        assert!(matches!(service.answer_login(login()).await, Err(Refused::LoginFailed)));
+        assert!(matches!(service.answer_login(login("not the password")).await, Err(Refused::LoginFailed)));
     }
 
     #[test]
     fn patterns_that_are_costly_to_match_are_refused() {
-        let patterns = |patterns: &[&str]| model_patterns(patterns.iter().map(|pattern| (*pattern).to_owned()).collect());
-        let long = "x".repeat(128);
-        assert_eq!(patterns(&["registry.ollama.ai/library/a_B-1.c:latest", "*a*b*c*"]).unwrap(), ["a_B-1.c", "*a*b*c*"]);
+        let patterns = |patterns: &[&str]| model_patterns(&patterns.iter().map(|pattern| (*pattern).to_owned()).collect::<Vec<_>>());
+        let long = format!("{}*", "x".repeat(127));
+        assert_eq!(patterns(&["registry.ollama.ai/library/a_B-1.c:latest", "*a*b*c*"]).unwrap(), ["a_b-1.c", "*a*b*c*"]);
         assert!(patterns(&[long.as_str(); 8]).is_ok());
         let above = [[long.as_str()].repeat(8), vec!["x"]].concat();
-        for wrong in [&above[..], &["x"; 33], &["*****"], &[""], &["a b"], &["a,b"], &["a%62"], &["é"], &["\u{7}"], &[&format!("{long}x")]]
-        {
-            assert!(matches!(patterns(wrong), Err(Refused::Field { field: "models", .. })), "{wrong:?}");
+        for wrong in [
+            &above[..],
+            &["x"; 33],
+            &["*****"],
+            &[""],
+            &["a b"],
+            &["a,b"],
+            &["a%62"],
+            &["é"],
+            &["\u{7}"],
+            &[&format!("{long}x")],
+            &["a:cloud:local"],
+        ] {
+            assert!(patterns(wrong).is_err_and(|violation| violation.field == "models"), "{wrong:?}");
         }
     }
 

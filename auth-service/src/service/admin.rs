@@ -12,9 +12,9 @@ use crate::password::PasswordHashing;
 use crate::service::accounts::{UserFields, not_built, user_name};
 use crate::service::caller::Gate;
 use crate::service::convert;
-use crate::service::refused::Refused;
+use crate::service::refused::{Refused, Violation, Violations};
 use crate::store::{GrantAnswer, GrantRequest, MAX_CREDITS, UserCreation};
-use crate::user::{Role, UserRecord};
+use crate::user::{Role, UserName, UserRecord};
 
 /// The Admin service.
 #[derive(Debug)]
@@ -31,22 +31,22 @@ impl AdminService {
     async fn answer_create_user(&self, request: Request<pb::CreateUserRequest>) -> Result<pb::CreateUserResponse, Refused> {
         let actor = self.gate.operator(request.metadata()).await?;
         let request = request.into_inner();
-        let role = match request.role() {
-            pb::Role::Unspecified if request.role != 0 => return Err(Refused::field("role", "must be ROLE_USER or ROLE_ADMIN")),
-            pb::Role::Unspecified | pb::Role::User => Role::User,
-            pb::Role::Admin => Role::Admin,
-        };
+        let mut violations = Violations::default();
+        let role = violations.keep(match request.role() {
+            pb::Role::Unspecified if request.role != 0 => Err(Violation::new("role", "must be ROLE_USER or ROLE_ADMIN")),
+            pb::Role::Unspecified | pb::Role::User => Ok(Role::User),
+            pb::Role::Admin => Ok(Role::Admin),
+        });
         let starting_credits = request.starting_credits.unwrap_or(self.starting_credits);
-        if !(0..=MAX_CREDITS).contains(&starting_credits) {
-            return Err(Refused::field("starting_credits", "must be from 0 to 10^12"));
-        }
-        let fields = UserFields::parse(&request.user_name, &request.password, request.full_name, request.email)?;
+        violations.require((0..=MAX_CREDITS).contains(&starting_credits), "starting_credits", || "must be from 0 to 10^12".to_owned());
+        let fields = violations.keep_all(UserFields::parse(&request.user_name, &request.password, request.full_name, request.email));
+        let (fields, role) = violations.finish(fields.zip(role))?;
         let password_hash = self.passwords.hash(fields.password.clone()).await?;
         let user = fields.into_new_user(password_hash, role, starting_credits)?;
         match self.gate.store.create_user(user).await? {
             UserCreation::Created(user) => {
                 tracing::info!(target: "audit", action = "create_user", %actor, subject = %user.user_id, ?role, starting_credits, "a user was made");
-                Ok(pb::CreateUserResponse { user: Some(convert::user(user)), available_credits: starting_credits })
+                Ok(pb::CreateUserResponse { user: Some(convert::user(user)), available_credits: Some(starting_credits) })
             }
             UserCreation::NameTaken => Err(Refused::UserNameTaken),
             UserCreation::NameInProgress { retry_after } => Err(Refused::UserNameInProgress { retry_after }),
@@ -54,7 +54,7 @@ impl AdminService {
     }
 
     async fn set_disabled(&self, actor: UserId, name: &str, disabled: bool) -> Result<UserRecord, Refused> {
-        let user = self.find(name).await?;
+        let user = self.find(&user_name(name)?).await?;
         let user = self.gate.store.set_disabled(&user.user_id, disabled).await?.ok_or(Refused::UserNotFound)?;
         let action = if disabled { "disable_user" } else { "enable_user" };
         tracing::info!(target: "audit", action, %actor, subject = %user.user_id, "a user was disabled or enabled");
@@ -76,14 +76,15 @@ impl AdminService {
     async fn answer_grant_credits(&self, request: Request<pb::GrantCreditsRequest>) -> Result<pb::GrantCreditsResponse, Refused> {
         let actor = self.gate.operator(request.metadata()).await?;
         let request = request.into_inner();
-        if !(1..=MAX_CREDITS).contains(&request.credits) {
-            return Err(Refused::field("credits", "must be from 1 to 10^12"));
-        }
-        if !is_request_id(&request.request_id) {
-            return Err(Refused::field("request_id", "must be 1 to 128 printable ASCII characters without spaces"));
-        }
-        let note = convert::text("note", request.note, 200)?;
-        let user = self.find(&request.user_name).await?;
+        let mut violations = Violations::default();
+        let name = violations.keep(user_name(&request.user_name));
+        violations.require((1..=MAX_CREDITS).contains(&request.credits), "credits", || "must be from 1 to 10^12".to_owned());
+        violations.require(is_request_id(&request.request_id), "request_id", || {
+            "must be 1 to 128 printable ASCII characters without spaces".to_owned()
+        });
+        let note = violations.keep(convert::text("note", request.note, 200));
+        let (name, note) = violations.finish(name.zip(note))?;
+        let user = self.find(&name).await?;
         let grant = GrantRequest {
             account: AccountId::from(&user.user_id),
             credits: request.credits,
@@ -103,8 +104,8 @@ impl AdminService {
         Ok(pb::GrantCreditsResponse { balance: Some(convert::balance(balance)), ledger_entry_id: entry.to_string(), replayed })
     }
 
-    async fn find(&self, name: &str) -> Result<UserRecord, Refused> {
-        self.gate.store.user_by_name(&user_name(name)?).await?.ok_or(Refused::UserNotFound)
+    async fn find(&self, name: &UserName) -> Result<UserRecord, Refused> {
+        self.gate.store.user_by_name(name).await?.ok_or(Refused::UserNotFound)
     }
 }
 

@@ -4,20 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::credential_form::ServiceCaller;
+use shared::model_name;
 use shared::proto::auth as pb;
 use shared::proto::auth::auth_server::Auth;
 use tonic::{Request, Response, Status};
 
 use crate::access_token::AccessTokens;
-use crate::credential::{self, CredentialError, Presented};
+use crate::credential::{self, Presented};
 use crate::hold::{HoldHandle, MAX_TOKENS, Outcome, is_attempt_id, is_request_id};
-use crate::price_table::{PriceTable, canonical_model};
+use crate::ids::AccountId;
+use crate::price_table::PriceTable;
 use crate::service::convert;
-use crate::service::refused::Refused;
+use crate::service::refused::{Refused, Violation, Violations};
 use crate::store::{ChargeRequest, CheckAnswer, CheckRequest, ExtendAnswer, Permission, Scope, SettleAnswer, Store};
 
-/// The longest model name.
-const MAX_MODEL_BYTES: usize = 256;
 /// The longest fingerprint.
 const MAX_FINGERPRINT_BYTES: usize = 64;
 
@@ -37,17 +37,23 @@ pub struct AuthService {
 impl AuthService {
     async fn answer_check(&self, request: pb::CheckRequest) -> Result<pb::CheckResponse, Refused> {
         let operation = request.operation();
-        let permission = permission(operation, &request.model)?;
-        if request.charge.is_some() && !runs_a_model(operation) {
-            return Err(Refused::field("charge", "must be unset where no model is run"));
-        }
-        let charge = request.charge.map(|charge| self.charge(charge, &permission)).transpose()?;
+        let mut violations = Violations::default();
+        let permission = violations.keep_all(permission(operation, &request.model));
+        let account_ok = request.account.is_empty() || AccountId::parse(&request.account).is_some();
+        violations.require(account_ok, "account", || "must be an account's id: 16 letters and digits".to_owned());
+        let charge = match request.charge {
+            None => Some(None),
+            // Whether this operation may be charged at all can't be said of one that isn't known.
+            Some(_) if operation != pb::Operation::Unspecified && !runs_a_model(operation) => {
+                violations.keep(Err(Violation::new("charge", "must be unset where no model is run")))
+            }
+            Some(charge) => {
+                violations.keep_all(self.charge(charge, permission.as_ref().map_or("", |permission| &permission.model))).map(Some)
+            }
+        };
+        let (permission, charge) = violations.finish(permission.zip(charge))?;
         let charged = charge.is_some();
-        let presented = credential::present(&request.credential, &request.account, &self.tokens);
-        let Presented { account, credential } = presented.map_err(|error| match error {
-            CredentialError::AccountMalformed => Refused::field("account", "must be an account's id: 16 letters and digits"),
-            error => Refused::Credential(error),
-        })?;
+        let Presented { account, credential } = credential::present(&request.credential, &request.account, &self.tokens)?;
         let answer = self.store.check(CheckRequest { account: account.clone(), credential, permission, charge }).await?;
         let (principal, result) = match answer {
             CheckAnswer::Allowed(principal) => (principal, None),
@@ -72,31 +78,29 @@ impl AuthService {
         Ok(pb::CheckResponse { principal: Some(convert::principal(&principal, &account)), result })
     }
 
-    fn charge(&self, charge: pb::Charge, permission: &Permission) -> Result<ChargeRequest, Refused> {
-        if !is_request_id(&charge.request_id) {
-            return Err(Refused::field("charge.request_id", "must be 1 to 128 printable ASCII characters without spaces"));
-        }
-        if !is_attempt_id(&charge.attempt_id) {
-            return Err(Refused::field("charge.attempt_id", "must be 1 to 64 letters, digits, - or _"));
-        }
-        if !(1..=MAX_FINGERPRINT_BYTES).contains(&charge.fingerprint.len()) {
-            return Err(Refused::field("charge.fingerprint", format!("must have 1 to {MAX_FINGERPRINT_BYTES} bytes")));
-        }
-        if charge.max_input_tokens > MAX_TOKENS {
-            return Err(Refused::field("charge.max_input_tokens", format!("must be at most {MAX_TOKENS}")));
-        }
-        if !(1..=MAX_TOKENS).contains(&charge.max_output_tokens) {
-            return Err(Refused::field("charge.max_output_tokens", format!("must be from 1 to {MAX_TOKENS}")));
-        }
-        Ok(ChargeRequest {
+    /// `model` in its folded form, for its price.
+    fn charge(&self, charge: pb::Charge, model: &str) -> Result<ChargeRequest, Vec<Violation>> {
+        let mut violations = Violations::default();
+        violations.require(is_request_id(&charge.request_id), "charge.request_id", || {
+            "must be 1 to 128 printable ASCII characters without spaces".to_owned()
+        });
+        violations.require(is_attempt_id(&charge.attempt_id), "charge.attempt_id", || "must be 1 to 64 letters, digits, - or _".to_owned());
+        violations.require((1..=MAX_FINGERPRINT_BYTES).contains(&charge.fingerprint.len()), "charge.fingerprint", || {
+            format!("must have 1 to {MAX_FINGERPRINT_BYTES} bytes")
+        });
+        violations.require(charge.max_input_tokens <= MAX_TOKENS, "charge.max_input_tokens", || format!("must be at most {MAX_TOKENS}"));
+        violations.require((1..=MAX_TOKENS).contains(&charge.max_output_tokens), "charge.max_output_tokens", || {
+            format!("must be from 1 to {MAX_TOKENS}")
+        });
+        violations.into_result(Some(ChargeRequest {
             request_id: charge.request_id,
             attempt_id: charge.attempt_id,
             fingerprint: hex::encode(&charge.fingerprint),
-            price: self.prices.price_of(&permission.model),
+            price: self.prices.price_of(model),
             max_input_tokens: charge.max_input_tokens,
             max_output_tokens: charge.max_output_tokens,
             require_full: charge.require_full,
-        })
+        }))
     }
 
     async fn answer_extend(&self, request: pb::ExtendRequest) -> Result<pb::ExtendResponse, Refused> {
@@ -109,14 +113,16 @@ impl AuthService {
     }
 
     async fn answer_settle(&self, request: pb::SettleRequest) -> Result<pb::SettleResponse, Refused> {
-        let hold = hold(&request.hold)?;
-        let outcome = match request.outcome() {
-            pb::Outcome::Completed => Outcome::Completed,
-            pb::Outcome::Cancelled => Outcome::Cancelled,
-            pb::Outcome::UpstreamFailed => Outcome::UpstreamFailed,
-            pb::Outcome::NothingGenerated => Outcome::NothingGenerated,
-            pb::Outcome::Unspecified => return Err(Refused::field("outcome", "must say how the request ended")),
-        };
+        let mut violations = Violations::default();
+        let hold = violations.keep(hold(&request.hold));
+        let outcome = violations.keep(match request.outcome() {
+            pb::Outcome::Completed => Ok(Outcome::Completed),
+            pb::Outcome::Cancelled => Ok(Outcome::Cancelled),
+            pb::Outcome::UpstreamFailed => Ok(Outcome::UpstreamFailed),
+            pb::Outcome::NothingGenerated => Ok(Outcome::NothingGenerated),
+            pb::Outcome::Unspecified => Err(Violation::new("outcome", "must say how the request ended")),
+        });
+        let (hold, outcome) = violations.finish(hold.zip(outcome))?;
         match self.store.settle(&hold, outcome, convert::reported_usage(request.usage)).await? {
             SettleAnswer::Settled(record) => Ok(pb::SettleResponse { receipt: Some(convert::receipt(record)) }),
             SettleAnswer::NotFound => Err(Refused::HoldNotFound),
@@ -130,8 +136,8 @@ fn admit<T>(request: &Request<T>) -> Result<(), Refused> {
     request.extensions().get::<ServiceCaller>().map(|_| ()).ok_or(Refused::ServiceCredentialMissing)
 }
 
-fn hold(text: &str) -> Result<HoldHandle, Refused> {
-    HoldHandle::parse(text).ok_or_else(|| Refused::field("hold", "must be what Grant.hold was"))
+fn hold(text: &str) -> Result<HoldHandle, Violation> {
+    HoldHandle::parse(text).ok_or_else(|| Violation::new("hold", "must be what Grant.hold was"))
 }
 
 fn runs_a_model(operation: pb::Operation) -> bool {
@@ -141,19 +147,17 @@ fn runs_a_model(operation: pb::Operation) -> bool {
     }
 }
 
-fn permission(operation: pb::Operation, model: &str) -> Result<Permission, Refused> {
-    if model.len() > MAX_MODEL_BYTES || model.chars().any(char::is_control) {
-        return Err(Refused::field("model", format!("must have at most {MAX_MODEL_BYTES} bytes, and no control characters")));
-    }
-    let (scope, admin) = match operation {
-        pb::Operation::Chat | pb::Operation::Generate | pb::Operation::Embed | pb::Operation::ReadModels => (Scope::Inference, false),
-        pb::Operation::ManageModels => (Scope::Models, true),
-        pb::Operation::Unspecified => return Err(Refused::field("operation", "must say what the caller wants to do")),
-    };
-    if runs_a_model(operation) && model.is_empty() {
-        return Err(Refused::field("model", "must name the model that is to be run"));
-    }
-    Ok(Permission { scope, admin, model: canonical_model(model).to_owned() })
+fn permission(operation: pb::Operation, model: &str) -> Result<Permission, Vec<Violation>> {
+    let mut violations = Violations::default();
+    let right = violations.keep(match operation {
+        pb::Operation::Chat | pb::Operation::Generate | pb::Operation::Embed | pb::Operation::ReadModels => Ok((Scope::Inference, false)),
+        pb::Operation::ManageModels => Ok((Scope::Models, true)),
+        pb::Operation::Unspecified => Err(Violation::new("operation", "must say what the caller wants to do")),
+    });
+    // Where no model is run, none need be named.
+    let model = if model.is_empty() && !runs_a_model(operation) { Ok(String::new()) } else { model_name::folded(model) };
+    let model = violations.keep(model.map_err(|invalid| Violation::new("model", invalid.to_string())));
+    violations.into_result(right.zip(model).map(|((scope, admin), model)| Permission { scope, admin, model }))
 }
 
 #[tonic::async_trait]

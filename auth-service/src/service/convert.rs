@@ -7,7 +7,8 @@ use shared::proto::auth as pb;
 
 use crate::hold::{HoldRecord, MAX_TOKENS, Outcome, Resolution, TokenUsage};
 use crate::ids::AccountId;
-use crate::service::refused::Refused;
+use crate::profile;
+use crate::service::refused::Violation;
 use crate::store::{ApiKeyRecord, Balance, EntryKind, LedgerEntry, Principal, Scope};
 use crate::user::{Role, UserRecord};
 
@@ -76,9 +77,9 @@ pub fn scope_name(scope: Scope) -> &'static str {
 }
 
 /// A scope by its name.
-pub fn scope(name: &str) -> Result<Scope, Refused> {
-    let named = [Scope::Inference, Scope::Models, Scope::Account].into_iter().find(|scope| scope_name(*scope) == name);
-    named.ok_or_else(|| Refused::field("scopes", "must be of inference, models and account"))
+#[must_use]
+pub fn scope(name: &str) -> Option<Scope> {
+    [Scope::Inference, Scope::Models, Scope::Account].into_iter().find(|scope| scope_name(*scope) == name)
 }
 
 /// An API key, without its secret's hash.
@@ -100,11 +101,11 @@ pub fn api_key(record: ApiKeyRecord) -> pb::ApiKey {
 #[must_use]
 pub fn balance(balance: Balance) -> pb::Balance {
     pb::Balance {
-        available_credits: balance.available,
-        held_credits: balance.held,
-        spent_credits: balance.spent,
-        lapsed_credits: balance.lapsed,
-        granted_credits: balance.granted,
+        available_credits: Some(balance.available),
+        held_credits: Some(balance.held),
+        spent_credits: Some(balance.spent),
+        lapsed_credits: Some(balance.lapsed),
+        granted_credits: Some(balance.granted),
     }
 }
 
@@ -113,14 +114,14 @@ pub fn balance(balance: Balance) -> pb::Balance {
 pub fn reported_usage(usage: Option<pb::TokenUsage>) -> TokenUsage {
     let usage = usage.unwrap_or_default();
     TokenUsage {
-        input_tokens: usage.input_tokens.min(MAX_TOKENS),
-        output_tokens: usage.output_tokens.min(MAX_TOKENS),
+        input_tokens: usage.input_tokens().min(MAX_TOKENS),
+        output_tokens: usage.output_tokens().min(MAX_TOKENS),
         estimated: usage.estimated,
     }
 }
 
 fn usage(usage: TokenUsage) -> pb::TokenUsage {
-    pb::TokenUsage { input_tokens: usage.input_tokens, output_tokens: usage.output_tokens, estimated: usage.estimated }
+    pb::TokenUsage { input_tokens: Some(usage.input_tokens), output_tokens: Some(usage.output_tokens), estimated: usage.estimated }
 }
 
 fn outcome(outcome: Outcome) -> pb::Outcome {
@@ -148,7 +149,7 @@ pub fn receipt(record: HoldRecord) -> pb::Receipt {
         request_id: record.request_id,
         state: pb::RequestState::Held.into(),
         model: record.model,
-        held_credits: record.held_credits,
+        held_credits: Some(record.held_credits),
         usage: Some(usage(record.usage)),
         ..Default::default()
     };
@@ -156,9 +157,9 @@ pub fn receipt(record: HoldRecord) -> pb::Receipt {
     pb::Receipt {
         state: state(resolved.resolution).into(),
         outcome: resolved.outcome.map_or(pb::Outcome::Unspecified, outcome).into(),
-        charged_credits: resolved.charged_credits,
-        uncollected_credits: resolved.uncollected_credits,
-        remaining_credits: resolved.remaining_credits,
+        charged_credits: Some(resolved.charged_credits),
+        uncollected_credits: Some(resolved.uncollected_credits),
+        remaining_credits: Some(resolved.remaining_credits),
         ledger_entry_id: resolved.ledger_entry.to_string(),
         resolved_at: Some(timestamp(resolved.at_ms)),
         ..held
@@ -178,8 +179,8 @@ pub fn ledger_entry(entry: LedgerEntry) -> pb::LedgerEntry {
     pb::LedgerEntry {
         ledger_entry_id: entry.entry.to_string(),
         kind: kind.into(),
-        credits: entry.credits,
-        available_credits: entry.available,
+        credits: Some(entry.credits),
+        available_credits: Some(entry.available),
         request_id: entry.request_id,
         user_id: entry.user_id.to_string(),
         api_key_id: entry.key_id.map(|id| id.to_string()).unwrap_or_default(),
@@ -190,12 +191,13 @@ pub fn ledger_entry(entry: LedgerEntry) -> pb::LedgerEntry {
     }
 }
 
-/// Text for people: so many characters at most, none of them a control character.
-pub fn text(field: &'static str, value: String, most_characters: usize) -> Result<String, Refused> {
-    if value.chars().count() > most_characters || value.chars().any(char::is_control) {
-        return Err(Refused::field(field, format!("must have at most {most_characters} characters, and no control characters")));
+/// Text for people: so many characters at most, none of them a control, a change of direction, or unseen.
+pub fn text(field: &'static str, value: String, most_characters: usize) -> Result<String, Violation> {
+    if profile::is_plain(&value, most_characters) {
+        return Ok(value);
     }
-    Ok(value)
+    let expected = format!("must have at most {most_characters} characters, and no controls, changes of direction or unseen characters");
+    Err(Violation::new(field, expected))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Why a call gets no answer, and the one place where that becomes a gRPC status.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -18,17 +19,76 @@ const RETRY_SOON: Duration = Duration::from_millis(200);
 /// When a full account may have room again.
 const RETRY_LATER: Duration = Duration::from_secs(5);
 
+/// A field that isn't as it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The field's path, as the contract names it.
+    pub field: Cow<'static, str>,
+    /// What it must be; goes on from the field's name. Repeats no secret.
+    pub expected: String,
+}
+
+impl Violation {
+    /// A field, and what it must be.
+    pub fn new(field: impl Into<Cow<'static, str>>, expected: impl Into<String>) -> Self {
+        Self { field: field.into(), expected: expected.into() }
+    }
+}
+
+/// Collects what is wrong with the fields of one request, so that a caller is told all of it at once.
+#[derive(Debug, Default)]
+pub struct Violations(Vec<Violation>);
+
+impl Violations {
+    /// The value of a field; `None` with the violation noted.
+    pub fn keep<T>(&mut self, parsed: Result<T, Violation>) -> Option<T> {
+        parsed.map_err(|violation| self.0.push(violation)).ok()
+    }
+
+    /// The value of a part of a request; `None` with its violations noted.
+    pub fn keep_all<T>(&mut self, parsed: Result<T, Vec<Violation>>) -> Option<T> {
+        parsed.map_err(|violations| self.0.extend(violations)).ok()
+    }
+
+    /// Notes a violation unless something holds.
+    pub fn require(&mut self, holds: bool, field: &'static str, expected: impl FnOnce() -> String) {
+        if !holds {
+            self.0.push(Violation::new(field, expected()));
+        }
+    }
+
+    /// What is made of the fields, or the refusal by all violations. `None` stands for a violation that was noted.
+    pub fn finish<T>(self, made: Option<T>) -> Result<T, Refused> {
+        self.into_result(made).map_err(Refused::Fields)
+    }
+
+    /// The same, for a part of a request.
+    pub fn into_result<T>(mut self, made: Option<T>) -> Result<T, Vec<Violation>> {
+        match made {
+            Some(made) if self.0.is_empty() => Ok(made),
+            _ => {
+                // Fail closed: without a value there is no answer, whether or not a violation was noted.
+                if self.0.is_empty() {
+                    self.0.push(Violation::new("request", "must be complete"));
+                }
+                Err(self.0)
+            }
+        }
+    }
+}
+
+/// All violations in one sentence each, the fields' names first.
+fn sentence(violations: &[Violation]) -> String {
+    let one = |violation: &Violation| format!("{} {}", violation.field, violation.expected);
+    violations.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
 /// Why a call gets no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// A field is missing, malformed or out of range.
-    #[error("{field} {expected}")]
-    Field {
-        /// The field, as the contract names it.
-        field: &'static str,
-        /// What it must be; goes on from the field's name.
-        expected: String,
-    },
+    /// Fields are missing, malformed or out of range: all that are, at once.
+    #[error("{}", sentence(.0))]
+    Fields(Vec<Violation>),
     /// The credential is refused by its form or signature.
     #[error(transparent)]
     Credential(#[from] CredentialError),
@@ -101,14 +161,26 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// INVALID_ARGUMENT by a field.
-    pub fn field(field: &'static str, expected: impl Into<String>) -> Self {
-        Self::Field { field, expected: expected.into() }
+    /// INVALID_ARGUMENT by one field.
+    pub fn field(field: impl Into<Cow<'static, str>>, expected: impl Into<String>) -> Self {
+        Violation::new(field, expected).into()
     }
 
     /// A defect: its text goes to the log, and not to the caller.
     pub fn defect(error: impl fmt::Display) -> Self {
         Self::Defect(error.to_string())
+    }
+}
+
+impl From<Violation> for Refused {
+    fn from(violation: Violation) -> Self {
+        Self::Fields(vec![violation])
+    }
+}
+
+impl From<Vec<Violation>> for Refused {
+    fn from(violations: Vec<Violation>) -> Self {
+        Self::Fields(violations)
     }
 }
 
@@ -144,7 +216,12 @@ fn exhausted(reason: ErrorReason, message: impl Into<String>) -> CallError {
 
 fn call_error(refused: Refused) -> CallError {
     match refused {
-        Refused::Field { field, expected } => CallError::invalid_argument(format!("{field} {expected}")).metadata("field", field),
+        Refused::Fields(violations) => {
+            let first = violations.first().map(|violation| violation.field.to_string()).unwrap_or_default();
+            CallError::invalid_argument(sentence(&violations))
+                .metadata("field", first)
+                .violations(violations.iter().map(|violation| (&*violation.field, violation.expected.as_str())))
+        }
         Refused::Credential(error) => credential_error(error),
         Refused::ServiceCredentialMissing => unauthenticated(
             ErrorReason::CredentialMissing,
@@ -188,7 +265,9 @@ fn call_error(refused: Refused) -> CallError {
         Refused::ApiKeyNotFound => CallError::new(Code::NotFound, ErrorReason::ApiKeyNotFound, "no such API key in this account"),
         Refused::TooManyApiKeys => exhausted(
             ErrorReason::LimitReached,
-            format!("the account has {MAX_LIVE_API_KEYS} API keys that are not revoked, as many as it may; revoke one"),
+            format!(
+                "the account has {MAX_LIVE_API_KEYS} API keys that are neither revoked nor past their time, as many as it may; revoke one"
+            ),
         )
         .quota("api_keys", format!("{MAX_LIVE_API_KEYS} an account")),
         Refused::RequestNotFound => CallError::new(
@@ -220,8 +299,10 @@ fn credential_error(error: CredentialError) -> CallError {
     let message = error.to_string();
     match error {
         CredentialError::Form(form) => credential_form::refused(form),
-        CredentialError::AccessToken(AccessTokenError::Invalid) => unauthenticated(ErrorReason::CredentialInvalid, message),
-        CredentialError::AccessToken(AccessTokenError::Expired) => {
+        CredentialError::AccessToken(AccessTokenError::Invalid | AccessTokenError::NotYetValid { .. }) => {
+            unauthenticated(ErrorReason::CredentialInvalid, message)
+        }
+        CredentialError::AccessToken(AccessTokenError::Expired { .. }) => {
             unauthenticated(ErrorReason::CredentialExpired, format!("{message}; log in again"))
         }
         CredentialError::AccountMalformed => CallError::invalid_argument(message),

@@ -8,7 +8,7 @@ use crate::user::Role;
 #[derive(Debug, Clone)]
 pub(crate) struct KeyRights {
     pub(crate) scopes: Vec<Scope>,
-    /// Patterns of model names; empty: all.
+    /// Patterns of model names, in any case: those kept before case was folded still count. Empty: all.
     pub(crate) models: Vec<String>,
     pub(crate) expires_at_ms: Option<i64>,
     pub(crate) revoked_at_ms: Option<i64>,
@@ -53,7 +53,7 @@ impl Access {
             return Some(Refusal::ScopeRequired);
         }
         let unbounded = key.models.is_empty() || permission.model.is_empty();
-        let allowed = unbounded || key.models.iter().any(|pattern| matches(pattern, &permission.model));
+        let allowed = unbounded || key.models.iter().any(|pattern| matches(&pattern.to_ascii_lowercase(), &permission.model));
         (!allowed).then_some(Refusal::ModelNotAllowed)
     }
 }

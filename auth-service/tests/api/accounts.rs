@@ -20,7 +20,7 @@ async fn a_user_signs_up_logs_in_makes_a_key_and_reads_ten_credits() {
         email: "mario@example.com".into(),
     };
     let made = server.accounts.sign_up(request).await.unwrap().into_inner();
-    assert_eq!(made.available_credits, 10);
+    assert_eq!(made.available_credits(), 10);
     assert_eq!(made.user.unwrap().user_name, "mario");
     let token = server.login("MARIO").await;
     let made = server.key(&token, pb::CreateApiKeyRequest { name: "laptop".into(), ..Default::default() }).await;
@@ -30,7 +30,7 @@ async fn a_user_signs_up_logs_in_makes_a_key_and_reads_ten_credits() {
     assert!(key.hint.starts_with(&made.key[..7]) && key.hint.ends_with(&made.key[45..]));
     for credential in [&token, &made.key] {
         let balance = server.balance(credential).await.unwrap();
-        assert_eq!((balance.available_credits, balance.granted_credits), (10, 10));
+        assert_eq!((balance.available_credits(), balance.granted_credits()), (10, 10));
         let me = server.accounts.get_me(with(credential, pb::GetMeRequest {})).await.unwrap().into_inner();
         let user = me.user.unwrap();
         assert_eq!((user.user_name.as_str(), user.full_name.as_str(), user.email.as_str()), ("mario", "Mario Mario", "mario@example.com"));
@@ -74,8 +74,12 @@ async fn guessing_a_password_is_slowed_down_for_the_name_and_not_for_others() {
     let mut server = start().await;
     server.sign_up("mario").await;
     server.sign_up("luigi").await;
-    for _ in 0..5 {
-        assert_refused(server.try_login("mario", "a wrong password").await, Code::Unauthenticated, ErrorReason::LoginFailed);
+    for number in 0..5 {
+        assert_refused(
+            server.try_login("mario", &format!("wrong password {number}")).await,
+            Code::Unauthenticated,
+            ErrorReason::LoginFailed,
+        );
     }
     let status = assert_refused(server.try_login("mario", PASSWORD).await, Code::ResourceExhausted, ErrorReason::RateLimited);
     assert!(retry_delay_of(&status).unwrap() <= Duration::from_secs(60));
@@ -250,23 +254,23 @@ async fn an_operator_makes_users_and_grants_credits_once_per_request_id() {
         ..Default::default()
     };
     let made = server.admin.create_user(with(&operator, create)).await.unwrap().into_inner();
-    assert_eq!(made.available_credits, 3);
+    assert_eq!(made.available_credits(), 3);
     let grant = |credits, request_id: &str| {
         let request =
             pb::GrantCreditsRequest { user_name: "Peach".into(), credits, request_id: request_id.into(), note: "a present".into() };
         with(&operator, request)
     };
     let first = server.admin.grant_credits(grant(5, "g1")).await.unwrap().into_inner();
-    assert_eq!((first.balance.unwrap().available_credits, first.replayed), (8, false));
+    assert_eq!((first.balance.unwrap().available_credits(), first.replayed), (8, false));
     let again = server.admin.grant_credits(grant(5, "g1")).await.unwrap().into_inner();
-    assert_eq!((again.balance.unwrap().available_credits, again.replayed, again.ledger_entry_id), (8, true, first.ledger_entry_id));
+    assert_eq!((again.balance.unwrap().available_credits(), again.replayed, again.ledger_entry_id), (8, true, first.ledger_entry_id));
     assert_refused(server.admin.grant_credits(grant(6, "g1")).await, Code::InvalidArgument, ErrorReason::RequestIdReused);
     for (credits, request_id) in [(0, "g2"), (-1, "g2"), (1_000_000_000_001, "g2"), (1, ""), (1, "a b")] {
         assert_refused(server.admin.grant_credits(grant(credits, request_id)).await, Code::InvalidArgument, ErrorReason::InvalidArgument);
     }
     assert_refused(server.admin.grant_credits(grant(1_000_000_000_000, "g3")).await, Code::ResourceExhausted, ErrorReason::LimitReached);
     let token = server.login("peach").await;
-    assert_eq!(server.balance(&token).await.unwrap().granted_credits, 8);
+    assert_eq!(server.balance(&token).await.unwrap().granted_credits(), 8);
 }
 
 #[tokio::test]
@@ -283,7 +287,7 @@ async fn the_ledger_is_paged_newest_first() {
     loop {
         let request = with(&token, pb::ListLedgerEntriesRequest { page_size: 2, page_token });
         let page = server.accounts.list_ledger_entries(request).await.unwrap().into_inner();
-        seen.extend(page.entries.iter().map(|entry| entry.credits));
+        seen.extend(page.entries.iter().map(|entry| entry.credits()));
         pages += 1;
         page_token = page.next_page_token;
         if page_token.is_empty() {

@@ -69,11 +69,11 @@ async fn a_request_is_held_extended_settled_and_has_one_receipt() {
     changed.charge.as_mut().unwrap().fingerprint = b"other".to_vec();
     assert_refused(server.check(changed).await, Code::InvalidArgument, ErrorReason::RequestIdReused);
 
-    let usage = pb::TokenUsage { input_tokens: 7, output_tokens: 30, estimated: false };
+    let usage = pb::TokenUsage { input_tokens: Some(7), output_tokens: Some(30), estimated: false };
     server.extend(pb::ExtendRequest { hold: grant.hold.clone(), usage: Some(usage) }).await.unwrap();
     let settle = pb::SettleRequest { hold: grant.hold.clone(), outcome: pb::Outcome::Completed.into(), usage: Some(usage) };
     let receipt = server.settle(settle.clone()).await.unwrap();
-    assert_eq!((receipt.charged_credits, receipt.remaining_credits, receipt.state()), (1, 9, pb::RequestState::Settled));
+    assert_eq!((receipt.charged_credits(), receipt.remaining_credits(), receipt.state()), (1, 9, pb::RequestState::Settled));
     assert_eq!(receipt.usage, Some(usage));
     for _ in 0..9 {
         assert_eq!(server.settle(settle.clone()).await.unwrap(), receipt);
@@ -86,7 +86,7 @@ async fn a_request_is_held_extended_settled_and_has_one_receipt() {
     assert_eq!(got.into_inner().receipt, Some(receipt));
     let unknown = server.accounts.get_receipt(with(&token, pb::GetReceiptRequest { request_id: "r2".into() })).await;
     assert_refused(unknown, Code::NotFound, ErrorReason::RequestNotFound);
-    assert_eq!(server.balance(&token).await.unwrap().spent_credits, 1);
+    assert_eq!(server.balance(&token).await.unwrap().spent_credits(), 1);
 }
 
 #[tokio::test]

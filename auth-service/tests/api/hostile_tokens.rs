@@ -227,7 +227,12 @@ fn secrets_and_tokens_are_never_shown_by_debug() {
     let secret = new_secret();
     let hex = secret.to_hex();
     let signing = SigningSecret { kid: "k".into(), secret };
-    let tokens = auth_service::access_token::AccessTokens::new(std::slice::from_ref(&signing), std::time::Duration::from_secs(60)).unwrap();
+    let tokens = auth_service::access_token::AccessTokens::new(
+        std::slice::from_ref(&signing),
+        std::time::Duration::from_secs(60),
+        auth_service::access_token::DEFAULT_LEEWAY,
+    )
+    .unwrap();
     let issued = tokens.issue(&auth_service::ids::UserId::random().unwrap()).unwrap();
     let shown = format!("{signing:?} {tokens:?} {issued:?}");
     assert!(!shown.contains(&hex[..8]) && !shown.contains(&issued.token[issued.token.len() - 16..]), "{shown}");

@@ -3,5 +3,7 @@
 mod accounts;
 mod auth;
 mod binary;
+mod fields;
 mod hostile_tokens;
+mod logins;
 mod support;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test support: a failure here is the test's")]
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use auth_service::access_token::SigningSecret;
@@ -35,6 +36,7 @@ pub(crate) struct Server {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) running: JoinHandle<()>,
+    pub(crate) address: SocketAddr,
     _folder: tempfile::TempDir,
 }
 
@@ -66,6 +68,7 @@ pub(crate) async fn start_with(variables: &[(&str, &str)]) -> Server {
         store,
         shutdown,
         running,
+        address,
         _folder: folder,
     }
 }
@@ -84,6 +87,12 @@ pub(crate) fn assert_refused<T: std::fmt::Debug>(answer: Result<T, Status>, code
 }
 
 impl Server {
+    /// A client that calls from another address of this host.
+    pub(crate) async fn accounts_from(&self, address: IpAddr) -> AccountsClient<Channel> {
+        let endpoint = Channel::from_shared(format!("http://{}", self.address)).unwrap().local_address(Some(address));
+        AccountsClient::new(endpoint.connect().await.unwrap())
+    }
+
     pub(crate) async fn sign_up(&mut self, name: &str) -> pb::User {
         let request = pb::SignUpRequest { user_name: name.into(), password: PASSWORD.into(), ..Default::default() };
         self.accounts.sign_up(request).await.unwrap().into_inner().user.unwrap()

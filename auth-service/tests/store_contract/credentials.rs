@@ -228,6 +228,48 @@ pub(crate) async fn an_account_has_a_bound_of_live_keys(f: Fixture) {
     assert!(keys.iter().any(|key| key.key_id == newest.key_id));
 }
 
+pub(crate) async fn keys_past_their_time_do_not_count_and_are_kept_within_a_bound(f: Fixture) {
+    let ada = f.person("ada", 10).await;
+    let all = u8::try_from(MAX_LIVE_API_KEYS).unwrap();
+    let start_ms = f.now_ms();
+    let mut made = Vec::new();
+    for secret in 0..all {
+        made.push(f.key(&ada, secret, |key| key.expires_at_ms = Some(start_ms + 1000 + i64::from(secret))).await);
+    }
+    let more = |secret| NewApiKey {
+        account: ada.account.clone(),
+        secret_hash: [secret; 32],
+        record: auth_service::store::ApiKeyRecord { key_id: KeyId::random().unwrap(), expires_at_ms: None, ..made[0].clone() },
+    };
+    f.advance(Duration::from_millis(999));
+    assert_eq!(f.store.create_api_key(more(100)).await.unwrap(), ApiKeyCreation::LimitReached, "none is past its time yet");
+    f.advance(Duration::from_millis(1));
+    assert!(matches!(f.store.create_api_key(more(101)).await.unwrap(), ApiKeyCreation::Created(_)), "the first one's time is over");
+    assert_eq!(f.store.create_api_key(more(102)).await.unwrap(), ApiKeyCreation::LimitReached, "one made room for one");
+    f.advance(Duration::from_millis(i64::from(all).unsigned_abs()));
+    // All of the hundred are past their time: another hundred have room, and those that ended are still listed, but not without bound.
+    for secret in 103..202 {
+        f.key(&ada, secret, |key| key.expires_at_ms = Some(f.now_ms() + 1)).await;
+    }
+    assert_eq!(f.store.api_keys(&ada.account).await.unwrap().len(), 2 * MAX_LIVE_API_KEYS);
+    assert_eq!(f.store.create_api_key(more(202)).await.unwrap(), ApiKeyCreation::LimitReached);
+    f.advance(Duration::from_millis(1));
+    f.key(&ada, 203, |_| {}).await;
+    let keys = f.store.api_keys(&ada.account).await.unwrap();
+    assert_eq!(keys.len(), MAX_LIVE_API_KEYS + 2, "those in force, and the newest hundred of the others");
+    assert!(made.iter().rev().take(1).all(|key| keys.contains(key)) && made[..90].iter().all(|key| !keys.contains(key)));
+    assert_eq!(f.check_key(&ada, 0, permission(Scope::Inference), None).await, CheckAnswer::Refused(Refusal::CredentialUnknown));
+    assert_eq!(f.check_key(&ada, 201, permission(Scope::Inference), None).await, CheckAnswer::Refused(Refusal::CredentialExpired));
+    assert!(matches!(f.check_key(&ada, 101, permission(Scope::Inference), None).await, CheckAnswer::Allowed(_)));
+}
+
+pub(crate) async fn a_keys_patterns_count_whatever_case_they_were_kept_in(f: Fixture) {
+    let ada = f.person("ada", 0).await;
+    f.key(&ada, 1, |key| key.models = vec!["Llama3*".to_owned()]).await;
+    assert!(matches!(f.check_key(&ada, 1, model("llama3.2"), None).await, CheckAnswer::Allowed(_)));
+    assert_eq!(f.check_key(&ada, 1, model("qwen3"), None).await, CheckAnswer::Refused(Refusal::ModelNotAllowed));
+}
+
 pub(crate) async fn a_refused_credential_writes_nothing(f: Fixture) {
     let ada = f.person("ada", 10).await;
     f.hold(&ada, one_credit("r", "a")).await;

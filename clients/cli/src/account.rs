@@ -15,8 +15,8 @@ pub(crate) async fn sign_up(client: &Client, arguments: SignUp, output: &mut Out
     let password = password::read_new(&format!("New password for {} (15 characters or more): ", arguments.name))?;
     let profile = Profile { full_name: arguments.full_name, email: arguments.email };
     let made = client.sign_up(&arguments.name, &password, profile).await?;
-    let name = made.user.unwrap_or_default().user_name;
-    output.line(&format!("{name} has an account with {}", credits(made.available_credits)))
+    let (available, name) = (made.available_credits(), made.user.unwrap_or_default().user_name);
+    output.line(&format!("{name} has an account with {}", credits(available)))
 }
 
 pub(crate) async fn login(client: &Client, name: &str, output: &mut Output) -> Result<(), Failure> {
@@ -48,11 +48,11 @@ pub(crate) async fn me(client: &Client, output: &mut Output) -> Result<(), Failu
 pub(crate) async fn balance(client: &Client, output: &mut Output) -> Result<(), Failure> {
     let balance = client.balance().await?.balance.unwrap_or_default();
     output.fields(&[
-        ("available", balance.available_credits.to_string()),
-        ("held", balance.held_credits.to_string()),
-        ("spent", balance.spent_credits.to_string()),
-        ("lapsed", balance.lapsed_credits.to_string()),
-        ("granted", balance.granted_credits.to_string()),
+        ("available", balance.available_credits().to_string()),
+        ("held", balance.held_credits().to_string()),
+        ("spent", balance.spent_credits().to_string()),
+        ("lapsed", balance.lapsed_credits().to_string()),
+        ("granted", balance.granted_credits().to_string()),
     ])
 }
 
@@ -119,10 +119,10 @@ fn history_row(entry: LedgerEntry) -> [String; 9] {
     };
     // `~`: estimated.
     let tokens = |count: u32, estimated: bool| format!("{}{count}", if estimated { "~" } else { "" });
-    let usage = entry.usage.map(|usage| (tokens(usage.input_tokens, usage.estimated), tokens(usage.output_tokens, usage.estimated)));
+    let usage = entry.usage.map(|usage| (tokens(usage.input_tokens(), usage.estimated), tokens(usage.output_tokens(), usage.estimated)));
     let (input, out) = usage.unwrap_or_default();
-    let credits = if entry.credits > 0 { format!("+{}", entry.credits) } else { entry.credits.to_string() };
-    let available = entry.available_credits.to_string();
+    let credits = if entry.credits() > 0 { format!("+{}", entry.credits()) } else { entry.credits().to_string() };
+    let available = entry.available_credits().to_string();
     [time(entry.created_at), kind.to_owned(), credits, available, input, out, entry.model, entry.request_id, entry.note]
 }
 
@@ -146,26 +146,28 @@ fn receipt_fields(receipt: Receipt) -> Vec<(&'static str, String)> {
         Outcome::UpstreamFailed => "the model server failed",
         Outcome::NothingGenerated => "nothing was generated",
     };
+    let (held, charged, uncollected) = (receipt.held_credits(), receipt.charged_credits(), receipt.uncollected_credits());
+    let remaining = receipt.remaining_credits();
     let mut fields = vec![
         ("request", receipt.request_id),
         ("state", state.to_owned()),
         ("outcome", outcome.to_owned()),
         ("model", receipt.model),
-        ("held", receipt.held_credits.to_string()),
-        ("charged", receipt.charged_credits.to_string()),
+        ("held", held.to_string()),
+        ("charged", charged.to_string()),
     ];
-    if receipt.uncollected_credits > 0 {
-        fields.push(("uncollected", receipt.uncollected_credits.to_string()));
+    if uncollected > 0 {
+        fields.push(("uncollected", uncollected.to_string()));
     }
     if receipt.resolved_at.is_some() {
-        fields.push(("remaining", receipt.remaining_credits.to_string()));
+        fields.push(("remaining", remaining.to_string()));
         fields.push(("resolved", time(receipt.resolved_at)));
         fields.push(("ledger entry", receipt.ledger_entry_id));
     }
     if let Some(usage) = receipt.usage {
         let estimated = if usage.estimated { " (estimated)" } else { "" };
-        fields.push(("tokens in", format!("{}{estimated}", usage.input_tokens)));
-        fields.push(("tokens out", format!("{}{estimated}", usage.output_tokens)));
+        fields.push(("tokens in", format!("{}{estimated}", usage.input_tokens())));
+        fields.push(("tokens out", format!("{}{estimated}", usage.output_tokens())));
     }
     fields
 }
@@ -190,18 +192,18 @@ mod tests {
     fn a_history_row_shows_signs_and_marks_estimates() {
         let entry = LedgerEntry {
             kind: LedgerEntryKind::Settle.into(),
-            credits: -1,
-            available_credits: 9,
+            credits: Some(-1),
+            available_credits: Some(9),
             request_id: "r1".into(),
             model: "smollm2".into(),
-            usage: Some(TokenUsage { input_tokens: 31, output_tokens: 64, estimated: true }),
+            usage: Some(TokenUsage { input_tokens: Some(31), output_tokens: Some(64), estimated: true }),
             ..LedgerEntry::default()
         };
         assert_eq!(history_row(entry), ["", "charge", "-1", "9", "~31", "~64", "smollm2", "r1", ""]);
         let grant = LedgerEntry {
             kind: LedgerEntryKind::Grant.into(),
-            credits: 10,
-            available_credits: 10,
+            credits: Some(10),
+            available_credits: Some(10),
             note: "start".into(),
             ..LedgerEntry::default()
         };
@@ -221,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_receipt_in_progress_has_no_result_yet() {
-        let held = Receipt { request_id: "r1".into(), state: RequestState::Held.into(), held_credits: 1, ..Receipt::default() };
+        let held = Receipt { request_id: "r1".into(), state: RequestState::Held.into(), held_credits: Some(1), ..Receipt::default() };
         let fields = receipt_fields(held);
         assert!(fields.contains(&("state", "in progress".to_owned())));
         assert!(!fields.iter().any(|(name, _)| *name == "remaining" || *name == "uncollected"));

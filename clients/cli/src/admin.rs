@@ -15,9 +15,9 @@ pub(crate) async fn run(client: &Client, command: Admin, output: &mut Output) ->
             let password = password::read_new(&format!("New password for {} (15 characters or more): ", user.name))?;
             let profile = Profile { full_name: user.full_name, email: user.email };
             let made = client.create_user(NewUser { user_name: user.name, profile, admin, starting_credits }, &password).await?;
-            let user = made.user.unwrap_or_default();
+            let (available, user) = (made.available_credits(), made.user.unwrap_or_default());
             let article = if admin { "an" } else { "a" };
-            output.line(&format!("{} is {article} {} with {}", user.user_name, role(user.role()), credits(made.available_credits)))
+            output.line(&format!("{} is {article} {} with {}", user.user_name, role(user.role()), credits(available)))
         }
         Admin::Grant { name, credits: granted, request_id, note } => {
             let given = request_id.is_some();
@@ -28,7 +28,7 @@ pub(crate) async fn run(client: &Client, command: Admin, output: &mut Output) ->
                     hint(&format!("to repeat this grant without granting twice: --request-id {request_id}"));
                 }
             })?;
-            let available = answer.balance.unwrap_or_default().available_credits;
+            let available = answer.balance.unwrap_or_default().available_credits();
             let what = if answer.replayed { "had got these" } else { "got" };
             output.line(&format!("{name} {what} {}, and has {available} available (request {request_id})", credits(granted)))
         }

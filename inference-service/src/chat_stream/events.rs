@@ -21,8 +21,8 @@ pub enum StreamEvent {
 /// A caller's view of auth-service's receipt.
 pub(super) fn to_wire_receipt(receipt: &auth::Receipt) -> wire::Receipt {
     wire::Receipt {
-        charged_credits: Some(receipt.charged_credits),
-        remaining_credits: Some(receipt.remaining_credits),
+        charged_credits: Some(receipt.charged_credits()),
+        remaining_credits: Some(receipt.remaining_credits()),
         ledger_entry_id: receipt.ledger_entry_id.clone(),
     }
 }
@@ -55,8 +55,8 @@ pub(super) fn finished(done: &Done, usage: TokenUsage, called_tools: bool) -> wi
 pub fn replay(request_id: String, model: String, recorded: &auth::Receipt) -> [StreamEvent; 2] {
     let started = wire::Started { request_id, model, ..wire::Started::default() };
     let usage = recorded.usage.map(|usage| wire::Usage {
-        input_tokens: Some(usage.input_tokens),
-        output_tokens: Some(usage.output_tokens),
+        input_tokens: Some(usage.input_tokens()),
+        output_tokens: Some(usage.output_tokens()),
         estimated: usage.estimated,
         ..wire::Usage::default()
     });

@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::Gate;
+use super::audit::{Audited, Ending};
 use crate::call_failure::{CallFailure, Limit};
-use crate::engine::{Engine, Progress};
+use crate::engine::{Engine, Progress, ProgressStream};
 use crate::modelfile::Modelfile;
 use crate::prompt::ModelName;
 
@@ -33,6 +34,20 @@ pub struct ModelsService {
 
 /// The status of the last event.
 const SUCCESS: &str = "success";
+
+impl ModelsService {
+    async fn begin_making(&self, sent: &wire::CreateModelRequest) -> Result<ProgressStream, CallError> {
+        let model = ModelName::parse(&sent.model).map_err(CallError::invalid_argument)?;
+        let modelfile = Modelfile::parse(&sent.modelfile)
+            .map_err(|mistake| CallError::invalid_argument(format!("modelfile: {mistake}")).metadata("line", mistake.line.to_string()))?;
+        self.engine.create_model(&model, &modelfile).await.map_err(|error| CallError::from(&error))
+    }
+
+    async fn remove(&self, model: &str) -> Result<(), CallError> {
+        let model = ModelName::parse(model).map_err(CallError::invalid_argument)?;
+        self.engine.delete_model(&model).await.map_err(|error| CallError::from(&error))
+    }
+}
 
 type ProgressEvents<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -57,13 +72,10 @@ impl Models for ModelsService {
 
     async fn create_model(&self, request: Request<wire::CreateModelRequest>) -> Result<Response<Self::CreateModelStream>, Status> {
         // Who may not make models learns nothing of the Modelfile's mistakes, nor costs their parsing.
-        let caller = self.gate.authorize(&request, Operation::ManageModels, "").await?;
+        let (caller, principal) = self.gate.authorize(&request, Operation::ManageModels, "").await?;
         let sent = request.into_inner();
-        let model = ModelName::parse(&sent.model).map_err(CallError::invalid_argument)?;
-        let modelfile = Modelfile::parse(&sent.modelfile)
-            .map_err(|mistake| CallError::invalid_argument(format!("modelfile: {mistake}")).metadata("line", mistake.line.to_string()))?;
-        let progress = self.engine.create_model(&model, &modelfile).await.map_err(|error| CallError::from(&error))?;
-        tracing::info!(target: "audit", action = "create_model", %model, "an operator makes a model");
+        let mut audited = Audited::begin("create_model", principal, &sent.model);
+        let progress = audited.failure_of(self.begin_making(&sent).await)?;
         // The last event of a success is the same whatever the engine calls its own last step.
         let mut limit = Box::pin(limit(caller.deadline(), self.cut_off.clone()));
         let (mut progress, mut over) = (progress, false);
@@ -73,6 +85,7 @@ impl Models for ModelsService {
             }
             if let Poll::Ready(limit) = limit.as_mut().poll(cx) {
                 over = true;
+                audited.end(Ending::CutOff);
                 return Poll::Ready(Some(Err(CallError::from(&CallFailure::Limit(limit)).into())));
             }
             progress.as_mut().poll_next(cx).map(|step| {
@@ -80,21 +93,27 @@ impl Models for ModelsService {
                     Some(Ok(Progress { status, completed_bytes, total_bytes })) => {
                         Ok(wire::CreateModelResponse { status, completed_bytes, total_bytes })
                     }
-                    Some(Err(error)) => Err(CallError::from(&error).into()),
+                    Some(Err(error)) => Err(CallError::from(&error)),
                     None => Ok(wire::CreateModelResponse { status: SUCCESS.to_owned(), ..wire::CreateModelResponse::default() }),
                 };
                 over = event.as_ref().map_or(true, |event| event.status == SUCCESS);
-                Some(event)
+                let event = audited.failure_of(event);
+                if over {
+                    // Of a failure, only the first note counts.
+                    audited.end(Ending::Success);
+                }
+                Some(event.map_err(Status::from))
             })
         });
         Ok(Response::new(Box::pin(stream)))
     }
 
     async fn delete_model(&self, request: Request<wire::DeleteModelRequest>) -> Result<Response<wire::DeleteModelResponse>, Status> {
-        self.gate.authorize(&request, Operation::ManageModels, "").await?;
-        let model = ModelName::parse(&request.get_ref().model).map_err(CallError::invalid_argument)?;
-        self.engine.delete_model(&model).await.map_err(|error| CallError::from(&error))?;
-        tracing::info!(target: "audit", action = "delete_model", %model, "an operator removed a model");
+        let (_, principal) = self.gate.authorize(&request, Operation::ManageModels, "").await?;
+        let named = &request.get_ref().model;
+        let mut audited = Audited::begin("delete_model", principal, named);
+        audited.failure_of(self.remove(named).await)?;
+        audited.end(Ending::Success);
         Ok(Response::new(wire::DeleteModelResponse {}))
     }
 

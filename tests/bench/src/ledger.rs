@@ -36,7 +36,7 @@ impl Books {
     pub async fn open(environment: &BTreeMap<String, String>) -> Self {
         let config = Config::read(environment).expect("a configuration");
         let store = open_store(&config).await.expect("the store opens");
-        let tokens = AccessTokens::new(&config.signing_secrets, Duration::from_secs(3600)).expect("a signing secret");
+        let tokens = AccessTokens::new(&config.signing_secrets, Duration::from_secs(3600), config.clock_leeway).expect("a signing secret");
         Self { store, tokens }
     }
 

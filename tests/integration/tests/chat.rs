@@ -43,10 +43,10 @@ async fn a_caller_pays_one_credit_and_gets_started_deltas_and_a_receipt() {
     assert_eq!((receipt.charged_credits, receipt.remaining_credits), (Some(1), Some(9)));
 
     let balance = stack.balance(&user.key).await;
-    assert_eq!((balance.available_credits, balance.held_credits, balance.spent_credits, balance.granted_credits), (9, 0, 1, 10));
+    assert_eq!((balance.available_credits(), balance.held_credits(), balance.spent_credits(), balance.granted_credits()), (9, 0, 1, 10));
     let ledger = stack.ledger(&user.key).await;
     assert_eq!(ledger[0].ledger_entry_id, receipt.ledger_entry_id);
-    assert_eq!((ledger[0].credits, ledger[0].model.as_str()), (-1, "smollm2"));
+    assert_eq!((ledger[0].credits(), ledger[0].model.as_str()), (-1, "smollm2"));
     stack.snapshot(&user).await;
 
     let sent = upstream.request("/api/chat", 0).await.json();
@@ -83,12 +83,12 @@ async fn the_same_request_id_later_is_replayed_and_costs_nothing() {
     let finished = again.finished.unwrap();
     assert!(finished.replayed && !first.replayed);
     assert_eq!(finished.receipt, first.receipt);
-    assert_eq!(stack.balance(&user.key).await.spent_credits, 1);
+    assert_eq!(stack.balance(&user.key).await.spent_credits(), 1);
     assert_eq!(upstream.requests_to("/api/chat").len(), 1);
 
     let receipt = auth::GetReceiptRequest { request_id: "order-1".to_owned() };
     let receipt = stack.accounts(&user.key).get_receipt(receipt).await.unwrap().into_inner().receipt.unwrap();
-    assert_eq!((receipt.charged_credits, receipt.state()), (1, auth::RequestState::Settled));
+    assert_eq!((receipt.charged_credits(), receipt.state()), (1, auth::RequestState::Settled));
 
     let other =
         chat(&stack, &user, inference::ChatRequest { request_id: "order-1".to_owned(), ..chat_request("smollm2", "something else") }).await;
@@ -109,7 +109,7 @@ async fn the_same_request_id_at_once_runs_once() {
     gate.open_for_good();
     assert_eq!(read_all(&mut running).await.text(), "one two");
     assert!(chat(&stack, &user, with_id("twice")).await.finished.unwrap().replayed);
-    assert_eq!(stack.balance(&user.key).await.spent_credits, 1);
+    assert_eq!(stack.balance(&user.key).await.spent_credits(), 1);
 }
 
 #[tokio::test]

@@ -130,10 +130,10 @@ async fn a_dropped_stream_frees_the_engine_for_the_next_chat() {
     let answer = timeout(PATIENCE, read_all(&mut waiting)).await.expect("the engine is free again");
     assert_eq!(answer.charged(), Some(1));
     let balance = until("both to be settled", PATIENCE, || async {
-        Some(stack.balance(&user.key).await).filter(|balance| balance.held_credits == 0)
+        Some(stack.balance(&user.key).await).filter(|balance| balance.held_credits() == 0)
     })
     .await;
-    assert_eq!((balance.available_credits, balance.spent_credits), (8, 2));
+    assert_eq!((balance.available_credits(), balance.spent_credits()), (8, 2));
     stack.snapshot(&user).await;
 }
 

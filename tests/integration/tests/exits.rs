@@ -17,7 +17,7 @@ async fn settled(stack: &Stack, user: &TestUser) -> (Duration, i64) {
     let started = Instant::now();
     let spent = until("the hold to be settled", SOON, || async {
         let balance = stack.balance(&user.key).await;
-        (balance.held_credits == 0).then_some(balance.spent_credits)
+        (balance.held_credits() == 0).then_some(balance.spent_credits())
     })
     .await;
     (started.elapsed(), spent)
@@ -223,7 +223,7 @@ async fn a_model_that_takes_longer_to_load_than_a_hold_lives_is_extended_and_ser
     let started = Instant::now();
     // Three lives of a hold that nobody extended; the sweep runs all the while.
     until("three of the hold's lives", SOON, || async { (started.elapsed() > Duration::from_secs(3)).then_some(()) }).await;
-    assert_eq!(stack.balance(&user.key).await.held_credits, 1);
+    assert_eq!(stack.balance(&user.key).await.held_credits(), 1);
     gate.open_for_good();
     let answer = read_all(&mut stream).await;
     assert_eq!(answer.text(), "loaded");

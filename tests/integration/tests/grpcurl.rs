@@ -167,6 +167,56 @@ async fn it_prints_a_refusals_reason_in_words_and_a_zero_as_a_zero() {
 }
 
 #[tokio::test]
+async fn it_prints_every_figure_of_an_account_also_when_it_is_zero() {
+    let upstream = ScriptedUpstream::start().await;
+    upstream.script_once("/api/chat", Script::chat(&["x"]));
+    upstream.script_once("/api/chat", Script::error(500, "no such runner"));
+    let plan = Plan::with_upstream(&upstream.url()).set("TOLLGATE_STARTING_CREDITS", "0").set("TOLLGATE_PRICES", "*=0");
+    let stack = plan.start().await;
+    let key = api_key(&stack).await;
+    let (accounts, inference) = (Caller::new(stack.auths[0].address(), &key), Caller::new(stack.inferences[0].address(), &key));
+    let balance = &accounts.messages("tollgate.auth.v1.Accounts/GetBalance", &json!({})).await[0]["balance"];
+    let zeros = json!({
+        "availableCredits": "0", "heldCredits": "0", "spentCredits": "0", "lapsedCredits": "0", "grantedCredits": "0"
+    });
+    assert_eq!(balance, &zeros);
+
+    let mut free = chat("for nothing");
+    free["request_id"] = json!("free");
+    inference.messages(CHAT, &free).await;
+    let receipt = &accounts.messages("tollgate.auth.v1.Accounts/GetReceipt", &json!({ "request_id": "free" })).await[0]["receipt"];
+    for figure in ["heldCredits", "chargedCredits", "uncollectedCredits", "remainingCredits"] {
+        assert_eq!(receipt[figure], "0", "{figure}: {receipt}");
+    }
+    let mut broken = chat("to nothing");
+    broken["request_id"] = json!("broken");
+    assert!(!inference.call(CHAT, &broken).await.status.success());
+    let receipt = &accounts.messages("tollgate.auth.v1.Accounts/GetReceipt", &json!({ "request_id": "broken" })).await[0]["receipt"];
+    assert_eq!((&receipt["state"], &receipt["chargedCredits"]), (&json!("REQUEST_STATE_REFUNDED"), &json!("0")), "{receipt}");
+    assert_eq!((&receipt["usage"]["inputTokens"], &receipt["usage"]["outputTokens"]), (&json!(0), &json!(0)), "{receipt}");
+    let ledger = &accounts.messages("tollgate.auth.v1.Accounts/ListLedgerEntries", &json!({})).await[0]["entries"];
+    for entry in ledger.as_array().unwrap() {
+        assert_eq!((&entry["credits"], &entry["availableCredits"]), (&json!("0"), &json!("0")), "{entry}");
+    }
+    let sign_up = json!({ "user_name": "bob", "password": PASSWORD }).to_string();
+    let made = printed(&["-d", &sign_up, &accounts.address, "tollgate.auth.v1.Accounts/SignUp"]).await;
+    assert_eq!(serde_json::from_str::<Value>(&made).unwrap()["availableCredits"], "0", "{made}");
+}
+
+#[tokio::test]
+async fn it_prints_every_violated_field_of_a_request() {
+    let upstream = ScriptedUpstream::start().await;
+    let stack = Plan::with_upstream(&upstream.url()).start().await;
+    let sign_up = json!({ "user_name": "-x", "password": "short", "email": "nowhere" }).to_string();
+    let refused = grpcurl(&["-d", &sign_up, &stack.auths[0].address().to_string(), "tollgate.auth.v1.Accounts/SignUp"]).await;
+    let said = String::from_utf8(refused.stderr).unwrap();
+    for part in ["InvalidArgument", "INVALID_ARGUMENT", "google.rpc.BadRequest", "\"user_name\"", "\"password\"", "\"email\""] {
+        assert!(said.contains(part), "no {part} in: {said}");
+    }
+    assert_eq!(said.matches("google.rpc.ErrorInfo").count(), 1, "{said}");
+}
+
+#[tokio::test]
 async fn it_prints_what_a_broken_answer_cost() {
     let upstream = ScriptedUpstream::start().await;
     upstream.script("/api/chat", Script::stream().tokens(&["one", " two"]).error_line("unexpected EOF"));

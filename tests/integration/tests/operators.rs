@@ -73,7 +73,7 @@ async fn models_are_operators_business() {
     let shown =
         stack.inference(&user.key).show_model(inference::ShowModelRequest { model: models[0].name.clone() }).await.unwrap().into_inner();
     assert_eq!((shown.capabilities, shown.context_length), (vec!["completion".to_owned()], 8192));
-    assert_eq!(stack.balance(&user.key).await.available_credits, 10, "looking costs nothing");
+    assert_eq!(stack.balance(&user.key).await.available_credits(), 10, "looking costs nothing");
 }
 
 #[tokio::test]

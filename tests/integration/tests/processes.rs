@@ -24,14 +24,14 @@ async fn inference_service_killed_in_mid_stream_the_hold_goes_by_its_expiry_and_
     let mut stream = processes.inference().chat(bearer(&key, chat_request("smollm2", "hi"))).await.unwrap().into_inner();
     stream.message().await.unwrap().unwrap();
     upstream.request("/api/chat", 0).await;
-    assert_eq!(processes.balance(&key).await.unwrap().held_credits, 1);
+    assert_eq!(processes.balance(&key).await.unwrap().held_credits(), 1);
 
     processes.inference.kill();
 
     assert_eq!(read_all(&mut stream).await.failure.map(|status| status.code() == Code::Ok), Some(false));
     let balance =
-        until("the hold's expiry", SOON, || async { processes.balance(&key).await.filter(|balance| balance.held_credits == 0) }).await;
-    assert_eq!((balance.available_credits, balance.spent_credits, balance.granted_credits), (10, 0, 10));
+        until("the hold's expiry", SOON, || async { processes.balance(&key).await.filter(|balance| balance.held_credits() == 0) }).await;
+    assert_eq!((balance.available_credits(), balance.spent_credits(), balance.granted_credits()), (10, 0, 10));
 }
 
 #[tokio::test]
@@ -53,7 +53,7 @@ async fn sigterm_with_a_running_stream_lets_it_finish_and_exits_0_with_no_hold_o
     let answer = read_all(&mut stream).await;
     assert_eq!((answer.text().as_str(), answer.charged()), ("one two", Some(1)));
     assert_eq!(processes.inference.wait(SOON).code(), Some(0));
-    assert_eq!(processes.balance(&key).await.unwrap().held_credits, 0);
+    assert_eq!(processes.balance(&key).await.unwrap().held_credits(), 0);
 
     processes.auth.signal("INT");
     assert_eq!(processes.auth.wait(SOON).code(), Some(0));
@@ -88,7 +88,7 @@ async fn a_stopped_store_fails_closed_and_comes_back() {
     })
     .await;
     assert_eq!(answer.charged(), Some(1));
-    assert_eq!(processes.balance(&key).await.unwrap().available_credits, 9, "what was written before the crash is there");
+    assert_eq!(processes.balance(&key).await.unwrap().available_credits(), 9, "what was written before the crash is there");
 }
 
 #[tokio::test]
@@ -112,8 +112,8 @@ async fn a_check_that_nobody_answered_is_given_back_and_its_request_id_works_aga
     let answer = until("the request id to be free again", SOON, || async { chat().await.ok() }).await;
     assert_eq!((answer.text().as_str(), answer.charged()), ("x", Some(1)));
     let balance =
-        until("nothing to be held", SOON, || async { processes.balance(&key).await.filter(|balance| balance.held_credits == 0) }).await;
-    assert_eq!((balance.available_credits, balance.spent_credits), (9, 1));
+        until("nothing to be held", SOON, || async { processes.balance(&key).await.filter(|balance| balance.held_credits() == 0) }).await;
+    assert_eq!((balance.available_credits(), balance.spent_credits()), (9, 1));
 }
 
 #[tokio::test]
@@ -179,5 +179,73 @@ fn the_readme_lists_every_variable_with_its_default() {
     for variable in auth_service::config::VARIABLES.iter().chain(inference_service::config::VARIABLES) {
         let row = format!("| `{}` | {} | {} |", variable.name, variable.default, variable.meaning);
         assert!(readme.contains(&row), "the README lacks this row:\n{row}");
+    }
+}
+
+#[test]
+fn a_variable_that_no_program_reads_stops_the_start_with_64_and_the_nearest_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data").to_string_lossy().into_owned();
+    for (service, arguments) in [("auth-service", &[][..]), ("inference-service", &[]), ("auth-service", &["create-admin", "root"])] {
+        for (typed, nearest) in [
+            ("TOLLGATE_SIGN_UP", "TOLLGATE_SIGNUP"),
+            ("TOLLGATE_PRICE", "TOLLGATE_PRICES"),
+            ("TOLLGATE_MAX_OUTPUT_TOKEN", "TOLLGATE_MAX_OUTPUT_TOKENS"),
+            ("tollgate_redis_url", "TOLLGATE_REDIS_URL"),
+        ] {
+            let environment = BTreeMap::from(
+                [("TOLLGATE_DATA_DIR", data.as_str()), (typed, "closed"), ("TOLLGATE_DRAIN_DEADLINE", "never")]
+                    .map(|(name, value)| (name.to_owned(), value.to_owned())),
+            );
+            let ended = run(service, arguments, &environment, "");
+            let said = String::from_utf8_lossy(&ended.stderr);
+            assert_eq!(ended.status.code(), Some(64), "{service} with {typed}: {said}");
+            assert!(said.contains(&format!("{typed} is no variable of Tollgate's: is {nearest} meant?")), "{said}");
+            assert!(said.contains("TOLLGATE_DRAIN_DEADLINE must"), "with all other mistakes: {said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn both_services_start_in_one_environment_with_every_name_that_any_program_reads() {
+    // Only the names that the services don't read themselves have made-up values here.
+    let own = || auth_service::config::VARIABLES.iter().chain(inference_service::config::VARIABLES).map(|variable| variable.name);
+    let others: Vec<_> =
+        shared::env::known::NAMES.iter().filter(|name| !own().any(|own| own == **name)).map(|name| (*name, "anything")).collect();
+    assert!(others.iter().any(|(name, _)| *name == "TOLLGATE_BIND") && others.iter().any(|(name, _)| *name == "TOLLGATE_API_KEY"));
+    let upstream = ScriptedUpstream::start().await;
+    let processes = ProcessPair::start(&upstream.url(), &others);
+    processes.user().await;
+}
+
+#[test]
+fn every_name_that_a_program_the_compose_file_or_its_example_reads_is_a_known_one() {
+    let own = auth_service::config::VARIABLES.iter().chain(inference_service::config::VARIABLES).map(|variable| variable.name.to_owned());
+    let mut named: Vec<String> = own.filter(|name| name.starts_with("TOLLGATE_")).collect();
+    for file in ["docker-compose.yml", ".env.example", "README.md", "docs/deployment.md", "docs/cli.md", "scripts/run", "scripts/demo"] {
+        let text = std::fs::read_to_string(format!("{}/../../{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).map(|word| word.trim_end_matches('_'));
+        named.extend(words.filter(|word| word.starts_with("TOLLGATE_")).map(str::to_owned));
+    }
+    assert!(named.len() > 100, "{named:?}");
+    for name in named {
+        assert!(shared::env::known::NAMES.contains(&name.as_str()), "{name} is to be added to shared/src/env/known.rs");
+    }
+}
+
+#[test]
+fn both_services_exit_64_on_wrong_arguments_and_0_on_help() {
+    let nothing = BTreeMap::new();
+    for service in ["auth-service", "inference-service"] {
+        for wrong in [&["--nonsense"][..], &["nonsense"], &["healthcheck", "--now"], &["healthcheck", "now"], &["--", "x"], &["-x"]] {
+            let ended = run(service, wrong, &nothing, "");
+            assert_eq!(ended.status.code(), Some(64), "{service} {wrong:?}: {}", String::from_utf8_lossy(&ended.stderr));
+            assert!(!ended.stderr.is_empty() && ended.stdout.is_empty(), "{service} {wrong:?}");
+        }
+        for right in ["--help", "--version"] {
+            let ended = run(service, &[right], &nothing, "");
+            assert_eq!(ended.status.code(), Some(0), "{service} {right}");
+            assert!(!ended.stdout.is_empty(), "{service} {right}");
+        }
     }
 }

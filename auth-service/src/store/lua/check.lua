@@ -54,13 +54,14 @@ local function matches(pattern, text)
   end
 end
 
--- Every pattern is written as `=pattern,`, percent-encoded; `-` is the list that allows all.
+-- Every pattern is written as `=pattern,`, percent-encoded; `-` is the list that allows all. Names are in lower case; patterns that were kept
+-- before case was folded may not be.
 local function model_allowed(list, model)
   if list == '-' or model == '' then
     return true
   end
   for pattern in string.gmatch(list, '=([^,]*),') do
-    if matches(percent_decoded(pattern), model) then
+    if matches(string.lower(percent_decoded(pattern)), model) then
       return true
     end
   end

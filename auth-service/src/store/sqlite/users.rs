@@ -96,10 +96,15 @@ pub(super) fn create_api_key(connection: &Connection, now_ms: i64, key: NewApiKe
     if let Some(record) = connection.prepare_cached(same)?.query_row(params![key.account, key.secret_hash], key_of).optional()? {
         return Ok(ApiKeyCreation::Created(record));
     }
-    let live = "SELECT count(*) FROM api_keys WHERE account_id = ?1 AND revoked_at_ms IS NULL";
-    if connection.prepare_cached(live)?.query_row([&key.account], |row| row.get::<_, usize>(0))? >= MAX_LIVE_API_KEYS {
+    let live =
+        "SELECT count(*) FROM api_keys WHERE account_id = ?1 AND revoked_at_ms IS NULL AND (expires_at_ms IS NULL OR expires_at_ms > ?2)";
+    if connection.prepare_cached(live)?.query_row(params![key.account, now_ms], |row| row.get::<_, usize>(0))? >= MAX_LIVE_API_KEYS {
         return Ok(ApiKeyCreation::LimitReached);
     }
+    // Those that are past their time don't count, and would else be kept without bound.
+    let sql = "DELETE FROM api_keys WHERE account_id = ?1 AND secret_hash IN (SELECT secret_hash FROM api_keys WHERE account_id = ?1 \
+               AND revoked_at_ms IS NULL AND expires_at_ms <= ?2 ORDER BY expires_at_ms DESC, key_id DESC LIMIT -1 OFFSET ?3)";
+    connection.prepare_cached(sql)?.execute(params![key.account, now_ms, MAX_LIVE_API_KEYS])?;
     let record = ApiKeyRecord { created_at_ms: now_ms, ..key.record };
     let sql = "INSERT INTO api_keys (account_id, secret_hash, key_id, user_id, name, hint, scopes, models, created_at_ms, expires_at_ms, \
                revoked_at_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";

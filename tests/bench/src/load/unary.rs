@@ -313,7 +313,7 @@ impl Calls {
     }
 
     async fn extend(&self, hold: &str) {
-        let usage = Some(pb::TokenUsage { input_tokens: 9, output_tokens: 1, estimated: true });
+        let usage = Some(pb::TokenUsage { input_tokens: Some(9), output_tokens: Some(1), estimated: true });
         let request = self.authorized(pb::ExtendRequest { hold: hold.to_owned(), usage });
         AuthClient::new(self.channels[0].clone()).extend(request).await.expect("an open hold is extended");
     }
@@ -326,7 +326,7 @@ impl Calls {
             }
             let calls = Arc::clone(&self);
             settling.spawn(async move {
-                let usage = Some(pb::TokenUsage { input_tokens: 14, output_tokens: 9, estimated: false });
+                let usage = Some(pb::TokenUsage { input_tokens: Some(14), output_tokens: Some(9), estimated: false });
                 let request = calls.authorized(pb::SettleRequest { hold, outcome: pb::Outcome::Completed.into(), usage });
                 AuthClient::new(calls.channels[0].clone()).settle(request).await.expect("an open hold is settled");
             });

@@ -1,0 +1,95 @@
+//! Who may sign up.
+
+use std::net::IpAddr;
+
+use shared::caller_address::CallerAddress;
+use tonic::metadata::MetadataMap;
+
+/// What a proxy adds to a call, whichever wrote it.
+const PROXY_HEADERS: [&str; 6] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "forwarded", "via"];
+
+/// Who may sign up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignUpPolicy {
+    /// Anybody.
+    Open,
+    /// Nobody: operators make users.
+    Closed,
+    /// Whoever calls from this host without a proxy: what is listened to on loopback alone is open to those who are on the host anyway, and a
+    /// proxy on the host lets the whole world call from there.
+    OnThisHost,
+}
+
+/// Where a call comes from, for a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// The caller's address; `None` when the connection has none.
+    pub address: Option<IpAddr>,
+    /// Whether a proxy passed the call on.
+    pub through_proxy: bool,
+}
+
+impl Origin {
+    /// Where a request comes from: as a listed proxy says, else the connection's peer. A call that carries what proxies add came through one,
+    /// listed or not.
+    pub fn of<T>(request: &tonic::Request<T>) -> Self {
+        let proxied = is_proxied(request.metadata());
+        match CallerAddress::of(request.extensions()) {
+            Some(CallerAddress { ip, through_proxy }) => Self { address: Some(ip), through_proxy: through_proxy || proxied },
+            None => Self { address: request.remote_addr().map(|peer| peer.ip()), through_proxy: proxied },
+        }
+    }
+}
+
+fn is_proxied(metadata: &MetadataMap) -> bool {
+    PROXY_HEADERS.iter().any(|name| metadata.contains_key(*name))
+}
+
+impl SignUpPolicy {
+    /// Whether a caller may sign up.
+    #[must_use]
+    pub fn admits(self, origin: Origin) -> bool {
+        match self {
+            Self::Open => true,
+            Self::Closed => false,
+            Self::OnThisHost => !origin.through_proxy && origin.address.is_some_and(|address| address.to_canonical().is_loopback()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(address: &str, through_proxy: bool) -> Origin {
+        Origin { address: Some(address.parse().unwrap()), through_proxy }
+    }
+
+    #[test]
+    fn behind_a_proxy_nobody_is_on_this_host() {
+        for here in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            assert!(SignUpPolicy::OnThisHost.admits(origin(here, false)), "{here}");
+            assert!(!SignUpPolicy::OnThisHost.admits(origin(here, true)), "{here}");
+        }
+        for elsewhere in ["192.0.2.1", "::", "0.0.0.0", "2001:db8::1", "::ffff:192.0.2.1"] {
+            assert!(!SignUpPolicy::OnThisHost.admits(origin(elsewhere, false)), "{elsewhere}");
+            assert!(SignUpPolicy::Open.admits(origin(elsewhere, true)) && !SignUpPolicy::Closed.admits(origin(elsewhere, false)));
+        }
+        assert!(!SignUpPolicy::OnThisHost.admits(Origin { address: None, through_proxy: false }));
+    }
+
+    #[test]
+    fn what_a_listed_proxy_says_counts_and_a_proxys_headers_are_a_proxy() {
+        let mut request = tonic::Request::new(());
+        request.extensions_mut().insert(CallerAddress { ip: [127, 0, 0, 1].into(), through_proxy: true });
+        assert_eq!(Origin::of(&request), origin("127.0.0.1", true));
+        request.extensions_mut().insert(CallerAddress { ip: [127, 0, 0, 1].into(), through_proxy: false });
+        assert_eq!(Origin::of(&request), origin("127.0.0.1", false));
+        for header in PROXY_HEADERS {
+            let mut request = tonic::Request::new(());
+            request.extensions_mut().insert(CallerAddress { ip: [127, 0, 0, 1].into(), through_proxy: false });
+            request.metadata_mut().insert(header, "192.0.2.1".parse().unwrap());
+            assert!(Origin::of(&request).through_proxy, "{header}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The audit trail of what operators do with models: one line for each change, when it is over, whichever way that is.
+
+use shared::ErrorReason;
+use shared::error::{CallError, reason_name};
+use shared::model_name;
+use shared::proto::auth::Principal;
+use shared::request_context::CurrentCall;
+
+/// The most characters of a name that is none, as it was sent.
+const MOST_SHOWN: usize = 100;
+
+/// How a change ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// It was made.
+    Success,
+    /// It was refused, or broke.
+    Failure,
+    /// The operator went away, the operator's deadline passed, or the service stopped: the engine may have made it or not.
+    CutOff,
+}
+
+impl Ending {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::CutOff => "cut off",
+        }
+    }
+}
+
+/// A change under way. Dropped before it ended, it was cut off.
+#[derive(Debug)]
+pub(super) struct Audited {
+    action: &'static str,
+    actor: Principal,
+    model: String,
+    call: CurrentCall,
+    over: bool,
+}
+
+impl Audited {
+    /// `model` as it was sent: logged by its canonical name, or, when it is none, by its start.
+    pub(super) fn begin(action: &'static str, actor: Principal, model: &str) -> Self {
+        let shown = || model.chars().take(MOST_SHOWN).flat_map(char::escape_debug).collect();
+        let model = model_name::canonical(model).unwrap_or_else(|_| shown());
+        Self { action, actor, model, call: CurrentCall::get(), over: false }
+    }
+
+    /// Notes a failure, and hands the result on.
+    pub(super) fn failure_of<T>(&mut self, result: Result<T, CallError>) -> Result<T, CallError> {
+        if let Err(error) = &result {
+            self.log(Ending::Failure, Some(error.reason()));
+        }
+        result
+    }
+
+    /// Notes how it ended; only the first time counts.
+    pub(super) fn end(&mut self, ending: Ending) {
+        self.log(ending, None);
+    }
+
+    fn log(&mut self, ending: Ending, reason: Option<ErrorReason>) {
+        if std::mem::replace(&mut self.over, true) {
+            return;
+        }
+        let Self { action, actor, model, .. } = self;
+        let (outcome, reason) = (ending.as_str(), reason.map(reason_name));
+        // When an answer is dropped, no call is current: the line is about the one that it was made in.
+        self.call.clone().enter(|| {
+            tracing::info!(
+                target: "audit",
+                action,
+                actor = %actor.user_id,
+                api_key = %actor.api_key_id,
+                model,
+                outcome,
+                reason,
+                "an operator's change of a model is over"
+            );
+        });
+    }
+}
+
+impl Drop for Audited {
+    fn drop(&mut self) {
+        self.end(Ending::CutOff);
+    }
+}
