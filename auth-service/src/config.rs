@@ -262,9 +262,7 @@ fn read_redis(reader: &mut Reader<'_>) -> Option<StoreConfig> {
     });
     let named = reader.string("TOLLGATE_REDIS_URL").is_some();
     let url = reader.parse("TOLLGATE_REDIS_URL", |value| {
-        // What the client says may repeat the URL, and with it a password.
-        let form = "must be redis://[user:password@]host[:port][/db]";
-        ::redis::Client::open(value).map(|_| value.to_owned()).map_err(|_| form.to_owned())
+        crate::store::redis::address::client(value).map(|_| value.to_owned()).map_err(str::to_owned)
     });
     named.then(|| StoreConfig::Redis {
         url: url.unwrap_or_default(),

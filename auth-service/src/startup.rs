@@ -5,11 +5,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use shared::essential::{EXIT_SOFTWARE, Essentials, Lost};
 use shared::proto::auth::accounts_server::AccountsServer;
 use shared::proto::auth::admin_server::AdminServer;
 use shared::proto::auth::auth_server::AuthServer;
+use shared::env::EXIT_USAGE;
 use shared::serving::{self, Health, ServeConfig, ServeError};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tonic::server::NamedService;
 use tonic::service::RoutesBuilder;
@@ -54,6 +57,9 @@ pub enum StartError {
     /// Listening or serving failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// A thread or task that the process needs has ended.
+    #[error(transparent)]
+    Lost(#[from] Lost),
 }
 
 impl StartError {
@@ -62,6 +68,8 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Store(StoreOpenError::Unreachable(_)) => EXIT_UNAVAILABLE,
+            Self::Store(StoreOpenError::Misconfigured(_)) => EXIT_USAGE,
+            Self::Lost(_) => EXIT_SOFTWARE,
             Self::Store(StoreOpenError::Unsafe(_) | StoreOpenError::Unusable(_))
             | Self::Hashing(_)
             | Self::NoSigningSecret
@@ -87,12 +95,23 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreOpenErro
 async fn open_store_once(config: &Config) -> Result<Arc<dyn Store>, StoreOpenError> {
     let clock = config.clock.clone();
     match &config.store {
-        StoreConfig::Sqlite { path } => Ok(Arc::new(SqliteStore::open(path, config.limits, clock)?)),
+        StoreConfig::Sqlite { path } => {
+            outlive_the_longest_file();
+            Ok(Arc::new(SqliteStore::open(path, config.limits, clock)?))
+        }
         StoreConfig::Redis { url, key_prefix, allow_eviction, allow_no_aof } => {
             let options =
                 RedisOptions { allow_eviction: *allow_eviction, allow_no_aof: *allow_no_aof, key_prefix: key_prefix.clone(), clock };
             Ok(Arc::new(RedisStore::connect(url, config.limits, options).await?))
         }
+    }
+}
+
+/// A file that grows beyond the longest that the process may write (`ulimit -f`) would end it by a signal. Watched, the signal does nothing
+/// more: the write fails, and the store is full.
+fn outlive_the_longest_file() {
+    if let Err(error) = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())) {
+        tracing::warn!(%error, "SIGXFSZ can't be watched");
     }
 }
 
@@ -156,7 +175,10 @@ impl Application {
 
     /// Serves until `shutdown` is ready, then drains. Calls are still answered while connections close: the settles of an inference-service
     /// that drains at the same time must land.
-    pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
+    ///
+    /// # Errors
+    /// [`StartError::Serve`] when serving broke; [`StartError::Lost`], at once, when the process lost what it can't do without.
+    pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
         let draining = CancellationToken::new();
         let services = [
             <AuthServer<AuthService> as NamedService>::NAME,
@@ -167,19 +189,27 @@ impl Application {
         routes.add_service(AuthServer::new(self.auth).max_decoding_message_size(MAX_REQUEST_BYTES));
         routes.add_service(AccountsServer::new(self.accounts).max_decoding_message_size(MAX_REQUEST_BYTES));
         routes.add_service(AdminServer::new(self.admin).max_decoding_message_size(MAX_REQUEST_BYTES));
+        let health = Health::new(&services).await;
+        store_health::ask(&*self.store, &health).await;
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, "auth-service serves");
         }
-        let health = Health::new(&services).await;
+        let essentials = Essentials::default();
         let sweep = sweeper::run(Arc::clone(&self.store), self.sweep_interval, draining.clone());
-        let watch = store_health::run(self.store, health.clone(), draining.clone());
+        let mut sweep = essentials.spawn("the walk over due holds", &draining, sweep);
+        let watch = store_health::run(Arc::clone(&self.store), health.clone(), draining.clone());
+        let _watch = essentials.spawn("the watch over the store", &draining, watch);
         let serve = async {
             let served = serving::serve(listener, routes, health, self.serve, draining.clone(), shutdown).await;
             // Also when serving broke: the walk ends with it.
             draining.cancel();
+            sweep.ended().await;
             served
         };
-        let (served, (), ()) = tokio::join!(serve, sweep, watch);
-        served
+        tokio::select! {
+            served = serve => Ok(served?),
+            lost = essentials.lost() => Err(lost.into()),
+            lost = self.store.lost() => Err(lost.into()),
+        }
     }
 }

@@ -15,18 +15,25 @@
 //!   never breaks the balance.
 //! - **Unreachable is an error.** [`StoreError::Unavailable`] says nothing about whether the operation happened; every operation here may be
 //!   repeated.
+//! - **A store that takes no writes says why.** It is full, read-only, or set up so that only its operator can mend it. Each store keeps its
+//!   [`Condition`], and works again without a restart.
 
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use shared::ErrorReason;
+use shared::error::reason_name;
+use shared::essential::Lost;
 
+pub use self::condition::Condition;
 use crate::hold::{HoldHandle, HoldRecord, Outcome, Price, Resolution, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::user::{Role, UserName, UserRecord};
 
 mod access;
 pub mod clock;
+mod condition;
 mod known_callers;
 pub mod redis;
 pub mod sqlite;
@@ -74,9 +81,37 @@ pub enum StoreError {
     /// The store can't be reached, or broke off. The operation may or may not have happened.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// The store, or its disk, has no room; nothing was written.
+    #[error("the store is full: {0}")]
+    Full(String),
+    /// The store takes no writes; nothing was written.
+    #[error("the store takes no writes: {0}")]
+    ReadOnly(String),
+    /// The store's own configuration or version can't be used. Needs an operator. The operation may or may not have happened.
+    #[error("the store can't be used as it is set up: {0}")]
+    Misconfigured(String),
     /// What is stored contradicts itself; nothing was written. Needs an operator.
     #[error("the store is corrupt: {0}")]
     Corrupt(String),
+}
+
+impl StoreError {
+    /// The reason that a caller is given.
+    #[must_use]
+    pub fn error_reason(&self) -> ErrorReason {
+        match self {
+            Self::Unavailable(_) => ErrorReason::StoreUnavailable,
+            Self::Full(_) => ErrorReason::StoreFull,
+            Self::ReadOnly(_) => ErrorReason::StoreReadOnly,
+            Self::Misconfigured(_) => ErrorReason::StoreMisconfigured,
+            Self::Corrupt(_) => ErrorReason::Internal,
+        }
+    }
+
+    /// Its name, as the log has it.
+    fn reason(&self) -> &'static str {
+        reason_name(self.error_reason())
+    }
 }
 
 /// Why a store can't be opened.
@@ -88,7 +123,10 @@ pub enum StoreOpenError {
     /// Redis is set up so that it may lose credits. Needs another setting, there or here.
     #[error("this Redis may lose credits: {0}")]
     Unsafe(String),
-    /// The file, or the address, can't be used.
+    /// The address, or the user and password in it, are wrong.
+    #[error("TOLLGATE_REDIS_URL can't be used: {0}")]
+    Misconfigured(String),
+    /// The file, or what answers at the address, can't be used.
     #[error("the store can't be opened: {0}")]
     Unusable(String),
 }
@@ -530,8 +568,12 @@ pub struct SweepStep {
 /// Users, keys and credits. See the [module](self) for what every operation keeps.
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync + 'static {
-    /// Whether the store answers. For health.
+    /// Writes something that takes no more room the second time. For health: a store that answers may take no writes all the same.
     async fn ping(&self) -> Result<(), StoreError>;
+    /// Whether the store takes writes, as far as calls and pings have shown.
+    fn condition(&self) -> &Condition;
+    /// Ready when the store has lost a thread or a task of its own, and will never answer again.
+    async fn lost(&self) -> Lost;
 
     /// Makes a user, their account and its first ledger entry. Not idempotent: a repetition with another id finds its own name taken. If the
     /// store breaks off half way, the name is in progress, and free again a minute later at the latest.

@@ -9,6 +9,7 @@ mod connections;
 pub mod data_folder;
 pub mod env;
 pub mod error;
+pub mod essential;
 pub mod gathered_writes;
 pub mod healthcheck;
 pub mod request_context;
