@@ -213,3 +213,46 @@ impl Application {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::process::{Command, ExitCode};
+
+    use super::*;
+
+    /// What a process does whose writer panics: it serves, and would for ever.
+    async fn serve_with_a_writer_that_panics(folder: &str) -> ExitCode {
+        let strings = BTreeMap::from([("TOLLGATE_DATA_DIR".to_owned(), folder.to_owned())]);
+        let config = Config::read(&strings).unwrap();
+        let StoreConfig::Sqlite { path } = &config.store else { panic!("not SQLite") };
+        let store = Arc::new(SqliteStore::open(path, config.limits, config.clock.clone()).unwrap());
+        let application = Application::with_store(config, Arc::clone(&store) as Arc<dyn Store>).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let serving = tokio::spawn(application.run(listener, std::future::pending()));
+        assert!(store.panic().await.is_err());
+        let error = serving.await.unwrap().unwrap_err();
+        shared::telemetry::last_words("auth-service", &error);
+        ExitCode::from(error.exit_code())
+    }
+
+    #[test]
+    fn a_process_whose_sqlite_writer_panics_says_so_and_exits_70() {
+        const CHILD: &str = "TOLLGATE_TEST_OF_A_PANIC";
+        if let Some(folder) = std::env::var_os(CHILD) {
+            let code = shared::runtime::block_on("auth-service", serve_with_a_writer_that_panics(folder.to_str().unwrap()));
+            std::process::exit(if code == ExitCode::from(EXIT_SOFTWARE) { i32::from(EXIT_SOFTWARE) } else { 1 });
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let this = "startup::tests::a_process_whose_sqlite_writer_panics_says_so_and_exits_70";
+        let ended = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", this, "--nocapture"])
+            .env(CHILD, folder.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(70), "{said}");
+        assert!(said.contains("on purpose"), "the panic itself: {said}");
+        assert!(said.contains("auth-service: the thread that writes SQLite's file panicked"), "{said}");
+    }
+}

@@ -539,3 +539,21 @@ impl From<TokenUsage> for wire::TokenUsage {
         Self { input_tokens: usage.input_tokens, output_tokens: usage.output_tokens, estimated: usage.estimated }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_refused_before_it_wrote_has_held_nothing_and_one_that_can_not_say_may_have() {
+        let of = |reason| may_have_held(&CallError::new(Code::Unavailable, reason, "no").into());
+        for reason in [ErrorReason::StoreUnavailable, ErrorReason::StoreMisconfigured, ErrorReason::DeadlineExceeded] {
+            assert!(of(reason), "{reason:?}");
+        }
+        for reason in [ErrorReason::StoreFull, ErrorReason::StoreReadOnly, ErrorReason::InsufficientCredits, ErrorReason::SweepInProgress] {
+            assert!(!of(reason), "{reason:?}");
+        }
+        // The connection broke, or somebody else answered.
+        assert!(may_have_held(&Status::unavailable("connecting")));
+    }
+}

@@ -208,3 +208,35 @@ fn embedded_when_usable(config: &Config, essentials: &Essentials) -> Result<Opti
     let has_model = std::fs::read_dir(&config.models_folder).is_ok_and(|mut entries| entries.any(is_model));
     if cfg!(feature = "embedded-engine") && has_model { embedded(config, essentials).map(Some) } else { Ok(None) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::timers::Timed;
+
+    struct Panics;
+
+    impl Timed for Panics {
+        fn on_time(&self, _: Instant) -> Option<Instant> {
+            panic!("on purpose")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_service_whose_timer_panics_stops_with_70_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let strings = BTreeMap::from([
+            ("TOLLGATE_DATA_DIR".to_owned(), folder.path().to_str().unwrap().to_owned()),
+            ("TOLLGATE_ENGINE".to_owned(), "ollama".to_owned()),
+        ]);
+        let application = Application::build(Config::read(&strings).unwrap()).await.unwrap();
+        let _armed = application.owner.timers.arm(Arc::new(Panics), Instant::now());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let error = application.run(listener, std::future::pending()).await.unwrap_err();
+        assert!(matches!(&error, RunError::Lost(_)), "{error}");
+        assert_eq!(error.exit_code(), 70);
+        assert!(error.to_string().starts_with("the timer of all streams and holds panicked"), "{error}");
+    }
+}

@@ -314,3 +314,11 @@ impl Store for SqliteStore {
         .await
     }
 }
+
+#[cfg(test)]
+impl SqliteStore {
+    /// Has an operation panic, for tests of what the process does then.
+    pub(crate) async fn panic(&self) -> Result<(), StoreError> {
+        self.run(|_| -> Done<()> { panic!("on purpose") }).await
+    }
+}

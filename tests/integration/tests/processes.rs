@@ -148,6 +148,196 @@ async fn a_stopped_store_fails_closed_and_comes_back() {
     assert_eq!(processes.balance(&key).await.unwrap().available_credits, 9, "what was written before the crash is there");
 }
 
+/// Both services on a Redis, and what a store that takes no writes does to them.
+struct OnRedis {
+    redis: RedisServer,
+    processes: Processes,
+    key: String,
+}
+
+impl OnRedis {
+    async fn start(upstream: &str) -> Self {
+        let redis = RedisServer::start();
+        let secret = || shared::secret::Secret::generate().unwrap().1;
+        let (jwt, service, url) = (format!("k1:{}", secret()), secret(), redis.url());
+        let more = [
+            ("TOLLGATE_REDIS_URL", url.as_str()),
+            ("TOLLGATE_JWT_SECRETS", jwt.as_str()),
+            ("TOLLGATE_SERVICE_CREDENTIALS", service.as_str()),
+            ("TOLLGATE_SERVICE_CREDENTIAL", service.as_str()),
+        ];
+        let processes = Processes::start(upstream, &more);
+        let key = processes.user().await;
+        Self { redis, processes, key }
+    }
+}
+
+fn redis_command(redis: &RedisServer, words: &[&str]) {
+    let mut command = redis::cmd(words[0]);
+    words[1..].iter().for_each(|word| {
+        command.arg(word);
+    });
+    command.exec(&mut redis::Client::open(redis.url()).unwrap().get_connection().unwrap()).unwrap();
+}
+
+impl Processes {
+    async fn is_healthy(&self) -> bool {
+        shared::healthcheck::check(self.auth.address()).await.is_ok()
+    }
+
+    async fn until_healthy(&self, healthy: bool) {
+        until("health to say so", SOON, || async { (self.is_healthy().await == healthy).then_some(()) }).await;
+    }
+
+    async fn chat(&self, key: &str) -> Result<integration::stack::Answer, tonic::Status> {
+        let stream = self.inference().chat(bearer(key, chat_request("smollm2", "hi"))).await?;
+        Ok(read_all(&mut stream.into_inner()).await)
+    }
+
+    /// Every call that writes is refused for this reason, health says so, and the operator's words are in the log once.
+    async fn refuse_writes(&self, key: &str, reason: ErrorReason, words: &str) {
+        let name = shared::error::reason_name(reason);
+        for _ in 0..5 {
+            let refused = self.chat(key).await.unwrap_err();
+            assert_eq!((refused.code(), reason_of(&refused)), (Code::Unavailable, Some(reason)), "{}", refused.message());
+            assert!(shared::error::retry_delay_of(&refused).is_some(), "{refused:?}");
+            assert!(!refused.message().contains(words), "the operator's words went to a caller: {}", refused.message());
+        }
+        self.until_healthy(false).await;
+        let log = self.auth.log();
+        let said: Vec<_> = log.lines().filter(|line| line.contains(&format!("\"{name}\""))).collect();
+        assert!(said.len() == 1 && said[0].contains("ERROR") && said[0].contains(words), "{said:#?}");
+    }
+
+    /// Without a restart, all is as before.
+    async fn take_writes_again(&self, key: &str) {
+        self.until_healthy(true).await;
+        let answer = self.chat(key).await.unwrap();
+        assert_eq!(answer.charged(), Some(1));
+        let log = self.auth.log();
+        assert_eq!(log.lines().filter(|line| line.contains("\"the store takes writes again\"")).count(), 1, "{log}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_redis_refuses_new_calls_settles_those_that_run_and_is_used_again_when_there_is_room() {
+    let upstream = ScriptedUpstream::start().await;
+    let gate = Gate::new();
+    upstream.script_once("/api/chat", Script::stream().token("one").gate(&gate).done("stop", 5, 1));
+    upstream.script("/api/chat", Script::chat(&["x"]));
+    let OnRedis { redis, processes, key } = OnRedis::start(&upstream.url()).await;
+    let mut running = processes.inference().chat(bearer(&key, chat_request("smollm2", "hi"))).await.unwrap().into_inner();
+    upstream.request("/api/chat", 0).await;
+    redis_command(&redis, &["CONFIG", "SET", "maxmemory", "1"]);
+    processes.refuse_writes(&key, ErrorReason::StoreFull, "OOM command not allowed").await;
+    gate.open_for_good();
+    assert_eq!(read_all(&mut running).await.charged(), Some(1), "its settle lands all the same");
+    redis_command(&redis, &["CONFIG", "SET", "maxmemory", "0"]);
+    processes.take_writes_again(&key).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_became_a_replica_refuses_calls_until_it_is_a_primary_and_then_what_ran_is_settled() {
+    let upstream = ScriptedUpstream::start().await;
+    let gate = Gate::new();
+    upstream.script_once("/api/chat", Script::stream().token("one").gate(&gate).done("stop", 5, 1));
+    upstream.script("/api/chat", Script::chat(&["x"]));
+    let OnRedis { redis, processes, key } = OnRedis::start(&upstream.url()).await;
+    let mut running = processes.inference().chat(bearer(&key, chat_request("smollm2", "hi"))).await.unwrap().into_inner();
+    upstream.request("/api/chat", 0).await;
+    // The other one takes over with all that is stored, and this one follows it.
+    let other = RedisServer::start();
+    let port = |redis: &RedisServer| redis.url().rsplit(':').next().unwrap().to_owned();
+    let in_step = |replica: &RedisServer| {
+        let mut connection = redis::Client::open(replica.url()).unwrap().get_connection().unwrap();
+        let info: String = redis::cmd("INFO").arg("replication").query(&mut connection).unwrap();
+        info.contains("master_link_status:up").then_some(())
+    };
+    redis_command(&other, &["REPLICAOF", "127.0.0.1", &port(&redis)]);
+    until("the other one to have all", SOON, || async { in_step(&other) }).await;
+    redis_command(&other, &["REPLICAOF", "NO", "ONE"]);
+    redis_command(&redis, &["REPLICAOF", "127.0.0.1", &port(&other)]);
+    until("this one to follow", SOON, || async { in_step(&redis) }).await;
+    processes.refuse_writes(&key, ErrorReason::StoreReadOnly, "READONLY").await;
+    gate.open_for_good();
+    read_all(&mut running).await;
+    redis_command(&redis, &["REPLICAOF", "NO", "ONE"]);
+    processes.take_writes_again(&key).await;
+    let balance =
+        until("the settle", SOON, || async { processes.balance(&key).await.filter(|balance| balance.held_credits == 0) }).await;
+    assert_eq!((balance.available_credits, balance.spent_credits), (8, 2));
+}
+
+#[tokio::test]
+async fn a_redis_that_answers_no_one_is_unavailable_and_said_so_once() {
+    let upstream = ScriptedUpstream::start().await;
+    upstream.script("/api/chat", Script::chat(&["x"]));
+    let OnRedis { redis, processes, key } = OnRedis::start(&upstream.url()).await;
+    let signal = |name: &str| {
+        let sent = std::process::Command::new("kill").args([name, &redis.pid().to_string()]).status().unwrap();
+        assert!(sent.success());
+    };
+    signal("-STOP");
+    processes.refuse_writes(&key, ErrorReason::StoreUnavailable, "no answer in time").await;
+    signal("-CONT");
+    processes.until_healthy(true).await;
+    // What was asked meanwhile is looked up again, and given back.
+    let balance =
+        until("nothing to be held", SOON, || async { processes.balance(&key).await.filter(|balance| balance.held_credits == 0) }).await;
+    assert_eq!(balance.available_credits, 10);
+    processes.take_writes_again(&key).await;
+}
+
+#[tokio::test]
+async fn a_file_that_may_not_grow_is_a_full_store_and_no_reason_to_die_or_to_be_restarted() {
+    let upstream = ScriptedUpstream::start().await;
+    upstream.script("/api/chat", Script::chat(&["x"]));
+    let processes = Processes::start(&upstream.url(), &[]);
+    let key = processes.user().await;
+    let data = std::path::Path::new(&processes.environment["TOLLGATE_DATA_DIR"]);
+    let longest = std::fs::metadata(data.join("tollgate.db-wal")).unwrap().len();
+    let auth = i32::try_from(processes.auth.pid()).ok().and_then(rustix::process::Pid::from_raw);
+    let limit = |current: Option<u64>| {
+        let before = rustix::process::getrlimit(rustix::process::Resource::Fsize);
+        let limit = rustix::process::Rlimit { current, maximum: before.maximum };
+        rustix::process::prlimit(auth, rustix::process::Resource::Fsize, limit).unwrap()
+    };
+    let before = limit(Some(longest));
+    processes.refuse_writes(&key, ErrorReason::StoreFull, "ulimit -f").await;
+    assert_eq!(processes.balance(&key).await.unwrap().available_credits, 10, "what is only read is answered");
+    limit(before.current);
+    processes.take_writes_again(&key).await;
+}
+
+#[test]
+fn a_redis_that_can_not_be_used_stops_the_start_in_words_that_say_what_to_do() {
+    let (primary, replica) = (RedisServer::start(), RedisServer::start());
+    redis_command(&replica, &["REPLICAOF", "127.0.0.1", primary.url().rsplit(':').next().unwrap()]);
+    redis_command(&primary, &["CONFIG", "SET", "requirepass", "right"]);
+    let with_password = primary.url().replace("//", "//:canary@");
+    for (url, code, says) in [
+        ("rediss://:canary@127.0.0.1:6379".to_owned(), 64, "TLS"),
+        ("redis-sentinel://:canary@127.0.0.1:26379".to_owned(), 64, "Sentinel"),
+        ("redis://:can/ary@127.0.0.1".to_owned(), 64, "%2F"),
+        (with_password, 64, "password"),
+        (replica.url(), 1, "replica"),
+    ] {
+        let secret = shared::secret::Secret::generate().unwrap().1;
+        let environment = [
+            ("TOLLGATE_REDIS_URL", url.as_str()),
+            ("TOLLGATE_JWT_SECRETS", &format!("k1:{secret}")),
+            ("TOLLGATE_SERVICE_CREDENTIALS", &secret),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        let ended = run("auth-service", &[], &environment, "");
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(code), "{url}: {said}");
+        assert!(said.contains("TOLLGATE_REDIS_URL") && said.contains(says), "{url}: {said}");
+        assert!(!said.contains("canary") && !said.contains("can/ary") && !said.contains(&secret), "{said}");
+    }
+}
+
 #[tokio::test]
 async fn a_check_that_nobody_answered_is_given_back_and_its_request_id_works_again() {
     let upstream = ScriptedUpstream::start().await;

@@ -74,6 +74,8 @@ pub(super) fn store_error(error: &RedisError) -> StoreError {
         "MOVED" | "ASK" | "CLUSTERDOWN" | "CROSSSLOT" => {
             StoreError::Misconfigured(format!("Redis is a cluster, which is not supported yet; use a single one ({code} {words})"))
         }
+        // Of a longer command Redis says this before it has read its name.
+        "ERR" if words.contains("unauthenticated") => StoreError::Misconfigured(format!("{WRONG_PASSWORD} ({code} {words})")),
         "DENIED" => StoreError::Misconfigured(format!("Redis takes nobody from another machine ({code} {words})")),
         "ERR" if words.contains("unknown command") || words.contains("shebang") || words.contains("compiling script") => {
             StoreError::Misconfigured(format!("Redis doesn't know what Tollgate needs: it must be version 7 or newer ({code} {words})"))

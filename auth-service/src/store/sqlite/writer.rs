@@ -261,3 +261,69 @@ pub(super) fn in_savepoint<T>(connection: &Connection, operation: impl FnOnce(&C
     }
     result
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct File {
+        writer: Writer,
+        _folder: tempfile::TempDir,
+    }
+
+    impl File {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let writer = Writer::start(&folder.path().join("store"), &Handle::current()).unwrap();
+            Self { writer, _folder: folder }
+        }
+
+        async fn execute(&self, sql: &'static str) -> Result<(), StoreError> {
+            self.writer.run(move |connection| Ok(connection.execute_batch(sql)?)).await
+        }
+    }
+
+    const FILL: &str = "CREATE TABLE IF NOT EXISTS filler (text); INSERT INTO filler VALUES (zeroblob(1000000))";
+
+    #[tokio::test]
+    async fn a_file_that_may_not_grow_is_full_for_all_of_its_transaction_until_it_may() {
+        let file = File::new();
+        file.execute("PRAGMA max_page_count = 1").await.unwrap();
+        let (first, second) = tokio::join!(file.execute(FILL), file.execute(FILL));
+        for refused in [first, second] {
+            assert!(matches!(&refused, Err(StoreError::Full(text)) if text.contains("make room")), "{refused:?}");
+        }
+        file.execute("PRAGMA max_page_count = 1000000").await.unwrap();
+        file.execute(FILL).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_that_became_read_only_is_told_apart_from_one_that_fails() {
+        let file = File::new();
+        file.execute("PRAGMA query_only = ON").await.unwrap();
+        let refused = file.execute(FILL).await;
+        assert!(matches!(refused, Err(StoreError::ReadOnly(_))), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn an_operation_that_panics_is_the_loss_of_the_thread_and_nobody_waits_for_ever() {
+        let file = File::new();
+        let answer = file.writer.run(|_| -> Outcome<()> { panic!("on purpose") }).await;
+        assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
+        let lost = file.writer.lost().await.to_string();
+        assert!(lost.starts_with("the thread that writes SQLite's file panicked"), "{lost}");
+        assert!(file.execute(FILL).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_panic_while_a_caller_is_answered_is_the_loss_of_the_task() {
+        let essentials = Essentials::default();
+        let (ended, transactions) = mpsc::unbounded_channel();
+        let task = tokio::spawn(answer_callers(transactions, essentials.guard("the task that answers for SQLite")));
+        let answer: Answer = Box::new(|_| panic!("on purpose"));
+        assert!(ended.send(Ended { broken: None, answers: vec![answer] }).is_ok());
+        let lost = essentials.lost().await.to_string();
+        assert!(lost.starts_with("the task that answers for SQLite panicked"), "{lost}");
+        assert!(task.await.is_err());
+    }
+}
