@@ -261,9 +261,8 @@ fn read_redis(reader: &mut Reader<'_>) -> Option<StoreConfig> {
         })
     });
     let named = reader.string("TOLLGATE_REDIS_URL").is_some();
-    let url = reader.parse("TOLLGATE_REDIS_URL", |value| {
-        crate::store::redis::address::client(value).map(|_| value.to_owned()).map_err(str::to_owned)
-    });
+    let url = reader
+        .parse("TOLLGATE_REDIS_URL", |value| crate::store::redis::address::client(value).map(|_| value.to_owned()).map_err(str::to_owned));
     named.then(|| StoreConfig::Redis {
         url: url.unwrap_or_default(),
         key_prefix: key_prefix.unwrap_or_else(|| "tg".to_owned()),

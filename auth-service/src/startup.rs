@@ -5,11 +5,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use shared::env::EXIT_USAGE;
 use shared::essential::{EXIT_SOFTWARE, Essentials, Lost};
 use shared::proto::auth::accounts_server::AccountsServer;
 use shared::proto::auth::admin_server::AdminServer;
 use shared::proto::auth::auth_server::AuthServer;
-use shared::env::EXIT_USAGE;
 use shared::serving::{self, Health, ServeConfig, ServeError};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};

@@ -289,7 +289,9 @@ fn store_failure(error: &StoreError) -> CallError {
         }
         StoreError::Full(_) => ("the store is full, and nothing was written; its operator must make room: try again later", RETRY_LATER),
         StoreError::ReadOnly(_) => ("the store takes no writes at the moment, and nothing was written; try again", Duration::from_secs(2)),
-        StoreError::Misconfigured(_) => ("the store can't be used as it is set up; its operator must look at it: try again later", RETRY_LATER),
+        StoreError::Misconfigured(_) => {
+            ("the store can't be used as it is set up; its operator must look at it: try again later", RETRY_LATER)
+        }
         StoreError::Corrupt(what) => {
             tracing::error!(what, "the store contradicts itself; an operator must look at it");
             return CallError::internal();
@@ -313,17 +315,17 @@ mod tests {
 
     #[test]
     fn each_failure_of_the_store_has_a_reason_of_its_own_and_says_when_to_come_again() {
-        let kinds: [(fn(String) -> StoreError, ErrorReason); 4] = [
-            (StoreError::Unavailable, ErrorReason::StoreUnavailable),
-            (StoreError::Full, ErrorReason::StoreFull),
-            (StoreError::ReadOnly, ErrorReason::StoreReadOnly),
-            (StoreError::Misconfigured, ErrorReason::StoreMisconfigured),
-        ];
-        for (kind, reason) in kinds {
-            let status = Status::from(Refused::StoreFailed(kind("the operator's words".to_owned())));
+        let words = || "the operator's words".to_owned();
+        for (error, reason) in [
+            (StoreError::Unavailable(words()), ErrorReason::StoreUnavailable),
+            (StoreError::Full(words()), ErrorReason::StoreFull),
+            (StoreError::ReadOnly(words()), ErrorReason::StoreReadOnly),
+            (StoreError::Misconfigured(words()), ErrorReason::StoreMisconfigured),
+        ] {
+            let status = Status::from(Refused::StoreFailed(error));
             assert_eq!((status.code(), reason_of(&status)), (Code::Unavailable, Some(reason)));
             assert!(retry_delay_of(&status).is_some_and(|delay| delay >= Duration::from_secs(1)), "{status:?}");
-            assert!(!status.message().contains("the operator's words"), "{status:?}");
+            assert!(!status.message().contains(&words()), "{status:?}");
         }
     }
 }

@@ -33,8 +33,8 @@ use self::scripts::{ScriptCall, Scripts};
 use super::clock::Clock;
 use super::known_callers::KnownCallers;
 use super::{
-    AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Condition, ExtendAnswer, GrantAnswer, GrantRequest, Held,
-    LedgerEntry, MAX_CREDITS, MAX_LIVE_API_KEYS, NAME_CLAIM_LIFE, NewApiKey, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID,
+    AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Condition, ExtendAnswer, GrantAnswer, GrantRequest,
+    Held, LedgerEntry, MAX_CREDITS, MAX_LIVE_API_KEYS, NAME_CLAIM_LIFE, NewApiKey, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID,
     SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, SweepStep, UserCreation,
 };
 use crate::hold::{HoldHandle, HoldRecord, Outcome, TokenUsage, hold_id};

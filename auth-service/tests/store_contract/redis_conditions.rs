@@ -16,8 +16,8 @@ const SOON: Duration = Duration::from_secs(15);
 
 /// What a Check that holds credits meets, which the probe must meet as well.
 async fn met(f: &Fixture, ada: &Person) -> StoreError {
-    let met = f.store.check(f.request(ada, Some(by_token("refused", "a")))).await.expect_err("the check is refused");
-    let probed = f.store.ping().await.expect_err("the probe is refused");
+    let met = f.store.check(f.request(ada, Some(by_token("refused", "a")))).await.unwrap_err();
+    let probed = f.store.ping().await.unwrap_err();
     assert_eq!(met.error_reason(), probed.error_reason(), "{met} and {probed}");
     assert!(!f.store.condition().works());
     met
@@ -120,7 +120,8 @@ async fn a_password_that_was_changed_and_changed_back_is_a_misconfiguration_mean
     let f = Fixture::redis_at(redis, &url, limits()).await;
     let ada = f.person("ada", 50).await;
     let change = |from: &str, to: &str| {
-        let mut connection = redis::Client::open(format!("redis://:{from}@127.0.0.1:{}", server(&f).port())).unwrap().get_connection().unwrap();
+        let mut connection =
+            redis::Client::open(format!("redis://:{from}@127.0.0.1:{}", server(&f).port())).unwrap().get_connection().unwrap();
         redis::cmd("CONFIG").arg("SET").arg("requirepass").arg(to).exec(&mut connection).unwrap();
         redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes").exec(&mut connection).unwrap();
     };
@@ -152,7 +153,8 @@ async fn a_user_that_may_not_do_what_is_needed_is_a_misconfiguration_until_it_ma
     for (taken, given) in [("-evalsha", "+evalsha"), ("-@all", "+@all"), ("resetkeys", "~*")] {
         let mut connection = server(&f).connection();
         redis::cmd("ACL").arg("SETUSER").arg("operator").arg("on").arg(">p").arg("~*").arg("+@all").exec(&mut connection).unwrap();
-        let mut operator = redis::Client::open(format!("redis://operator:p@127.0.0.1:{}", server(&f).port())).unwrap().get_connection().unwrap();
+        let mut operator =
+            redis::Client::open(format!("redis://operator:p@127.0.0.1:{}", server(&f).port())).unwrap().get_connection().unwrap();
         let mut set = |rule: &str| redis::cmd("ACL").arg("SETUSER").arg("default").arg(rule).exec(&mut operator).unwrap();
         set(taken);
         let met = met(&f, &ada).await;

@@ -10,7 +10,7 @@ use crate::fixture::RedisServer;
 use crate::limits;
 
 async fn refused(url: &str) -> StoreOpenError {
-    RedisStore::connect(url, limits(), RedisOptions::default()).await.expect_err("it is refused")
+    RedisStore::connect(url, limits(), RedisOptions::default()).await.unwrap_err()
 }
 
 #[tokio::test]

@@ -76,7 +76,8 @@ impl EmbeddedEngine {
     /// Checks the folders and starts the thread. No model is loaded before the first prompt.
     pub fn open(config: EmbeddedConfig) -> Result<Self, EngineError> {
         let catalog = Catalog::open(config.models_folder, config.overlays_folder)?;
-        let worker = Worker::start(config.queue, &config.essentials).map_err(|error| EngineError::Unreachable { detail: format!("no thread: {error}") })?;
+        let worker = Worker::start(config.queue, &config.essentials)
+            .map_err(|error| EngineError::Unreachable { detail: format!("no thread: {error}") })?;
         Ok(Self { catalog: Arc::new(catalog), worker, max_context_tokens: config.max_context_tokens })
     }
 

@@ -263,8 +263,7 @@ async fn a_redis_that_became_a_replica_refuses_calls_until_it_is_a_primary_and_t
     read_all(&mut running).await;
     redis_command(&redis, &["REPLICAOF", "NO", "ONE"]);
     processes.take_writes_again(&key).await;
-    let balance =
-        until("the settle", SOON, || async { processes.balance(&key).await.filter(|balance| balance.held_credits == 0) }).await;
+    let balance = until("the settle", SOON, || async { processes.balance(&key).await.filter(|balance| balance.held_credits == 0) }).await;
     assert_eq!((balance.available_credits, balance.spent_credits), (8, 2));
 }
 

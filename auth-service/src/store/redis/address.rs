@@ -4,11 +4,14 @@ use ::redis::Client;
 
 /// A client for this address, or what must be changed, as it goes on from the variable's name.
 pub(crate) fn client(url: &str) -> Result<Client, &'static str> {
-    const FORM: &str = "must be redis://[user:password@]host[:port][/db]; in user and password, write / ? # @ : and % as %2F %3F %23 %40 %3A and %25";
+    const FORM: &str =
+        "must be redis://[user:password@]host[:port][/db]; in user and password, write / ? # @ : and % as %2F %3F %23 %40 %3A and %25";
     let (scheme, rest) = url.split_once("://").ok_or(FORM)?;
     let scheme = scheme.to_ascii_lowercase();
     if scheme == "rediss" || scheme == "valkeys" {
-        return Err("asks for TLS, which is not built yet: use redis:// on a network that nobody else is on, or through a tunnel that does TLS");
+        return Err(
+            "asks for TLS, which is not built yet: use redis:// on a network that nobody else is on, or through a tunnel that does TLS",
+        );
     }
     let hosts = rest.rsplit('@').next().unwrap_or_default().split('/').next().unwrap_or_default();
     if scheme.contains("sentinel") || scheme.contains("cluster") || hosts.contains(',') {
@@ -27,7 +30,9 @@ mod tests {
 
     #[test]
     fn addresses_of_one_redis_are_taken() {
-        for url in ["redis://127.0.0.1", "redis://host:6380/3", "redis://:p%2Fss@[::1]:1", "valkey://u:p@host", "redis+unix:///run/redis.sock"] {
+        for url in
+            ["redis://127.0.0.1", "redis://host:6380/3", "redis://:p%2Fss@[::1]:1", "valkey://u:p@host", "redis+unix:///run/redis.sock"]
+        {
             assert!(client(url).is_ok(), "{url}");
         }
     }

@@ -65,9 +65,7 @@ pub(super) fn store_error(error: &RedisError) -> StoreError {
         "READONLY" | "MASTERDOWN" => {
             StoreError::ReadOnly(format!("the Redis at TOLLGATE_REDIS_URL is a replica; let the name lead to its primary ({code} {words})"))
         }
-        "NOREPLICAS" => {
-            StoreError::ReadOnly(format!("Redis has fewer replicas than its min-replicas-to-write asks for ({code} {words})"))
-        }
+        "NOREPLICAS" => StoreError::ReadOnly(format!("Redis has fewer replicas than its min-replicas-to-write asks for ({code} {words})")),
         "NOAUTH" | "WRONGPASS" => StoreError::Misconfigured(format!("{WRONG_PASSWORD} ({code} {words})")),
         "NOPERM" => StoreError::Misconfigured(format!("{NOT_PERMITTED} ({code} {words})")),
         "ERR" if words.contains("The user executing the script") => StoreError::Misconfigured(format!("{NOT_PERMITTED} ({code} {words})")),

@@ -17,7 +17,8 @@ pub(super) async fn require(connection: &mut ConnectionManager, options: &RedisO
     let greeting: RedisResult<HashMap<String, Value>> = ::redis::cmd("HELLO").query_async(connection).await;
     match greeting {
         Ok(greeting) => {
-            let said = |name: &str| greeting.get(name).cloned().and_then(|value| from_redis_value::<String>(value).ok()).unwrap_or_default();
+            let said =
+                |name: &str| greeting.get(name).cloned().and_then(|value| from_redis_value::<String>(value).ok()).unwrap_or_default();
             if let Some(why) = unfit(&said("version"), &said("mode"), &said("role")) {
                 return Err(StoreOpenError::Unusable(why));
             }

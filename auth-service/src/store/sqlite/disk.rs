@@ -1,6 +1,7 @@
 //! What SQLite's failures mean. Of a write that failed it says no more than that, so the disk is asked why.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -75,6 +76,27 @@ impl Disk {
         }
     }
 
+    /// Why the file can't be opened.
+    pub(super) fn unusable(&self, error: rusqlite::Error) -> StoreOpenError {
+        self.unusable_because(match self.explain(error.into()) {
+            StoreError::Full(why) | StoreError::Unavailable(why) | StoreError::Misconfigured(why) | StoreError::Corrupt(why) => why,
+            StoreError::ReadOnly(why) => format!("{READ_ONLY} ({why})"),
+        })
+    }
+
+    /// Why the file can't even be made.
+    pub(super) fn unmakeable(&self, error: &io::Error) -> StoreOpenError {
+        self.unusable_because(match refusal(error) {
+            StoreError::Full(why) => why,
+            StoreError::ReadOnly(_) => format!("{READ_ONLY} ({error})"),
+            StoreError::Unavailable(_) | StoreError::Misconfigured(_) | StoreError::Corrupt(_) => error.to_string(),
+        })
+    }
+
+    fn unusable_because(&self, why: impl fmt::Display) -> StoreOpenError {
+        StoreOpenError::Unusable(format!("{}: {why}", self.file.display()))
+    }
+
     /// Writes a page beside the file, and takes it away again.
     fn try_to_write(&self) -> io::Result<()> {
         let mut name = self.file.file_name().map(OsString::from).unwrap_or_default();
@@ -111,28 +133,6 @@ fn refusal(why: &io::Error) -> StoreError {
         }
         _ => StoreError::Unavailable(format!("its disk fails ({why})")),
     }
-}
-
-/// Why a file can't be opened.
-pub(super) fn unusable(file: &Path, error: &rusqlite::Error) -> StoreOpenError {
-    let advice = match error.sqlite_error_code() {
-        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => READ_ONLY,
-        Some(ErrorCode::DiskFull) => "there is no room for it; make room on its disk",
-        // SQLite can't make the files beside it.
-        Some(ErrorCode::CannotOpen) => READ_ONLY,
-        _ => "it can't be used",
-    };
-    StoreOpenError::Unusable(format!("{}: {advice} ({error})", file.display()))
-}
-
-/// Why a file can't even be made.
-pub(super) fn unmakeable(file: &Path, error: &io::Error) -> StoreOpenError {
-    let advice = match error.kind() {
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => READ_ONLY,
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "there is no room for it; make room on its disk",
-        _ => "it can't be used",
-    };
-    StoreOpenError::Unusable(format!("{}: {advice} ({error})", file.display()))
 }
 
 const READ_ONLY: &str = "the file and its folder must be writable for the user that this process runs as";

@@ -93,9 +93,9 @@ pub(super) struct Writer {
 impl Writer {
     /// Opens the file, brings its schema up, and starts the thread. `runtime`: where callers are answered.
     pub(super) fn start(path: &Path, runtime: &Handle) -> Result<Self, StoreOpenError> {
-        create_private(path).map_err(|error| disk::unmakeable(path, &error))?;
-        let connection = open(path).map_err(|error| disk::unusable(path, &error))?;
         let (disk, essentials) = (Arc::new(Disk::of(path)), Essentials::default());
+        create_private(path).map_err(|error| disk.unmakeable(&error))?;
+        let connection = open(path).map_err(|error| disk.unusable(error))?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         // Unbounded: there is an answer for each operation, and these are bounded.
         let (ended, transactions) = mpsc::unbounded_channel();
