@@ -27,7 +27,12 @@ pub const SERVICE_CREDENTIAL_FILE: &str = "service-credential";
 pub const VARIABLES: &[Variable] = &[
     variable("TOLLGATE_AUTH_LISTEN", "127.0.0.1:50051", "The address and port to listen on.", "localhost"),
     variable("TOLLGATE_DATA_DIR", "./data", "The folder of the embedded store and of secrets made on the first start.", "/dev/null/data"),
-    variable("TOLLGATE_REDIS_URL", "unset: SQLite in the data folder", "`redis://[user:password@]host[:port][/db]`.", "http://redis"),
+    variable(
+        "TOLLGATE_REDIS_URL",
+        "unset: SQLite in the data folder",
+        "`redis://[user:password@]host[:port][/db]`, of a Redis 7 or newer, or a Valkey.",
+        "http://redis",
+    ),
     variable("TOLLGATE_REDIS_KEY_PREFIX", "tg", "What every Redis key starts with: 1 to 32 letters, digits, `-`, `_`.", "{tg}"),
     variable(
         "TOLLGATE_ALLOW_UNSAFE_REDIS",

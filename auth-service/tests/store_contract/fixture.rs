@@ -17,6 +17,7 @@ use auth_service::store::{
     PresentedCredential, Scope, SettleAnswer, Store, StoreLimits, UserCreation,
 };
 use auth_service::user::{Role, UserName};
+use rustix::process::{Resource, Rlimit};
 
 /// When the tests' clock starts.
 pub(crate) const START_MS: i64 = 1_700_000_000_500;
@@ -34,6 +35,22 @@ impl RedisServer {
     /// Starts one on a free port of the loopback address. A machine without redis-server fails the test: it is never skipped.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         Self::start_by(|port, folder| spawn(port, folder, arguments))
+    }
+
+    /// Starts one that isn't ended by the signal that a process gets whose file may not grow.
+    pub(crate) fn start_that_outlives_the_longest_file() -> Self {
+        Self::start_by(|port, folder| {
+            let without_signal = "trap '' XFSZ; exec redis-server --bind 127.0.0.1 --port \"$0\" --save '' --appendonly yes --dir \"$1\"";
+            let mut shell = Command::new("sh");
+            shell.args(["-c", without_signal, &port.to_string()]).arg(folder).stdout(Stdio::null()).spawn().unwrap()
+        })
+    }
+
+    /// Sets how long its files may be, in bytes, and answers what it was.
+    pub(crate) fn limit_files(&self, current: Option<u64>) -> Option<u64> {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        let maximum = rustix::process::getrlimit(Resource::Fsize).maximum;
+        rustix::process::prlimit(Some(pid), Resource::Fsize, Rlimit { current, maximum }).unwrap().current
     }
 
     /// Starts a Sentinel.

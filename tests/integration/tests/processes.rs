@@ -230,6 +230,9 @@ async fn a_full_redis_refuses_new_calls_settles_those_that_run_and_is_used_again
     upstream.request("/api/chat", 0).await;
     redis_command(&redis, &["CONFIG", "SET", "maxmemory", "1"]);
     processes.refuse_writes(&key, ErrorReason::StoreFull, "OOM command not allowed").await;
+    // One that starts now says so from its first answer on.
+    let second = ServiceProcess::start("auth-service", &processes.environment);
+    assert!(shared::healthcheck::check(second.address()).await.is_err());
     gate.open_for_good();
     assert_eq!(read_all(&mut running).await.charged(), Some(1), "its settle lands all the same");
     redis_command(&redis, &["CONFIG", "SET", "maxmemory", "0"]);

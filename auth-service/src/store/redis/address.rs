@@ -13,6 +13,10 @@ pub(crate) fn client(url: &str) -> Result<Client, &'static str> {
             "asks for TLS, which is not built yet: use redis:// on a network that nobody else is on, or through a tunnel that does TLS",
         );
     }
+    // A socket's file is named by a path, and what goes with it by a query.
+    if scheme == "unix" || scheme.ends_with("+unix") {
+        return Client::open(url).map_err(|_| FORM);
+    }
     let hosts = rest.rsplit('@').next().unwrap_or_default().split('/').next().unwrap_or_default();
     if scheme.contains("sentinel") || scheme.contains("cluster") || hosts.contains(',') {
         return Err("names a Sentinel, a cluster or several hosts, which are not supported yet: name one Redis that takes writes");
@@ -30,9 +34,14 @@ mod tests {
 
     #[test]
     fn addresses_of_one_redis_are_taken() {
-        for url in
-            ["redis://127.0.0.1", "redis://host:6380/3", "redis://:p%2Fss@[::1]:1", "valkey://u:p@host", "redis+unix:///run/redis.sock"]
-        {
+        for url in [
+            "redis://127.0.0.1",
+            "redis://host:6380/3",
+            "redis://:p%2Fss@[::1]:1",
+            "valkey://u:p@host",
+            "redis+unix:///run/redis.sock",
+            "unix:///run/redis.sock?db=1",
+        ] {
             assert!(client(url).is_ok(), "{url}");
         }
     }

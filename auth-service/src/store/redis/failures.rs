@@ -58,8 +58,8 @@ pub(super) fn store_error(error: &RedisError) -> StoreError {
         "ERR" if is_scripts_own(&words) => StoreError::Corrupt("a script met something that it can't handle".to_owned()),
         "OOM" => StoreError::Full(format!("Redis uses all of its maxmemory; raise it, or give it a larger machine ({code} {words})")),
         // A write that failed says why; a snapshot that failed does not.
-        "MISCONF" if words.contains("No space left") || words.contains("quota") => {
-            StoreError::Full(format!("Redis's disk is full; make room there ({code} {words})"))
+        "MISCONF" if ["No space left", "quota", "File too large"].iter().any(|cause| words.contains(cause)) => {
+            StoreError::Full(format!("there is no room for Redis's file; make room on its disk ({code} {words})"))
         }
         "MISCONF" => StoreError::Misconfigured(format!("Redis can't write its files; its log says why ({code} {words})")),
         "READONLY" | "MASTERDOWN" => {

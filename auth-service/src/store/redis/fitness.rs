@@ -74,13 +74,20 @@ async fn require_safety(connection: &mut ConnectionManager, options: &RedisOptio
 async fn setting(connection: &mut ConnectionManager, name: &str) -> Result<String, StoreOpenError> {
     let mut command = ::redis::cmd("CONFIG");
     command.arg("GET").arg(name);
+    let hidden = || {
+        StoreOpenError::Unsafe(format!(
+            "it doesn't permit CONFIG GET {name}, so nothing can be said about it; permit it, or allow by name what can't be checked"
+        ))
+    };
     let answer: RedisResult<Vec<String>> = command.query_async(connection).await;
     match answer.as_deref() {
         Ok([_, value]) => Ok(value.clone()),
-        Err(error) if error.is_io_error() || error.is_timeout() => Err(StoreOpenError::Unreachable(error.to_string())),
-        Ok(_) | Err(_) => Err(StoreOpenError::Unsafe(format!(
-            "it doesn't permit CONFIG GET {name}, so nothing can be said about it; permit it, or allow by name what can't be checked"
-        ))),
+        Ok(_) => Err(hidden()),
+        Err(error) => Err(match open_error(error) {
+            // It is still loading, or busy, or gone again.
+            StoreOpenError::Unreachable(why) => StoreOpenError::Unreachable(why),
+            StoreOpenError::Unsafe(_) | StoreOpenError::Misconfigured(_) | StoreOpenError::Unusable(_) => hidden(),
+        }),
     }
 }
 

@@ -16,8 +16,8 @@ use super::failures::{Blame, blame};
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a connection may take.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(1);
-/// A connection is not replaced sooner: a Redis that refuses every call must not be connected to by each of them.
-const LEAST_AGE: Duration = Duration::from_millis(250);
+/// Between two replacements: a Redis that refuses every call must not be connected to by each of them.
+const RENEW_EVERY: Duration = Duration::from_millis(250);
 
 /// A connection that calls share, and its replacement.
 pub(super) struct Link {
@@ -28,7 +28,8 @@ pub(super) struct Link {
 struct Current {
     connection: ConnectionManager,
     number: u64,
-    since: Instant,
+    /// When it took another one's place; `None`: it is the first.
+    renewed: Option<Instant>,
 }
 
 /// The connection as one call has it.
@@ -41,7 +42,7 @@ impl Link {
     /// Connects.
     pub(super) async fn connect(client: Client) -> RedisResult<Self> {
         let connection = ConnectionManager::new_with_config(client.clone(), config()).await?;
-        Ok(Self { client, current: Mutex::new(Current { connection, number: 0, since: Instant::now() }) })
+        Ok(Self { client, current: Mutex::new(Current { connection, number: 0, renewed: None }) })
     }
 
     /// The connection there is.
@@ -72,12 +73,12 @@ impl Link {
         if current.number != line.number {
             return true;
         }
-        if current.since.elapsed() < LEAST_AGE {
+        if current.renewed.is_some_and(|renewed| renewed.elapsed() < RENEW_EVERY) {
             return false;
         }
         // It connects at its first call, and fails for no other reason than a wrong configuration of the manager.
         let Ok(connection) = ConnectionManager::new_lazy_with_config(self.client.clone(), config()) else { return false };
-        *current = Current { connection, number: line.number + 1, since: Instant::now() };
+        *current = Current { connection, number: line.number + 1, renewed: Some(Instant::now()) };
         true
     }
 
