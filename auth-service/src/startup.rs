@@ -27,8 +27,9 @@ use crate::service::caller::Gate;
 use crate::store::redis::{RedisOptions, RedisStore};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreOpenError};
+use crate::store_health::StoreWatch;
+use crate::sweeper;
 use crate::throttle::{LoginThrottle, SignUpThrottle};
-use crate::{store_health, sweeper};
 
 /// The exit status when the store can't be reached at the start (`EX_UNAVAILABLE` of sysexits.h).
 pub const EXIT_UNAVAILABLE: u8 = 69;
@@ -190,15 +191,14 @@ impl Application {
         routes.add_service(AccountsServer::new(self.accounts).max_decoding_message_size(MAX_REQUEST_BYTES));
         routes.add_service(AdminServer::new(self.admin).max_decoding_message_size(MAX_REQUEST_BYTES));
         let health = Health::new(&services).await;
-        store_health::ask(&*self.store, &health).await;
+        let watch = StoreWatch::begin(Arc::clone(&self.store), health.clone(), draining.clone()).await;
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, "auth-service serves");
         }
         let essentials = Essentials::default();
         let sweep = sweeper::run(Arc::clone(&self.store), self.sweep_interval, draining.clone());
         let mut sweep = essentials.spawn("the walk over due holds", &draining, sweep);
-        let watch = store_health::run(Arc::clone(&self.store), health.clone(), draining.clone());
-        let _watch = essentials.spawn("the watch over the store", &draining, watch);
+        let _watch = essentials.spawn("the watch over the store", &draining, watch.run());
         let serve = async {
             let served = serving::serve(listener, routes, health, self.serve, draining.clone(), shutdown).await;
             // Also when serving broke: the walk ends with it.

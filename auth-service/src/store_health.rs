@@ -13,24 +13,52 @@ const ASK_EVERY: Duration = Duration::from_secs(2);
 /// How long an answer may take: some longer than a store gives up by itself.
 const ASK_FOR: Duration = Duration::from_secs(7);
 
-/// Asks the store once, and tells health.
-pub async fn ask(store: &dyn Store, health: &Health) {
-    let silence = || StoreError::Unavailable(format!("no answer within {} s", ASK_FOR.as_secs()));
-    let answer = tokio::time::timeout(ASK_FOR, store.ping()).await.unwrap_or_else(|_| Err(silence()));
-    store.condition().probed(&answer);
-    health.set_serving(store.condition().works()).await;
+/// The watch over a store.
+#[derive(Debug)]
+pub struct StoreWatch {
+    store: Arc<dyn Store>,
+    health: Health,
+    draining: CancellationToken,
+    /// What health was told last.
+    serving: bool,
 }
 
-/// Asks the store again and again until the drain begins, and at once when a call has met a failure.
-pub async fn run(store: Arc<dyn Store>, health: Health, draining: CancellationToken) {
-    let watch = async {
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(ASK_EVERY) => {}
-                () = store.condition().worsened() => {}
+impl StoreWatch {
+    /// Asks the store once: health is right before the first call comes. `health` says until then that all is well.
+    pub async fn begin(store: Arc<dyn Store>, health: Health, draining: CancellationToken) -> Self {
+        let mut watch = Self { store, health, draining, serving: true };
+        watch.ask().await;
+        watch
+    }
+
+    /// Asks again and again until the drain begins, and at once when a call has met a failure.
+    pub async fn run(mut self) {
+        let draining = self.draining.clone();
+        let asking = async {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(ASK_EVERY) => {}
+                    () = self.store.condition().worsened() => {}
+                }
+                self.ask().await;
             }
-            ask(&*store, &health).await;
+        };
+        draining.run_until_cancelled(asking).await;
+    }
+
+    async fn ask(&mut self) {
+        let silence = || StoreError::Unavailable(format!("no answer within {} s", ASK_FOR.as_secs()));
+        let answer = tokio::time::timeout(ASK_FOR, self.store.ping()).await.unwrap_or_else(|_| Err(silence()));
+        self.store.condition().probed(&answer);
+        let works = self.store.condition().works();
+        // Whoever watches health is told of changes alone.
+        if works != self.serving {
+            self.serving = works;
+            self.health.set_serving(works).await;
+            // The drain may have begun meanwhile, in another thread: what it says stays.
+            if self.draining.is_cancelled() {
+                self.health.set_serving(false).await;
+            }
         }
-    };
-    draining.run_until_cancelled(watch).await;
+    }
 }
