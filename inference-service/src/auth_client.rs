@@ -357,8 +357,8 @@ impl Timed for Extension {
     }
 }
 
-/// Whether a Check that failed so may have held credits all the same: nobody answered, or auth-service can't say what its store did. A store
-/// that is full or read-only refuses before it writes; one that doesn't permit what a script does may refuse in the middle of it.
+/// Whether a Check that failed so may have held credits all the same: nobody answered, or auth-service can't say what its store did. A
+/// store that is full or read-only refuses before it writes; one that doesn't permit what a script does may refuse in the middle of it.
 fn may_have_held(status: &Status) -> bool {
     match reason_of(status) {
         None | Some(ErrorReason::StoreUnavailable | ErrorReason::StoreMisconfigured | ErrorReason::DeadlineExceeded) => true,

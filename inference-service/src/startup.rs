@@ -112,8 +112,8 @@ impl Application {
     /// deadline is cut off, and what was held is settled by the deadline.
     ///
     /// # Errors
-    /// [`RunError::Serve`] when serving broke; [`RunError::Lost`] when the process lost what it can't do without: what was being settled may
-    /// land before, and what runs is not waited for.
+    /// [`RunError::Serve`] when serving broke; [`RunError::Lost`] when the process lost what it can't do without: what was being settled
+    /// may land before, and what runs is not waited for.
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), RunError> {
         let Self { inference, models, owner, draining, serve: config, essentials } = self;
         let mut routes = RoutesBuilder::default();

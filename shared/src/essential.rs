@@ -1,5 +1,5 @@
-//! Tasks and threads that a process can't do without. When one of them panics or ends, the process says which and ends: living on without it,
-//! it would answer nobody, or watch over nothing, and look healthy.
+//! Tasks and threads that a process can't do without. When one of them panics or ends, the process says which and ends: living on without
+//! it, it would answer nobody, or watch over nothing, and look healthy.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -108,8 +108,8 @@ impl RedisStore {
     ///
     /// # Errors
     /// [`StoreOpenError::Misconfigured`] when the address is none, or its user or password are refused; [`StoreOpenError::Unreachable`] when
-    /// nothing answers there; [`StoreOpenError::Unusable`] when what answers is too old, a replica, a Sentinel or a cluster; and
-    /// [`StoreOpenError::Unsafe`] when it may lose what it is given, or doesn't let us see whether it may.
+    /// nothing answers there; [`StoreOpenError::Unusable`] when what answers is too old, a replica, a Sentinel or a cluster;
+    /// and [`StoreOpenError::Unsafe`] when it may lose what it is given, or doesn't let us see whether it may.
     pub async fn connect(url: &str, limits: StoreLimits, options: RedisOptions) -> Result<Self, StoreOpenError> {
         let client = address::client(url).map_err(|change| StoreOpenError::Misconfigured(format!("it {change}")))?;
         let link = Link::connect(client).await.map_err(|error| open_error(&error))?;

@@ -54,7 +54,8 @@ impl SqliteStore {
     /// Opens a file, or makes it, readable by its owner alone. It is called on the runtime that the store is used on.
     ///
     /// # Errors
-    /// [`StoreOpenError::Unusable`] when the file can't be opened or written, is none of ours, or was written by a later release, and without a runtime.
+    /// [`StoreOpenError::Unusable`] when the file can't be opened or written, is none of ours, or was written by a later
+    /// release, and without a runtime.
     pub fn open(path: &Path, limits: StoreLimits, clock: Clock) -> Result<Self, StoreOpenError> {
         let runtime = Handle::try_current().map_err(|error| StoreOpenError::Unusable(error.to_string()))?;
         let writer = Writer::start(path, &runtime)?;

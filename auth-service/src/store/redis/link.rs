@@ -1,8 +1,9 @@
 //! The connection to Redis, and when it is made anew.
 //!
-//! The client's own manager connects again when a connection was closed. That is not enough: after a failover the old connection may lead to
-//! what has become a replica, behind a network that lost it a connection is silent for ever, and what Redis refused while the manager
-//! connected (a password that was just changed) it would repeat for ever. Then the manager itself is replaced, which looks the host up again.
+//! The client's own manager connects again when a connection was closed. That is not enough: after a failover the old connection may lead
+//! to what has become a replica, behind a network that lost it a connection is silent for ever, and what Redis refused while the manager
+//! connected (a password that was just changed) it would repeat for ever. Then the manager itself is replaced, which looks the host up
+//! again.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
