@@ -119,7 +119,7 @@ async fn serve(strings: &dyn Strings, shutdown: impl Future<Output = ()> + Send 
     let listen = config.listen;
     let application = Application::build(config).await?;
     let listener = serving::listen(listen).await.map_err(StartError::from)?;
-    Ok(application.run(listener, shutdown).await.map_err(StartError::from)?)
+    Ok(application.run(listener, shutdown).await?)
 }
 
 async fn create_admin(strings: &dyn Strings, name: &str) -> Result<(), CommandError> {

@@ -29,7 +29,12 @@ pub const SERVICE_CREDENTIAL_FILE: &str = "service-credential";
 pub const VARIABLES: &[Variable] = &[
     variable("TOLLGATE_AUTH_LISTEN", "127.0.0.1:50051", "The address and port to listen on.", "localhost"),
     variable("TOLLGATE_DATA_DIR", "./data", "The folder of the embedded store and of secrets made on the first start.", "/dev/null/data"),
-    variable("TOLLGATE_REDIS_URL", "unset: SQLite in the data folder", "`redis://[user:password@]host[:port][/db]`.", "http://redis"),
+    variable(
+        "TOLLGATE_REDIS_URL",
+        "unset: SQLite in the data folder",
+        "`redis://[user:password@]host[:port][/db]`, of a Redis 7 or newer, or a Valkey.",
+        "http://redis",
+    ),
     variable("TOLLGATE_REDIS_KEY_PREFIX", "tg", "What every Redis key starts with: 1 to 32 letters, digits, `-`, `_`.", "{tg}"),
     variable(
         "TOLLGATE_ALLOW_UNSAFE_REDIS",
@@ -288,11 +293,8 @@ fn read_redis(reader: &mut Reader<'_>) -> Option<StoreConfig> {
         })
     });
     let named = reader.string("TOLLGATE_REDIS_URL").is_some();
-    let url = reader.parse("TOLLGATE_REDIS_URL", |value| {
-        // What the client says may repeat the URL, and with it a password.
-        let form = "must be redis://[user:password@]host[:port][/db]";
-        ::redis::Client::open(value).map(|_| value.to_owned()).map_err(|_| form.to_owned())
-    });
+    let url = reader
+        .parse("TOLLGATE_REDIS_URL", |value| crate::store::redis::address::client(value).map(|_| value.to_owned()).map_err(str::to_owned));
     named.then(|| StoreConfig::Redis {
         url: url.unwrap_or_default(),
         key_prefix: key_prefix.unwrap_or_else(|| "tg".to_owned()),

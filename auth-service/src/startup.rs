@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use shared::admission::{Door, Doors};
 use shared::credential_form::CallerKind;
+use shared::env::EXIT_USAGE;
+use shared::essential::{EXIT_SOFTWARE, Essentials, Lost};
 use shared::message_guard::MAX_UNCONFIRMED_BYTES;
 use shared::proto::auth::accounts_server::AccountsServer;
 use shared::proto::auth::admin_server::AdminServer;
@@ -14,6 +16,7 @@ use shared::proto::auth::auth_server::AuthServer;
 use shared::secret::Secret;
 use shared::serving::{self, Health, ServeConfig, ServeError};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
 use tonic::server::NamedService;
@@ -29,8 +32,9 @@ use crate::service::caller::Gate;
 use crate::store::redis::{RedisOptions, RedisStore};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreOpenError};
+use crate::store_health::StoreWatch;
+use crate::sweeper;
 use crate::throttle::{LoginThrottle, SignUpThrottle};
-use crate::{store_health, sweeper};
 
 /// The exit status when the store can't be reached at the start (`EX_UNAVAILABLE` of sysexits.h).
 pub const EXIT_UNAVAILABLE: u8 = 69;
@@ -61,6 +65,9 @@ pub enum StartError {
     /// Listening or serving failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// A thread or task that the process needs has ended.
+    #[error(transparent)]
+    Lost(#[from] Lost),
 }
 
 impl StartError {
@@ -69,6 +76,8 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Store(StoreOpenError::Unreachable(_)) => EXIT_UNAVAILABLE,
+            Self::Store(StoreOpenError::Misconfigured(_)) => EXIT_USAGE,
+            Self::Lost(_) => EXIT_SOFTWARE,
             Self::Store(StoreOpenError::Unsafe(_) | StoreOpenError::Unusable(_))
             | Self::Hashing(_)
             | Self::NoSigningSecret
@@ -94,12 +103,23 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreOpenErro
 async fn open_store_once(config: &Config) -> Result<Arc<dyn Store>, StoreOpenError> {
     let clock = config.clock.clone();
     match &config.store {
-        StoreConfig::Sqlite { path } => Ok(Arc::new(SqliteStore::open(path, config.limits, clock)?)),
+        StoreConfig::Sqlite { path } => {
+            outlive_the_longest_file();
+            Ok(Arc::new(SqliteStore::open(path, config.limits, clock)?))
+        }
         StoreConfig::Redis { url, key_prefix, allow_eviction, allow_no_aof } => {
             let options =
                 RedisOptions { allow_eviction: *allow_eviction, allow_no_aof: *allow_no_aof, key_prefix: key_prefix.clone(), clock };
             Ok(Arc::new(RedisStore::connect(url, config.limits, options).await?))
         }
+    }
+}
+
+/// A file that grows beyond the longest that the process may write (`ulimit -f`) would end it by a signal. Watched, the signal does nothing
+/// more: the write fails, and the store is full.
+fn outlive_the_longest_file() {
+    if let Err(error) = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())) {
+        tracing::warn!(%error, "SIGXFSZ can't be watched");
     }
 }
 
@@ -161,7 +181,10 @@ impl Application {
 
     /// Serves until `shutdown` is ready, then drains. Calls are still answered while connections close: the settles of an inference-service
     /// that drains at the same time must land.
-    pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
+    ///
+    /// # Errors
+    /// [`StartError::Serve`] when serving broke; [`StartError::Lost`], at once, when the process lost what it can't do without.
+    pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
         let draining = CancellationToken::new();
         let services = [
             <AuthServer<AuthService> as NamedService>::NAME,
@@ -174,20 +197,27 @@ impl Application {
         routes.add_service(AccountsServer::new(self.accounts).max_decoding_message_size(most).send_compressed(gzip));
         routes.add_service(AdminServer::new(self.admin).max_decoding_message_size(most).send_compressed(gzip));
         let doors = Doors::new(&services, door).with_service_credentials(self.service_credentials);
+        let health = Health::new(&services).await;
+        let watch = StoreWatch::begin(Arc::clone(&self.store), health.clone(), draining.clone()).await;
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, "auth-service serves");
         }
-        let health = Health::new(&services).await;
+        let essentials = Essentials::default();
         let sweep = sweeper::run(Arc::clone(&self.store), self.sweep_interval, draining.clone());
-        let watch = store_health::run(self.store, health.clone(), draining.clone());
+        let mut sweep = essentials.spawn("the walk over due holds", &draining, sweep);
+        let _watch = essentials.spawn("the watch over the store", &draining, watch.run());
         let serve = async {
             let served = serving::serve(listener, routes, doors, health, self.serve, draining.clone(), shutdown).await;
             // Also when serving broke: the walk ends with it.
             draining.cancel();
+            sweep.ended().await;
             served
         };
-        let (served, (), ()) = tokio::join!(serve, sweep, watch);
-        served
+        tokio::select! {
+            served = serve => Ok(served?),
+            lost = essentials.lost() => Err(lost.into()),
+            lost = self.store.lost() => Err(lost.into()),
+        }
     }
 }
 
@@ -199,5 +229,48 @@ fn door(service: &str, method: &str) -> Door {
             Door { caller: CallerKind::Anybody, most_bytes: MAX_OPEN_REQUEST_BYTES }
         }
         _ => Door { caller: CallerKind::EndUser, most_bytes: MAX_REQUEST_BYTES },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::process::{Command, ExitCode};
+
+    use super::*;
+
+    /// What a process does whose writer panics: it serves, and would for ever.
+    async fn serve_with_a_writer_that_panics(folder: &str) -> ExitCode {
+        let strings = BTreeMap::from([("TOLLGATE_DATA_DIR".to_owned(), folder.to_owned())]);
+        let config = Config::read(&strings).unwrap();
+        let StoreConfig::Sqlite { path } = &config.store else { panic!("not SQLite") };
+        let store = Arc::new(SqliteStore::open(path, config.limits, config.clock.clone()).unwrap());
+        let application = Application::with_store(config, Arc::clone(&store) as Arc<dyn Store>).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let serving = tokio::spawn(application.run(listener, std::future::pending()));
+        assert!(store.panic().await.is_err());
+        let error = serving.await.unwrap().unwrap_err();
+        shared::telemetry::last_words("auth-service", &error);
+        ExitCode::from(error.exit_code())
+    }
+
+    #[test]
+    fn a_process_whose_sqlite_writer_panics_says_so_and_exits_70() {
+        const CHILD: &str = "TOLLGATE_TEST_OF_A_PANIC";
+        if let Some(folder) = std::env::var_os(CHILD) {
+            let code = shared::runtime::block_on("auth-service", serve_with_a_writer_that_panics(folder.to_str().unwrap()));
+            std::process::exit(if code == ExitCode::from(EXIT_SOFTWARE) { i32::from(EXIT_SOFTWARE) } else { 1 });
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let this = "startup::tests::a_process_whose_sqlite_writer_panics_says_so_and_exits_70";
+        let ended = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", this, "--nocapture"])
+            .env(CHILD, folder.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(70), "{said}");
+        assert!(said.contains("on purpose"), "the panic itself: {said}");
+        assert!(said.contains("auth-service: the thread that writes SQLite's file panicked"), "{said}");
     }
 }

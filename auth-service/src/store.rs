@@ -15,18 +15,25 @@
 //!   never breaks the balance.
 //! - **Unreachable is an error.** [`StoreError::Unavailable`] says nothing about whether the operation happened; every operation here may be
 //!   repeated.
+//! - **A store that takes no writes says why.** It is full, read-only, or set up so that only its operator can mend it. Each store keeps its
+//!   [`Condition`], and works again without a restart.
 
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use shared::essential::Lost;
 
+pub use self::condition::Condition;
+pub use self::failure::{StoreError, StoreOpenError};
 use crate::hold::{HoldHandle, HoldRecord, Outcome, Price, Resolution, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::user::{Role, UserName, UserRecord};
 
 mod access;
 pub mod clock;
+mod condition;
+mod failure;
 mod known_callers;
 pub mod redis;
 pub mod sqlite;
@@ -66,31 +73,6 @@ impl Default for StoreLimits {
             sweep_batch: 16,
         }
     }
-}
-
-/// Why an operation gave no answer.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum StoreError {
-    /// The store can't be reached, or broke off. The operation may or may not have happened.
-    #[error("the store is unavailable: {0}")]
-    Unavailable(String),
-    /// What is stored contradicts itself; nothing was written. Needs an operator.
-    #[error("the store is corrupt: {0}")]
-    Corrupt(String),
-}
-
-/// Why a store can't be opened.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum StoreOpenError {
-    /// Nothing answers there. The same may work later.
-    #[error("the store can't be reached: {0}")]
-    Unreachable(String),
-    /// Redis is set up so that it may lose credits. Needs another setting, there or here.
-    #[error("this Redis may lose credits: {0}")]
-    Unsafe(String),
-    /// The file, or the address, can't be used.
-    #[error("the store can't be opened: {0}")]
-    Unusable(String),
 }
 
 /// A user to be made, with an account of their own that has the same id.
@@ -530,8 +512,12 @@ pub struct SweepStep {
 /// Users, keys and credits. See the [module](self) for what every operation keeps.
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync + 'static {
-    /// Whether the store answers. For health.
+    /// Writes something that takes no more room the second time. For health: a store that answers may take no writes all the same.
     async fn ping(&self) -> Result<(), StoreError>;
+    /// Whether the store takes writes, as far as calls and pings have shown.
+    fn condition(&self) -> &Condition;
+    /// Ready when the store has lost a thread or a task of its own, and will never answer again.
+    async fn lost(&self) -> Lost;
 
     /// Makes a user, their account and its first ledger entry. Not idempotent: a repetition with another id finds its own name taken. If the
     /// store breaks off half way, the name is in progress, and free again a minute later at the latest.

@@ -1,4 +1,4 @@
-//! The service's health follows its store: while the store doesn't answer, every call is UNAVAILABLE, and health says so.
+//! The service's health follows its store: while the store takes no writes, health says NOT_SERVING.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,27 +6,59 @@ use std::time::Duration;
 use shared::serving::Health;
 use tokio_util::sync::CancellationToken;
 
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// Between two questions to the store.
 const ASK_EVERY: Duration = Duration::from_secs(2);
+/// How long an answer may take: some longer than a store gives up by itself.
+const ASK_FOR: Duration = Duration::from_secs(7);
 
-/// Asks the store again and again until the drain begins, and tells health whenever the answer changes.
-pub async fn run(store: Arc<dyn Store>, health: Health, draining: CancellationToken) {
-    let mut serving = true;
-    let watch = async {
-        loop {
-            tokio::time::sleep(ASK_EVERY).await;
-            let answers = store.ping().await;
-            if answers.is_ok() != serving {
-                serving = !serving;
-                match answers {
-                    Ok(()) => tracing::info!("the store answers again"),
-                    Err(error) => tracing::error!(%error, "the store doesn't answer; calls are refused until it does"),
+/// The watch over a store.
+#[derive(Debug)]
+pub struct StoreWatch {
+    store: Arc<dyn Store>,
+    health: Health,
+    draining: CancellationToken,
+    /// What health was told last.
+    serving: bool,
+}
+
+impl StoreWatch {
+    /// Asks the store once: health is right before the first call comes. `health` says until then that all is well.
+    pub async fn begin(store: Arc<dyn Store>, health: Health, draining: CancellationToken) -> Self {
+        let mut watch = Self { store, health, draining, serving: true };
+        watch.ask().await;
+        watch
+    }
+
+    /// Asks again and again until the drain begins, and at once when a call has met a failure.
+    pub async fn run(mut self) {
+        let draining = self.draining.clone();
+        let asking = async {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(ASK_EVERY) => {}
+                    () = self.store.condition().worsened() => {}
                 }
-                health.set_serving(serving).await;
+                self.ask().await;
+            }
+        };
+        draining.run_until_cancelled(asking).await;
+    }
+
+    async fn ask(&mut self) {
+        let silence = || StoreError::Unavailable(format!("no answer within {} s", ASK_FOR.as_secs()));
+        let answer = tokio::time::timeout(ASK_FOR, self.store.ping()).await.unwrap_or_else(|_| Err(silence()));
+        self.store.condition().probed(&answer);
+        let works = self.store.condition().works();
+        // Whoever watches health is told of changes alone.
+        if works != self.serving {
+            self.serving = works;
+            self.health.set_serving(works).await;
+            // The drain may have begun meanwhile, in another thread: what it says stays.
+            if self.draining.is_cancelled() {
+                self.health.set_serving(false).await;
             }
         }
-    };
-    draining.run_until_cancelled(watch).await;
+    }
 }

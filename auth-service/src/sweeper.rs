@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{Store, SweepStep};
+use crate::store::{Store, StoreError, SweepStep};
 
 /// Between two steps of which the first resolved nothing: a walk over many accounts leaves the store to callers.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -25,7 +25,13 @@ pub async fn run(store: Arc<dyn Store>, interval: Duration, stop: CancellationTo
                 pause
             }
             Err(error) => {
-                tracing::warn!(%error, "the walk over the accounts broke off");
+                match &error {
+                    StoreError::Corrupt(_) => tracing::warn!(%error, "the walk over the accounts broke off"),
+                    // The store's condition has said it, once; this comes again at every walk.
+                    StoreError::Unavailable(_) | StoreError::Full(_) | StoreError::ReadOnly(_) | StoreError::Misconfigured(_) => {
+                        tracing::debug!(%error, "the walk over the accounts broke off");
+                    }
+                }
                 interval
             }
         };

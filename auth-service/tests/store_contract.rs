@@ -10,12 +10,20 @@ mod credentials;
 mod credits;
 #[path = "store_contract/fixture.rs"]
 mod fixture;
+#[path = "store_contract/forwarder.rs"]
+mod forwarder;
+#[path = "store_contract/redis_conditions.rs"]
+mod redis_conditions;
 #[path = "store_contract/redis_gathered_checks.rs"]
 mod redis_gathered_checks;
 #[path = "store_contract/redis_only.rs"]
 mod redis_only;
+#[path = "store_contract/redis_opening.rs"]
+mod redis_opening;
 #[path = "store_contract/redis_queue.rs"]
 mod redis_queue;
+#[path = "store_contract/sqlite_conditions.rs"]
+mod sqlite_conditions;
 #[path = "store_contract/sqlite_only.rs"]
 mod sqlite_only;
 

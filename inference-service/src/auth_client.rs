@@ -361,10 +361,11 @@ impl Timed for Extension {
     }
 }
 
-/// Whether a Check that failed so may have held credits all the same: nobody answered, or auth-service can't say what its store did.
+/// Whether a Check that failed so may have held credits all the same: nobody answered, or auth-service can't say what its store did. A
+/// store that is full or read-only refuses before it writes; one that doesn't permit what a script does may refuse in the middle of it.
 fn may_have_held(status: &Status) -> bool {
     match reason_of(status) {
-        None | Some(ErrorReason::StoreUnavailable | ErrorReason::DeadlineExceeded) => true,
+        None | Some(ErrorReason::StoreUnavailable | ErrorReason::StoreMisconfigured | ErrorReason::DeadlineExceeded) => true,
         Some(_) => false,
     }
 }
@@ -540,5 +541,23 @@ impl From<Outcome> for wire::Outcome {
 impl From<TokenUsage> for wire::TokenUsage {
     fn from(usage: TokenUsage) -> Self {
         Self { input_tokens: Some(usage.input_tokens), output_tokens: Some(usage.output_tokens), estimated: usage.estimated }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_refused_before_it_wrote_has_held_nothing_and_one_that_can_not_say_may_have() {
+        let of = |reason| may_have_held(&CallError::new(Code::Unavailable, reason, "no").into());
+        for reason in [ErrorReason::StoreUnavailable, ErrorReason::StoreMisconfigured, ErrorReason::DeadlineExceeded] {
+            assert!(of(reason), "{reason:?}");
+        }
+        for reason in [ErrorReason::StoreFull, ErrorReason::StoreReadOnly, ErrorReason::InsufficientCredits, ErrorReason::SweepInProgress] {
+            assert!(!of(reason), "{reason:?}");
+        }
+        // The connection broke, or somebody else answered.
+        assert!(may_have_held(&Status::unavailable("connecting")));
     }
 }

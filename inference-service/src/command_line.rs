@@ -50,7 +50,7 @@ async fn serve(strings: &dyn Strings, shutdown: impl Future<Output = ()> + Send 
     let listener = serving::listen(config.listen).await.map_err(|error| (1, error.into()))?;
     config.announce(&listener);
     let application = Application::build(config).await.map_err(|error| (1, error.into()))?;
-    application.run(listener, shutdown).await.map_err(|error| (1, error.into()))?;
+    application.run(listener, shutdown).await.map_err(|error| (error.exit_code(), error.into()))?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use shared::admission::{Door, Doors};
 use shared::credential_form::CallerKind;
+use shared::essential::{EXIT_SOFTWARE, Essentials, Lost};
 use shared::proto::inference::inference_server::InferenceServer;
 use shared::proto::inference::models_server::ModelsServer;
 use shared::serving::{Health, MAX_MESSAGE_BYTES, ServeConfig, ServeError, serve};
@@ -38,6 +39,28 @@ pub enum StartError {
     Auth(#[from] http::Error),
 }
 
+/// Why the service stopped before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Serving broke.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// A thread or task that the process needs has ended.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+}
+
+impl RunError {
+    /// What the process exits with.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Serve(_) => 1,
+            Self::Lost(_) => EXIT_SOFTWARE,
+        }
+    }
+}
+
 /// The service, ready to be run.
 #[derive(Debug)]
 pub struct Application {
@@ -46,13 +69,15 @@ pub struct Application {
     owner: StreamOwner,
     draining: CancellationToken,
     serve: ServeConfig,
+    essentials: Essentials,
 }
 
 impl Application {
     /// Builds the service and chooses its engine.
     pub async fn build(config: Config) -> Result<Self, StartError> {
-        let engine = choose_engine(&config).await?;
-        Self::with_engine(config, engine)
+        let essentials = Essentials::default();
+        let engine = choose_engine(&config, &essentials).await?;
+        Ok(Self { essentials, ..Self::with_engine(config, engine)? })
     }
 
     /// Builds the service on an engine of the caller's.
@@ -82,13 +107,18 @@ impl Application {
             owner,
             draining,
             serve: config.serve,
+            essentials: Essentials::default(),
         })
     }
 
     /// Serves until `shutdown` is ready, then drains: running answers may finish, new calls are refused. What still runs shortly before the
     /// deadline is cut off, and what was held is settled by the deadline.
-    pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
-        let Self { inference, models, owner, draining, serve: config } = self;
+    ///
+    /// # Errors
+    /// [`RunError::Serve`] when serving broke; [`RunError::Lost`] when the process lost what it can't do without: what was being settled
+    /// may land before, and what runs is not waited for.
+    pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), RunError> {
+        let Self { inference, models, owner, draining, serve: config, essentials } = self;
         let services = ["tollgate.inference.v1.Inference", "tollgate.inference.v1.Models"];
         let doors = Doors::new(&services, door).with_confirmation(Arc::new(inference.gate.clone()));
         let (mut routes, gzip) = (RoutesBuilder::default(), CompressionEncoding::Gzip);
@@ -110,19 +140,25 @@ impl Application {
                 tokio::time::sleep_until(end).await;
             }
         };
-        let mut cutting = tokio::spawn(cutting);
-        let timing = tokio::spawn(owner.timers.clone().run());
-        let served = serve(listener, routes, doors, health, config, draining, shutdown).await;
+        let mut cutting = essentials.spawn("the task that cuts answers off before the drain's deadline", &draining, cutting);
+        let _timing = essentials.spawn("the timer of all streams and holds", &CancellationToken::new(), owner.timers.clone().run());
+        let served = tokio::select! {
+            served = serve(listener, routes, doors, health, config, draining, shutdown) => served,
+            lost = essentials.lost() => {
+                owner.tasks.close();
+                // Without the answer's limits nothing that runs can be trusted to end; what has ended may still be settled.
+                let _late = tokio::time::timeout(for_settling, owner.tasks.wait()).await;
+                return Err(lost.into());
+            }
+        };
         owner.tasks.close();
         tokio::select! {
             () = owner.tasks.wait() => {}
-            _ = &mut cutting, if served.is_ok() => {
+            () = cutting.ended(), if served.is_ok() => {
                 tracing::error!(unsettled = owner.tasks.len(), "the process ends with settles that could not land; their holds expire");
             }
         }
-        cutting.abort();
-        timing.abort();
-        served
+        Ok(served?)
     }
 }
 
@@ -132,7 +168,7 @@ fn door(service: &str, _: &str) -> Door {
     Door { caller: CallerKind::EndUser, most_bytes }
 }
 
-async fn choose_engine(config: &Config) -> Result<Arc<dyn Engine>, StartError> {
+async fn choose_engine(config: &Config, essentials: &Essentials) -> Result<Arc<dyn Engine>, StartError> {
     let ollama = OllamaEngine::new(OllamaConfig {
         host: config.ollama_host.clone(),
         connect_timeout: Duration::from_secs(5),
@@ -143,9 +179,9 @@ async fn choose_engine(config: &Config) -> Result<Arc<dyn Engine>, StartError> {
     })?;
     match config.engine {
         EngineChoice::Ollama => Ok(Arc::new(ollama)),
-        EngineChoice::Embedded => embedded(config),
+        EngineChoice::Embedded => embedded(config, essentials),
         EngineChoice::Auto if ollama.probe().await => Ok(Arc::new(ollama)),
-        EngineChoice::Auto => match embedded_when_usable(config)? {
+        EngineChoice::Auto => match embedded_when_usable(config, essentials)? {
             Some(engine) => Ok(engine),
             None => {
                 tracing::warn!(host = %config.ollama_host, "no Ollama answers; calls are refused until one does");
@@ -156,7 +192,7 @@ async fn choose_engine(config: &Config) -> Result<Arc<dyn Engine>, StartError> {
 }
 
 #[cfg(feature = "embedded-engine")]
-fn embedded(config: &Config) -> Result<Arc<dyn Engine>, StartError> {
+fn embedded(config: &Config, essentials: &Essentials) -> Result<Arc<dyn Engine>, StartError> {
     use crate::engine::embedded::{EmbeddedConfig, EmbeddedEngine};
     tracing::info!(folder = %config.models_folder.display(), "models run in this process");
     Ok(Arc::new(EmbeddedEngine::open(EmbeddedConfig {
@@ -164,21 +200,54 @@ fn embedded(config: &Config) -> Result<Arc<dyn Engine>, StartError> {
         overlays_folder: config.overlays_folder.clone(),
         queue: config.queue,
         max_context_tokens: config.prompt_limits.max_context_tokens,
+        essentials: essentials.clone(),
     })?))
 }
 
 #[cfg(not(feature = "embedded-engine"))]
-fn embedded(_: &Config) -> Result<Arc<dyn Engine>, StartError> {
+fn embedded(_: &Config, _: &Essentials) -> Result<Arc<dyn Engine>, StartError> {
     Err(StartError::Engine(EngineError::NotSupported {
         feature: "models in this process: it was built without embedded-engine".to_owned(),
     }))
 }
 
 /// The embedded engine, if it is built in and its folder holds a model.
-fn embedded_when_usable(config: &Config) -> Result<Option<Arc<dyn Engine>>, StartError> {
+fn embedded_when_usable(config: &Config, essentials: &Essentials) -> Result<Option<Arc<dyn Engine>>, StartError> {
     let is_model = |entry: std::io::Result<std::fs::DirEntry>| {
         entry.is_ok_and(|entry| entry.path().extension().is_some_and(|ending| ending == "gguf"))
     };
     let has_model = std::fs::read_dir(&config.models_folder).is_ok_and(|mut entries| entries.any(is_model));
-    if cfg!(feature = "embedded-engine") && has_model { embedded(config).map(Some) } else { Ok(None) }
+    if cfg!(feature = "embedded-engine") && has_model { embedded(config, essentials).map(Some) } else { Ok(None) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::timers::Timed;
+
+    struct Panics;
+
+    impl Timed for Panics {
+        fn on_time(&self, _: Instant) -> Option<Instant> {
+            panic!("on purpose")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_service_whose_timer_panics_stops_with_70_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let strings = BTreeMap::from([
+            ("TOLLGATE_DATA_DIR".to_owned(), folder.path().to_str().unwrap().to_owned()),
+            ("TOLLGATE_ENGINE".to_owned(), "ollama".to_owned()),
+        ]);
+        let application = Application::build(Config::read(&strings).unwrap()).await.unwrap();
+        let _armed = application.owner.timers.arm(Arc::new(Panics), Instant::now());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let error = application.run(listener, std::future::pending()).await.unwrap_err();
+        assert!(matches!(&error, RunError::Lost(_)), "{error}");
+        assert_eq!(error.exit_code(), 70);
+        assert!(error.to_string().starts_with("the timer of all streams and holds panicked"), "{error}");
+    }
 }

@@ -43,7 +43,13 @@ fn bench_with(queue: usize, max_context_tokens: u32) -> Bench {
 }
 
 fn config(data: &TempDir, queue: usize, max_context_tokens: u32) -> EmbeddedConfig {
-    EmbeddedConfig { models_folder: models_folder(), overlays_folder: data.path().join("models"), queue, max_context_tokens }
+    EmbeddedConfig {
+        models_folder: models_folder(),
+        overlays_folder: data.path().join("models"),
+        queue,
+        max_context_tokens,
+        essentials: Default::default(),
+    }
 }
 
 #[expect(clippy::unwrap_used, reason = "names in tests are right")]

@@ -13,6 +13,7 @@ pub mod data_folder;
 pub mod descriptors;
 pub mod env;
 pub mod error;
+pub mod essential;
 pub mod gathered_writes;
 pub mod healthcheck;
 pub mod message_guard;

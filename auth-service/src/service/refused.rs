@@ -228,15 +228,7 @@ fn call_error(refused: Refused) -> CallError {
             "this service answers services: send `authorization: Bearer <service credential>`",
         ),
         Refused::Store(refusal) => store_refusal(refusal),
-        Refused::StoreFailed(StoreError::Unavailable(why)) => {
-            tracing::warn!(why, "the store is unavailable");
-            let message = "the store can't be reached; nothing was charged, or the charge stands as it was: try again";
-            CallError::new(Code::Unavailable, ErrorReason::StoreUnavailable, message).retry_after(Duration::from_secs(1))
-        }
-        Refused::StoreFailed(StoreError::Corrupt(what)) => {
-            tracing::error!(what, "the store contradicts itself; an operator must look at it");
-            CallError::internal()
-        }
+        Refused::StoreFailed(error) => store_failure(&error),
         Refused::AccessTokenRequired => {
             denied(ErrorReason::AccessTokenRequired, "this needs an access token from Accounts.Login; an API key was sent")
         }
@@ -355,6 +347,25 @@ fn store_refusal(refusal: Refusal) -> CallError {
     }
 }
 
+/// What the store met goes to the log when its condition changes (`store::Condition`), and not with every call.
+fn store_failure(error: &StoreError) -> CallError {
+    let (message, retry_after) = match error {
+        StoreError::Unavailable(_) => {
+            ("the store can't be reached; nothing was charged, or the charge stands as it was: try again", Duration::from_secs(1))
+        }
+        StoreError::Full(_) => ("the store is full, and nothing was written; its operator must make room: try again later", RETRY_LATER),
+        StoreError::ReadOnly(_) => ("the store takes no writes at the moment, and nothing was written; try again", Duration::from_secs(2)),
+        StoreError::Misconfigured(_) => {
+            ("the store can't be used as it is set up; its operator must look at it: try again later", RETRY_LATER)
+        }
+        StoreError::Corrupt(what) => {
+            tracing::error!(what, "the store contradicts itself; an operator must look at it");
+            return CallError::internal();
+        }
+    };
+    CallError::new(Code::Unavailable, error.error_reason(), message).retry_after(retry_after)
+}
+
 #[cfg(test)]
 mod tests {
     use shared::error::{reason_of, retry_delay_of};
@@ -366,5 +377,21 @@ mod tests {
         let status = Status::from(Refused::UserNameInProgress { retry_after: Duration::from_millis(59_500) });
         assert_eq!((status.code(), reason_of(&status)), (Code::Aborted, Some(ErrorReason::RequestInProgress)));
         assert_eq!(retry_delay_of(&status), Some(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn each_failure_of_the_store_has_a_reason_of_its_own_and_says_when_to_come_again() {
+        let words = || "the operator's words".to_owned();
+        for (error, reason) in [
+            (StoreError::Unavailable(words()), ErrorReason::StoreUnavailable),
+            (StoreError::Full(words()), ErrorReason::StoreFull),
+            (StoreError::ReadOnly(words()), ErrorReason::StoreReadOnly),
+            (StoreError::Misconfigured(words()), ErrorReason::StoreMisconfigured),
+        ] {
+            let status = Status::from(Refused::StoreFailed(error));
+            assert_eq!((status.code(), reason_of(&status)), (Code::Unavailable, Some(reason)));
+            assert!(retry_delay_of(&status).is_some_and(|delay| delay >= Duration::from_secs(1)), "{status:?}");
+            assert!(!status.message().contains(&words()), "{status:?}");
+        }
     }
 }

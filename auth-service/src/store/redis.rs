@@ -1,11 +1,15 @@
 //! The store in Redis. Each operation on an account is one Lua script in one round trip, which Checks that come together share
 //! (`gathered_checks.rs`); the scripts are in `store/lua/`, the names of keys in `keys.rs`.
 //!
-//! Every script may run twice with the effect of one, so that a broken connection is answered by one more try on a new one.
+//! Every script may run twice with the effect of one, so that a broken connection is answered by one more try on a new one (`link.rs`).
 
+pub(crate) mod address;
 mod answers;
+mod failures;
+mod fitness;
 mod gathered_checks;
 mod keys;
+mod link;
 mod packing;
 mod question;
 mod scripts;
@@ -13,32 +17,30 @@ mod scripts;
 use std::fmt;
 use std::time::Duration;
 
-use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use ::redis::{Client, FromRedisValue, RedisError, RedisResult, Script, Value, from_redis_value};
+use ::redis::{FromRedisValue, RedisError, RedisResult, Script, Value, from_redis_value};
 use async_trait::async_trait;
+use shared::essential::Lost;
 
 use self::answers::{
     api_key, balance, check_answer, ledger, number, open_hold, parse_claim, resolved_hold, unreadable, user_record, words,
 };
+use self::failures::{open_error, store_error};
 use self::gathered_checks::GatheredChecks;
 use self::keys::{ACCOUNT_PARTS, Keys, REGISTRY_SHARDS};
+use self::link::Link;
 use self::question::{Question, Reply, whole_price};
 use self::scripts::{ScriptCall, Scripts};
 use super::clock::Clock;
 use super::known_callers::KnownCallers;
 use super::{
-    AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, ExtendAnswer, GrantAnswer, GrantRequest, Held,
-    LedgerEntry, MAX_CREDITS, MAX_LIVE_API_KEYS, NAME_CLAIM_LIFE, NewApiKey, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID,
+    AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Condition, ExtendAnswer, GrantAnswer, GrantRequest,
+    Held, LedgerEntry, MAX_CREDITS, MAX_LIVE_API_KEYS, NAME_CLAIM_LIFE, NewApiKey, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID,
     SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, SweepStep, UserCreation,
 };
 use crate::hold::{HoldHandle, HoldRecord, Outcome, TokenUsage, hold_id};
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::user::{UserName, UserRecord};
 
-/// How long an answer may take before the store counts as unavailable.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a connection may take.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(1);
 /// The keys of an account that Check is given.
 const CHECK_KEYS: usize = 2;
 /// Those that Extend and Settle touch.
@@ -67,7 +69,8 @@ impl Default for RedisOptions {
 
 /// The store in Redis; any number of processes may share one.
 pub struct RedisStore {
-    connection: ConnectionManager,
+    link: Link,
+    condition: Condition,
     scripts: Scripts,
     keys: Keys,
     known_callers: KnownCallers,
@@ -100,74 +103,32 @@ impl fmt::Debug for RedisStore {
 }
 
 impl RedisStore {
-    /// Connects, and checks that this Redis keeps what is written: its eviction policy must be `noeviction` and its append-only file on,
-    /// unless the options say otherwise.
+    /// Connects, and checks that this Redis is one that Tollgate's scripts run on, and keeps what is written: its eviction policy must be
+    /// `noeviction` and its append-only file on, unless the options say otherwise.
     ///
     /// # Errors
-    /// [`StoreOpenError::Unusable`] when the address is none, [`StoreOpenError::Unreachable`] when nothing answers there, and
-    /// [`StoreOpenError::Unsafe`] when Redis may lose what it is given, or doesn't let us see whether it may.
+    /// [`StoreOpenError::Misconfigured`] when the address is none, or its user or password are refused; [`StoreOpenError::Unreachable`] when
+    /// nothing answers there; [`StoreOpenError::Unusable`] when what answers is too old, a replica, a Sentinel or a cluster;
+    /// and [`StoreOpenError::Unsafe`] when it may lose what it is given, or doesn't let us see whether it may.
     pub async fn connect(url: &str, limits: StoreLimits, options: RedisOptions) -> Result<Self, StoreOpenError> {
-        // The errors of the parser don't repeat the address, which may hold a password.
-        let client = Client::open(url).map_err(|error| StoreOpenError::Unusable(error.to_string()))?;
-        // Few and quick attempts: a caller is waiting, and the next call tries again.
-        let config = ConnectionManagerConfig::new()
-            .set_number_of_retries(1)
-            .set_min_delay(Duration::from_millis(20))
-            .set_max_delay(Duration::from_millis(100))
-            .set_connection_timeout(Some(CONNECTION_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT))
-            .set_pipeline_buffer_size(1024);
-        let connection = ConnectionManager::new_with_config(client, config).await.map_err(unreachable)?;
-        let store = Self {
-            connection,
-            scripts: Scripts::new(&limits),
+        let client = address::client(url).map_err(|change| StoreOpenError::Misconfigured(format!("it {change}")))?;
+        let link = Link::connect(client).await.map_err(|error| open_error(&error))?;
+        let mut connection = link.line().connection;
+        fitness::require(&mut connection, &options).await?;
+        let scripts = Scripts::new(&limits);
+        for script in scripts.all() {
+            script.load_async(&mut connection).await.map_err(|error| open_error(&error))?;
+        }
+        Ok(Self {
+            link,
+            condition: Condition::default(),
+            scripts,
             keys: Keys::new(&options.key_prefix),
             known_callers: KnownCallers::new(),
             gathered_checks: GatheredChecks::default(),
             limits,
-            clock: options.clock.clone(),
-        };
-        store.require_safety(&options).await?;
-        for script in store.scripts.all() {
-            script.load_async(&mut store.connection.clone()).await.map_err(unreachable)?;
-        }
-        Ok(store)
-    }
-
-    /// Refuses a Redis that may lose what it is given.
-    async fn require_safety(&self, options: &RedisOptions) -> Result<(), StoreOpenError> {
-        if !options.allow_eviction {
-            let policy = self.setting("maxmemory-policy").await?;
-            if policy != "noeviction" {
-                return Err(StoreOpenError::Unsafe(format!(
-                    "its maxmemory-policy is {policy}, which throws keys away when it is full; set it to noeviction"
-                )));
-            }
-        }
-        if !options.allow_no_aof {
-            let appendonly = self.setting("appendonly").await?;
-            if appendonly != "yes" {
-                return Err(StoreOpenError::Unsafe(
-                    "it writes no append-only file, so a restart loses what happened since its last snapshot; set appendonly to yes"
-                        .to_owned(),
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// One of Redis's settings.
-    async fn setting(&self, name: &str) -> Result<String, StoreOpenError> {
-        let mut command = ::redis::cmd("CONFIG");
-        command.arg("GET").arg(name);
-        let answer: RedisResult<Vec<String>> = command.query_async(&mut self.connection.clone()).await;
-        match answer.as_deref() {
-            Ok([_, value]) => Ok(value.clone()),
-            Err(error) if error.is_io_error() || error.is_timeout() => Err(StoreOpenError::Unreachable(error.to_string())),
-            Ok(_) | Err(_) => Err(StoreOpenError::Unsafe(format!(
-                "it doesn't permit CONFIG GET {name}, so nothing can be said about it; permit it, or allow by name what can't be checked"
-            ))),
-        }
+            clock: options.clock,
+        })
     }
 
     /// A call of a script on an account, with the keys and the argument that all have.
@@ -189,26 +150,33 @@ impl RedisStore {
 
     /// What a script answers, at the second try if need be.
     async fn answer(&self, call: &ScriptCall<'_>) -> RedisResult<Value> {
-        match call.run(&mut self.connection.clone()).await {
-            // The connection was closed, or the last attempt to open one failed: Redis may be back by now.
-            Err(error) if error.is_unrecoverable_error() && !error.is_timeout() => call.run(&mut self.connection.clone()).await,
+        let mut line = self.link.line();
+        match call.run(&mut line.connection).await {
+            Err(error) if self.link.is_worth_another_try(&line, &error) => call.run(&mut self.link.line().connection).await,
             answer => answer,
         }
     }
 
     async fn run<T: FromRedisValue>(&self, call: &ScriptCall<'_>) -> Result<T, StoreError> {
-        let answer = self.answer(call).await.map_err(store_error)?;
+        let answer = self.answer(call).await.map_err(|error| self.failed(&error))?;
         from_redis_value(answer).map_err(|error| StoreError::Corrupt(format!("a script's answer can't be read: {error}")))
     }
 
     /// A plain command or pipeline, with the same second try.
     async fn query<T: FromRedisValue>(&self, pipeline: &::redis::Pipeline) -> Result<T, StoreError> {
-        match pipeline.query_async(&mut self.connection.clone()).await {
-            Err(error) if error.is_unrecoverable_error() && !error.is_timeout() => {
-                pipeline.query_async(&mut self.connection.clone()).await.map_err(store_error)
-            }
-            answer => answer.map_err(store_error),
-        }
+        let mut line = self.link.line();
+        let answer = match pipeline.query_async(&mut line.connection).await {
+            Err(error) if self.link.is_worth_another_try(&line, &error) => pipeline.query_async(&mut self.link.line().connection).await,
+            answer => answer,
+        };
+        answer.map_err(|error| self.failed(&error))
+    }
+
+    /// What a failure means, which the store's condition hears of.
+    fn failed(&self, error: &RedisError) -> StoreError {
+        let error = store_error(error);
+        self.condition.call_failed(&error);
+        error
     }
 
     /// Takes a name for a user.
@@ -244,7 +212,16 @@ impl RedisStore {
 #[async_trait]
 impl Store for RedisStore {
     async fn ping(&self) -> Result<(), StoreError> {
-        self.query::<(String,)>(::redis::pipe().cmd("PING")).await.map(|_| ())
+        self.run::<i64>(&ScriptCall::new(&self.scripts.probe, std::iter::once(self.keys.probe()))).await.map(|_| ())
+    }
+
+    fn condition(&self) -> &Condition {
+        &self.condition
+    }
+
+    /// Never: the tasks of the connection may end, and are then made anew with it.
+    async fn lost(&self) -> Lost {
+        std::future::pending().await
     }
 
     async fn create_user(&self, user: NewUser) -> Result<UserCreation, StoreError> {
@@ -535,7 +512,7 @@ impl RedisStore {
     }
 
     async fn ask_alone(&self, script: &Script, question: &Question) -> Result<Reply, StoreError> {
-        let answer = self.ask(script, std::slice::from_ref(question)).await.map_err(store_error)?;
+        let answer = self.ask(script, std::slice::from_ref(question)).await.map_err(|error| self.failed(&error))?;
         question::answers(answer, 1).pop().unwrap_or_else(|| Err(unreadable("the answer to Check")))
     }
 }
@@ -546,23 +523,4 @@ fn flag(set: bool) -> &'static str {
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn unreachable(error: RedisError) -> StoreOpenError {
-    StoreOpenError::Unreachable(error.to_string())
-}
-
-/// What the scripts say about contradictions is [`StoreError::Corrupt`]; all else means that Redis didn't do it.
-fn store_error(error: RedisError) -> StoreError {
-    let detail = error.detail().unwrap_or_default();
-    match error.code() {
-        Some("TGCORRUPT") => {
-            // Redis adds the script and the line.
-            let text = detail.split(" script: ").next().unwrap_or_default();
-            StoreError::Corrupt(text.to_owned())
-        }
-        Some("WRONGTYPE") => StoreError::Corrupt("a key has the wrong type".to_owned()),
-        Some("ERR") if detail.contains("user_script") => StoreError::Corrupt("a script met something that it can't handle".to_owned()),
-        _ => StoreError::Unavailable(error.to_string()),
-    }
 }

@@ -4,6 +4,7 @@
 mod account;
 mod check;
 mod columns;
+mod disk;
 mod users;
 mod writer;
 
@@ -11,6 +12,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
+use shared::essential::Lost;
 use tokio::runtime::Handle;
 
 use self::account::Account;
@@ -18,13 +20,16 @@ use self::writer::{Failure, Outcome as Done, Writer, in_savepoint};
 use super::clock::Clock;
 use super::known_callers::{CallerId, KnownCallers};
 use super::{
-    AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, ExtendAnswer, GrantAnswer, GrantRequest,
+    AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Condition, ExtendAnswer, GrantAnswer, GrantRequest,
     LedgerEntry, MAX_CREDITS, NewApiKey, NewUser, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, SweepStep, UserCreation,
 };
 use crate::hold::{HoldHandle, HoldRecord, Outcome, Resolution, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::user::{UserName, UserRecord};
 
+/// What the probe writes into the file's head: the letters `toll`. SQLite keeps it for an application to mark its files with, and a newer
+/// release may bring the schema up without being disturbed by it.
+const APPLICATION_ID: i32 = 0x746f_6c6c;
 /// Accounts that one step of the slow walk looks at.
 const ACCOUNTS_PER_STEP: usize = 32;
 
@@ -32,6 +37,7 @@ const ACCOUNTS_PER_STEP: usize = 32;
 #[derive(Debug)]
 pub struct SqliteStore {
     writer: Writer,
+    condition: Condition,
     known_callers: KnownCallers,
     limits: StoreLimits,
     clock: Clock,
@@ -48,10 +54,12 @@ impl SqliteStore {
     /// Opens a file, or makes it, readable by its owner alone. It is called on the runtime that the store is used on.
     ///
     /// # Errors
-    /// [`StoreOpenError::Unusable`] when the file can't be opened, is none of ours, or was written by a later release, and without a runtime.
+    /// [`StoreOpenError::Unusable`] when the file can't be opened or written, is none of ours, or was written by a later
+    /// release, and without a runtime.
     pub fn open(path: &Path, limits: StoreLimits, clock: Clock) -> Result<Self, StoreOpenError> {
         let runtime = Handle::try_current().map_err(|error| StoreOpenError::Unusable(error.to_string()))?;
-        Ok(Self { writer: Writer::start(path, &runtime)?, known_callers: KnownCallers::new(), limits, clock })
+        let writer = Writer::start(path, &runtime)?;
+        Ok(Self { writer, condition: Condition::default(), known_callers: KnownCallers::new(), limits, clock })
     }
 
     async fn run<T, F>(&self, operation: F) -> Result<T, StoreError>
@@ -61,7 +69,8 @@ impl SqliteStore {
     {
         let (limits, clock) = (self.limits, self.clock.clone());
         // The clock is read when the operation's turn comes, so that times don't run backwards on an account.
-        self.writer.run(move |connection| operation(&Context { connection, limits, now_ms: clock.now_ms() })).await
+        let done = self.writer.run(move |connection| operation(&Context { connection, limits, now_ms: clock.now_ms() })).await;
+        done.inspect_err(|error| self.condition.call_failed(error))
     }
 }
 
@@ -164,13 +173,11 @@ impl<'c> Context<'c> {
                     expired += resolved;
                     more
                 }
-                Err(failure) => match StoreError::from(failure) {
-                    StoreError::Corrupt(what) => {
-                        tracing::error!(account = %id, what, "the account can't be swept");
-                        false
-                    }
-                    unavailable @ StoreError::Unavailable(_) => return Err(Failure::Store(unavailable)),
-                },
+                Err(failure) => {
+                    let what = failure.contradiction()?;
+                    tracing::error!(account = %id, what, "the account can't be swept");
+                    false
+                }
             };
             if more {
                 // The next step begins with this account again.
@@ -185,8 +192,15 @@ impl<'c> Context<'c> {
 #[async_trait]
 impl Store for SqliteStore {
     async fn ping(&self) -> Result<(), StoreError> {
-        self.run(|context| Ok(context.connection.prepare_cached("SELECT count(*) FROM pragma_user_version")?.query_row([], |_| Ok(()))?))
-            .await
+        self.run(|context| Ok(context.connection.pragma_update(None, "application_id", APPLICATION_ID)?)).await
+    }
+
+    fn condition(&self) -> &Condition {
+        &self.condition
+    }
+
+    async fn lost(&self) -> Lost {
+        self.writer.lost().await
     }
 
     async fn create_user(&self, user: NewUser) -> Result<UserCreation, StoreError> {
@@ -299,5 +313,13 @@ impl Store for SqliteStore {
             account.map(|account| account.snapshot()).transpose()
         })
         .await
+    }
+}
+
+#[cfg(test)]
+impl SqliteStore {
+    /// Has an operation panic, for tests of what the process does then.
+    pub(crate) async fn panic(&self) -> Result<(), StoreError> {
+        self.run(|_| -> Done<()> { panic!("on purpose") }).await
     }
 }

@@ -17,6 +17,7 @@ use auth_service::store::{
     PresentedCredential, Scope, SettleAnswer, Store, StoreLimits, UserCreation,
 };
 use auth_service::user::{Role, UserName};
+use rustix::process::{Resource, Rlimit};
 
 /// When the tests' clock starts.
 pub(crate) const START_MS: i64 = 1_700_000_000_500;
@@ -26,32 +27,101 @@ pub(crate) const START_MS: i64 = 1_700_000_000_500;
 pub(crate) struct RedisServer {
     process: Child,
     port: u16,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
+    password: Option<String>,
 }
 
 impl RedisServer {
     /// Starts one on a free port of the loopback address. A machine without redis-server fails the test: it is never skipped.
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::start_by(|port, folder| spawn(port, folder, arguments))
+    }
+
+    /// Starts one that isn't ended by the signal that a process gets whose file may not grow.
+    pub(crate) fn start_that_outlives_the_longest_file() -> Self {
+        Self::start_by(|port, folder| {
+            let without_signal = "trap '' XFSZ; exec redis-server --bind 127.0.0.1 --port \"$0\" --save '' --appendonly yes --dir \"$1\"";
+            let mut shell = Command::new("sh");
+            shell.args(["-c", without_signal, &port.to_string()]).arg(folder).stdout(Stdio::null()).spawn().unwrap()
+        })
+    }
+
+    /// Sets how long its files may be, in bytes, and answers what it was.
+    pub(crate) fn limit_files(&self, current: Option<u64>) -> Option<u64> {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        let maximum = rustix::process::getrlimit(Resource::Fsize).maximum;
+        rustix::process::prlimit(Some(pid), Resource::Fsize, Rlimit { current, maximum }).unwrap().current
+    }
+
+    /// Starts a Sentinel.
+    pub(crate) fn start_sentinel() -> Self {
+        Self::start_by(|port, folder| {
+            let file = folder.join("sentinel.conf");
+            std::fs::write(&file, format!("port {port}\nbind 127.0.0.1\n")).unwrap();
+            Command::new("redis-server").arg(file).arg("--sentinel").stdout(Stdio::null()).spawn().unwrap()
+        })
+    }
+
+    fn start_by(spawn: impl Fn(u16, &Path) -> Child) -> Self {
         loop {
             let folder = tempfile::tempdir().unwrap();
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let mut process = Command::new("redis-server")
-                .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "yes", "--dir"])
-                .arg(folder.path())
-                .args(arguments)
-                .stdout(Stdio::null())
-                .spawn()
-                .unwrap_or_else(|error| panic!("redis-server must be installed for these tests: {error}"));
-            let deadline = Instant::now() + Duration::from_secs(20);
+            let process = spawn(port, folder.path());
+            let mut server = Self { process, port, folder, password: None };
             // Somebody else may take the port between the look and the start: then this one ends, and another is tried.
-            while process.try_wait().unwrap().is_none() {
-                if redis::Client::open(("127.0.0.1", port)).unwrap().get_connection().is_ok() {
-                    return Self { process, port, _folder: folder };
-                }
-                assert!(Instant::now() < deadline, "redis-server doesn't answer on port {port}");
-                std::thread::yield_now();
+            if server.answers() {
+                return server;
             }
         }
+    }
+
+    /// Starts it again on its port and with its files, after it was stopped.
+    pub(crate) fn start_again(&mut self, arguments: &[&str]) {
+        self.process = spawn(self.port, self.folder.path(), arguments);
+        assert!(self.answers(), "redis-server ended: port {} was taken", self.port);
+    }
+
+    /// Kills it, as a crash would.
+    pub(crate) fn stop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Sends it a signal, such as `STOP`.
+    pub(crate) fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([&format!("-{signal}"), &self.process.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits until it takes connections; `false`: it has ended.
+    fn answers(&mut self) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.process.try_wait().unwrap().is_none() {
+            if redis::Client::open(("127.0.0.1", self.port)).unwrap().get_connection().is_ok() {
+                return true;
+            }
+            assert!(Instant::now() < deadline, "redis-server doesn't answer on port {}", self.port);
+            std::thread::yield_now();
+        }
+        false
+    }
+
+    /// What the test's own connections need.
+    pub(crate) fn set_password(&mut self, password: &str) {
+        self.password = Some(password.to_owned());
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Runs a command on a connection of the test's own.
+    pub(crate) fn command(&self, words: &[&str]) {
+        let mut command = redis::cmd(words[0]);
+        words[1..].iter().for_each(|word| {
+            command.arg(word);
+        });
+        command.exec(&mut self.connection()).unwrap_or_else(|error| panic!("{words:?}: {error}"));
     }
 
     pub(crate) fn url(&self) -> String {
@@ -60,7 +130,11 @@ impl RedisServer {
 
     /// A connection of the test's own.
     pub(crate) fn connection(&self) -> redis::Connection {
-        redis::Client::open(self.url()).unwrap().get_connection().unwrap()
+        let url = match &self.password {
+            Some(password) => format!("redis://:{password}@127.0.0.1:{}", self.port),
+            None => self.url(),
+        };
+        redis::Client::open(url).unwrap().get_connection().unwrap()
     }
 
     /// Calls that Redis has counted of a command.
@@ -77,6 +151,16 @@ impl RedisServer {
     pub(crate) async fn store(&self, limits: StoreLimits, clock: Clock) -> RedisStore {
         RedisStore::connect(&self.url(), limits, RedisOptions { clock, ..RedisOptions::default() }).await.unwrap()
     }
+}
+
+fn spawn(port: u16, folder: &Path, arguments: &[&str]) -> Child {
+    Command::new("redis-server")
+        .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "yes", "--dir"])
+        .arg(folder)
+        .args(arguments)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| panic!("redis-server must be installed for these tests: {error}"))
 }
 
 impl Drop for RedisServer {
@@ -112,8 +196,14 @@ pub(crate) struct Person {
 impl Fixture {
     pub(crate) async fn redis(limits: StoreLimits) -> Self {
         let server = RedisServer::start(&[]);
+        let url = server.url();
+        Self::redis_at(server, &url, limits).await
+    }
+
+    /// On this Redis, reached by this address.
+    pub(crate) async fn redis_at(server: RedisServer, url: &str, limits: StoreLimits) -> Self {
         let (clock, hand) = Clock::fixed(START_MS);
-        let store = Arc::new(server.store(limits, clock).await);
+        let store = Arc::new(RedisStore::connect(url, limits, RedisOptions { clock, ..RedisOptions::default() }).await.unwrap());
         Self { store, hand, limits, home: Home::Redis(server) }
     }
 

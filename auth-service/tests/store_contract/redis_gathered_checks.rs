@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use auth_service::hold::HoldHandle;
 use auth_service::ids::AccountId;
-use auth_service::store::clock::Clock;
 use auth_service::store::{CheckAnswer, Refusal, StoreError, StoreLimits};
 
-use crate::fixture::{Fixture, Home, Person, RedisServer, START_MS, new_user, one_credit};
+use crate::fixture::{Fixture, Person, new_user, one_credit};
 use crate::limits;
 use crate::redis_only::server;
 
@@ -162,39 +161,4 @@ async fn a_caller_that_goes_away_leaves_nobody_waiting_who_shared_its_script() {
     }
     assert_eq!(f.snapshot(&bob).await.open.len(), 2);
     assert!(f.snapshot(&ada).await.open.len() <= 1, "what nobody had asked for was held");
-}
-
-/// A Redis that is a cluster of itself alone.
-fn cluster_of_one() -> RedisServer {
-    // Its usual place, the port and 10,000, may be above all ports.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let server = RedisServer::start(&["--cluster-enabled", "yes", "--cluster-port", &port.to_string()]);
-    let mut connection = server.connection();
-    redis::cmd("CLUSTER").arg("ADDSLOTSRANGE").arg(0).arg(16_383).exec(&mut connection).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !redis::cmd("CLUSTER").arg("INFO").query::<String>(&mut connection).unwrap().contains("cluster_state:ok") {
-        assert!(Instant::now() < deadline, "the cluster doesn't take its slots");
-        std::thread::yield_now();
-    }
-    server
-}
-
-#[tokio::test]
-async fn in_a_cluster_checks_of_several_accounts_are_asked_one_by_one() {
-    let server = cluster_of_one();
-    let (clock, hand) = Clock::fixed(START_MS);
-    let store = Arc::new(server.store(limits(), clock).await);
-    let f = Fixture { store, hand, limits: limits(), home: Home::Redis(server) };
-    let (ada, bob, eve) = (f.person("ada", 20).await, f.person("bob", 20).await, f.person("eve", 20).await);
-    for request_id in ["first", "second"] {
-        let evalsha = self::server(&f).calls_of("evalsha");
-        let answers = checks_at_once(&f, &[&ada, &bob, &eve], request_id).await;
-        assert!(answers.iter().all(is_held), "{answers:?}");
-        assert_eq!(self::server(&f).calls_of("evalsha"), evalsha + 3);
-        // Asked together once, which Redis refused before it began.
-        assert_eq!(self::server(&f).counted("errorstats", "errorstat_CROSSSLOT:count="), 1);
-    }
-    for person in [&ada, &bob, &eve] {
-        assert_eq!(f.snapshot(person).await.open.len(), 2);
-    }
 }

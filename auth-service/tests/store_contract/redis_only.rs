@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use auth_service::hold::Outcome;
 use auth_service::store::clock::Clock;
-use auth_service::store::redis::{RedisOptions, RedisStore};
-use auth_service::store::{CheckAnswer, Refusal, Scope, Store, StoreError, StoreOpenError, UserCreation};
+use auth_service::store::{CheckAnswer, Refusal, Scope, Store, StoreError, UserCreation};
 
 use crate::fixture::{Fixture, Home, RedisServer, by_token, new_user, one_credit, permission, used};
 use crate::limits;
@@ -136,7 +135,7 @@ async fn a_full_redis_refuses_checks_and_still_settles_and_sweeps() {
     f.hold(&ada, by_token("s", "a")).await;
     redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1").exec(&mut server(&f).connection()).unwrap();
     let refused = f.store.check(f.request(&ada, Some(by_token("t", "a")))).await;
-    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::Full(_))), "{refused:?}");
     f.store.extend(&held.handle, used(2)).await.unwrap();
     f.settle(&held.handle, Outcome::Completed, 3).await;
     f.advance(f.limits.hold_ttl);
@@ -174,39 +173,6 @@ async fn a_look_up_by_name_takes_the_same_round_trips_whether_there_is_such_a_us
         assert_eq!(found.is_some(), *name == ada.user_name);
         assert_eq!(calls(), (get + 1, hmget + 1), "{name}");
     }
-}
-
-#[tokio::test]
-async fn a_redis_that_may_lose_credits_is_refused_unless_allowed_by_name() {
-    let server = RedisServer::start(&["--appendonly", "no", "--maxmemory-policy", "allkeys-lru"]);
-    let connect = |allow_eviction, allow_no_aof| {
-        let options = RedisOptions { allow_eviction, allow_no_aof, ..RedisOptions::default() };
-        let url = server.url();
-        async move { RedisStore::connect(&url, limits(), options).await }
-    };
-    let refused = connect(false, true).await.unwrap_err();
-    assert!(matches!(&refused, StoreOpenError::Unsafe(text) if text.contains("allkeys-lru")), "{refused}");
-    let refused = connect(true, false).await.unwrap_err();
-    assert!(matches!(&refused, StoreOpenError::Unsafe(text) if text.contains("append-only")), "{refused}");
-    connect(true, true).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_redis_that_hides_its_settings_is_refused_unless_allowed_by_name() {
-    let server = RedisServer::start(&["--rename-command", "CONFIG", ""]);
-    let refused = RedisStore::connect(&server.url(), limits(), RedisOptions::default()).await.unwrap_err();
-    assert!(matches!(&refused, StoreOpenError::Unsafe(text) if text.contains("CONFIG GET")), "{refused}");
-    let options = RedisOptions { allow_eviction: true, allow_no_aof: true, ..RedisOptions::default() };
-    RedisStore::connect(&server.url(), limits(), options).await.unwrap();
-}
-
-#[tokio::test]
-async fn an_address_where_nothing_answers_is_unreachable() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let nowhere = RedisStore::connect(&format!("redis://127.0.0.1:{port}/"), limits(), RedisOptions::default()).await;
-    assert!(matches!(nowhere, Err(StoreOpenError::Unreachable(_))), "{nowhere:?}");
-    let no_address = RedisStore::connect("no address", limits(), RedisOptions::default()).await;
-    assert!(matches!(no_address, Err(StoreOpenError::Unusable(_))), "{no_address:?}");
 }
 
 #[tokio::test]

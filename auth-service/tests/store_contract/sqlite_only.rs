@@ -10,7 +10,7 @@ use auth_service::store::{CheckAnswer, Store, StoreError, StoreOpenError};
 use crate::fixture::{Fixture, Home, by_token, new_user, one_credit, sqlite_file, used};
 use crate::limits;
 
-fn file(f: &Fixture) -> std::path::PathBuf {
+pub(crate) fn file(f: &Fixture) -> std::path::PathBuf {
     match &f.home {
         Home::Sqlite(folder) => sqlite_file(folder.path()),
         Home::Redis(_) => panic!("not SQLite"),

@@ -143,6 +143,9 @@ fn advice(error: &Error) -> Option<String> {
         ErrorReason::ModelNotFound => "tollgate models list shows what there is",
         ErrorReason::ApiKeyNotFound => "tollgate keys list shows what there is",
         ErrorReason::RequestIdReused => "leave --request-id out, or give a new one",
+        ErrorReason::StoreFull | ErrorReason::StoreReadOnly | ErrorReason::StoreMisconfigured => {
+            "its operator finds the cause in auth-service's log, under this reason"
+        }
         _ => return None,
     };
     Some(advice.to_owned())
@@ -171,6 +174,9 @@ mod tests {
         assert_eq!(code(Code::ResourceExhausted, ErrorReason::InsufficientCredits), 3);
         assert_eq!(code(Code::InvalidArgument, ErrorReason::InvalidArgument), 64);
         assert_eq!(code(Code::Unavailable, ErrorReason::StoreUnavailable), 69);
+        assert_eq!(code(Code::Unavailable, ErrorReason::StoreFull), 69);
+        assert_eq!(code(Code::Unavailable, ErrorReason::StoreReadOnly), 69);
+        assert_eq!(code(Code::Unavailable, ErrorReason::StoreMisconfigured), 69);
         assert_eq!(code(Code::Unavailable, ErrorReason::Draining), 69);
         assert_eq!(code(Code::Unavailable, ErrorReason::UpstreamBusy), 75);
         assert_eq!(code(Code::Unavailable, ErrorReason::SweepInProgress), 75);
@@ -192,6 +198,14 @@ mod tests {
         let broke = Error::Interrupted { service: Service::Inference, cause: "c".into(), request_id: None };
         assert_eq!(exit_code(&Failure::Call(broke)), 69);
         assert_eq!(exit_code(&Failure::Call(Error::TimedOut { service: Service::Inference, request_id: None })), 75);
+    }
+
+    #[test]
+    fn a_store_that_only_its_operator_can_mend_says_where_to_look() {
+        for reason in [ErrorReason::StoreFull, ErrorReason::StoreReadOnly, ErrorReason::StoreMisconfigured] {
+            let line = line(&refused(refusal(Code::Unavailable, Some(reason), "no"))).unwrap();
+            assert!(line.contains("auth-service's log"), "{line}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use futures_util::stream;
+use shared::essential::Essentials;
 use tokio::sync::{mpsc, oneshot};
 
 use self::catalog::{Catalog, Resolved};
@@ -49,6 +50,8 @@ pub struct EmbeddedConfig {
     pub queue: usize,
     /// The most tokens of a prompt and its answer together, whatever the model or the caller say.
     pub max_context_tokens: u32,
+    /// Hears of the loss of the thread that runs models.
+    pub essentials: Essentials,
 }
 
 impl EmbeddedConfig {
@@ -73,7 +76,8 @@ impl EmbeddedEngine {
     /// Checks the folders and starts the thread. No model is loaded before the first prompt.
     pub fn open(config: EmbeddedConfig) -> Result<Self, EngineError> {
         let catalog = Catalog::open(config.models_folder, config.overlays_folder)?;
-        let worker = Worker::start(config.queue).map_err(|error| EngineError::Unreachable { detail: format!("no thread: {error}") })?;
+        let worker = Worker::start(config.queue, &config.essentials)
+            .map_err(|error| EngineError::Unreachable { detail: format!("no thread: {error}") })?;
         Ok(Self { catalog: Arc::new(catalog), worker, max_context_tokens: config.max_context_tokens })
     }
 

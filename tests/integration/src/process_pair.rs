@@ -1,16 +1,22 @@
 //! Both services as real processes on one data folder, in front of an upstream.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use shared::ErrorReason;
+use shared::error::reason_of;
 use shared::proto::auth;
 use shared::proto::auth::accounts_client::AccountsClient;
 use shared::proto::inference::inference_client::InferenceClient;
 use tempfile::TempDir;
-use tonic::Request;
 use tonic::transport::Channel;
+use tonic::{Code, Request};
 
+use crate::polling::until;
 use crate::processes::ServiceProcess;
-use crate::stack::{PASSWORD, channel};
+use crate::stack::{Answer, PASSWORD, channel, chat_request, read_all};
+
+const SOON: Duration = Duration::from_secs(15);
 
 /// Both services.
 #[derive(Debug)]
@@ -75,4 +81,46 @@ pub fn bearer<T>(credential: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("authorization", format!("Bearer {credential}").parse().expect("an answer"));
     request
+}
+
+impl ProcessPair {
+    /// Whether auth-service says that it serves.
+    pub async fn is_healthy(&self) -> bool {
+        shared::healthcheck::check(self.auth.address()).await.is_ok()
+    }
+
+    /// Waits until auth-service says so.
+    pub async fn until_healthy(&self, healthy: bool) {
+        until("health to say so", SOON, || async { (self.is_healthy().await == healthy).then_some(()) }).await;
+    }
+
+    /// A whole answer.
+    pub async fn chat(&self, key: &str) -> Result<Answer, tonic::Status> {
+        let stream = self.inference().chat(bearer(key, chat_request("smollm2", "hi"))).await?;
+        Ok(read_all(&mut stream.into_inner()).await)
+    }
+
+    /// Every call that writes is refused for this reason, health says so, and the operator's words are in the log once.
+    pub async fn refuse_writes(&self, key: &str, reason: ErrorReason, words: &str) {
+        let name = shared::error::reason_name(reason);
+        for _ in 0..5 {
+            let refused = self.chat(key).await.expect_err("a refusal");
+            assert_eq!((refused.code(), reason_of(&refused)), (Code::Unavailable, Some(reason)), "{}", refused.message());
+            assert!(shared::error::retry_delay_of(&refused).is_some(), "{refused:?}");
+            assert!(!refused.message().contains(words), "the operator's words went to a caller: {}", refused.message());
+        }
+        self.until_healthy(false).await;
+        let log = self.auth.log();
+        let said: Vec<_> = log.lines().filter(|line| line.contains(&format!("\"{name}\""))).collect();
+        assert!(said.len() == 1 && said[0].contains("ERROR") && said[0].contains(words), "{said:#?}");
+    }
+
+    /// Without a restart, all is as before.
+    async fn take_writes_again(&self, key: &str) {
+        self.until_healthy(true).await;
+        let answer = self.chat(key).await.expect("an answer");
+        assert_eq!(answer.charged(), Some(1));
+        let log = self.auth.log();
+        assert_eq!(log.lines().filter(|line| line.contains("\"the store takes writes again\"")).count(), 1, "{log}");
+    }
 }

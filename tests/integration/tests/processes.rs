@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use integration::polling::until;
 use integration::process_pair::{ProcessPair, bearer};
-use integration::processes::run;
+use integration::processes::{ServiceProcess, run};
 use integration::redis_server::RedisServer;
 use integration::scripted_upstream::{Gate, Script, ScriptedUpstream};
 use integration::stack::{PASSWORD, chat_request, read_all};
@@ -89,6 +89,159 @@ async fn a_stopped_store_fails_closed_and_comes_back() {
     .await;
     assert_eq!(answer.charged(), Some(1));
     assert_eq!(processes.balance(&key).await.unwrap().available_credits(), 9, "what was written before the crash is there");
+}
+
+/// Both services on a Redis, and what a store that takes no writes does to them.
+struct OnRedis {
+    redis: RedisServer,
+    processes: ProcessPair,
+    key: String,
+}
+
+impl OnRedis {
+    async fn start(upstream: &str) -> Self {
+        let redis = RedisServer::start();
+        let secret = || shared::secret::Secret::generate().unwrap().1;
+        let (jwt, service, url) = (format!("k1:{}", secret()), secret(), redis.url());
+        let more = [
+            ("TOLLGATE_REDIS_URL", url.as_str()),
+            ("TOLLGATE_JWT_SECRETS", jwt.as_str()),
+            ("TOLLGATE_SERVICE_CREDENTIALS", service.as_str()),
+            ("TOLLGATE_SERVICE_CREDENTIAL", service.as_str()),
+        ];
+        let processes = ProcessPair::start(upstream, &more);
+        let key = processes.user().await;
+        Self { redis, processes, key }
+    }
+}
+
+fn redis_command(redis: &RedisServer, words: &[&str]) {
+    let mut command = redis::cmd(words[0]);
+    words[1..].iter().for_each(|word| {
+        command.arg(word);
+    });
+    command.exec(&mut redis::Client::open(redis.url()).unwrap().get_connection().unwrap()).unwrap();
+}
+
+#[tokio::test]
+async fn a_full_redis_refuses_new_calls_settles_those_that_run_and_is_used_again_when_there_is_room() {
+    let upstream = ScriptedUpstream::start().await;
+    let gate = Gate::new();
+    upstream.script_once("/api/chat", Script::stream().token("one").gate(&gate).done("stop", 5, 1));
+    upstream.script("/api/chat", Script::chat(&["x"]));
+    let OnRedis { redis, processes, key } = OnRedis::start(&upstream.url()).await;
+    let mut running = processes.inference().chat(bearer(&key, chat_request("smollm2", "hi"))).await.unwrap().into_inner();
+    upstream.request("/api/chat", 0).await;
+    redis_command(&redis, &["CONFIG", "SET", "maxmemory", "1"]);
+    processes.refuse_writes(&key, ErrorReason::StoreFull, "OOM command not allowed").await;
+    // One that starts now says so from its first answer on.
+    let second = ServiceProcess::start("auth-service", &processes.environment);
+    assert!(shared::healthcheck::check(second.address()).await.is_err());
+    gate.open_for_good();
+    assert_eq!(read_all(&mut running).await.charged(), Some(1), "its settle lands all the same");
+    redis_command(&redis, &["CONFIG", "SET", "maxmemory", "0"]);
+    processes.take_writes_again(&key).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_became_a_replica_refuses_calls_until_it_is_a_primary_and_then_what_ran_is_settled() {
+    let upstream = ScriptedUpstream::start().await;
+    let gate = Gate::new();
+    upstream.script_once("/api/chat", Script::stream().token("one").gate(&gate).done("stop", 5, 1));
+    upstream.script("/api/chat", Script::chat(&["x"]));
+    let OnRedis { redis, processes, key } = OnRedis::start(&upstream.url()).await;
+    let mut running = processes.inference().chat(bearer(&key, chat_request("smollm2", "hi"))).await.unwrap().into_inner();
+    upstream.request("/api/chat", 0).await;
+    // The other one takes over with all that is stored, and this one follows it.
+    let other = RedisServer::start();
+    let port = |redis: &RedisServer| redis.url().rsplit(':').next().unwrap().to_owned();
+    let in_step = |replica: &RedisServer| {
+        let mut connection = redis::Client::open(replica.url()).unwrap().get_connection().unwrap();
+        let info: String = redis::cmd("INFO").arg("replication").query(&mut connection).unwrap();
+        info.contains("master_link_status:up").then_some(())
+    };
+    redis_command(&other, &["REPLICAOF", "127.0.0.1", &port(&redis)]);
+    until("the other one to have all", SOON, || async { in_step(&other) }).await;
+    redis_command(&other, &["REPLICAOF", "NO", "ONE"]);
+    redis_command(&redis, &["REPLICAOF", "127.0.0.1", &port(&other)]);
+    until("this one to follow", SOON, || async { in_step(&redis) }).await;
+    processes.refuse_writes(&key, ErrorReason::StoreReadOnly, "READONLY").await;
+    gate.open_for_good();
+    read_all(&mut running).await;
+    redis_command(&redis, &["REPLICAOF", "NO", "ONE"]);
+    processes.take_writes_again(&key).await;
+    let balance = until("the settle", SOON, || async { processes.balance(&key).await.filter(|balance| balance.held_credits == 0) }).await;
+    assert_eq!((balance.available_credits, balance.spent_credits), (8, 2));
+}
+
+#[tokio::test]
+async fn a_redis_that_answers_no_one_is_unavailable_and_said_so_once() {
+    let upstream = ScriptedUpstream::start().await;
+    upstream.script("/api/chat", Script::chat(&["x"]));
+    let OnRedis { redis, processes, key } = OnRedis::start(&upstream.url()).await;
+    let signal = |name: &str| {
+        let sent = std::process::Command::new("kill").args([name, &redis.pid().to_string()]).status().unwrap();
+        assert!(sent.success());
+    };
+    signal("-STOP");
+    processes.refuse_writes(&key, ErrorReason::StoreUnavailable, "no answer in time").await;
+    signal("-CONT");
+    processes.until_healthy(true).await;
+    // What was asked meanwhile is looked up again, and given back.
+    let balance =
+        until("nothing to be held", SOON, || async { processes.balance(&key).await.filter(|balance| balance.held_credits == 0) }).await;
+    assert_eq!(balance.available_credits, 10);
+    processes.take_writes_again(&key).await;
+}
+
+#[tokio::test]
+async fn a_file_that_may_not_grow_is_a_full_store_and_no_reason_to_die_or_to_be_restarted() {
+    let upstream = ScriptedUpstream::start().await;
+    upstream.script("/api/chat", Script::chat(&["x"]));
+    let processes = ProcessPair::start(&upstream.url(), &[]);
+    let key = processes.user().await;
+    let data = std::path::Path::new(&processes.environment["TOLLGATE_DATA_DIR"]);
+    let longest = std::fs::metadata(data.join("tollgate.db-wal")).unwrap().len();
+    let auth = i32::try_from(processes.auth.pid()).ok().and_then(rustix::process::Pid::from_raw);
+    let limit = |current: Option<u64>| {
+        let before = rustix::process::getrlimit(rustix::process::Resource::Fsize);
+        let limit = rustix::process::Rlimit { current, maximum: before.maximum };
+        rustix::process::prlimit(auth, rustix::process::Resource::Fsize, limit).unwrap()
+    };
+    let before = limit(Some(longest));
+    processes.refuse_writes(&key, ErrorReason::StoreFull, "ulimit -f").await;
+    assert_eq!(processes.balance(&key).await.unwrap().available_credits, 10, "what is only read is answered");
+    limit(before.current);
+    processes.take_writes_again(&key).await;
+}
+
+#[test]
+fn a_redis_that_can_not_be_used_stops_the_start_in_words_that_say_what_to_do() {
+    let (primary, replica) = (RedisServer::start(), RedisServer::start());
+    redis_command(&replica, &["REPLICAOF", "127.0.0.1", primary.url().rsplit(':').next().unwrap()]);
+    redis_command(&primary, &["CONFIG", "SET", "requirepass", "right"]);
+    let with_password = primary.url().replace("//", "//:canary@");
+    for (url, code, says) in [
+        ("rediss://:canary@127.0.0.1:6379".to_owned(), 64, "TLS"),
+        ("redis-sentinel://:canary@127.0.0.1:26379".to_owned(), 64, "Sentinel"),
+        ("redis://:can/ary@127.0.0.1".to_owned(), 64, "%2F"),
+        (with_password, 64, "password"),
+        (replica.url(), 1, "replica"),
+    ] {
+        let secret = shared::secret::Secret::generate().unwrap().1;
+        let environment = [
+            ("TOLLGATE_REDIS_URL", url.as_str()),
+            ("TOLLGATE_JWT_SECRETS", &format!("k1:{secret}")),
+            ("TOLLGATE_SERVICE_CREDENTIALS", &secret),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        let ended = run("auth-service", &[], &environment, "");
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(code), "{url}: {said}");
+        assert!(said.contains("TOLLGATE_REDIS_URL") && said.contains(says), "{url}: {said}");
+        assert!(!said.contains("canary") && !said.contains("can/ary") && !said.contains(&secret), "{said}");
+    }
 }
 
 #[tokio::test]

@@ -5,15 +5,13 @@
 //! these. Each is decided by itself in the script, as if it were alone.
 
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
-use ::redis::{ErrorKind, ServerErrorKind};
 use tokio::sync::oneshot;
 
 use super::question::{Answer, Question, answers};
-use super::{RedisStore, StoreError, store_error};
+use super::{RedisStore, StoreError};
 
 /// Checks that one script runs. With more, auth-service and Redis would take turns in place of working at the same time.
 const MOST: usize = 8;
@@ -32,8 +30,6 @@ struct Queue {
 #[derive(Debug, Default)]
 pub(super) struct GatheredChecks {
     queue: Mutex<Queue>,
-    /// Whether this Redis lets no script touch two accounts: it is a cluster.
-    apart: AtomicBool,
 }
 
 /// What a question has to do after it was put into the queue.
@@ -83,9 +79,6 @@ fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
 impl GatheredChecks {
     /// Asks a question together with those that come meanwhile. `None`: it must be asked alone, whether or not that was done.
     pub(super) async fn ask(&self, redis: &RedisStore, question: Question) -> Option<Answer> {
-        if self.apart.load(Ordering::Relaxed) {
-            return None;
-        }
         let (answer, answered) = oneshot::channel();
         match self.join((question, answer)) {
             Joined::Follows => {}
@@ -119,11 +112,9 @@ impl GatheredChecks {
         let answers = match redis.ask(&redis.scripts.check, &questions).await {
             Ok(answer) => answers(answer, questions.len()),
             Err(error) => {
-                let apart = error.kind() == ErrorKind::Server(ServerErrorKind::CrossSlot);
-                let error = store_error(error);
-                // It is one of them that Redis can't do, or all of them together: each asks alone, and hears what is meant for it.
-                if callers.len() > 1 && (apart || matches!(error, StoreError::Corrupt(_))) {
-                    self.apart.fetch_or(apart, Ordering::Relaxed);
+                let error = redis.failed(&error);
+                // It is one of them that Redis can't do: each asks alone, and hears what is meant for it.
+                if callers.len() > 1 && matches!(error, StoreError::Corrupt(_)) {
                     return;
                 }
                 vec![Err(error); callers.len()]

@@ -42,6 +42,11 @@ impl Keys {
         format!("{}:accounts:{{{shard}}}", self.prefix)
     }
 
+    /// What the probe writes, and nobody reads.
+    pub(crate) fn probe(&self) -> String {
+        format!("{}:probe", self.prefix)
+    }
+
     /// The shard that an account is registered in.
     pub(crate) fn shard_of(account: &AccountId) -> u8 {
         account.as_str().bytes().fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte)) % REGISTRY_SHARDS
@@ -73,6 +78,7 @@ mod tests {
         assert_eq!(keys.user(&UserId::parse("0123456789abcdef").unwrap()), "tg:{0123456789abcdef}:user");
         assert_eq!(keys.name(&UserName::parse("Ada").unwrap()), "tg:names:{ada}");
         assert_eq!(keys.registry(7), "tg:accounts:{7}");
+        assert_eq!(keys.probe(), "tg:probe");
         assert_eq!(Keys::shard_of(&account), 8);
     }
 

@@ -77,6 +77,7 @@ impl<'s> ScriptCall<'s> {
 /// All of them.
 #[derive(Debug)]
 pub(crate) struct Scripts {
+    pub(crate) probe: Script,
     pub(crate) claim_name: Script,
     pub(crate) create_user: Script,
     pub(crate) replace_password_hash: Script,
@@ -101,6 +102,7 @@ impl Scripts {
     pub(crate) fn new(limits: &StoreLimits) -> Self {
         let limits = &limits_line(limits);
         Self {
+            probe: Script::new(concat!("#!lua\n", include_str!("../lua/probe.lua"))),
             claim_name: Script::new(concat!("#!lua\n", include_str!("../lua/claim_name.lua"))),
             create_user: account_script!(limits, "", "account.lua", "create_user.lua"),
             replace_password_hash: account_script!(limits, "", "account.lua", "replace_password_hash.lua"),
@@ -121,8 +123,9 @@ impl Scripts {
     }
 
     /// All of them, to be loaded when a connection is opened: a full Redis must not have to take one in.
-    pub(crate) fn all(&self) -> [&Script; 16] {
+    pub(crate) fn all(&self) -> [&Script; 17] {
         [
+            &self.probe,
             &self.claim_name,
             &self.create_user,
             &self.replace_password_hash,

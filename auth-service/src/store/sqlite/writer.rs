@@ -6,14 +6,17 @@
 //! callers and this thread wait for each other in turn; with a few, a slow one would sync more often than it must.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior};
+use shared::essential::{EssentialGuard, Essentials, Lost};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
+use super::disk::{self, Disk};
 use crate::store::{StoreError, StoreOpenError};
 
 /// Operations that may wait for the thread; more callers wait to be let in.
@@ -38,8 +41,6 @@ pub(super) enum Failure {
     Sqlite(rusqlite::Error),
     /// What is stored contradicts itself.
     Corrupt(String),
-    /// Something inside it gave none.
-    Store(StoreError),
 }
 
 impl From<rusqlite::Error> for Failure {
@@ -48,18 +49,13 @@ impl From<rusqlite::Error> for Failure {
     }
 }
 
-impl From<Failure> for StoreError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Corrupt(text) => Self::Corrupt(text),
-            Failure::Store(error) => error,
-            Failure::Sqlite(error) => match error.sqlite_error_code() {
-                // A constraint that doesn't hold is an invariant that would be broken.
-                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch)
-                // No code of SQLite's: a column that can't be read.
-                | None => Self::Corrupt(error.to_string()),
-                Some(_) => Self::Unavailable(error.to_string()),
-            },
+impl Failure {
+    /// What contradicts itself, if that is what failed.
+    pub(super) fn contradiction(self) -> Result<String, Self> {
+        match self {
+            Self::Corrupt(text) => Ok(text),
+            Self::Sqlite(error) if disk::is_contradiction(&error) => Ok(error.to_string()),
+            Self::Sqlite(error) => Err(Self::Sqlite(error)),
         }
     }
 }
@@ -69,7 +65,14 @@ pub(super) type Outcome<T> = Result<T, Failure>;
 /// Answers a caller, once it is known whether what was done is kept.
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// An operation: does its work on the connection, or is told that there will be none.
-type Job = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Answer + Send>;
+type Job = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Worked + Send>;
+
+/// What an operation leaves.
+struct Worked {
+    answer: Answer,
+    /// Why it failed, if it did.
+    failed: Option<StoreError>,
+}
 
 /// A transaction that has ended.
 struct Ended {
@@ -83,22 +86,37 @@ struct Ended {
 pub(super) struct Writer {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
+    disk: Arc<Disk>,
+    essentials: Essentials,
 }
 
 impl Writer {
     /// Opens the file, brings its schema up, and starts the thread. `runtime`: where callers are answered.
     pub(super) fn start(path: &Path, runtime: &Handle) -> Result<Self, StoreOpenError> {
-        let connection = open(path).map_err(|error| StoreOpenError::Unusable(format!("{}: {error}", path.display())))?;
+        let (disk, essentials) = (Arc::new(Disk::of(path)), Essentials::default());
+        create_private(path).map_err(|error| disk.unmakeable(&error))?;
+        let connection = open(path).map_err(|error| disk.unusable(error))?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         // Unbounded: there is an answer for each operation, and these are bounded.
         let (ended, transactions) = mpsc::unbounded_channel();
+        let (guard, at) = (essentials.guard("the thread that writes SQLite's file"), Arc::clone(&disk));
+        let writing = move || {
+            work(connection, queue, &ended, &at);
+            // Nobody will ask any more.
+            guard.release();
+        };
         let thread = std::thread::Builder::new()
             .name("sqlite".to_owned())
-            .spawn(move || work(connection, queue, &ended))
+            .spawn(writing)
             .map_err(|error| StoreOpenError::Unusable(error.to_string()))?;
         // Ends with the thread.
-        runtime.spawn(answer_callers(transactions));
-        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+        runtime.spawn(answer_callers(transactions, essentials.guard("the task that answers for SQLite")));
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), disk, essentials })
+    }
+
+    /// Ready when the thread or the task has panicked: nobody will be answered any more.
+    pub(super) async fn lost(&self) -> Lost {
+        self.essentials.lost().await
     }
 
     /// Has an operation executed, and answers after its commit.
@@ -109,12 +127,15 @@ impl Writer {
     {
         let gone = || StoreError::Unavailable("the store is closed".to_owned());
         let (answer, answered) = oneshot::channel();
+        let disk = Arc::clone(&self.disk);
         let job: Job = Box::new(move |connection| {
-            let result = connection.and_then(|connection| in_savepoint(connection, operation).map_err(StoreError::from));
-            Box::new(move |committed| {
+            let result = connection.and_then(|connection| in_savepoint(connection, operation).map_err(|failure| disk.explain(failure)));
+            let failed = result.as_ref().err().cloned();
+            let answer = move |committed: Result<(), StoreError>| {
                 // Nobody may be waiting any more: the operation happened all the same.
                 let _ = answer.send(committed.and(result));
-            })
+            };
+            Worked { answer: Box::new(answer), failed }
         });
         self.jobs.as_ref().ok_or_else(gone)?.send(job).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
@@ -132,7 +153,6 @@ impl Drop for Writer {
 }
 
 fn open(path: &Path) -> rusqlite::Result<Connection> {
-    create_private(path).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -173,32 +193,36 @@ fn create_private(path: &Path) -> std::io::Result<()> {
 }
 
 /// Answers the callers of transactions that have ended.
-async fn answer_callers(mut transactions: mpsc::UnboundedReceiver<Ended>) {
+async fn answer_callers(mut transactions: mpsc::UnboundedReceiver<Ended>, guard: EssentialGuard) {
     while let Some(Ended { broken, answers }) = transactions.recv().await {
         for answer in answers {
             answer(broken.clone().map_or(Ok(()), Err));
         }
     }
+    // The thread has ended.
+    guard.release();
 }
 
-fn work(connection: Connection, mut queue: mpsc::Receiver<Job>, ended: &mpsc::UnboundedSender<Ended>) {
+fn work(connection: Connection, mut queue: mpsc::Receiver<Job>, ended: &mpsc::UnboundedSender<Ended>, disk: &Disk) {
+    let failure = |error: rusqlite::Error| disk.explain(error.into());
     let mut commits = CommitTime::default();
     while let Some(first) = queue.blocking_recv() {
         let (began, changes) = (Instant::now(), connection.total_changes());
         let mut answers = Vec::new();
-        let mut broken = connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| StoreError::from(Failure::from(error))).err();
+        let mut broken = connection.execute_batch("BEGIN IMMEDIATE").map_err(failure).err();
         let mut next = Some(first);
         while let Some(job) = next {
-            answers.push(job(broken.clone().map_or(Ok(&connection), Err)));
+            let worked = job(broken.clone().map_or(Ok(&connection), Err));
+            answers.push(worked.answer);
             // A full disk or a failing one ends the whole transaction, whichever operation met it.
             if broken.is_none() && connection.is_autocommit() {
-                broken = Some(StoreError::Unavailable("the transaction was rolled back".to_owned()));
+                broken = worked.failed.or_else(|| Some(StoreError::Unavailable("the transaction was rolled back".to_owned())));
             }
             next = if answers.len() < BATCH && began.elapsed() < commits.average { queue.try_recv().ok() } else { None };
         }
         if broken.is_none() {
             let began = Instant::now();
-            broken = connection.execute_batch("COMMIT").map_err(|error| StoreError::from(Failure::from(error))).err();
+            broken = connection.execute_batch("COMMIT").map_err(failure).err();
             // Without a change there is nothing to sync.
             if connection.total_changes() != changes {
                 commits.add(began.elapsed());
@@ -236,4 +260,70 @@ pub(super) fn in_savepoint<T>(connection: &Connection, operation: impl FnOnce(&C
         connection.prepare_cached("RELEASE operation")?.execute([])?;
     }
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct File {
+        writer: Writer,
+        _folder: tempfile::TempDir,
+    }
+
+    impl File {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let writer = Writer::start(&folder.path().join("store"), &Handle::current()).unwrap();
+            Self { writer, _folder: folder }
+        }
+
+        async fn execute(&self, sql: &'static str) -> Result<(), StoreError> {
+            self.writer.run(move |connection| Ok(connection.execute_batch(sql)?)).await
+        }
+    }
+
+    const FILL: &str = "CREATE TABLE IF NOT EXISTS filler (text); INSERT INTO filler VALUES (zeroblob(1000000))";
+
+    #[tokio::test]
+    async fn a_file_that_may_not_grow_is_full_for_all_of_its_transaction_until_it_may() {
+        let file = File::new();
+        file.execute("PRAGMA max_page_count = 1").await.unwrap();
+        let (first, second) = tokio::join!(file.execute(FILL), file.execute(FILL));
+        for refused in [first, second] {
+            assert!(matches!(&refused, Err(StoreError::Full(text)) if text.contains("make room")), "{refused:?}");
+        }
+        file.execute("PRAGMA max_page_count = 1000000").await.unwrap();
+        file.execute(FILL).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_that_became_read_only_is_told_apart_from_one_that_fails() {
+        let file = File::new();
+        file.execute("PRAGMA query_only = ON").await.unwrap();
+        let refused = file.execute(FILL).await;
+        assert!(matches!(refused, Err(StoreError::ReadOnly(_))), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn an_operation_that_panics_is_the_loss_of_the_thread_and_nobody_waits_for_ever() {
+        let file = File::new();
+        let answer = file.writer.run(|_| -> Outcome<()> { panic!("on purpose") }).await;
+        assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
+        let lost = file.writer.lost().await.to_string();
+        assert!(lost.starts_with("the thread that writes SQLite's file panicked"), "{lost}");
+        assert!(file.execute(FILL).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_panic_while_a_caller_is_answered_is_the_loss_of_the_task() {
+        let essentials = Essentials::default();
+        let (ended, transactions) = mpsc::unbounded_channel();
+        let task = tokio::spawn(answer_callers(transactions, essentials.guard("the task that answers for SQLite")));
+        let answer: Answer = Box::new(|_| panic!("on purpose"));
+        assert!(ended.send(Ended { broken: None, answers: vec![answer] }).is_ok());
+        let lost = essentials.lost().await.to_string();
+        assert!(lost.starts_with("the task that answers for SQLite panicked"), "{lost}");
+        assert!(task.await.is_err());
+    }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use shared::essential::Essentials;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -57,15 +58,19 @@ enum Next {
 
 impl Worker {
     /// Starts the thread.
-    pub(super) fn start(limit: usize) -> io::Result<Self> {
+    pub(super) fn start(limit: usize, essentials: &Essentials) -> io::Result<Self> {
         let queue = Arc::new(Queue { limit, state: Mutex::default(), changed: Condvar::new() });
         let stopped = CancellationToken::new();
         // Only to wait for room in a channel and for the engine's end at once. It has no threads.
         let runtime = Builder::new_current_thread().build()?;
         let runner = Runner { runtime, stopped: stopped.clone(), loaded: None, unload_at: None };
         let thread = thread::Builder::new().name("embedded-engine".to_owned()).spawn({
-            let queue = Arc::clone(&queue);
-            move || runner.run(&queue)
+            let (queue, guard) = (Arc::clone(&queue), essentials.guard("the thread that runs models"));
+            move || {
+                runner.run(&queue);
+                // The engine is closed.
+                guard.release();
+            }
         })?;
         Ok(Self { queue, stopped, thread: Some(thread) })
     }

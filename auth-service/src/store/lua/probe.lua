@@ -1,0 +1,8 @@
+-- probe, version 1: a write that takes no more room the second time.
+--
+-- KEYS  1 the probe's key
+-- Returns  1
+-- Atomicity: one script. Idempotent. Needs memory, so it is refused when Redis is full: that is what it is for.
+
+redis.call('SET', KEYS[1], '1')
+return 1
