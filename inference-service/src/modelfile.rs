@@ -9,6 +9,7 @@ use std::fmt;
 
 use crate::prompt::ChatRole;
 
+mod encoding;
 mod parameter;
 
 pub use parameter::{KnownParameter, PARAMETERS, Parameter, ParameterType, ParameterValue};
@@ -27,6 +28,10 @@ pub struct Located<T> {
 pub struct Modelfile {
     /// A model's name, or a path; never empty. The last FROM.
     pub from: Located<String>,
+    /// Those before it: of no effect, but where they name files.
+    pub earlier_froms: Vec<Located<String>>,
+    /// What a comment says to write behind FROM, as `ollama show --modelfile` does above the path that it prints there.
+    pub from_in_comment: Option<Located<String>>,
     /// Checked against the names and types that Ollama knows, in order; one entry per name, except that each `stop` has its own.
     pub parameters: Vec<Parameter>,
     /// The prompt template, a Go template.
@@ -79,13 +84,17 @@ impl Modelfile {
     /// Parses and checks one; the first mistake is the answer. A value loses its control characters, except tabs and line ends.
     pub fn parse(text: &str) -> Result<Self, ModelfileError> {
         let mut lines = Lines { rest: text.strip_prefix('\u{feff}').unwrap_or(text), line: 0 };
+        if encoding::is_misread(lines.rest) {
+            return Err(mistake(1, "the text is UTF-16 that was read as something else: save the Modelfile as UTF-8"));
+        }
         let mut file = Unfinished::default();
         while let Some(line) = lines.next() {
             let start = line.trim_start_matches([' ', '\t']);
+            let number = lines.line;
             if start.is_empty() || start.starts_with('#') {
+                file.comment(start, number);
                 continue;
             }
-            let number = lines.line;
             let (word, rest) = split_word(start, |byte| byte.is_ascii_alphabetic());
             let instruction = Instruction::parse(word).filter(|_| rest.is_empty() || rest.starts_with([' ', '\t']));
             let Some(instruction) = instruction else {
@@ -223,6 +232,8 @@ fn shown(word: &str) -> String {
 #[derive(Default)]
 struct Unfinished {
     from: Option<Located<String>>,
+    earlier_froms: Vec<Located<String>>,
+    from_in_comment: Option<Located<String>>,
     parameters: Vec<Parameter>,
     template: Option<Located<String>>,
     system: Option<Located<String>>,
@@ -236,6 +247,16 @@ struct Unfinished {
 }
 
 impl Unfinished {
+    /// Remembers the first name that a comment puts behind FROM.
+    fn comment(&mut self, line: &str, number: u32) {
+        let words: Vec<&str> = line.trim_start_matches('#').split_ascii_whitespace().take(3).collect();
+        if let ([from, name], None) = (words.as_slice(), &self.from_in_comment)
+            && from.eq_ignore_ascii_case("FROM")
+        {
+            self.from_in_comment = Some(Located { value: printable(name), line: number });
+        }
+    }
+
     fn add(&mut self, instruction: Instruction, argument: &str, value: String, line: u32) -> Result<(), ModelfileError> {
         let needs = |what: &str| {
             if value.is_empty() { Err(mistake(line, format!("{what} is missing"))) } else { Ok(()) }
@@ -243,7 +264,7 @@ impl Unfinished {
         match instruction {
             Instruction::From => {
                 needs("FROM's model")?;
-                self.from = Some(Located { value, line });
+                self.earlier_froms.extend(self.from.replace(Located { value, line }));
             }
             Instruction::Parameter => self.add_parameter(argument, value, line)?,
             Instruction::Message => {
@@ -318,8 +339,36 @@ impl Unfinished {
         let Some(from) = self.from else {
             return Err(mistake(1, "FROM is missing: the model that this one is made from"));
         };
-        let Self { parameters, template, system, messages, adapters, draft, licenses, renderer, parser, requires, .. } = self;
-        Ok(Modelfile { from, parameters, template, system, messages, adapters, draft, licenses, renderer, parser, requires })
+        let Self {
+            earlier_froms,
+            from_in_comment,
+            parameters,
+            template,
+            system,
+            messages,
+            adapters,
+            draft,
+            licenses,
+            renderer,
+            parser,
+            requires,
+            ..
+        } = self;
+        Ok(Modelfile {
+            from,
+            earlier_froms,
+            from_in_comment,
+            parameters,
+            template,
+            system,
+            messages,
+            adapters,
+            draft,
+            licenses,
+            renderer,
+            parser,
+            requires,
+        })
     }
 }
 

@@ -15,6 +15,7 @@ use crate::prompt::{Format, Message, ModelName, Options, Prompt, Task, Think, To
 pub(super) fn answer_request(
     prompt: &Prompt,
     max_output_tokens: u32,
+    num_ctx: Option<u32>,
     max_keep_alive: Option<Duration>,
 ) -> Result<(&'static str, Vec<u8>), EngineError> {
     let how = How {
@@ -27,7 +28,7 @@ pub(super) fn answer_request(
         logprobs: prompt.top_logprobs.is_some(),
         top_logprobs: prompt.top_logprobs,
         // The bound comes last, so that nothing in the same object can raise it; Ollama drops 0, and takes less than 0 for no bound.
-        options: OptionsBody { options: &prompt.options, num_predict: max_output_tokens.max(1) },
+        options: OptionsBody { options: &prompt.options, num_ctx, num_predict: max_output_tokens.max(1) },
     };
     match &prompt.task {
         Task::Chat { messages, tools } => {
@@ -141,12 +142,14 @@ impl Serialize for Seconds {
 
 struct OptionsBody<'a> {
     options: &'a Options,
+    /// Instead of the caller's.
+    num_ctx: Option<u32>,
     num_predict: u32,
 }
 
 impl Serialize for OptionsBody<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Options { temperature, top_p, min_p, repeat_penalty, top_k, seed, num_ctx, stop } = self.options;
+        let Options { temperature, top_p, min_p, repeat_penalty, top_k, seed, num_ctx: _, stop } = self.options;
         let mut map = serializer.serialize_map(None)?;
         let floats = [("temperature", temperature), ("top_p", top_p), ("min_p", min_p), ("repeat_penalty", repeat_penalty)];
         for (name, value) in floats {
@@ -160,7 +163,7 @@ impl Serialize for OptionsBody<'_> {
         if let Some(seed) = seed {
             map.serialize_entry("seed", seed)?;
         }
-        if let Some(num_ctx) = num_ctx {
+        if let Some(num_ctx) = &self.num_ctx {
             map.serialize_entry("num_ctx", num_ctx)?;
         }
         if !stop.is_empty() {
@@ -285,14 +288,30 @@ pub(super) struct AnswerLine<'a> {
     #[serde(default)]
     done: bool,
     done_reason: Option<String>,
-    total_duration: Option<i64>,
-    load_duration: Option<i64>,
-    prompt_eval_count: Option<i64>,
-    eval_count: Option<i64>,
+    #[serde(borrow)]
+    total_duration: Option<&'a RawValue>,
+    #[serde(borrow)]
+    load_duration: Option<&'a RawValue>,
+    #[serde(borrow)]
+    prompt_eval_count: Option<&'a RawValue>,
+    #[serde(borrow)]
+    eval_count: Option<&'a RawValue>,
     /// In the middle of a stream, where no status can be sent.
     error: Option<serde_json::Value>,
     /// Beside `error`, in newer releases.
-    status: Option<i64>,
+    #[serde(borrow)]
+    status: Option<&'a RawValue>,
+}
+
+/// The longest reason of an end that is passed on; Ollama's own are a word.
+const MAX_REASON_BYTES: usize = 64;
+
+/// A number of what is counted; `None` for what counts nothing: less than none, no number, or beyond all numbers. An answer isn't lost for
+/// that.
+fn count(json: Option<&RawValue>) -> Option<u64> {
+    let number: serde_json::Number = serde_json::from_str(json?.get()).ok()?;
+    // `as` saturates.
+    number.as_u64().or_else(|| number.as_f64().filter(|number| *number >= 0.0).map(|number| number as u64))
 }
 
 #[derive(Deserialize)]
@@ -341,7 +360,7 @@ impl<'a> AnswerLine<'a> {
                 serde_json::Value::String(text) => text,
                 other => other.to_string(),
             };
-            let status = line.status.and_then(|status| u16::try_from(status).ok());
+            let status = count(line.status).and_then(|status| u16::try_from(status).ok());
             return Ok(Said::Error { status, text });
         }
         if line.message.is_none() && line.response.is_none() && !line.done {
@@ -360,17 +379,18 @@ impl<'a> AnswerLine<'a> {
         if !line.done {
             return Ok(Said::Piece(piece));
         }
-        let reason = line.done_reason.unwrap_or_default();
+        let mut reason = line.done_reason.unwrap_or_default();
+        reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
         if reason == "load" || reason == "unload" {
             // An answer to an empty prompt, which is never sent.
             return Err(EngineError::Protocol { detail: format!("the answer is a {reason}, not an answer") });
         }
-        let count = |count: Option<i64>| count.map(|count| u32::try_from(count.max(0)).unwrap_or(u32::MAX));
-        let time = |nanos: Option<i64>| nanos.and_then(|nanos| u64::try_from(nanos).ok()).map(Duration::from_nanos);
+        let tokens = |json| count(json).map(|tokens| u32::try_from(tokens).unwrap_or(u32::MAX));
+        let time = |json| count(json).map(Duration::from_nanos);
         let done = Done {
             reason,
-            input_tokens: count(line.prompt_eval_count),
-            output_tokens: count(line.eval_count),
+            input_tokens: tokens(line.prompt_eval_count),
+            output_tokens: tokens(line.eval_count),
             load: time(line.load_duration),
             total: time(line.total_duration),
         };
@@ -455,7 +475,7 @@ mod tests {
     }
 
     fn sent(prompt: &Prompt, max_output_tokens: u32) -> (&'static str, String) {
-        let (path, body) = answer_request(prompt, max_output_tokens, Some(Duration::from_secs(600))).unwrap();
+        let (path, body) = answer_request(prompt, max_output_tokens, prompt.options.num_ctx, Some(Duration::from_secs(600))).unwrap();
         (path, String::from_utf8(body).unwrap())
     }
 
@@ -541,7 +561,7 @@ mod tests {
             let mut assistant = message(ChatRole::Assistant, "");
             assistant.tool_calls = vec![ToolCall { id: String::new(), name: "f".to_owned(), arguments_json: arguments.to_owned() }];
             let chat = prompt(Task::Chat { messages: vec![assistant], tools: Vec::new() });
-            assert!(matches!(answer_request(&chat, 1, None), Err(EngineError::Rejected { .. })), "{arguments}");
+            assert!(matches!(answer_request(&chat, 1, None, None), Err(EngineError::Rejected { .. })), "{arguments}");
         }
     }
 
@@ -563,5 +583,32 @@ mod tests {
             piece.tool_calls,
             [ToolCall { id: "c".to_owned(), name: "f".to_owned(), arguments_json: r#"{"z":1,"a":1.50}"#.to_owned() }]
         );
+    }
+
+    #[test]
+    fn counts_of_any_kind_lose_no_answer() {
+        for (json, expected) in [
+            ("7", Some(7)),
+            ("7.9", Some(7)),
+            ("0", Some(0)),
+            ("-1", None),
+            ("-1.5", None),
+            ("4294967295", Some(u32::MAX)),
+            ("99999999999999999999999", Some(u32::MAX)),
+            ("1e30", Some(u32::MAX)),
+            ("1e999", None),
+            ("null", None),
+            ("\"7\"", None),
+            ("[7]", None),
+            ("true", None),
+        ] {
+            let line =
+                format!(r#"{{"message":{{"content":"x"}},"done":true,"done_reason":"stop","eval_count":{json},"total_duration":{json}}}"#);
+            let Ok(Said::Done(piece, done)) = AnswerLine::parse(line.as_bytes()) else { panic!("{json}: no end") };
+            assert_eq!((piece.content.as_str(), done.output_tokens, done.input_tokens), ("x", expected, None), "{json}");
+        }
+        let line = format!(r#"{{"done":true,"done_reason":"{}"}}"#, "é".repeat(1 << 20));
+        let Ok(Said::Done(_, done)) = AnswerLine::parse(line.as_bytes()) else { panic!("no end") };
+        assert!(done.reason.len() <= MAX_REASON_BYTES);
     }
 }
