@@ -139,8 +139,8 @@ impl OllamaEngine {
             Some(own) => own,
             None => match tokio::time::timeout(CONTEXT_TIMEOUT, self.ask_facts(model)).await {
                 Ok(Ok(known)) => known.context,
-                Ok(Err(error @ (EngineError::ModelNotFound | EngineError::NotSupported { .. }))) => return Err(error),
-                // The answer itself may come all the same.
+                Ok(Err(error @ EngineError::NotSupported { .. })) => return Err(error),
+                // The answer may come all the same, or its refusal says more.
                 Ok(Err(_)) => self.facts.last_own_context(model).unwrap_or_default(),
                 Err(_) => {
                     self.facts.remember(model, None, self.facts.changes(), self.config.remember_facts);
