@@ -318,8 +318,8 @@ impl ChatStream {
         }
     }
 
-    /// What to give of a piece: `None` while all of the answer is gathered in one delta. Fails when it is longer than clients take, its calls and
-    /// log probabilities included.
+    /// What to give of a piece: `None` while all of the answer is gathered in one delta. Fails when it is longer than clients take, its
+    /// calls and log probabilities included.
     fn delta(&mut self, piece: Piece) -> Result<Option<wire::Delta>, EngineError> {
         let delta = wire::Delta::from(piece);
         let length = delta.encoded_len();

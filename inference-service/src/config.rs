@@ -62,7 +62,12 @@ pub const VARIABLES: &[Variable] = &[
         bad: "/dev/null/models",
     },
     Variable { name: "TOLLGATE_QUEUE", default: "16", meaning: "prompts that may wait for the embedded engine", bad: "many" },
-    Variable { name: "TOLLGATE_MAX_CONTEXT_TOKENS", default: "8192", meaning: "cap on num_ctx, and on the input tokens charged", bad: "0" },
+    Variable {
+        name: "TOLLGATE_MAX_CONTEXT_TOKENS",
+        default: "8192",
+        meaning: "cap on num_ctx, and on the input tokens charged; sent as num_ctx where a caller names none and the model's own is larger or unknown",
+        bad: "0",
+    },
     Variable { name: "TOLLGATE_MAX_OUTPUT_TOKENS", default: "4096", meaning: "tokens that one call may generate", bad: "0" },
     Variable { name: "TOLLGATE_MAX_KEEP_ALIVE", default: "30m", meaning: "how long a caller may keep a model loaded", bad: "30" },
     Variable {

@@ -14,8 +14,8 @@ pub(super) struct Counted {
 }
 
 impl From<&Piece> for Counted {
-    /// Ollama sends a piece for each token, so a piece is one. Where it gathers more, which is what tools and a reply at once are for, four bytes are
-    /// about one token; and log probabilities are one for each.
+    /// Ollama sends a piece for each token, so a piece is one. Where it gathers more, which is what tools and a reply at once are for, four
+    /// bytes are about one token; and log probabilities are one for each.
     fn from(piece: &Piece) -> Self {
         let is_gathered = !piece.tool_calls.is_empty() || piece.bytes() > LONGEST_TOKEN_BYTES;
         let by_bytes = if is_gathered { piece.bytes().div_ceil(4) } else { 0 };
@@ -59,8 +59,8 @@ impl Tally {
         self.tool_calls
     }
 
-    /// The engine's counts, as far as they can be: no prompt takes no token, no answer takes fewer tokens than pieces, and neither takes more than
-    /// the hold pays for. Without them the estimates.
+    /// The engine's counts, as far as they can be: no prompt takes no token, no answer takes fewer tokens than pieces, and neither takes
+    /// more than the hold pays for. Without them the estimates.
     pub(super) fn usage(&self, done: Option<&Done>) -> TokenUsage {
         let (input, output) = done.map_or((None, None), |done| (done.input_tokens, done.output_tokens));
         let input = input.filter(|input| *input > 0);

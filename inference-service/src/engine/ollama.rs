@@ -14,6 +14,7 @@ use futures_util::Stream;
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use shared::runtime::work_through;
+use tokio::time::Instant;
 
 use crate::engine::{AnswerEvent, AnswerStream, Dispatched, Engine, EngineError, ModelEntry, ModelFacts, ProgressStream};
 use crate::modelfile::Modelfile;
@@ -52,8 +53,8 @@ pub struct OllamaConfig {
     pub reply_timeout: Duration,
     /// The longest that a caller can keep a model loaded; longer wishes are cut to it. `None`: as long as they wish.
     pub max_keep_alive: Option<Duration>,
-    /// The operator's cap on a model's context, in tokens: asked for when the caller names no context, unless the model's own is known to be
-    /// within it. `None`: each model has its own.
+    /// The operator's cap on a model's context, in tokens: asked for when the caller names no context, unless the model's own is known to
+    /// be within it. `None`: each model has its own.
     pub max_context_tokens: Option<u32>,
     /// How long a model's facts are remembered.
     pub remember_facts: Duration,
@@ -124,18 +125,23 @@ impl OllamaEngine {
         };
         match &known {
             Err(EngineError::ModelNotFound | EngineError::NotSupported { .. }) => self.facts.remove(model),
-            known => self.facts.remember(model, known.as_ref().ok(), changes, self.config.remember_facts),
+            known => self.facts.remember(model, known.as_ref().ok(), changes, self.time_to_remember()),
         }
         known
     }
 
-    /// The `num_ctx` to send. Without one the context is Ollama's own, by the machine's memory up to 256k, and what it evaluates of it would be
-    /// more than the hold pays for. So the operator's cap is sent, unless the model's own context is known to be within it: a Modelfile's smaller
-    /// `num_ctx` saves memory. All calls that name none share a runner, because they send the same.
+    /// For how long facts are remembered.
+    fn time_to_remember(&self) -> (Instant, Duration) {
+        (Instant::now(), self.config.remember_facts)
+    }
+
+    /// The `num_ctx` to send. Without one the context is Ollama's own, by the machine's memory up to 256k, and what it evaluates of it
+    /// would be more than the hold pays for. So the operator's cap is sent, unless the model's own context is known to be within it: a
+    /// Modelfile's smaller `num_ctx` saves memory. All calls that name none share a runner, because they send the same.
     async fn context_to_ask_for(&self, prompt: &Prompt) -> Result<Option<u32>, EngineError> {
         let Some(cap) = self.config.max_context_tokens else { return Ok(prompt.options.num_ctx) };
         let model = &prompt.model;
-        let own = match self.facts.own_context(model) {
+        let own = match self.facts.own_context(model, Instant::now()) {
             Some(own) => own,
             None => match tokio::time::timeout(CONTEXT_TIMEOUT, self.ask_facts(model)).await {
                 Ok(Ok(known)) => known.context,
@@ -143,7 +149,7 @@ impl OllamaEngine {
                 // The answer may come all the same, or its refusal says more.
                 Ok(Err(_)) => self.facts.last_own_context(model).unwrap_or_default(),
                 Err(_) => {
-                    self.facts.remember(model, None, self.facts.changes(), self.config.remember_facts);
+                    self.facts.remember(model, None, self.facts.changes(), self.time_to_remember());
                     self.facts.last_own_context(model).unwrap_or_default()
                 }
             },
@@ -151,7 +157,8 @@ impl OllamaEngine {
         Ok(prompt.options.num_ctx.or_else(|| own.to_ask_for(cap)))
     }
 
-    /// Ollama says the same of a model whose weights are gone and of one that was made for something else: its capabilities tell them apart.
+    /// Ollama says the same of a model whose weights are gone and of one that was made for something else: its capabilities tell them
+    /// apart.
     async fn why_without_answers(&self, prompt: &Prompt, detail: String) -> EngineError {
         let other = |facts: &ModelFacts| facts.capabilities.iter().any(|has| matches!(has.as_str(), "embedding" | "image"));
         let capability = match &prompt.task {
@@ -261,7 +268,7 @@ impl Engine for OllamaEngine {
     }
 
     async fn show_model(&self, model: &ModelName) -> Result<ModelFacts, EngineError> {
-        match self.facts.get(model) {
+        match self.facts.get(model, Instant::now()) {
             Some(known) => Ok(known.facts),
             None => Ok(self.ask_facts(model).await?.facts),
         }

@@ -1,7 +1,7 @@
 //! Texts that were UTF-16 and came as something else. A Modelfile comes as UTF-8; whoever reads it from a file must decode it first.
 
-/// Whether a text is UTF-16 that somebody took for UTF-8 or for one byte a character: it begins with the mark as that looks then, or each second
-/// character is NUL.
+/// Whether a text is UTF-16 that somebody took for UTF-8 or for one byte a character: it begins with the mark as that looks then, or each
+/// second character is NUL.
 pub(super) fn is_misread(text: &str) -> bool {
     let mut characters = text.chars();
     let start = (characters.next(), characters.next());

@@ -153,8 +153,8 @@ impl Release {
     }
 }
 
-/// What a table says of each exchange of each release: a row of the first table, or one of the second where 0.32 answers differently. Panics when
-/// an exchange has no row or two, when a row has no exchange, or when the second table repeats a row of the first.
+/// What a table says of each exchange of each release: a row of the first table, or one of the second where 0.32 answers differently.
+/// Panics when an exchange has no row or two, when a row has no exchange, or when the second table repeats a row of the first.
 #[must_use]
 #[expect(clippy::panic, reason = "only tests call this, and a panic is how they fail")]
 pub fn with_rows<R: Copy + PartialEq + std::fmt::Debug>(rows: &[(&str, R)], differing: &[(&str, R)]) -> Vec<(Release, Exchange, R)> {

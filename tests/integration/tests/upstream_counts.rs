@@ -45,8 +45,8 @@ async fn spent(stack: &Stack, user: &TestUser) -> i64 {
     .await
 }
 
-/// An Ollama on a large machine: a context of 32k where nothing else is said, cut to what the model was trained for. It evaluates what fits, and
-/// counts a token for each four bytes.
+/// An Ollama on a large machine: a context of 32k where nothing else is said, cut to what the model was trained for. It evaluates what
+/// fits, and counts a token for each four bytes.
 fn evaluates(request: &RecordedRequest, own: Option<usize>, trained: usize) -> Script {
     let body = request.json();
     let bytes: usize = body["messages"].as_array().unwrap().iter().map(|message| message["content"].as_str().unwrap().len()).sum();
@@ -128,8 +128,8 @@ async fn a_model_that_was_made_from_one_that_runs_elsewhere_is_refused_for_plain
 async fn counts_that_are_negative_absurd_or_missing_are_clamped_and_flagged() {
     let upstream = ScriptedUpstream::start().await;
     let (stack, user) = stack(&upstream).await;
-    // "hi" is held as 2 bytes and what templates add; the estimate is a token for it and four for the message. Three pieces are at least three
-    // tokens, and 64 were asked for.
+    // "hi" is held as 2 bytes and what templates add; the estimate is a token for it and four for the message. Three pieces are at least
+    // three tokens, and 64 were asked for.
     let (most_input, estimate) = (2 + 1024 + 16, 5);
     let missing = Value::Null;
     let huge = json!(9_999_999_999_999_999_999_u64);

@@ -21,7 +21,8 @@ fn unfollowable(line: u32, sentence: &str) -> EngineError {
     EngineError::Modelfile { sentence: format!("line {line}: {sentence}") }
 }
 
-/// The model that FROM names; refuses what would need files of the caller's machine and what Ollama would take without effect, by name and line.
+/// The model that FROM names; refuses what would need files of the caller's machine and what Ollama would take without effect, by name and
+/// line.
 pub(super) fn from_model(modelfile: &Modelfile, allow_cloud_models: bool) -> Result<ModelName, EngineError> {
     refuse_blobs(modelfile)?;
     if let Some(adapter) = modelfile.adapters.first() {
@@ -48,7 +49,8 @@ fn refuse_empty(instruction: &str, given: Option<&Located<String>>, what: &str) 
     match given {
         Some(Located { value, line }) if value.is_empty() => {
             let sentence = format!(
-                "an empty {instruction} has no effect in Ollama, where the {what} of FROM's model stays: give the text that is to replace it, or leave the line out"
+                "an empty {instruction} has no effect in Ollama, where the {what} of FROM's model stays: give the text that is to replace it, \
+                 or leave the line out"
             );
             Err(unfollowable(*line, &sentence))
         }
@@ -56,8 +58,8 @@ fn refuse_empty(instruction: &str, given: Option<&Located<String>>, what: &str) 
     }
 }
 
-/// Refuses the paths that `ollama show --modelfile` prints in place of names, and says which line to change to what: a blob is a file of the
-/// model server, which takes none by its path.
+/// Refuses the paths that `ollama show --modelfile` prints in place of names, and says which line to change to what: a blob is a file of
+/// the model server, which takes none by its path.
 fn refuse_blobs(modelfile: &Modelfile) -> Result<(), EngineError> {
     let Modelfile { from, earlier_froms, from_in_comment, adapters, draft, .. } = modelfile;
     let froms = || earlier_froms.iter().chain([from]);

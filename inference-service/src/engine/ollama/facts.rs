@@ -65,16 +65,16 @@ impl FactsMemory {
     }
 
     /// What is known of a model, if that is still to be believed.
-    pub(super) fn get(&self, model: &ModelName) -> Option<KnownFacts> {
+    pub(super) fn get(&self, model: &ModelName, now: Instant) -> Option<KnownFacts> {
         let remembered = self.lock();
-        let entry = remembered.by_model.get(model).filter(|entry| Instant::now() < entry.until)?;
+        let entry = remembered.by_model.get(model).filter(|entry| now < entry.until)?;
         entry.known.clone()
     }
 
     /// A model's own context; `None`: it must be asked for. When it was known for too long one caller is told so, and the others go on with
     /// what was known.
-    pub(super) fn own_context(&self, model: &ModelName) -> Option<OwnContext> {
-        let (mut remembered, now) = (self.lock(), Instant::now());
+    pub(super) fn own_context(&self, model: &ModelName, now: Instant) -> Option<OwnContext> {
+        let mut remembered = self.lock();
         let entry = remembered.by_model.get_mut(model)?;
         if entry.until <= now {
             entry.until = now + ASKING;
@@ -93,13 +93,13 @@ impl FactsMemory {
         self.lock().changes
     }
 
-    /// Remembers what was said, or that nothing was: then what was known before is kept.
-    pub(super) fn remember(&self, model: &ModelName, known: Option<&KnownFacts>, changes: u64, time: Duration) {
+    /// Remembers for some time from now on what was said, or that nothing was: then what was known before is kept.
+    pub(super) fn remember(&self, model: &ModelName, known: Option<&KnownFacts>, changes: u64, (now, time): (Instant, Duration)) {
         let mut remembered = self.lock();
         if remembered.changes != changes {
             return;
         }
-        let (facts, now) = (&mut remembered.by_model, Instant::now());
+        let facts = &mut remembered.by_model;
         if facts.len() >= MAX_REMEMBERED {
             facts.retain(|_, entry| now < entry.until);
         }
@@ -226,28 +226,30 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn one_caller_asks_anew_while_the_others_go_on_with_what_was_known() {
+    #[test]
+    fn one_caller_asks_anew_while_the_others_go_on_with_what_was_known() {
         let (memory, model) = (FactsMemory::default(), ModelName::parse("m").unwrap());
         let own = OwnContext { set: Some(2048), trained: None };
         let known = KnownFacts { context: own, ..parse(b"{}", false).unwrap() };
-        let time = Duration::from_secs(10);
-        assert_eq!(memory.own_context(&model), None);
-        memory.remember(&model, Some(&known), 0, time);
-        assert_eq!(memory.own_context(&model), Some(own));
-        tokio::time::advance(time).await;
-        assert_eq!((memory.own_context(&model), memory.own_context(&model)), (None, Some(own)));
+        let (start, time) = (Instant::now(), Duration::from_secs(10));
+        assert_eq!(memory.own_context(&model, start), None);
+        memory.remember(&model, Some(&known), 0, (start, time));
+        assert_eq!(memory.own_context(&model, start), Some(own));
+        let later = start + time;
+        assert_eq!((memory.own_context(&model, later), memory.own_context(&model, later)), (None, Some(own)));
         // It could not be asked: what was known counts, and it is asked again soon.
-        memory.remember(&model, None, 0, time);
-        assert_eq!((memory.own_context(&model), memory.last_own_context(&model)), (Some(own), Some(own)));
-        tokio::time::advance(ASKING).await;
-        assert_eq!(memory.own_context(&model), None);
+        memory.remember(&model, None, 0, (later, time));
+        assert_eq!((memory.own_context(&model, later), memory.last_own_context(&model)), (Some(own), Some(own)));
+        assert_eq!(memory.own_context(&model, later + ASKING), None);
         // A change makes all of it void, and what was asked for before it isn't remembered.
         memory.forget();
-        memory.remember(&model, Some(&known), 0, time);
-        assert_eq!(memory.own_context(&model), None);
+        memory.remember(&model, Some(&known), 0, (start, time));
+        assert_eq!(memory.own_context(&model, start), None);
         // What was never known isn't asked for at each call.
-        memory.remember(&model, None, 1, time);
-        assert_eq!((memory.own_context(&model), memory.get(&model)), (Some(OwnContext::default()), None));
+        memory.remember(&model, None, 1, (start, time));
+        assert_eq!((memory.own_context(&model, start), memory.get(&model, start)), (Some(OwnContext::default()), None));
+        memory.remember(&model, Some(&known), 1, (start, time));
+        memory.remove(&model);
+        assert_eq!(memory.get(&model, start), None);
     }
 }

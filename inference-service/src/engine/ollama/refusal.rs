@@ -38,8 +38,8 @@ impl Words {
         Self::of_text(String::from_utf8_lossy(body).trim().to_owned())
     }
 
-    /// The words of a text. Ollama passes its runner's refusals on as JSON inside of its own: they are taken apart, also when they are cut or
-    /// malformed, before anything is decided by them or shortened.
+    /// The words of a text. Ollama passes its runner's refusals on as JSON inside of its own: they are taken apart, also when they are cut
+    /// or malformed, before anything is decided by them or shortened.
     pub(super) fn of_text(mut text: String) -> Self {
         text.truncate(text.floor_char_boundary(MAX_ERROR_BYTES));
         let mut words = Self { text, ..Self::default() };
@@ -61,11 +61,12 @@ impl Words {
 
     /// For the log, in one line.
     pub(super) fn detail(&self) -> String {
-        match (self.kind.as_str(), self.text.as_str()) {
+        let detail = match (self.kind.as_str(), self.text.as_str()) {
             ("", text) => text.to_owned(),
             (kind, "") => kind.to_owned(),
             (kind, text) => format!("{kind}: {text}"),
-        }
+        };
+        detail.replace(char::is_control, " ")
     }
 }
 
@@ -76,7 +77,9 @@ fn inner_refusal(text: &str) -> Option<Words> {
         let mut values = serde_json::Deserializer::from_str(&text[at..]).into_iter::<Value>();
         let value = values.next()?.ok()?;
         let inner = words_of_value(&value)?;
-        let (before, after) = (text[..at].trim_end(), text[at + values.byte_offset()..].trim_start());
+        // An outer object that was cut begins before it, and may end after it.
+        let before = text[..at].split('{').next().unwrap_or_default().trim_end();
+        let after = text[at + values.byte_offset()..].trim_start_matches(['}', ' ', '\n']);
         let parts = [before, &inner.text, after];
         let joined = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
         Some(Words { text: joined, ..inner })
@@ -405,7 +408,7 @@ mod tests {
 
     #[test]
     fn the_log_gets_the_runners_words_and_not_the_json_around_them_nor_a_long_quotation() {
-        let inner = serde_json::json!({ "error": { "code": 400, "message": format!("bad \"{}\" here", "x".repeat(500)), "type": "invalid_request_error" } });
+        let inner = serde_json::json!({ "error": { "code": 400, "message": format!("bad\n\"{}\" here", "x".repeat(500)), "type": "invalid_request_error" } });
         let body = serde_json::json!({ "error": inner.to_string() }).to_string();
         let EngineError::Rejected { detail } = refusal(StatusCode::BAD_REQUEST, &Words::of_body(body.as_bytes())) else { panic!() };
         assert_eq!(detail, "400 Bad Request: invalid_request_error: bad \"…\" here");

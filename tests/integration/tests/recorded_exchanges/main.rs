@@ -48,8 +48,8 @@ struct Said {
     logprobs: Vec<(String, usize)>,
     /// Lines with any of these.
     pieces: usize,
-    /// About how many tokens they are, when nobody has counted: one each, but four bytes are one where a line has a whole call or more than any token,
-    /// and each log probability is one.
+    /// About how many tokens they are, when nobody has counted: one each, but four bytes are one where a line has a whole call or more than
+    /// any token, and each log probability is one.
     tokens: usize,
 }
 
