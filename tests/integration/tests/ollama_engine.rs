@@ -243,6 +243,15 @@ struct Heard {
     error: Option<EngineError>,
 }
 
+impl Heard {
+    fn add(&mut self, piece: Piece) {
+        self.all.content.push_str(&piece.content);
+        self.all.thinking.push_str(&piece.thinking);
+        self.all.tool_calls.extend(piece.tool_calls);
+        self.all.logprobs.extend(piece.logprobs);
+    }
+}
+
 async fn hear(mut stream: AnswerStream) -> Heard {
     let mut heard = Heard::default();
     while let Some(event) = stream.next().await {
@@ -251,10 +260,10 @@ async fn hear(mut stream: AnswerStream) -> Heard {
             Ok(AnswerEvent::Piece(piece)) => {
                 assert!(!piece.is_empty(), "an empty piece");
                 heard.pieces += 1;
-                heard.all.append(piece);
+                heard.add(piece);
             }
             Ok(AnswerEvent::Done(piece, done)) => {
-                heard.all.append(piece);
+                heard.add(piece);
                 heard.done = Some(done);
             }
             Err(error) => heard.error = Some(error),
