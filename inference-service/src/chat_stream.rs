@@ -280,7 +280,7 @@ impl ChatStream {
             match state.poll_source(&mut source_cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(AnswerEvent::Piece(piece))) => {
-                    state.count(&piece);
+                    state.count(&piece, Tally::count);
                     if state.tally.pieces() > state.most_pieces {
                         let detail = "more pieces than tokens were asked for".to_owned();
                         return self.fail(state, EngineError::Protocol { detail }, None, cx);
@@ -295,8 +295,8 @@ impl ChatStream {
                     }
                 }
                 Poll::Ready(Ok(AnswerEvent::Done(piece, done))) => {
-                    state.count(&piece);
                     let is_empty = piece.is_empty();
+                    state.count(&piece, Tally::count_last);
                     let last = match self.delta(piece) {
                         Ok(delta) => delta.filter(|_| !is_empty),
                         Err(error) => return self.fail(state, error, Some(&done), cx),
@@ -429,11 +429,11 @@ impl State {
         }
     }
 
-    fn count(&mut self, piece: &Piece) {
+    fn count(&mut self, piece: &Piece, count: fn(&mut Tally, Counted)) {
         if piece.is_empty() {
             return;
         }
-        self.tally.count(Counted::from(piece));
+        count(&mut self.tally, Counted::from(piece));
         self.last_piece_at = Some(Instant::now());
         let usage = self.tally.usage(None);
         self.meter.record(usage.input_tokens, usage.output_tokens);

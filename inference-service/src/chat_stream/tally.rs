@@ -31,6 +31,8 @@ pub(super) struct Tally {
     /// About how many tokens the pieces are; at least one each.
     tokens: u32,
     tool_calls: usize,
+    /// Pieces that came with the end. They may be the rest of a token whose beginning came before.
+    last_pieces: u32,
     /// About how many tokens the prompt is.
     input_estimate: u32,
     /// What the hold pays for.
@@ -51,6 +53,12 @@ impl Tally {
         self.tool_calls = self.tool_calls.saturating_add(piece.tool_calls);
     }
 
+    /// Adds the piece that came with the end.
+    pub(super) fn count_last(&mut self, piece: Counted) {
+        self.count(piece);
+        self.last_pieces += 1;
+    }
+
     pub(super) fn pieces(&self) -> u32 {
         self.pieces
     }
@@ -59,15 +67,16 @@ impl Tally {
         self.tool_calls
     }
 
-    /// The engine's counts, as far as they can be: no prompt takes no token, no answer takes fewer tokens than pieces, and neither takes
+    /// The engine's counts, as far as they can be: no prompt takes no token, no answer takes fewer tokens than pieces before its end, and neither takes
     /// more than the hold pays for. Without them the estimates.
     pub(super) fn usage(&self, done: Option<&Done>) -> TokenUsage {
         let (input, output) = done.map_or((None, None), |done| (done.input_tokens, done.output_tokens));
         let input = input.filter(|input| *input > 0);
         let output = output.filter(|output| *output > 0 || self.pieces == 0);
+        let least = self.pieces - self.last_pieces;
         let usage = TokenUsage {
             input_tokens: input.unwrap_or(self.input_estimate).min(self.max_input),
-            output_tokens: output.unwrap_or(self.tokens).max(self.pieces).min(self.max_output),
+            output_tokens: output.unwrap_or(self.tokens).max(least).min(self.max_output),
             estimated: false,
         };
         TokenUsage { estimated: (input, output) != (Some(usage.input_tokens), Some(usage.output_tokens)), ..usage }
@@ -129,6 +138,10 @@ mod tests {
         }
         let cut_off = tally.usage(None);
         assert_eq!((cut_off.input_tokens, cut_off.output_tokens, cut_off.estimated), (10, 3, true));
+        // What comes with the end may be the rest of the last token.
+        let mut ended = tally;
+        ended.count_last(Counted::from(&text(2)));
+        assert_eq!((usage(&ended, Some(7), Some(3)), usage(&ended, Some(7), None)), ((7, 3, false), (7, 4, true)));
         // No estimate is beyond the hold either.
         let mut tally = Tally::new(5000, 100, 50);
         tally.count(Counted::from(&text(4000)));
