@@ -3,6 +3,7 @@
 Only Python's own library is used, 3.9 or newer.
 """
 
+import base64
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ import sys
 import tarfile
 import tempfile
 import urllib.error
+import urllib.parse
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -138,7 +140,7 @@ def fetch_grpcurl():
 
 
 def ollama_url(value):
-    """The URL that an OLLAMA_HOST means, by Ollama's own rules: scheme, port and path may be left out."""
+    """The URL that an OLLAMA_HOST means, by Ollama's own rules: scheme, port and path may be left out. Without a user and password in it."""
     value = (value or "").strip().strip("\"'")
     scheme, separator, rest = value.partition("://")
     if not separator:
@@ -146,6 +148,7 @@ def ollama_url(value):
     else:
         port = {"http": "80", "https": "443"}.get(scheme, "11434")
     authority, _, path = rest.partition("/")
+    authority = authority.rpartition("@")[2]
     host = authority
     if authority.startswith("["):
         host, _, after = authority[1:].partition("]")
@@ -160,10 +163,26 @@ def ollama_url(value):
     return f"{scheme}://{host}:{port}" + (f"/{path}".rstrip("/") if path else "")
 
 
+def ollama_authorization(environment):
+    """What is sent to prove who asks: the user and password in OLLAMA_HOST, or OLLAMA_API_KEY. Empty: nothing."""
+    value = (environment.get("OLLAMA_HOST") or "").strip().strip("\"'")
+    user, separator, _ = value.rpartition("://")[2].partition("/")[0].rpartition("@")
+    if separator and user:
+        name, _, password = user.partition(":")
+        pair = urllib.parse.unquote_to_bytes(name) + b":" + urllib.parse.unquote_to_bytes(password)
+        return "Basic " + base64.b64encode(pair).decode()
+    key = (environment.get("OLLAMA_API_KEY") or "").strip()
+    return "Bearer " + key if key else ""
+
+
 def call_ollama(url, path, body=None, method=None, timeout=3.0):
     """One request to Ollama's HTTP API; its JSON. No proxy: it is a server of this machine or network."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url + path, data=data, method=method, headers={"content-type": "application/json"})
+    headers = {"content-type": "application/json"}
+    authorization = ollama_authorization(os.environ)
+    if authorization:
+        headers["authorization"] = authorization
+    request = urllib.request.Request(url + path, data=data, method=method, headers=headers)
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=timeout) as answer:
         return json.loads(answer.read() or b"{}")
 

@@ -92,7 +92,8 @@ impl From<&EngineError> for CallError {
                 Self::new(Code::DeadlineExceeded, Reason::UpstreamTimeout, "the model server sent nothing in time")
             }
             EngineError::Rejected { .. } => {
-                let message = "the model server refused the request as wrong; look at the options, the format's schema and the tools";
+                let message =
+                    "the model server refused the request as wrong; look at the options, the format's schema, the tools and the pictures";
                 Self::new(Code::InvalidArgument, Reason::UpstreamRejected, message)
             }
             EngineError::ModelNotFound => {

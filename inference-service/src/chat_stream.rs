@@ -5,6 +5,7 @@
 //! slow reader's end) is done when [`Timers`] call. Tokens pass through no task but the one that polls.
 
 mod events;
+mod tally;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::task::AtomicWaker;
+use prost::Message as _;
 use shared::error::CallError;
 use shared::proto::{auth, inference as wire};
 use shared::request_context::CurrentCall;
@@ -25,7 +27,8 @@ use tokio_util::task::TaskTracker;
 use tonic::Status;
 
 pub use self::events::{StreamEvent, replay};
-use self::events::{finished, to_wire_receipt};
+use self::events::{append, finished, to_wire_receipt};
+use self::tally::{Counted, Tally};
 use crate::auth_client::{Grant, Meter, Outcome, TokenUsage};
 use crate::call_failure::{CallFailure, Limit};
 use crate::engine::{AnswerEvent, AnswerStream, Dispatched, Done, Engine, EngineError, Piece};
@@ -78,14 +81,16 @@ pub struct AnswerPlan {
     pub one_delta: bool,
     /// How often the engine may run the model for this one request: the hold pays for all of them together.
     pub runs: u32,
+    /// The input tokens that the hold pays for.
+    pub max_input_tokens: u32,
     /// When the caller stops waiting.
     pub deadline: Option<Instant>,
 }
 
 /// Pieces that may come beyond the tokens that were asked for, before the engine is taken for one that ignores its bound.
 const PIECES_SLACK: u32 = 16;
-/// The longest answer in one delta: gRPC clients take messages of 4 MiB by default.
-const MAX_ONE_DELTA_BYTES: usize = 4 * 1024 * 1024 - 4096;
+/// The longest delta, as it is encoded: gRPC clients take messages of 4 MiB by default, and there is an event around it.
+const MAX_DELTA_BYTES: usize = 4 * 1024 * 1024 - 4096;
 
 type Opening = Pin<Box<dyn Future<Output = Result<AnswerStream, EngineError>> + Send>>;
 type SettledReceipt = oneshot::Receiver<Option<auth::Receipt>>;
@@ -97,7 +102,8 @@ pub struct ChatStream {
     doorbell: Waker,
     phase: Phase,
     started: Option<wire::Started>,
-    one_delta: Option<Piece>,
+    /// All of the answer so far, and at most how long that is when it is encoded.
+    one_delta: Option<(wire::Delta, usize)>,
     settle_wait: Duration,
     _watch: TimerGuard,
 }
@@ -185,16 +191,6 @@ impl Source {
     }
 }
 
-/// What was read from the engine so far.
-#[derive(Debug, Clone, Copy, Default)]
-struct Tally {
-    pieces: u32,
-    bytes: usize,
-    tool_calls: usize,
-    /// The estimate of the prompt's tokens, until the engine has counted them.
-    input_estimate: u32,
-}
-
 enum Phase {
     Answering,
     /// The engine is done: what is left to say, once the receipt is there or was waited for long enough.
@@ -224,7 +220,7 @@ impl ChatStream {
             max_output_tokens: Some(grant.max_output_tokens()),
         };
         let tokens_a_run = (grant.max_output_tokens() / plan.runs.max(1)).max(1);
-        let input_estimate = plan.prompt.estimated_input_tokens();
+        let tally = Tally::new(plan.prompt.estimated_input_tokens(), plan.max_input_tokens, grant.max_output_tokens());
         let prompt = plan.prompt;
         let dispatched = Dispatched::default();
         let sent = dispatched.clone();
@@ -235,7 +231,7 @@ impl ChatStream {
             most_pieces: grant.max_output_tokens().saturating_add(PIECES_SLACK),
             meter: grant.meter(),
             grant: Some(grant),
-            tally: Tally { input_estimate, ..Tally::default() },
+            tally,
             cut: None,
             last_piece_at: None,
         };
@@ -259,7 +255,7 @@ impl ChatStream {
             doorbell,
             phase: Phase::Answering,
             started: Some(started),
-            one_delta: plan.one_delta.then(Piece::default),
+            one_delta: plan.one_delta.then(Default::default),
             settle_wait: limits.settle_wait,
             _watch: watch,
         }
@@ -284,51 +280,69 @@ impl ChatStream {
             match state.poll_source(&mut source_cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(AnswerEvent::Piece(piece))) => {
-                    state.count(&piece);
-                    if state.tally.pieces > state.most_pieces {
-                        return self.fail(state, EngineError::Protocol { detail: "more pieces than tokens were asked for".to_owned() }, cx);
+                    state.count(&piece, Tally::count);
+                    if state.tally.pieces() > state.most_pieces {
+                        let detail = "more pieces than tokens were asked for".to_owned();
+                        return self.fail(state, EngineError::Protocol { detail }, None, cx);
                     }
-                    if let Some(whole) = &mut self.one_delta {
-                        whole.append(piece);
-                        if whole.bytes() > MAX_ONE_DELTA_BYTES {
-                            return self.fail(state, EngineError::Protocol { detail: "an answer too long for one delta".to_owned() }, cx);
-                        }
-                        continue;
+                    let delta = match self.delta(piece) {
+                        Ok(delta) => delta,
+                        Err(error) => return self.fail(state, error, None, cx),
+                    };
+                    if let Some(delta) = delta {
+                        shared.doorbell.ring();
+                        return Poll::Ready(Some(Ok(StreamEvent::Delta(delta))));
                     }
-                    shared.doorbell.ring();
-                    return Poll::Ready(Some(Ok(StreamEvent::Delta(piece.into()))));
                 }
                 Poll::Ready(Ok(AnswerEvent::Done(piece, done))) => {
-                    state.count(&piece);
-                    let piece = match self.one_delta.take() {
-                        Some(mut whole) => {
-                            whole.append(piece);
-                            whole
-                        }
-                        None => piece,
+                    let is_empty = piece.is_empty();
+                    state.count(&piece, Tally::count_last);
+                    let last = match self.delta(piece) {
+                        Ok(delta) => delta.filter(|_| !is_empty),
+                        Err(error) => return self.fail(state, error, Some(&done), cx),
+                    };
+                    let delta = match self.one_delta.take() {
+                        Some((whole, length)) => (length > 0).then_some(whole),
+                        None => last,
                     };
                     let usage = state.tally.usage(Some(&done));
                     let settled = shared.call.clone().enter(|| state.settle(Outcome::Completed, usage));
                     let Some(receipt) = settled else { return Poll::Ready(None) };
-                    let finished = Box::new(finished(&done, usage, state.tally.tool_calls > 0));
-                    let delta = (!piece.is_empty()).then(|| piece.into());
+                    let finished = Box::new(finished(&done, usage, state.tally.tool_calls() > 0));
                     self.phase = Phase::Finishing { delta, finished, receipt, patience: Box::pin(tokio::time::sleep(self.settle_wait)) };
                     drop(state);
                     return self.poll_end(cx);
                 }
-                Poll::Ready(Err(error)) => return self.fail(state, error, cx),
+                Poll::Ready(Err(error)) => return self.fail(state, error, None, cx),
             }
         }
     }
 
-    /// Settles a failure of the engine, and begins to say so.
+    /// What to give of a piece: `None` while all of the answer is gathered in one delta. Fails when it is longer than clients take, its
+    /// calls and log probabilities included.
+    fn delta(&mut self, piece: Piece) -> Result<Option<wire::Delta>, EngineError> {
+        let delta = wire::Delta::from(piece);
+        let length = delta.encoded_len();
+        // What is gathered is encoded in no more bytes than its pieces: each of its fields has one head for all.
+        let gathered = self.one_delta.as_ref().map_or(0, |(_, gathered)| *gathered) + length;
+        if gathered > MAX_DELTA_BYTES {
+            return Err(EngineError::Protocol { detail: format!("a delta of more than {MAX_DELTA_BYTES} bytes") });
+        }
+        let Some((whole, so_far)) = &mut self.one_delta else { return Ok(Some(delta)) };
+        append(whole, delta);
+        *so_far = gathered;
+        Ok(None)
+    }
+
+    /// Settles a failure of the engine, and begins to say so. `done`: it has counted all the same.
     fn fail(
         &mut self,
         mut state: MutexGuard<'_, State>,
         error: EngineError,
+        done: Option<&Done>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<StreamEvent, Status>>> {
-        let (outcome, usage) = (state.outcome_of_failure(), state.tally.usage(None));
+        let (outcome, usage) = (state.outcome_of_failure(), state.tally.usage(done));
         let settled = self.shared.call.clone().enter(|| state.settle(outcome, usage));
         let Some(receipt) = settled else { return Poll::Ready(None) };
         drop(state);
@@ -415,13 +429,11 @@ impl State {
         }
     }
 
-    fn count(&mut self, piece: &Piece) {
+    fn count(&mut self, piece: &Piece, count: fn(&mut Tally, Counted)) {
         if piece.is_empty() {
             return;
         }
-        self.tally.pieces = self.tally.pieces.saturating_add(1);
-        self.tally.bytes = self.tally.bytes.saturating_add(piece.bytes());
-        self.tally.tool_calls += piece.tool_calls.len();
+        count(&mut self.tally, Counted::from(piece));
         self.last_piece_at = Some(Instant::now());
         let usage = self.tally.usage(None);
         self.meter.record(usage.input_tokens, usage.output_tokens);
@@ -435,7 +447,7 @@ impl State {
 
     /// A failure before the first token costs nothing; after it, what was read.
     fn outcome_of_failure(&self) -> Outcome {
-        if self.tally.pieces == 0 { Outcome::NothingGenerated } else { Outcome::UpstreamFailed }
+        if self.tally.pieces() == 0 { Outcome::NothingGenerated } else { Outcome::UpstreamFailed }
     }
 
     /// A caller that goes away pays from when its request went upstream, unless it was refused there.
@@ -446,20 +458,6 @@ impl State {
             Outcome::Cancelled
         } else {
             Outcome::NothingGenerated
-        }
-    }
-}
-
-impl Tally {
-    /// The engine's counts where it gave them. Else an estimate from the content read: a piece is at least one token, and four bytes are
-    /// about one.
-    fn usage(&self, done: Option<&Done>) -> TokenUsage {
-        let estimate = u32::try_from(self.bytes.div_ceil(4)).unwrap_or(u32::MAX).max(self.pieces);
-        let (input, output) = done.map_or((None, None), |done| (done.input_tokens, done.output_tokens));
-        TokenUsage {
-            input_tokens: input.unwrap_or(self.input_estimate),
-            output_tokens: output.unwrap_or(estimate),
-            estimated: input.is_none() || output.is_none(),
         }
     }
 }

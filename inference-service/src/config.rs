@@ -46,8 +46,14 @@ pub const VARIABLES: &[Variable] = &[
     Variable {
         name: "OLLAMA_HOST",
         default: "127.0.0.1:11434",
-        meaning: "where Ollama listens, in every form that Ollama accepts",
+        meaning: "where Ollama listens, in every form that Ollama accepts; user:password@ before the host is sent as basic authentication",
         bad: "http://[::1",
+    },
+    Variable {
+        name: "OLLAMA_API_KEY",
+        default: "unset",
+        meaning: "the key that is sent to Ollama, or to a proxy before it, as a bearer",
+        bad: "a b",
     },
     Variable {
         name: "TOLLGATE_MODELS_DIR",
@@ -56,7 +62,12 @@ pub const VARIABLES: &[Variable] = &[
         bad: "/dev/null/models",
     },
     Variable { name: "TOLLGATE_QUEUE", default: "16", meaning: "prompts that may wait for the embedded engine", bad: "many" },
-    Variable { name: "TOLLGATE_MAX_CONTEXT_TOKENS", default: "8192", meaning: "cap on num_ctx, and on the input tokens charged", bad: "0" },
+    Variable {
+        name: "TOLLGATE_MAX_CONTEXT_TOKENS",
+        default: "8192",
+        meaning: "cap on num_ctx, and on the input tokens charged; sent as num_ctx where a caller names none and the model's own is larger or unknown",
+        bad: "0",
+    },
     Variable { name: "TOLLGATE_MAX_OUTPUT_TOKENS", default: "4096", meaning: "tokens that one call may generate", bad: "0" },
     Variable { name: "TOLLGATE_MAX_KEEP_ALIVE", default: "30m", meaning: "how long a caller may keep a model loaded", bad: "30" },
     Variable {
@@ -200,6 +211,8 @@ impl Config {
             _ => Err(format!("must be auto, ollama or embedded, and is {value:?}")),
         });
         let ollama_host = reader.parse("OLLAMA_HOST", OllamaHost::parse).unwrap_or_default();
+        let keyed_host = reader.parse("OLLAMA_API_KEY", |key| ollama_host.clone().with_api_key(key));
+        let ollama_host = keyed_host.unwrap_or(ollama_host);
         let models_folder = reader.string("TOLLGATE_MODELS_DIR").map_or_else(|| data_folder.join("models"), PathBuf::from);
         if reader.string("TOLLGATE_MODELS_DIR").is_some() && !models_folder.is_dir() {
             reader.mistake("TOLLGATE_MODELS_DIR", format!("must be a folder, and {} is none", models_folder.display()));

@@ -60,14 +60,6 @@ impl Piece {
         let calls: usize = self.tool_calls.iter().map(|call| call.name.len() + call.arguments_json.len()).sum();
         self.content.len() + self.thinking.len() + calls
     }
-
-    /// Appends what came after it.
-    pub fn append(&mut self, next: Self) {
-        self.content.push_str(&next.content);
-        self.thinking.push_str(&next.thinking);
-        self.tool_calls.extend(next.tool_calls);
-        self.logprobs.extend(next.logprobs);
-    }
 }
 
 impl fmt::Debug for Piece {

@@ -174,6 +174,7 @@ async fn choose_engine(config: &Config, essentials: &Essentials) -> Result<Arc<d
         connect_timeout: Duration::from_secs(5),
         reply_timeout: Duration::from_secs(30),
         max_keep_alive: Some(config.prompt_limits.max_keep_alive),
+        max_context_tokens: Some(config.prompt_limits.max_context_tokens),
         remember_facts: Duration::from_secs(10),
         allow_cloud_models: config.prompt_limits.allow_cloud_models,
     })?;

@@ -64,6 +64,14 @@ pub fn replay(request_id: String, model: String, recorded: &auth::Receipt) -> [S
     [StreamEvent::Started(started), StreamEvent::Finished(finished)]
 }
 
+/// Appends what came after it.
+pub(super) fn append(whole: &mut wire::Delta, next: wire::Delta) {
+    whole.content.push_str(&next.content);
+    whole.thinking.push_str(&next.thinking);
+    whole.tool_calls.extend(next.tool_calls);
+    whole.logprobs.extend(next.logprobs);
+}
+
 impl From<Piece> for wire::Delta {
     fn from(piece: Piece) -> Self {
         let tool_calls =

@@ -3,26 +3,26 @@
 //! What Ollama says in words is read in `refusal`, what it says in JSON in `wire`. There is no time-out on an answer here: a model that
 //! loads, a full queue and a long prompt are all silence, and only [`crate::chat_stream`] knows how long that may last.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::Stream;
 use http::{Method, StatusCode};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use shared::runtime::work_through;
 use tokio::time::Instant;
 
 use crate::engine::{AnswerEvent, AnswerStream, Dispatched, Engine, EngineError, ModelEntry, ModelFacts, ProgressStream};
 use crate::modelfile::Modelfile;
-use crate::prompt::{ModelName, Prompt};
+use crate::prompt::{ModelName, Prompt, Task};
 
+mod authorization;
 mod create;
+mod facts;
 mod host;
 mod http1;
 mod ndjson;
@@ -31,17 +31,16 @@ mod wire;
 
 pub use host::OllamaHost;
 
+use facts::{FactsMemory, KnownFacts, parse_time};
 use http1::{Client, Response};
 use ndjson::Lines;
-use refusal::{error_text, no_answer, refusal, shortened};
+use refusal::{MAX_ERROR_BYTES, Words, gives_no_answers, no_answer, refusal};
 use wire::{AnswerLine, DetailsBody, Said, malformed};
 
 /// The most that a list of models or a model's facts may take; the facts list every tensor.
 const MAX_REPLY_BYTES: usize = 32 << 20;
-/// The most of an error body that is read.
-const MAX_ERROR_BYTES: usize = 64 << 10;
-/// The most models whose facts are remembered.
-const MAX_REMEMBERED: usize = 256;
+/// How long an answer waits to know its model's own context before it is asked for with the operator's.
+const CONTEXT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How to reach an Ollama, and what it may be asked.
 #[derive(Debug, Clone)]
@@ -54,6 +53,9 @@ pub struct OllamaConfig {
     pub reply_timeout: Duration,
     /// The longest that a caller can keep a model loaded; longer wishes are cut to it. `None`: as long as they wish.
     pub max_keep_alive: Option<Duration>,
+    /// The operator's cap on a model's context, in tokens: asked for when the caller names no context, unless the model's own is known to
+    /// be within it. `None`: each model has its own.
+    pub max_context_tokens: Option<u32>,
     /// How long a model's facts are remembered.
     pub remember_facts: Duration,
     /// Whether models may be used that run elsewhere, on the operator's account.
@@ -67,6 +69,7 @@ impl Default for OllamaConfig {
             connect_timeout: Duration::from_secs(5),
             reply_timeout: Duration::from_secs(10),
             max_keep_alive: None,
+            max_context_tokens: None,
             remember_facts: Duration::from_secs(10),
             allow_cloud_models: false,
         }
@@ -86,37 +89,13 @@ impl fmt::Debug for OllamaEngine {
     }
 }
 
-/// The facts of models that were asked for lately.
-#[derive(Default)]
-struct FactsMemory(Mutex<RememberedFacts>);
-
-impl FactsMemory {
-    /// The lock is never held across an await, and a panic under it leaves nothing half done.
-    fn lock(&self) -> MutexGuard<'_, RememberedFacts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A model has changed. Models may be made from one another and have several names: all are asked for anew.
-    fn forget(&self) {
-        let mut facts = self.lock();
-        facts.by_model.clear();
-        facts.changes += 1;
-    }
-}
-
-#[derive(Default)]
-struct RememberedFacts {
-    by_model: HashMap<ModelName, (Instant, ModelFacts)>,
-    /// Counts the changes of models, so that facts asked for before a change aren't remembered after it.
-    changes: u64,
-}
-
 impl OllamaEngine {
     /// Makes the client; connects to nothing yet. Fails when the system's certificates can't be read, for `https`.
     pub fn new(config: OllamaConfig) -> Result<Self, EngineError> {
         let unusable = |detail| EngineError::Unreachable { detail };
         let origin = config.host.origin().map_err(unusable)?;
-        let client = Client::new(origin, config.connect_timeout).map_err(|error| unusable(refusal::cause_chain(&error)))?;
+        let client = Client::new(origin, config.host.authorization().cloned(), config.connect_timeout)
+            .map_err(|error| unusable(refusal::cause_chain(&error)))?;
         Ok(Self { config, client, facts: Arc::default() })
     }
 
@@ -137,6 +116,61 @@ impl OllamaEngine {
         Ok(version)
     }
 
+    /// Asks what a model is, and remembers it.
+    async fn ask_facts(&self, model: &ModelName) -> Result<KnownFacts, EngineError> {
+        let changes = self.facts.changes();
+        let known = match self.reply(Method::POST, "/api/show", Some(&model_body(model))).await {
+            Ok(reply) => facts::parse(&reply, self.config.allow_cloud_models),
+            Err(error) => Err(error),
+        };
+        match &known {
+            Err(EngineError::ModelNotFound | EngineError::NotSupported { .. }) => self.facts.remove(model),
+            known => self.facts.remember(model, known.as_ref().ok(), changes, self.time_to_remember()),
+        }
+        known
+    }
+
+    /// For how long facts are remembered.
+    fn time_to_remember(&self) -> (Instant, Duration) {
+        (Instant::now(), self.config.remember_facts)
+    }
+
+    /// The `num_ctx` to send. Without one the context is Ollama's own, by the machine's memory up to 256k, and what it evaluates of it
+    /// would be more than the hold pays for. So the operator's cap is sent, unless the model's own context is known to be within it: a
+    /// Modelfile's smaller `num_ctx` saves memory. All calls that name none share a runner, because they send the same.
+    async fn context_to_ask_for(&self, prompt: &Prompt) -> Result<Option<u32>, EngineError> {
+        let Some(cap) = self.config.max_context_tokens else { return Ok(prompt.options.num_ctx) };
+        let model = &prompt.model;
+        let own = match self.facts.own_context(model, Instant::now()) {
+            Some(own) => own,
+            None => match tokio::time::timeout(CONTEXT_TIMEOUT, self.ask_facts(model)).await {
+                Ok(Ok(known)) => known.context,
+                Ok(Err(error @ EngineError::NotSupported { .. })) => return Err(error),
+                // The answer may come all the same, or its refusal says more.
+                Ok(Err(_)) => self.facts.last_own_context(model).unwrap_or_default(),
+                Err(_) => {
+                    self.facts.remember(model, None, self.facts.changes(), self.time_to_remember());
+                    self.facts.last_own_context(model).unwrap_or_default()
+                }
+            },
+        };
+        Ok(prompt.options.num_ctx.or_else(|| own.to_ask_for(cap)))
+    }
+
+    /// Ollama says the same of a model whose weights are gone and of one that was made for something else: its capabilities tell them
+    /// apart.
+    async fn why_without_answers(&self, prompt: &Prompt, detail: String) -> EngineError {
+        let other = |facts: &ModelFacts| facts.capabilities.iter().any(|has| matches!(has.as_str(), "embedding" | "image"));
+        let capability = match &prompt.task {
+            Task::Chat { .. } => "chat",
+            Task::Generate { .. } => "generate",
+        };
+        match self.show_model(&prompt.model).await {
+            Ok(facts) if other(&facts) => EngineError::ModelIncapable { capability: capability.to_owned() },
+            Ok(_) | Err(_) => EngineError::ModelBroken { detail },
+        }
+    }
+
     /// A response with status 200, or what another one means. `dispatched` is marked when the request goes out.
     async fn accepted(
         &self,
@@ -150,9 +184,7 @@ impl OllamaEngine {
         if status == StatusCode::OK {
             return Ok(response);
         }
-        // The words of a refusal that breaks off are as good as none: the status says enough.
-        let body = read(response, MAX_ERROR_BYTES).await.unwrap_or_default();
-        Err(refusal(status, &error_text(&body)))
+        Err(refusal(status, &Words::of_body(&read_beginning(response, MAX_ERROR_BYTES).await)))
     }
 
     /// The whole body of a reply that needs no model.
@@ -173,13 +205,16 @@ async fn read(mut response: Response, most: usize) -> Result<Vec<u8>, EngineErro
     Ok(body)
 }
 
-fn model_body(model: &ModelName) -> Vec<u8> {
-    serde_json::json!({ "model": model.as_str() }).to_string().into_bytes()
+/// The first of a body: of a refusal that is longer, or breaks off, the beginning says enough.
+async fn read_beginning(mut response: Response, most: usize) -> Vec<u8> {
+    let mut body = Vec::new();
+    while body.len() < most && matches!(std::future::poll_fn(|context| response.body.poll_read(context, &mut body)).await, Ok(true)) {}
+    body.truncate(most);
+    body
 }
 
-/// RFC 3339, as Go writes it. What can't be read is unknown: nobody's request fails for it.
-fn parse_time(text: &str) -> Option<SystemTime> {
-    text.parse::<prost_types::Timestamp>().ok().and_then(|time| SystemTime::try_from(time).ok())
+fn model_body(model: &ModelName) -> Vec<u8> {
+    serde_json::json!({ "model": model.as_str() }).to_string().into_bytes()
 }
 
 #[async_trait]
@@ -190,9 +225,15 @@ impl Engine for OllamaEngine {
     }
 
     async fn answer(&self, prompt: &Prompt, max_output_tokens: u32, dispatched: &Dispatched) -> Result<AnswerStream, EngineError> {
-        let encode = || wire::answer_request(prompt, max_output_tokens, self.config.max_keep_alive);
+        let num_ctx = self.context_to_ask_for(prompt).await?;
+        let encode = || wire::answer_request(prompt, max_output_tokens, num_ctx, self.config.max_keep_alive);
         let (endpoint, body) = work_through(prompt.size_bytes(), encode)?;
-        let response = self.accepted(Method::POST, endpoint, Some(&body), Some(dispatched)).await?;
+        let response = match self.accepted(Method::POST, endpoint, Some(&body), Some(dispatched)).await {
+            Err(EngineError::ModelBroken { detail }) if gives_no_answers(&detail) => {
+                return Err(self.why_without_answers(prompt, detail).await);
+            }
+            answered => answered?,
+        };
         Ok(Box::pin(Answer { lines: Some(Lines::new(response.body)) }))
     }
 
@@ -227,27 +268,10 @@ impl Engine for OllamaEngine {
     }
 
     async fn show_model(&self, model: &ModelName) -> Result<ModelFacts, EngineError> {
-        let changes = {
-            let facts = self.facts.lock();
-            match facts.by_model.get(model) {
-                Some((until, known)) if Instant::now() < *until => return Ok(known.clone()),
-                _ => facts.changes,
-            }
-        };
-        let reply = self.reply(Method::POST, "/api/show", Some(&model_body(model))).await?;
-        let known = parse_facts(&reply, self.config.allow_cloud_models)?;
-        let mut facts = self.facts.lock();
-        if facts.changes == changes {
-            let now = Instant::now();
-            if facts.by_model.len() >= MAX_REMEMBERED {
-                facts.by_model.retain(|_, (until, _)| now < *until);
-            }
-            if facts.by_model.len() >= MAX_REMEMBERED {
-                facts.by_model.clear();
-            }
-            facts.by_model.insert(model.clone(), (now + self.config.remember_facts, known.clone()));
+        match self.facts.get(model, Instant::now()) {
+            Some(known) => Ok(known.facts),
+            None => Ok(self.ask_facts(model).await?.facts),
         }
-        Ok(known)
     }
 
     async fn create_model(&self, model: &ModelName, modelfile: &Modelfile) -> Result<ProgressStream, EngineError> {
@@ -268,41 +292,6 @@ impl Engine for OllamaEngine {
         self.facts.forget();
         deleted.map(|_| ())
     }
-}
-
-fn parse_facts(reply: &[u8], allow_cloud_models: bool) -> Result<ModelFacts, EngineError> {
-    #[derive(Deserialize)]
-    struct Show<'a> {
-        #[serde(default)]
-        details: DetailsBody,
-        capabilities: Option<Vec<String>>,
-        // Some of its values are whole vocabularies: only two are read.
-        #[serde(borrow)]
-        model_info: Option<HashMap<String, &'a RawValue>>,
-        #[serde(default)]
-        modified_at: String,
-        #[serde(default)]
-        remote_host: String,
-    }
-    let show: Show<'_> = serde_json::from_slice(reply).map_err(|error| malformed("the facts of a model", &error))?;
-    if !show.remote_host.is_empty() && !allow_cloud_models {
-        // A name tells a cloud model only until somebody makes another model from it.
-        return Err(EngineError::NotSupported { feature: "models that run elsewhere".to_owned() });
-    }
-    let info = show.model_info.unwrap_or_default();
-    let context_length =
-        info.get("general.architecture").and_then(|json| serde_json::from_str::<String>(json.get()).ok()).and_then(|architecture| {
-            let length = info.get(&format!("{architecture}.context_length"))?;
-            serde_json::from_str::<f64>(length.get()).ok()
-        });
-    // `as` saturates, and a length beyond u32 is as good as its end.
-    let context_length = context_length.map_or(0, |length| length as u32);
-    Ok(ModelFacts {
-        details: show.details.into_details(),
-        capabilities: show.capabilities.unwrap_or_default(),
-        context_length,
-        modified_at: parse_time(&show.modified_at),
-    })
 }
 
 /// An answer, line by line. Dropping it closes the connection.
@@ -341,12 +330,12 @@ impl Stream for Answer {
     }
 }
 
-/// An error in the middle of a 200 stream. Only newer releases say a status; without one the words alone decide nothing.
+/// An error in the middle of a 200 stream. Only newer releases say a status, or their runner does; without one the words decide nothing.
 fn mid_stream_error(status: Option<u16>, text: String) -> EngineError {
-    let text = shortened(text);
-    match status.and_then(|status| StatusCode::from_u16(status).ok()) {
-        Some(status) if !status.is_success() => refusal(status, &text),
-        _ => EngineError::Interrupted { detail: text },
+    let words = Words::of_text(text);
+    match status.or(words.code()).and_then(|status| StatusCode::from_u16(status).ok()) {
+        Some(status) if !status.is_success() => refusal(status, &words),
+        _ => EngineError::Interrupted { detail: words.detail() },
     }
 }
 
@@ -355,27 +344,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_as_go_writes_them() {
-        let time = parse_time("2026-11-22T01:56:36.049722669Z").unwrap();
-        assert_eq!(time.duration_since(SystemTime::UNIX_EPOCH).unwrap(), Duration::new(1_795_312_596, 49_722_669));
-        assert_eq!(parse_time("2026-11-22T03:56:36.049722669+02:00"), Some(time));
-        assert_eq!(parse_time(""), None);
-    }
-
-    #[test]
-    fn facts_name_no_path_and_refuse_what_runs_elsewhere() {
-        let show = br#"{"details":{"parent_model":"/models/blobs/x","family":"llama"},"model_info":{"general.architecture":"llama","llama.context_length":8192}}"#;
-        let facts = parse_facts(show, false).unwrap();
-        assert_eq!((facts.details.parent_model.as_str(), facts.context_length), ("", 8192));
-        let remote = br#"{"remote_host":"https://ollama.com:443","remote_model":"gpt-oss:120b"}"#;
-        assert!(matches!(parse_facts(remote, false), Err(EngineError::NotSupported { .. })));
-        assert_eq!(parse_facts(remote, true).unwrap().context_length, 0);
-    }
-
-    #[test]
     fn a_status_in_an_error_line_is_believed() {
         assert!(matches!(mid_stream_error(Some(503), String::new()), EngineError::Busy));
         assert!(matches!(mid_stream_error(Some(200), String::new()), EngineError::Interrupted { .. }));
+        let runner = |code: u16, kind: &str| format!(r#"{{"error":{{"code":{code},"message":"x","type":"{kind}"}}}}"#);
+        assert!(matches!(mid_stream_error(None, runner(503, "unavailable_error")), EngineError::Busy));
+        assert!(matches!(mid_stream_error(None, runner(400, "exceed_context_size_error")), EngineError::PromptTooLong));
         assert!(matches!(mid_stream_error(Some(7), String::new()), EngineError::Interrupted { .. }));
         assert!(matches!(mid_stream_error(None, "model not found".to_owned()), EngineError::Interrupted { .. }));
     }

@@ -59,10 +59,11 @@ impl InferenceService {
             id if id.is_empty() => uuid::Uuid::now_v7().to_string(),
             id => id,
         };
+        let max_input_tokens = asked.prompt.max_input_tokens(&self.prompt_limits).saturating_mul(runs);
         let charge = Charge {
             request_id: request_id.clone(),
             fingerprint: asked.fingerprint,
-            max_input_tokens: asked.prompt.max_input_tokens(&self.prompt_limits).saturating_mul(runs),
+            max_input_tokens,
             max_output_tokens: asked.prompt.output_bound(&self.prompt_limits).saturating_mul(runs),
             require_full: asked.require_full,
         };
@@ -80,6 +81,7 @@ impl InferenceService {
             prompt: asked.prompt,
             one_delta: asked.one_delta,
             runs,
+            max_input_tokens,
             deadline: asked.caller.deadline(),
         };
         let answer = ChatStream::open(grant, plan, self.engine.clone(), self.stream_limits, &self.owner);

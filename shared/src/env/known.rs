@@ -62,6 +62,7 @@ pub const NAMES: &[&str] = &[
     // The compose file, from .env.
     "TOLLGATE_AUTH_PORT",
     "TOLLGATE_BIND",
+    "TOLLGATE_OLLAMA_API_KEY",
     "TOLLGATE_OLLAMA_HOST",
     "TOLLGATE_PORT",
     "TOLLGATE_REDIS_MAXMEMORY",

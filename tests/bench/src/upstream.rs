@@ -43,6 +43,12 @@ async fn answer_requests(mut stream: TcpStream) -> std::io::Result<()> {
     let many: Bytes = token.repeat(TOKENS_AT_ONCE).into();
     let mut buffer = BytesMut::with_capacity(4096);
     while let Some(request) = read_request(&mut stream, &mut buffer).await? {
+        // What a model is, asked before its first answer: no more than its own context, so that requests are as they always were.
+        if request["options"].is_null() {
+            let facts = json!({ "capabilities": ["completion"], "parameters": "num_ctx 4096" }).to_string();
+            stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{facts}", facts.len()).as_bytes()).await?;
+            continue;
+        }
         let tokens = request["options"]["num_predict"].as_u64().and_then(|tokens| usize::try_from(tokens).ok()).unwrap_or(1);
         match request["model"].as_str().unwrap_or_default() {
             SATURATED => {

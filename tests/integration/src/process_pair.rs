@@ -116,7 +116,7 @@ impl ProcessPair {
     }
 
     /// Without a restart, all is as before.
-    async fn take_writes_again(&self, key: &str) {
+    pub async fn take_writes_again(&self, key: &str) {
         self.until_healthy(true).await;
         let answer = self.chat(key).await.expect("an answer");
         assert_eq!(answer.charged(), Some(1));

@@ -15,6 +15,9 @@ pub struct Exchange {
     /// The file's name, without `.json`.
     #[serde(skip)]
     pub name: String,
+    /// How a failing test calls it.
+    #[serde(skip)]
+    pub label: String,
     /// What was sent.
     pub request: RecordedCall,
     /// What came back.
@@ -104,29 +107,78 @@ impl Exchange {
     }
 }
 
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/ollama-wire")
+/// A release of Ollama whose exchanges were recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// 0.24.0.
+    V0_24,
+    /// 0.32.15.
+    V0_32,
 }
 
-/// One exchange, by its file's name without `.json`.
-#[must_use]
-#[expect(clippy::expect_used, reason = "only tests call this, and a panic is how they fail")]
-pub fn exchange(name: &str) -> Exchange {
-    let text = std::fs::read_to_string(folder().join(format!("{name}.json"))).expect("a recorded exchange");
-    let mut exchange: Exchange = serde_json::from_str(&text).expect("an exchange as JSON");
-    name.clone_into(&mut exchange.name);
-    exchange
+impl Release {
+    /// Each of them.
+    pub const ALL: [Self; 2] = [Self::V0_24, Self::V0_32];
+
+    fn folder(self) -> PathBuf {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+        match self {
+            Self::V0_24 => fixtures.join("ollama-wire"),
+            Self::V0_32 => fixtures.join("ollama-wire-0.32"),
+        }
+    }
+
+    /// One exchange, by its file's name without `.json`.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "only tests call this, and a panic is how they fail")]
+    pub fn exchange(self, name: &str) -> Exchange {
+        let text = std::fs::read_to_string(self.folder().join(format!("{name}.json"))).expect("a recorded exchange");
+        let mut exchange: Exchange = serde_json::from_str(&text).expect("an exchange as JSON");
+        name.clone_into(&mut exchange.name);
+        exchange.label = format!("{name} of {self:?}");
+        exchange
+    }
+
+    /// The name of every exchange, in order.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "only tests call this, and a panic is how they fail")]
+    pub fn names(self) -> Vec<String> {
+        let files = std::fs::read_dir(self.folder()).expect("the folder of recorded exchanges");
+        let mut names: Vec<String> = files
+            .map(|file| file.expect("a file").file_name().to_string_lossy().into_owned())
+            .filter_map(|name| name.strip_suffix(".json").map(ToOwned::to_owned))
+            .collect();
+        names.sort();
+        names
+    }
 }
 
-/// Every exchange, by name.
+/// What a table says of each exchange of each release: a row of the first table, or one of the second where 0.32 answers differently.
+/// Panics when an exchange has no row or two, when a row has no exchange, or when the second table repeats a row of the first.
 #[must_use]
-#[expect(clippy::expect_used, reason = "only tests call this, and a panic is how they fail")]
-pub fn all() -> Vec<Exchange> {
-    let files = std::fs::read_dir(folder()).expect("the folder of recorded exchanges");
-    let mut names: Vec<String> = files
-        .map(|file| file.expect("a file").file_name().to_string_lossy().into_owned())
-        .filter_map(|name| name.strip_suffix(".json").map(ToOwned::to_owned))
-        .collect();
-    names.sort();
-    names.iter().map(|name| exchange(name)).collect()
+#[expect(clippy::panic, reason = "only tests call this, and a panic is how they fail")]
+pub fn with_rows<R: Copy + PartialEq + std::fmt::Debug>(rows: &[(&str, R)], differing: &[(&str, R)]) -> Vec<(Release, Exchange, R)> {
+    let row = |table: &[(&str, R)], name: &str| {
+        let found: Vec<R> = table.iter().filter(|(known, _)| *known == name).map(|(_, row)| *row).collect();
+        assert!(found.len() <= 1, "{name} has two rows");
+        found.first().copied()
+    };
+    for (name, differs) in differing {
+        assert_ne!(row(rows, name), Some(*differs), "{name} is the same in both releases");
+    }
+    let mut all = Vec::new();
+    for release in Release::ALL {
+        for name in release.names() {
+            let own = if release == Release::V0_32 { row(differing, &name) } else { None };
+            let Some(found) = own.or_else(|| row(rows, &name)) else { panic!("{name} of {release:?} needs a row") };
+            all.push((release, release.exchange(&name), found));
+        }
+    }
+    for (name, _) in rows.iter().chain(differing) {
+        assert!(all.iter().any(|(_, exchange, _)| exchange.name == *name), "the row {name} has no file");
+    }
+    for (name, _) in differing {
+        assert!(Release::V0_32.names().iter().any(|known| known == name), "the row {name} of 0.32 has no file");
+    }
+    all
 }

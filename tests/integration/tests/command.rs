@@ -293,6 +293,13 @@ async fn operators_make_and_remove_models_and_look_after_users() {
     let (steps, _) = operator.says(&["models", "create", "mario", "-f", modelfile], "").await;
     assert_eq!(steps.lines().last(), Some("success"), "{steps}");
     assert_eq!(upstream.request("/api/create", 0).await.json()["system"], "You are mario.");
+    // As Windows' editors write it.
+    for (number, bytes) in [u16::to_le_bytes as fn(u16) -> [u8; 2], u16::to_be_bytes].into_iter().enumerate() {
+        let text = "\u{feff}FROM smollm2\r\nSYSTEM Du bist Märio 🍄.\r\n";
+        std::fs::write(modelfile, text.encode_utf16().flat_map(bytes).collect::<Vec<_>>()).unwrap();
+        operator.says(&["models", "create", "mario", "-f", modelfile], "").await;
+        assert_eq!(upstream.request("/api/create", 1 + number).await.json()["system"], "Du bist Märio 🍄.");
+    }
     let (list, _) = ada.says(&["models", "list"], "").await;
     let names: Vec<&str> = list.lines().filter_map(|line| line.split_whitespace().next()).collect();
     assert_eq!(names, ["NAME", "smollm2", "mario"], "{list}");

@@ -1,5 +1,6 @@
 //! What operators do with models and users.
 
+use integration::recorded::Release;
 use integration::scripted_upstream::{Script, ScriptedUpstream};
 use integration::stack::{Plan, chat_request, read_all};
 use shared::ErrorReason;
@@ -44,6 +45,9 @@ async fn a_mistake_in_a_modelfile_is_answered_with_its_line() {
         ("FROM smollm2\nSYSTEM \"\"\"never closed\n", "2"),
         ("FROM smollm2\nADAPTER ./lora.gguf\n", "2"),
         ("FROM ./local.gguf\n", "1"),
+        ("FROM smollm2\nSYSTEM \"\"\n", "2"),
+        ("FROM smollm2\n\nTEMPLATE \"\"\"\"\"\"\n", "3"),
+        ("\u{ff}\u{fe}F\0R\0O\0M\0 \0a\0", "1"),
     ] {
         let request = inference::CreateModelRequest { model: "m".into(), modelfile: modelfile.into() };
         let refused = match stack.models(&admin).create_model(request).await {
@@ -54,6 +58,32 @@ async fn a_mistake_in_a_modelfile_is_answered_with_its_line() {
         assert!(refused.message().contains(&format!("line {line}")), "{modelfile:?}: {}", refused.message());
     }
     assert!(upstream.requests_to("/api/create").is_empty());
+}
+
+#[tokio::test]
+async fn a_modelfile_that_ollama_printed_is_refused_with_the_line_to_change_and_works_once_it_is_changed() {
+    let upstream = ScriptedUpstream::start().await;
+    let stack = Plan::with_upstream(&upstream.url()).start().await;
+    let admin = stack.admin_token().await;
+    // As the recorded Ollama printed it, but for the name.
+    let shown = Release::V0_32.exchange("show-mario").response.body();
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let printed = shown["modelfile"].as_str().unwrap().replace("# FROM mario:latest", "# FROM smollm2:latest");
+    let create = |modelfile: String| inference::CreateModelRequest { model: "again".into(), modelfile };
+    let refused = stack.models(&admin).create_model(create(printed.clone())).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(
+        refused.message().contains("line 5: ") && refused.message().contains("write FROM smollm2:latest instead"),
+        "{}",
+        refused.message()
+    );
+    assert!(!refused.message().contains("/models"), "{}", refused.message());
+
+    let path = printed.lines().find(|line| line.starts_with("FROM ")).unwrap();
+    let mut stream = stack.models(&admin).create_model(create(printed.replace(path, "FROM smollm2:latest"))).await.unwrap().into_inner();
+    assert_eq!(statuses(&mut stream).await.unwrap().last().map(String::as_str), Some("success"));
+    let sent = upstream.request("/api/create", 0).await.json();
+    assert_eq!((sent["from"].as_str(), &sent["template"], &sent["system"]), (Some("smollm2"), &shown["template"], &shown["system"]));
 }
 
 #[tokio::test]

@@ -170,8 +170,8 @@ async fn a_redis_that_became_a_replica_refuses_calls_until_it_is_a_primary_and_t
     read_all(&mut running).await;
     redis_command(&redis, &["REPLICAOF", "NO", "ONE"]);
     processes.take_writes_again(&key).await;
-    let balance = until("the settle", SOON, || async { processes.balance(&key).await.filter(|balance| balance.held_credits == 0) }).await;
-    assert_eq!((balance.available_credits, balance.spent_credits), (8, 2));
+    let balance = until("the settle", SOON, || async { processes.balance(&key).await.filter(|balance| balance.held_credits() == 0) }).await;
+    assert_eq!((balance.available_credits(), balance.spent_credits()), (8, 2));
 }
 
 #[tokio::test]
@@ -189,7 +189,7 @@ async fn a_redis_that_answers_no_one_is_unavailable_and_said_so_once() {
     processes.until_healthy(true).await;
     // What was asked meanwhile is looked up again, and given back.
     let balance =
-        until("nothing to be held", SOON, || async { processes.balance(&key).await.filter(|balance| balance.held_credits == 0) }).await;
+        until("nothing to be held", SOON, || async { processes.balance(&key).await.filter(|balance| balance.held_credits() == 0) }).await;
     assert_eq!(balance.available_credits, 10);
     processes.take_writes_again(&key).await;
 }

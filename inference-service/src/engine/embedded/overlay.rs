@@ -235,6 +235,9 @@ mod tests {
         assert_eq!((made.parent.as_str(), made.base.as_str(), made.system()), ("made", "base", Some("first")));
         assert_eq!(made.sampling(&Options::default()), Sampling { temperature: 0.0, top_k: 3, ..Sampling::default() });
         assert_eq!(made.stops(&Options::default()), ["b"]);
+        // An empty system prompt replaces the one that was.
+        let silent = Overlay::follow(&name("third"), &Modelfile::parse("FROM second\nSYSTEM \"\"").unwrap(), made).unwrap();
+        assert_eq!(silent.system(), None);
     }
 
     #[test]

@@ -21,8 +21,10 @@ fn unfollowable(line: u32, sentence: &str) -> EngineError {
     EngineError::Modelfile { sentence: format!("line {line}: {sentence}") }
 }
 
-/// The model that FROM names; refuses what would need files of the caller's machine, by name and line.
+/// The model that FROM names; refuses what would need files of the caller's machine and what Ollama would take without effect, by name and
+/// line.
 pub(super) fn from_model(modelfile: &Modelfile, allow_cloud_models: bool) -> Result<ModelName, EngineError> {
+    refuse_blobs(modelfile)?;
     if let Some(adapter) = modelfile.adapters.first() {
         return Err(unfollowable(adapter.line, "ADAPTER is not supported yet: its file would have to be sent along"));
     }
@@ -37,7 +39,54 @@ pub(super) fn from_model(modelfile: &Modelfile, allow_cloud_models: bool) -> Res
     if from.is_cloud() && !allow_cloud_models {
         return Err(unfollowable(*line, "FROM a cloud model is not allowed here"));
     }
+    refuse_empty("SYSTEM", modelfile.system.as_ref(), "system prompt")?;
+    refuse_empty("TEMPLATE", modelfile.template.as_ref(), "template")?;
     Ok(from)
+}
+
+/// Ollama takes an empty text for none, and the new model silently has what the model of FROM has.
+fn refuse_empty(instruction: &str, given: Option<&Located<String>>, what: &str) -> Result<(), EngineError> {
+    match given {
+        Some(Located { value, line }) if value.is_empty() => {
+            let sentence = format!(
+                "an empty {instruction} has no effect in Ollama, where the {what} of FROM's model stays: give the text that is to replace it, \
+                 or leave the line out"
+            );
+            Err(unfollowable(*line, &sentence))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses the paths that `ollama show --modelfile` prints in place of names, and says which line to change to what: a blob is a file of
+/// the model server, which takes none by its path.
+fn refuse_blobs(modelfile: &Modelfile) -> Result<(), EngineError> {
+    let Modelfile { from, earlier_froms, from_in_comment, adapters, draft, .. } = modelfile;
+    let froms = || earlier_froms.iter().chain([from]);
+    let named = froms().find(|from| !is_path(&from.value));
+    let others = || adapters.iter().map(|adapter| ("ADAPTER", adapter)).chain(draft.iter().map(|draft| ("DRAFT", draft)));
+    let mut blobs = froms().map(|from| ("FROM", from)).chain(others()).filter(|(_, located)| is_blob(&located.value));
+    let Some((instruction, first)) = blobs.next() else { return Ok(()) };
+    let is_a = format!("{instruction} the path of a blob is not supported, because it is a file of the model server");
+    if let Some(named) = named {
+        let sentence = format!("{is_a}: remove this line, what it names comes with the model of line {}", named.line);
+        return Err(unfollowable(first.line, &sentence));
+    }
+    let name = from_in_comment.as_ref().filter(|comment| ModelName::parse(&comment.value).is_ok());
+    let mut sentence = match name {
+        Some(name) => format!("{is_a}: write FROM {} instead, as the comment in line {} says", name.value, name.line),
+        None => format!("{is_a}: write FROM and the name of the model whose blob it is, such as FROM llama3.2; ListModels has the names"),
+    };
+    let more: Vec<String> = blobs.take(8).map(|(_, located)| located.line.to_string()).collect();
+    if !more.is_empty() {
+        sentence += &format!("; and remove line {}, which comes with it", more.join(", "));
+    }
+    Err(unfollowable(first.line, &sentence))
+}
+
+/// Whether this is the path of one of Ollama's own files, on whichever system.
+fn is_blob(path: &str) -> bool {
+    ["/blobs/sha256", "\\blobs\\sha256"].iter().any(|folder| path.contains(folder))
 }
 
 /// Whether FROM means a file: Ollama looks for one first, so anything that looks like one is meant as one.
@@ -255,5 +304,60 @@ mod tests {
             let refused = refused_line(text);
             assert!(refused.starts_with(sentence), "{text:?} → {refused}");
         }
+    }
+
+    #[test]
+    fn what_ollama_would_take_without_effect_is_refused_by_line() {
+        for (text, line) in [
+            ("FROM a\nSYSTEM \"\"", "line 2: an empty SYSTEM"),
+            ("FROM a\nSYSTEM \"\"\"\"\"\"", "line 2: an empty SYSTEM"),
+            ("FROM a\nSYSTEM x\nSYSTEM", "line 3: an empty SYSTEM"),
+            ("FROM a\nSYSTEM \"\u{1b}\"", "line 2: an empty SYSTEM"),
+            ("FROM a\n\nTEMPLATE \"\"", "line 3: an empty TEMPLATE"),
+            ("FROM a\nTEMPLATE", "line 2: an empty TEMPLATE"),
+        ] {
+            assert!(refused_line(text).starts_with(line), "{text:?} → {}", refused_line(text));
+        }
+        assert!(
+            from_model(&Modelfile::parse("FROM a\nSYSTEM \"\"\nSYSTEM x\nTEMPLATE \" \"").unwrap(), false).is_ok(),
+            "the last one counts"
+        );
+    }
+
+    #[test]
+    fn a_modelfile_that_ollama_printed_is_refused_with_the_line_to_change_and_what_to() {
+        let printed = |rest: &str| {
+            format!(
+                "# Modelfile generated by \"ollama show\"\n# To build a new Modelfile based on this, replace FROM with:\n# FROM mario:latest\n\n{rest}"
+            )
+        };
+        let blob = "/usr/share/ollama/.ollama/models/blobs/sha256-941f309b54caaad6747569ba43712bcde44a2be3bae16c3282ff499c37c54af5";
+        for (text, start, end) in [
+            (
+                printed(&format!("FROM {blob}\nSYSTEM x")),
+                "line 5: FROM",
+                ": write FROM mario:latest instead, as the comment in line 3 says",
+            ),
+            (
+                printed(&format!("FROM {blob}\nFROM {blob}\nADAPTER {blob}")),
+                "line 5: FROM",
+                "as the comment in line 3 says; and remove line 6, 7, which comes with it",
+            ),
+            (
+                printed(&format!("FROM mario:latest\nFROM {blob}")),
+                "line 6: FROM",
+                ": remove this line, what it names comes with the model of line 5",
+            ),
+            (printed(&format!("FROM mario:latest\nADAPTER {blob}")), "line 6: ADAPTER", "comes with the model of line 5"),
+            (format!("FROM {blob}"), "line 1: FROM", "such as FROM llama3.2; ListModels has the names"),
+            (format!("# FROM ../x\nFROM {blob}"), "line 2: FROM", "ListModels has the names"),
+            ("FROM C:\\Users\\a\\.ollama\\models\\blobs\\sha256-94".to_owned(), "line 1: FROM", "ListModels has the names"),
+        ] {
+            let refused = refused_line(&text);
+            assert!(refused.starts_with(start) && refused.ends_with(end), "{text} → {refused}");
+            assert!(!refused.contains("/usr/share"), "{refused}");
+        }
+        // Changed as it says, it is followed.
+        assert_eq!(from_model(&Modelfile::parse(&printed("FROM mario:latest\nSYSTEM x")).unwrap(), false).unwrap().as_str(), "mario");
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::authorization::Authorization;
 use crate::engine::Dispatched;
 
 mod connection;
@@ -48,6 +49,8 @@ pub(super) enum HttpError {
 #[derive(Debug)]
 pub(super) struct Client {
     connector: Connector,
+    /// Sent with every request.
+    authorization: Option<Authorization>,
     pool: Arc<Pool>,
 }
 
@@ -72,8 +75,8 @@ pub(super) struct Body {
 
 impl Client {
     /// A client that connects at its first request. Fails when the system's certificates can't be read, which `https` needs.
-    pub(super) fn new(origin: Origin, connect_timeout: Duration) -> Result<Self, HttpError> {
-        Ok(Self { connector: Connector::new(origin, connect_timeout)?, pool: Arc::default() })
+    pub(super) fn new(origin: Origin, authorization: Option<Authorization>, connect_timeout: Duration) -> Result<Self, HttpError> {
+        Ok(Self { connector: Connector::new(origin, connect_timeout)?, authorization, pool: Arc::default() })
     }
 
     /// Sends a request, and waits for the head of its response, however long that takes. `dispatched` is marked when there is a connection to
@@ -114,6 +117,11 @@ impl Client {
     fn request(&self, method: &Method, endpoint: &str, body: Option<&[u8]>) -> Vec<u8> {
         let Origin { authority, path, .. } = self.connector.origin();
         let mut request = format!("{method} {path}{endpoint} HTTP/1.1\r\nhost: {authority}\r\naccept: */*\r\n").into_bytes();
+        if let Some(authorization) = &self.authorization {
+            request.extend_from_slice(b"authorization: ");
+            request.extend_from_slice(authorization.header_value().as_bytes());
+            request.extend_from_slice(b"\r\n");
+        }
         if let Some(body) = body {
             request.extend_from_slice(b"content-type: application/json\r\ncontent-length: ");
             request.extend_from_slice(body.len().to_string().as_bytes());
@@ -234,7 +242,7 @@ mod tests {
             }
             connections
         });
-        (Client::new(origin, Duration::from_secs(5)).unwrap(), server)
+        (Client::new(origin, None, Duration::from_secs(5)).unwrap(), server)
     }
 
     async fn read_all(mut response: Response) -> Result<String, HttpError> {
@@ -309,7 +317,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = Origin::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
         drop(listener);
-        let client = Client::new(origin, Duration::from_secs(5)).unwrap();
+        let client = Client::new(origin, None, Duration::from_secs(5)).unwrap();
         let dispatched = Dispatched::default();
         let refused = client.send(&Method::POST, "/", Some(b""), Some(&dispatched)).await;
         assert!(matches!(refused, Err(HttpError::Connect(_))));

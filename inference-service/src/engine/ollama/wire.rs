@@ -15,6 +15,7 @@ use crate::prompt::{Format, Message, ModelName, Options, Prompt, Task, Think, To
 pub(super) fn answer_request(
     prompt: &Prompt,
     max_output_tokens: u32,
+    num_ctx: Option<u32>,
     max_keep_alive: Option<Duration>,
 ) -> Result<(&'static str, Vec<u8>), EngineError> {
     let how = How {
@@ -27,7 +28,7 @@ pub(super) fn answer_request(
         logprobs: prompt.top_logprobs.is_some(),
         top_logprobs: prompt.top_logprobs,
         // The bound comes last, so that nothing in the same object can raise it; Ollama drops 0, and takes less than 0 for no bound.
-        options: OptionsBody { options: &prompt.options, num_predict: max_output_tokens.max(1) },
+        options: OptionsBody { options: &prompt.options, num_ctx, num_predict: max_output_tokens.max(1) },
     };
     match &prompt.task {
         Task::Chat { messages, tools } => {
@@ -141,12 +142,14 @@ impl Serialize for Seconds {
 
 struct OptionsBody<'a> {
     options: &'a Options,
+    /// Instead of the caller's.
+    num_ctx: Option<u32>,
     num_predict: u32,
 }
 
 impl Serialize for OptionsBody<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Options { temperature, top_p, min_p, repeat_penalty, top_k, seed, num_ctx, stop } = self.options;
+        let Options { temperature, top_p, min_p, repeat_penalty, top_k, seed, num_ctx: _, stop } = self.options;
         let mut map = serializer.serialize_map(None)?;
         let floats = [("temperature", temperature), ("top_p", top_p), ("min_p", min_p), ("repeat_penalty", repeat_penalty)];
         for (name, value) in floats {
@@ -160,7 +163,7 @@ impl Serialize for OptionsBody<'_> {
         if let Some(seed) = seed {
             map.serialize_entry("seed", seed)?;
         }
-        if let Some(num_ctx) = num_ctx {
+        if let Some(num_ctx) = &self.num_ctx {
             map.serialize_entry("num_ctx", num_ctx)?;
         }
         if !stop.is_empty() {
@@ -285,14 +288,30 @@ pub(super) struct AnswerLine<'a> {
     #[serde(default)]
     done: bool,
     done_reason: Option<String>,
-    total_duration: Option<i64>,
-    load_duration: Option<i64>,
-    prompt_eval_count: Option<i64>,
-    eval_count: Option<i64>,
+    #[serde(borrow)]
+    total_duration: Option<&'a RawValue>,
+    #[serde(borrow)]
+    load_duration: Option<&'a RawValue>,
+    #[serde(borrow)]
+    prompt_eval_count: Option<&'a RawValue>,
+    #[serde(borrow)]
+    eval_count: Option<&'a RawValue>,
     /// In the middle of a stream, where no status can be sent.
     error: Option<serde_json::Value>,
     /// Beside `error`, in newer releases.
-    status: Option<i64>,
+    #[serde(borrow)]
+    status: Option<&'a RawValue>,
+}
+
+/// The longest reason of an end that is passed on; Ollama's own are a word.
+const MAX_REASON_BYTES: usize = 64;
+
+/// A number of what is counted; `None` for what counts nothing: less than none, no number, or beyond all numbers. An answer isn't lost for
+/// that.
+fn count(json: Option<&RawValue>) -> Option<u64> {
+    let number: serde_json::Number = serde_json::from_str(json?.get()).ok()?;
+    // `as` saturates.
+    number.as_u64().or_else(|| number.as_f64().filter(|number| *number >= 0.0).map(|number| number as u64))
 }
 
 #[derive(Deserialize)]
@@ -341,7 +360,7 @@ impl<'a> AnswerLine<'a> {
                 serde_json::Value::String(text) => text,
                 other => other.to_string(),
             };
-            let status = line.status.and_then(|status| u16::try_from(status).ok());
+            let status = count(line.status).and_then(|status| u16::try_from(status).ok());
             return Ok(Said::Error { status, text });
         }
         if line.message.is_none() && line.response.is_none() && !line.done {
@@ -360,17 +379,18 @@ impl<'a> AnswerLine<'a> {
         if !line.done {
             return Ok(Said::Piece(piece));
         }
-        let reason = line.done_reason.unwrap_or_default();
+        let mut reason = line.done_reason.unwrap_or_default();
+        reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
         if reason == "load" || reason == "unload" {
             // An answer to an empty prompt, which is never sent.
             return Err(EngineError::Protocol { detail: format!("the answer is a {reason}, not an answer") });
         }
-        let count = |count: Option<i64>| count.map(|count| u32::try_from(count.max(0)).unwrap_or(u32::MAX));
-        let time = |nanos: Option<i64>| nanos.and_then(|nanos| u64::try_from(nanos).ok()).map(Duration::from_nanos);
+        let tokens = |json| count(json).map(|tokens| u32::try_from(tokens).unwrap_or(u32::MAX));
+        let time = |json| count(json).map(Duration::from_nanos);
         let done = Done {
             reason,
-            input_tokens: count(line.prompt_eval_count),
-            output_tokens: count(line.eval_count),
+            input_tokens: tokens(line.prompt_eval_count),
+            output_tokens: tokens(line.eval_count),
             load: time(line.load_duration),
             total: time(line.total_duration),
         };
@@ -420,148 +440,4 @@ impl DetailsBody {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::prompt::ChatRole;
-
-    fn raw(json: &str) -> Box<RawValue> {
-        RawValue::from_string(json.to_owned()).unwrap()
-    }
-
-    fn prompt(task: Task) -> Prompt {
-        Prompt {
-            model: ModelName::parse("smollm2").unwrap(),
-            task,
-            options: Options::default(),
-            format: None,
-            think: None,
-            top_logprobs: None,
-            max_output_tokens: None,
-            truncate: None,
-            keep_alive: None,
-        }
-    }
-
-    fn message(role: ChatRole, content: &str) -> Message {
-        Message {
-            role,
-            content: content.to_owned(),
-            thinking: String::new(),
-            images: Vec::new(),
-            tool_calls: Vec::new(),
-            tool_name: String::new(),
-            tool_call_id: String::new(),
-        }
-    }
-
-    fn sent(prompt: &Prompt, max_output_tokens: u32) -> (&'static str, String) {
-        let (path, body) = answer_request(prompt, max_output_tokens, Some(Duration::from_secs(600))).unwrap();
-        (path, String::from_utf8(body).unwrap())
-    }
-
-    #[test]
-    fn a_bare_chat_is_one_object_with_its_bound_last() {
-        let chat = prompt(Task::Chat { messages: vec![message(ChatRole::User, "hi")], tools: Vec::new() });
-        let expected = r#"{"model":"smollm2","messages":[{"role":"user","content":"hi"}],"stream":true,"options":{"num_predict":5}}"#;
-        assert_eq!(sent(&chat, 5), ("/api/chat", expected.to_owned()));
-        assert!(sent(&chat, 0).1.ends_with(r#""options":{"num_predict":1}}"#), "0 would mean no bound");
-    }
-
-    #[test]
-    fn everything_a_caller_can_ask_for_goes_upstream_verbatim() {
-        let mut assistant = message(ChatRole::Assistant, "");
-        assistant.thinking = "hm".to_owned();
-        assistant.tool_calls = vec![ToolCall {
-            id: "call_1".to_owned(),
-            name: "f".to_owned(),
-            arguments_json: r#"{"z":12345678901234567890,"a":1.0}"#.to_owned(),
-        }];
-        let mut result = message(ChatRole::Tool, "42");
-        (result.tool_name, result.tool_call_id) = ("f".to_owned(), "call_1".to_owned());
-        let mut user = message(ChatRole::User, "é\n\"");
-        user.images = vec![vec![1, 2, 3]];
-        let tools = vec![
-            Tool {
-                name: "f".to_owned(),
-                description: "d".to_owned(),
-                parameters: Some(raw(r#"{"type": "object", "properties":{"z":{},"a":{}}}"#)),
-            },
-            Tool { name: "g".to_owned(), description: String::new(), parameters: None },
-        ];
-        let mut chat = prompt(Task::Chat { messages: vec![user, assistant, result], tools });
-        chat.options = Options {
-            temperature: Some(0.7),
-            top_p: Some(0.9),
-            min_p: Some(0.0),
-            repeat_penalty: Some(1.1),
-            top_k: Some(0),
-            seed: Some(-1),
-            num_ctx: Some(4096),
-            stop: vec!["a".to_owned()],
-        };
-        chat.format = Some(Format::Schema(raw(r#"{"z": 1,"a":2}"#)));
-        chat.think = Some(Think::Low);
-        chat.top_logprobs = Some(0);
-        chat.truncate = Some(false);
-        chat.keep_alive = Some(Duration::from_secs(7200));
-        let expected = concat!(
-            r#"{"model":"smollm2","messages":[{"role":"user","content":"é\n\"","images":["AQID"]},"#,
-            r#"{"role":"assistant","content":"","thinking":"hm","tool_calls":[{"id":"call_1","function":{"index":0,"name":"f","#,
-            r#""arguments":{"z":12345678901234567890,"a":1.0}}}]},{"role":"tool","content":"42","tool_name":"f","tool_call_id":"call_1"}],"#,
-            r#""tools":[{"type":"function","function":{"name":"f","description":"d","parameters":{"type": "object", "properties":{"z":{},"a":{}}}}},"#,
-            r#"{"type":"function","function":{"name":"g","parameters":{"type":"object","properties":{}}}}],"#,
-            r#""stream":true,"format":{"z": 1,"a":2},"think":"low","keep_alive":"600s","truncate":false,"logprobs":true,"top_logprobs":0,"#,
-            r#""options":{"temperature":0.7,"top_p":0.9,"min_p":0.0,"repeat_penalty":1.1,"top_k":0,"seed":-1,"num_ctx":4096,"stop":["a"],"num_predict":9}}"#,
-        );
-        assert_eq!(sent(&chat, 9).1, expected);
-    }
-
-    #[test]
-    fn a_bare_prompt_goes_to_generate() {
-        let mut bare = prompt(Task::Generate {
-            prompt: "p".to_owned(),
-            suffix: "s".to_owned(),
-            system: Some(String::new()),
-            images: vec![vec![0]],
-            raw: true,
-        });
-        bare.format = Some(Format::Json);
-        bare.think = Some(Think::Off);
-        bare.keep_alive = Some(Duration::from_millis(1500));
-        let expected = concat!(
-            r#"{"model":"smollm2","prompt":"p","suffix":"s","system":"","images":["AA=="],"raw":true,"stream":true,"#,
-            r#""format":"json","think":false,"keep_alive":"1500ms","options":{"num_predict":1}}"#
-        );
-        assert_eq!(sent(&bare, 1), ("/api/generate", expected.to_owned()));
-    }
-
-    #[test]
-    fn arguments_that_are_no_object_are_refused_and_not_sent() {
-        for arguments in ["[]", "1", "{", "{}}", "{\"a\":1},\"b\":{}"] {
-            let mut assistant = message(ChatRole::Assistant, "");
-            assistant.tool_calls = vec![ToolCall { id: String::new(), name: "f".to_owned(), arguments_json: arguments.to_owned() }];
-            let chat = prompt(Task::Chat { messages: vec![assistant], tools: Vec::new() });
-            assert!(matches!(answer_request(&chat, 1, None), Err(EngineError::Rejected { .. })), "{arguments}");
-        }
-    }
-
-    #[test]
-    fn a_malformed_line_is_named_without_its_content() {
-        let line = br#"{"message":{"content":"canary"},"done":"canary"}"#;
-        let Err(EngineError::Protocol { detail }) = AnswerLine::parse(line) else { panic!("accepted") };
-        assert!(!detail.contains("canary"), "{detail}");
-        for line in ["[]", "1", "{}", "{\"done\":false}", "canary", "{\"message\":3}", "{\"message\":{}"] {
-            assert!(matches!(AnswerLine::parse(line.as_bytes()), Err(EngineError::Protocol { .. })), "{line}");
-        }
-    }
-
-    #[test]
-    fn a_tool_call_keeps_the_order_and_the_digits_that_the_model_wrote() {
-        let line = br#"{"message":{"content":"","tool_calls":[{"id":"c","function":{"index":0,"name":"f","arguments":{"z":1,"a":1.50}}}]},"done":false}"#;
-        let Ok(Said::Piece(piece)) = AnswerLine::parse(line) else { panic!("no piece") };
-        assert_eq!(
-            piece.tool_calls,
-            [ToolCall { id: "c".to_owned(), name: "f".to_owned(), arguments_json: r#"{"z":1,"a":1.50}"#.to_owned() }]
-        );
-    }
-}
+mod tests;

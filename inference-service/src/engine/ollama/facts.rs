@@ -1,0 +1,255 @@
+//! What `/api/show` says of a model, and for how long that is remembered.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use super::wire::{DetailsBody, malformed};
+use crate::engine::{EngineError, ModelFacts};
+use crate::prompt::ModelName;
+
+/// The most models whose facts are remembered.
+const MAX_REMEMBERED: usize = 256;
+/// How long what is known goes on to count while one call asks anew.
+const ASKING: Duration = Duration::from_secs(1);
+
+/// What `/api/show` says of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KnownFacts {
+    pub(super) facts: ModelFacts,
+    pub(super) context: OwnContext,
+}
+
+/// The context that a model has when a request names none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct OwnContext {
+    /// By its Modelfile; `None`: Ollama chooses, by its configuration and the machine's memory.
+    set: Option<u32>,
+    /// The most that it was trained for, to which Ollama cuts all others; `None`: unknown.
+    trained: Option<u32>,
+}
+
+impl OwnContext {
+    /// The `num_ctx` to send, so that the context isn't larger than the cap; `None`: it isn't anyway.
+    pub(super) fn to_ask_for(self, cap: u32) -> Option<u32> {
+        let at_most = self.set.unwrap_or(u32::MAX).min(self.trained.unwrap_or(u32::MAX));
+        (at_most > cap).then_some(cap)
+    }
+}
+
+/// The facts of models that were asked for lately.
+#[derive(Default)]
+pub(super) struct FactsMemory(Mutex<Remembered>);
+
+#[derive(Default)]
+struct Remembered {
+    by_model: HashMap<ModelName, Entry>,
+    /// Counts the changes of models, so that facts asked for before a change aren't remembered after it.
+    changes: u64,
+}
+
+struct Entry {
+    until: Instant,
+    /// `None`: the model server didn't say. It isn't asked at each call.
+    known: Option<KnownFacts>,
+}
+
+impl FactsMemory {
+    /// The lock is never held across an await, and a panic under it leaves nothing half done.
+    fn lock(&self) -> MutexGuard<'_, Remembered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of a model, if that is still to be believed.
+    pub(super) fn get(&self, model: &ModelName, now: Instant) -> Option<KnownFacts> {
+        let remembered = self.lock();
+        let entry = remembered.by_model.get(model).filter(|entry| now < entry.until)?;
+        entry.known.clone()
+    }
+
+    /// A model's own context; `None`: it must be asked for. When it was known for too long one caller is told so, and the others go on with
+    /// what was known.
+    pub(super) fn own_context(&self, model: &ModelName, now: Instant) -> Option<OwnContext> {
+        let mut remembered = self.lock();
+        let entry = remembered.by_model.get_mut(model)?;
+        if entry.until <= now {
+            entry.until = now + ASKING;
+            return None;
+        }
+        Some(entry.context())
+    }
+
+    /// A model's own context as it was known last.
+    pub(super) fn last_own_context(&self, model: &ModelName) -> Option<OwnContext> {
+        self.lock().by_model.get(model).map(Entry::context)
+    }
+
+    /// How often models have changed: for [`FactsMemory::remember`], taken before they are asked for.
+    pub(super) fn changes(&self) -> u64 {
+        self.lock().changes
+    }
+
+    /// Remembers for some time from now on what was said, or that nothing was: then what was known before is kept.
+    pub(super) fn remember(&self, model: &ModelName, known: Option<&KnownFacts>, changes: u64, (now, time): (Instant, Duration)) {
+        let mut remembered = self.lock();
+        if remembered.changes != changes {
+            return;
+        }
+        let facts = &mut remembered.by_model;
+        if facts.len() >= MAX_REMEMBERED {
+            facts.retain(|_, entry| now < entry.until);
+        }
+        if facts.len() >= MAX_REMEMBERED {
+            facts.clear();
+        }
+        let entry = facts.entry(model.clone()).or_insert(Entry { until: now, known: None });
+        // Not for long where there is something to be had again.
+        entry.until = now + if known.is_none() && entry.known.is_some() { ASKING } else { time };
+        if known.is_some() {
+            entry.known = known.cloned();
+        }
+    }
+
+    /// There is no such model any more, or it may not be used.
+    pub(super) fn remove(&self, model: &ModelName) {
+        self.lock().by_model.remove(model);
+    }
+
+    /// A model has changed. Models may be made from one another and have several names: all are asked for anew.
+    pub(super) fn forget(&self) {
+        let mut remembered = self.lock();
+        remembered.by_model.clear();
+        remembered.changes += 1;
+    }
+}
+
+impl Entry {
+    fn context(&self) -> OwnContext {
+        self.known.as_ref().map(|known| known.context).unwrap_or_default()
+    }
+}
+
+/// RFC 3339, as Go writes it. What can't be read is unknown: nobody's request fails for it.
+pub(super) fn parse_time(text: &str) -> Option<SystemTime> {
+    text.parse::<prost_types::Timestamp>().ok().and_then(|time| SystemTime::try_from(time).ok())
+}
+
+/// Reads a reply of `/api/show`.
+pub(super) fn parse(reply: &[u8], allow_cloud_models: bool) -> Result<KnownFacts, EngineError> {
+    #[derive(Deserialize)]
+    struct Show<'a> {
+        #[serde(default)]
+        details: DetailsBody,
+        capabilities: Option<Vec<String>>,
+        // Some of its values are whole vocabularies: only two are read.
+        #[serde(borrow)]
+        model_info: Option<HashMap<String, &'a RawValue>>,
+        /// A line for each: its name, blanks, and its value.
+        #[serde(default)]
+        parameters: String,
+        #[serde(default)]
+        modified_at: String,
+        #[serde(default)]
+        remote_host: String,
+    }
+    let show: Show<'_> = serde_json::from_slice(reply).map_err(|error| malformed("the facts of a model", &error))?;
+    if !show.remote_host.is_empty() && !allow_cloud_models {
+        // A name tells a cloud model only until somebody makes another model from it.
+        return Err(EngineError::NotSupported { feature: "models that run elsewhere".to_owned() });
+    }
+    let info = show.model_info.unwrap_or_default();
+    let context_length =
+        info.get("general.architecture").and_then(|json| serde_json::from_str::<String>(json.get()).ok()).and_then(|architecture| {
+            let length = info.get(&format!("{architecture}.context_length"))?;
+            serde_json::from_str::<f64>(length.get()).ok()
+        });
+    // `as` saturates, and a length beyond u32 is as good as its end.
+    let context_length = context_length.map_or(0, |length| length as u32);
+    let num_ctx = show.parameters.lines().find_map(|line| line.strip_prefix("num_ctx")?.trim().parse::<f64>().ok());
+    let context = OwnContext { set: num_ctx.map(|tokens| tokens as u32), trained: Some(context_length).filter(|tokens| *tokens > 0) };
+    let facts = ModelFacts {
+        details: show.details.into_details(),
+        capabilities: show.capabilities.unwrap_or_default(),
+        context_length,
+        modified_at: parse_time(&show.modified_at),
+    };
+    Ok(KnownFacts { facts, context })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_go_writes_them() {
+        let time = parse_time("2026-11-22T01:56:36.049722669Z").unwrap();
+        assert_eq!(time.duration_since(SystemTime::UNIX_EPOCH).unwrap(), Duration::new(1_795_312_596, 49_722_669));
+        assert_eq!(parse_time("2026-11-22T03:56:36.049722669+02:00"), Some(time));
+        assert_eq!(parse_time(""), None);
+    }
+
+    #[test]
+    fn facts_name_no_path_and_refuse_what_runs_elsewhere() {
+        let show = br#"{"details":{"parent_model":"/models/blobs/x","family":"llama"},"model_info":{"general.architecture":"llama","llama.context_length":8192}}"#;
+        let facts = parse(show, false).unwrap().facts;
+        assert_eq!((facts.details.parent_model.as_str(), facts.context_length), ("", 8192));
+        let remote = br#"{"remote_host":"https://ollama.com:443","remote_model":"gpt-oss:120b"}"#;
+        assert!(matches!(parse(remote, false), Err(EngineError::NotSupported { .. })));
+        assert_eq!(parse(remote, true).unwrap().facts.context_length, 0);
+    }
+
+    #[test]
+    fn the_cap_is_asked_for_unless_a_models_own_context_is_known_to_be_within_it() {
+        let show = |trained: u32, parameters: &str| {
+            let info = serde_json::json!({ "general.architecture": "a", "a.context_length": trained });
+            let reply = serde_json::json!({ "model_info": info, "parameters": parameters });
+            parse(reply.to_string().as_bytes(), false).unwrap().context
+        };
+        for (own, sent) in [
+            (OwnContext::default(), Some(8192)),
+            (show(0, ""), Some(8192)),
+            (show(131_072, ""), Some(8192)),
+            (show(8192, ""), None),
+            (show(4096, "num_ctx    131072"), None),
+            (show(131_072, "stop   \"num_ctx\"\nnum_ctx                        2048\ntemperature   1"), None),
+            (show(131_072, "num_ctx 1e+06"), Some(8192)),
+            (show(131_072, "num_ctx 8193"), Some(8192)),
+            (show(131_072, "num_ctx -1"), None),
+            (show(0, "num_ctx 2048"), None),
+            (show(131_072, "num_ctx many"), Some(8192)),
+        ] {
+            assert_eq!(own.to_ask_for(8192), sent, "{own:?}");
+        }
+    }
+
+    #[test]
+    fn one_caller_asks_anew_while_the_others_go_on_with_what_was_known() {
+        let (memory, model) = (FactsMemory::default(), ModelName::parse("m").unwrap());
+        let own = OwnContext { set: Some(2048), trained: None };
+        let known = KnownFacts { context: own, ..parse(b"{}", false).unwrap() };
+        let (start, time) = (Instant::now(), Duration::from_secs(10));
+        assert_eq!(memory.own_context(&model, start), None);
+        memory.remember(&model, Some(&known), 0, (start, time));
+        assert_eq!(memory.own_context(&model, start), Some(own));
+        let later = start + time;
+        assert_eq!((memory.own_context(&model, later), memory.own_context(&model, later)), (None, Some(own)));
+        // It could not be asked: what was known counts, and it is asked again soon.
+        memory.remember(&model, None, 0, (later, time));
+        assert_eq!((memory.own_context(&model, later), memory.last_own_context(&model)), (Some(own), Some(own)));
+        assert_eq!(memory.own_context(&model, later + ASKING), None);
+        // A change makes all of it void, and what was asked for before it isn't remembered.
+        memory.forget();
+        memory.remember(&model, Some(&known), 0, (start, time));
+        assert_eq!(memory.own_context(&model, start), None);
+        // What was never known isn't asked for at each call.
+        memory.remember(&model, None, 1, (start, time));
+        assert_eq!((memory.own_context(&model, start), memory.get(&model, start)), (Some(OwnContext::default()), None));
+        memory.remember(&model, Some(&known), 1, (start, time));
+        memory.remove(&model);
+        assert_eq!(memory.get(&model, start), None);
+    }
+}
