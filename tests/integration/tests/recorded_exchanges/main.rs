@@ -257,7 +257,7 @@ impl Bench {
         drop(stream);
         self.upstream.requests_to("/api/chat").last().unwrap().client_closed().await;
         until("the hold to be settled", Duration::from_secs(5), || async {
-            (self.stack.balance(&self.user.key).await.held_credits == 0).then_some(())
+            (self.stack.balance(&self.user.key).await.held_credits() == 0).then_some(())
         })
         .await;
         self.price.call + self.price.token * (call.input_estimate() + Said::heard(&heard).output_estimate())
