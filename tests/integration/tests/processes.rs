@@ -190,7 +190,7 @@ async fn a_redis_that_answers_no_one_is_unavailable_and_said_so_once() {
     // What was asked meanwhile is looked up again, and given back.
     let balance =
         until("nothing to be held", SOON, || async { processes.balance(&key).await.filter(|balance| balance.held_credits() == 0) }).await;
-    assert_eq!(balance.available_credits, 10);
+    assert_eq!(balance.available_credits(), 10);
     processes.take_writes_again(&key).await;
 }
 
@@ -210,7 +210,7 @@ async fn a_file_that_may_not_grow_is_a_full_store_and_no_reason_to_die_or_to_be_
     };
     let before = limit(Some(longest));
     processes.refuse_writes(&key, ErrorReason::StoreFull, "ulimit -f").await;
-    assert_eq!(processes.balance(&key).await.unwrap().available_credits, 10, "what is only read is answered");
+    assert_eq!(processes.balance(&key).await.unwrap().available_credits(), 10, "what is only read is answered");
     limit(before.current);
     processes.take_writes_again(&key).await;
 }
