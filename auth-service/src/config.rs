@@ -64,7 +64,12 @@ pub const VARIABLES: &[Variable] = &[
     variable("TOLLGATE_MAX_REMEMBERED_REQUESTS", "200000", "Remembered requests of one account, at most.", "many"),
     variable("TOLLGATE_SWEEP_INTERVAL", "5s", "Time between two walks over all accounts for holds that are due.", "0s"),
     variable("TOLLGATE_DRAIN_DEADLINE", "30s", "How long running calls may go on after SIGTERM.", "forever"),
-    variable("TOLLGATE_REFLECTION", "true", "Whether server reflection is there.", "perhaps"),
+    variable(
+        "TOLLGATE_REFLECTION",
+        "true; false where `TOLLGATE_PUBLISHED_ADDRESS` is not loopback",
+        "Whether server reflection is there.",
+        "perhaps",
+    ),
     variable(
         "TOLLGATE_ALLOW_PLAINTEXT",
         "false",
@@ -75,6 +80,12 @@ pub const VARIABLES: &[Variable] = &[
     variable("TOLLGATE_ARGON2_PASSES", "2", "Passes of one password hash; at least 2.", "1"),
     variable("TOLLGATE_LOG", "info", "What is logged: a level, or a list of target=level.", "auth_service=loud"),
     variable("TOLLGATE_LOG_FORMAT", "auto", "`auto` (human on a terminal, else JSON), `human` or `json`.", "xml"),
+    variable(
+        "TOLLGATE_PUBLISHED_ADDRESS",
+        "unset: none but `TOLLGATE_AUTH_LISTEN`",
+        "The IP address on which a container's port is published. Only the default of `TOLLGATE_REFLECTION` follows from it.",
+        "localhost",
+    ),
 ];
 
 const fn variable(name: &'static str, default: &'static str, meaning: &'static str, bad: &'static str) -> Variable {
@@ -186,7 +197,7 @@ impl Config {
         };
         let sweep_interval = reader.duration("TOLLGATE_SWEEP_INTERVAL", seconds(5), Duration::from_millis(100)..=hours(1));
         let drain_deadline = reader.duration("TOLLGATE_DRAIN_DEADLINE", seconds(30), Duration::ZERO..=hours(1));
-        let reflection = reader.boolean("TOLLGATE_REFLECTION", true);
+        let reflection = reader.reflection();
         let least = HashingCost::default();
         let hashing = HashingCost {
             memory_kib: read_u32(&mut reader, "TOLLGATE_ARGON2_MEMORY_KIB", least.memory_kib, least.memory_kib, 4 * 1024 * 1024),

@@ -1,16 +1,13 @@
 //! What a caller shows: from a header's text to a credential whose form, checksum or signature is verified. Whether it is still in force,
 //! the store says.
 
-use http::HeaderMap;
+use shared::caller_metadata::{self, ACCOUNT_HEADER, CallerMetadataError};
 use tonic::metadata::MetadataMap;
 
 use crate::access_token::{AccessTokenError, AccessTokens};
 use crate::api_key::{self, ApiKey};
 use crate::ids::AccountId;
 use crate::store::PresentedCredential;
-
-/// The header that names the account an access token acts on.
-pub const ACCOUNT_HEADER: &str = "x-tollgate-account";
 
 /// Why a credential is refused before the store is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +35,16 @@ pub enum CredentialError {
     AccountOfAnotherKey,
 }
 
+impl From<CallerMetadataError> for CredentialError {
+    fn from(error: CallerMetadataError) -> Self {
+        match error {
+            CallerMetadataError::CredentialMissing => Self::Missing,
+            CallerMetadataError::NotOneCredential => Self::NotBearer,
+            CallerMetadataError::NotOneAccount => Self::AccountMalformed,
+        }
+    }
+}
+
 /// A credential, and the account that it is shown to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Presented {
@@ -49,19 +56,12 @@ pub struct Presented {
 
 /// The text behind `Bearer ` of a call's one authorization header.
 pub fn bearer(metadata: &MetadataMap) -> Result<&str, CredentialError> {
-    let headers: &HeaderMap = metadata.as_ref();
-    let mut sent = headers.get_all(http::header::AUTHORIZATION).iter();
-    let (first, another) = (sent.next().ok_or(CredentialError::Missing)?, sent.next());
-    let text = first.to_str().ok().filter(|_| another.is_none()).ok_or(CredentialError::NotBearer)?;
-    let (scheme, credential) = text.split_once(' ').ok_or(CredentialError::NotBearer)?;
-    let credential = credential.trim();
-    if scheme.eq_ignore_ascii_case("bearer") && !credential.is_empty() { Ok(credential) } else { Err(CredentialError::NotBearer) }
+    Ok(caller_metadata::bearer(metadata.as_ref())?)
 }
 
 /// The account that a call names; empty when it names none.
 pub fn account_header(metadata: &MetadataMap) -> Result<&str, CredentialError> {
-    let Some(value) = metadata.get(ACCOUNT_HEADER) else { return Ok("") };
-    value.to_str().map_err(|_| CredentialError::AccountMalformed)
+    Ok(caller_metadata::account(metadata.as_ref())?)
 }
 
 /// Whether a text has the form of an end user's credential, good or not.
@@ -99,23 +99,28 @@ fn is_jwt(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tonic::metadata::MetadataValue;
+
     use super::*;
 
-    fn bearer_of(values: &[&'static str]) -> Result<String, CredentialError> {
+    fn metadata(name: &'static str, values: &[&'static str]) -> MetadataMap {
         let mut metadata = MetadataMap::new();
-        values.iter().for_each(|value| {
-            metadata.append("authorization", tonic::metadata::MetadataValue::from_static(value));
-        });
-        bearer(&metadata).map(str::to_owned)
+        for value in values {
+            metadata.append(name, MetadataValue::from_static(value));
+        }
+        metadata
     }
 
     #[test]
-    fn exactly_one_bearer_credential_is_taken() {
-        assert_eq!(bearer_of(&["Bearer abc"]), Ok("abc".to_owned()));
-        assert_eq!(bearer_of(&["bearer abc"]), Ok("abc".to_owned()));
-        assert_eq!(bearer_of(&[]), Err(CredentialError::Missing));
-        for wrong in [&["abc"][..], &["Basic abc"], &["Bearer "], &["Bearer"], &["Bearer a", "Bearer b"], &[""]] {
-            assert_eq!(bearer_of(wrong), Err(CredentialError::NotBearer), "{wrong:?}");
+    fn two_credentials_or_two_accounts_are_refused_in_two_headers_and_in_one() {
+        assert_eq!(bearer(&metadata("authorization", &["Bearer abc"])), Ok("abc"));
+        assert_eq!(bearer(&metadata("authorization", &[])), Err(CredentialError::Missing));
+        for wrong in [&["Bearer a", "Bearer b"][..], &["Bearer a", "Bearer a"], &["Bearer a, Bearer b"], &["Bearer a,b"], &["Basic a"]] {
+            assert_eq!(bearer(&metadata("authorization", wrong)), Err(CredentialError::NotBearer), "{wrong:?}");
+        }
+        assert_eq!(account_header(&metadata(ACCOUNT_HEADER, &["a"])), Ok("a"));
+        for wrong in [&["a", "b"][..], &["a", "a"], &["a,b"]] {
+            assert_eq!(account_header(&metadata(ACCOUNT_HEADER, wrong)), Err(CredentialError::AccountMalformed), "{wrong:?}");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! It admits only what both services use today.
 
 pub mod caller_address;
+pub mod caller_metadata;
 pub mod codec;
 mod connections;
 pub mod data_folder;
