@@ -14,7 +14,7 @@ run: ## both services in the foreground on 127.0.0.1:50051 and :50052, the store
 test: ## every test; installs redis-server when it is missing
 	@scripts/test
 
-lint: ## fmt, clippy and rustdoc without warnings
+lint: ## fmt, licences, clippy and rustdoc without warnings
 	@scripts/lint
 
 bench: ## the hot path beside baselines, in ratios, on this machine; Linux only

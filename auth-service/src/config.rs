@@ -76,7 +76,12 @@ pub const VARIABLES: &[Variable] = &[
     variable("TOLLGATE_MAX_REMEMBERED_REQUESTS", "200000", "Remembered requests of one account, at most.", "many"),
     variable("TOLLGATE_SWEEP_INTERVAL", "5s", "Time between two walks over all accounts for holds that are due.", "0s"),
     variable("TOLLGATE_DRAIN_DEADLINE", "30s", "How long running calls may go on after SIGTERM.", "forever"),
-    variable("TOLLGATE_REFLECTION", "true", "Whether server reflection is there.", "perhaps"),
+    variable(
+        "TOLLGATE_REFLECTION",
+        "true; false where `TOLLGATE_PUBLISHED_ADDRESS` is not loopback",
+        "Whether server reflection is there.",
+        "perhaps",
+    ),
     variable(
         "TOLLGATE_ALLOW_PLAINTEXT",
         "false",
@@ -97,6 +102,12 @@ pub const VARIABLES: &[Variable] = &[
         "5s",
         "How far the clocks of auth-services may differ that take each other's access tokens; at most 60s.",
         "2m",
+    ),
+    variable(
+        "TOLLGATE_PUBLISHED_ADDRESS",
+        "unset: none but `TOLLGATE_AUTH_LISTEN`",
+        "The IP address on which a container's port is published. Only the default of `TOLLGATE_REFLECTION` follows from it.",
+        "localhost",
     ),
 ];
 
@@ -215,7 +226,7 @@ impl Config {
         };
         let sweep_interval = reader.duration("TOLLGATE_SWEEP_INTERVAL", seconds(5), Duration::from_millis(100)..=hours(1));
         let drain_deadline = reader.duration("TOLLGATE_DRAIN_DEADLINE", seconds(30), Duration::ZERO..=hours(1));
-        let reflection = reader.boolean("TOLLGATE_REFLECTION", true);
+        let reflection = reader.reflection();
         let connections = ConnectionLimits::read(&mut reader);
         let least = HashingCost::default();
         let hashing = HashingCost {

@@ -1,16 +1,13 @@
 //! What a caller shows: from a header's text to a credential whose form, checksum or signature is verified. Whether it is still in force,
 //! the store says.
 
-use shared::credential_form::{self, FormError};
+use shared::credential_form::{self, ACCOUNT_HEADER, FormError};
 use tonic::metadata::MetadataMap;
 
 use crate::access_token::{AccessTokenError, AccessTokens};
 use crate::api_key::{self, ApiKey};
 use crate::ids::AccountId;
 use crate::store::PresentedCredential;
-
-/// The header that names the account an access token acts on.
-pub const ACCOUNT_HEADER: &str = "x-tollgate-account";
 
 /// Why a credential is refused before the store is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -45,8 +42,7 @@ pub fn bearer(metadata: &MetadataMap) -> Result<&str, CredentialError> {
 
 /// The account that a call names; empty when it names none.
 pub fn account_header(metadata: &MetadataMap) -> Result<&str, CredentialError> {
-    let Some(value) = metadata.get(ACCOUNT_HEADER) else { return Ok("") };
-    value.to_str().map_err(|_| CredentialError::AccountMalformed)
+    Ok(credential_form::account(metadata.as_ref())?)
 }
 
 /// Verifies form, checksum or signature. `account` may be empty: the key's own, or the token's user's own.

@@ -4,6 +4,7 @@
 //! back then is refunded. Settles run in tasks of their own, which the process waits for at its end.
 
 mod channel;
+mod releases;
 
 use std::fmt;
 use std::pin::Pin;
@@ -25,11 +26,9 @@ use tonic::transport::Uri;
 use tonic::{Code, Status};
 
 use self::channel::{Call, Channel, RpcMethod};
+use self::releases::{Queued, Release, Releases};
 use crate::caller::Caller;
 use crate::timers::{Timed, TimerGuard, Timers};
-
-/// How long it is tried to give back what a Check without an answer may have held. By then the hold has expired.
-const RELEASE_FOR: Duration = Duration::from_secs(60);
 
 /// How long one try to settle may take.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -60,6 +59,7 @@ struct Inner {
     settle: RpcMethod,
     check_timeout: Duration,
     settle_retry_for: Duration,
+    releases: Releases,
     tasks: TaskTracker,
     timers: Timers,
 }
@@ -132,6 +132,7 @@ impl AuthClient {
             channel,
             check_timeout: config.check_timeout,
             settle_retry_for: config.settle_retry_for,
+            releases: Releases::default(),
             tasks,
             timers,
         };
@@ -166,11 +167,11 @@ impl AuthClient {
         let (client, request_id) = (self.clone(), caller.request_id().to_owned());
         let check = async move {
             let checked = client.check(&check, Instant::now() + client.inner.check_timeout).await;
-            let unknown = checked.as_ref().is_err_and(may_have_held);
+            // What was never sent can't have held anything.
+            let unknown = check.was_sent() && checked.as_ref().is_err_and(may_have_held);
             let admission = client.admission(checked, &request_id);
             if unknown {
-                let releasing = client.clone();
-                client.inner.tasks.spawn(CurrentCall::get().scope(async move { releasing.release(&check, &request_id).await }));
+                client.release(Release::new(check, request_id));
             }
             admission
         };
@@ -191,20 +192,42 @@ impl AuthClient {
 
     /// Gives back what a Check without an answer may have held: the caller was told that nothing was charged, and may come again under the same
     /// request id. The same attempt gets the same grant again, which is dropped here, and so refunded.
-    async fn release(&self, check: &Call, request_id: &str) {
-        let give_up = Instant::now() + RELEASE_FOR;
-        // Unhurried: while auth-service or its store is down, every refused call has one of these.
-        let mut pause = Duration::from_secs(1);
-        while Instant::now() + pause < give_up {
+    fn release(&self, release: Release) {
+        match self.inner.releases.put(release) {
+            Queued::StartTask => drop(self.inner.tasks.spawn(self.clone().release_all())),
+            Queued::Waits => {}
+            Queued::NoPlace => tracing::debug!("too many Checks had no answer: what this one may have held is left to its expiry"),
+        }
+    }
+
+    /// Looks up what waits, one after the other, until nothing does.
+    async fn release_all(self) {
+        const FIRST_PAUSE: Duration = Duration::from_secs(1);
+        // Unhurried: who gave no answer to one is unlikely to answer the next.
+        let mut pause = FIRST_PAUSE;
+        while !self.inner.releases.is_done() {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(15));
-            let checked = self.inner.channel.unary(check, Instant::now() + self.inner.check_timeout).await;
-            if !checked.as_ref().is_err_and(may_have_held) {
-                let held = self.admission(checked, request_id).is_ok();
-                tracing::info!(held, "a Check that had no answer was looked up again");
-                return;
+            while let Some(release) = self.inner.releases.take(Instant::now()) {
+                if !release.call.clone().scope(self.look_up(&release)).await {
+                    // When others have taken its place meanwhile, it is left to its expiry.
+                    self.inner.releases.put(release);
+                    break;
+                }
+                pause = FIRST_PAUSE;
             }
         }
+    }
+
+    /// Asks once more. Whether there was an answer.
+    async fn look_up(&self, release: &Release) -> bool {
+        let checked = self.inner.channel.unary(&release.check, Instant::now() + self.inner.check_timeout).await;
+        let answered = !checked.as_ref().is_err_and(may_have_held);
+        if answered {
+            let held = self.admission(checked, &release.request_id).is_ok();
+            tracing::info!(held, "a Check that had no answer was looked up again");
+        }
+        answered
     }
 
     fn check_call(&self, caller: &Caller, operation: wire::Operation, model: &str, charge: Option<wire::Charge>) -> Call {

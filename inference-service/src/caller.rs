@@ -8,9 +8,6 @@ use shared::request_context::{CallDeadline, REQUEST_ID_HEADER};
 use tokio::time::Instant;
 use tonic::Request;
 
-/// The header that names the account to pay, for access tokens.
-pub const ACCOUNT_HEADER: &str = "x-tollgate-account";
-
 /// A caller that is not authenticated yet.
 #[derive(Clone)]
 pub struct Caller {
@@ -26,13 +23,7 @@ impl Caller {
         let metadata = request.metadata();
         let deadline = request.extensions().get::<CallDeadline>().map(|deadline| deadline.0);
         let credential = credential_form::bearer(metadata.as_ref()).map_err(credential_form::refused)?;
-        let mut accounts = metadata.get_all(ACCOUNT_HEADER).iter();
-        let account = match (accounts.next().map(|account| account.to_str()), accounts.next()) {
-            (None, _) => "",
-            (Some(Ok(account)), None) => account,
-            // Never the own account in place of the one that was meant.
-            (Some(_), _) => return Err(CallError::invalid_argument(format!("{ACCOUNT_HEADER} must be one account's id"))),
-        };
+        let account = credential_form::account(metadata.as_ref()).map_err(credential_form::refused)?;
         let request_id = metadata.get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok()).unwrap_or_default();
         Ok(Self { credential: credential.to_owned(), account: account.to_owned(), request_id: request_id.to_owned(), deadline })
     }
@@ -65,5 +56,37 @@ impl Caller {
 impl fmt::Debug for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Caller").field("request_id", &self.request_id).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::ErrorReason;
+    use shared::credential_form::ACCOUNT_HEADER;
+    use tonic::metadata::MetadataValue;
+
+    use super::*;
+
+    fn reason(metadata: &[(&'static str, &'static str)]) -> Option<ErrorReason> {
+        let mut request = Request::new(());
+        for (name, value) in metadata {
+            request.metadata_mut().append(*name, MetadataValue::from_static(value));
+        }
+        Caller::from_request(&request).err().and_then(|error| shared::error::reason_of(&error.into()))
+    }
+
+    #[test]
+    fn two_credentials_or_two_accounts_are_refused_in_two_headers_and_in_one() {
+        let (one, other) = (("authorization", "Bearer a"), ("authorization", "Bearer b"));
+        assert_eq!(reason(&[one]), None);
+        assert_eq!(reason(&[]), Some(ErrorReason::CredentialMissing));
+        for wrong in [&[one, other][..], &[one, one], &[("authorization", "Bearer a, Bearer b")], &[("authorization", "Bearer a,b")]] {
+            assert_eq!(reason(wrong), Some(ErrorReason::CredentialInvalid), "{wrong:?}");
+        }
+        let (account, another) = ((ACCOUNT_HEADER, "a"), (ACCOUNT_HEADER, "b"));
+        assert_eq!(reason(&[one, account]), None);
+        for wrong in [&[one, account, another][..], &[one, account, account], &[one, (ACCOUNT_HEADER, "a,b")]] {
+            assert_eq!(reason(wrong), Some(ErrorReason::InvalidArgument), "{wrong:?}");
+        }
     }
 }

@@ -104,7 +104,12 @@ pub const VARIABLES: &[Variable] = &[
         bad: "x",
     },
     Variable { name: "TOLLGATE_DRAIN_DEADLINE", default: "30s", meaning: "how long running calls may go on after SIGTERM", bad: "30" },
-    Variable { name: "TOLLGATE_REFLECTION", default: "true", meaning: "server reflection, v1 and v1alpha", bad: "perhaps" },
+    Variable {
+        name: "TOLLGATE_REFLECTION",
+        default: "true; false where TOLLGATE_PUBLISHED_ADDRESS is not loopback",
+        meaning: "server reflection, v1 and v1alpha",
+        bad: "perhaps",
+    },
     Variable { name: "TOLLGATE_LOG", default: "info", meaning: "log level, or a list of target=level", bad: "=[" },
     Variable { name: "TOLLGATE_LOG_FORMAT", default: "auto", meaning: "human, json, or auto: human on a terminal", bad: "xml" },
     CONNECTION_VARIABLES[0],
@@ -112,6 +117,12 @@ pub const VARIABLES: &[Variable] = &[
     CONNECTION_VARIABLES[2],
     CONNECTION_VARIABLES[3],
     CONNECTION_VARIABLES[4],
+    Variable {
+        name: "TOLLGATE_PUBLISHED_ADDRESS",
+        default: "unset: none but TOLLGATE_LISTEN",
+        meaning: "IP address on which a container's port is published; only the default of TOLLGATE_REFLECTION follows from it",
+        bad: "localhost",
+    },
 ];
 
 /// Which engine answers.
@@ -237,7 +248,7 @@ impl Config {
         };
         let settle_retry_for = reader.duration("TOLLGATE_SETTLE_RETRY", HOUR, SECOND..=HOUR * 24);
         let serve = ServeConfig {
-            reflection: reader.boolean("TOLLGATE_REFLECTION", true),
+            reflection: reader.reflection(),
             drain_deadline: reader.duration("TOLLGATE_DRAIN_DEADLINE", SECOND * 30, MS * 100..=HOUR),
             max_concurrent_streams: 10_000,
             connections: ConnectionLimits::read(&mut reader),

@@ -4,8 +4,15 @@ use std::io;
 use std::time::Duration;
 
 use http::Uri;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
+
+/// Between two probes of a connection on which nothing is said, and before the first.
+const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(3);
+/// How long what was sent may be unacknowledged.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED_FOR: Duration = Duration::from_secs(10);
 
 /// A URL's host as it is looked up: an address of IPv6 has brackets in a URL, and none elsewhere.
 pub(crate) fn bare_host(url: &Uri) -> Option<&str> {
@@ -25,10 +32,45 @@ pub(crate) async fn connect(host: &str, port: u16, within: Duration) -> io::Resu
         match timeout(share, TcpStream::connect(address)).await.unwrap_or_else(|_| Err(too_late())) {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
+                notice_silence(&stream)?;
                 return Ok(stream);
             }
             Err(error) => last = error,
         }
     }
     Err(last)
+}
+
+/// Has the operating system notice within seconds that nobody is there any more: a waiting connection by keep-alive probes, one that has something to
+/// send by what is not acknowledged. Else it would take from ten minutes to two hours.
+fn notice_silence(stream: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    let probes = TcpKeepalive::new().with_time(KEEP_ALIVE_EVERY).with_interval(KEEP_ALIVE_EVERY).with_retries(3);
+    socket.set_tcp_keepalive(&probes)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_FOR))?;
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod silent_forwarder;
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_connection_is_told_to_notice_within_seconds_that_nobody_is_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = connect("127.0.0.1", listener.local_addr().unwrap().port(), Duration::from_secs(5)).await.unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        #[cfg(target_os = "linux")]
+        assert_eq!(
+            (socket.tcp_keepalive_time().unwrap(), socket.tcp_keepalive_interval().unwrap(), socket.tcp_user_timeout().unwrap()),
+            (KEEP_ALIVE_EVERY, KEEP_ALIVE_EVERY, Some(UNACKNOWLEDGED_FOR))
+        );
+    }
 }

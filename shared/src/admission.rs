@@ -41,7 +41,7 @@ const REFLECTION: [&str; 2] =
     ["/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"];
 const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
-const ACCOUNT: HeaderName = HeaderName::from_static("x-tollgate-account");
+const ACCOUNT: HeaderName = HeaderName::from_static(credential_form::ACCOUNT_HEADER);
 const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID_HEADER);
 
 /// What a method asks of a call.

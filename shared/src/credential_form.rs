@@ -11,6 +11,8 @@ use crate::ErrorReason;
 use crate::error::CallError;
 use crate::secret::Secret;
 
+/// The header that names the account to pay, for access tokens.
+pub const ACCOUNT_HEADER: &str = "x-tollgate-account";
 /// What every API key starts with.
 pub const API_KEY_PREFIX: &str = "tg_";
 /// Characters of an API key: prefix, account's id (16), secret (24), checksum (6).
@@ -52,6 +54,9 @@ pub enum FormError {
     /// Its checksum is wrong.
     #[error("the API key is mistyped or cut: its checksum is wrong")]
     Mistyped,
+    /// Several accounts are named, or what is no text.
+    #[error("{ACCOUNT_HEADER} must be one account's id")]
+    NotOneAccount,
 }
 
 /// The text behind `Bearer ` of a call's one authorization header.
@@ -64,6 +69,15 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, FormError> {
     // Two headers that a proxy joined are still two.
     let is_one = !credential.is_empty() && !credential.contains([' ', ',', '\t']);
     if scheme.eq_ignore_ascii_case("bearer") && is_one { Ok(credential) } else { Err(FormError::NotBearer) }
+}
+
+/// The account that a call names; empty when it names none. Several are refused: a proxy and a service could choose differently among them.
+pub fn account(headers: &HeaderMap) -> Result<&str, FormError> {
+    let mut named = headers.get_all(ACCOUNT_HEADER).iter();
+    let Some(first) = named.next() else { return Ok("") };
+    let one = first.to_str().ok().filter(|text| named.next().is_none() && !text.contains(','));
+    // Never the own account in place of the one that was meant.
+    one.ok_or(FormError::NotOneAccount)
 }
 
 /// Whether a text has the form of an end user's credential, good or not.
@@ -138,6 +152,7 @@ pub fn judge_service(headers: &HeaderMap, credentials: &[Secret]) -> Result<Serv
 /// A credential that is refused by its form.
 pub fn refused(error: FormError) -> CallError {
     let reason = match error {
+        FormError::NotOneAccount => return CallError::invalid_argument(error.to_string()),
         FormError::Missing => ErrorReason::CredentialMissing,
         FormError::NotBearer | FormError::Unknown | FormError::Mistyped => ErrorReason::CredentialInvalid,
     };
@@ -150,12 +165,26 @@ fn unauthenticated(reason: ErrorReason, message: impl Into<String>) -> CallError
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderName, HeaderValue};
 
     use super::*;
 
     fn headers(values: &[&str]) -> HeaderMap {
-        values.iter().map(|value| (AUTHORIZATION, HeaderValue::from_str(value).unwrap())).collect()
+        named(AUTHORIZATION, values)
+    }
+
+    fn named(name: HeaderName, values: &[&str]) -> HeaderMap {
+        values.iter().map(|value| (name.clone(), HeaderValue::from_bytes(value.as_bytes()).unwrap())).collect()
+    }
+
+    #[test]
+    fn at_most_one_account_is_taken() {
+        let of = |values: &[&str]| account(&named(HeaderName::from_static(ACCOUNT_HEADER), values)).map(str::to_owned);
+        assert_eq!(of(&[]), Ok(String::new()));
+        assert_eq!(of(&["abc"]), Ok("abc".to_owned()));
+        for wrong in [&["a", "b"][..], &["a", "a"], &["", "a"], &["a", ""], &["a,b"], &["a, a"], &["caf\u{e9}"]] {
+            assert_eq!(of(wrong), Err(FormError::NotOneAccount), "{wrong:?}");
+        }
     }
 
     fn key() -> String {
@@ -170,7 +199,18 @@ mod tests {
         assert_eq!(bearer(&headers(&["bearer abc"])), Ok("abc"));
         assert_eq!(bearer(&headers(&[])), Err(FormError::Missing));
         let two = ["Bearer a", "Bearer b"];
-        for wrong in [&["abc"][..], &["Basic abc"], &["Bearer "], &["Bearer"], &two, &[""], &["Bearer a, Bearer b"], &["Bearer a b"]] {
+        for wrong in [
+            &["abc"][..],
+            &["Basic abc"],
+            &["Bearer "],
+            &["Bearer"],
+            &two,
+            &[""],
+            &["Bearer a, Bearer b"],
+            &["Bearer a b"],
+            &["Bearer a,"],
+            &["Bearer a", ""],
+        ] {
             assert_eq!(bearer(&headers(wrong)), Err(FormError::NotBearer), "{wrong:?}");
         }
     }

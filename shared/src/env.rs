@@ -4,7 +4,7 @@ pub mod known;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -139,6 +139,16 @@ impl<'a> Reader<'a> {
             .unwrap_or(default)
     }
 
+    /// `TOLLGATE_REFLECTION`. Unset, server reflection is there unless `TOLLGATE_PUBLISHED_ADDRESS` says that others than this machine reach the
+    /// service: a container listens on all of its own addresses, and can't know where its port is published.
+    pub fn reflection(&mut self) -> bool {
+        let published = self.parse("TOLLGATE_PUBLISHED_ADDRESS", |value| {
+            let bare = value.strip_prefix('[').and_then(|value| value.strip_suffix(']')).unwrap_or(value);
+            bare.parse::<IpAddr>().map_err(|_| format!("must be an IP address, such as 127.0.0.1, and is {value:?}"))
+        });
+        self.boolean("TOLLGATE_REFLECTION", published.is_none_or(|address| address.to_canonical().is_loopback()))
+    }
+
     /// Records a mistake that is not one of a single value's form, such as a missing one.
     pub fn mistake(&mut self, name: &str, expected: impl fmt::Display) {
         self.mistakes.push(format!("{name} {expected}"));
@@ -181,6 +191,28 @@ mod tests {
         let Mistakes(mistakes) = reader.finish(()).unwrap_err();
         let names: Vec<_> = mistakes.iter().map(|mistake| mistake.split(' ').next().unwrap()).collect();
         assert_eq!(names, ["A", "B", "C", "D"]);
+    }
+
+    #[test]
+    fn reflection_is_off_where_the_published_address_is_not_loopback_unless_it_is_asked_for() {
+        let read = |published: &str, reflection: &str| {
+            let variables = [("TOLLGATE_PUBLISHED_ADDRESS", published), ("TOLLGATE_REFLECTION", reflection)];
+            let strings: BTreeMap<String, String> = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+            let mut reader = Reader::new(&strings);
+            let reflection = reader.reflection();
+            reader.finish(reflection)
+        };
+        for loopback in ["", "127.0.0.1", "127.3.2.1", "::1", "[::1]", "::ffff:127.0.0.1"] {
+            assert_eq!(read(loopback, ""), Ok(true), "{loopback}");
+            assert_eq!(read(loopback, "false"), Ok(false), "{loopback}");
+        }
+        for reachable in ["0.0.0.0", "::", "[::]", "192.168.1.7", "10.0.0.1", "2001:db8::1", "::ffff:10.0.0.1"] {
+            assert_eq!(read(reachable, ""), Ok(false), "{reachable}");
+            assert_eq!(read(reachable, "true"), Ok(true), "{reachable}");
+        }
+        for wrong in ["localhost", "127.0.0.1:50051", "127.0.0.1 "] {
+            assert!(read(wrong, "").is_err_and(|mistakes| mistakes.0[0].starts_with("TOLLGATE_PUBLISHED_ADDRESS")), "{wrong}");
+        }
     }
 
     #[test]

@@ -58,7 +58,8 @@ impl Gate {
     /// An operator: the access token of a user with the admin role.
     pub async fn operator(&self, metadata: &MetadataMap) -> Result<UserId, Refused> {
         let text = credential::bearer(metadata)?;
-        // The role is the user's, not an account's: the account header doesn't count here.
+        // The role is the user's, not an account's: which account is named doesn't count here, but several are refused as everywhere.
+        credential::account_header(metadata)?;
         let presented = credential::present(text, "", &self.tokens)?;
         require_access_token(&presented)?;
         Ok(self.check(presented, Scope::Account, true).await?.principal.user_id)

@@ -131,6 +131,22 @@ fn assert_may_be_tried_again(status: &Status) {
 }
 
 #[tokio::test]
+async fn a_connection_that_a_forwarder_has_lost_is_noticed_in_time_for_the_same_check_to_succeed_on_a_new_one() {
+    let (direct, connections) = server(|_, _, reply| answer(reply, settled("e"), 1)).await;
+    let target = format!("127.0.0.1:{}", direct.target.url.port_u16().unwrap()).parse().unwrap();
+    let forwarder = crate::tcp::silent_forwarder::SilentForwarder::to(target).await;
+    let channel = Channel::new(format!("http://{}", forwarder.address).parse().unwrap());
+    assert_eq!(call(&channel).await.unwrap(), "e");
+    forwarder.forget_connections();
+    let asked = Instant::now();
+    assert_may_be_tried_again(&call(&channel).await.unwrap_err());
+    assert_eq!(call(&channel).await.unwrap(), "e");
+    // How long a Check may take, unless it is configured.
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    assert_eq!(connections.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
 async fn a_call_has_its_headers_and_its_message_and_calls_share_a_connection() {
     let (channel, connections) = server(|number, request, reply| async move {
         let of = |name: &str| request.headers()[name].to_str().unwrap().to_owned();

@@ -31,6 +31,9 @@ const MAX_HEAD_BYTES: usize = 64 << 10;
 /// What is read at once while a head is expected: as a rule all of it, and the first of the body.
 const READ_BYTES: usize = 2 << 10;
 
+/// How long a connection that was used before may take to confirm that a request has come.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(3);
+
 /// Why there is no response, or no more of it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HttpError {
@@ -88,10 +91,12 @@ impl Client {
         body: Option<&[u8]>,
         dispatched: Option<&Dispatched>,
     ) -> Result<Response, HttpError> {
-        let mut connection = match self.pool.take() {
-            Some(connection) => connection,
-            None => self.connector.connect().await.map_err(HttpError::Connect)?,
+        let (mut connection, used_before) = match self.pool.take() {
+            Some(connection) => (connection, true),
+            None => (self.connector.connect().await.map_err(HttpError::Connect)?, false),
         };
+        // Silence is what a model that loads sounds like, and a connection that a forwarder has lost. Only the latter doesn't confirm.
+        let confirmed_within = (used_before && connection.confirms && body.is_some()).then_some(CONFIRMED_WITHIN);
         let request = self.request(method, endpoint, body);
         if let Some(dispatched) = dispatched {
             dispatched.mark();
@@ -100,9 +105,10 @@ impl Client {
             connection.write_all(&request).await?;
             connection.flush().await
         };
+        // Who no longer reads a long body is noticed by the operating system: see `tcp`.
         let written = written.await;
         // A server that refuses a request may close before it has read all of it: its words are worth more than the broken pipe.
-        match (read_head(&mut connection).await, written) {
+        match (read_head(&mut connection, confirmed_within).await, written) {
             (Ok((head, early)), _) => {
                 let ResponseHead { status, framing, keep_alive } = head;
                 let body = Body { connection: Some(connection), framing, early, keep_alive, pool: Arc::clone(&self.pool) };
@@ -123,6 +129,10 @@ impl Client {
             request.extend_from_slice(b"\r\n");
         }
         if let Some(body) = body {
+            // Who reads the body says `100 Continue`, and so that the request has come, however long the response takes. It is not waited for.
+            if !body.is_empty() {
+                request.extend_from_slice(b"expect: 100-continue\r\n");
+            }
             request.extend_from_slice(b"content-type: application/json\r\ncontent-length: ");
             request.extend_from_slice(body.len().to_string().as_bytes());
             request.extend_from_slice(b"\r\n");
@@ -134,8 +144,9 @@ impl Client {
 }
 
 /// Reads the head of a response, and what came with it of the body.
-async fn read_head(connection: &mut Connection) -> Result<(ResponseHead, Vec<u8>), HttpError> {
-    let mut read = Vec::with_capacity(READ_BYTES);
+/// Its first bytes must come within `confirmed_within`, if that is given.
+async fn read_head(connection: &mut Connection, confirmed_within: Option<Duration>) -> Result<(ResponseHead, Vec<u8>), HttpError> {
+    let (mut read, mut confirmed_within) = (Vec::with_capacity(READ_BYTES), confirmed_within);
     loop {
         while let Some((head, length)) = ResponseHead::parse(&read)? {
             let rest = read.split_off(length);
@@ -143,15 +154,26 @@ async fn read_head(connection: &mut Connection) -> Result<(ResponseHead, Vec<u8>
             if !head.status.is_informational() {
                 return Ok((head, rest));
             }
+            connection.confirms |= head.status == StatusCode::CONTINUE;
+            confirmed_within = None;
             read = rest;
         }
         if read.len() >= MAX_HEAD_BYTES {
             return Err(HttpError::Protocol(format!("a response's head is longer than {MAX_HEAD_BYTES} bytes")));
         }
-        if connection.read_buf(&mut read).await? == 0 {
+        let reading = connection.read_buf(&mut read);
+        let count = match confirmed_within {
+            None => reading.await?,
+            Some(limit) => tokio::time::timeout(limit, reading).await.unwrap_or_else(|_| Err(lost_connection()))?,
+        };
+        if count == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed before a response").into());
         }
     }
+}
+
+fn lost_connection() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "a connection that was used before no longer confirms requests: it is lost")
 }
 
 impl Body {
@@ -218,9 +240,14 @@ impl Body {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use tokio::net::TcpListener;
+    use tokio::time::Instant;
 
     use super::*;
+    use crate::tcp::silent_forwarder::SilentForwarder;
 
     /// A client of a server that answers each connection's requests with these bytes in turn, and counts connections.
     async fn client(answers: &'static [&'static [u8]]) -> (Client, tokio::task::JoinHandle<usize>) {
@@ -274,6 +301,77 @@ mod tests {
         drop(client);
         // One for the first four, one for each of the others.
         assert_eq!(server.await.unwrap(), 3);
+    }
+
+    /// A server that counts requests, confirms each when it has its head, as Ollama's does, and answers as much later as the request's body says, in
+    /// milliseconds.
+    async fn confirming_server() -> (SocketAddr, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, requests) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+        let counted = Arc::clone(&requests);
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let counted = Arc::clone(&counted);
+                tokio::spawn(async move {
+                    let mut request = vec![0; 4096];
+                    while let Ok(count @ 1..) = stream.read(&mut request).await {
+                        counted.fetch_add(1, Ordering::SeqCst);
+                        let text = String::from_utf8_lossy(&request[..count]).into_owned();
+                        assert!(text.contains("expect: 100-continue"), "{text}");
+                        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
+                        let millis = text.rsplit("\r\n").next().unwrap().parse().unwrap();
+                        tokio::time::sleep(Duration::from_millis(millis)).await;
+                        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx").await.unwrap();
+                    }
+                });
+            }
+        });
+        (address, requests)
+    }
+
+    async fn ask_for(client: &Client, millis: &str) -> Result<String, HttpError> {
+        read_all(client.send(&Method::POST, "/x", Some(millis.as_bytes()), None).await?).await
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_a_forwarder_has_lost_is_noticed_in_seconds_and_the_request_is_not_sent_twice() {
+        let (server, requests) = confirming_server().await;
+        let forwarder = SilentForwarder::to(server).await;
+        let client = Client::new(Origin::parse(&format!("http://{}", forwarder.address)).unwrap(), None, Duration::from_secs(5)).unwrap();
+        assert_eq!(ask_for(&client, "0").await.unwrap(), "x");
+        forwarder.forget_connections();
+        let asked = Instant::now();
+        let lost = ask_for(&client, "0").await.unwrap_err();
+        assert!(matches!(&lost, HttpError::Broken(error) if error.kind() == io::ErrorKind::TimedOut), "{lost:?}");
+        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+        // The next one has a new connection.
+        assert_eq!(ask_for(&client, "0").await.unwrap(), "x");
+        assert_eq!((requests.load(Ordering::SeqCst), forwarder.accepted()), (2, 2));
+    }
+
+    #[tokio::test]
+    async fn a_confirmed_request_may_wait_for_its_answer_on_a_connection_that_was_used_before() {
+        let (server, requests) = confirming_server().await;
+        let client = Client::new(Origin::parse(&format!("http://{server}")).unwrap(), None, Duration::from_secs(5)).unwrap();
+        assert_eq!(ask_for(&client, "0").await.unwrap(), "x");
+        let later = (CONFIRMED_WITHIN + Duration::from_millis(500)).as_millis().to_string();
+        assert_eq!(ask_for(&client, &later).await.unwrap(), "x");
+        assert_eq!(requests.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_has_waited_for_some_seconds_is_not_used_again() {
+        let (server, _) = confirming_server().await;
+        let forwarder = SilentForwarder::to(server).await;
+        let client = Client::new(Origin::parse(&format!("http://{}", forwarder.address)).unwrap(), None, Duration::from_secs(5)).unwrap();
+        assert_eq!(ask_for(&client, "0").await.unwrap(), "x");
+        assert_eq!(ask_for(&client, "0").await.unwrap(), "x");
+        assert_eq!(forwarder.accepted(), 1);
+        forwarder.forget_connections();
+        tokio::time::sleep(pool::KEPT_FOR).await;
+        assert_eq!(ask_for(&client, "0").await.unwrap(), "x");
+        assert_eq!(forwarder.accepted(), 2);
     }
 
     #[tokio::test]

@@ -82,12 +82,13 @@ impl Connector {
         let connecting = async {
             let stream = tcp::connect(&self.origin.host, self.origin.port, self.timeout).await?;
             Ok(match &self.tls {
-                None => Connection::Plain(stream),
-                Some((connector, name)) => Connection::Tls(Box::new(connector.connect(name.clone(), stream).await?)),
+                None => Socket::Plain(stream),
+                Some((connector, name)) => Socket::Tls(Box::new(connector.connect(name.clone(), stream).await?)),
             })
         };
         let too_late = || io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {:?}", self.timeout));
-        tokio::time::timeout(self.timeout, connecting).await.unwrap_or_else(|_| Err(too_late()))
+        let socket = tokio::time::timeout(self.timeout, connecting).await.unwrap_or_else(|_| Err(too_late()))?;
+        Ok(Connection { socket, confirms: false })
     }
 }
 
@@ -106,7 +107,14 @@ fn tls(origin: &Origin) -> Result<(TlsConnector, ServerName<'static>), Box<dyn s
 
 /// A connection. Dropping it closes it.
 #[derive(Debug)]
-pub(super) enum Connection {
+pub(super) struct Connection {
+    socket: Socket,
+    /// Whether the other side has said `100 Continue` to a request with a body. Then it does so to each, at once.
+    pub(super) confirms: bool,
+}
+
+#[derive(Debug)]
+enum Socket {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -125,32 +133,32 @@ impl Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        match &mut self.get_mut().socket {
+            Socket::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Socket::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
         }
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        match &mut self.get_mut().socket {
+            Socket::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Socket::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+        match &mut self.get_mut().socket {
+            Socket::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Socket::Tls(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        match &mut self.get_mut().socket {
+            Socket::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Socket::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }

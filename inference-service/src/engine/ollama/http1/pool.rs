@@ -9,8 +9,9 @@ use super::framing::Framing;
 
 /// Connections that are kept.
 const MOST: usize = 64;
-/// How long each is kept.
-const KEPT_FOR: Duration = Duration::from_secs(90);
+/// How long each is kept. A forwarder between may have lost a connection that waited, and nobody would say so: a new one costs less than to find
+/// out.
+pub(super) const KEPT_FOR: Duration = Duration::from_secs(3);
 
 /// A connection that waits.
 #[derive(Debug)]
