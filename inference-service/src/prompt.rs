@@ -6,9 +6,14 @@ use std::fmt;
 use std::time::Duration;
 
 mod bounds;
+mod json_text;
 mod parse;
+mod picture;
+mod schema_guard;
+mod violations;
 
 pub use bounds::PromptLimits;
+pub use violations::Violations;
 
 /// A model's name as Ollama writes them: `[host/][namespace/]model[:tag]`. What Ollama fills in by itself (`registry.ollama.ai/library/`,
 /// `:latest`) is dropped, so that a model has one name here.

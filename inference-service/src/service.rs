@@ -11,6 +11,7 @@ use tonic::Request;
 use crate::auth_client::AuthClient;
 use crate::call_failure::draining;
 use crate::caller::Caller;
+use crate::prompt::{ModelName, Violations};
 
 /// What every method does first.
 #[derive(Debug, Clone)]
@@ -36,4 +37,10 @@ impl Gate {
         self.auth.authorize(&caller, operation, model).await?;
         Ok(caller)
     }
+}
+
+/// Parses the field `model` of a request that has no other to be wrong.
+fn named(model: &str) -> Result<ModelName, CallError> {
+    let mut wrong = Violations::default();
+    wrong.take("model", ModelName::parse(model)).ok_or_else(|| wrong.refuse())
 }

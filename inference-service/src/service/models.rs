@@ -14,11 +14,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::Gate;
+use super::{Gate, named};
 use crate::call_failure::{CallFailure, Limit};
 use crate::engine::{Engine, Progress};
 use crate::modelfile::Modelfile;
-use crate::prompt::ModelName;
+use crate::prompt::{ModelName, Violations};
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -59,10 +59,15 @@ impl Models for ModelsService {
         // Who may not make models learns nothing of the Modelfile's mistakes, nor costs their parsing.
         let caller = self.gate.authorize(&request, Operation::ManageModels, "").await?;
         let sent = request.into_inner();
-        let model = ModelName::parse(&sent.model).map_err(CallError::invalid_argument)?;
-        let modelfile = Modelfile::parse(&sent.modelfile)
-            .map_err(|mistake| CallError::invalid_argument(format!("modelfile: {mistake}")).metadata("line", mistake.line.to_string()))?;
-        let progress = self.engine.create_model(&model, &modelfile).await.map_err(|error| CallError::from(&error))?;
+        let mut wrong = Violations::default();
+        let model = wrong.take("model", ModelName::parse(&sent.model));
+        let modelfile = Modelfile::parse(&sent.modelfile);
+        let (Some(model), Ok(modelfile)) = (model, &modelfile) else {
+            let Err(mistake) = modelfile else { return Err(wrong.refuse().into()) };
+            wrong.add("modelfile", mistake.to_string());
+            return Err(wrong.refuse().metadata("line", mistake.line.to_string()).into());
+        };
+        let progress = self.engine.create_model(&model, modelfile).await.map_err(|error| CallError::from(&error))?;
         tracing::info!(target: "audit", action = "create_model", %model, "an operator makes a model");
         // The last event of a success is the same whatever the engine calls its own last step.
         let mut limit = Box::pin(limit(caller.deadline(), self.cut_off.clone()));
@@ -92,7 +97,7 @@ impl Models for ModelsService {
 
     async fn delete_model(&self, request: Request<wire::DeleteModelRequest>) -> Result<Response<wire::DeleteModelResponse>, Status> {
         self.gate.authorize(&request, Operation::ManageModels, "").await?;
-        let model = ModelName::parse(&request.get_ref().model).map_err(CallError::invalid_argument)?;
+        let model = named(&request.get_ref().model)?;
         self.engine.delete_model(&model).await.map_err(|error| CallError::from(&error))?;
         tracing::info!(target: "audit", action = "delete_model", %model, "an operator removed a model");
         Ok(Response::new(wire::DeleteModelResponse {}))
