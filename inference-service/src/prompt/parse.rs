@@ -225,9 +225,7 @@ fn format(sent: Option<wire::Format>, wrong: &mut Violations) -> Option<Format> 
             wrong.add("format.json", "must be true; leave format unset for free text");
             None
         }
-        wire::format::Kind::JsonSchema(json) => {
-            schema("format.json_schema", &json, SpecialGroups::Refused, wrong).map(Format::Schema)
-        }
+        wire::format::Kind::JsonSchema(json) => schema("format.json_schema", &json, SpecialGroups::Refused, wrong).map(Format::Schema),
     }
 }
 
@@ -435,7 +433,7 @@ mod tests {
 
     #[test]
     fn a_schema_is_refused_by_the_fields_name_and_the_place_in_it() {
-        let deep = format!("{}{{}}{}", r#"{"items":"#.repeat(8000), "}".repeat(8000));
+        let deep = format!("{}{{}}{}", r#"{"not":"#.repeat(8000), "}".repeat(8000));
         let long = format!(r#"{{"properties":{{"a":{{"type":"string","pattern":"^{}a{}$"}}}}}}"#, "(".repeat(20_000), ")".repeat(20_000));
         let tool = |json: String| wire::Tool { name: "t".into(), parameters_json: json, ..Default::default() };
         let schema = |json: String| Some(wire::Format { kind: Some(wire::format::Kind::JsonSchema(json)) });

@@ -14,8 +14,8 @@ use super::json_text::{self, JsonLimits};
 mod pattern;
 mod reference;
 
-pub(super) use pattern::SpecialGroups;
 use pattern::PatternLimits;
+pub(super) use pattern::SpecialGroups;
 
 /// The bounds on a schema.
 #[derive(Debug, Clone, Copy)]
@@ -252,8 +252,18 @@ impl<'a> Walk<'a> {
                     parts += as_u64(list.len());
                 }
                 "allOf" | "anyOf" | "oneOf" | "prefixItems" => return Err(refused("must be a list of schemas".to_owned())),
-                "additionalProperties" | "items" | "additionalItems" | "contains" | "not" | "if" | "then" | "else" | "propertyNames"
-                | "unevaluatedItems" | "unevaluatedProperties" | "contentSchema" => {
+                "additionalProperties"
+                | "items"
+                | "additionalItems"
+                | "contains"
+                | "not"
+                | "if"
+                | "then"
+                | "else"
+                | "propertyNames"
+                | "unevaluatedItems"
+                | "unevaluatedProperties"
+                | "contentSchema" => {
                     found.push(nested(Step::Keyword(keyword), value, Way::Nested));
                 }
                 "$ref" => {
@@ -370,9 +380,11 @@ impl<'a> Walk<'a> {
         ];
         match bounds.into_iter().find(|(has, most, _)| has > most) {
             None => Ok(()),
-            Some((_, most, what)) => {
-                Err(self.refused(number, None, format!("must be at most {most} {what}, each counted as often as a $ref or type leads to it")))
-            }
+            Some((_, most, what)) => Err(self.refused(
+                number,
+                None,
+                format!("must be at most {most} {what}, each counted as often as a $ref or type leads to it"),
+            )),
         }
     }
 

@@ -138,8 +138,9 @@ impl Inference for InferenceService {
         let mut sent = request.into_inner();
         let request_id = std::mem::take(&mut sent.request_id);
         let (requested_model, require_full, one_delta) = (sent.model.clone(), sent.require_full, sent.stream == Some(false));
-        let (fingerprint, prompt) =
-            work_through(sent.encoded_len(), || (fingerprint("generate", &sent), Prompt::from_generate(sent, &request_id, &self.prompt_limits)));
+        let (fingerprint, prompt) = work_through(sent.encoded_len(), || {
+            (fingerprint("generate", &sent), Prompt::from_generate(sent, &request_id, &self.prompt_limits))
+        });
         let prompt = prompt?;
         let operation = Operation::Generate;
         let asked = Asked { operation, caller, requested_model, prompt, request_id, fingerprint, require_full, one_delta };

@@ -796,10 +796,16 @@ async fn what_tollgate_refuses_itself_never_goes_upstream_and_costs_nothing() {
         ("options.stop", with(inference::Options { stop: vec!["x".into(); 17], ..options() })),
         ("format.json", chat(|r| r.format = Some(inference::Format { kind: Some(inference::format::Kind::Json(false)) }))),
         ("format.json_schema", chat(|r| r.format = Some(format_of(&Value::from("xml"))))),
-        ("at most 64 levels deep", chat(|r| r.format = Some(schema_of(&format!("{}{{}}{}", r#"{"items":"#.repeat(8000), "}".repeat(8000)))))),
+        (
+            "at most 64 levels deep",
+            chat(|r| r.format = Some(schema_of(&format!("{}{{}}{}", r#"{"items":"#.repeat(6000), "}".repeat(6000))))),
+        ),
         ("properties.a.pattern", chat(|r| r.format = Some(schema_of(r#"{"properties":{"a":{"type":"string","pattern":"^(?:a)$"}}}"#)))),
         ("minItems", chat(|r| r.format = Some(schema_of(r#"{"type":"array","items":{},"minItems":1000000}"#)))),
-        ("tools[0].parameters_json", chat(|r| r.tools.push(inference::Tool { name: "f".into(), parameters_json: "[1]".into(), ..Default::default() }))),
+        (
+            "tools[0].parameters_json",
+            chat(|r| r.tools.push(inference::Tool { name: "f".into(), parameters_json: "[1]".into(), ..Default::default() })),
+        ),
         ("damaged", chat(|r| r.messages[0].images.push(b"\x89PNG\r\n\x1a\n....".to_vec()))),
         ("tools[0].name", chat(|r| r.tools.push(inference::Tool::default()))),
         ("think", chat(|r| r.think = Some("enormous".into()))),

@@ -51,7 +51,9 @@ pub(super) fn target<'a>(root: &'a Value, reference: &str) -> Result<&'a Value, 
     let unescaped = read(|token| token.replace("~1", "/").replace("~0", "~"));
     let literal = read(str::to_owned);
     match (unescaped, literal) {
-        (Some(place), Some(other)) if !std::ptr::eq(place, other) => Err("must not be readable in two ways: rename what has a ~".to_owned()),
+        (Some(place), Some(other)) if !std::ptr::eq(place, other) => {
+            Err("must not be readable in two ways: rename what has a ~".to_owned())
+        }
         (Some(place), _) | (None, Some(place)) => Ok(place),
         (None, None) => Err("must name a schema that is there, such as #/$defs/Name".to_owned()),
     }
