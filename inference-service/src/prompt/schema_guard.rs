@@ -1,7 +1,9 @@
 //! What a JSON schema may be before it goes to a model server, which makes a grammar of it.
 //!
-//! That conversion takes a frame of the stack for each level, the cube of an object's optional properties, and what is in a repetition as often
-//! as it may repeat; a text of a few bytes can keep it busy for ever or end its process. So all that costs there is bounded here, with what a
+//! That conversion takes a frame of the stack for each level, the cube of an object's optional properties, and what is in a repetition
+//! as often
+//! as it may repeat; a text of a few bytes can keep it busy for ever or end its process. So all that costs there is bounded here, with
+//! what a
 //! `$ref` leads to counted each time it is led to. The bounds are far from what a schema for people's data needs.
 
 use std::collections::{HashMap, HashSet};

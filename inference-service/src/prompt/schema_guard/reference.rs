@@ -35,7 +35,8 @@ pub(super) fn local(value: &Value, most_bytes: usize) -> Result<&str, String> {
 
 /// What it leads to.
 ///
-/// `~0` and `~1` stand for `~` and `/`, and to Ollama's converter for themselves. Where both are there, what it would follow was not checked.
+/// `~0` and `~1` stand for `~` and `/`, and to Ollama's converter for themselves. Where both are there, what it would follow was not
+/// checked.
 pub(super) fn target<'a>(root: &'a Value, reference: &str) -> Result<&'a Value, String> {
     let pointer = reference.strip_prefix('#').unwrap_or(reference);
     let read = |unescape: fn(&str) -> String| {

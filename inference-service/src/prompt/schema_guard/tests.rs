@@ -14,18 +14,23 @@ fn takes(schema: &str) {
 }
 
 /// As pydantic writes one: definitions, references that share them, `anyOf` with null, titles.
-const ORDER: &str = r##"{"$defs":{"Address":{"properties":{"street":{"title":"Street","type":"string"},"zip":{"pattern":"^[0-9]{5}(-[0-9]{4})?$",
-"type":"string"}},"required":["street","zip"],"title":"Address","type":"object"},"Colour":{"enum":["red","green"],"title":"Colour","type":"string"},
+const ORDER: &str = r##"{"$defs":{"Address":{"properties":{"street":{"title":"Street","type":"string"},
+"zip":{"pattern":"^[0-9]{5}(-[0-9]{4})?$",
+"type":"string"}},"required":["street","zip"],"title":"Address","type":"object"},"Colour":{"enum":["red","green"],"title":"Colour",
+"type":"string"},
 "Line":{"properties":{"sku":{"maxLength":64,"minLength":1,"type":"string"},"colour":{"$ref":"#/$defs/Colour"},"count":{"maximum":1000,
 "minimum":1,"type":"integer"},"tags":{"anyOf":[{"items":{"type":"string"},"maxItems":10,"type":"array"},{"type":"null"}],"default":null}},
 "required":["sku","count"],"type":"object"}},"additionalProperties":false,"description":"An order","properties":{"billing":
 {"$ref":"#/$defs/Address"},"shipping":{"anyOf":[{"$ref":"#/$defs/Address"},{"type":"null"}]},"lines":{"items":{"$ref":"#/$defs/Line"},
-"minItems":1,"type":"array"},"placed":{"format":"date-time","type":"string"},"meta":{"additionalProperties":{"type":"string"},"type":"object"}},
+"minItems":1,"type":"array"},"placed":{"format":"date-time","type":"string"},"meta":{"additionalProperties":{"type":"string"},
+"type":"object"}},
 "required":["billing","lines"],"title":"Order","type":"object"}"##;
 
 /// As zod writes one.
-const CONTACT: &str = r##"{"$schema":"http://json-schema.org/draft-07/schema#","$ref":"#/definitions/Contact","definitions":{"Contact":{"type":
-"object","properties":{"kind":{"type":"string","const":"person"},"age":{"type":"integer","minimum":0,"maximum":9007199254740991},"id":{"type":
+const CONTACT: &str = r##"{"$schema":"http://json-schema.org/draft-07/schema#","$ref":"#/definitions/Contact",
+"definitions":{"Contact":{"type":
+"object","properties":{"kind":{"type":"string","const":"person"},"age":{"type":"integer","minimum":0,"maximum":9007199254740991},
+"id":{"type":
 "string","format":"uuid"},"pair":{"type":"array","prefixItems":[{"type":"number"},{"type":"string"}]},"either":{"oneOf":[{"type":"object",
 "properties":{"a":{"type":["string","null"]}}},{"not":{}}]}},"required":["kind"],"additionalProperties":false}}}"##;
 
