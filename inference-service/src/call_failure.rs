@@ -121,7 +121,7 @@ impl From<&EngineError> for CallError {
                     .retry_after(Duration::from_secs(1))
             }
             EngineError::Protocol { .. } => Self::new(Code::Internal, Reason::UpstreamProtocol, "the model server's answer was malformed"),
-            EngineError::Modelfile { sentence } => Self::invalid_argument(sentence.clone()),
+            EngineError::Modelfile { sentence } => Self::invalid_argument(sentence.clone()).violations([("modelfile", sentence.as_str())]),
         }
     }
 }

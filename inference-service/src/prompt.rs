@@ -8,9 +8,14 @@ use std::time::Duration;
 use shared::model_name;
 
 mod bounds;
+mod json_text;
 mod parse;
+mod picture;
+mod schema_guard;
+mod violations;
 
 pub use bounds::PromptLimits;
+pub use violations::Violations;
 
 /// A model's name in its canonical form ([`shared::model_name`]): however it was spelled, a model has one name here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

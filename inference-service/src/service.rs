@@ -18,6 +18,7 @@ use tonic::{Extensions, Request};
 use crate::auth_client::AuthClient;
 use crate::call_failure::draining;
 use crate::caller::Caller;
+use crate::prompt::{ModelName, Violations};
 
 /// What every method does first.
 #[derive(Debug, Clone)]
@@ -54,4 +55,10 @@ impl Confirm for Gate {
         let gate = self.clone();
         Box::pin(CurrentCall::get().scope(async move { gate.authorize(&request, operation, "").await.map(|_| ()) }))
     }
+}
+
+/// Parses the field `model` of a request that has no other to be wrong.
+fn named(model: &str) -> Result<ModelName, CallError> {
+    let mut wrong = Violations::default();
+    wrong.take("model", ModelName::parse(model)).ok_or_else(|| wrong.refuse())
 }

@@ -13,7 +13,7 @@ use shared::proto::inference::inference_server::Inference;
 use shared::runtime::work_through;
 use tonic::{Request, Response, Status};
 
-use super::Gate;
+use super::{Gate, named};
 use crate::auth_client::{Admission, Charge};
 use crate::caller::Caller;
 use crate::capability::required_capabilities;
@@ -52,7 +52,6 @@ type EventStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl InferenceService {
     async fn answer<T: From<StreamEvent> + Send + 'static>(&self, asked: Asked) -> Result<Response<EventStream<T>>, CallError> {
-        check_request_id(&asked.request_id)?;
         self.engine.refuse_unsupported(&asked.prompt).map_err(|error| CallError::from(&error))?;
         let runs = self.check_capabilities(&asked).await?;
         let request_id = match asked.request_id {
@@ -109,14 +108,6 @@ impl InferenceService {
     }
 }
 
-/// Refuses what can't name a request; an empty id is made up for.
-fn check_request_id(request_id: &str) -> Result<(), CallError> {
-    if request_id.len() <= 128 && request_id.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Ok(());
-    }
-    Err(CallError::invalid_argument("request_id must be at most 128 printable ASCII characters without spaces"))
-}
-
 /// A digest of all that the caller asks for, the request id aside. The method is part of it.
 fn fingerprint(method: &str, request: &impl Message) -> Vec<u8> {
     let mut digest = Sha256::new();
@@ -137,7 +128,7 @@ impl Inference for InferenceService {
         let request_id = std::mem::take(&mut sent.request_id);
         let (requested_model, require_full, one_delta) = (sent.model.clone(), sent.require_full, sent.stream == Some(false));
         let (fingerprint, prompt) =
-            work_through(sent.encoded_len(), || (fingerprint("chat", &sent), Prompt::from_chat(sent, &self.prompt_limits)));
+            work_through(sent.encoded_len(), || (fingerprint("chat", &sent), Prompt::from_chat(sent, &request_id, &self.prompt_limits)));
         let prompt = prompt?;
         let operation = Operation::Chat;
         let asked = Asked { operation, caller, requested_model, prompt, request_id, fingerprint, require_full, one_delta };
@@ -149,8 +140,9 @@ impl Inference for InferenceService {
         let mut sent = request.into_inner();
         let request_id = std::mem::take(&mut sent.request_id);
         let (requested_model, require_full, one_delta) = (sent.model.clone(), sent.require_full, sent.stream == Some(false));
-        let (fingerprint, prompt) =
-            work_through(sent.encoded_len(), || (fingerprint("generate", &sent), Prompt::from_generate(sent, &self.prompt_limits)));
+        let (fingerprint, prompt) = work_through(sent.encoded_len(), || {
+            (fingerprint("generate", &sent), Prompt::from_generate(sent, &request_id, &self.prompt_limits))
+        });
         let prompt = prompt?;
         let operation = Operation::Generate;
         let asked = Asked { operation, caller, requested_model, prompt, request_id, fingerprint, require_full, one_delta };
@@ -175,7 +167,7 @@ impl Inference for InferenceService {
     }
 
     async fn show_model(&self, request: Request<wire::ShowModelRequest>) -> Result<Response<wire::ShowModelResponse>, Status> {
-        let model = ModelName::parse(&request.get_ref().model).map_err(CallError::invalid_argument)?;
+        let model = named(&request.get_ref().model)?;
         self.gate.authorize(&request, Operation::ReadModels, model.as_str()).await?;
         let facts = self.engine.show_model(&model).await.map_err(|error| CallError::from(&error))?;
         Ok(Response::new(wire::ShowModelResponse {

@@ -14,12 +14,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::Gate;
 use super::audit::{Audited, Ending};
+use super::{Gate, named};
 use crate::call_failure::{CallFailure, Limit};
 use crate::engine::{Engine, Progress, ProgressStream};
 use crate::modelfile::Modelfile;
-use crate::prompt::ModelName;
+use crate::prompt::{ModelName, Violations};
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -37,14 +37,19 @@ const SUCCESS: &str = "success";
 
 impl ModelsService {
     async fn begin_making(&self, sent: &wire::CreateModelRequest) -> Result<ProgressStream, CallError> {
-        let model = ModelName::parse(&sent.model).map_err(CallError::invalid_argument)?;
-        let modelfile = Modelfile::parse(&sent.modelfile)
-            .map_err(|mistake| CallError::invalid_argument(format!("modelfile: {mistake}")).metadata("line", mistake.line.to_string()))?;
-        self.engine.create_model(&model, &modelfile).await.map_err(|error| CallError::from(&error))
+        let mut wrong = Violations::default();
+        let model = wrong.take("model", ModelName::parse(&sent.model));
+        let modelfile = Modelfile::parse(&sent.modelfile);
+        let (Some(model), Ok(modelfile)) = (model, &modelfile) else {
+            let Err(mistake) = modelfile else { return Err(wrong.refuse()) };
+            wrong.add("modelfile", mistake.to_string());
+            return Err(wrong.refuse().metadata("line", mistake.line.to_string()));
+        };
+        self.engine.create_model(&model, modelfile).await.map_err(|error| CallError::from(&error))
     }
 
     async fn remove(&self, model: &str) -> Result<(), CallError> {
-        let model = ModelName::parse(model).map_err(CallError::invalid_argument)?;
+        let model = named(model)?;
         self.engine.delete_model(&model).await.map_err(|error| CallError::from(&error))
     }
 }

@@ -187,7 +187,7 @@ async fn what_a_model_cannot_do_is_refused_and_never_charged() {
     let stack = Plan::with_upstream(&upstream.url()).start().await;
     let user = stack.user("ada").await;
     let plain = chat_request("smollm2", "hi");
-    let png = b"\x89PNG\r\n\x1a\n....".to_vec();
+    let png = include_bytes!("../fixtures/pixel.png").to_vec();
     let mut with_image = plain.clone();
     with_image.messages[0].images.push(png);
     let with_tool = inference::ChatRequest { tools: vec![inference::Tool { name: "f".into(), ..Default::default() }], ..plain.clone() };

@@ -143,7 +143,7 @@ async fn what_the_engine_cannot_do_is_refused_by_name_and_free() {
     let user = stack.user("ada").await;
     let plain = || ask("smollm2", "hi", 2);
     let mut with_image = plain();
-    with_image.messages[0].images.push(b"\x89PNG\r\n\x1a\n....".to_vec());
+    with_image.messages[0].images.push(include_bytes!("../fixtures/pixel.png").to_vec());
     let with_tool = inference::ChatRequest { tools: vec![inference::Tool { name: "f".into(), ..Default::default() }], ..plain() };
     let format = |kind| Some(inference::Format { kind: Some(kind) });
     let with_json = inference::ChatRequest { format: format(inference::format::Kind::Json(true)), ..plain() };

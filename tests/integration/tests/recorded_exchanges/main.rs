@@ -376,6 +376,10 @@ async fn every_recorded_exchange_is_charged_for_the_tokens_that_ollama_counted()
     replay_all(Price { call: 1, token: 1 }).await;
 }
 
+fn schema_of(json: &str) -> inference::Format {
+    inference::Format { kind: Some(inference::format::Kind::JsonSchema(json.to_owned())) }
+}
+
 #[tokio::test]
 async fn what_tollgate_refuses_itself_never_goes_upstream_and_costs_nothing() {
     let bench = Bench::start(Price { call: 1, token: 1 }).await;
@@ -399,8 +403,8 @@ async fn what_tollgate_refuses_itself_never_goes_upstream_and_costs_nothing() {
         ("messages[0].role", chat(|r| r.messages[0].role.clear())),
         ("messages[0].role", chat(|r| r.messages[0].role = "User".into())),
         ("messages[0].images[0]", chat(|r| r.messages[0].images.push(b"GIF89a".to_vec()))),
-        ("messages[0]: tool_calls and thinking", chat(|r| r.messages[0].thinking = "hm".into())),
-        ("messages[0]: tool_name", chat(|r| r.messages[0].tool_name = "f".into())),
+        ("messages[0].thinking", chat(|r| r.messages[0].thinking = "hm".into())),
+        ("messages[0].tool_name", chat(|r| r.messages[0].tool_name = "f".into())),
         ("max_output_tokens", chat(|r| r.max_output_tokens = Some(0))),
         ("max_output_tokens", chat(|r| (r.max_output_tokens, r.require_full) = (Some(1_000_000), true))),
         ("options.temperature", with(inference::Options { temperature: Some(-0.1), ..options() })),
@@ -415,6 +419,17 @@ async fn what_tollgate_refuses_itself_never_goes_upstream_and_costs_nothing() {
         ("options.stop", with(inference::Options { stop: vec!["x".into(); 17], ..options() })),
         ("format.json", chat(|r| r.format = Some(inference::Format { kind: Some(inference::format::Kind::Json(false)) }))),
         ("format.json_schema", chat(|r| r.format = Some(format_of(&Value::from("xml"))))),
+        (
+            "at most 64 levels deep",
+            chat(|r| r.format = Some(schema_of(&format!("{}{{}}{}", r#"{"items":"#.repeat(6000), "}".repeat(6000))))),
+        ),
+        ("properties.a.pattern", chat(|r| r.format = Some(schema_of(r#"{"properties":{"a":{"type":"string","pattern":"^(?:a)$"}}}"#)))),
+        ("minItems", chat(|r| r.format = Some(schema_of(r#"{"type":"array","items":{},"minItems":1000000}"#)))),
+        (
+            "tools[0].parameters_json",
+            chat(|r| r.tools.push(inference::Tool { name: "f".into(), parameters_json: "[1]".into(), ..Default::default() })),
+        ),
+        ("damaged", chat(|r| r.messages[0].images.push(b"\x89PNG\r\n\x1a\n....".to_vec()))),
         ("tools[0].name", chat(|r| r.tools.push(inference::Tool::default()))),
         ("think", chat(|r| r.think = Some("enormous".into()))),
         ("think", chat(|r| r.think = Some(String::new()))),
