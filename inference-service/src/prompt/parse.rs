@@ -397,7 +397,8 @@ mod tests {
             ..Default::default()
         };
         let error = Prompt::from_chat(request, "two words", &LIMITS).unwrap_err();
-        assert!(error.message().starts_with("model is required (wrong as well: "), "{}", error.message());
+        let message = error.message();
+        assert!(message.starts_with("model is required") && message.contains("(wrong as well: request_id, "), "{message}");
         let status = tonic::Status::from(error);
         assert_eq!(shared::error::reason_of(&status), Some(ErrorReason::InvalidArgument));
         let mut fields: Vec<String> = shared::error::violations_of(&status).into_iter().map(|(field, _)| field).collect();
