@@ -23,6 +23,7 @@ use crate::ErrorReason;
 use crate::caller_address::{CallerAddress, TrustedProxies, network};
 use crate::credential_form::{self, CallerKind};
 use crate::error::{CallError, reason_of};
+use crate::holding_body::HoldingBody;
 use crate::message_guard::{BodyRules, Budgets, Confirmation, GuardedBody, server_busy};
 use crate::places::ConnectionState;
 use crate::proto;
@@ -261,29 +262,10 @@ impl Service<Request<Body>> for Admission {
             let mut response = if is_error { with_reason(response) } else { response };
             if let Some(held) = held.filter(|_| method.gives_many) {
                 // A stream keeps its turn until it ends.
-                response = response.map(|body| Body::new(Holding { body, _held: held }));
+                response = response.map(|body| Body::new(HoldingBody::new(body, held)));
             }
             Ok(response)
         })
-    }
-}
-
-/// A body that something is held for until it is dropped.
-struct Holding<T> {
-    body: Body,
-    _held: T,
-}
-
-impl<T: Unpin> http_body::Body for Holding<T> {
-    type Data = bytes::Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Status>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
     }
 }
 

@@ -16,6 +16,7 @@ pub mod error;
 pub mod essential;
 pub mod gathered_writes;
 pub mod healthcheck;
+mod holding_body;
 pub mod message_guard;
 pub mod model_name;
 mod places;

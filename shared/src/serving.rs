@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
@@ -30,8 +30,9 @@ use crate::caller_address::TrustedProxies;
 use crate::connections::{Connection, HANDSHAKE_TIMEOUT, first_bytes};
 use crate::descriptors;
 use crate::env::{Reader, Variable};
+use crate::holding_body::HoldingBody;
 pub use crate::places::PlaceLimits;
-use crate::places::{ConnectionState, Place, Places, Running};
+use crate::places::{ConnectionState, Place, Places};
 use crate::proto;
 use crate::request_context::{RequestContext, RequestContextLayer};
 use crate::telemetry::last_words;
@@ -302,7 +303,7 @@ impl Server {
             request.extensions_mut().insert(connect_info.clone());
             request.extensions_mut().insert(Arc::clone(&of_connection));
             let answer = calls.clone().call(request);
-            async move { answer.await.map(|response| response.map(|body| RunningBody { body, _running: running })) }
+            async move { answer.await.map(|response| response.map(|body| HoldingBody::new(body, running))) }
         });
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
@@ -383,29 +384,6 @@ impl Lifetime {
             return Look::AskToEnd(if now >= self.ends { AGE_GRACE } else { IDLE_GRACE });
         }
         Look::Again((allowed - idle).min(self.ends - now).max(Duration::from_millis(10)))
-    }
-}
-
-/// An answer, during which its connection has a call that runs.
-struct RunningBody {
-    body: Body,
-    _running: Running,
-}
-
-impl http_body::Body for RunningBody {
-    type Data = bytes::Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Status>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
     }
 }
 
