@@ -23,7 +23,7 @@ pub fn connections(wanted: usize) -> usize {
     let Some(descriptors) = getrlimit(Resource::Nofile).current else { return wanted };
     let enough_for = fitting(descriptors, wanted);
     if enough_for < wanted {
-        tracing::warn!(descriptors, connections = enough_for, wanted, "fewer connections than configured: the limit of open files is low");
+        tracing::info!(descriptors, connections = enough_for, wanted, "the limit of open files bounds the connections");
     }
     enough_for
 }
