@@ -339,8 +339,8 @@ async fn every_error_of_the_framework_has_one_reason() {
     let compressed = [&[1][..], &chat[1..]].concat();
     let long = |bytes: usize| prefixed(&ChatRequest { model: "x".repeat(bytes), ..Default::default() }.encode_to_vec());
     let deflate = [("grpc-encoding", "deflate")];
-    type Headers<'a> = &'a [(&'a str, &'a str)];
-    let cases: Vec<(SocketAddr, &str, Headers<'_>, Vec<u8>, Code, ErrorReason)> = vec![
+    type Case<'a> = (SocketAddr, &'a str, &'a [(&'a str, &'a str)], Vec<u8>, Code, ErrorReason);
+    let cases: Vec<Case<'_>> = vec![
         (auth, LOGIN, &[], long(20_000), Code::ResourceExhausted, ErrorReason::MessageTooLarge),
         (auth, "/tollgate.auth.v1.Accounts/GetBalance", &[], long(70_000), Code::ResourceExhausted, ErrorReason::MessageTooLarge),
         (inference, CHAT, &[], long(33 * MIB), Code::ResourceExhausted, ErrorReason::MessageTooLarge),
