@@ -38,7 +38,8 @@ fuzz_target!(|data: &[u8]| {
             }
         }
     }
-    if !text.contains('\r') {
+    // A NUL behind a line end is half of a UTF-16 character.
+    if !text.contains(['\r', '\0']) {
         assert_eq!(parsed, Modelfile::parse(&text.replace('\n', "\r\n")), "CRLF");
         assert_eq!(parsed, Modelfile::parse(&text.replace('\n', "\r")), "CR");
     }
