@@ -1,5 +1,5 @@
 # Thin: the work is in scripts/.
-.PHONY: help demo run test lint bench
+.PHONY: help demo run test lint bench fuzz
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -19,3 +19,6 @@ lint: ## fmt, licences, clippy and rustdoc without warnings
 
 bench: ## the hot path beside baselines, in ratios, on this machine; Linux only
 	@scripts/bench
+
+fuzz: ## what reads anybody's bytes, under a fuzzer, a minute each target; needs nightly
+	@scripts/fuzz

@@ -11,6 +11,8 @@ pub mod chat_stream;
 pub mod command_line;
 pub mod config;
 pub mod engine;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod modelfile;
 pub mod prompt;
 pub mod service;

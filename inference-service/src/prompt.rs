@@ -8,6 +8,8 @@ use std::time::Duration;
 use shared::model_name;
 
 mod bounds;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod json_text;
 mod parse;
 mod picture;

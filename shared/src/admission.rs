@@ -194,7 +194,7 @@ pub(crate) struct Unconfirmed {
 
 impl Unconfirmed {
     /// A caller without headers or connection.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn of(confirm: Arc<dyn Confirm>) -> Self {
         let headers = [AUTHORIZATION, ACCOUNT, REQUEST_ID].map(|name| (None, name));
         Self { confirm, uri: Uri::from_static("/p.S/M"), headers, connection: None }

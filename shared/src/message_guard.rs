@@ -342,5 +342,9 @@ pub(crate) fn server_busy() -> CallError {
     CallError::new(Code::ResourceExhausted, ErrorReason::ServerBusy, message).retry_after(RETRY_WHEN_BUSY)
 }
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
+#[cfg(any(test, fuzzing))]
+mod pieces;
 #[cfg(test)]
 mod tests;

@@ -23,6 +23,8 @@ use crate::prompt::{ModelName, Prompt, Task};
 mod authorization;
 mod create;
 mod facts;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod host;
 mod http1;
 mod ndjson;

@@ -1,4 +1,3 @@
-use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,31 +6,13 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::HeaderMap;
 
+use super::pieces::Pieces;
 use super::*;
 use crate::admission::Confirm;
 use crate::error::reason_of;
 
 const NETWORK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 const MIB: usize = 1 << 20;
-
-/// Gives its pieces, and then ends or stays silent.
-struct Pieces {
-    pieces: VecDeque<Bytes>,
-    ends: bool,
-}
-
-impl HttpBody for Pieces {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Polled {
-        match self.pieces.pop_front() {
-            Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
-            None if self.ends => Poll::Ready(None),
-            None => Poll::Pending,
-        }
-    }
-}
 
 /// Says yes or no, and counts how often it was asked.
 struct Judge {
@@ -63,8 +44,7 @@ fn judge(yes: bool) -> Arc<Judge> {
 }
 
 fn guarded(pieces: &[&[u8]], ends: bool, rules: BodyRules) -> GuardedBody {
-    let pieces = pieces.iter().map(|piece| Bytes::copy_from_slice(piece)).collect();
-    GuardedBody::new(Body::new(Pieces { pieces, ends }), rules)
+    GuardedBody::new(Body::new(Pieces::new(pieces, ends)), rules)
 }
 
 async fn read(mut body: GuardedBody) -> Result<Vec<u8>, Status> {

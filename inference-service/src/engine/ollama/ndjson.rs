@@ -136,33 +136,35 @@ pub(super) fn interrupted(error: &HttpError) -> EngineError {
     EngineError::Interrupted { detail: cause_chain(error) }
 }
 
+/// The lines of a body that comes in these pieces, for tests and the fuzzer.
+#[cfg(any(test, fuzzing))]
+pub(super) fn lines_of(pieces: &[&[u8]]) -> Result<Vec<Vec<u8>>, LineTooLong> {
+    let mut buffer = LineBuffer::default();
+    let mut lines = Vec::new();
+    for piece in pieces {
+        buffer.room().extend_from_slice(piece);
+        while let Some(line) = buffer.next_line()? {
+            lines.push(buffer.data[line].to_vec());
+        }
+        buffer.rest();
+    }
+    let last = buffer.last_line();
+    lines.extend(last.map(|line| buffer.data[line].to_vec()));
+    Ok(lines)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn lines(pieces: &[&[u8]]) -> Vec<String> {
-        let mut buffer = LineBuffer::default();
-        let mut lines = Vec::new();
-        let text = |buffer: &LineBuffer, line: Range<usize>| String::from_utf8(buffer.data[line].to_vec()).unwrap();
-        for piece in pieces {
-            buffer.room().extend_from_slice(piece);
-            while let Some(line) = buffer.next_line().unwrap() {
-                lines.push(text(&buffer, line));
-            }
-            buffer.rest();
-        }
-        let last = buffer.last_line();
-        lines.extend(last.map(|line| text(&buffer, line)));
-        lines
-    }
 
     #[test]
     fn a_line_may_be_split_anywhere_even_inside_a_character() {
         let text = "{\"a\":\"é東🍄\"}\r\n\n{\"b\":2}\n{\"c\":3}".as_bytes();
         for first in 0..=text.len() {
             for second in first..=text.len() {
-                let found = lines(&[&text[..first], &text[first..second], &text[second..]]);
-                assert_eq!(found, ["{\"a\":\"é東🍄\"}", "{\"b\":2}", "{\"c\":3}"], "split at {first} and {second}");
+                let found = lines_of(&[&text[..first], &text[first..second], &text[second..]]).unwrap();
+                let expected = ["{\"a\":\"é東🍄\"}", "{\"b\":2}", "{\"c\":3}"].map(str::as_bytes);
+                assert_eq!(found, expected, "split at {first} and {second}");
             }
         }
     }

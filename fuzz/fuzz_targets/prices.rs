@@ -1,0 +1,56 @@
+//! A price table says what each model costs: the price of the first entry that its name matches, within what the store can count.
+#![no_main]
+
+use auth_service::hold::{MAX_PRICE, MAX_TOKENS, Price};
+use auth_service::price_table::PriceTable;
+use libfuzzer_sys::fuzz_target;
+use shared::model_name::{canonical, folded, folded_pattern};
+
+// The first line is a model's name, the rest is the table.
+fuzz_target!(|text: &str| {
+    let (name, text) = text.split_once('\n').unwrap_or(("llama3.2", text));
+    let Ok(table) = PriceTable::parse(text) else { return };
+    let entries: Vec<(String, Price)> = text.split(',').map(|entry| read(entry.trim())).collect();
+    let mut names: Vec<String> = entries.iter().filter_map(|(pattern, _)| folded(pattern).ok()).collect();
+    names.extend(folded(name));
+    for name in names {
+        let expected = entries.iter().find(|(pattern, _)| matches(pattern.as_bytes(), name.as_bytes()));
+        let price = table.price_of(&name);
+        assert_eq!(price, expected.map_or_else(Price::default, |(_, price)| *price), "{name}");
+        assert!([price.per_call, price.per_1k_input_tokens, price.per_1k_output_tokens].iter().all(|part| (0..=MAX_PRICE).contains(part)));
+        let most = price.of(MAX_TOKENS, MAX_TOKENS);
+        assert!((0..1 << 53).contains(&most), "{most} is more than Lua counts exactly");
+        if let Some(tokens) = price.output_tokens_for(most, 0, MAX_TOKENS) {
+            assert!(price.of(0, tokens) <= most);
+        }
+        // A canonical name is its own.
+        assert_eq!(canonical(&name).as_deref(), Ok(name.as_str()));
+        assert_eq!(folded(&name.to_ascii_uppercase()).as_deref(), Ok(name.as_str()));
+    }
+});
+
+fn read(entry: &str) -> (String, Price) {
+    let (pattern, prices) = entry.rsplit_once('=').expect("an entry has a price");
+    let mut figures = prices.split('/').map(|figure| figure.parse().expect("a whole number"));
+    let mut next = || figures.next().unwrap_or(0);
+    let price = Price { per_call: next(), per_1k_input_tokens: next(), per_1k_output_tokens: next() };
+    (folded_pattern(pattern).expect("a pattern"), price)
+}
+
+/// Tries every run of characters, by a table of what is matched so far.
+fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    let mut reached = vec![false; name.len() + 1];
+    reached[0] = true;
+    for &wanted in pattern {
+        if wanted == b'*' {
+            let first = reached.iter().position(|reached| *reached).unwrap_or(reached.len());
+            reached[first..].fill(true);
+        } else {
+            for at in (1..reached.len()).rev() {
+                reached[at] = reached[at - 1] && name[at - 1] == wanted;
+            }
+            reached[0] = false;
+        }
+    }
+    reached[name.len()]
+}
