@@ -123,12 +123,14 @@ fn evalsha(connection: &mut redis::Connection) -> Evalsha {
 }
 
 fn parse_evalsha(info: &str) -> Evalsha {
-    let Some(line) = info.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:")) else { return Evalsha::default() };
-    let figure = |name: &str| {
+    let figure = |command: &str, name: &str| -> u64 {
+        let line =
+            info.lines().find_map(|line| line.strip_prefix("cmdstat_")?.strip_prefix(command)?.strip_prefix(':')).unwrap_or_default();
         let of = |field: &str| field.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')).and_then(|number| number.parse().ok());
         line.split(',').find_map(of).unwrap_or_default()
     };
-    Evalsha { calls: figure("calls"), usec: figure("usec") }
+    // The store's probe, every two seconds, is a script as well, and the one that uses MSET.
+    Evalsha { calls: figure("evalsha", "calls").saturating_sub(figure("mset", "calls")), usec: figure("evalsha", "usec") }
 }
 
 #[cfg(test)]
@@ -141,6 +143,8 @@ mod tests {
             "# Commandstats\r\ncmdstat_ping:calls=1,usec=2\r\ncmdstat_evalsha:calls=12,usec=345,usec_per_call=28.75,rejected_calls=0\r\n";
         let read = parse_evalsha(info);
         assert_eq!((read.calls, read.usec), (12, 345));
+        let with_probes = format!("cmdstat_mset:calls=2,usec=3\r\n{info}");
+        assert_eq!(parse_evalsha(&with_probes).calls, 10);
         assert_eq!(parse_evalsha("").calls, 0);
     }
 
