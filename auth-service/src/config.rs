@@ -73,7 +73,7 @@ pub const VARIABLES: &[Variable] = &[
     variable("TOLLGATE_HOLD_TTL", "60s", "How long a hold lives after Check and after each Extend; 1s to 1h.", "2h"),
     variable("TOLLGATE_FORGET_AFTER", "1h", "How long a resolved request is remembered.", "soon"),
     variable("TOLLGATE_MAX_OPEN_HOLDS", "10000", "Open holds of one account, at most.", "0"),
-    variable("TOLLGATE_MAX_REMEMBERED_REQUESTS", "200000", "Remembered requests of one account, at most.", "many"),
+    variable("TOLLGATE_MAX_REMEMBERED_REQUESTS", "200000", "Resolved requests that an account has remembered; above, the oldest is forgotten before its time.", "many"),
     variable("TOLLGATE_SWEEP_INTERVAL", "5s", "Time between two walks over all accounts for holds that are due.", "0s"),
     variable("TOLLGATE_DRAIN_DEADLINE", "30s", "How long running calls may go on after SIGTERM.", "forever"),
     variable(

@@ -1,63 +1,15 @@
-//! A hold: credits set aside for one request, what it pays for, and how it ends.
+//! A hold: credits set aside for one request, and what becomes of it. ARCHITECTURE.md has the same rules as a table.
 //!
-//! The figures here are the truth for both stores: SQLite's transactions call these functions, and the Lua scripts do the same sums; the
-//! property tests compare the two.
+//! The functions here decide and do nothing else: stores compare what a decision was made from, and write what it says.
+
+use std::time::Duration;
 
 use crate::ids::{AccountId, KeyId, UserId};
+use crate::store::{ChargeRequest, Principal, Refusal};
 
-/// The most tokens that any figure may say. With prices of at most [`MAX_PRICE`] every product stays below 2^53, which Lua's numbers hold
-/// exactly.
-pub const MAX_TOKENS: u32 = 10_000_000;
-/// The most that a call or 1,000 tokens may cost, in credits.
-pub const MAX_PRICE: i64 = 1_000_000;
+pub use self::terms::{Fields, Terms};
 
-/// What a model costs, in credits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Price {
-    /// For each call.
-    pub per_call: i64,
-    /// For 1,000 input tokens.
-    pub per_1k_input_tokens: i64,
-    /// For 1,000 output tokens.
-    pub per_1k_output_tokens: i64,
-}
-
-impl Default for Price {
-    /// One credit a call.
-    fn default() -> Self {
-        Self { per_call: 1, per_1k_input_tokens: 0, per_1k_output_tokens: 0 }
-    }
-}
-
-impl Price {
-    /// A call's price in credits, rounded up once.
-    #[must_use]
-    pub fn of(&self, input_tokens: u32, output_tokens: u32) -> i64 {
-        self.per_call + self.of_tokens(input_tokens, output_tokens)
-    }
-
-    /// The tokens' part of the price, rounded up.
-    #[must_use]
-    pub fn of_tokens(&self, input_tokens: u32, output_tokens: u32) -> i64 {
-        let thousandths = i64::from(input_tokens) * self.per_1k_input_tokens + i64::from(output_tokens) * self.per_1k_output_tokens;
-        thousandths.div_euclid(1000) + i64::from(thousandths.rem_euclid(1000) > 0)
-    }
-
-    /// The output tokens that so many credits pay for, beside the call and its input; `None` when not even one.
-    #[must_use]
-    pub fn output_tokens_for(&self, credits: i64, input_tokens: u32, at_most: u32) -> Option<u32> {
-        let left = (credits - self.per_call) * 1000 - i64::from(input_tokens) * self.per_1k_input_tokens;
-        if left < 0 {
-            return None;
-        }
-        let tokens = if self.per_1k_output_tokens == 0 {
-            at_most
-        } else {
-            u32::try_from(left / self.per_1k_output_tokens).unwrap_or(u32::MAX).min(at_most)
-        };
-        (tokens >= 1).then_some(tokens)
-    }
-}
+mod terms;
 
 /// Tokens used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -96,54 +48,6 @@ pub enum Resolution {
     SettledLate,
 }
 
-/// Names a hold and the attempt that made it: `hold_<account id>.<user id>.<attempt id>.<request id>`. Opaque to callers.
-///
-/// The attempt is part of it so that a late settle of a refunded attempt can't resolve the hold of its retry.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct HoldHandle {
-    /// The account that pays.
-    pub account: AccountId,
-    /// The user who acts.
-    pub user_id: UserId,
-    /// As the caller named it.
-    pub request_id: String,
-    /// The attempt.
-    pub attempt_id: String,
-}
-
-impl HoldHandle {
-    /// Parses what [`to_text`](Self::to_text) wrote; `None` for anything else.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let text = text.strip_prefix("hold_")?;
-        let mut parts = text.splitn(4, '.');
-        let account = AccountId::parse(parts.next()?)?;
-        let user_id = UserId::parse(parts.next()?)?;
-        let attempt_id = parts.next()?;
-        // Last, because a request id may have points in it.
-        let request_id = parts.next()?;
-        (is_attempt_id(attempt_id) && is_request_id(request_id)).then(|| Self {
-            account,
-            user_id,
-            request_id: request_id.to_owned(),
-            attempt_id: attempt_id.to_owned(),
-        })
-    }
-
-    /// What [`parse`](Self::parse) reads.
-    #[must_use]
-    pub fn to_text(&self) -> String {
-        let Self { account, user_id, request_id, attempt_id } = self;
-        ["hold_", account.as_str(), ".", user_id.as_str(), ".", attempt_id, ".", request_id].concat()
-    }
-
-    /// The hold's name within its account.
-    #[must_use]
-    pub fn hold_id(&self) -> String {
-        hold_id(&self.user_id, &self.request_id)
-    }
-}
-
 /// A hold's name within its account: `<user id>.<request digest>`.
 #[must_use]
 pub fn hold_id(user: &UserId, request_id: &str) -> String {
@@ -172,26 +76,8 @@ pub fn is_request_id(text: &str) -> bool {
 /// A hold as it is stored, open or resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HoldRecord {
-    /// The user who acts.
-    pub user_id: UserId,
-    /// The key it was made with.
-    pub key_id: Option<KeyId>,
-    /// As the caller named it.
-    pub request_id: String,
-    /// The attempt that holds or held it.
-    pub attempt_id: String,
-    /// Of the request's parameters.
-    pub fingerprint: String,
-    /// As requested.
-    pub model: String,
-    /// What tokens cost.
-    pub price: Price,
-    /// Held at first.
-    pub held_credits: i64,
-    /// The most input tokens that are charged.
-    pub max_input_tokens: u32,
-    /// The most output tokens that are charged.
-    pub max_output_tokens: u32,
+    /// What it was made for.
+    pub terms: Terms,
     /// Open: recorded by Extend. Resolved: charged for.
     pub usage: TokenUsage,
     /// When it expires or expired.
@@ -220,30 +106,208 @@ pub struct ResolvedHold {
 }
 
 impl HoldRecord {
-    /// Usage within what the hold paid for.
+    /// Whether it is a resolved request whose time to be remembered is over. It counts as none from then on, whether or not it is still there.
     #[must_use]
-    pub fn clamp(&self, usage: TokenUsage) -> TokenUsage {
-        TokenUsage {
-            input_tokens: usage.input_tokens.min(self.max_input_tokens),
-            output_tokens: usage.output_tokens.min(self.max_output_tokens),
-            estimated: usage.estimated,
-        }
+    pub fn is_forgotten(&self, forget_after: Duration, now_ms: i64) -> bool {
+        let forget_after_ms = i64::try_from(forget_after.as_millis()).unwrap_or(i64::MAX);
+        self.resolved.as_ref().is_some_and(|resolved| resolved.at_ms.saturating_add(forget_after_ms) <= now_ms)
     }
 
-    /// What an outcome costs, in credits; never more than was held. `usage` must be clamped.
+    /// Resolves it; the store says what was available right after, the ledger entry, and when.
     #[must_use]
-    pub fn due(&self, outcome: Outcome, usage: TokenUsage) -> i64 {
-        match outcome {
-            Outcome::Completed | Outcome::Cancelled | Outcome::UpstreamFailed => {
-                self.price.of(usage.input_tokens, usage.output_tokens).min(self.held_credits)
-            }
-            Outcome::NothingGenerated => 0,
-        }
-    }
-
-    /// What is charged when the hold expires: the recorded tokens, without the per-call price.
-    #[must_use]
-    pub fn due_at_expiry(&self) -> i64 {
-        self.price.of_tokens(self.usage.input_tokens, self.usage.output_tokens).min(self.held_credits)
+    pub fn resolve(self, settlement: &Settlement, remaining_credits: i64, ledger_entry: u64, at_ms: i64) -> Self {
+        let Settlement { resolution, outcome, usage, charged_credits, uncollected_credits, .. } = *settlement;
+        let resolved = ResolvedHold { resolution, outcome, charged_credits, uncollected_credits, remaining_credits, ledger_entry, at_ms };
+        Self { usage, resolved: Some(resolved), ..self }
     }
 }
+
+/// What there is to hold from, after what was due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Funds {
+    /// Available credits.
+    pub available: i64,
+    /// Open holds.
+    pub open_holds: u32,
+    /// Open holds that there may be.
+    pub max_open_holds: u32,
+    /// Whether holds are due that one operation didn't come to: they may give credits back.
+    pub more_is_due: bool,
+}
+
+/// What becomes of a Check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckDecision {
+    /// Credits are held on these terms, in place of what was there.
+    Hold(Terms),
+    /// The same attempt holds them already.
+    AlreadyHeld,
+    /// The request is resolved: its record is answered.
+    Recorded,
+    /// Nothing is held.
+    Refuse(Refusal),
+}
+
+/// Decides a Check of an authorized caller. `before`: the hold of that name, unless it is forgotten.
+#[must_use]
+pub fn on_check(
+    before: Option<&HoldRecord>,
+    account: &AccountId,
+    caller: &Principal,
+    model: &str,
+    charge: &ChargeRequest,
+    funds: Funds,
+) -> CheckDecision {
+    if let Some(before) = before {
+        if before.terms.fingerprint != charge.fingerprint {
+            return CheckDecision::Refuse(Refusal::RequestIdReused);
+        }
+        let same_attempt = before.terms.attempt_id == charge.attempt_id;
+        match before.resolved.as_ref().map(|resolved| resolved.resolution) {
+            None if same_attempt => return CheckDecision::AlreadyHeld,
+            None => return CheckDecision::Refuse(Refusal::RequestInProgress),
+            // A retry after a failure may succeed.
+            Some(Resolution::Refunded) if !same_attempt => {}
+            Some(Resolution::Settled | Resolution::Refunded | Resolution::Expired | Resolution::SettledLate) => {
+                return CheckDecision::Recorded;
+            }
+        }
+    }
+    if funds.open_holds >= funds.max_open_holds {
+        return CheckDecision::Refuse(Refusal::TooManyOpenHolds);
+    }
+    match charge.price.held_of(&charge.worst_case(), funds.available) {
+        Ok(amount) => CheckDecision::Hold(Terms::new(Fields {
+            account: account.clone(),
+            user_id: caller.user_id.clone(),
+            key_id: caller.key_id.clone(),
+            request_id: charge.request_id.clone(),
+            attempt_id: charge.attempt_id.clone(),
+            fingerprint: charge.fingerprint.clone(),
+            model: model.to_owned(),
+            price: charge.price,
+            held_credits: amount.credits,
+            max_input_tokens: charge.max_input_tokens,
+            max_output_tokens: amount.output_tokens,
+        })),
+        // That is not the last word.
+        Err(_) if funds.more_is_due => CheckDecision::Refuse(Refusal::SweepInProgress),
+        Err(needed) => CheckDecision::Refuse(Refusal::InsufficientCredits { needed, available: funds.available }),
+    }
+}
+
+/// What becomes of an Extend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExtendDecision {
+    /// The expiry moves, and this usage is recorded.
+    Extend(TokenUsage),
+    /// No such hold.
+    NotFound,
+    /// It is resolved, or another attempt holds it now.
+    Resolved,
+}
+
+/// Decides an Extend. `hold`: what is there under the handle's name, unless it is forgotten.
+#[must_use]
+pub fn on_extend(hold: Option<&HoldRecord>, handle: &Terms, reported: TokenUsage) -> ExtendDecision {
+    match hold {
+        None => ExtendDecision::NotFound,
+        Some(hold) if hold.terms.attempt_id != handle.attempt_id => ExtendDecision::Resolved,
+        Some(hold) if hold.terms != *handle => ExtendDecision::NotFound,
+        Some(hold) if hold.resolved.is_some() => ExtendDecision::Resolved,
+        Some(hold) => {
+            let usage = handle.clamp(reported);
+            ExtendDecision::Extend(TokenUsage {
+                input_tokens: hold.usage.input_tokens.max(usage.input_tokens),
+                output_tokens: hold.usage.output_tokens.max(usage.output_tokens),
+                estimated: usage.estimated,
+            })
+        }
+    }
+}
+
+/// How a hold is resolved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settlement {
+    /// The new state.
+    pub resolution: Resolution,
+    /// What the service said; `None` when it expired.
+    pub outcome: Option<Outcome>,
+    /// What is charged for.
+    pub usage: TokenUsage,
+    /// Charged now.
+    pub charge: i64,
+    /// Charged, all in all.
+    pub charged_credits: i64,
+    /// Due and not there.
+    pub uncollected_credits: i64,
+}
+
+/// What becomes of a Settle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SettleDecision {
+    /// The hold is resolved.
+    Resolve(Settlement),
+    /// It was resolved before: the same record each time.
+    Recorded,
+    /// No such hold.
+    NotFound,
+    /// This attempt was refunded, and another one has held the request since.
+    Superseded,
+}
+
+/// Decides a Settle. `hold`: what is there under the handle's name, unless it is forgotten. A handle that isn't the one that was given out
+/// settles nothing.
+#[must_use]
+pub fn on_settle(hold: Option<&HoldRecord>, handle: &Terms, outcome: Outcome, reported: TokenUsage, available: i64) -> SettleDecision {
+    let Some(hold) = hold else { return SettleDecision::NotFound };
+    if hold.terms.attempt_id != handle.attempt_id {
+        return SettleDecision::Superseded;
+    }
+    if hold.terms != *handle {
+        return SettleDecision::NotFound;
+    }
+    match &hold.resolved {
+        None => SettleDecision::Resolve(settlement(handle, outcome, reported)),
+        Some(ResolvedHold { resolution: Resolution::Expired, charged_credits: before, .. }) => {
+            let now = settlement(handle, outcome, reported);
+            let missing = (now.charge - before).max(0);
+            let charge = missing.min(available);
+            SettleDecision::Resolve(Settlement {
+                resolution: Resolution::SettledLate,
+                // Nothing generated leaves the usage that was charged for at the expiry.
+                usage: if outcome == Outcome::NothingGenerated { hold.usage } else { now.usage },
+                charge,
+                charged_credits: before + charge,
+                uncollected_credits: missing - charge,
+                ..now
+            })
+        }
+        Some(_) => SettleDecision::Recorded,
+    }
+}
+
+/// How an open hold is resolved by what the service says of it: never charged more than was held.
+#[must_use]
+pub fn settlement(terms: &Terms, outcome: Outcome, reported: TokenUsage) -> Settlement {
+    let (resolution, usage, charge) = match outcome {
+        Outcome::NothingGenerated => (Resolution::Refunded, TokenUsage::default(), 0),
+        Outcome::Completed | Outcome::Cancelled | Outcome::UpstreamFailed => {
+            let usage = terms.clamp(reported);
+            let price = terms.price.of(usage.input_tokens, usage.output_tokens);
+            (Resolution::Settled, usage, price.min(terms.held_credits))
+        }
+    };
+    Settlement { resolution, outcome: Some(outcome), usage, charge, charged_credits: charge, uncollected_credits: 0 }
+}
+
+/// How an open hold is resolved whose time is over: charged for the tokens that Extend recorded, without the price of the call.
+#[must_use]
+pub fn on_expiry(hold: &HoldRecord) -> Settlement {
+    let usage = hold.usage;
+    let charge = hold.terms.price.of_tokens(usage.input_tokens, usage.output_tokens).min(hold.terms.held_credits);
+    Settlement { resolution: Resolution::Expired, outcome: None, usage, charge, charged_credits: charge, uncollected_credits: 0 }
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 //! [`startup::Application`] is what `main` and the tests start. From the wire inwards: [`service`] → [`credential`] → [`access_token`] or
 //! [`api_key`] → [`store`].
 
+pub mod access;
 pub mod access_token;
 pub mod api_key;
 pub mod command_line;
@@ -10,7 +11,9 @@ pub mod config;
 pub mod credential;
 pub mod hold;
 pub mod ids;
+pub mod keyring;
 pub mod password;
+pub mod price;
 pub mod price_table;
 pub mod profile;
 pub mod service;

@@ -2,7 +2,7 @@
 
 use shared::model_name;
 
-use crate::hold::{MAX_PRICE, Price};
+use crate::price::{MAX_PRICE, Price};
 
 /// Patterns and prices, in order. A model that no pattern matches costs [`Price::default`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -9,8 +9,10 @@
 //! - **The balance holds.** `granted = available + held + spent + lapsed`, none negative, `spent` never falls. An operation that would break
 //!   this answers [`StoreError::Corrupt`] and writes nothing.
 //! - **A hold is resolved at most once**, and a repeated request has the effect of one.
-//! - **Due holds first.** Every operation on an account's credits first resolves up to [`StoreLimits::sweep_batch`] of its holds that are due,
-//!   and forgets as many requests whose time is over. Check forgets only when its own request is remembered, or places are nearly used up.
+//! - **Due holds first.** Every operation on an account's credits first resolves up to [`StoreLimits::sweep_batch`] of its holds that are due.
+//! - **Requests are forgotten at their time.** From then on a resolved request counts as none. It is removed where another one takes its
+//!   place: whenever a hold is resolved, and by the walk, up to [`StoreLimits::sweep_batch`] requests are removed whose time is over, and
+//!   the oldest above [`StoreLimits::max_remembered_requests`].
 //! - **The store's clock.** Times are milliseconds since 1970 by the store's own clock. A clock that jumps may expire a hold early or late; it
 //!   never breaks the balance.
 //! - **Unreachable is an error.** [`StoreError::Unavailable`] says nothing about whether the operation happened; every operation here may be
@@ -26,15 +28,16 @@ use shared::essential::Lost;
 
 pub use self::condition::Condition;
 pub use self::failure::{StoreError, StoreOpenError};
-use crate::hold::{HoldHandle, HoldRecord, Outcome, Price, Resolution, TokenUsage};
+use crate::hold::{HoldRecord, Outcome, Resolution, Terms, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
+use crate::price::{Price, WorstCase};
 use crate::user::{Role, UserName, UserRecord};
 
-mod access;
 pub mod clock;
 mod condition;
 mod failure;
 mod known_callers;
+mod records;
 pub mod redis;
 pub mod sqlite;
 
@@ -57,7 +60,7 @@ pub struct StoreLimits {
     pub forget_after: Duration,
     /// Open holds that an account may have.
     pub max_open_holds: u32,
-    /// Resolved requests that an account may have remembered; a refunded one that was held again counts until it is forgotten.
+    /// Resolved requests that an account has remembered: above, the oldest is forgotten before its time.
     pub max_remembered_requests: u32,
     /// Due holds that one operation resolves, and forgotten requests that it removes, at most.
     pub sweep_batch: u32,
@@ -164,12 +167,9 @@ pub struct NewApiKey {
 pub enum ApiKeyCreation {
     /// Kept.
     Created(ApiKeyRecord),
-    /// The account has [`MAX_LIVE_API_KEYS`] keys that are neither revoked nor past their time; nothing was kept.
+    /// The account has [`MAX_LIVE_API_KEYS`](crate::keyring::MAX_LIVE_API_KEYS) keys that are neither revoked nor past their time; nothing was kept.
     LimitReached,
 }
-
-/// Keys of one account that are neither revoked nor past their time. Of either of those, the newest so many are kept to be listed.
-pub const MAX_LIVE_API_KEYS: usize = 100;
 
 /// A credential as it was presented, its form and checksum or signature verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,16 +186,6 @@ pub enum PresentedCredential {
         /// When it was issued, in milliseconds (whole seconds: a JWT has no finer).
         issued_at_ms: i64,
     },
-}
-
-impl PresentedCredential {
-    /// When it was issued, of an access token.
-    fn issued_at_ms(&self) -> Option<i64> {
-        match self {
-            Self::AccessToken { issued_at_ms, .. } => Some(*issued_at_ms),
-            Self::ApiKey { .. } => None,
-        }
-    }
 }
 
 /// What a credential must be good for.
@@ -229,8 +219,8 @@ pub struct ChargeRequest {
     pub request_id: String,
     /// Names the attempt; 1 to 64 ASCII letters, digits, `-`, `_`.
     pub attempt_id: String,
-    /// A digest of the request's parameters, as hexadecimal digits.
-    pub fingerprint: String,
+    /// A digest of the request's parameters; at most 64 bytes.
+    pub fingerprint: Vec<u8>,
     /// What tokens cost.
     pub price: Price,
     /// The most input tokens.
@@ -239,6 +229,15 @@ pub struct ChargeRequest {
     pub max_output_tokens: u32,
     /// Whether to refuse when the whole worst case can't be held.
     pub require_full: bool,
+}
+
+impl ChargeRequest {
+    /// What it may use at the most.
+    #[must_use]
+    pub fn worst_case(&self) -> WorstCase {
+        let Self { max_input_tokens: input_tokens, max_output_tokens: output_tokens, require_full, .. } = *self;
+        WorstCase { input_tokens, output_tokens, require_full }
+    }
 }
 
 /// An authenticated caller.
@@ -255,34 +254,12 @@ pub struct Principal {
 /// Credits held for one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
-    /// For Extend and Settle.
-    pub handle: HoldHandle,
-    /// Credits held.
-    pub held_credits: i64,
+    /// What they are held for, for Extend and Settle.
+    pub terms: Terms,
     /// Credits available beside the hold.
     pub remaining_credits: i64,
-    /// Output tokens that the hold pays for; ≥ 1.
-    pub max_output_tokens: u32,
     /// When it expires.
     pub expires_at_ms: i64,
-}
-
-impl Held {
-    /// What is said of an open hold on an account that has so much left.
-    pub(crate) fn of(account: &AccountId, hold: &HoldRecord, remaining_credits: i64) -> Self {
-        Self {
-            handle: HoldHandle {
-                account: account.clone(),
-                user_id: hold.user_id.clone(),
-                request_id: hold.request_id.clone(),
-                attempt_id: hold.attempt_id.clone(),
-            },
-            held_credits: hold.held_credits,
-            remaining_credits,
-            max_output_tokens: hold.max_output_tokens,
-            expires_at_ms: hold.expires_at_ms,
-        }
-    }
 }
 
 /// The answer to a [`CheckRequest`].
@@ -332,8 +309,6 @@ pub enum Refusal {
     SweepInProgress,
     /// The account has as many open holds as it may.
     TooManyOpenHolds,
-    /// The account has as many remembered requests as it may.
-    TooManyRememberedRequests,
 }
 
 /// The answer to Extend.
@@ -544,9 +519,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// by (account, user, request id) and attempt: see the table in `ARCHITECTURE.md`.
     async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError>;
     /// Moves a hold's expiry to now + `hold_ttl`, never back, and records usage, each figure never falling and clamped to the hold.
-    async fn extend(&self, hold: &HoldHandle, usage: TokenUsage) -> Result<ExtendAnswer, StoreError>;
+    async fn extend(&self, hold: &Terms, usage: TokenUsage) -> Result<ExtendAnswer, StoreError>;
     /// Resolves a hold. Idempotent: the first answer is the answer.
-    async fn settle(&self, hold: &HoldHandle, outcome: Outcome, usage: TokenUsage) -> Result<SettleAnswer, StoreError>;
+    async fn settle(&self, hold: &Terms, outcome: Outcome, usage: TokenUsage) -> Result<SettleAnswer, StoreError>;
 
     /// Adds credits. Idempotent by request id.
     async fn grant(&self, grant: GrantRequest) -> Result<GrantAnswer, StoreError>;

@@ -11,8 +11,9 @@ use tonic::{Request, Response, Status};
 
 use crate::access_token::AccessTokens;
 use crate::credential::{self, Presented};
-use crate::hold::{HoldHandle, MAX_TOKENS, Outcome, is_attempt_id, is_request_id};
+use crate::hold::{Outcome, Terms, is_attempt_id, is_request_id};
 use crate::ids::AccountId;
+use crate::price::MAX_TOKENS;
 use crate::price_table::PriceTable;
 use crate::service::convert;
 use crate::service::refused::{Refused, Violation, Violations};
@@ -59,10 +60,10 @@ impl AuthService {
             CheckAnswer::Allowed(principal) => (principal, None),
             CheckAnswer::Held(principal, held) => {
                 let grant = pb::Grant {
-                    hold: held.handle.to_text(),
-                    held_credits: held.held_credits,
+                    hold: held.terms.to_handle(),
+                    held_credits: held.terms.held_credits,
                     remaining_credits: held.remaining_credits,
-                    max_output_tokens: held.max_output_tokens,
+                    max_output_tokens: held.terms.max_output_tokens,
                     expires_at: Some(convert::timestamp(held.expires_at_ms)),
                     extend_every: prost_types::Duration::try_from(self.hold_ttl / 3).ok(),
                 };
@@ -95,7 +96,7 @@ impl AuthService {
         violations.into_result(Some(ChargeRequest {
             request_id: charge.request_id,
             attempt_id: charge.attempt_id,
-            fingerprint: hex::encode(&charge.fingerprint),
+            fingerprint: charge.fingerprint,
             price: self.prices.price_of(model),
             max_input_tokens: charge.max_input_tokens,
             max_output_tokens: charge.max_output_tokens,
@@ -136,8 +137,8 @@ fn admit<T>(request: &Request<T>) -> Result<(), Refused> {
     request.extensions().get::<ServiceCaller>().map(|_| ()).ok_or(Refused::ServiceCredentialMissing)
 }
 
-fn hold(text: &str) -> Result<HoldHandle, Violation> {
-    HoldHandle::parse(text).ok_or_else(|| Violation::new("hold", "must be what Grant.hold was"))
+fn hold(handle: &str) -> Result<Terms, Violation> {
+    Terms::from_handle(handle).ok_or_else(|| Violation::new("hold", "must be what Grant.hold was"))
 }
 
 fn runs_a_model(operation: pb::Operation) -> bool {

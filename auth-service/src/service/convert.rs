@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use prost_types::Timestamp;
 use shared::proto::auth as pb;
 
-use crate::hold::{HoldRecord, MAX_TOKENS, Outcome, Resolution, TokenUsage};
+use crate::hold::{HoldRecord, Outcome, Resolution, TokenUsage};
 use crate::ids::AccountId;
+use crate::price::MAX_TOKENS;
 use crate::profile;
 use crate::service::refused::Violation;
 use crate::store::{ApiKeyRecord, Balance, EntryKind, LedgerEntry, Principal, Scope};
@@ -146,10 +147,10 @@ fn state(resolution: Resolution) -> pb::RequestState {
 #[must_use]
 pub fn receipt(record: HoldRecord) -> pb::Receipt {
     let held = pb::Receipt {
-        request_id: record.request_id,
+        request_id: record.terms.request_id.clone(),
         state: pb::RequestState::Held.into(),
-        model: record.model,
-        held_credits: Some(record.held_credits),
+        model: record.terms.model.clone(),
+        held_credits: Some(record.terms.held_credits),
         usage: Some(usage(record.usage)),
         ..Default::default()
     };

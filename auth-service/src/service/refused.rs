@@ -12,7 +12,8 @@ use tonic::{Code, Status};
 use crate::access_token::{AccessTokenError, IssueError};
 use crate::credential::CredentialError;
 use crate::password::{HashingError, RETRY_WHEN_BUSY};
-use crate::store::{MAX_LIVE_API_KEYS, Refusal, StoreError};
+use crate::keyring::MAX_LIVE_API_KEYS;
+use crate::store::{Refusal, StoreError};
 
 /// When what is short by design may be there again: a hold that is due, a request in progress.
 const RETRY_SOON: Duration = Duration::from_millis(200);
@@ -338,12 +339,6 @@ fn store_refusal(refusal: Refusal) -> CallError {
                 .quota("open_holds", "requests in progress of one account")
                 .retry_after(RETRY_LATER)
         }
-        Refusal::TooManyRememberedRequests => exhausted(
-            ErrorReason::TooManyRememberedRequests,
-            "the account has as many remembered requests as it may; the oldest are forgotten soon",
-        )
-        .quota("remembered_requests", "remembered requests of one account")
-        .retry_after(RETRY_LATER),
     }
 }
 

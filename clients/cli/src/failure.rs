@@ -73,7 +73,6 @@ fn exit_code(failure: &Failure) -> u8 {
                 | ErrorReason::RequestInProgress
                 | ErrorReason::SweepInProgress
                 | ErrorReason::TooManyOpenHolds
-                | ErrorReason::TooManyRememberedRequests
                 | ErrorReason::UpstreamBusy,
             ) => TEMPORARY,
             _ => match error.code() {

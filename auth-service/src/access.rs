@@ -1,0 +1,113 @@
+//! Who may do what on an account.
+
+use crate::ids::{AccountId, KeyId, UserId};
+use crate::price_table::matches;
+use crate::store::{CheckRequest, Permission, PresentedCredential, Principal, Refusal, Scope};
+use crate::user::Role;
+
+/// An API key's part of what decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRights {
+    /// Its id.
+    pub key_id: KeyId,
+    /// Who acts when it is used.
+    pub user_id: UserId,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// Patterns of model names, in any case: those kept before case was folded still count. Empty: all.
+    pub models: Vec<String>,
+    /// When it ends, if ever.
+    pub expires_at_ms: Option<i64>,
+    /// When it was revoked.
+    pub revoked_at_ms: Option<i64>,
+}
+
+/// A user's place in an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    /// What the user may do.
+    pub role: Role,
+    /// Whether all of the user's credentials are refused.
+    pub disabled: bool,
+    /// Access tokens issued before it are no longer good.
+    pub tokens_valid_from_ms: i64,
+}
+
+/// What an authenticated caller may do on an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rights {
+    /// Who it is.
+    pub principal: Principal,
+    member: Member,
+    /// `None` for an access token.
+    key: Option<KeyRights>,
+}
+
+/// Finds out who calls. `key` and `member` are the rows of the account for the credential and for the user that it names.
+pub fn authenticate(request: &CheckRequest, key: Option<KeyRights>, member: Option<Member>, now_ms: i64) -> Result<Rights, Refusal> {
+    let (user_id, key) = match &request.credential {
+        PresentedCredential::ApiKey { .. } => {
+            let key = key.ok_or(Refusal::CredentialUnknown)?;
+            if key.revoked_at_ms.is_some() {
+                return Err(Refusal::CredentialRevoked);
+            }
+            if key.expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= now_ms) {
+                return Err(Refusal::CredentialExpired);
+            }
+            (key.user_id.clone(), Some(key))
+        }
+        PresentedCredential::AccessToken { user_id, .. } => (user_id.clone(), None),
+    };
+    let Some(member) = member else {
+        // A user is always a member of their own account: without a row there, there is no such user.
+        let own = key.is_none() && AccountId::from(&user_id) == request.account;
+        return Err(if own { Refusal::CredentialUnknown } else { Refusal::NotAMember });
+    };
+    let key_id = key.as_ref().map(|key| key.key_id.clone());
+    Ok(Rights { principal: Principal { user_id, role: member.role, key_id }, member, key })
+}
+
+impl Rights {
+    /// Why they don't suffice, apart from the time at which a key ends.
+    #[must_use]
+    pub fn refusal(&self, credential: &PresentedCredential, permission: &Permission) -> Option<Refusal> {
+        if self.member.disabled {
+            return Some(Refusal::UserDisabled);
+        }
+        if let PresentedCredential::AccessToken { issued_at_ms, .. } = credential {
+            // Whole seconds: a token's time of issue has no finer.
+            let valid_from_ms = self.member.tokens_valid_from_ms - self.member.tokens_valid_from_ms % 1000;
+            if *issued_at_ms < valid_from_ms {
+                return Some(Refusal::CredentialRevoked);
+            }
+        }
+        if permission.admin && self.principal.role != Role::Admin {
+            return Some(Refusal::RoleRequired);
+        }
+        let key = self.key.as_ref()?;
+        if !key.scopes.contains(&permission.scope) {
+            return Some(Refusal::ScopeRequired);
+        }
+        let unbounded = key.models.is_empty() || permission.model.is_empty();
+        let allowed = unbounded || key.models.iter().any(|pattern| matches(&pattern.to_ascii_lowercase(), &permission.model));
+        (!allowed).then_some(Refusal::ModelNotAllowed)
+    }
+
+    /// When they end by themselves: at a key's time.
+    #[must_use]
+    pub fn end_at_ms(&self) -> Option<i64> {
+        self.key.as_ref().and_then(|key| key.expires_at_ms)
+    }
+}
+
+/// [`authenticate`], and whether the rights suffice.
+pub fn authorize(request: &CheckRequest, key: Option<KeyRights>, member: Option<Member>, now_ms: i64) -> Result<Rights, Refusal> {
+    let rights = authenticate(request, key, member, now_ms)?;
+    match rights.refusal(&request.credential, &request.permission) {
+        Some(refusal) => Err(refusal),
+        None => Ok(rights),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+use super::*;
+
+const NOW_MS: i64 = 1_700_000_000_500;
+
+fn user() -> UserId {
+    UserId::parse("0123456789abcdef").unwrap()
+}
+
+fn member() -> Member {
+    Member { role: Role::User, disabled: false, tokens_valid_from_ms: 0 }
+}
+
+fn key() -> KeyRights {
+    KeyRights {
+        key_id: KeyId::parse("0123456789ab").unwrap(),
+        user_id: user(),
+        scopes: vec![Scope::Inference],
+        models: Vec::new(),
+        expires_at_ms: None,
+        revoked_at_ms: None,
+    }
+}
+
+fn permission() -> Permission {
+    Permission { scope: Scope::Inference, admin: false, model: "llama3.2:1b".to_owned() }
+}
+
+fn by_key() -> CheckRequest {
+    let credential = PresentedCredential::ApiKey { secret_hash: [7; 32] };
+    CheckRequest { account: AccountId::from(&user()), credential, permission: permission(), charge: None }
+}
+
+fn by_token(issued_at_ms: i64) -> CheckRequest {
+    CheckRequest { credential: PresentedCredential::AccessToken { user_id: user(), issued_at_ms }, ..by_key() }
+}
+
+#[test]
+fn a_key_is_refused_for_the_first_of_its_reasons() {
+    let refusal = |key: Option<KeyRights>, member: Option<Member>| authorize(&by_key(), key, member, NOW_MS).unwrap_err();
+    let disabled = Member { disabled: true, ..member() };
+    let ended = KeyRights { expires_at_ms: Some(NOW_MS), ..key() };
+    let revoked = KeyRights { revoked_at_ms: Some(1), ..ended.clone() };
+    let elsewhere = KeyRights { scopes: vec![Scope::Account], models: vec!["qwen*".to_owned()], ..key() };
+    assert_eq!(refusal(None, Some(member())), Refusal::CredentialUnknown);
+    assert_eq!(refusal(Some(revoked), Some(disabled)), Refusal::CredentialRevoked);
+    assert_eq!(refusal(Some(ended), Some(disabled)), Refusal::CredentialExpired);
+    assert_eq!(refusal(Some(key()), None), Refusal::NotAMember);
+    assert_eq!(refusal(Some(elsewhere.clone()), Some(disabled)), Refusal::UserDisabled);
+    assert_eq!(refusal(Some(elsewhere.clone()), Some(member())), Refusal::ScopeRequired);
+    let scoped = KeyRights { scopes: vec![Scope::Inference], ..elsewhere };
+    assert_eq!(refusal(Some(scoped), Some(member())), Refusal::ModelNotAllowed);
+}
+
+#[test]
+fn a_good_key_says_who_acts_and_when_it_ends() {
+    let ends = KeyRights { expires_at_ms: Some(NOW_MS + 1), models: vec!["LLAMA3*".to_owned()], ..key() };
+    let rights = authorize(&by_key(), Some(ends), Some(member()), NOW_MS).unwrap();
+    assert_eq!(rights.principal, Principal { user_id: user(), role: Role::User, key_id: Some(key().key_id) });
+    assert_eq!(rights.end_at_ms(), Some(NOW_MS + 1));
+}
+
+#[test]
+fn a_token_is_good_from_the_second_in_which_tokens_became_valid() {
+    let at = |tokens_valid_from_ms| Some(Member { tokens_valid_from_ms, ..member() });
+    let issued_at_ms = 1_700_000_000_000;
+    assert!(authorize(&by_token(issued_at_ms), None, at(issued_at_ms + 999), NOW_MS).is_ok());
+    let too_old = authorize(&by_token(issued_at_ms), None, at(issued_at_ms + 1000), NOW_MS);
+    assert_eq!(too_old.unwrap_err(), Refusal::CredentialRevoked);
+}
+
+#[test]
+fn a_token_of_nobody_is_unknown_on_its_own_account_and_no_member_of_another() {
+    assert_eq!(authorize(&by_token(NOW_MS), None, None, NOW_MS).unwrap_err(), Refusal::CredentialUnknown);
+    let elsewhere = CheckRequest { account: AccountId::parse("ffffffffffffffff").unwrap(), ..by_token(NOW_MS) };
+    assert_eq!(authorize(&elsewhere, None, None, NOW_MS).unwrap_err(), Refusal::NotAMember);
+}
+
+#[test]
+fn only_an_admin_may_do_what_needs_the_role() {
+    let mut request = by_token(NOW_MS);
+    request.permission = Permission { scope: Scope::Models, admin: true, model: String::new() };
+    assert_eq!(authorize(&request, None, Some(member()), NOW_MS).unwrap_err(), Refusal::RoleRequired);
+    assert!(authorize(&request, None, Some(Member { role: Role::Admin, ..member() }), NOW_MS).is_ok());
+}
