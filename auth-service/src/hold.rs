@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::ids::{AccountId, KeyId, UserId};
+use crate::ids::{AccountId, UserId};
 use crate::price::Amount;
 use crate::store::{ChargeRequest, Principal, Refusal};
 

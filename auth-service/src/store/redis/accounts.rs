@@ -1,11 +1,9 @@
 //! Grants, balances, receipts and the ledger in Redis, and the walk over accounts.
 
-use ::redis::{RedisResult, Value};
-
 use super::RedisStore;
 use super::decision::{Next, Operation, Situation};
-use super::keys::{Keys, REGISTRY_SHARDS};
-use super::move_script::{Done, Move, grant_id};
+use super::keys::REGISTRY_SHARDS;
+use super::move_script::{Done, Move};
 use super::stored::{Counters, Stored, StreamEntry, ledger, unreadable};
 use crate::hold::{HoldRecord, hold_id};
 use crate::ids::{AccountId, UserId};

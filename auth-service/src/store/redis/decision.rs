@@ -60,7 +60,7 @@ impl RedisStore {
                 Moved::Done(done) => return operation.done(now_ms, done),
                 Moved::Found(found) => found,
             };
-            let (expirations, more) = found.expirations(self.limits.sweep_batch)?;
+            let (expirations, more) = found.expirations(self.limits.sweep_batch as usize)?;
             if !swept && !expirations.is_empty() {
                 operation.expire(u32::try_from(expirations.len()).unwrap_or(u32::MAX));
                 (swept, more_is_due, moves, next) = (true, more, expirations, next.swept());
