@@ -66,10 +66,10 @@ pub struct RedisStore {
     scripts: Scripts,
     keys: Keys,
     known_callers: KnownCallers,
-    /// Moves that are refused when Redis is full.
+    /// Calls wait for others of the same script.
     holds: MoveBatcher,
-    /// The others.
     settlements: MoveBatcher,
+    reads: MoveBatcher,
     limits: StoreLimits,
     clock: Clock,
 }
@@ -106,6 +106,7 @@ impl RedisStore {
             known_callers: KnownCallers::new(),
             holds: MoveBatcher::default(),
             settlements: MoveBatcher::default(),
+            reads: MoveBatcher::default(),
             limits,
             clock: options.clock,
         })

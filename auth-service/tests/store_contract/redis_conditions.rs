@@ -243,7 +243,7 @@ async fn a_redis_that_answers_no_one_is_unavailable_and_used_again_when_it_goes_
     assert!(started.elapsed() < SOON, "it waits no longer for nobody");
     server(&f).signal("CONT");
     is_used_again(&f, &ada).await;
-    f.settle(&held.handle, Outcome::Completed, 1).await;
+    f.settle(&held.terms, Outcome::Completed, 1).await;
 }
 
 #[tokio::test]
@@ -287,7 +287,7 @@ async fn after_a_failover_the_same_call_goes_to_the_new_primary() {
     new.command(&["REPLICAOF", "NO", "ONE"]);
     server(&f).command(&["REPLICAOF", "127.0.0.1", &new_port]);
     address.lead_to(new.port());
-    f.settle(&held.handle, Outcome::Completed, 1).await;
+    f.settle(&held.terms, Outcome::Completed, 1).await;
     f.hold(&ada, by_token("s", "a")).await;
     assert!(f.store.condition().works());
     assert!(new.calls_of("evalsha") > 0);
@@ -325,9 +325,9 @@ async fn a_read_only_redis_still_answers_what_writes_nothing_and_settles_when_it
     let held = f.hold(&ada, by_token("r", "a")).await;
     server(&f).command(&["REPLICAOF", "127.0.0.1", "1"]);
     assert!(matches!(f.store.check(f.request(&ada, None)).await, Ok(CheckAnswer::Allowed(_))));
-    let settled = f.store.settle(&held.handle, Outcome::Completed, used(3)).await;
+    let settled = f.store.settle(&held.terms, Outcome::Completed, used(3)).await;
     assert!(matches!(settled, Err(StoreError::ReadOnly(_))), "{settled:?}");
     server(&f).command(&["REPLICAOF", "NO", "ONE"]);
-    f.settle(&held.handle, Outcome::Completed, 3).await;
+    f.settle(&held.terms, Outcome::Completed, 3).await;
     assert_eq!(f.available(&ada).await, 46);
 }

@@ -18,30 +18,65 @@ pub(crate) fn server(f: &Fixture) -> &RedisServer {
 }
 
 #[tokio::test]
-async fn check_extend_and_settle_are_one_script_and_one_round_trip_each() {
+async fn check_extend_and_settle_are_one_script_and_one_round_trip_each_and_two_for_a_caller_who_is_new() {
     let f = Fixture::redis(limits()).await;
     let ada = f.person("ada", 20).await;
     f.key(&ada, 1, |_| {}).await;
     let calls = || (server(&f).calls_of("evalsha"), server(&f).calls_of("eval"), server(&f).calls_of("script|load"));
-    let (evalsha, eval, loads) = calls();
-    // The second time, the caller is known.
-    for round in 0..2 {
-        let before = evalsha + 4 * round;
+    let (mut evalsha, eval, loads) = calls();
+    for (round, check) in [("first", 2), ("second", 1), ("third", 1)] {
+        let mut expect = |scripts| {
+            evalsha += scripts;
+            assert_eq!(calls(), (evalsha, eval, loads), "{round}");
+        };
         let by_key = f.check_key(&ada, 1, permission(Scope::Inference), Some(one_credit(&format!("key-{round}"), "a"))).await;
         assert!(matches!(by_key, CheckAnswer::Held(..)));
-        assert_eq!(calls(), (before + 1, eval, loads));
+        expect(check);
         let held = f.hold(&ada, by_token(&format!("token-{round}"), "a")).await;
-        assert_eq!(calls(), (before + 2, eval, loads));
-        f.store.extend(&held.handle, used(1)).await.unwrap();
-        assert_eq!(calls(), (before + 3, eval, loads));
-        f.settle(&held.handle, Outcome::Completed, 1).await;
-        assert_eq!(calls(), (before + 4, eval, loads));
+        expect(check);
+        for tokens in [1, 2] {
+            f.store.extend(&held.terms, used(tokens)).await.unwrap();
+            expect(1);
+        }
+        f.settle(&held.terms, Outcome::Completed, 1).await;
+        expect(1);
     }
+}
+
+#[tokio::test]
+async fn a_repetition_and_an_account_that_runs_short_take_two_scripts() {
+    let f = Fixture::redis(limits()).await;
+    let ada = f.person("ada", 20).await;
+    let held = f.hold(&ada, by_token("r", "a")).await;
+    let mut evalsha = server(&f).calls_of("evalsha");
+    let mut expect = |scripts, what| {
+        evalsha += scripts;
+        assert_eq!(server(&f).calls_of("evalsha"), evalsha, "{what}");
+    };
+    assert_eq!(f.hold(&ada, by_token("r", "a")).await.terms, held.terms);
+    expect(1, "the same attempt, which is answered by what the script found");
+    // 9 of 11.
+    assert_eq!(f.hold(&ada, by_token("part", "a")).await.terms.held_credits, 9);
+    expect(2, "a part of what was asked for");
+    assert!(matches!(f.check(&ada, by_token("none", "a")).await, CheckAnswer::Refused(Refusal::InsufficientCredits { .. })));
+    expect(1, "no credits, which the script found");
+    let first = f.settle(&held.terms, Outcome::Completed, 1).await;
+    expect(1, "a settlement");
+    assert_eq!(f.settle(&held.terms, Outcome::Completed, 1).await, first);
+    expect(1, "its repetition");
+    // Tokens that would fall don't.
+    let more = f.hold(&ada, by_token("more", "a")).await;
+    expect(2, "a part again");
+    f.store.extend(&more.terms, used(5)).await.unwrap();
+    expect(1, "an extension");
+    f.store.extend(&more.terms, used(4)).await.unwrap();
+    expect(2, "an extension with fewer tokens");
+    assert_eq!(f.snapshot(&ada).await.open[0].usage, used(5));
 }
 
 /// How often Redis looked into a hash for a key's or a member's record.
 fn records_read(f: &Fixture) -> u64 {
-    // The quick way reads all it needs with one HMGET.
+    // What is moved is read with one HMGET.
     server(f).calls_of("hget")
 }
 
@@ -114,13 +149,13 @@ async fn no_key_of_an_account_ever_expires_and_all_lie_in_its_slot() {
     f.key(&ada, 1, |_| {}).await;
     let held = f.hold(&ada, by_token("r", "a")).await;
     let extended = f.hold(&ada, one_credit("s", "a")).await;
-    f.store.extend(&extended.handle, used(1)).await.unwrap();
-    f.settle(&held.handle, Outcome::Completed, 1).await;
+    f.store.extend(&extended.terms, used(1)).await.unwrap();
+    f.settle(&held.terms, Outcome::Completed, 1).await;
     let mut connection = server(&f).connection();
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
     let of_account = keys.iter().filter(|key| key.starts_with(&format!("tg:{{{}}}:", ada.account))).count();
-    // acct, queue, due, gc, log, members, keys, grants, user; beside them the name and one shard of the registry.
-    assert_eq!((of_account, keys.len()), (9, 11), "{keys:?}");
+    // acct, due, forget, log, members, keys, user; beside them the name and one shard of the registry.
+    assert_eq!((of_account, keys.len()), (7, 9), "{keys:?}");
     for key in keys {
         let ttl: i64 = redis::cmd("TTL").arg(&key).query(&mut connection).unwrap();
         assert_eq!(ttl, -1, "{key}");
@@ -136,8 +171,8 @@ async fn a_full_redis_refuses_checks_and_still_settles_and_sweeps() {
     redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1").exec(&mut server(&f).connection()).unwrap();
     let refused = f.store.check(f.request(&ada, Some(by_token("t", "a")))).await;
     assert!(matches!(refused, Err(StoreError::Full(_))), "{refused:?}");
-    f.store.extend(&held.handle, used(2)).await.unwrap();
-    f.settle(&held.handle, Outcome::Completed, 3).await;
+    f.store.extend(&held.terms, used(2)).await.unwrap();
+    f.settle(&held.terms, Outcome::Completed, 3).await;
     f.advance(f.limits.hold_ttl);
     assert_eq!(f.walk().await, 1);
     assert_eq!(f.store.balance(&ada.account).await.unwrap().unwrap().available, 46);
@@ -166,12 +201,11 @@ async fn a_look_up_by_name_takes_the_same_round_trips_whether_there_is_such_a_us
     let f = Fixture::redis(limits()).await;
     let ada = new_user("ada", 0);
     f.store.create_user(ada.clone()).await.unwrap();
-    let calls = || (server(&f).calls_of("get"), server(&f).calls_of("hmget"));
     for name in [&ada.user_name, &new_user("nobody", 0).user_name] {
-        let (get, hmget) = calls();
+        let get = server(&f).calls_of("get");
         let found = f.store.user_by_name(name).await.unwrap();
         assert_eq!(found.is_some(), *name == ada.user_name);
-        assert_eq!(calls(), (get + 1, hmget + 1), "{name}");
+        assert_eq!(server(&f).calls_of("get"), get + 2, "{name}");
     }
 }
 
@@ -201,14 +235,14 @@ async fn a_contradiction_in_what_is_stored_writes_nothing() {
     let ada = f.person("ada", 20).await;
     let held = f.hold(&ada, by_token("r", "a")).await;
     let acct = format!("tg:{{{}}}:acct", ada.account);
-    let mut figures: Vec<u8> = redis::cmd("HGET").arg(&acct).arg("figures").query(&mut server(&f).connection()).unwrap();
+    let mut counters: Vec<u8> = redis::cmd("HGET").arg(&acct).arg("counters").query(&mut server(&f).connection()).unwrap();
     // `available`, behind the version.
-    figures[1..9].copy_from_slice(&10_f64.to_le_bytes());
-    redis::cmd("HSET").arg(&acct).arg("figures").arg(figures).exec(&mut server(&f).connection()).unwrap();
+    counters[1..9].copy_from_slice(&10_f64.to_le_bytes());
+    redis::cmd("HSET").arg(&acct).arg("counters").arg(counters).exec(&mut server(&f).connection()).unwrap();
     let before = f.store.snapshot(&ada.account).await.unwrap();
     let check = f.store.check(f.request(&ada, Some(by_token("s", "a")))).await;
     assert!(matches!(&check, Err(StoreError::Corrupt(text)) if text == "granted is not available + held + spent + lapsed"), "{check:?}");
-    let settle = f.store.settle(&held.handle, Outcome::Completed, used(1)).await;
+    let settle = f.store.settle(&held.terms, Outcome::Completed, used(1)).await;
     assert!(matches!(settle, Err(StoreError::Corrupt(_))), "{settle:?}");
     f.pass_ttl();
     // The walk passes it by, and reaches the others.

@@ -4,6 +4,7 @@ use super::RedisStore;
 use super::decision::{Next, Operation, Situation};
 use super::keys::REGISTRY_SHARDS;
 use super::move_script::{Done, Move};
+use super::scripts::ScriptCall;
 use super::stored::{Counters, Stored, StreamEntry, ledger, unreadable};
 use crate::hold::{HoldRecord, hold_id};
 use crate::ids::{AccountId, UserId};
@@ -165,17 +166,16 @@ impl RedisStore {
     }
 
     pub(super) async fn read_snapshot(&self, account: &AccountId) -> Result<Option<AccountSnapshot>, StoreError> {
-        let part = |part| self.keys.account_part(account, part);
-        let mut pipeline = ::redis::pipe();
-        pipeline.atomic().hgetall(part("acct")).cmd("XRANGE").arg(part("log")).arg("-").arg("+");
-        pipeline.zrange_withscores(part("due"), 0, -1).zcard(part("forget"));
-        type Parts = (Vec<(String, Vec<u8>)>, Vec<StreamEntry>, Vec<(String, f64)>, usize);
-        let (fields, log, due, to_forget): Parts = self.query(&pipeline).await?;
+        type Parts = (Vec<(String, Vec<u8>)>, Vec<(String, f64)>, usize, Vec<StreamEntry>);
+        let keys = ["acct", "due", "forget", "log"].map(|part| self.keys.account_part(account, part));
+        let mut call = ScriptCall::new(&self.scripts.snapshot, keys.iter());
+        call.arg(self.now());
+        let (fields, due, to_forget, log): Parts = self.run(&call).await?;
         if fields.is_empty() {
             return Ok(None);
         }
         let counters = fields.iter().find(|(field, _)| field == "counters").ok_or_else(|| unreadable("the account's counters"))?;
-        let counters = Counters::read(&counters.1)?;
+        let counters = Counters::parse(&counters.1)?;
         let (mut open, mut remembered) = (Vec::new(), Vec::new());
         for (field, record) in fields.iter().filter(|(field, _)| field != "counters") {
             match Stored::read(record)? {

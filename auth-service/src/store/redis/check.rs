@@ -13,7 +13,7 @@ impl RedisStore {
     pub(super) async fn check_request(&self, request: &CheckRequest) -> Result<CheckAnswer, StoreError> {
         match &request.charge {
             None => self.operate(&request.account, Authorize { request }).await,
-            Some(charge) => self.operate(&request.account, Check { redis: self, request, charge, holding: None }).await,
+            Some(charge) => self.operate(&request.account, Check { redis: self, request, charge, rights: None, holding: None }).await,
         }
     }
 }
@@ -47,6 +47,8 @@ struct Check<'a> {
     redis: &'a RedisStore,
     request: &'a CheckRequest,
     charge: &'a ChargeRequest,
+    /// The caller's rights, as they were found last.
+    rights: Option<Rights>,
     /// For whom the last move holds, and on which terms.
     holding: Option<(Principal, Terms)>,
 }
@@ -89,11 +91,18 @@ impl Operation for Check<'_> {
         Ok(CheckAnswer::Held(caller, Held { terms, remaining_credits, expires_at_ms }))
     }
 
+    fn refuse(&mut self, situation: &Situation<'_>) -> Result<Option<CheckAnswer>, StoreError> {
+        match authorize(self.request, situation.now_ms, situation.found)? {
+            Ok(rights) => {
+                self.rights = Some(rights);
+                Ok(None)
+            }
+            Err(refusal) => Ok(Some(CheckAnswer::Refused(refusal))),
+        }
+    }
+
     fn decide(&mut self, Situation { now_ms, found, more_is_due }: Situation<'_>) -> Result<Next<CheckAnswer>, StoreError> {
-        let rights = match authorize(self.request, now_ms, found)? {
-            Ok(rights) => rights,
-            Err(refusal) => return Ok(Next::Answer(CheckAnswer::Refused(refusal))),
-        };
+        let rights = self.rights.take().ok_or_else(|| unreadable("the caller's rights"))?;
         // What is wrong with the account is told only to those who may spend from it.
         let counters = found.counters()?.ok_or_else(|| StoreError::Corrupt("a member has no account".to_owned()))?;
         let caller = rights.principal.clone();

@@ -5,7 +5,7 @@
 
 use super::RedisStore;
 use super::move_batcher::{Answer, Call};
-use super::move_script::{Done, Found, Move, Moved, answers};
+use super::move_script::{Done, Effect, Found, Move, Moved, answers};
 use super::scripts::ScriptCall;
 use super::stored::unreadable;
 use crate::ids::AccountId;
@@ -37,6 +37,10 @@ pub(super) trait Operation {
 
     /// What is tried first.
     fn first(&mut self) -> Move;
+    /// The answer to whom nothing may be done for, not even what is due.
+    fn refuse(&mut self, _situation: &Situation<'_>) -> Result<Option<Self::Answer>, StoreError> {
+        Ok(None)
+    }
     /// So many holds that were due are resolved before it.
     fn expire(&mut self, _resolved: u32) {}
     /// The answer when the last move was made, at this time.
@@ -51,15 +55,22 @@ impl RedisStore {
         let (mut moves, mut next) = (Vec::new(), operation.first());
         let (mut swept, mut more_is_due, mut decisions) = (false, false, 0);
         loop {
-            let (batcher, script) =
-                if next.needs_room() { (&self.holds, &self.scripts.hold) } else { (&self.settlements, &self.scripts.settle) };
             moves.push(next.clone());
+            let (batcher, script) = match moves.iter().map(Move::effect).max() {
+                None | Some(Effect::Reads) => (&self.reads, &self.scripts.read),
+                Some(Effect::GivesBack) => (&self.settlements, &self.scripts.settle),
+                Some(Effect::NeedsRoom) => (&self.holds, &self.scripts.hold),
+            };
             let call = Call { account: account.clone(), moves };
             let (now_ms, mut moved) = batcher.run(self, script, call).await?;
             let found = match moved.pop().ok_or_else(|| unreadable("a script's answer"))? {
                 Moved::Done(done) => return operation.done(now_ms, done),
                 Moved::Found(found) => found,
             };
+            let situation = Situation { now_ms, found: &found, more_is_due };
+            if let Some(answer) = operation.refuse(&situation)? {
+                return Ok(answer);
+            }
             let (expirations, more) = found.expirations(self.limits.sweep_batch as usize)?;
             if !swept && !expirations.is_empty() {
                 operation.expire(u32::try_from(expirations.len()).unwrap_or(u32::MAX));
@@ -71,7 +82,7 @@ impl RedisStore {
             }
             decisions += 1;
             moves = Vec::new();
-            next = match operation.decide(Situation { now_ms, found: &found, more_is_due })? {
+            next = match operation.decide(situation)? {
                 Next::Answer(answer) => return Ok(answer),
                 Next::Move(next) if swept => next.swept(),
                 Next::Move(next) => next,

@@ -37,11 +37,22 @@ enum Caller {
     User(UserId),
 }
 
+/// What a move asks of Redis, from the least to the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Effect {
+    /// It works when Redis takes no writes at all.
+    Reads,
+    /// It works when Redis is full: what it writes takes the place of something.
+    GivesBack,
+    /// It is refused when Redis is full.
+    NeedsRoom,
+}
+
 /// One compare-and-move on an account.
 #[derive(Debug, Clone)]
 pub(super) struct Move {
     state: u8,
-    needs_room: bool,
+    effect: Effect,
     swept: bool,
     rights_version: Option<i64>,
     good_until_ms: Option<i64>,
@@ -62,7 +73,7 @@ pub(super) struct Move {
 /// The parts of [`Move`] that are whatever they are for most moves.
 const PLAIN: Move = Move {
     state: READ,
-    needs_room: false,
+    effect: Effect::Reads,
     swept: false,
     rights_version: None,
     good_until_ms: None,
@@ -88,14 +99,14 @@ impl Move {
 
     /// Removes requests whose time is over.
     pub(super) fn forget() -> Self {
-        Self { state: FORGET, ..PLAIN }
+        Self { state: FORGET, effect: Effect::GivesBack, ..PLAIN }
     }
 
     /// Holds credits where there is no hold, or `in_place_of` this record.
     pub(super) fn hold(terms: &Terms, in_place_of: Option<Vec<u8>>) -> Self {
         Self {
             state: OPEN,
-            needs_room: true,
+            effect: Effect::NeedsRoom,
             credits: terms.held_credits,
             id: terms.hold_id(),
             expected: in_place_of.map_or(Expected::Nothing, Expected::Exactly),
@@ -109,6 +120,7 @@ impl Move {
     pub(super) fn extend(terms: &Terms, usage: TokenUsage, in_place_of: Option<Vec<u8>>) -> Self {
         Self {
             state: OPEN,
+            effect: Effect::GivesBack,
             credits: terms.held_credits,
             usage,
             id: terms.hold_id(),
@@ -124,6 +136,7 @@ impl Move {
         let state = records::resolution_number(settlement.resolution);
         Self {
             state: u8::try_from(state).unwrap_or(READ),
+            effect: Effect::GivesBack,
             credits: terms.held_credits,
             charge: settlement.charge,
             charged: settlement.charged_credits,
@@ -139,7 +152,7 @@ impl Move {
 
     /// Adds credits, once.
     pub(super) fn grant(request_id: &str, credits: i64, entry: Vec<u8>) -> Self {
-        Self { state: GRANT, needs_room: true, credits, grant: credits, id: grant_id(request_id), entry, ..PLAIN }
+        Self { state: GRANT, effect: Effect::NeedsRoom, credits, grant: credits, id: grant_id(request_id), entry, ..PLAIN }
     }
 
     /// Only while the account's rights version is this.
@@ -166,9 +179,9 @@ impl Move {
         Self { swept: true, ..self }
     }
 
-    /// Whether it is refused when Redis is full.
-    pub(super) fn needs_room(&self) -> bool {
-        self.needs_room
+    /// What it asks of Redis.
+    pub(super) fn effect(&self) -> Effect {
+        self.effect
     }
 
     /// Appends its arguments.

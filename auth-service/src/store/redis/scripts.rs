@@ -69,18 +69,22 @@ pub(super) struct Scripts {
     pub(super) create_user: Script,
     /// `move.lua` for what needs room: refused when Redis is full.
     pub(super) hold: Script,
-    /// `move.lua` for what gives back, expires or only reads: works when Redis is full.
+    /// `move.lua` for what gives back or expires: works when Redis is full.
     pub(super) settle: Script,
+    /// `move.lua` for what only reads: works when Redis takes no writes at all.
+    pub(super) read: Script,
     /// `replace.lua` for what needs room.
     pub(super) replace: Script,
     /// `replace.lua` for what takes a right away: works when Redis is full.
     pub(super) restrict: Script,
+    pub(super) snapshot: Script,
 }
 
 impl Scripts {
     /// With these limits written into them: they never change while the process runs, so no call has to bring them.
     pub(super) fn new(limits: &StoreLimits) -> Self {
         const WHEN_FULL: &str = " flags=allow-oom";
+        const READS: &str = " flags=no-writes";
         let account = |flags, file| account_script(limits, flags, file);
         let (moves, replace) = (include_str!("lua/move.lua"), include_str!("lua/replace.lua"));
         Self {
@@ -89,14 +93,16 @@ impl Scripts {
             create_user: account("", include_str!("lua/create_user.lua")),
             hold: account("", moves),
             settle: account(WHEN_FULL, moves),
+            read: account(READS, moves),
             replace: account("", replace),
             restrict: account(WHEN_FULL, replace),
+            snapshot: account(READS, include_str!("lua/snapshot.lua")),
         }
     }
 
     /// All of them, to be loaded when a connection is opened: a full Redis must not have to take one in.
-    pub(super) fn all(&self) -> [&Script; 7] {
-        let Self { probe, claim_name, create_user, hold, settle, replace, restrict } = self;
-        [probe, claim_name, create_user, hold, settle, replace, restrict]
+    pub(super) fn all(&self) -> [&Script; 9] {
+        let Self { probe, claim_name, create_user, hold, settle, read, replace, restrict, snapshot } = self;
+        [probe, claim_name, create_user, hold, settle, read, replace, restrict, snapshot]
     }
 }

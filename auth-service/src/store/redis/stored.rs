@@ -50,7 +50,7 @@ impl Counters {
 
     /// Reads them, and checks that the credits add up.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, StoreError> {
-        let counters = Self::parse(bytes).ok_or_else(|| unreadable("the account's counters"))?;
+        let counters = Self::parse(bytes)?;
         let Balance { available, held, spent, lapsed, granted } = counters.balance;
         if [available, held, spent, lapsed].iter().any(|figure| *figure < 0) {
             return Err(StoreError::Corrupt("a figure of the account is negative".to_owned()));
@@ -63,10 +63,15 @@ impl Counters {
 
     /// How often the account's rights were changed. Whether its credits add up doesn't matter for that.
     pub(super) fn rights_version(bytes: &[u8]) -> Result<i64, StoreError> {
-        Self::parse(bytes).map(|counters| counters.rights_version).ok_or_else(|| unreadable("the account's counters"))
+        Self::parse(bytes).map(|counters| counters.rights_version)
     }
 
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    /// Reads them, whether or not the credits add up.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, StoreError> {
+        Self::numbers(bytes).ok_or_else(|| unreadable("the account's counters"))
+    }
+
+    fn numbers(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader(bytes);
         if bytes.len() != Self::SIZE || reader.bytes()? != [VERSION] {
             return None;

@@ -148,9 +148,10 @@ impl RedisStore {
     /// A user, the version of their own account's rights, and the time.
     async fn user_with_rights_version(&self, id: &UserId) -> Result<Option<(UserRecord, i64, i64)>, StoreError> {
         let mut pipeline = ::redis::pipe();
-        pipeline.atomic().get(self.keys.user(id)).hget(self.keys.account_part(&AccountId::from(id), "acct"), "counters").cmd("TIME");
+        // The version first: if the record is a later one, the version is out of date, and nothing is replaced.
+        pipeline.hget(self.keys.account_part(&AccountId::from(id), "acct"), "counters").get(self.keys.user(id)).cmd("TIME");
         type Parts = (Option<Vec<u8>>, Option<Vec<u8>>, (i64, i64));
-        let (record, counters, time): Parts = self.query(&pipeline).await?;
+        let (counters, record, time): Parts = self.query(&pipeline).await?;
         let Some(record) = record else { return Ok(None) };
         let record = records::user(id, &record).ok_or_else(|| unreadable("a user"))?;
         let counters = counters.ok_or_else(|| StoreError::Corrupt("a user has no account".to_owned()))?;
@@ -194,10 +195,11 @@ impl RedisStore {
 
     async fn keyring(&self, account: &AccountId) -> Result<Option<Keyring>, StoreError> {
         let mut pipeline = ::redis::pipe();
-        pipeline.atomic().hgetall(self.keys.account_part(account, "keys"));
-        pipeline.hget(self.keys.account_part(account, "acct"), "counters").cmd("TIME");
-        type Parts = (Vec<(Vec<u8>, Vec<u8>)>, Option<Vec<u8>>, (i64, i64));
-        let (keys, counters, time): Parts = self.query(&pipeline).await?;
+        // The version first, as for a user.
+        pipeline.hget(self.keys.account_part(account, "acct"), "counters");
+        pipeline.hgetall(self.keys.account_part(account, "keys")).cmd("TIME");
+        type Parts = (Option<Vec<u8>>, Vec<(Vec<u8>, Vec<u8>)>, (i64, i64));
+        let (counters, keys, time): Parts = self.query(&pipeline).await?;
         let Some(counters) = counters else { return Ok(None) };
         let keys = keys.into_iter().map(|(hash, record)| Ok((hash, stored_api_key(&record)?))).collect::<Result<_, StoreError>>()?;
         Ok(Some(Keyring { now_ms: self.time_ms(time), rights_version: Counters::rights_version(&counters)?, keys }))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use auth_service::hold::HoldHandle;
+use auth_service::hold::Terms;
 use auth_service::ids::AccountId;
 use auth_service::store::{CheckAnswer, Refusal, StoreError, StoreLimits};
 
@@ -39,11 +39,12 @@ async fn checks_of_several_accounts_at_the_same_time_share_a_script_and_are_deci
     let (ada, bob, poor, mallory) =
         (f.person("ada", 20).await, f.person("bob", 20).await, f.person("poor", 0).await, new_user("mallory", 0));
     let nobody = Person { account: AccountId::from(&mallory.user_id), id: mallory.user_id };
-    // The second time, those who were let in are known.
-    for request_id in ["first", "second"] {
+    // The first time, all are looked up, and then two of them hold. The second time, these two are known, and hold in the same script in which the
+    // others are looked up; what the one without credits would hold is found out in it too.
+    for (request_id, scripts) in [("first", 2), ("second", 2)] {
         let evalsha = server(&f).calls_of("evalsha");
         let answers = checks_at_once(&f, &[&ada, &poor, &nobody, &bob], request_id).await;
-        assert_eq!(server(&f).calls_of("evalsha"), evalsha + 1);
+        assert_eq!(server(&f).calls_of("evalsha"), evalsha + scripts, "{request_id}");
         assert!(is_held(&answers[0]) && is_held(&answers[3]), "{answers:?}");
         let refused = CheckAnswer::Refused(Refusal::InsufficientCredits { needed: 1, available: 0 });
         assert_eq!(answers[1].as_ref().unwrap(), &refused);
@@ -74,7 +75,7 @@ async fn one_account_asked_many_times_at_once_admits_what_its_credits_pay_for_in
     let mut grants = BTreeMap::new();
     for (i, answer) in answers {
         match answer {
-            CheckAnswer::Held(_, held) => assert_eq!(grants.entry(i % 10).or_insert(held.clone()).handle, held.handle),
+            CheckAnswer::Held(_, held) => assert_eq!(grants.entry(i % 10).or_insert(held.clone()).terms, held.terms),
             CheckAnswer::Refused(Refusal::RequestInProgress | Refusal::InsufficientCredits { .. }) => {}
             other => panic!("{other:?}"),
         }
@@ -87,7 +88,7 @@ async fn one_account_asked_many_times_at_once_admits_what_its_credits_pay_for_in
 async fn whatever_is_asked_at_once_every_hold_is_one_answers_grant() {
     let f = Fixture::redis(StoreLimits { max_open_holds: 200, ..limits() }).await;
     let people = [f.person("ada", 25).await, f.person("bob", 12).await, f.person("eve", 0).await];
-    let mut granted: BTreeMap<String, HoldHandle> = BTreeMap::new();
+    let mut granted: BTreeMap<String, Terms> = BTreeMap::new();
     let mut random = fastrand::Rng::with_seed(11);
     for round in 0..40 {
         let checks: Vec<_> = (0..random.usize(1..=20))
@@ -102,8 +103,8 @@ async fn whatever_is_asked_at_once_every_hold_is_one_answers_grant() {
                 CheckAnswer::Held(_, held) => {
                     // Whoever holds a request is its only attempt.
                     let first =
-                        granted.entry(held.handle.account.as_str().to_owned() + &held.handle.request_id).or_insert(held.handle.clone());
-                    assert_eq!(*first, held.handle);
+                        granted.entry(held.terms.account.as_str().to_owned() + &held.terms.request_id).or_insert(held.terms.clone());
+                    assert_eq!(*first, held.terms);
                 }
                 CheckAnswer::Refused(Refusal::RequestInProgress | Refusal::InsufficientCredits { .. }) => {}
                 other => panic!("round {round}: {other:?}"),
@@ -112,10 +113,10 @@ async fn whatever_is_asked_at_once_every_hold_is_one_answers_grant() {
         let mut open = Vec::new();
         for person in &people {
             let snapshot = f.snapshot(person).await;
-            open.extend(snapshot.open.into_iter().map(|hold| (person.account.as_str().to_owned() + &hold.request_id, hold.attempt_id)));
+            open.extend(snapshot.open.into_iter().map(|hold| (person.account.as_str().to_owned() + &hold.terms.request_id, hold.terms.attempt_id.clone())));
         }
         open.sort();
-        let answered: Vec<_> = granted.iter().map(|(name, handle)| (name.clone(), handle.attempt_id.clone())).collect();
+        let answered: Vec<_> = granted.iter().map(|(name, terms)| (name.clone(), terms.attempt_id.clone())).collect();
         assert_eq!(open, answered, "round {round}");
     }
     assert_eq!(granted.len(), 24, "12 requests on each account that has credits");
@@ -125,17 +126,30 @@ async fn whatever_is_asked_at_once_every_hold_is_one_answers_grant() {
 async fn an_account_that_contradicts_itself_spoils_no_check_of_the_same_script() {
     let f = Fixture::redis(limits()).await;
     let (ada, bob, eve) = (f.person("ada", 20).await, f.person("bob", 20).await, f.person("eve", 20).await);
-    // The second time, the others are known.
-    for field in ["figures", "access"] {
-        let eves = format!("tg:{{{}}}:acct", eve.account);
-        let kept: Vec<u8> = redis::cmd("HGET").arg(&eves).arg(field).query(&mut server(&f).connection()).unwrap();
-        redis::cmd("HDEL").arg(&eves).arg(field).exec(&mut server(&f).connection()).unwrap();
-        let answers = checks_at_once(&f, &[&ada, &eve, &bob], field).await;
+    let eves = format!("tg:{{{}}}:acct", eve.account);
+    let kept: Vec<u8> = redis::cmd("HGET").arg(&eves).arg("counters").query(&mut server(&f).connection()).unwrap();
+    let mut longer = kept.clone();
+    longer.push(0);
+    let mut unbalanced = kept.clone();
+    // `available`, behind the version.
+    unbalanced[1..9].copy_from_slice(&10_f64.to_le_bytes());
+    // From the second time on, the others are known.
+    for (round, counters) in [Vec::new(), longer, unbalanced].into_iter().enumerate() {
+        redis::cmd("HSET").arg(&eves).arg("counters").arg(counters).exec(&mut server(&f).connection()).unwrap();
+        let answers = checks_at_once(&f, &[&ada, &eve, &bob], &format!("r{round}")).await;
         assert!(is_held(&answers[0]) && is_held(&answers[2]), "{answers:?}");
         assert!(matches!(answers[1], Err(StoreError::Corrupt(_))), "{answers:?}");
-        redis::cmd("HSET").arg(&eves).arg(field).arg(kept).exec(&mut server(&f).connection()).unwrap();
     }
-    for (person, open) in [(&ada, 2), (&bob, 2), (&eve, 0)] {
+    // A key of another type breaks the script off.
+    redis::cmd("HSET").arg(&eves).arg("counters").arg(kept).exec(&mut server(&f).connection()).unwrap();
+    redis::cmd("SET").arg(format!("tg:{{{}}}:due", eve.account)).arg("no set").exec(&mut server(&f).connection()).unwrap();
+    for request_id in ["broken", "again"] {
+        let answers = checks_at_once(&f, &[&ada, &eve, &bob], request_id).await;
+        assert!(is_held(&answers[0]) && is_held(&answers[2]), "{answers:?}");
+        assert!(matches!(answers[1], Err(StoreError::Corrupt(_))), "{answers:?}");
+    }
+    redis::cmd("DEL").arg(format!("tg:{{{}}}:due", eve.account)).exec(&mut server(&f).connection()).unwrap();
+    for (person, open) in [(&ada, 5), (&bob, 5), (&eve, 0)] {
         assert_eq!(f.snapshot(person).await.open.len(), open);
     }
 }
