@@ -435,7 +435,7 @@ pub struct AccountSnapshot {
     pub balance: Balance,
     /// Open holds, by (user id, request id).
     pub open: Vec<HoldRecord>,
-    /// Remembered requests, by (user id, request id, ledger entry): also refunded ones that were held again.
+    /// Resolved requests that are there, by (user id, request id): also those that count as forgotten, until they are removed.
     pub remembered: Vec<HoldRecord>,
     /// The ledger, oldest first.
     pub ledger: Vec<LedgerEntry>,
@@ -460,7 +460,7 @@ impl AccountSnapshot {
             [available, held, spent, lapsed, granted].iter().all(|figure| *figure >= 0),
             format!("a figure is negative: {:?}", self.balance),
         );
-        let open: i64 = self.open.iter().map(|hold| hold.held_credits).sum();
+        let open: i64 = self.open.iter().map(|hold| hold.terms.held_credits).sum();
         require(held == open, format!("held is {held}, and the open holds hold {open}"));
         let granted_by_ledger: i64 = self.ledger.iter().filter(|entry| entry.kind == EntryKind::Grant).map(|entry| entry.credits).sum();
         require(granted == granted_by_ledger, format!("granted is {granted}, and the ledger granted {granted_by_ledger}"));
