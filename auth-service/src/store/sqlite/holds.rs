@@ -31,6 +31,12 @@ macro_rules! insert_hold {
     };
 }
 
+/// In the order of time, whosever they are: those of this account are picked out of all that are open.
+const OPEN_BY_TIME: &str = "SELECT expires_at_ms, user_id, request_id FROM holds INDEXED BY holds_due WHERE account_id = ? AND state = 0 \
+                            ORDER BY expires_at_ms, user_id, digest";
+const RESOLVED_BY_TIME: &str = "SELECT forget_at_ms, user_id, request_id FROM holds INDEXED BY holds_to_forget WHERE account_id = ? \
+                                AND forget_at_ms IS NOT NULL ORDER BY forget_at_ms, user_id, digest";
+
 /// A hold's name within its account.
 struct Name {
     user_id: UserId,
@@ -133,11 +139,8 @@ impl Account<'_> {
         if !self.more_is_due() {
             return Ok(0);
         }
-        // In the order of time, whosever they are: those of this account are picked out of all that are open, by the index alone.
-        let sql = "SELECT expires_at_ms, user_id, request_id FROM holds INDEXED BY holds_due WHERE account_id = ? AND state = 0 \
-                   ORDER BY expires_at_ms, user_id, digest";
         let now_ms = self.context.now_ms;
-        let mut statement = self.context.connection.prepare_cached(sql)?;
+        let mut statement = self.context.connection.prepare_cached(OPEN_BY_TIME)?;
         let (due, next_due_ms) = self.first_of(statement.query([&self.id])?, |_, at_ms| at_ms <= now_ms)?;
         drop(statement);
         self.counters.next_due_ms = next_due_ms;
@@ -158,10 +161,8 @@ impl Account<'_> {
         if !self.more_is_to_forget() && self.counters.remembered <= max_remembered {
             return Ok(());
         }
-        let sql = "SELECT forget_at_ms, user_id, request_id FROM holds INDEXED BY holds_to_forget WHERE account_id = ? \
-                   AND forget_at_ms IS NOT NULL ORDER BY forget_at_ms, user_id, digest";
         let (remembered, now_ms) = (self.counters.remembered, self.context.now_ms);
-        let mut statement = self.context.connection.prepare_cached(sql)?;
+        let mut statement = self.context.connection.prepare_cached(RESOLVED_BY_TIME)?;
         let goes = |before: u32, at_ms| at_ms <= now_ms || remembered.saturating_sub(before) > max_remembered;
         let (forgotten, next_forget_ms) = self.first_of(statement.query([&self.id])?, goes)?;
         drop(statement);
@@ -233,4 +234,20 @@ fn hold_of(row: &Row<'_>) -> StoreResult<HoldRecord> {
     };
     let usage = TokenUsage { input_tokens: row.get(2)?, output_tokens: row.get(3)?, estimated: ending.estimated };
     Ok(HoldRecord { terms, usage, expires_at_ms: row.get(5)?, resolved })
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    #[test]
+    fn what_is_due_and_what_is_to_be_forgotten_is_found_in_order_by_an_index_alone() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("schema_5.sql")).unwrap();
+        for sql in [super::OPEN_BY_TIME, super::RESOLVED_BY_TIME] {
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let plan: Vec<String> = statement.query_map(["an account"], |row| row.get(3)).unwrap().collect::<Result<_, _>>().unwrap();
+            assert!(plan.len() == 1 && plan[0].contains("USING COVERING INDEX"), "{plan:?}");
+        }
+    }
 }

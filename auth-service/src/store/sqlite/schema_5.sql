@@ -62,8 +62,8 @@ CREATE TABLE holds (
     PRIMARY KEY (request_id, account_id, user_id)
 ) STRICT, WITHOUT ROWID;
 -- In the order of time, whosever they are, so that new ones are written side by side here too. An account's own are picked out of all that
--- are open, by this index alone: it ends with the key of the table.
-CREATE INDEX holds_due ON holds (expires_at_ms, user_id, digest) WHERE state = 0;
+-- are open, by this index alone: for that it has the state, and the key of the table.
+CREATE INDEX holds_due ON holds (expires_at_ms, user_id, digest, state) WHERE state = 0;
 CREATE INDEX holds_to_forget ON holds (account_id, forget_at_ms, user_id, digest) WHERE forget_at_ms IS NOT NULL;
 
 -- The append-only ledger.
