@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use crate::ids::{AccountId, KeyId, UserId};
+use crate::ids::{AccountId, UserId};
+use crate::price::Amount;
 use crate::store::{ChargeRequest, Principal, Refusal};
 
 pub use self::terms::{Fields, Terms};
@@ -177,23 +178,29 @@ pub fn on_check(
         return CheckDecision::Refuse(Refusal::TooManyOpenHolds);
     }
     match charge.price.held_of(&charge.worst_case(), funds.available) {
-        Ok(amount) => CheckDecision::Hold(Terms::new(Fields {
-            account: account.clone(),
-            user_id: caller.user_id.clone(),
-            key_id: caller.key_id.clone(),
-            request_id: charge.request_id.clone(),
-            attempt_id: charge.attempt_id.clone(),
-            fingerprint: charge.fingerprint.clone(),
-            model: model.to_owned(),
-            price: charge.price,
-            held_credits: amount.credits,
-            max_input_tokens: charge.max_input_tokens,
-            max_output_tokens: amount.output_tokens,
-        })),
+        Ok(amount) => CheckDecision::Hold(new_terms(account, caller, model, charge, amount)),
         // That is not the last word.
         Err(_) if funds.more_is_due => CheckDecision::Refuse(Refusal::SweepInProgress),
         Err(needed) => CheckDecision::Refuse(Refusal::InsufficientCredits { needed, available: funds.available }),
     }
+}
+
+/// The terms on which so much is held.
+#[must_use]
+pub fn new_terms(account: &AccountId, caller: &Principal, model: &str, charge: &ChargeRequest, amount: Amount) -> Terms {
+    Terms::new(Fields {
+        account: account.clone(),
+        user_id: caller.user_id.clone(),
+        key_id: caller.key_id.clone(),
+        request_id: charge.request_id.clone(),
+        attempt_id: charge.attempt_id.clone(),
+        fingerprint: charge.fingerprint.clone(),
+        model: model.to_owned(),
+        price: charge.price,
+        held_credits: amount.credits,
+        max_input_tokens: charge.max_input_tokens,
+        max_output_tokens: amount.output_tokens,
+    })
 }
 
 /// What becomes of an Extend.

@@ -1,4 +1,6 @@
 use super::*;
+use crate::ids::KeyId;
+use crate::price::Price;
 
 const ACCOUNT: &str = "0123456789abcdef";
 

@@ -66,7 +66,9 @@ impl KnownCallers {
     }
 
     /// Remembers the rights of a caller that was let in, as they were read together with the account's rights version.
-    pub(super) fn learn(&self, caller: CallerId, rights_version: i64, rights: Rights) {
-        self.lock().insert(caller, Arc::new(KnownCaller { rights_version, rights }));
+    pub(super) fn learn(&self, caller: CallerId, rights_version: i64, rights: Rights) -> Arc<KnownCaller> {
+        let known = Arc::new(KnownCaller { rights_version, rights });
+        self.lock().insert(caller, Arc::clone(&known));
+        known
     }
 }

@@ -7,8 +7,9 @@ use crate::user::UserName;
 /// Shards of the registry of accounts.
 pub(crate) const REGISTRY_SHARDS: u8 = 16;
 
-/// What an account's keys end with, in the order in which every script takes them. Those that Check, Extend and Settle touch come first.
-pub(crate) const ACCOUNT_PARTS: [&str; 9] = ["acct", "queue", "due", "gc", "log", "members", "keys", "grants", "user"];
+/// What an account's keys end with.
+#[cfg(test)]
+const ACCOUNT_PARTS: [&str; 7] = ["acct", "due", "forget", "log", "members", "keys", "user"];
 
 /// Makes key names under one prefix.
 #[derive(Debug, Clone)]
@@ -21,7 +22,8 @@ impl Keys {
         Self { prefix: prefix.to_owned() }
     }
 
-    /// One of an account's keys. The last part is the record of the user whose own account it is.
+    /// One of an account's keys: `acct`, `due`, `forget`, `log`, `members`, `keys` or `user`. The last is the record of the user whose own
+    /// account it is.
     pub(crate) fn account_part(&self, account: &AccountId, part: &str) -> String {
         let (prefix, account) = (self.prefix.as_str(), account.as_str());
         [prefix, ":{", account, "}:", part].concat()
@@ -65,13 +67,11 @@ mod tests {
             ACCOUNT_PARTS.map(|part| keys.account_part(&account, part)),
             [
                 "tg:{0123456789abcdef}:acct",
-                "tg:{0123456789abcdef}:queue",
                 "tg:{0123456789abcdef}:due",
-                "tg:{0123456789abcdef}:gc",
+                "tg:{0123456789abcdef}:forget",
                 "tg:{0123456789abcdef}:log",
                 "tg:{0123456789abcdef}:members",
                 "tg:{0123456789abcdef}:keys",
-                "tg:{0123456789abcdef}:grants",
                 "tg:{0123456789abcdef}:user",
             ]
         );

@@ -1,34 +1,21 @@
-//! The Lua scripts, one file each in `store/lua/`.
-//!
-//! What may run when Redis is full has the flag `allow-oom` (it resolves holds, or frees more than it takes) or `no-writes`. The rest is
-//! refused by Redis before it starts. Account scripts begin with the shared `prelude.lua`, most of them go on with `account.lua`.
+//! The Lua scripts, and how one is called.
 
 use ::redis::aio::ConnectionManager;
 use ::redis::{Cmd, ErrorKind, RedisResult, Script, ServerErrorKind, ToRedisArgs, Value};
 
 use super::millis;
-use crate::store::StoreLimits;
+use crate::store::{MAX_CREDITS, StoreLimits};
 
-/// A script on an account: what all of them begin with, and its own files.
-macro_rules! account_script {
-    ($limits:expr, $flags:literal, $($file:literal),+) => {
-        Script::new(&[
-            concat!("#!lua", $flags, "\n"),
-            $limits,
-            include_str!("../lua/prelude.lua"),
-            $(include_str!(concat!("../lua/", $file))),+
-        ].concat())
-    };
-}
-
-/// The line that prelude.lua speaks of.
-fn limits_line(limits: &StoreLimits) -> String {
+/// A script on accounts: its limits, what all of them begin with, and its own file.
+fn account_script(limits: &StoreLimits, flags: &str, file: &str) -> Script {
     let StoreLimits { hold_ttl, forget_after, max_open_holds, max_remembered_requests, sweep_batch } = *limits;
-    format!(
-        "local HOLD_TTL, FORGET_AFTER, BATCH, MAX_OPEN, MAX_REMEMBERED = {}, {}, {sweep_batch}, {max_open_holds}, {max_remembered_requests}\n",
+    let limits = format!(
+        "local HOLD_TTL, FORGET_AFTER, BATCH, MAX_OPEN, MAX_REMEMBERED, MAX_CREDITS = {}, {}, {sweep_batch}, {max_open_holds}, \
+         {max_remembered_requests}, {MAX_CREDITS}\n",
         millis(hold_ttl),
         millis(forget_after)
-    )
+    );
+    Script::new(&["#!lua", flags, "\n", &limits, include_str!("lua/clock.lua"), include_str!("lua/account.lua"), file].concat())
 }
 
 /// A call of a script, written as it goes over the wire while its parts are known.
@@ -76,72 +63,40 @@ impl<'s> ScriptCall<'s> {
 
 /// All of them.
 #[derive(Debug)]
-pub(crate) struct Scripts {
-    pub(crate) probe: Script,
-    pub(crate) claim_name: Script,
-    pub(crate) create_user: Script,
-    pub(crate) replace_password_hash: Script,
-    pub(crate) set_disabled: Script,
-    pub(crate) create_api_key: Script,
-    pub(crate) revoke_api_key: Script,
-    pub(crate) check: Script,
-    /// The same file as `check`, for what holds nothing: it never writes, and so runs when Redis is full.
-    pub(crate) authorize: Script,
-    pub(crate) extend: Script,
-    pub(crate) settle: Script,
-    pub(crate) grant: Script,
-    pub(crate) balance: Script,
-    pub(crate) receipt: Script,
-    pub(crate) ledger: Script,
-    pub(crate) sweep: Script,
-    pub(crate) snapshot: Script,
+pub(super) struct Scripts {
+    pub(super) probe: Script,
+    pub(super) claim_name: Script,
+    pub(super) create_user: Script,
+    /// `move.lua` for what needs room: refused when Redis is full.
+    pub(super) hold: Script,
+    /// `move.lua` for what gives back, expires or only reads: works when Redis is full.
+    pub(super) settle: Script,
+    /// `replace.lua` for what needs room.
+    pub(super) replace: Script,
+    /// `replace.lua` for what takes a right away: works when Redis is full.
+    pub(super) restrict: Script,
 }
 
 impl Scripts {
     /// With these limits written into them: they never change while the process runs, so no call has to bring them.
-    pub(crate) fn new(limits: &StoreLimits) -> Self {
-        let limits = &limits_line(limits);
+    pub(super) fn new(limits: &StoreLimits) -> Self {
+        const WHEN_FULL: &str = " flags=allow-oom";
+        let account = |flags, file| account_script(limits, flags, file);
+        let (moves, replace) = (include_str!("lua/move.lua"), include_str!("lua/replace.lua"));
         Self {
-            probe: Script::new(concat!("#!lua\n", include_str!("../lua/probe.lua"))),
-            claim_name: Script::new(concat!("#!lua\n", include_str!("../lua/claim_name.lua"))),
-            create_user: account_script!(limits, "", "account.lua", "create_user.lua"),
-            replace_password_hash: account_script!(limits, "", "account.lua", "replace_password_hash.lua"),
-            set_disabled: account_script!(limits, " flags=allow-oom", "account.lua", "set_disabled.lua"),
-            create_api_key: account_script!(limits, "", "account.lua", "api_key.lua", "create_api_key.lua"),
-            revoke_api_key: account_script!(limits, " flags=allow-oom", "account.lua", "api_key.lua", "revoke_api_key.lua"),
-            check: account_script!(limits, "", "check_known.lua", "account.lua", "check.lua"),
-            authorize: account_script!(limits, " flags=no-writes", "check_known.lua", "account.lua", "check.lua"),
-            extend: account_script!(limits, " flags=allow-oom", "account.lua", "extend.lua"),
-            settle: account_script!(limits, " flags=allow-oom", "account.lua", "settle.lua"),
-            grant: account_script!(limits, "", "account.lua", "grant.lua"),
-            balance: account_script!(limits, " flags=allow-oom", "account.lua", "balance.lua"),
-            receipt: account_script!(limits, " flags=allow-oom", "account.lua", "receipt.lua"),
-            ledger: account_script!(limits, " flags=allow-oom", "account.lua", "ledger.lua"),
-            sweep: account_script!(limits, " flags=allow-oom", "account.lua", "sweep.lua"),
-            snapshot: account_script!(limits, " flags=no-writes", "snapshot.lua"),
+            probe: Script::new(concat!("#!lua\n", include_str!("lua/probe.lua"))),
+            claim_name: Script::new(concat!("#!lua\n", include_str!("lua/clock.lua"), include_str!("lua/claim_name.lua"))),
+            create_user: account("", include_str!("lua/create_user.lua")),
+            hold: account("", moves),
+            settle: account(WHEN_FULL, moves),
+            replace: account("", replace),
+            restrict: account(WHEN_FULL, replace),
         }
     }
 
     /// All of them, to be loaded when a connection is opened: a full Redis must not have to take one in.
-    pub(crate) fn all(&self) -> [&Script; 17] {
-        [
-            &self.probe,
-            &self.claim_name,
-            &self.create_user,
-            &self.replace_password_hash,
-            &self.set_disabled,
-            &self.create_api_key,
-            &self.revoke_api_key,
-            &self.check,
-            &self.authorize,
-            &self.extend,
-            &self.settle,
-            &self.grant,
-            &self.balance,
-            &self.receipt,
-            &self.ledger,
-            &self.sweep,
-            &self.snapshot,
-        ]
+    pub(super) fn all(&self) -> [&Script; 7] {
+        let Self { probe, claim_name, create_user, hold, settle, replace, restrict } = self;
+        [probe, claim_name, create_user, hold, settle, replace, restrict]
     }
 }

@@ -1,0 +1,203 @@
+//! Grants, balances, receipts and the ledger in Redis, and the walk over accounts.
+
+use super::RedisStore;
+use super::decision::{Next, Operation, Situation};
+use super::keys::REGISTRY_SHARDS;
+use super::move_script::{Done, Move};
+use super::stored::{Counters, Stored, StreamEntry, ledger, unreadable};
+use crate::hold::{HoldRecord, hold_id};
+use crate::ids::{AccountId, UserId};
+use crate::store::{
+    AccountSnapshot, Balance, GrantAnswer, GrantRequest, LedgerEntry, MAX_CREDITS, StoreError, SweepStep, records,
+};
+
+/// Accounts that one step of the slow walk looks at.
+const ACCOUNTS_PER_STEP: usize = 32;
+
+struct Grant<'a>(&'a GrantRequest);
+
+impl Operation for Grant<'_> {
+    type Answer = GrantAnswer;
+
+    fn first(&mut self) -> Move {
+        let GrantRequest { request_id, granted_by, note, credits, .. } = self.0;
+        Move::grant(request_id, *credits, records::grant_entry_bytes(request_id, granted_by, note))
+    }
+
+    fn done(&mut self, _: i64, Done { counters, .. }: Done) -> Result<GrantAnswer, StoreError> {
+        Ok(GrantAnswer::Granted { entry: counters.entries, balance: counters.balance })
+    }
+
+    fn decide(&mut self, situation: Situation<'_>) -> Result<Next<GrantAnswer>, StoreError> {
+        let Some(Counters { balance, .. }) = situation.found.counters()? else { return Ok(Next::Answer(GrantAnswer::NotFound)) };
+        Ok(match situation.found.record()? {
+            Some(Stored::Grant { credits, entry }) if credits == self.0.credits => {
+                Next::Answer(GrantAnswer::Replayed { entry, balance })
+            }
+            Some(Stored::Grant { .. }) => Next::Answer(GrantAnswer::RequestIdReused),
+            Some(Stored::Hold(_)) => return Err(unreadable("a grant")),
+            None if balance.granted + self.0.credits > MAX_CREDITS => Next::Answer(GrantAnswer::TooMuch),
+            None => Next::Move(self.first()),
+        })
+    }
+}
+
+/// Reads an account's figures and one of its records, after what is due. `None`: no such account.
+struct Read(String);
+
+impl Operation for Read {
+    type Answer = Option<(i64, Counters, Option<Stored>)>;
+
+    fn first(&mut self) -> Move {
+        Move::read(std::mem::take(&mut self.0))
+    }
+
+    fn done(&mut self, _: i64, _: Done) -> Result<Self::Answer, StoreError> {
+        Err(unreadable("a script's answer"))
+    }
+
+    fn decide(&mut self, Situation { now_ms, found, .. }: Situation<'_>) -> Result<Next<Self::Answer>, StoreError> {
+        let Some(counters) = found.counters()? else { return Ok(Next::Answer(None)) };
+        Ok(Next::Answer(Some((now_ms, counters, found.record()?))))
+    }
+}
+
+/// Resolves what is due on an account, and forgets what is to be forgotten: how many holds were due, and whether there is more to do.
+struct Sweep {
+    resolved: u32,
+}
+
+impl Operation for Sweep {
+    type Answer = (u32, bool);
+
+    fn first(&mut self) -> Move {
+        Move::forget()
+    }
+
+    fn expire(&mut self, resolved: u32) {
+        self.resolved += resolved;
+    }
+
+    fn done(&mut self, now_ms: i64, Done { counters, .. }: Done) -> Result<(u32, bool), StoreError> {
+        Ok((self.resolved, counters.next_due_ms <= now_ms || counters.next_forget_ms <= now_ms))
+    }
+
+    fn decide(&mut self, situation: Situation<'_>) -> Result<Next<(u32, bool)>, StoreError> {
+        // What finds nothing to do finds no account, or one that contradicts itself.
+        match situation.found.counters()? {
+            None => Ok(Next::Answer((self.resolved, false))),
+            Some(_) => Err(unreadable("a hold")),
+        }
+    }
+}
+
+impl RedisStore {
+    pub(super) async fn grant_credits(&self, grant: &GrantRequest) -> Result<GrantAnswer, StoreError> {
+        if !(1..=MAX_CREDITS).contains(&grant.credits) {
+            return Err(StoreError::Corrupt(format!("a grant of {} credits", grant.credits)));
+        }
+        self.operate(&grant.account, Grant(grant)).await
+    }
+
+    pub(super) async fn read_balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError> {
+        Ok(self.operate(account, Read(String::new())).await?.map(|(_, counters, _)| counters.balance))
+    }
+
+    pub(super) async fn read_receipt(
+        &self,
+        account: &AccountId,
+        user: &UserId,
+        request_id: &str,
+    ) -> Result<Option<HoldRecord>, StoreError> {
+        let Some((now_ms, _, Some(stored))) = self.operate(account, Read(hold_id(user, request_id))).await? else { return Ok(None) };
+        Ok(Some(stored.hold()?).filter(|hold| !hold.is_forgotten(self.limits.forget_after, now_ms)))
+    }
+
+    pub(super) async fn read_ledger(&self, account: &AccountId, before: Option<u64>, limit: u32) -> Result<Vec<LedgerEntry>, StoreError> {
+        let Some((_, counters, _)) = self.operate(account, Read(String::new())).await? else { return Ok(Vec::new()) };
+        let newest = before.map_or(counters.entries, |before| counters.entries.min(before.saturating_sub(1)));
+        if newest == 0 || limit == 0 {
+            return Ok(Vec::new());
+        }
+        let mut pipeline = ::redis::pipe();
+        pipeline.cmd("XREVRANGE").arg(self.keys.account_part(account, "log")).arg(format!("{newest}-0")).arg("-");
+        pipeline.arg("COUNT").arg(limit);
+        let (entries,): (Vec<StreamEntry>,) = self.query(&pipeline).await?;
+        ledger(&entries)
+    }
+
+    pub(super) async fn sweep_step(&self, from: Option<String>) -> Result<SweepStep, StoreError> {
+        let (shard, after) = match from.as_deref().map(|from| from.split_once(':')) {
+            None => (0, ""),
+            Some(position) => position
+                .and_then(|(shard, after)| Some((shard.parse::<u8>().ok()?, after)))
+                .ok_or_else(|| unreadable("where the walk goes on"))?,
+        };
+        let start = if after.is_empty() { "-".to_owned() } else { format!("({after}") };
+        let mut pipeline = ::redis::pipe();
+        pipeline.cmd("ZRANGEBYLEX").arg(self.keys.registry(shard)).arg(start).arg("+").arg("LIMIT").arg(0).arg(ACCOUNTS_PER_STEP);
+        let (ids,): (Vec<String>,) = self.query(&pipeline).await?;
+        let mut expired = 0;
+        let mut last = after;
+        for id in &ids {
+            let account = AccountId::parse(id).ok_or_else(|| unreadable("the registry of accounts"))?;
+            let (resolved, more) = match self.operate(&account, Sweep { resolved: 0 }).await {
+                // One account that contradicts itself must not keep the walk from all others.
+                Err(StoreError::Corrupt(what)) => {
+                    tracing::error!(%account, what, "the account can't be swept");
+                    (0, false)
+                }
+                answer => answer?,
+            };
+            expired += resolved;
+            if more {
+                // The next step begins with this account again.
+                return Ok(SweepStep { expired, next: Some(format!("{shard}:{last}")) });
+            }
+            last = id;
+        }
+        let next = if ids.len() == ACCOUNTS_PER_STEP {
+            Some(format!("{shard}:{last}"))
+        } else {
+            (shard + 1 < REGISTRY_SHARDS).then(|| format!("{}:", shard + 1))
+        };
+        Ok(SweepStep { expired, next })
+    }
+
+    pub(super) async fn read_snapshot(&self, account: &AccountId) -> Result<Option<AccountSnapshot>, StoreError> {
+        let part = |part| self.keys.account_part(account, part);
+        let mut pipeline = ::redis::pipe();
+        pipeline.atomic().hgetall(part("acct")).cmd("XRANGE").arg(part("log")).arg("-").arg("+");
+        pipeline.zrange_withscores(part("due"), 0, -1).zcard(part("forget"));
+        type Parts = (Vec<(String, Vec<u8>)>, Vec<StreamEntry>, Vec<(String, f64)>, usize);
+        let (fields, log, due, to_forget): Parts = self.query(&pipeline).await?;
+        if fields.is_empty() {
+            return Ok(None);
+        }
+        let counters = fields.iter().find(|(field, _)| field == "counters").ok_or_else(|| unreadable("the account's counters"))?;
+        let counters = Counters::read(&counters.1)?;
+        let (mut open, mut remembered) = (Vec::new(), Vec::new());
+        for (field, record) in fields.iter().filter(|(field, _)| field != "counters") {
+            match Stored::read(record)? {
+                Stored::Grant { .. } => {}
+                Stored::Hold(hold) if hold.resolved.is_some() => remembered.push(hold),
+                Stored::Hold(hold) => {
+                    #[expect(clippy::cast_precision_loss, reason = "a time in milliseconds")]
+                    let is_due_then = due.iter().any(|(id, at_ms)| id == field && *at_ms == hold.expires_at_ms as f64);
+                    if !is_due_then || hold.expires_at_ms < counters.next_due_ms {
+                        return Err(StoreError::Corrupt("an open hold is never due".to_owned()));
+                    }
+                    open.push(hold);
+                }
+            }
+        }
+        let counted = (counters.open as usize, counters.remembered as usize);
+        if counted != (open.len(), remembered.len()) || (due.len(), to_forget) != counted {
+            return Err(StoreError::Corrupt("the account's counts of holds are not those of the holds there are".to_owned()));
+        }
+        for holds in [&mut open, &mut remembered] {
+            holds.sort_by(|a, b| (&a.terms.user_id, &a.terms.request_id).cmp(&(&b.terms.user_id, &b.terms.request_id)));
+        }
+        Ok(Some(AccountSnapshot { balance: counters.balance, open, remembered, ledger: ledger(&log)? }))
+    }
+}

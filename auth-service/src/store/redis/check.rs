@@ -1,0 +1,129 @@
+//! Check in Redis.
+
+use super::RedisStore;
+use super::decision::{Next, Operation, Situation};
+use super::move_script::{Done, Found, Move};
+use super::stored::unreadable;
+use crate::access::{self, Rights};
+use crate::hold::{CheckDecision, Funds, HoldRecord, Terms, hold_id, new_terms, on_check};
+use crate::store::known_callers::{CallerId, KnownCaller};
+use crate::store::{ChargeRequest, CheckAnswer, CheckRequest, Held, PresentedCredential, Principal, Refusal, StoreError};
+
+impl RedisStore {
+    pub(super) async fn check_request(&self, request: &CheckRequest) -> Result<CheckAnswer, StoreError> {
+        match &request.charge {
+            None => self.operate(&request.account, Authorize { request }).await,
+            Some(charge) => self.operate(&request.account, Check { redis: self, request, charge, holding: None }).await,
+        }
+    }
+}
+
+/// A Check that holds nothing. It only reads: it must be answered when Redis is full, or no key could be revoked then.
+struct Authorize<'a> {
+    request: &'a CheckRequest,
+}
+
+impl Operation for Authorize<'_> {
+    type Answer = CheckAnswer;
+
+    fn first(&mut self) -> Move {
+        Move::read(String::new()).for_caller(&self.request.credential).swept()
+    }
+
+    fn done(&mut self, _: i64, _: Done) -> Result<CheckAnswer, StoreError> {
+        Err(unreadable("a script's answer"))
+    }
+
+    fn decide(&mut self, situation: Situation<'_>) -> Result<Next<CheckAnswer>, StoreError> {
+        Ok(Next::Answer(match authorize(self.request, situation.now_ms, situation.found)? {
+            Ok(rights) => CheckAnswer::Allowed(rights.principal),
+            Err(refusal) => CheckAnswer::Refused(refusal),
+        }))
+    }
+}
+
+/// A Check that holds credits.
+struct Check<'a> {
+    redis: &'a RedisStore,
+    request: &'a CheckRequest,
+    charge: &'a ChargeRequest,
+    /// For whom the last move holds, and on which terms.
+    holding: Option<(Principal, Terms)>,
+}
+
+impl Check<'_> {
+    /// Holds on these terms, in place of this record, while the caller's rights are what they are.
+    fn hold(&mut self, caller: Principal, terms: Terms, in_place_of: Option<Vec<u8>>, rights: &KnownCaller) -> Move {
+        let next = Move::hold(&terms, in_place_of);
+        self.holding = Some((caller, terms));
+        next.with_rights(rights.rights_version, rights.rights.end_at_ms()).for_caller(&self.request.credential)
+    }
+
+    /// Holds all that may be needed, as if there were no such request and credits enough.
+    fn hold_whole(&mut self, rights: &KnownCaller) -> Move {
+        let (caller, model) = (rights.rights.principal.clone(), &self.request.permission.model);
+        let amount = self.charge.price.whole(&self.charge.worst_case());
+        let terms = new_terms(&self.request.account, &caller, model, self.charge, amount);
+        self.hold(caller, terms, None, rights)
+    }
+}
+
+impl Operation for Check<'_> {
+    type Answer = CheckAnswer;
+
+    fn first(&mut self) -> Move {
+        if let Some(known) = self.redis.known_callers.find(self.request) {
+            return self.hold_whole(&known);
+        }
+        // Whoever isn't known is looked up. A key's request can't be named yet: whose it is isn't known.
+        let id = match &self.request.credential {
+            PresentedCredential::AccessToken { user_id, .. } => hold_id(user_id, &self.charge.request_id),
+            PresentedCredential::ApiKey { .. } => String::new(),
+        };
+        Move::read(id).for_caller(&self.request.credential)
+    }
+
+    fn done(&mut self, _: i64, done: Done) -> Result<CheckAnswer, StoreError> {
+        let (caller, terms) = self.holding.take().ok_or_else(|| unreadable("a script's answer"))?;
+        let (remaining_credits, expires_at_ms) = (done.counters.balance.available, done.expires_at_ms);
+        Ok(CheckAnswer::Held(caller, Held { terms, remaining_credits, expires_at_ms }))
+    }
+
+    fn decide(&mut self, Situation { now_ms, found, more_is_due }: Situation<'_>) -> Result<Next<CheckAnswer>, StoreError> {
+        let rights = match authorize(self.request, now_ms, found)? {
+            Ok(rights) => rights,
+            Err(refusal) => return Ok(Next::Answer(CheckAnswer::Refused(refusal))),
+        };
+        // What is wrong with the account is told only to those who may spend from it.
+        let counters = found.counters()?.ok_or_else(|| StoreError::Corrupt("a member has no account".to_owned()))?;
+        let caller = rights.principal.clone();
+        let known = self.redis.known_callers.learn(CallerId::of(self.request), counters.rights_version, rights);
+        let unnamed = self.holding.is_none() && caller.key_id.is_some();
+        if unnamed {
+            return Ok(Next::Move(self.hold_whole(&known)));
+        }
+        let before = found.hold()?.filter(|before| !before.is_forgotten(self.redis.limits.forget_after, now_ms));
+        let (available, open_holds, max_open_holds) = (counters.balance.available, counters.open, self.redis.limits.max_open_holds);
+        let funds = Funds { available, open_holds, max_open_holds, more_is_due };
+        let model = &self.request.permission.model;
+        let decision = on_check(before.as_ref(), &self.request.account, &caller, model, self.charge, funds);
+        let answer = match (decision, before) {
+            (CheckDecision::Hold(terms), _) => {
+                let is_whole = terms.max_output_tokens == self.charge.max_output_tokens;
+                let next = self.hold(caller, terms, found.record_bytes(), &known);
+                return Ok(Next::Move(if is_whole { next } else { next.with_at_most_available(available) }));
+            }
+            (CheckDecision::Refuse(refusal), _) => CheckAnswer::Refused(refusal),
+            (CheckDecision::AlreadyHeld, Some(HoldRecord { terms, expires_at_ms, .. })) => {
+                CheckAnswer::Held(caller, Held { terms, remaining_credits: available, expires_at_ms })
+            }
+            (CheckDecision::Recorded, Some(before)) => CheckAnswer::Recorded(caller, before),
+            (CheckDecision::AlreadyHeld | CheckDecision::Recorded, None) => return Err(unreadable("a hold")),
+        };
+        Ok(Next::Answer(answer))
+    }
+}
+
+fn authorize(request: &CheckRequest, now_ms: i64, found: &Found) -> Result<Result<Rights, Refusal>, StoreError> {
+    Ok(access::authorize(request, found.key()?.map(Into::into), found.member()?, now_ms))
+}

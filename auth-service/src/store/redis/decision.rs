@@ -1,0 +1,99 @@
+//! How an operation on an account's credits is decided and made.
+//!
+//! It begins with a move that expects what is as a rule so: the caller's rights are those read before, there is no such request yet, the
+//! hold is open on the handle's terms, nothing is due. When the script finds something else, it is decided anew from that.
+
+use super::RedisStore;
+use super::move_batcher::{Answer, Call};
+use super::move_script::{Done, Found, Move, Moved, answers};
+use super::scripts::ScriptCall;
+use super::stored::unreadable;
+use crate::ids::AccountId;
+use crate::store::StoreError;
+use ::redis::Script;
+
+/// How often an operation is decided, at most. Each time but the first, others have changed what it was decided from.
+const MAX_DECISIONS: usize = 3;
+
+/// What an operation finds an account in.
+pub(super) struct Situation<'a> {
+    /// By the store's clock.
+    pub(super) now_ms: i64,
+    /// What there is.
+    pub(super) found: &'a Found,
+    /// Whether holds are due that one operation doesn't come to.
+    pub(super) more_is_due: bool,
+}
+
+/// What comes of a decision.
+pub(super) enum Next<T> {
+    Answer(T),
+    Move(Move),
+}
+
+/// An operation on an account's credits.
+pub(super) trait Operation {
+    type Answer;
+
+    /// What is tried first.
+    fn first(&mut self) -> Move;
+    /// So many holds that were due are resolved before it.
+    fn expire(&mut self, _resolved: u32) {}
+    /// The answer when the last move was made, at this time.
+    fn done(&mut self, now_ms: i64, done: Done) -> Result<Self::Answer, StoreError>;
+    /// What to do when the last move found something else than it expected.
+    fn decide(&mut self, situation: Situation<'_>) -> Result<Next<Self::Answer>, StoreError>;
+}
+
+impl RedisStore {
+    /// Does an operation. When holds are due, they are resolved first, in the same script as the move that met them.
+    pub(super) async fn operate<O: Operation>(&self, account: &AccountId, mut operation: O) -> Result<O::Answer, StoreError> {
+        let (mut moves, mut next) = (Vec::new(), operation.first());
+        let (mut swept, mut more_is_due, mut decisions) = (false, false, 0);
+        loop {
+            let (batcher, script) =
+                if next.needs_room() { (&self.holds, &self.scripts.hold) } else { (&self.settlements, &self.scripts.settle) };
+            moves.push(next.clone());
+            let call = Call { account: account.clone(), moves };
+            let (now_ms, mut moved) = batcher.run(self, script, call).await?;
+            let found = match moved.pop().ok_or_else(|| unreadable("a script's answer"))? {
+                Moved::Done(done) => return operation.done(now_ms, done),
+                Moved::Found(found) => found,
+            };
+            let (expirations, more) = found.expirations(self.limits.sweep_batch as usize)?;
+            if !swept && !expirations.is_empty() {
+                operation.expire(u32::try_from(expirations.len()).unwrap_or(u32::MAX));
+                (swept, more_is_due, moves, next) = (true, more, expirations, next.swept());
+                continue;
+            }
+            if decisions == MAX_DECISIONS {
+                return Err(StoreError::Unavailable("others change the account faster than this call can be decided".to_owned()));
+            }
+            decisions += 1;
+            moves = Vec::new();
+            next = match operation.decide(Situation { now_ms, found: &found, more_is_due })? {
+                Next::Answer(answer) => return Ok(answer),
+                Next::Move(next) if swept => next.swept(),
+                Next::Move(next) => next,
+            };
+        }
+    }
+
+    /// Runs calls in one script; what became of each.
+    pub(super) async fn run_moves(&self, script: &Script, calls: &[Call]) -> Result<Vec<Answer>, StoreError> {
+        let count = calls.iter().map(|call| call.moves.len()).sum();
+        let mut keys = Vec::with_capacity(2 * count);
+        for call in calls {
+            for _ in &call.moves {
+                keys.extend(["acct", "due"].map(|part| self.keys.account_part(&call.account, part)));
+            }
+        }
+        let mut script = ScriptCall::with_room(count, script, keys.iter());
+        script.arg(self.now());
+        calls.iter().flat_map(|call| &call.moves).for_each(|next| next.write(&mut script));
+        let answer = self.answer(&script).await.map_err(|error| self.failed(&error))?;
+        let (now_ms, moved) = answers(answer, count)?;
+        let mut moved = moved.into_iter();
+        Ok(calls.iter().map(|call| Ok((now_ms, moved.by_ref().take(call.moves.len()).collect()))).collect())
+    }
+}

@@ -1,0 +1,26 @@
+-- create_user, version 1: a user's record, their account, and its first ledger entry. The name is claimed and the account registered before.
+--
+-- KEYS  1 acct  2 members  3 user  4 log
+-- ARGV  1 now  2 user id  3 user  4 member  5 the latest time at which the user may still be made, in ms  6 starting credits
+--       7 the starting grant's id  8 what its ledger entry records
+-- Returns  {'created', user} · {'late'}: the claim may have gone to somebody else
+-- Atomicity: one script. Idempotent. Needs memory, so it is refused when Redis is full.
+
+local made = call('GET', KEYS[3])
+if made then
+  return { 'created', made }
+end
+if NOW > tonumber(ARGV[5]) then
+  return { 'late' }
+end
+local credits = tonumber(ARGV[6])
+local entries = credits > 0 and 1 or 0
+local counters = pack(COUNTERS, VERSION, credits, 0, 0, 0, credits, NEVER, NEVER, entries, 0, 0, 0)
+if credits > 0 then
+  call('XADD', KEYS[4], '1-0', 'f', pack(ENTRY, VERSION, credits, credits, NOW), 'd', ARGV[8])
+  call('HSET', KEYS[1], ARGV[7], pack(HEAD, VERSION, GRANT, 0, credits, 0, 0, 0) .. pack(OUTCOME, 0, credits, 1, NOW))
+end
+call('HSET', KEYS[1], 'counters', counters)
+call('HSET', KEYS[2], ARGV[2], ARGV[4])
+call('SET', KEYS[3], ARGV[3])
+return { 'created', ARGV[3] }

@@ -1,0 +1,285 @@
+//! Users and API keys in Redis.
+
+use std::time::Duration;
+
+use ::redis::Script;
+
+use super::RedisStore;
+use super::keys::Keys;
+use super::move_script::{grant_id, stored_api_key};
+use super::scripts::ScriptCall;
+use super::stored::{Counters, unreadable};
+use super::millis;
+use crate::access::Member;
+use crate::ids::{AccountId, KeyId, UserId};
+use crate::keyring::{Revocation, on_create, on_revoke};
+use crate::store::{
+    ApiKeyCreation, ApiKeyRecord, NAME_CLAIM_LIFE, NewApiKey, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, StoreError,
+    UserCreation, records,
+};
+use crate::user::{UserName, UserRecord};
+
+/// How often a change of records is tried, at most. Each time but the first, others have changed the account's rights meanwhile.
+const MAX_TRIES: usize = 3;
+
+/// What became of the claim of a name.
+enum Claim {
+    /// It is ours.
+    Ours {
+        /// Since when.
+        at_ms: i64,
+    },
+    /// It is the name of a user.
+    Taken,
+    /// Somebody else claimed it a short while ago, and their user isn't made.
+    InProgress {
+        /// When that claim is over.
+        retry_after: Duration,
+    },
+}
+
+/// A key of an account that records of rights are in, as `lua/replace.lua` is given them.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Members = 2,
+    Keys = 3,
+    User = 4,
+}
+
+/// A record to be replaced: where it is, its field, and its bytes; none to drop it.
+type Replacement = (Part, Vec<u8>, Vec<u8>);
+
+/// An account's keys with their secrets' hashes, and what else decides about them.
+struct Keyring {
+    now_ms: i64,
+    rights_version: i64,
+    keys: Vec<(Vec<u8>, ApiKeyRecord)>,
+}
+
+impl Keyring {
+    fn records(&self) -> Vec<ApiKeyRecord> {
+        self.keys.iter().map(|(_, record)| record.clone()).collect()
+    }
+
+    /// Drops these keys.
+    fn drop(&self, dropped: &[KeyId]) -> impl Iterator<Item = Replacement> {
+        let dropped = self.keys.iter().filter(|(_, record)| dropped.contains(&record.key_id));
+        dropped.map(|(hash, _)| (Part::Keys, hash.clone(), Vec::new()))
+    }
+}
+
+impl RedisStore {
+    pub(super) async fn make_user(&self, user: NewUser) -> Result<UserCreation, StoreError> {
+        let claimed_at_ms = match self.claim_name(&user).await? {
+            Claim::Ours { at_ms } => at_ms,
+            Claim::Taken => return Ok(UserCreation::NameTaken),
+            Claim::InProgress { retry_after } => return Ok(UserCreation::NameInProgress { retry_after }),
+        };
+        let account = AccountId::from(&user.user_id);
+        // Before the account, so that no account is ever missed by the walk.
+        let registry = self.keys.registry(Keys::shard_of(&account));
+        self.query::<()>(::redis::pipe().cmd("ZADD").arg(registry).arg(0).arg(account.as_str()).ignore()).await?;
+        let NewUser { user_id, user_name, password_hash, full_name, email, role, starting_credits } = user;
+        let created_at_ms = claimed_at_ms;
+        let record = UserRecord { user_id, user_name, password_hash, full_name, email, role, disabled: false, created_at_ms };
+        let member = Member { role, disabled: false, tokens_valid_from_ms: 0 };
+        let keys = ["acct", "members", "user", "log"].map(|part| self.keys.account_part(&account, part));
+        let mut call = ScriptCall::new(&self.scripts.create_user, keys.iter());
+        call.arg(self.now()).arg(record.user_id.as_str()).arg(&records::user_bytes(&record)[..]).arg(&records::member_bytes(&member)[..]);
+        // Half of the claim's life: by the time that somebody else may take the name, this script has run or never will.
+        call.arg(claimed_at_ms + millis(NAME_CLAIM_LIFE) / 2).arg(starting_credits).arg(grant_id(STARTING_GRANT_REQUEST_ID));
+        call.arg(&records::grant_entry_bytes(STARTING_GRANT_REQUEST_ID, &record.user_id, STARTING_GRANT_NOTE)[..]);
+        let answer: Vec<Vec<u8>> = self.run(&call).await?;
+        match &answer[..] {
+            [word, stored] if word == b"created" => {
+                records::user(&record.user_id, stored).map(UserCreation::Created).ok_or_else(|| unreadable("a user"))
+            }
+            [word] if word == b"late" => Err(StoreError::Unavailable("making the user took too long".to_owned())),
+            _ => Err(unreadable("the answer to the making of a user")),
+        }
+    }
+
+    /// Takes a name for a user.
+    async fn claim_name(&self, user: &NewUser) -> Result<Claim, StoreError> {
+        let mut replaceable = String::new();
+        // Twice at most: the second time, it is somebody else who is quicker.
+        for _ in 0..2 {
+            let mut call = ScriptCall::new(&self.scripts.claim_name, std::iter::once(self.keys.name(&user.user_name)));
+            call.arg(self.now()).arg(user.user_id.as_str()).arg(&replaceable);
+            let answer: Vec<String> = self.run(&call).await?;
+            match &answer[..] {
+                [word, claim] if word == "claimed" => return parse_claim(claim).map(|(_, at_ms)| Claim::Ours { at_ms }),
+                [word, claim, age_ms] if word == "taken" => {
+                    let (owner, _) = parse_claim(claim)?;
+                    if self.find_user(&owner).await?.is_some() {
+                        return Ok(Claim::Taken);
+                    }
+                    let age_ms: i64 = age_ms.parse().map_err(|_| unreadable("the age of a claim"))?;
+                    let left_ms = millis(NAME_CLAIM_LIFE).saturating_sub(age_ms);
+                    if left_ms > 0 {
+                        // Never longer than a whole life, should the clock have gone back.
+                        let retry_after = Duration::from_millis(left_ms.unsigned_abs()).min(NAME_CLAIM_LIFE);
+                        return Ok(Claim::InProgress { retry_after });
+                    }
+                    claim.clone_into(&mut replaceable);
+                }
+                _ => return Err(unreadable("the answer to a claim of a name")),
+            }
+        }
+        Ok(Claim::InProgress { retry_after: NAME_CLAIM_LIFE })
+    }
+
+    pub(super) async fn find_user_by_name(&self, name: &UserName) -> Result<Option<UserRecord>, StoreError> {
+        let (claim,): (Option<String>,) = self.query(::redis::pipe().get(self.keys.name(name))).await?;
+        let owner = match claim {
+            Some(claim) => parse_claim(&claim)?.0,
+            // Nobody's id: the look-up takes as long whether there is such a name or not.
+            None => UserId::parse("0000000000000000").ok_or_else(|| unreadable("nobody's id"))?,
+        };
+        // A claim whose user was never made, or is just being made, is nobody's yet.
+        self.find_user(&owner).await
+    }
+
+    pub(super) async fn find_user(&self, id: &UserId) -> Result<Option<UserRecord>, StoreError> {
+        let (record,): (Option<Vec<u8>>,) = self.query(::redis::pipe().get(self.keys.user(id))).await?;
+        record.map(|record| records::user(id, &record).ok_or_else(|| unreadable("a user"))).transpose()
+    }
+
+    /// A user, the version of their own account's rights, and the time.
+    async fn user_with_rights_version(&self, id: &UserId) -> Result<Option<(UserRecord, i64, i64)>, StoreError> {
+        let mut pipeline = ::redis::pipe();
+        pipeline.atomic().get(self.keys.user(id)).hget(self.keys.account_part(&AccountId::from(id), "acct"), "counters").cmd("TIME");
+        type Parts = (Option<Vec<u8>>, Option<Vec<u8>>, (i64, i64));
+        let (record, counters, time): Parts = self.query(&pipeline).await?;
+        let Some(record) = record else { return Ok(None) };
+        let record = records::user(id, &record).ok_or_else(|| unreadable("a user"))?;
+        let counters = counters.ok_or_else(|| StoreError::Corrupt("a user has no account".to_owned()))?;
+        Ok(Some((record, Counters::rights_version(&counters)?, self.time_ms(time))))
+    }
+
+    pub(super) async fn change_password_hash(&self, id: &UserId, old: &str, new: &str) -> Result<(), StoreError> {
+        for _ in 0..MAX_TRIES {
+            let Some((record, rights_version, _)) = self.user_with_rights_version(id).await? else { return Ok(()) };
+            if record.password_hash != old {
+                return Ok(());
+            }
+            let record = UserRecord { password_hash: new.to_owned(), ..record };
+            let replacement = (Part::User, Vec::new(), records::user_bytes(&record));
+            if self.replace_records(&self.scripts.replace, &AccountId::from(id), rights_version, [replacement]).await? {
+                return Ok(());
+            }
+        }
+        Err(changing_too_quickly())
+    }
+
+    pub(super) async fn disable_or_enable(&self, id: &UserId, disabled: bool) -> Result<Option<UserRecord>, StoreError> {
+        for _ in 0..MAX_TRIES {
+            let Some((record, rights_version, now_ms)) = self.user_with_rights_version(id).await? else { return Ok(None) };
+            if record.disabled == disabled {
+                return Ok(Some(record));
+            }
+            let record = UserRecord { disabled, ..record };
+            // Now, also when that is earlier than before: a clock that jumped ahead must not shut a user out until the time comes.
+            let member = Member { role: record.role, disabled, tokens_valid_from_ms: now_ms };
+            let replacements = [
+                (Part::Members, id.as_str().as_bytes().to_vec(), records::member_bytes(&member)),
+                (Part::User, Vec::new(), records::user_bytes(&record)),
+            ];
+            if self.replace_records(&self.scripts.restrict, &AccountId::from(id), rights_version, replacements).await? {
+                return Ok(Some(record));
+            }
+        }
+        Err(changing_too_quickly())
+    }
+
+    async fn keyring(&self, account: &AccountId) -> Result<Option<Keyring>, StoreError> {
+        let mut pipeline = ::redis::pipe();
+        pipeline.atomic().hgetall(self.keys.account_part(account, "keys"));
+        pipeline.hget(self.keys.account_part(account, "acct"), "counters").cmd("TIME");
+        type Parts = (Vec<(Vec<u8>, Vec<u8>)>, Option<Vec<u8>>, (i64, i64));
+        let (keys, counters, time): Parts = self.query(&pipeline).await?;
+        let Some(counters) = counters else { return Ok(None) };
+        let keys = keys.into_iter().map(|(hash, record)| Ok((hash, stored_api_key(&record)?))).collect::<Result<_, StoreError>>()?;
+        Ok(Some(Keyring { now_ms: self.time_ms(time), rights_version: Counters::rights_version(&counters)?, keys }))
+    }
+
+    pub(super) async fn add_api_key(&self, key: &NewApiKey) -> Result<ApiKeyCreation, StoreError> {
+        for _ in 0..MAX_TRIES {
+            let keyring = self.keyring(&key.account).await?;
+            let keyring = keyring.ok_or_else(|| StoreError::Corrupt("the account of a new API key doesn't exist".to_owned()))?;
+            if let Some((_, record)) = keyring.keys.iter().find(|(hash, _)| *hash == key.secret_hash) {
+                return Ok(ApiKeyCreation::Created(record.clone()));
+            }
+            let Some(dropped) = on_create(&keyring.records(), keyring.now_ms) else { return Ok(ApiKeyCreation::LimitReached) };
+            let record = ApiKeyRecord { created_at_ms: keyring.now_ms, ..key.record.clone() };
+            let replacements = keyring.drop(&dropped).chain([(Part::Keys, key.secret_hash.to_vec(), stored_key_bytes(&record))]);
+            if self.replace_records(&self.scripts.replace, &key.account, keyring.rights_version, replacements).await? {
+                return Ok(ApiKeyCreation::Created(record));
+            }
+        }
+        Err(changing_too_quickly())
+    }
+
+    pub(super) async fn list_api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyRecord>, StoreError> {
+        let (records,): (Vec<Vec<u8>>,) = self.query(::redis::pipe().hvals(self.keys.account_part(account, "keys"))).await?;
+        let mut keys = records.iter().map(|record| stored_api_key(record)).collect::<Result<Vec<_>, _>>()?;
+        keys.sort_by(|a, b| (a.created_at_ms, &a.key_id).cmp(&(b.created_at_ms, &b.key_id)));
+        Ok(keys)
+    }
+
+    pub(super) async fn end_api_key(&self, account: &AccountId, key: &KeyId) -> Result<Option<ApiKeyRecord>, StoreError> {
+        for _ in 0..MAX_TRIES {
+            let Some(keyring) = self.keyring(account).await? else { return Ok(None) };
+            let Some(Revocation { revoked, dropped }) = on_revoke(&keyring.records(), key, keyring.now_ms) else { return Ok(None) };
+            let before = keyring.keys.iter().find(|(_, record)| record.key_id == *key).ok_or_else(|| unreadable("an API key"))?;
+            if before.1.revoked_at_ms.is_some() {
+                return Ok(Some(revoked));
+            }
+            let replacements = [(Part::Keys, before.0.clone(), stored_key_bytes(&revoked))].into_iter().chain(keyring.drop(&dropped));
+            if self.replace_records(&self.scripts.restrict, account, keyring.rights_version, replacements).await? {
+                return Ok(Some(revoked));
+            }
+        }
+        Err(changing_too_quickly())
+    }
+
+    /// Replaces records of an account's rights; `false`: others changed them meanwhile, and nothing was written.
+    async fn replace_records(
+        &self,
+        script: &Script,
+        account: &AccountId,
+        rights_version: i64,
+        replacements: impl IntoIterator<Item = Replacement>,
+    ) -> Result<bool, StoreError> {
+        let keys = ["acct", "members", "keys", "user"].map(|part| self.keys.account_part(account, part));
+        let mut call = ScriptCall::new(script, keys.iter());
+        call.arg(self.now()).arg(rights_version);
+        for (part, field, record) in replacements {
+            call.arg(part as i64).arg(&field[..]).arg(&record[..]);
+        }
+        Ok(self.run::<i64>(&call).await? == 1)
+    }
+
+    /// The time that was set, or what Redis says it is, in seconds and microseconds.
+    fn time_ms(&self, (seconds, micros): (i64, i64)) -> i64 {
+        self.clock.fixed_ms().unwrap_or(seconds * 1000 + micros / 1000)
+    }
+}
+
+/// A key as the keyring has it: behind the user's id.
+fn stored_key_bytes(record: &ApiKeyRecord) -> Vec<u8> {
+    [record.user_id.as_str().as_bytes(), &records::api_key_bytes(record)].concat()
+}
+
+fn changing_too_quickly() -> StoreError {
+    StoreError::Unavailable("others change the account's rights faster than this call can".to_owned())
+}
+
+/// Reads `<user id>|<claimed at, ms>`.
+fn parse_claim(claim: &str) -> Result<(UserId, i64), StoreError> {
+    let parse = || {
+        let (user, at_ms) = claim.split_once('|')?;
+        Some((UserId::parse(user)?, at_ms.parse().ok()?))
+    };
+    parse().ok_or_else(|| unreadable("the claim of a user name"))
+}
