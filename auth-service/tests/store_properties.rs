@@ -142,17 +142,44 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// One operation; or a request that is refunded and held again by one attempt after the other, which they would seldom come to by themselves.
+/// One operation; or one of those sequences to which they would seldom come by themselves.
 fn operations() -> impl Strategy<Value = Vec<Operation>> {
-    let round = |request, attempt| {
-        let price = Price { per_call: 1, per_1k_input_tokens: 0, per_1k_output_tokens: 0 };
-        let check = Operation::Check { request, attempt, fingerprint: 0, price, max_in: 1, max_out: 1, require_full: false };
-        let handle = Handle { back: 0, change: Change::Nothing };
-        [check, Operation::Settle { handle, outcome: Outcome::NothingGenerated, usage: TokenUsage::default() }]
-    };
-    let rounds = (request(), proptest::collection::vec(0..3_u8, 1..6))
-        .prop_map(move |(request, attempts)| attempts.into_iter().flat_map(|attempt| round(request, attempt)).collect());
-    prop_oneof![15 => operation().prop_map(|operation| vec![operation]), 1 => rounds]
+    prop_oneof![
+        20 => operation().prop_map(|operation| vec![operation]),
+        2 => rounds(),
+        1 => (proptest::collection::vec(request(), 3..6), request()).prop_map(|(dues, request)| more_is_due(&dues, request)),
+        1 => (request(), request(), outcome()).prop_map(|(request, other, outcome)| settled_when_all_is_held(request, other, outcome)),
+    ]
+}
+
+const LAST: Handle = Handle { back: 0, change: Change::Nothing };
+
+/// A Check that costs so much a call.
+fn check(request: u8, attempt: u8, per_call: i64) -> Operation {
+    let price = Price { per_call, per_1k_input_tokens: 0, per_1k_output_tokens: 0 };
+    Operation::Check { request, attempt, fingerprint: 0, price, max_in: 1, max_out: 1, require_full: false }
+}
+
+/// A request that is refunded and held again by one attempt after the other.
+fn rounds() -> impl Strategy<Value = Vec<Operation>> {
+    let refund = Operation::Settle { handle: LAST, outcome: Outcome::NothingGenerated, usage: TokenUsage::default() };
+    (request(), proptest::collection::vec(0..3_u8, 1..6)).prop_map(move |(request, attempts)| {
+        attempts.into_iter().flat_map(|attempt| [check(request, attempt, 1), refund.clone()]).collect()
+    })
+}
+
+/// More holds are due than one operation resolves, and a Check needs what they hold.
+fn more_is_due(dues: &[u8], request: u8) -> Vec<Operation> {
+    let holds = dues.iter().map(|due| check(*due, 0, STARTING_CREDITS / 4));
+    holds.chain([Operation::Wait { ms: 100 }, check(request, 1, STARTING_CREDITS)]).collect()
+}
+
+/// A hold expires, another takes what came back, and it is settled late.
+fn settled_when_all_is_held(request: u8, other: u8, outcome: Outcome) -> Vec<Operation> {
+    let (handle, usage) = (Handle { back: 1, ..LAST }, TokenUsage { input_tokens: 1, output_tokens: 1, estimated: false });
+    let price = Price { per_call: 1, per_1k_input_tokens: 0, per_1k_output_tokens: 1000 };
+    let all = Operation::Check { request: other, attempt: 1, fingerprint: 0, price, max_in: 1, max_out: 1000, require_full: false };
+    vec![check(request, 0, 3), Operation::Wait { ms: 100 }, all, Operation::Settle { handle, outcome, usage }]
 }
 
 /// Applies an operation and tells its answer in words. `handle`: what an Extend or Settle is given; they do nothing without one.

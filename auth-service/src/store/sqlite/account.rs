@@ -24,7 +24,7 @@ pub(super) struct Account<'c> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Counters {
     pub(super) last_entry: u64,
-    open_holds: u32,
+    pub(super) open_holds: u32,
     /// Resolved requests whose row is there.
     pub(super) remembered: u32,
     /// No open hold is due before it.

@@ -196,6 +196,23 @@ impl Account<'_> {
         Ok((first, i64::MAX))
     }
 
+    /// Verifies what is counted of holds against the holds there are. Reads all.
+    pub(super) fn verify_counters(&self) -> StoreResult<()> {
+        let sql = "SELECT count(*) FILTER (WHERE state = 0), count(*) FILTER (WHERE state <> 0), min(iif(state = 0, expires_at_ms, NULL)), \
+                   min(forget_at_ms) FROM holds WHERE account_id = ?";
+        let mut statement = self.context.connection.prepare_cached(sql)?;
+        let (open_holds, remembered, first_due_ms, first_forget_ms): (u32, u32, Option<i64>, Option<i64>) =
+            statement.query_row([&self.id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        let counters = &self.counters;
+        if (open_holds, remembered) != (counters.open_holds, counters.remembered) {
+            return Err(Failure::corrupt("the account's counts of holds are not those of the holds there are"));
+        }
+        if first_due_ms.is_some_and(|first| first < counters.next_due_ms) || first_forget_ms.is_some_and(|first| first < counters.next_forget_ms) {
+            return Err(Failure::corrupt("a hold is never due, or a request never forgotten"));
+        }
+        Ok(())
+    }
+
     /// All holds in the given state, in the order of their names. For verification: reads all.
     pub(super) fn all_holds(&self, open: bool) -> StoreResult<Vec<HoldRecord>> {
         let sql = concat!(

@@ -50,8 +50,9 @@ impl Account<'_> {
         Ok(entries)
     }
 
-    /// Everything.
+    /// Everything, verified.
     pub(super) fn snapshot(&self) -> StoreResult<AccountSnapshot> {
+        self.verify_counters()?;
         let mut ledger = self.ledger(None, u32::MAX)?;
         ledger.reverse();
         Ok(AccountSnapshot { balance: self.balance, open: self.all_holds(true)?, remembered: self.all_holds(false)?, ledger })
