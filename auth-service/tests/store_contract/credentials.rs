@@ -274,9 +274,8 @@ pub(crate) async fn a_keys_patterns_count_whatever_case_they_were_kept_in(f: Fix
 pub(crate) async fn a_new_key_leaves_those_that_are_known_what_they_may(f: Fixture) {
     let ada = f.person("ada", 10).await;
     f.key(&ada, 1, |key| key.models = vec!["llama3".to_owned()]).await;
-    let check = async |secret: u8, name: &str, request_id: &str| {
-        f.check_key(&ada, secret, model(name), Some(one_credit(request_id, "a"))).await
-    };
+    let check =
+        async |secret: u8, name: &str, request_id: &str| f.check_key(&ada, secret, model(name), Some(one_credit(request_id, "a"))).await;
     assert!(matches!(check(1, "llama3", "r1").await, CheckAnswer::Held(..)));
     assert_eq!(check(2, "llama3", "r2").await, CheckAnswer::Refused(Refusal::CredentialUnknown));
     let second = f.key(&ada, 2, |_| {}).await;

@@ -11,8 +11,8 @@ use auth_service::price::Price;
 use auth_service::store::clock::Clock;
 use auth_service::store::sqlite::SqliteStore;
 use auth_service::store::{
-    AccountSnapshot, ApiKeyRecord, Balance, CheckAnswer, EntryKind, GrantAnswer, GrantRequest, LedgerEntry, Permission, Refusal, Scope, Store,
-    StoreOpenError,
+    AccountSnapshot, ApiKeyRecord, Balance, CheckAnswer, EntryKind, GrantAnswer, GrantRequest, LedgerEntry, Permission, Refusal, Scope,
+    Store, StoreOpenError,
 };
 use auth_service::user::{Role, UserName, UserRecord};
 
@@ -49,7 +49,6 @@ const TO_VERSION_2: &str = "
 /// The same from there, in version 1.
 const TO_VERSION_1: &str =
     "ALTER TABLE accounts DROP COLUMN access; ALTER TABLE accounts DROP COLUMN next_due_ms; PRAGMA user_version = 1;";
-
 
 fn ada() -> Person {
     let id = UserId::parse("AdaLovelace00001").unwrap();
@@ -106,7 +105,19 @@ fn entry(number: u64, kind: EntryKind, credits: i64, available: i64, request_id:
     let at_ms = START_MS - before_ms;
     let (request_id, user_id) = (request_id.to_owned(), ada().id);
     let model = if kind == EntryKind::Grant { String::new() } else { "llama3".to_owned() };
-    LedgerEntry { entry: number, kind, credits, available, request_id, user_id, key_id: None, model, usage: None, at_ms, note: String::new() }
+    LedgerEntry {
+        entry: number,
+        kind,
+        credits,
+        available,
+        request_id,
+        user_id,
+        key_id: None,
+        model,
+        usage: None,
+        at_ms,
+        note: String::new(),
+    }
 }
 
 /// What is in the file, but for the rounds that were laid aside.
@@ -259,13 +270,8 @@ async fn is_brought_up(back: &[&str]) {
     users_read_the_same(&f).await;
     keys_read_the_same(&f).await;
     assert_eq!(f.store.receipt(&ada().account, &ada().id, "late").await.unwrap().as_ref(), Some(&expected().remembered[1]));
-    let grant = |credits| GrantRequest {
-        account: ada().account,
-        credits,
-        request_id: "g 1".to_owned(),
-        note: String::new(),
-        granted_by: ada().id,
-    };
+    let grant =
+        |credits| GrantRequest { account: ada().account, credits, request_id: "g 1".to_owned(), note: String::new(), granted_by: ada().id };
     assert_eq!(f.store.grant(grant(5)).await.unwrap(), GrantAnswer::Replayed { entry: 5, balance: expected().balance });
     assert_eq!(f.store.grant(grant(6)).await.unwrap(), GrantAnswer::RequestIdReused);
 

@@ -1,5 +1,5 @@
-//! A store of one account in plain collections, written from the hold's table and without regard to speed. It uses none of the rules' functions:
-//! it is the second opinion on them.
+//! A store of one account in plain collections, written from the hold's table and without regard to speed. It uses none of the rules'
+//! functions: it is the second opinion on them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -168,8 +168,7 @@ impl Model {
 
     /// The first few by time, then by the hold's name.
     fn first(&self, time: impl Fn(&HoldRecord) -> Option<i64>) -> Vec<(i64, String)> {
-        let mut all: Vec<_> =
-            self.holds.iter().filter_map(|(id, hold)| Some((time(hold)?, request_digest(id), id.clone()))).collect();
+        let mut all: Vec<_> = self.holds.iter().filter_map(|(id, hold)| Some((time(hold)?, request_digest(id), id.clone()))).collect();
         all.sort();
         all.into_iter().take(self.limits.sweep_batch as usize).map(|(at_ms, _, id)| (at_ms, id)).collect()
     }

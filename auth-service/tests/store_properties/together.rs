@@ -21,7 +21,7 @@ use crate::{outcome, price, usage};
 const LONG_MEMORY: StoreLimits = StoreLimits {
     hold_ttl: Duration::from_millis(100),
     forget_after: Duration::from_secs(3600),
-    max_open_holds: 12,
+    max_open_holds: 5,
     max_remembered_requests: 100_000,
     sweep_batch: 3,
 };
@@ -33,15 +33,37 @@ const STARTING_CREDITS: i64 = 150;
 #[derive(Debug, Clone)]
 enum Action {
     /// By an attempt of its own; `twice`: the same call a second time, at the same time.
-    Check { request: u8, price: Price, max_in: u32, max_out: u32, require_full: bool, twice: bool },
+    Check {
+        request: u8,
+        price: Price,
+        max_in: u32,
+        max_out: u32,
+        require_full: bool,
+        twice: bool,
+    },
     /// With a handle that was given out, counted from the last one back.
-    Extend { back: usize, usage: TokenUsage },
+    Extend {
+        back: usize,
+        usage: TokenUsage,
+    },
     /// The same; `times` calls at the same time.
-    Settle { back: usize, altered: bool, outcome: Outcome, usage: TokenUsage, times: usize },
+    Settle {
+        back: usize,
+        altered: bool,
+        outcome: Outcome,
+        usage: TokenUsage,
+        times: usize,
+    },
     /// `times` calls at the same time.
-    Grant { request: u8, credits: i64, times: usize },
+    Grant {
+        request: u8,
+        credits: i64,
+        times: usize,
+    },
     Balance,
-    Receipt { request: u8 },
+    Receipt {
+        request: u8,
+    },
     Walk,
 }
 
@@ -53,8 +75,9 @@ struct Round {
 }
 
 fn action() -> impl Strategy<Value = (usize, Action)> {
-    let check = (0..8_u8, price(), 0..1000_u32, 1..1000_u32, any::<bool>(), any::<bool>())
-        .prop_map(|(request, price, max_in, max_out, require_full, twice)| Action::Check { request, price, max_in, max_out, require_full, twice });
+    let check = (0..8_u8, price(), 0..1000_u32, 1..1000_u32, any::<bool>(), any::<bool>()).prop_map(
+        |(request, price, max_in, max_out, require_full, twice)| Action::Check { request, price, max_in, max_out, require_full, twice },
+    );
     let settle = (0..8_usize, prop_oneof![9 => Just(false), 1 => Just(true)], outcome(), usage(), 1..4_usize)
         .prop_map(|(back, altered, outcome, usage, times)| Action::Settle { back, altered, outcome, usage, times });
     let action = prop_oneof![

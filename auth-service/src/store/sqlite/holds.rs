@@ -113,8 +113,8 @@ impl Account<'_> {
         }
         let ledger_entry = self.append(-settlement.charge, &records::resolution_entry_bytes(&hold.terms, settlement))?;
         let forget_at_ms = self.context.forget_at_ms();
-        let sql = "UPDATE holds SET state = ?, input_tokens = ?, output_tokens = ?, ending = ?, charged_credits = ?, remaining_credits = ?, \
-                   ledger_entry = ?, resolved_at_ms = ?, forget_at_ms = ? WHERE request_id = ? AND account_id = ? AND user_id = ?";
+        let sql = "UPDATE holds SET state = ?, input_tokens = ?, output_tokens = ?, ending = ?, charged_credits = ?, \
+                   remaining_credits = ?, ledger_entry = ?, resolved_at_ms = ?, forget_at_ms = ? WHERE request_id = ? AND account_id = ? AND user_id = ?";
         self.context.connection.prepare_cached(sql)?.execute(params![
             records::resolution_number(settlement.resolution),
             settlement.usage.input_tokens,
@@ -207,7 +207,8 @@ impl Account<'_> {
         if (open_holds, remembered) != (counters.open_holds, counters.remembered) {
             return Err(Failure::corrupt("the account's counts of holds are not those of the holds there are"));
         }
-        if first_due_ms.is_some_and(|first| first < counters.next_due_ms) || first_forget_ms.is_some_and(|first| first < counters.next_forget_ms) {
+        let is_missed = |first_ms: Option<i64>, next_ms| first_ms.is_some_and(|first_ms| first_ms < next_ms);
+        if is_missed(first_due_ms, counters.next_due_ms) || is_missed(first_forget_ms, counters.next_forget_ms) {
             return Err(Failure::corrupt("a hold is never due, or a request never forgotten"));
         }
         Ok(())
@@ -215,11 +216,7 @@ impl Account<'_> {
 
     /// All holds in the given state, in the order of their names. For verification: reads all.
     pub(super) fn all_holds(&self, open: bool) -> StoreResult<Vec<HoldRecord>> {
-        let sql = concat!(
-            "SELECT ",
-            hold_columns!(),
-            " FROM holds WHERE account_id = ? AND (state = 0) = ? ORDER BY user_id, request_id"
-        );
+        let sql = concat!("SELECT ", hold_columns!(), " FROM holds WHERE account_id = ? AND (state = 0) = ? ORDER BY user_id, request_id");
         let mut statement = self.context.connection.prepare_cached(sql)?;
         let mut rows = statement.query(params![self.id, open])?;
         let mut holds = Vec::new();

@@ -39,7 +39,8 @@ impl Account<'_> {
 
     /// Ledger entries below `before`, newest first.
     pub(super) fn ledger(&self, before: Option<u64>, limit: u32) -> StoreResult<Vec<LedgerEntry>> {
-        let sql = "SELECT entry, credits, available, at_ms, detail FROM ledger WHERE account_id = ? AND entry < ? ORDER BY entry DESC LIMIT ?";
+        let sql = "SELECT entry, credits, available, at_ms, detail FROM ledger WHERE account_id = ? AND entry < ? \
+                   ORDER BY entry DESC LIMIT ?";
         let before = before.and_then(|before| i64::try_from(before).ok()).unwrap_or(i64::MAX);
         let mut statement = self.context.connection.prepare_cached(sql)?;
         let mut rows = statement.query(params![self.id, before, limit])?;

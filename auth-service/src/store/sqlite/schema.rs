@@ -25,7 +25,10 @@ pub(super) fn bring_up(connection: &mut Connection) -> StoreResult<()> {
             transaction.execute_batch(SCHEMA)?;
             version_4::carry_over(&transaction)?;
         }
-        _ => return Err(Failure::Corrupt(format!("its schema is version {version}, and this release knows {VERSION}; start a later release"))),
+        _ => {
+            let what = format!("its schema is version {version}, and this release knows {VERSION}; start a later release");
+            return Err(Failure::Corrupt(what));
+        }
     }
     transaction.pragma_update(None, "user_version", VERSION)?;
     Ok(transaction.commit()?)

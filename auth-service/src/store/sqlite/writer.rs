@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rusqlite::config::DbConfig;
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use shared::essential::{EssentialGuard, Essentials, Lost};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
