@@ -435,7 +435,7 @@ pub struct AccountSnapshot {
     pub balance: Balance,
     /// Open holds, by (user id, request id).
     pub open: Vec<HoldRecord>,
-    /// Remembered requests, by (user id, request id, ledger entry): also refunded ones that were held again.
+    /// Resolved requests that are there, by (user id, request id): also those that count as forgotten, until they are removed.
     pub remembered: Vec<HoldRecord>,
     /// The ledger, oldest first.
     pub ledger: Vec<LedgerEntry>,

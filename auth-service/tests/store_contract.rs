@@ -12,6 +12,8 @@ mod credits;
 mod fixture;
 #[path = "store_contract/forwarder.rs"]
 mod forwarder;
+#[path = "store_contract/handles.rs"]
+mod handles;
 #[path = "store_contract/redis_conditions.rs"]
 mod redis_conditions;
 #[path = "store_contract/redis_gathered_checks.rs"]
@@ -22,10 +24,14 @@ mod redis_only;
 mod redis_opening;
 #[path = "store_contract/redis_queue.rs"]
 mod redis_queue;
+#[path = "store_contract/remembered.rs"]
+mod remembered;
 #[path = "store_contract/sqlite_conditions.rs"]
 mod sqlite_conditions;
 #[path = "store_contract/sqlite_only.rs"]
 mod sqlite_only;
+#[path = "store_contract/sqlite_versions.rs"]
+mod sqlite_versions;
 
 use std::time::Duration;
 
@@ -87,6 +93,7 @@ cases! {
     credentials::a_token_pays_from_no_account_of_others,
     credentials::an_account_has_a_bound_of_live_keys,
     credentials::a_refused_credential_writes_nothing,
+    credentials::a_new_key_leaves_those_that_are_known_what_they_may,
     credentials::keys_past_their_time_do_not_count_and_are_kept_within_a_bound,
     credentials::a_keys_patterns_count_whatever_case_they_were_kept_in,
     credits::none_held_is_not_found,
@@ -110,9 +117,12 @@ cases! {
     credits::an_operation_resolves_what_is_due_on_its_own_account_whoever_else_has_holds,
     credits::the_slow_walk_resolves_all_that_is_due,
     credits::open_holds_have_a_bound,
-    credits::remembered_requests_have_a_bound_and_are_forgotten,
-    credits::a_request_that_is_refunded_and_held_again_without_end_meets_the_bound,
-    credits::the_slow_walk_forgets_all_whose_time_is_over,
+    remembered::above_the_bound_the_oldest_resolved_request_is_forgotten_and_none_is_refused,
+    remembered::a_forgotten_request_may_be_held_again_at_once_though_nothing_has_removed_it,
+    remembered::a_request_that_is_refunded_and_held_again_without_end_is_one_request,
+    remembered::a_late_settle_is_remembered_from_then_on,
+    handles::a_handle_that_was_altered_in_any_field_settles_and_extends_nothing_and_the_hold_stays,
+    remembered::the_slow_walk_forgets_all_whose_time_is_over,
     credits::a_receipt_tells_what_became_of_a_request,
     credits::fifty_at_once_on_ten_credits_are_ten,
     credits::a_model_name_may_hold_any_printable_character,

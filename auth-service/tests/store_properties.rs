@@ -1,4 +1,4 @@
-//! The same random operations on a plain model, on SQLite and on Redis: the answers, and the whole account after each, must be the same.
+//! Random operations on each store: one after the other, compared with a plain model, and together, compared with what was promised.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the parts that the tests share")]
 
@@ -7,15 +7,23 @@
 mod fixture;
 #[path = "store_properties/model.rs"]
 mod model;
+#[path = "store_properties/promises.rs"]
+mod promises;
+#[path = "store_properties/together.rs"]
+mod together;
 
-use std::sync::atomic::Ordering;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use auth_service::hold::{HoldHandle, Outcome, Price, TokenUsage};
+use auth_service::hold::{Outcome, Terms, TokenUsage};
+use auth_service::price::Price;
 use auth_service::store::clock::Clock;
 use auth_service::store::sqlite::SqliteStore;
 use auth_service::store::{ChargeRequest, CheckRequest, GrantRequest, PresentedCredential, Scope, Store, StoreLimits};
 use proptest::prelude::*;
+use tokio::runtime::Runtime;
 
 use fixture::{RedisServer, START_MS, new_user, permission, sqlite_file};
 use model::Model;
@@ -33,14 +41,54 @@ const STARTING_CREDITS: i64 = 40;
 #[derive(Debug, Clone)]
 enum Operation {
     Check { request: u8, attempt: u8, fingerprint: u8, price: Price, max_in: u32, max_out: u32, require_full: bool },
-    Extend { request: u8, attempt: u8, usage: TokenUsage },
-    Settle { request: u8, attempt: u8, outcome: Outcome, usage: TokenUsage },
+    Extend { handle: Handle, usage: TokenUsage },
+    Settle { handle: Handle, outcome: Outcome, usage: TokenUsage },
     Grant { request: u8, credits: i64 },
     Balance,
     Receipt { request: u8 },
     Ledger { before: Option<u64>, limit: u32 },
     Walk,
     Wait { ms: i64 },
+}
+
+/// A handle that was given out, counted from the last one back, and perhaps altered.
+#[derive(Debug, Clone, Copy)]
+struct Handle {
+    back: usize,
+    change: Change,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Nothing,
+    Attempt(u8),
+    Request(u8),
+    Key,
+    Fingerprint,
+    Model,
+    PerCall,
+    HeldCredits,
+    MaxInput,
+    MaxOutput,
+}
+
+fn handle() -> impl Strategy<Value = Handle> {
+    let altered = prop_oneof![
+        Just(Change::Key),
+        Just(Change::Fingerprint),
+        Just(Change::Model),
+        Just(Change::PerCall),
+        Just(Change::HeldCredits),
+        Just(Change::MaxInput),
+        Just(Change::MaxOutput),
+    ];
+    let change = prop_oneof![
+        15 => Just(Change::Nothing),
+        2 => (0..3_u8).prop_map(Change::Attempt),
+        1 => (0..14_u8).prop_map(Change::Request),
+        2 => altered,
+    ];
+    (prop_oneof![3 => 0..3_usize, 1 => 0..30_usize], change).prop_map(|(back, change)| Handle { back, change })
 }
 
 fn usage() -> impl Strategy<Value = TokenUsage> {
@@ -83,9 +131,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         });
     prop_oneof![
         8 => check,
-        3 => (request(), 0..3_u8, usage()).prop_map(|(request, attempt, usage)| Operation::Extend { request, attempt, usage }),
-        6 => (request(), 0..3_u8, outcome(), usage())
-            .prop_map(|(request, attempt, outcome, usage)| Operation::Settle { request, attempt, outcome, usage }),
+        3 => (handle(), usage()).prop_map(|(handle, usage)| Operation::Extend { handle, usage }),
+        6 => (handle(), outcome(), usage()).prop_map(|(handle, outcome, usage)| Operation::Settle { handle, outcome, usage }),
         1 => (0..4_u8, 1..30_i64).prop_map(|(request, credits)| Operation::Grant { request, credits }),
         1 => Just(Operation::Balance),
         1 => request().prop_map(|request| Operation::Receipt { request }),
@@ -95,34 +142,55 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// One operation; or a request that is refunded and held again by one attempt after the other, which they would seldom come to by themselves.
+/// One operation; or one of those sequences to which they would seldom come by themselves.
 fn operations() -> impl Strategy<Value = Vec<Operation>> {
-    let round = |request, attempt| {
-        let price = Price { per_call: 1, per_1k_input_tokens: 0, per_1k_output_tokens: 0 };
-        let check = Operation::Check { request, attempt, fingerprint: 0, price, max_in: 1, max_out: 1, require_full: false };
-        [check, Operation::Settle { request, attempt, outcome: Outcome::NothingGenerated, usage: TokenUsage::default() }]
-    };
-    let rounds = (request(), proptest::collection::vec(0..3_u8, 1..6))
-        .prop_map(move |(request, attempts)| attempts.into_iter().flat_map(|attempt| round(request, attempt)).collect());
-    prop_oneof![15 => operation().prop_map(|operation| vec![operation]), 1 => rounds]
+    prop_oneof![
+        20 => operation().prop_map(|operation| vec![operation]),
+        2 => rounds(),
+        1 => (proptest::collection::vec(request(), 3..6), request()).prop_map(|(dues, request)| more_is_due(&dues, request)),
+        1 => (request(), request(), outcome()).prop_map(|(request, other, outcome)| settled_when_all_is_held(request, other, outcome)),
+    ]
 }
 
-/// Applies an operation and tells its answer in words.
-async fn apply(store: &dyn Store, user: &fixture::Person, now_ms: i64, operation: &Operation) -> String {
+const LAST: Handle = Handle { back: 0, change: Change::Nothing };
+
+/// A Check that costs so much a call.
+fn check(request: u8, attempt: u8, per_call: i64) -> Operation {
+    let price = Price { per_call, per_1k_input_tokens: 0, per_1k_output_tokens: 0 };
+    Operation::Check { request, attempt, fingerprint: 0, price, max_in: 1, max_out: 1, require_full: false }
+}
+
+/// A request that is refunded and held again by one attempt after the other.
+fn rounds() -> impl Strategy<Value = Vec<Operation>> {
+    let refund = Operation::Settle { handle: LAST, outcome: Outcome::NothingGenerated, usage: TokenUsage::default() };
+    (request(), proptest::collection::vec(0..3_u8, 1..6)).prop_map(move |(request, attempts)| {
+        attempts.into_iter().flat_map(|attempt| [check(request, attempt, 1), refund.clone()]).collect()
+    })
+}
+
+/// More holds are due than one operation resolves, and a Check needs what they hold.
+fn more_is_due(dues: &[u8], request: u8) -> Vec<Operation> {
+    let holds = dues.iter().map(|due| check(*due, 0, STARTING_CREDITS / 4));
+    holds.chain([Operation::Wait { ms: 100 }, check(request, 1, STARTING_CREDITS)]).collect()
+}
+
+/// A hold expires, another takes what came back, and it is settled late.
+fn settled_when_all_is_held(request: u8, other: u8, outcome: Outcome) -> Vec<Operation> {
+    let (handle, usage) = (Handle { back: 1, ..LAST }, TokenUsage { input_tokens: 1, output_tokens: 1, estimated: false });
+    let price = Price { per_call: 1, per_1k_input_tokens: 0, per_1k_output_tokens: 1000 };
+    let all = Operation::Check { request: other, attempt: 1, fingerprint: 0, price, max_in: 1, max_out: 1000, require_full: false };
+    vec![check(request, 0, 3), Operation::Wait { ms: 100 }, all, Operation::Settle { handle, outcome, usage }]
+}
+
+/// Applies an operation and tells its answer in words. `handle`: what an Extend or Settle is given; they do nothing without one.
+async fn apply(store: &dyn Store, user: &fixture::Person, now_ms: i64, operation: &Operation, handle: Option<&Terms>) -> String {
     let name = |request: u8| format!("request-{request}");
-    let attempt_name = |attempt: u8| format!("attempt-{attempt}");
-    let handle = |request: u8, attempt: u8| HoldHandle {
-        account: user.account.clone(),
-        user_id: user.id.clone(),
-        request_id: name(request),
-        attempt_id: attempt_name(attempt),
-    };
-    match operation.clone() {
-        Operation::Check { request, attempt, fingerprint, price, max_in, max_out, require_full } => {
+    match (operation.clone(), handle) {
+        (Operation::Check { request, attempt, fingerprint, price, max_in, max_out, require_full }, _) => {
             let charge = ChargeRequest {
                 request_id: name(request),
-                attempt_id: attempt_name(attempt),
-                fingerprint: format!("{fingerprint:04x}"),
+                attempt_id: format!("attempt-{attempt}"),
+                fingerprint: vec![fingerprint],
                 price,
                 max_input_tokens: max_in,
                 max_output_tokens: max_out,
@@ -133,11 +201,9 @@ async fn apply(store: &dyn Store, user: &fixture::Person, now_ms: i64, operation
                 CheckRequest { account: user.account.clone(), credential, permission: permission(Scope::Inference), charge: Some(charge) };
             format!("{:?}", store.check(request).await.unwrap())
         }
-        Operation::Extend { request, attempt, usage } => format!("{:?}", store.extend(&handle(request, attempt), usage).await.unwrap()),
-        Operation::Settle { request, attempt, outcome, usage } => {
-            format!("{:?}", store.settle(&handle(request, attempt), outcome, usage).await.unwrap())
-        }
-        Operation::Grant { request, credits } => {
+        (Operation::Extend { usage, .. }, Some(handle)) => format!("{:?}", store.extend(handle, usage).await.unwrap()),
+        (Operation::Settle { outcome, usage, .. }, Some(handle)) => format!("{:?}", store.settle(handle, outcome, usage).await.unwrap()),
+        (Operation::Grant { request, credits }, _) => {
             let grant = GrantRequest {
                 account: user.account.clone(),
                 credits,
@@ -147,10 +213,10 @@ async fn apply(store: &dyn Store, user: &fixture::Person, now_ms: i64, operation
             };
             format!("{:?}", store.grant(grant).await.unwrap())
         }
-        Operation::Balance => format!("{:?}", store.balance(&user.account).await.unwrap()),
-        Operation::Receipt { request } => format!("{:?}", store.receipt(&user.account, &user.id, &name(request)).await.unwrap()),
-        Operation::Ledger { before, limit } => format!("{:?}", store.ledger_entries(&user.account, before, limit).await.unwrap()),
-        Operation::Walk => {
+        (Operation::Balance, _) => format!("{:?}", store.balance(&user.account).await.unwrap()),
+        (Operation::Receipt { request }, _) => format!("{:?}", store.receipt(&user.account, &user.id, &name(request)).await.unwrap()),
+        (Operation::Ledger { before, limit }, _) => format!("{:?}", store.ledger_entries(&user.account, before, limit).await.unwrap()),
+        (Operation::Walk, _) => {
             let (mut expired, mut from) = (0, None);
             loop {
                 let step = store.sweep(from).await.unwrap();
@@ -161,50 +227,66 @@ async fn apply(store: &dyn Store, user: &fixture::Person, now_ms: i64, operation
                 }
             }
         }
-        Operation::Wait { .. } => String::new(),
+        (Operation::Extend { .. } | Operation::Settle { .. } | Operation::Wait { .. }, _) => String::new(),
     }
 }
 
-#[test]
-fn the_model_sqlite_and_redis_agree_after_every_operation() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let server = RedisServer::start(&["--appendfsync", "no"]);
-    let folder = tempfile::tempdir().unwrap();
-    let (clock, hand) = Clock::fixed(START_MS);
-    let redis = runtime.block_on(server.store(LIMITS, clock.clone()));
-    let sqlite = runtime.block_on(async { SqliteStore::open(&sqlite_file(folder.path()), LIMITS, clock).unwrap() });
-    let users = std::cell::Cell::new(0);
+/// Applies random operations to the model and to a store: the answers, and the whole account after each, must be the same.
+fn agrees_with_the_model(runtime: &Runtime, store: &dyn Store, hand: &AtomicI64) {
+    let (users, reached) = (Cell::new(0), RefCell::new(BTreeSet::new()));
     let config = ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(operations in proptest::collection::vec(operations(), 1..80))| {
         hand.store(START_MS, Ordering::SeqCst);
-        // Every case has a user of its own in stores that all cases share.
+        // Every case has a user of its own in a store that all cases share.
         users.set(users.get() + 1);
         let user = new_user(&format!("user{}", users.get()), STARTING_CREDITS);
         let person = fixture::Person { id: user.user_id.clone(), account: (&user.user_id).into() };
         let mut model = Model::new(LIMITS, &person, STARTING_CREDITS, START_MS);
         runtime.block_on(async {
-            redis.create_user(user.clone()).await.unwrap();
-            sqlite.create_user(user).await.unwrap();
+            store.create_user(user).await.unwrap();
             for (step, operation) in operations.iter().flatten().enumerate() {
                 if let Operation::Wait { ms } = operation {
                     hand.fetch_add(*ms, Ordering::SeqCst);
                 }
                 let now_ms = hand.load(Ordering::SeqCst);
-                let expected = model.apply(now_ms, operation);
+                let handle = match operation {
+                    Operation::Extend { handle, .. } | Operation::Settle { handle, .. } => model.handle(*handle),
+                    _ => None,
+                };
+                let expected = model.apply(now_ms, operation, handle.as_ref());
                 let at = format!("step {step}: {operation:?}");
-                let (from_sqlite, from_redis) =
-                    (apply(&sqlite, &person, now_ms, operation).await, apply(&redis, &person, now_ms, operation).await);
+                let answer = apply(store, &person, now_ms, operation, handle.as_ref()).await;
                 // The walk goes over the accounts of earlier cases too: the model knows of one.
                 if !matches!(operation, Operation::Walk) {
-                    prop_assert_eq!(&from_sqlite, &expected, "SQLite, {}", at);
-                    prop_assert_eq!(&from_redis, &expected, "Redis, {}", at);
+                    prop_assert_eq!(answer, expected, "{}", at);
                 }
                 let expected = model.snapshot();
                 prop_assert_eq!(expected.violations(), Vec::<String>::new(), "the model, {}", at);
-                prop_assert_eq!(sqlite.snapshot(&person.account).await.unwrap(), Some(expected.clone()), "SQLite, {}", at);
-                prop_assert_eq!(redis.snapshot(&person.account).await.unwrap(), Some(expected), "Redis, {}", at);
+                prop_assert_eq!(store.snapshot(&person.account).await.unwrap(), Some(expected), "{}", at);
             }
             Ok(())
         })?;
+        reached.borrow_mut().append(&mut model.reached);
     });
+    assert_eq!(reached.into_inner(), model::ALL.into(), "the operations come to everything");
+}
+
+fn current_thread() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+#[test]
+fn sqlite_and_the_model_agree_after_every_operation() {
+    let (runtime, folder) = (current_thread(), tempfile::tempdir().unwrap());
+    let (clock, hand) = Clock::fixed(START_MS);
+    let store = runtime.block_on(async { SqliteStore::open(&sqlite_file(folder.path()), LIMITS, clock).unwrap() });
+    agrees_with_the_model(&runtime, &store, &hand);
+}
+
+#[test]
+fn redis_and_the_model_agree_after_every_operation() {
+    let (runtime, server) = (current_thread(), RedisServer::start(&["--appendfsync", "no"]));
+    let (clock, hand) = Clock::fixed(START_MS);
+    let store = runtime.block_on(server.store(LIMITS, clock));
+    agrees_with_the_model(&runtime, &store, &hand);
 }

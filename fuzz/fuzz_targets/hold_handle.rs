@@ -1,24 +1,31 @@
 //! A hold's handle is read as it was written, and nothing else is read.
 #![no_main]
 
-use auth_service::hold::{HoldHandle, hold_id, is_attempt_id, is_request_id};
-use auth_service::ids::{AccountId, UserId};
+use auth_service::hold::{Outcome, Terms, TokenUsage, is_attempt_id, is_request_id, settlement};
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|text: &str| {
-    if let Some(handle) = HoldHandle::parse(text) {
-        assert_eq!(handle.to_text(), text);
-        assert!(is_attempt_id(&handle.attempt_id) && is_request_id(&handle.request_id));
-        assert_eq!(handle.hold_id(), hold_id(&handle.user_id, &handle.request_id));
+/// The longest handle that is read.
+const MAX_HANDLE_BYTES: usize = 4096;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Some(terms) = std::str::from_utf8(bytes).ok().and_then(Terms::from_handle) {
+        assert_eq!(terms.to_handle().as_bytes(), bytes);
+        is_sound(&terms);
     }
-    // And what is made of parts that are good each for itself is one handle.
-    let mut parts = text.split(' ');
-    let mut next = || parts.next().unwrap_or_default();
-    let (account, user_id) = (AccountId::parse(next()), UserId::parse(next()));
-    let (attempt_id, request_id) = (next().to_owned(), next().to_owned());
-    if let (Some(account), Some(user_id)) = (account, user_id) {
-        let is_good = is_attempt_id(&attempt_id) && is_request_id(&request_id);
-        let handle = HoldHandle { account, user_id, request_id, attempt_id };
-        assert!(!is_good || HoldHandle::parse(&handle.to_text()) == Some(handle));
+    if let Some(terms) = Terms::from_bytes(bytes.to_vec()) {
+        assert_eq!(terms.as_bytes(), bytes);
+        let handle = terms.to_handle();
+        assert!(handle.len() > MAX_HANDLE_BYTES || Terms::from_handle(&handle).as_ref() == Some(&terms));
+        is_sound(&terms);
     }
 });
+
+fn is_sound(terms: &Terms) {
+    assert!(is_attempt_id(&terms.attempt_id) && is_request_id(&terms.request_id));
+    // Made anew they say the same, whatever else their bytes held.
+    let again = Terms::new((**terms).clone());
+    assert_eq!(*again, **terms);
+    assert_eq!(Terms::from_bytes(again.as_bytes().to_vec()).as_ref(), Some(&again));
+    let all = TokenUsage { input_tokens: u32::MAX, output_tokens: u32::MAX, estimated: false };
+    assert!((0..=terms.held_credits).contains(&settlement(terms, Outcome::Completed, all).charge));
+}

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use auth_service::ids::{KeyId, UserId};
+use auth_service::keyring::MAX_LIVE_API_KEYS;
 use auth_service::store::{
-    ApiKeyCreation, CheckAnswer, CheckRequest, MAX_LIVE_API_KEYS, NewApiKey, Permission, PresentedCredential, Principal, Refusal, Scope,
+    ApiKeyCreation, CheckAnswer, CheckRequest, NewApiKey, Permission, PresentedCredential, Principal, Refusal, Scope,
 };
 use auth_service::user::Role;
 
@@ -268,6 +269,21 @@ pub(crate) async fn a_keys_patterns_count_whatever_case_they_were_kept_in(f: Fix
     f.key(&ada, 1, |key| key.models = vec!["Llama3*".to_owned()]).await;
     assert!(matches!(f.check_key(&ada, 1, model("llama3.2"), None).await, CheckAnswer::Allowed(_)));
     assert_eq!(f.check_key(&ada, 1, model("qwen3"), None).await, CheckAnswer::Refused(Refusal::ModelNotAllowed));
+}
+
+pub(crate) async fn a_new_key_leaves_those_that_are_known_what_they_may(f: Fixture) {
+    let ada = f.person("ada", 10).await;
+    f.key(&ada, 1, |key| key.models = vec!["llama3".to_owned()]).await;
+    let check =
+        async |secret: u8, name: &str, request_id: &str| f.check_key(&ada, secret, model(name), Some(one_credit(request_id, "a"))).await;
+    assert!(matches!(check(1, "llama3", "r1").await, CheckAnswer::Held(..)));
+    assert_eq!(check(2, "llama3", "r2").await, CheckAnswer::Refused(Refusal::CredentialUnknown));
+    let second = f.key(&ada, 2, |_| {}).await;
+    assert!(matches!(check(1, "llama3", "r3").await, CheckAnswer::Held(..)));
+    assert_eq!(check(1, "qwen3", "r4").await, CheckAnswer::Refused(Refusal::ModelNotAllowed));
+    assert!(matches!(f.check(&ada, one_credit("r5", "a")).await, CheckAnswer::Held(..)));
+    let CheckAnswer::Held(principal, held) = check(2, "qwen3", "r6").await else { panic!("refused") };
+    assert_eq!((principal.key_id, held.remaining_credits), (Some(second.key_id), 6));
 }
 
 pub(crate) async fn a_refused_credential_writes_nothing(f: Fixture) {

@@ -2,20 +2,21 @@
 
 use std::time::Duration;
 
-use auth_service::hold::{HoldHandle, HoldRecord, Outcome, Price, Resolution, TokenUsage};
+use auth_service::hold::{HoldRecord, Outcome, Resolution, Terms, TokenUsage};
+use auth_service::price::Price;
 use auth_service::store::{Balance, ChargeRequest, CheckAnswer, EntryKind, ExtendAnswer, MAX_CREDITS, Refusal, Scope, SettleAnswer};
 
-use crate::fixture::{Fixture, Person, by_token, one_credit, permission, used};
+use crate::fixture::{Fixture, Person, altered, by_token, of_attempt, one_credit, permission, used};
 
-fn resolution(record: &HoldRecord) -> Option<Resolution> {
+pub(crate) fn resolution(record: &HoldRecord) -> Option<Resolution> {
     record.resolved.as_ref().map(|resolved| resolved.resolution)
 }
 
-fn charged(record: &HoldRecord) -> i64 {
+pub(crate) fn charged(record: &HoldRecord) -> i64 {
     record.resolved.as_ref().unwrap().charged_credits
 }
 
-async fn recorded(f: &Fixture, person: &Person, charge: ChargeRequest) -> HoldRecord {
+pub(crate) async fn recorded(f: &Fixture, person: &Person, charge: ChargeRequest) -> HoldRecord {
     match f.check(person, charge).await {
         CheckAnswer::Recorded(_, record) => record,
         other => panic!("not recorded: {other:?}"),
@@ -24,8 +25,9 @@ async fn recorded(f: &Fixture, person: &Person, charge: ChargeRequest) -> HoldRe
 
 pub(crate) async fn none_held_is_not_found(f: Fixture) {
     let ada = f.person("ada", 10).await;
-    let handle =
-        HoldHandle { account: ada.account.clone(), user_id: ada.id.clone(), request_id: "r".to_owned(), attempt_id: "a".to_owned() };
+    let bob = f.person("bob", 20).await;
+    let of_bob = f.hold(&bob, by_token("r", "a")).await.terms;
+    let handle = altered(&of_bob, |fields| (fields.account, fields.user_id) = (ada.account.clone(), ada.id.clone()));
     assert_eq!(f.store.extend(&handle, used(1)).await.unwrap(), ExtendAnswer::NotFound);
     assert_eq!(f.store.settle(&handle, Outcome::Completed, used(1)).await.unwrap(), SettleAnswer::NotFound);
     assert_eq!(f.available(&ada).await, 10);
@@ -34,14 +36,14 @@ pub(crate) async fn none_held_is_not_found(f: Fixture) {
 pub(crate) async fn a_check_holds_the_worst_case(f: Fixture) {
     let ada = f.person("ada", 20).await;
     let held = f.hold(&ada, by_token("r", "a")).await;
-    assert_eq!((held.held_credits, held.remaining_credits, held.max_output_tokens), (11, 9, 10));
+    assert_eq!((held.terms.held_credits, held.remaining_credits, held.terms.max_output_tokens), (11, 9, 10));
     assert_eq!(held.expires_at_ms, f.now_ms() + 60_000);
-    assert_eq!(HoldHandle::parse(&held.handle.to_text()), Some(held.handle));
+    assert_eq!(Terms::from_handle(&held.terms.to_handle()), Some(held.terms));
     let snapshot = f.snapshot(&ada).await;
     assert_eq!(snapshot.balance, Balance { available: 9, held: 11, granted: 20, ..Balance::default() });
     assert_eq!(snapshot.open.len(), 1);
-    assert_eq!(snapshot.open[0].request_id, "r");
-    assert_eq!(snapshot.open[0].model, "llama3");
+    assert_eq!(snapshot.open[0].terms.request_id, "r");
+    assert_eq!(snapshot.open[0].terms.model, "llama3");
     // The ledger is written when a hold is resolved.
     assert_eq!(snapshot.ledger.len(), 1);
 }
@@ -58,7 +60,7 @@ pub(crate) async fn held_and_another_attempt_is_in_progress(f: Fixture) {
     let ada = f.person("ada", 20).await;
     let held = f.hold(&ada, by_token("r", "a")).await;
     assert_eq!(f.check(&ada, by_token("r", "b")).await, CheckAnswer::Refused(Refusal::RequestInProgress));
-    let other = HoldHandle { attempt_id: "b".to_owned(), ..held.handle };
+    let other = of_attempt(&held.terms, "b");
     assert_eq!(f.store.extend(&other, used(1)).await.unwrap(), ExtendAnswer::Resolved);
     assert_eq!(f.store.settle(&other, Outcome::Completed, used(1)).await.unwrap(), SettleAnswer::Superseded);
     assert_eq!(f.snapshot(&ada).await.open.len(), 1);
@@ -69,14 +71,14 @@ pub(crate) async fn held_is_extended_and_never_back(f: Fixture) {
     let held = f.hold(&ada, by_token("r", "a")).await;
     f.advance(Duration::from_secs(10));
     let later = ExtendAnswer::Extended { expires_at_ms: f.now_ms() + 60_000 };
-    assert_eq!(f.store.extend(&held.handle, used(4)).await.unwrap(), later);
+    assert_eq!(f.store.extend(&held.terms, used(4)).await.unwrap(), later);
     // The clock goes back: the expiry doesn't. Usage never falls, and is clamped to the hold.
     f.hand.fetch_sub(20_000, std::sync::atomic::Ordering::SeqCst);
     let less = TokenUsage { input_tokens: 3, output_tokens: 2, estimated: true };
-    assert_eq!(f.store.extend(&held.handle, less).await.unwrap(), later);
+    assert_eq!(f.store.extend(&held.terms, less).await.unwrap(), later);
     assert_eq!(f.snapshot(&ada).await.open[0].usage, TokenUsage { input_tokens: 7, output_tokens: 4, estimated: true });
     let more = TokenUsage { input_tokens: 1000, output_tokens: 1000, estimated: false };
-    f.store.extend(&held.handle, more).await.unwrap();
+    f.store.extend(&held.terms, more).await.unwrap();
     assert_eq!(f.snapshot(&ada).await.open[0].usage, TokenUsage { input_tokens: 100, output_tokens: 10, estimated: false });
     // What would have been due without Extend is not.
     f.advance(Duration::from_secs(79));
@@ -96,7 +98,7 @@ pub(crate) async fn held_is_settled_for_its_usage_and_never_more_than_held(f: Fi
         let before = f.available(&ada).await;
         let held = f.hold(&ada, by_token(request, "a")).await;
         f.advance(Duration::from_millis(5));
-        let record = f.settle(&held.handle, outcome, tokens).await;
+        let record = f.settle(&held.terms, outcome, tokens).await;
         assert_eq!(resolution(&record), Some(Resolution::Settled));
         let resolved = record.resolved.clone().unwrap();
         assert_eq!((resolved.charged_credits, resolved.uncollected_credits), (cost, 0), "{request}");
@@ -113,8 +115,8 @@ pub(crate) async fn held_is_settled_for_its_usage_and_never_more_than_held(f: Fi
 pub(crate) async fn held_is_refunded_when_nothing_was_generated(f: Fixture) {
     let ada = f.person("ada", 20).await;
     let held = f.hold(&ada, by_token("r", "a")).await;
-    f.store.extend(&held.handle, used(3)).await.unwrap();
-    let record = f.settle(&held.handle, Outcome::NothingGenerated, 3).await;
+    f.store.extend(&held.terms, used(3)).await.unwrap();
+    let record = f.settle(&held.terms, Outcome::NothingGenerated, 3).await;
     assert_eq!(resolution(&record), Some(Resolution::Refunded));
     assert_eq!((charged(&record), record.usage), (0, TokenUsage::default()));
     let snapshot = f.snapshot(&ada).await;
@@ -126,13 +128,13 @@ pub(crate) async fn held_is_refunded_when_nothing_was_generated(f: Fixture) {
 pub(crate) async fn settled_answers_its_record(f: Fixture) {
     let ada = f.person("ada", 20).await;
     let held = f.hold(&ada, by_token("r", "a")).await;
-    let record = f.settle(&held.handle, Outcome::Completed, 3).await;
+    let record = f.settle(&held.terms, Outcome::Completed, 3).await;
     f.pass_ttl();
     assert_eq!(recorded(&f, &ada, by_token("r", "a")).await, record);
     assert_eq!(recorded(&f, &ada, by_token("r", "b")).await, record);
-    assert_eq!(f.store.extend(&held.handle, used(9)).await.unwrap(), ExtendAnswer::Resolved);
-    assert_eq!(f.settle(&held.handle, Outcome::Cancelled, 9).await, record);
-    let other = HoldHandle { attempt_id: "b".to_owned(), ..held.handle };
+    assert_eq!(f.store.extend(&held.terms, used(9)).await.unwrap(), ExtendAnswer::Resolved);
+    assert_eq!(f.settle(&held.terms, Outcome::Cancelled, 9).await, record);
+    let other = of_attempt(&held.terms, "b");
     assert_eq!(f.store.settle(&other, Outcome::Completed, used(1)).await.unwrap(), SettleAnswer::Superseded);
     assert_eq!(f.available(&ada).await, 16);
 }
@@ -140,31 +142,31 @@ pub(crate) async fn settled_answers_its_record(f: Fixture) {
 pub(crate) async fn refunded_answers_its_record_and_lets_another_attempt_hold(f: Fixture) {
     let ada = f.person("ada", 20).await;
     let first = f.hold(&ada, by_token("r", "a")).await;
-    let record = f.settle(&first.handle, Outcome::NothingGenerated, 0).await;
+    let record = f.settle(&first.terms, Outcome::NothingGenerated, 0).await;
     assert_eq!(recorded(&f, &ada, by_token("r", "a")).await, record);
-    assert_eq!(f.store.extend(&first.handle, used(9)).await.unwrap(), ExtendAnswer::Resolved);
-    assert_eq!(f.settle(&first.handle, Outcome::Completed, 9).await, record);
+    assert_eq!(f.store.extend(&first.terms, used(9)).await.unwrap(), ExtendAnswer::Resolved);
+    assert_eq!(f.settle(&first.terms, Outcome::Completed, 9).await, record);
     let second = f.hold(&ada, by_token("r", "b")).await;
     assert_eq!(second.remaining_credits, 9);
     // The first attempt's late settle doesn't resolve the second one's hold.
-    assert_eq!(f.store.settle(&first.handle, Outcome::Completed, used(1)).await.unwrap(), SettleAnswer::Superseded);
-    assert_eq!(f.store.extend(&first.handle, used(9)).await.unwrap(), ExtendAnswer::Resolved);
+    assert_eq!(f.store.settle(&first.terms, Outcome::Completed, used(1)).await.unwrap(), SettleAnswer::Superseded);
+    assert_eq!(f.store.extend(&first.terms, used(9)).await.unwrap(), ExtendAnswer::Resolved);
     let snapshot = f.snapshot(&ada).await;
-    // The first attempt's record keeps its place.
-    assert_eq!((snapshot.open.len(), snapshot.remembered), (1, vec![record]));
-    assert_eq!(charged(&f.settle(&second.handle, Outcome::Completed, 1).await), 2);
+    // The first attempt's record has made room.
+    assert_eq!((snapshot.open.len(), snapshot.remembered), (1, Vec::new()));
+    assert_eq!(charged(&f.settle(&second.terms, Outcome::Completed, 1).await), 2);
     assert_eq!(f.available(&ada).await, 18);
-    assert_eq!(f.store.settle(&first.handle, Outcome::Completed, used(1)).await.unwrap(), SettleAnswer::Superseded);
+    assert_eq!(f.store.settle(&first.terms, Outcome::Completed, used(1)).await.unwrap(), SettleAnswer::Superseded);
 }
 
 /// Lets a hold with three recorded tokens expire.
-async fn expired(f: &Fixture, person: &Person, request_id: &str) -> (HoldHandle, HoldRecord) {
+pub(crate) async fn expired(f: &Fixture, person: &Person, request_id: &str) -> (Terms, HoldRecord) {
     let held = f.hold(person, by_token(request_id, "a")).await;
-    f.store.extend(&held.handle, used(3)).await.unwrap();
+    f.store.extend(&held.terms, used(3)).await.unwrap();
     f.pass_ttl();
     let record = f.store.receipt(&person.account, &person.id, request_id).await.unwrap().unwrap();
     assert_eq!(resolution(&record), Some(Resolution::Expired));
-    (held.handle, record)
+    (held.terms, record)
 }
 
 pub(crate) async fn expired_charges_recorded_tokens_and_answers_its_record(f: Fixture) {
@@ -231,7 +233,7 @@ pub(crate) async fn the_same_settle_ten_times_is_one_charge(f: Fixture) {
     let held = f.hold(&ada, by_token("r", "a")).await;
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..10 {
-        let (store, handle) = (f.store.clone(), held.handle.clone());
+        let (store, handle) = (f.store.clone(), held.terms.clone());
         tasks.spawn(async move { store.settle(&handle, Outcome::Completed, used(4)).await.unwrap() });
     }
     let answers = tasks.join_all().await;
@@ -252,14 +254,14 @@ pub(crate) async fn the_same_request_twice_at_once_is_one_hold(f: Fixture) {
 pub(crate) async fn another_fingerprint_under_a_request_id_is_refused(f: Fixture) {
     let ada = f.person("ada", 50).await;
     let bob = f.person("bob", 50).await;
-    let other = |request_id: &str| ChargeRequest { fingerprint: "beef".to_owned(), ..by_token(request_id, "a") };
+    let other = |request_id: &str| ChargeRequest { fingerprint: vec![0xbe, 0xef], ..by_token(request_id, "a") };
     let reused = CheckAnswer::Refused(Refusal::RequestIdReused);
     let held = f.hold(&ada, by_token("held", "a")).await;
     assert_eq!(f.check(&ada, other("held")).await, reused);
-    f.settle(&held.handle, Outcome::Completed, 1).await;
+    f.settle(&held.terms, Outcome::Completed, 1).await;
     assert_eq!(f.check(&ada, other("held")).await, reused);
     let refunded = f.hold(&ada, by_token("refunded", "a")).await;
-    f.settle(&refunded.handle, Outcome::NothingGenerated, 0).await;
+    f.settle(&refunded.terms, Outcome::NothingGenerated, 0).await;
     assert_eq!(f.check(&ada, ChargeRequest { attempt_id: "b".to_owned(), ..other("refunded") }).await, reused);
     expired(&f, &ada, "expired").await;
     assert_eq!(f.check(&ada, other("expired")).await, reused);
@@ -272,10 +274,10 @@ pub(crate) async fn too_few_credits_hold_a_part_or_nothing(f: Fixture) {
     let whole = ChargeRequest { require_full: true, ..by_token("whole", "a") };
     assert_eq!(f.check(&ada, whole).await, CheckAnswer::Refused(Refusal::InsufficientCredits { needed: 11, available: 5 }));
     let part = f.hold(&ada, by_token("part", "a")).await;
-    assert_eq!((part.held_credits, part.max_output_tokens, part.remaining_credits), (5, 4, 0));
+    assert_eq!((part.terms.held_credits, part.terms.max_output_tokens, part.remaining_credits), (5, 4, 0));
     let refused = CheckAnswer::Refused(Refusal::InsufficientCredits { needed: 2, available: 0 });
     assert_eq!(f.check(&ada, by_token("none", "a")).await, refused);
-    f.settle(&part.handle, Outcome::Completed, 3).await;
+    f.settle(&part.terms, Outcome::Completed, 3).await;
     // One is left: a call, and not one token.
     let refused = CheckAnswer::Refused(Refusal::InsufficientCredits { needed: 2, available: 1 });
     assert_eq!(f.check(&ada, by_token("none", "a")).await, refused);
@@ -294,7 +296,7 @@ pub(crate) async fn more_due_holds_than_one_operation_sweeps_is_retryable(f: Fix
     assert_eq!(f.check(&ada, all.clone()).await, CheckAnswer::Refused(Refusal::SweepInProgress));
     assert_eq!(f.snapshot(&ada).await.open.len(), 24);
     assert_eq!(f.check(&ada, all.clone()).await, CheckAnswer::Refused(Refusal::SweepInProgress));
-    assert_eq!(f.hold(&ada, all).await.held_credits, 40);
+    assert_eq!(f.hold(&ada, all).await.terms.held_credits, 40);
     let snapshot = f.snapshot(&ada).await;
     assert_eq!((snapshot.open.len(), snapshot.remembered.len(), snapshot.ledger.len()), (1, 40, 41));
 }
@@ -353,73 +355,8 @@ pub(crate) async fn open_holds_have_a_bound(f: Fixture) {
     // A retry of one that is held is no new hold.
     let last = last.unwrap();
     assert_eq!(f.hold(&ada, one_credit(&format!("r{}", f.limits.max_open_holds - 1), "a")).await, last);
-    f.settle(&last.handle, Outcome::Completed, 1).await;
+    f.settle(&last.terms, Outcome::Completed, 1).await;
     f.hold(&ada, one_credit("more", "a")).await;
-}
-
-pub(crate) async fn remembered_requests_have_a_bound_and_are_forgotten(f: Fixture) {
-    let ada = f.person("ada", 100).await;
-    for i in 0..f.limits.max_remembered_requests {
-        f.advance(Duration::from_millis(1));
-        let held = f.hold(&ada, one_credit(&format!("r{i}"), "a")).await;
-        f.settle(&held.handle, if i == 0 { Outcome::NothingGenerated } else { Outcome::Completed }, 1).await;
-    }
-    assert_eq!(f.check(&ada, one_credit("more", "a")).await, CheckAnswer::Refused(Refusal::TooManyRememberedRequests));
-    // Nor is one that was refunded held again.
-    assert_eq!(f.check(&ada, one_credit("r0", "b")).await, CheckAnswer::Refused(Refusal::TooManyRememberedRequests));
-    assert_eq!(f.snapshot(&ada).await.remembered.len(), 60);
-    f.advance(f.limits.forget_after - Duration::from_millis(60));
-    assert_eq!(f.check(&ada, one_credit("more", "a")).await, CheckAnswer::Refused(Refusal::TooManyRememberedRequests));
-    // Never before its time, and then at most so many at once.
-    f.advance(Duration::from_millis(2));
-    recorded(&f, &ada, one_credit("r2", "a")).await;
-    f.advance(Duration::from_millis(40));
-    f.hold(&ada, one_credit("more", "a")).await;
-    assert_eq!(f.store.receipt(&ada.account, &ada.id, "r1").await.unwrap(), None);
-    f.snapshot(&ada).await;
-}
-
-pub(crate) async fn a_request_that_is_refunded_and_held_again_without_end_meets_the_bound(f: Fixture) {
-    let ada = f.person("ada", 100).await;
-    // Two attempts in turn: neither may wipe out what the other left.
-    let attempts = ["a", "b"];
-    let mut rounds = 0;
-    let refused = loop {
-        f.advance(Duration::from_millis(1));
-        match f.check(&ada, one_credit("r", attempts[rounds % 2])).await {
-            CheckAnswer::Held(_, held) => f.settle(&held.handle, Outcome::NothingGenerated, 0).await,
-            other => break other,
-        };
-        rounds += 1;
-        assert!(rounds <= 60, "no bound");
-    };
-    assert_eq!((rounds, refused), (60, CheckAnswer::Refused(Refusal::TooManyRememberedRequests)));
-    let snapshot = f.snapshot(&ada).await;
-    assert_eq!((snapshot.remembered.len(), snapshot.ledger.len()), (60, 61));
-    let newest = snapshot.remembered.last().unwrap();
-    assert_eq!(f.store.receipt(&ada.account, &ada.id, "r").await.unwrap().as_ref(), Some(newest));
-    // The oldest rounds are forgotten first, each at its own time, and make room.
-    f.advance(f.limits.forget_after - Duration::from_millis(59));
-    f.hold(&ada, one_credit("r", "a")).await;
-    assert_eq!(f.snapshot(&ada).await.remembered.len(), 58);
-    f.advance(f.limits.forget_after);
-    f.walk().await;
-    let left: Vec<_> = f.snapshot(&ada).await.remembered.iter().map(resolution).collect();
-    assert_eq!(left, [Some(Resolution::Expired)]);
-}
-
-pub(crate) async fn the_slow_walk_forgets_all_whose_time_is_over(f: Fixture) {
-    let ada = f.person("ada", 100).await;
-    for i in 0..50 {
-        let held = f.hold(&ada, one_credit(&format!("r{i}"), "a")).await;
-        f.settle(&held.handle, Outcome::Completed, 1).await;
-    }
-    f.advance(f.limits.forget_after - Duration::from_millis(1));
-    f.walk().await;
-    assert_eq!(f.snapshot(&ada).await.remembered.len(), 50);
-    f.advance(Duration::from_millis(1));
-    assert_eq!(f.walk().await, 0);
-    assert_eq!(f.snapshot(&ada).await.remembered, []);
 }
 
 pub(crate) async fn a_receipt_tells_what_became_of_a_request(f: Fixture) {
@@ -427,8 +364,8 @@ pub(crate) async fn a_receipt_tells_what_became_of_a_request(f: Fixture) {
     assert_eq!(f.store.receipt(&ada.account, &ada.id, "r").await.unwrap(), None);
     let held = f.hold(&ada, by_token("r", "a")).await;
     let open = f.store.receipt(&ada.account, &ada.id, "r").await.unwrap().unwrap();
-    assert_eq!((open.resolved, open.held_credits), (None, 11));
-    let record = f.settle(&held.handle, Outcome::Completed, 2).await;
+    assert_eq!((open.resolved, open.terms.held_credits), (None, 11));
+    let record = f.settle(&held.terms, Outcome::Completed, 2).await;
     assert_eq!(f.store.receipt(&ada.account, &ada.id, "r").await.unwrap(), Some(record));
     let bob = f.person("bob", 20).await;
     assert_eq!(f.store.receipt(&ada.account, &bob.id, "r").await.unwrap(), None);
@@ -461,10 +398,10 @@ pub(crate) async fn a_model_name_may_hold_any_printable_character(f: Fixture) {
         panic!("refused")
     };
     assert_eq!(principal.key_id, Some(key.key_id.clone()));
-    f.store.extend(&held.handle, used(1)).await.unwrap();
-    let record = f.settle(&held.handle, Outcome::Completed, 2).await;
-    assert_eq!((record.model.as_str(), record.request_id.as_str()), (model, request_id));
-    assert_eq!(record.key_id, Some(key.key_id.clone()));
+    f.store.extend(&held.terms, used(1)).await.unwrap();
+    let record = f.settle(&held.terms, Outcome::Completed, 2).await;
+    assert_eq!((record.terms.model.as_str(), record.terms.request_id.as_str()), (model, request_id));
+    assert_eq!(record.terms.key_id, Some(key.key_id.clone()));
     let entry = f.snapshot(&ada).await.ledger.pop().unwrap();
     assert_eq!((entry.model.as_str(), entry.request_id.as_str(), entry.key_id), (model, request_id, Some(key.key_id)));
 }
@@ -479,11 +416,11 @@ pub(crate) async fn large_figures_stay_exact(f: Fixture) {
     };
     let worst = charge.price.of(charge.max_input_tokens, charge.max_output_tokens);
     let held = f.hold(&ada, charge).await;
-    assert_eq!((held.held_credits, held.remaining_credits), (worst, MAX_CREDITS - worst));
+    assert_eq!((held.terms.held_credits, held.remaining_credits), (worst, MAX_CREDITS - worst));
     let usage = TokenUsage { input_tokens: 9_999_989, output_tokens: 9_999_999, estimated: false };
-    let SettleAnswer::Settled(record) = f.store.settle(&held.handle, Outcome::Completed, usage).await.unwrap() else {
+    let SettleAnswer::Settled(record) = f.store.settle(&held.terms, Outcome::Completed, usage).await.unwrap() else {
         panic!("not settled")
     };
-    assert_eq!(charged(&record), record.price.of(9_999_989, 9_999_999));
+    assert_eq!(charged(&record), record.terms.price.of(9_999_989, 9_999_999));
     assert_eq!(f.available(&ada).await, MAX_CREDITS - charged(&record));
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use auth_service::hold::{HoldHandle, HoldRecord, Outcome, Price, TokenUsage};
+use auth_service::hold::{Fields, HoldRecord, Outcome, Terms, TokenUsage};
 use auth_service::ids::{AccountId, KeyId, UserId};
+use auth_service::price::Price;
 use auth_service::store::clock::Clock;
 use auth_service::store::redis::{RedisOptions, RedisStore};
 use auth_service::store::sqlite::SqliteStore;
@@ -262,7 +263,7 @@ impl Fixture {
         }
     }
 
-    pub(crate) async fn settle(&self, handle: &HoldHandle, outcome: Outcome, output_tokens: u32) -> HoldRecord {
+    pub(crate) async fn settle(&self, handle: &Terms, outcome: Outcome, output_tokens: u32) -> HoldRecord {
         match self.store.settle(handle, outcome, used(output_tokens)).await.unwrap() {
             SettleAnswer::Settled(record) => record,
             other => panic!("not settled: {other:?}"),
@@ -352,7 +353,7 @@ pub(crate) fn one_credit(request_id: &str, attempt_id: &str) -> ChargeRequest {
     ChargeRequest {
         request_id: request_id.to_owned(),
         attempt_id: attempt_id.to_owned(),
-        fingerprint: "f00d".to_owned(),
+        fingerprint: vec![0xf0, 0x0d],
         price: Price::default(),
         max_input_tokens: 100,
         max_output_tokens: 200,
@@ -367,6 +368,18 @@ pub(crate) fn by_token(request_id: &str, attempt_id: &str) -> ChargeRequest {
         max_output_tokens: 10,
         ..one_credit(request_id, attempt_id)
     }
+}
+
+/// A handle that differs from one that was given out.
+pub(crate) fn altered(handle: &Terms, change: impl FnOnce(&mut Fields)) -> Terms {
+    let mut fields = (**handle).clone();
+    change(&mut fields);
+    Terms::new(fields)
+}
+
+/// The handle that another attempt at the same request would have.
+pub(crate) fn of_attempt(handle: &Terms, attempt_id: &str) -> Terms {
+    altered(handle, |fields| attempt_id.clone_into(&mut fields.attempt_id))
 }
 
 pub(crate) fn used(output_tokens: u32) -> TokenUsage {

@@ -44,87 +44,9 @@ async fn what_was_answered_is_there_after_a_restart() {
     drop(store);
     let again = SqliteStore::open(&path, limits(), Clock::Fixed(hand)).unwrap();
     assert_eq!(again.snapshot(&ada.account).await.unwrap(), Some(before));
-    again.settle(&held.handle, Outcome::Completed, used(1)).await.unwrap();
+    again.settle(&held.terms, Outcome::Completed, used(1)).await.unwrap();
     drop(again);
     drop(home);
-}
-
-/// Makes the schema what it was in version 3, when due holds lay by account.
-const TO_VERSION_3: &str = "
-    DROP INDEX holds_due;
-    CREATE INDEX holds_due ON holds (account_id, expires_at_ms, hold_id) WHERE resolution IS NULL;
-    PRAGMA user_version = 3;";
-/// Makes the schema what it was in version 2, when holds lay in the order of their digests.
-const TO_VERSION_2: &str = "
-    CREATE TABLE holds_2 (
-        account_id TEXT NOT NULL, hold_id TEXT NOT NULL, user_id TEXT NOT NULL, key_id TEXT, request_id TEXT NOT NULL,
-        attempt_id TEXT NOT NULL, fingerprint TEXT NOT NULL, model TEXT NOT NULL, per_call INTEGER NOT NULL,
-        per_1k_input_tokens INTEGER NOT NULL, per_1k_output_tokens INTEGER NOT NULL, held_credits INTEGER NOT NULL,
-        max_input_tokens INTEGER NOT NULL, max_output_tokens INTEGER NOT NULL, input_tokens INTEGER NOT NULL,
-        output_tokens INTEGER NOT NULL, estimated INTEGER NOT NULL, expires_at_ms INTEGER NOT NULL, resolution TEXT, outcome TEXT,
-        charged_credits INTEGER, uncollected_credits INTEGER, remaining_credits INTEGER, ledger_entry INTEGER, resolved_at_ms INTEGER,
-        forget_at_ms INTEGER, PRIMARY KEY (account_id, hold_id)
-    ) STRICT, WITHOUT ROWID;
-    INSERT INTO holds_2 SELECT account_id, hold_id, user_id, key_id, request_id, attempt_id, fingerprint, model, per_call,
-        per_1k_input_tokens, per_1k_output_tokens, held_credits, max_input_tokens, max_output_tokens, input_tokens, output_tokens,
-        estimated, expires_at_ms, resolution, outcome, charged_credits, uncollected_credits, remaining_credits, ledger_entry,
-        resolved_at_ms, forget_at_ms FROM holds;
-    DROP TABLE holds;
-    ALTER TABLE holds_2 RENAME TO holds;
-    CREATE INDEX holds_due ON holds (account_id, expires_at_ms, hold_id) WHERE resolution IS NULL;
-    CREATE INDEX holds_to_forget ON holds (account_id, forget_at_ms, hold_id) WHERE resolution IS NOT NULL;
-    PRAGMA user_version = 2;";
-/// The same from there, in version 1.
-const TO_VERSION_1: &str =
-    "ALTER TABLE accounts DROP COLUMN access; ALTER TABLE accounts DROP COLUMN next_due_ms; PRAGMA user_version = 1;";
-
-async fn is_brought_up(back: &[&str]) {
-    let f = Fixture::sqlite(limits()).await;
-    let ada = f.person("ada", 40).await;
-    f.hold(&ada, by_token("open", "a")).await;
-    let settled = f.hold(&ada, by_token("settled", "a")).await;
-    f.settle(&settled.handle, Outcome::Completed, 1).await;
-    // Refunded, laid aside, and held again.
-    for attempt in ["a", "b"] {
-        let again = f.hold(&ada, by_token("again", attempt)).await;
-        f.settle(&again.handle, Outcome::NothingGenerated, 0).await;
-    }
-    let last = f.hold(&ada, by_token("again", "c")).await;
-    let before = f.snapshot(&ada).await;
-    assert_eq!((before.open.len(), before.remembered.len()), (2, 3));
-    let path = file(&f);
-    let Fixture { store, home, hand, .. } = f;
-    drop(store);
-    let connection = rusqlite::Connection::open(&path).unwrap();
-    for step in back {
-        connection.execute_batch(step).unwrap();
-    }
-    drop(connection);
-    let again = SqliteStore::open(&path, limits(), Clock::Fixed(hand.clone())).unwrap();
-    assert_eq!(again.snapshot(&ada.account).await.unwrap(), Some(before));
-    again.settle(&last.handle, Outcome::Completed, used(1)).await.unwrap();
-    hand.fetch_add(i64::try_from(limits().hold_ttl.as_millis()).unwrap(), std::sync::atomic::Ordering::SeqCst);
-    assert_eq!(again.sweep(None).await.unwrap().expired, 1);
-    hand.fetch_add(i64::try_from(limits().forget_after.as_millis()).unwrap(), std::sync::atomic::Ordering::SeqCst);
-    again.sweep(None).await.unwrap();
-    assert_eq!(again.snapshot(&ada.account).await.unwrap().unwrap().remembered, []);
-    drop(again);
-    drop(home);
-}
-
-#[tokio::test]
-async fn a_file_of_the_first_schema_is_brought_up_and_its_due_holds_are_found() {
-    is_brought_up(&[TO_VERSION_2, TO_VERSION_1]).await;
-}
-
-#[tokio::test]
-async fn a_file_of_the_second_schema_is_brought_up_with_what_was_laid_aside() {
-    is_brought_up(&[TO_VERSION_2]).await;
-}
-
-#[tokio::test]
-async fn a_file_of_the_third_schema_is_brought_up() {
-    is_brought_up(&[TO_VERSION_3]).await;
 }
 
 #[tokio::test]
@@ -198,10 +120,10 @@ async fn a_contradiction_in_what_is_stored_writes_nothing_and_spoils_nobody_else
     outside.execute_batch("PRAGMA ignore_check_constraints = ON").unwrap();
     outside.execute("UPDATE accounts SET held = 3 WHERE account_id = ?1", [ada.account.as_str()]).unwrap();
     let (ours, theirs) =
-        tokio::join!(f.store.settle(&held.handle, Outcome::Completed, used(1)), f.store.check(f.request(&bob, Some(by_token("r", "a")))),);
+        tokio::join!(f.store.settle(&held.terms, Outcome::Completed, used(1)), f.store.check(f.request(&bob, Some(by_token("r", "a")))),);
     assert!(matches!(ours, Err(StoreError::Corrupt(_))), "{ours:?}");
     theirs.unwrap();
-    let open: i64 = outside.query_row("SELECT count(*) FROM holds WHERE resolution IS NULL", [], |row| row.get(0)).unwrap();
+    let open: i64 = outside.query_row("SELECT count(*) FROM holds WHERE state = 0", [], |row| row.get(0)).unwrap();
     assert_eq!(open, 2);
     // The walk passes it by, and reaches the others.
     f.pass_ttl();

@@ -1,16 +1,38 @@
-//! A store of one account in plain collections, written from the hold's table and without regard to speed.
+//! A store of one account in plain collections, written from the hold's table and without regard to speed. It uses none of the rules'
+//! functions: it is the second opinion on them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use auth_service::hold::{HoldHandle, HoldRecord, Outcome, Resolution, ResolvedHold, TokenUsage, request_digest};
+use auth_service::hold::{Fields, HoldRecord, Outcome, Resolution, ResolvedHold, Terms, TokenUsage, request_digest};
+use auth_service::price::Price;
 use auth_service::store::{
     AccountSnapshot, Balance, CheckAnswer, EntryKind, ExtendAnswer, GrantAnswer, Held, LedgerEntry, Principal, Refusal,
     STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, SettleAnswer, StoreLimits,
 };
 use auth_service::user::Role;
 
-use crate::Operation;
 use crate::fixture::Person;
+use crate::{Change, Handle, Operation};
+
+/// What can happen.
+pub(crate) const ALL: [&str; 16] = [
+    "a part is held",
+    "asked for what is forgotten and still there",
+    "extended with an altered handle",
+    "forgotten at its time",
+    "forgotten before its time",
+    "held already",
+    "more due than one operation resolves",
+    "more to forget than one operation removes",
+    "refunded and asked for by another attempt",
+    "settled again",
+    "settled by an attempt that is superseded",
+    "settled late",
+    "settled with an altered handle",
+    "too few credits while more is due",
+    "too many open holds",
+    "uncollected",
+];
 
 #[derive(Debug)]
 pub(crate) struct Model {
@@ -18,10 +40,14 @@ pub(crate) struct Model {
     person: Person,
     now_ms: i64,
     balance: Balance,
-    /// By request id; refunded ones that were held again by `request id#ledger entry`.
+    /// By request id.
     holds: BTreeMap<String, HoldRecord>,
     grants: BTreeMap<String, (i64, u64)>,
     ledger: Vec<LedgerEntry>,
+    /// Handles that Check answered, oldest first.
+    given_out: Vec<Terms>,
+    /// What has happened, so that a test can see that its operations come to everything.
+    pub(crate) reached: BTreeSet<&'static str>,
 }
 
 impl Model {
@@ -34,77 +60,102 @@ impl Model {
             holds: BTreeMap::new(),
             grants: BTreeMap::new(),
             ledger: Vec::new(),
+            given_out: Vec::new(),
+            reached: BTreeSet::new(),
         };
         model.add(credits, STARTING_GRANT_REQUEST_ID, STARTING_GRANT_NOTE);
         model
     }
 
     pub(crate) fn snapshot(&self) -> AccountSnapshot {
-        let (open, mut remembered): (_, Vec<_>) = self.holds.values().cloned().partition(|hold| hold.resolved.is_none());
-        remembered.sort_by_key(|hold| (hold.request_id.clone(), hold.resolved.as_ref().map(|resolved| resolved.ledger_entry)));
+        let (open, remembered) = self.holds.values().cloned().partition(|hold| hold.resolved.is_none());
         AccountSnapshot { balance: self.balance, open, remembered, ledger: self.ledger.clone() }
     }
 
-    pub(crate) fn apply(&mut self, now_ms: i64, operation: &Operation) -> String {
+    /// A handle that was given out, and perhaps altered; `None`: none was yet.
+    pub(crate) fn handle(&self, handle: Handle) -> Option<Terms> {
+        let back = handle.back % self.given_out.len().max(1);
+        let given_out = self.given_out.iter().rev().nth(back)?;
+        let mut fields: Fields = (**given_out).clone();
+        match handle.change {
+            Change::Nothing => return Some(given_out.clone()),
+            Change::Attempt(attempt) => fields.attempt_id = format!("attempt-{attempt}"),
+            Change::Request(request) => fields.request_id = format!("request-{request}"),
+            Change::Key => fields.key_id = Some(auth_service::ids::KeyId::parse("0123456789ab")?),
+            Change::Fingerprint => fields.fingerprint.push(7),
+            Change::Model => fields.model.push('x'),
+            Change::PerCall => fields.price.per_call += 1,
+            Change::HeldCredits => fields.held_credits += 1,
+            Change::MaxInput => fields.max_input_tokens += 1,
+            Change::MaxOutput => fields.max_output_tokens += 1,
+        }
+        Some(Terms::new(fields))
+    }
+
+    /// Applies an operation, and tells its answer in words. `handle`: what an Extend or Settle is given.
+    pub(crate) fn apply(&mut self, now_ms: i64, operation: &Operation, handle: Option<&Terms>) -> String {
         self.now_ms = now_ms;
-        match operation.clone() {
-            Operation::Wait { .. } => return String::new(),
-            Operation::Walk => {
-                // The walk looks at every account, and again for as long as more is due there.
-                self.sweep();
-                while self.has_due() || self.has_to_forget() {
-                    self.sweep();
-                }
-                return String::new();
-            }
-            _ => {}
-        }
         match operation {
-            // Check asks for its own request and for a place: only these make it forget.
-            Operation::Check { request, .. } => {
-                let remembered = self.holds.values().filter(|hold| hold.resolved.is_some()).count();
-                let asked_for = self.holds.contains_key(&format!("request-{request}"));
-                if asked_for || remembered + self.limits.sweep_batch as usize >= self.limits.max_remembered_requests as usize {
+            Operation::Wait { .. } => return String::new(),
+            Operation::Extend { .. } | Operation::Settle { .. } if handle.is_none() => return String::new(),
+            Operation::Walk => {
+                // The walk looks at every account, and again for as long as there is more to do there.
+                loop {
+                    self.expire();
                     self.forget();
+                    if !self.has_due() && !self.has_to_forget() {
+                        return String::new();
+                    }
                 }
-                self.expire();
             }
-            _ => self.sweep(),
+            _ => self.expire(),
         }
-        match operation.clone() {
-            Operation::Check { request, attempt, fingerprint, price, max_in, max_out, require_full } => {
-                let wanted = HoldRecord {
+        match (operation.clone(), handle) {
+            (Operation::Check { request, attempt, fingerprint, price, max_in, max_out, require_full }, _) => {
+                let wanted = Fields {
+                    account: self.person.account.clone(),
                     user_id: self.person.id.clone(),
                     key_id: None,
                     request_id: format!("request-{request}"),
                     attempt_id: format!("attempt-{attempt}"),
-                    fingerprint: format!("{fingerprint:04x}"),
+                    fingerprint: vec![fingerprint],
                     model: "llama3".to_owned(),
                     price,
-                    held_credits: price.of(max_in, max_out),
+                    held_credits: cost(&price, max_in, max_out),
                     max_input_tokens: max_in,
                     max_output_tokens: max_out,
-                    usage: TokenUsage::default(),
-                    expires_at_ms: now_ms + millis(self.limits.hold_ttl),
-                    resolved: None,
                 };
-                format!("{:?}", self.check(wanted, require_full))
+                let answer = self.check(wanted, require_full);
+                if let CheckAnswer::Held(_, held) = &answer {
+                    self.given_out.push(held.terms.clone());
+                }
+                format!("{answer:?}")
             }
-            Operation::Extend { request, attempt, usage } => {
-                format!("{:?}", self.extend(&format!("request-{request}"), &format!("attempt-{attempt}"), usage))
-            }
-            Operation::Settle { request, attempt, outcome, usage } => {
-                format!("{:?}", self.settle(&format!("request-{request}"), &format!("attempt-{attempt}"), outcome, usage))
-            }
-            Operation::Grant { request, credits } => format!("{:?}", self.grant(&format!("grant-{request}"), credits)),
-            Operation::Balance => format!("{:?}", Some(self.balance)),
-            Operation::Receipt { request } => format!("{:?}", self.holds.get(&format!("request-{request}"))),
-            Operation::Ledger { before, limit } => {
+            (Operation::Extend { usage, .. }, Some(handle)) => format!("{:?}", self.extend(handle, usage)),
+            (Operation::Settle { outcome, usage, .. }, Some(handle)) => format!("{:?}", self.settle(handle, outcome, usage)),
+            (Operation::Grant { request, credits }, _) => format!("{:?}", self.grant(&format!("grant-{request}"), credits)),
+            (Operation::Balance, _) => format!("{:?}", Some(self.balance)),
+            (Operation::Receipt { request }, _) => format!("{:?}", self.known(&format!("request-{request}"))),
+            (Operation::Ledger { before, limit }, _) => {
                 let below = self.ledger.iter().rev().filter(|entry| before.is_none_or(|before| entry.entry < before));
                 format!("{:?}", below.take(limit as usize).collect::<Vec<_>>())
             }
-            Operation::Walk | Operation::Wait { .. } => String::new(),
+            (Operation::Extend { .. } | Operation::Settle { .. } | Operation::Walk | Operation::Wait { .. }, _) => String::new(),
         }
+    }
+
+    fn forget_at_ms(&self, hold: &HoldRecord) -> Option<i64> {
+        hold.resolved.as_ref().map(|resolved| resolved.at_ms + millis(self.limits.forget_after))
+    }
+
+    /// A hold or request of this name that counts.
+    fn known(&mut self, request_id: &str) -> Option<HoldRecord> {
+        let hold = self.holds.get(request_id)?;
+        if self.forget_at_ms(hold).is_some_and(|forget_at_ms| forget_at_ms <= self.now_ms) {
+            self.reached.insert("asked for what is forgotten and still there");
+            return None;
+        }
+        Some(hold.clone())
     }
 
     fn has_due(&self) -> bool {
@@ -112,130 +163,133 @@ impl Model {
     }
 
     fn has_to_forget(&self) -> bool {
-        let forget_after_ms = millis(self.limits.forget_after);
-        self.holds.values().any(|hold| hold.resolved.as_ref().is_some_and(|resolved| resolved.at_ms + forget_after_ms <= self.now_ms))
+        self.holds.values().filter_map(|hold| self.forget_at_ms(hold)).any(|forget_at_ms| forget_at_ms <= self.now_ms)
     }
 
     /// The first few by time, then by the hold's name.
-    fn first(&self, time: impl Fn(&HoldRecord) -> Option<i64>) -> Vec<String> {
-        let mut reached: Vec<_> = self
-            .holds
-            .iter()
-            .filter_map(|(key, hold)| {
-                let name = key.replacen(&hold.request_id, &request_digest(&hold.request_id), 1);
-                Some((time(hold)?, name, key.clone()))
-            })
-            .filter(|(at_ms, ..)| *at_ms <= self.now_ms)
-            .collect();
-        reached.sort();
-        reached.into_iter().take(self.limits.sweep_batch as usize).map(|(.., key)| key).collect()
-    }
-
-    fn sweep(&mut self) {
-        self.forget();
-        self.expire();
-    }
-
-    fn forget(&mut self) {
-        let forget_after_ms = millis(self.limits.forget_after);
-        for key in self.first(|hold| hold.resolved.as_ref().map(|resolved| resolved.at_ms + forget_after_ms)) {
-            self.holds.remove(&key);
-        }
+    fn first(&self, time: impl Fn(&HoldRecord) -> Option<i64>) -> Vec<(i64, String)> {
+        let mut all: Vec<_> = self.holds.iter().filter_map(|(id, hold)| Some((time(hold)?, request_digest(id), id.clone()))).collect();
+        all.sort();
+        all.into_iter().take(self.limits.sweep_batch as usize).map(|(at_ms, _, id)| (at_ms, id)).collect()
     }
 
     fn expire(&mut self) {
-        for request_id in self.first(|hold| hold.resolved.is_none().then_some(hold.expires_at_ms)) {
-            let hold = self.holds[&request_id].clone();
-            let due = hold.due_at_expiry();
-            self.resolve(hold, Resolution::Expired, None, due);
+        for (at_ms, id) in self.first(|hold| hold.resolved.is_none().then_some(hold.expires_at_ms)) {
+            if at_ms <= self.now_ms {
+                let hold = self.holds[&id].clone();
+                let TokenUsage { input_tokens, output_tokens, .. } = hold.usage;
+                let charge = tokens_cost(&hold.terms.price, input_tokens, output_tokens).min(hold.terms.held_credits);
+                self.resolve(hold, Resolution::Expired, None, charge);
+            }
+        }
+        if self.has_due() {
+            self.reached.insert("more due than one operation resolves");
         }
     }
 
-    fn check(&mut self, mut wanted: HoldRecord, require_full: bool) -> CheckAnswer {
+    fn forget(&mut self) {
+        for (at_ms, id) in self.first(|hold| self.forget_at_ms(hold)) {
+            let remembered = self.holds.values().filter(|hold| hold.resolved.is_some()).count();
+            let is_over = at_ms <= self.now_ms;
+            if !is_over && remembered <= self.limits.max_remembered_requests as usize {
+                return;
+            }
+            self.reached.insert(if is_over { "forgotten at its time" } else { "forgotten before its time" });
+            self.holds.remove(&id);
+        }
+        if self.has_to_forget() {
+            self.reached.insert("more to forget than one operation removes");
+        }
+    }
+
+    fn check(&mut self, wanted: Fields, require_full: bool) -> CheckAnswer {
         let principal = Principal { user_id: self.person.id.clone(), role: Role::User, key_id: None };
-        let before = self.holds.get(&wanted.request_id).cloned();
-        if let Some(hold) = &before {
-            let same = hold.attempt_id == wanted.attempt_id;
-            if hold.fingerprint != wanted.fingerprint {
+        if let Some(hold) = self.known(&wanted.request_id) {
+            let same = hold.terms.attempt_id == wanted.attempt_id;
+            if hold.terms.fingerprint != wanted.fingerprint {
                 return CheckAnswer::Refused(Refusal::RequestIdReused);
             }
             match &hold.resolved {
-                None if same => return CheckAnswer::Held(principal, self.held(hold)),
+                None if same => {
+                    self.reached.insert("held already");
+                    let remaining_credits = self.balance.available;
+                    return CheckAnswer::Held(principal, Held { terms: hold.terms, remaining_credits, expires_at_ms: hold.expires_at_ms });
+                }
                 None => return CheckAnswer::Refused(Refusal::RequestInProgress),
-                Some(resolved) if resolved.resolution == Resolution::Refunded && !same => {}
-                Some(_) => return CheckAnswer::Recorded(principal, hold.clone()),
+                Some(resolved) if resolved.resolution == Resolution::Refunded && !same => {
+                    self.reached.insert("refunded and asked for by another attempt");
+                }
+                Some(_) => return CheckAnswer::Recorded(principal, hold),
             }
         }
         let open = self.holds.values().filter(|hold| hold.resolved.is_none()).count();
-        let remembered = self.holds.len() - open;
         if open >= self.limits.max_open_holds as usize {
+            self.reached.insert("too many open holds");
             return CheckAnswer::Refused(Refusal::TooManyOpenHolds);
         }
-        if remembered >= self.limits.max_remembered_requests as usize {
-            return CheckAnswer::Refused(Refusal::TooManyRememberedRequests);
-        }
-        let available = self.balance.available;
+        let (available, mut wanted) = (self.balance.available, wanted);
         if wanted.held_credits > available {
-            let least = if require_full { wanted.held_credits } else { wanted.price.of(wanted.max_input_tokens, 1) };
+            let least = if require_full { wanted.held_credits } else { cost(&wanted.price, wanted.max_input_tokens, 1) };
             if least > available {
                 return CheckAnswer::Refused(if self.has_due() {
+                    self.reached.insert("too few credits while more is due");
                     Refusal::SweepInProgress
                 } else {
                     Refusal::InsufficientCredits { needed: least, available }
                 });
             }
             // The most tokens that can be paid for, by trying all.
-            let fits = |tokens: &u32| wanted.price.of(wanted.max_input_tokens, *tokens) <= available;
+            let fits = |tokens: &u32| cost(&wanted.price, wanted.max_input_tokens, *tokens) <= available;
             wanted.max_output_tokens = (1..=wanted.max_output_tokens).rev().find(fits).unwrap();
-            wanted.held_credits = wanted.price.of(wanted.max_input_tokens, wanted.max_output_tokens);
+            wanted.held_credits = cost(&wanted.price, wanted.max_input_tokens, wanted.max_output_tokens);
+            self.reached.insert("a part is held");
         }
         self.balance.available -= wanted.held_credits;
         self.balance.held += wanted.held_credits;
-        if let Some(refunded) = before {
-            let entry = refunded.resolved.as_ref().unwrap().ledger_entry;
-            self.holds.insert(format!("{}#{entry}", refunded.request_id), refunded);
-        }
-        self.holds.insert(wanted.request_id.clone(), wanted.clone());
-        CheckAnswer::Held(principal, self.held(&wanted))
+        let (id, terms) = (wanted.request_id.clone(), Terms::new(wanted));
+        let expires_at_ms = self.now_ms + millis(self.limits.hold_ttl);
+        self.holds.insert(id, HoldRecord { terms: terms.clone(), usage: TokenUsage::default(), expires_at_ms, resolved: None });
+        CheckAnswer::Held(principal, Held { terms, remaining_credits: self.balance.available, expires_at_ms })
     }
 
-    fn held(&self, hold: &HoldRecord) -> Held {
-        Held {
-            handle: HoldHandle {
-                account: self.person.account.clone(),
-                user_id: self.person.id.clone(),
-                request_id: hold.request_id.clone(),
-                attempt_id: hold.attempt_id.clone(),
-            },
-            held_credits: hold.held_credits,
-            remaining_credits: self.balance.available,
-            max_output_tokens: hold.max_output_tokens,
-            expires_at_ms: hold.expires_at_ms,
-        }
-    }
-
-    fn extend(&mut self, request_id: &str, attempt_id: &str, usage: TokenUsage) -> ExtendAnswer {
-        let later = self.now_ms + millis(self.limits.hold_ttl);
-        let Some(hold) = self.holds.get_mut(request_id) else { return ExtendAnswer::NotFound };
-        if hold.resolved.is_some() || hold.attempt_id != attempt_id {
+    fn extend(&mut self, handle: &Terms, usage: TokenUsage) -> ExtendAnswer {
+        let Some(mut hold) = self.known(&handle.request_id) else { return ExtendAnswer::NotFound };
+        if hold.terms.attempt_id != handle.attempt_id {
             return ExtendAnswer::Resolved;
         }
-        let usage = hold.clamp(usage);
-        hold.usage.input_tokens = hold.usage.input_tokens.max(usage.input_tokens);
-        hold.usage.output_tokens = hold.usage.output_tokens.max(usage.output_tokens);
+        if *hold.terms != **handle {
+            self.reached.insert("extended with an altered handle");
+            return ExtendAnswer::NotFound;
+        }
+        if hold.resolved.is_some() {
+            return ExtendAnswer::Resolved;
+        }
+        hold.usage.input_tokens = hold.usage.input_tokens.max(usage.input_tokens.min(handle.max_input_tokens));
+        hold.usage.output_tokens = hold.usage.output_tokens.max(usage.output_tokens.min(handle.max_output_tokens));
         hold.usage.estimated = usage.estimated;
-        hold.expires_at_ms = hold.expires_at_ms.max(later);
-        ExtendAnswer::Extended { expires_at_ms: hold.expires_at_ms }
+        hold.expires_at_ms = hold.expires_at_ms.max(self.now_ms + millis(self.limits.hold_ttl));
+        let expires_at_ms = hold.expires_at_ms;
+        self.holds.insert(handle.request_id.clone(), hold);
+        ExtendAnswer::Extended { expires_at_ms }
     }
 
-    fn settle(&mut self, request_id: &str, attempt_id: &str, outcome: Outcome, usage: TokenUsage) -> SettleAnswer {
-        let Some(mut hold) = self.holds.get(request_id).cloned() else { return SettleAnswer::NotFound };
-        if hold.attempt_id != attempt_id {
+    fn settle(&mut self, handle: &Terms, outcome: Outcome, usage: TokenUsage) -> SettleAnswer {
+        let Some(mut hold) = self.known(&handle.request_id) else { return SettleAnswer::NotFound };
+        if hold.terms.attempt_id != handle.attempt_id {
+            self.reached.insert("settled by an attempt that is superseded");
             return SettleAnswer::Superseded;
         }
-        let usage = hold.clamp(usage);
-        let due = hold.due(outcome, usage);
+        if *hold.terms != **handle {
+            self.reached.insert("settled with an altered handle");
+            return SettleAnswer::NotFound;
+        }
         let nothing = outcome == Outcome::NothingGenerated;
+        let usage = TokenUsage {
+            input_tokens: usage.input_tokens.min(handle.max_input_tokens),
+            output_tokens: usage.output_tokens.min(handle.max_output_tokens),
+            ..usage
+        };
+        let due = if nothing { 0 } else { cost(&handle.price, usage.input_tokens, usage.output_tokens).min(handle.held_credits) };
         match hold.resolved.clone() {
             None => {
                 hold.usage = if nothing { TokenUsage::default() } else { usage };
@@ -250,16 +304,20 @@ impl Model {
                 let additional = missing.min(self.balance.available);
                 self.balance.available -= additional;
                 self.balance.spent += additional;
+                self.reached.insert(if additional < missing { "uncollected" } else { "settled late" });
                 let (charged, uncollected) = (before.charged_credits + additional, missing - additional);
                 SettleAnswer::Settled(self.remember(hold, Resolution::SettledLate, Some(outcome), additional, charged, uncollected))
             }
-            Some(_) => SettleAnswer::Settled(hold),
+            Some(_) => {
+                self.reached.insert("settled again");
+                SettleAnswer::Settled(hold)
+            }
         }
     }
 
     fn resolve(&mut self, hold: HoldRecord, resolution: Resolution, outcome: Option<Outcome>, charged: i64) -> HoldRecord {
-        self.balance.held -= hold.held_credits;
-        self.balance.available += hold.held_credits - charged;
+        self.balance.held -= hold.terms.held_credits;
+        self.balance.available += hold.terms.held_credits - charged;
         self.balance.spent += charged;
         self.remember(hold, resolution, outcome, charged, charged, 0)
     }
@@ -279,10 +337,10 @@ impl Model {
             kind: EntryKind::Resolved(resolution),
             credits: -charged_now,
             available: self.balance.available,
-            request_id: hold.request_id.clone(),
-            user_id: hold.user_id.clone(),
+            request_id: hold.terms.request_id.clone(),
+            user_id: hold.terms.user_id.clone(),
             key_id: None,
-            model: hold.model.clone(),
+            model: hold.terms.model.clone(),
             usage: Some(hold.usage),
             at_ms: self.now_ms,
             note: String::new(),
@@ -296,7 +354,8 @@ impl Model {
             ledger_entry,
             at_ms: self.now_ms,
         });
-        self.holds.insert(hold.request_id.clone(), hold.clone());
+        self.holds.insert(hold.terms.request_id.clone(), hold.clone());
+        self.forget();
         hold
     }
 
@@ -331,6 +390,17 @@ impl Model {
         self.grants.insert(request_id.to_owned(), (credits, entry));
         entry
     }
+}
+
+/// What a call costs, rounded up once.
+pub(crate) fn cost(price: &Price, input_tokens: u32, output_tokens: u32) -> i64 {
+    price.per_call + tokens_cost(price, input_tokens, output_tokens)
+}
+
+/// The tokens' part of it.
+pub(crate) fn tokens_cost(price: &Price, input_tokens: u32, output_tokens: u32) -> i64 {
+    let thousandths = i64::from(input_tokens) * price.per_1k_input_tokens + i64::from(output_tokens) * price.per_1k_output_tokens;
+    (thousandths + 999) / 1000
 }
 
 fn millis(duration: std::time::Duration) -> i64 {

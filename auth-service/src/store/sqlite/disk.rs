@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::ErrorCode;
 use rustix::process::{Resource, getrlimit};
 
-use super::writer::Failure;
+use super::failure::Failure;
 use crate::store::{StoreError, StoreOpenError};
 
 /// A file of this process that ends so close to the longest that it may write can't grow by what one transaction adds.
@@ -77,8 +77,8 @@ impl Disk {
     }
 
     /// Why the file can't be opened.
-    pub(super) fn unusable(&self, error: rusqlite::Error) -> StoreOpenError {
-        self.unusable_because(match self.explain(error.into()) {
+    pub(super) fn unusable(&self, failure: Failure) -> StoreOpenError {
+        self.unusable_because(match self.explain(failure) {
             StoreError::Full(why) | StoreError::Unavailable(why) | StoreError::Misconfigured(why) | StoreError::Corrupt(why) => why,
             StoreError::ReadOnly(why) => format!("{READ_ONLY} ({why})"),
         })

@@ -10,13 +10,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rusqlite::Connection;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, TransactionBehavior};
 use shared::essential::{EssentialGuard, Essentials, Lost};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-use super::disk::{self, Disk};
+use super::disk::Disk;
+use super::failure::StoreResult;
+use super::schema;
 use crate::store::{StoreError, StoreOpenError};
 
 /// Operations that may wait for the thread; more callers wait to be let in.
@@ -32,35 +34,6 @@ const PAGE_CACHE_KIB: i64 = 64 * 1024;
 /// Pages in the write-ahead log at which they are copied into the file, 4 KiB each. The more there are, the more of them are the same page,
 /// which is copied once.
 const CHECKPOINT_PAGES: i64 = 8192;
-const SCHEMA_VERSION: i64 = 4;
-
-/// Why an operation gave no answer.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// SQLite said no.
-    Sqlite(rusqlite::Error),
-    /// What is stored contradicts itself.
-    Corrupt(String),
-}
-
-impl From<rusqlite::Error> for Failure {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
-}
-
-impl Failure {
-    /// What contradicts itself, if that is what failed.
-    pub(super) fn contradiction(self) -> Result<String, Self> {
-        match self {
-            Self::Corrupt(text) => Ok(text),
-            Self::Sqlite(error) if disk::is_contradiction(&error) => Ok(error.to_string()),
-            Self::Sqlite(error) => Err(Self::Sqlite(error)),
-        }
-    }
-}
-
-pub(super) type Outcome<T> = Result<T, Failure>;
 
 /// Answers a caller, once it is known whether what was done is kept.
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -123,7 +96,7 @@ impl Writer {
     pub(super) async fn run<T, F>(&self, operation: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Outcome<T> + Send + 'static,
+        F: FnOnce(&Connection) -> StoreResult<T> + Send + 'static,
     {
         let gone = || StoreError::Unavailable("the store is closed".to_owned());
         let (answer, answered) = oneshot::channel();
@@ -152,7 +125,7 @@ impl Drop for Writer {
     }
 }
 
-fn open(path: &Path) -> rusqlite::Result<Connection> {
+fn open(path: &Path) -> StoreResult<Connection> {
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -164,22 +137,7 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     // A plan that depends on bound values is made anew each time they change: for every call, of each statement that asks what is due.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let version = transaction.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))?;
-    match version {
-        0 => transaction.execute_batch(include_str!("schema.sql"))?,
-        1 => {
-            transaction.execute_batch(concat!(include_str!("schema_2.sql"), include_str!("schema_3.sql"), include_str!("schema_4.sql")))?
-        }
-        2 => transaction.execute_batch(concat!(include_str!("schema_3.sql"), include_str!("schema_4.sql")))?,
-        3 => transaction.execute_batch(include_str!("schema_4.sql"))?,
-        SCHEMA_VERSION => {}
-        _ => return Err(rusqlite::Error::IntegralValueOutOfRange(0, version)),
-    }
-    if version != SCHEMA_VERSION {
-        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-    }
-    transaction.commit()?;
+    schema::bring_up(&mut connection)?;
     Ok(connection)
 }
 
@@ -250,7 +208,7 @@ impl CommitTime {
 }
 
 /// Executes an operation so that an error takes back what it wrote, and nothing else. May be nested.
-pub(super) fn in_savepoint<T>(connection: &Connection, operation: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
+pub(super) fn in_savepoint<T>(connection: &Connection, operation: impl FnOnce(&Connection) -> StoreResult<T>) -> StoreResult<T> {
     connection.prepare_cached("SAVEPOINT operation")?.execute([])?;
     let result = operation(connection);
     if result.is_err() && !connection.is_autocommit() {
@@ -308,7 +266,7 @@ mod tests {
     #[tokio::test]
     async fn an_operation_that_panics_is_the_loss_of_the_thread_and_nobody_waits_for_ever() {
         let file = File::new();
-        let answer = file.writer.run(|_| -> Outcome<()> { panic!("on purpose") }).await;
+        let answer = file.writer.run(|_| -> StoreResult<()> { panic!("on purpose") }).await;
         assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
         let lost = file.writer.lost().await.to_string();
         assert!(lost.starts_with("the thread that writes SQLite's file panicked"), "{lost}");

@@ -56,7 +56,8 @@ local function to_be_forgotten(key, remembered)
     end
     ids[#ids + 1] = listed[i]
   end
-  return ids, #listed == 2 * BATCH and NOW or NEVER
+  -- Not now: the clock may go back.
+  return ids, #listed == 2 * BATCH and tonumber(listed[#listed]) or NEVER
 end
 
 local function move(acct, due, at)

@@ -1,0 +1,74 @@
+//! What is done with an account's credits beside Check: each operation reads, has it decided, and writes.
+
+use super::account::Account;
+use super::context::Context;
+use super::failure::StoreResult;
+use crate::hold::{ExtendDecision, HoldRecord, Outcome, SettleDecision, Terms, TokenUsage, on_extend, on_settle};
+use crate::ids::{AccountId, UserId};
+use crate::store::{Balance, ExtendAnswer, GrantAnswer, GrantRequest, LedgerEntry, MAX_CREDITS, SettleAnswer};
+
+pub(super) fn extend(context: Context<'_>, handle: &Terms, reported: TokenUsage) -> StoreResult<ExtendAnswer> {
+    let Some(account) = Account::load_swept(context, &handle.account)? else { return Ok(ExtendAnswer::NotFound) };
+    let hold = account.remembered_hold(&handle.user_id, &handle.request_id)?;
+    let answer = match (on_extend(hold.as_ref(), handle, reported), hold) {
+        (ExtendDecision::Extend(usage), Some(hold)) => {
+            let expires_at_ms = hold.expires_at_ms.max(context.expires_at_ms());
+            account.record_progress(handle, usage, expires_at_ms)?;
+            ExtendAnswer::Extended { expires_at_ms }
+        }
+        (ExtendDecision::NotFound | ExtendDecision::Extend(_), _) => ExtendAnswer::NotFound,
+        (ExtendDecision::Resolved, _) => ExtendAnswer::Resolved,
+    };
+    account.save()?;
+    Ok(answer)
+}
+
+pub(super) fn settle(context: Context<'_>, handle: &Terms, outcome: Outcome, reported: TokenUsage) -> StoreResult<SettleAnswer> {
+    let Some(mut account) = Account::load_swept(context, &handle.account)? else { return Ok(SettleAnswer::NotFound) };
+    let hold = account.remembered_hold(&handle.user_id, &handle.request_id)?;
+    let decision = on_settle(hold.as_ref(), handle, outcome, reported, account.balance.available);
+    let answer = match (decision, hold) {
+        (SettleDecision::Resolve(settlement), Some(hold)) => SettleAnswer::Settled(account.resolve(hold, &settlement)?),
+        (SettleDecision::Recorded, Some(hold)) => SettleAnswer::Settled(hold),
+        (SettleDecision::Superseded, _) => SettleAnswer::Superseded,
+        (SettleDecision::NotFound | SettleDecision::Resolve(_) | SettleDecision::Recorded, _) => SettleAnswer::NotFound,
+    };
+    account.save()?;
+    Ok(answer)
+}
+
+pub(super) fn grant(context: Context<'_>, grant: &GrantRequest) -> StoreResult<GrantAnswer> {
+    let Some(mut account) = Account::load_swept(context, &grant.account)? else { return Ok(GrantAnswer::NotFound) };
+    let answer = match account.grant(&grant.request_id)? {
+        Some((credits, entry)) if credits == grant.credits => GrantAnswer::Replayed { entry, balance: account.balance },
+        Some(_) => GrantAnswer::RequestIdReused,
+        None if account.balance.granted + grant.credits > MAX_CREDITS => GrantAnswer::TooMuch,
+        None => {
+            let entry = account.add(grant.credits, &grant.request_id, &grant.granted_by, &grant.note)?;
+            GrantAnswer::Granted { entry, balance: account.balance }
+        }
+    };
+    account.save()?;
+    Ok(answer)
+}
+
+pub(super) fn balance(context: Context<'_>, id: &AccountId) -> StoreResult<Option<Balance>> {
+    let Some(account) = Account::load_swept(context, id)? else { return Ok(None) };
+    let balance = account.balance;
+    account.save()?;
+    Ok(Some(balance))
+}
+
+pub(super) fn receipt(context: Context<'_>, id: &AccountId, user: &UserId, request_id: &str) -> StoreResult<Option<HoldRecord>> {
+    let Some(account) = Account::load_swept(context, id)? else { return Ok(None) };
+    let hold = account.remembered_hold(user, request_id)?;
+    account.save()?;
+    Ok(hold)
+}
+
+pub(super) fn ledger_entries(context: Context<'_>, id: &AccountId, before: Option<u64>, limit: u32) -> StoreResult<Vec<LedgerEntry>> {
+    let Some(account) = Account::load_swept(context, id)? else { return Ok(Vec::new()) };
+    let entries = account.ledger(before, limit)?;
+    account.save()?;
+    Ok(entries)
+}

@@ -1,0 +1,35 @@
+//! The file's schema: made in a new file, and brought up in one that an earlier release wrote.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::failure::{Failure, StoreResult};
+use super::version_4;
+
+const VERSION: i64 = 5;
+/// The whole schema of version 5.
+const SCHEMA: &str = include_str!("schema_5.sql");
+
+/// Brings the file's schema to this release's version, in one transaction.
+pub(super) fn bring_up(connection: &mut Connection) -> StoreResult<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version = transaction.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))?;
+    match version {
+        VERSION => return Ok(()),
+        0 => transaction.execute_batch(SCHEMA)?,
+        1..VERSION => {
+            let steps = [(1, include_str!("schema_2.sql")), (2, include_str!("schema_3.sql")), (3, include_str!("schema_4.sql"))];
+            for (_, step) in steps.iter().filter(|(from, _)| version <= *from) {
+                transaction.execute_batch(step)?;
+            }
+            version_4::set_aside(&transaction)?;
+            transaction.execute_batch(SCHEMA)?;
+            version_4::carry_over(&transaction)?;
+        }
+        _ => {
+            let what = format!("its schema is version {version}, and this release knows {VERSION}; start a later release");
+            return Err(Failure::Corrupt(what));
+        }
+    }
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    Ok(transaction.commit()?)
+}
