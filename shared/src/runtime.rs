@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use tokio::runtime::{Builder, Handle, RuntimeFlavor};
 
-use crate::telemetry::report_fatal;
+use crate::telemetry::{FlushOnDrop, report_fatal};
 
 /// Runs a future to its end, on a runtime with a thread for every second processor (or as many as `TOKIO_WORKER_THREADS` says).
 ///
@@ -13,6 +13,8 @@ use crate::telemetry::report_fatal;
 /// each thread more is one more to be woken up, which on a short call takes longer than its work: with one instead of two on two processors, a
 /// Check takes a tenth less of them, and a chat's first token comes a tenth of a millisecond earlier.
 pub fn block_on(service: &str, future: impl Future<Output = ExitCode>) -> ExitCode {
+    // Dropped after the runtime, whose tasks log until they end.
+    let _log = FlushOnDrop::default();
     let mut builder = Builder::new_multi_thread();
     if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
