@@ -62,7 +62,7 @@ impl<U: Message + Name + Default> Decoder for CountingDecoder<U> {
             return Err(CallError::internal().into());
         }
         let decoded = work_through(length, || {
-            counted_message::check(&U::full_name(), bytes).map_err(CallError::from)?;
+            counted_message::check_type::<U>(bytes).map_err(CallError::from)?;
             U::decode(bytes).map_err(|error| CallError::message_malformed(format!("the bytes are no message of this method: {error}")))
         });
         buffer.advance(length);
