@@ -5,6 +5,7 @@
 //! the [`load`], which measures one thing and ends.
 
 pub mod baseline;
+pub mod chain;
 pub mod command_line;
 pub mod gauge;
 pub mod ledger;
@@ -13,7 +14,7 @@ pub mod percentiles;
 pub mod report;
 pub mod rounds;
 pub mod rows;
-pub mod stage;
+pub mod testbed;
 pub mod upstream;
 
 /// The baselines' contract.
