@@ -1,11 +1,11 @@
 //! Log lines on their way to standard error: a call leaves its line in a buffer, and a thread writes what has gathered there.
 //!
-//! No call waits for the process that reads the log. While that doesn't read, [`MAX_BUFFERED_BYTES`] are kept. Lines beyond them are dropped
-//! and counted, and a line says how many as soon as there is room for it. At a stop, [`LogWriter::flush`] waits until all lines are written.
-//! A process that is killed (SIGKILL, out of memory) loses the routine lines of its last [`GATHERING`].
+//! No call waits for the process that reads the log. While that doesn't read, [`MAX_BUFFERED_BYTES`] are kept. Lines beyond them are
+//! dropped and counted, and a line says how many as soon as there is room for it. At a stop, [`LogWriter::flush`] waits until all lines are
+//! written. A process that is killed (SIGKILL, out of memory) loses the routine lines of its last [`GATHERING`].
 //!
-//! `tracing-appender` has such a writer. It wakes its thread for each line, says nowhere in the log what it dropped, and reports a stop that
-//! takes long by `eprintln!`: with a reader that doesn't read, the process would never end.
+//! `tracing-appender` has such a writer. It wakes its thread for each line, says nowhere in the log what it dropped, and reports a stop
+//! that takes long by `eprintln!`: with a reader that doesn't read, the process would never end.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

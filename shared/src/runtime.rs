@@ -10,8 +10,8 @@ use crate::telemetry::{FlushOnDrop, report_fatal};
 /// Runs a future to its end, on a runtime with a thread for every second processor (or as many as `TOKIO_WORKER_THREADS` says).
 ///
 /// The processes that a call goes through take turns: Redis, the model server and the other service have work for the other processors. And
-/// each thread more is one more to be woken up, which on a short call takes longer than its work: with one instead of two on two processors, a
-/// Check takes a tenth less of them, and a chat's first token comes a tenth of a millisecond earlier.
+/// each thread more is one more to be woken up, which on a short call takes longer than its work: with one instead of two on two
+/// processors, a Check takes a tenth less of them, and a chat's first token comes a tenth of a millisecond earlier.
 pub fn block_on(service: &str, future: impl Future<Output = ExitCode>) -> ExitCode {
     // Dropped after the runtime, whose tasks log until they end.
     let _log = FlushOnDrop::default();

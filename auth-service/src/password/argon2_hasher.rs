@@ -78,8 +78,8 @@ impl Memory {
 impl AsMut<[Block]> for Memory {
     #[expect(unsafe_code, reason = "argon2 has no safe way to blocks in memory of one's own")]
     fn as_mut(&mut self) -> &mut [Block] {
-        // SAFETY: a block is an array of u64, so any bytes are one. A page begins at a multiple of what a block is aligned to: all of the memory
-        // is in the middle part, and were it not, argon2 would refuse what is too little.
+        // SAFETY: a block is an array of u64, so any bytes are one. A page begins at a multiple of what a block is aligned to: all of the
+        // memory is in the middle part, and were it not, argon2 would refuse what is too little.
         let (_, blocks, _) = unsafe { self.0.align_to_mut::<Block>() };
         blocks
     }

@@ -33,7 +33,7 @@ enum Command {
         #[arg(long, value_enum, value_delimiter = ',', default_values_t = [RedisMode::Off, RedisMode::Everysec, RedisMode::Always])]
         redis: Vec<RedisMode>,
         /// What is measured.
-        #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Check, Part::Chat, Part::Stream, Part::FirstToken, Part::Memory, Part::Sqlite])]
+        #[arg(long, value_enum, value_delimiter = ',', default_values_t = Part::ALL)]
         parts: Vec<Part>,
         /// Idle streams at which memory is read.
         #[arg(long, value_delimiter = ',', default_values_t = [1000, 5000])]

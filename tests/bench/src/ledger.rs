@@ -78,7 +78,8 @@ impl Ledgers {
         accounts
     }
 
-    /// What is wrong with the ledger of some accounts after `admitted` calls of one credit each; empty: nothing. Waits until nothing is held.
+    /// What is wrong with the ledger of some accounts after `admitted` calls of one credit each; empty: nothing. Waits until nothing is
+    /// held.
     pub async fn mistakes(&self, accounts: &Accounts, admitted: u64) -> Vec<String> {
         let give_up = Instant::now() + SETTLED_WITHIN;
         let (mut mistakes, mut spent, mut entries) = (Vec::new(), 0, 0);

@@ -1,5 +1,6 @@
 //! The benchmark of the hot path: Tollgate's real services as processes, beside baselines that do the least that can be done, in the same
-//! run. Every figure is a ratio of two things measured in turn, in several rounds, in random order; the report has the median and the spread.
+//! run. Every figure is a ratio of two things measured in turn, in several rounds, in random order; the report has the median and the
+//! spread.
 //!
 //! One program plays all parts, each in a process of its own: the run itself ([`rounds`]), the [`baseline`] services, the [`upstream`], and
 //! the [`load`], which measures one thing and ends.

@@ -33,8 +33,8 @@ pub enum Job {
     Idle(IdleJob),
 }
 
-/// Workloads that are measured in turn, each several times for a short while: a machine's speed drifts from one second to the next, and so drifts
-/// for all of them alike.
+/// Workloads that are measured in turn, each several times for a short while: a machine's speed drifts from one second to the next, and so
+/// drifts for all of them alike.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Turns {
     /// What is measured.
@@ -136,7 +136,8 @@ async fn connect(url: &str, connections: usize) -> Vec<Channel> {
     channels
 }
 
-/// Begins some work at a rate, each whether or not the ones before have ended, until it is over; waits for all, and puts together what they saw.
+/// Begins some work at a rate, each whether or not the ones before have ended, until it is over; waits for all, and puts together what they
+/// saw.
 async fn at_rate<S, F>(rate: f64, over: &AtomicBool, mut begin: impl FnMut() -> F, merge: impl Fn(&mut S, S)) -> S
 where
     S: Default + Send + 'static,

@@ -1,5 +1,5 @@
-//! The run: for each of Redis's modes, several rounds; in each round everything once, in random order. What is compared is measured in turns
-//! of a tenth of a second, since these machines' speed drifts.
+//! The run: for each of Redis's modes, several rounds; in each round everything once, in random order. What is compared is measured in
+//! turns of a tenth of a second, since these machines' speed drifts.
 
 mod figures;
 mod outcomes;
@@ -41,6 +41,11 @@ pub enum Part {
     Sqlite,
 }
 
+impl Part {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Check, Self::Chat, Self::Stream, Self::FirstToken, Self::Memory, Self::Sqlite];
+}
+
 /// What is measured, and how.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -64,8 +69,8 @@ pub struct Plan {
 
 /// Turns that a round takes of each thing.
 const TURNS: u32 = 8;
-/// Turns of open loops. A turn has 25 calls; with eight turns, the medians of two rounds differ by a quarter of what is measured. A multiple of
-/// `TURNS`.
+/// Turns of open loops. A turn has 25 calls; with eight turns, the medians of two rounds differ by a quarter of what is measured. A
+/// multiple of `TURNS`.
 const OPEN_TURNS: u32 = 32;
 /// Accounts that calls are spread over.
 const ACCOUNTS: usize = 16;

@@ -126,8 +126,9 @@ pub(super) fn of_streams(mode: &str, outcomes: &Outcomes, measured: &mut Measure
     measured.see(mode, "gateway, paced: CPU per token, µs".to_owned(), cpu_per_token("gateway paced", "inference-service"));
 }
 
-/// A figure of one thing less those of others, of turns that were taken one right after the other, so many together; the median of them. Of all
-/// turns together, the figure of one thing may be from a moment at which the machine was fast, and that of another from one at which it was slow.
+/// A figure of one thing less those of others, of turns that were taken one right after the other, so many together; the median of them. Of
+/// all turns together, the figure of one thing may be from a moment at which the machine was fast, and that of another from one at which it
+/// was slow.
 fn added(together: usize, whole: &[Vec<Duration>], beside: &[&Vec<Vec<Duration>>], of: fn(Percentiles) -> f64) -> f64 {
     let figures = |turns: &[Vec<Duration>]| turns.chunks(together).map(|some| of(Percentiles::of(some.concat()))).collect::<Vec<_>>();
     let mut added = figures(whole);
