@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use shared::env::{EXIT_USAGE, Mistakes, Strings};
 use shared::healthcheck::{self, Unhealthy};
-use shared::serving;
+use shared::{serving, telemetry};
 
 use crate::config::Config;
 use crate::ids::UserId;
@@ -101,9 +101,8 @@ impl CommandLine {
         match done {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                // Plain text: a mistake in the configuration is read by a person, whatever the format of the logs. Nobody is left to tell when
-                // standard error is closed.
-                let _unread = writeln!(io::stderr(), "auth-service: {error}");
+                // Plain text: a mistake in the configuration is read by a person, whatever the format of the logs.
+                telemetry::report_fatal("auth-service", &error);
                 ExitCode::from(error.exit_code())
             }
         }

@@ -1,17 +1,20 @@
 //! Passwords: which ones are taken, and their hashing with Argon2id on a bounded pool.
 
+mod argon2_hasher;
+
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use argon2::Params;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
-use argon2::{Algorithm, Argon2, Params, Version};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
+use self::argon2_hasher::Argon2Hasher;
 use crate::user::UserName;
 
 /// The fewest characters of a new password (NIST SP 800-63B-4 for a password that is the only factor).
@@ -136,7 +139,7 @@ pub struct Verification {
 
 /// Hashes and compares passwords off the threads that answer calls, on all processors but one, which is left to those threads.
 pub struct PasswordHashing {
-    argon2: Argon2<'static>,
+    argon2: Argon2Hasher,
     cost: HashingCost,
     /// For users that don't exist: compared with the same effort as a real one.
     dummy: String,
@@ -149,7 +152,7 @@ impl PasswordHashing {
     /// A pool for as many hashes at once as there are processors but one, at least one. Makes one hash, which takes some milliseconds.
     pub fn new(cost: HashingCost) -> Result<Self, HashingError> {
         let params = Params::new(cost.memory_kib, cost.passes, 1, None).map_err(broken)?;
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let argon2 = Argon2Hasher::new(params);
         let unknowable = crate::ids::random_base62(32).map_err(broken)?;
         let dummy = hash(&argon2, &unknowable)?;
         let size = pool_size(std::thread::available_parallelism().map_or(1, usize::from));
@@ -246,7 +249,7 @@ fn pool_size(processors: usize) -> usize {
     processors.saturating_sub(1).max(1)
 }
 
-fn hash(argon2: &Argon2<'_>, password: &str) -> Result<String, HashingError> {
+fn hash(argon2: &Argon2Hasher, password: &str) -> Result<String, HashingError> {
     let hash: PasswordHash = argon2.hash_password(password.as_bytes()).map_err(broken)?;
     Ok(hash.to_string())
 }

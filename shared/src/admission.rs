@@ -1,4 +1,5 @@
-//! What every call goes through before its method: its metadata is judged before its message is read, and its message is read within bounds.
+//! What every call goes through before its method: its metadata is judged before its message is read, and its message is read within
+//! bounds.
 //!
 //! Errors that the framework makes (an unknown method, say) get a reason here, so that every error of ours has one.
 
@@ -20,7 +21,7 @@ use tonic::{Code, Status};
 use tower::Service;
 
 use crate::ErrorReason;
-use crate::caller_address::{CallerAddress, TrustedProxies, network};
+use crate::caller_address::{TrustedProxies, network};
 use crate::credential_form::{self, CallerKind};
 use crate::error::{CallError, reason_of};
 use crate::holding_body::HoldingBody;
@@ -40,6 +41,7 @@ const MAX_QUESTION_BYTES: usize = 16 << 10;
 const HEALTH: &str = "/grpc.health.v1.Health/";
 const REFLECTION: [&str; 2] =
     ["/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"];
+const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 const ACCOUNT: HeaderName = HeaderName::from_static(credential_form::ACCOUNT_HEADER);
@@ -56,7 +58,8 @@ pub struct Door {
 
 /// Asks whether a caller's credential is in force, before much is read from the caller.
 pub trait Confirm: Send + Sync + 'static {
-    /// `path` is the method's, such as `/tollgate.inference.v1.Inference/Chat`; `headers` has the credential, the account and the request id.
+    /// `path` is the method's, such as `/tollgate.inference.v1.Inference/Chat`; `headers` has the credential, the account and the request
+    /// id.
     fn confirm(&self, path: &str, headers: HeaderMap) -> Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>>;
 }
 
@@ -121,24 +124,44 @@ impl Doors {
     }
 }
 
-/// Lets calls in.
+/// Lets calls in. Clones are one.
 #[derive(Debug, Clone)]
 pub(crate) struct Admission {
-    doors: Doors,
-    proxies: Arc<TrustedProxies>,
-    budgets: Budgets,
+    rules: Arc<Rules>,
     inner: Routes,
+}
+
+/// What calls are judged by.
+#[derive(Debug)]
+struct Rules {
+    doors: Doors,
+    proxies: TrustedProxies,
+    budgets: Arc<Budgets>,
+}
+
+/// Lets the calls of one connection in.
+#[derive(Debug, Clone)]
+pub(crate) struct AdmissionService {
+    admission: Admission,
+    connection: Arc<ConnectionState>,
 }
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 impl Admission {
     pub(crate) fn new(doors: Doors, proxies: TrustedProxies, inner: Routes) -> Self {
-        Self { doors, proxies: Arc::new(proxies), budgets: Budgets::default(), inner }
+        Self { rules: Arc::new(Rules { doors, proxies, budgets: Arc::default() }), inner }
     }
 
+    /// The service of one connection.
+    pub(crate) fn service(&self, connection: Arc<ConnectionState>) -> AdmissionService {
+        AdmissionService { admission: self.clone(), connection }
+    }
+}
+
+impl Rules {
     /// Judges a call by its metadata, and bounds its body. Answers the method.
-    fn judge(&self, request: &mut Request<Body>, connection: Option<&Arc<ConnectionState>>) -> Result<Method, CallError> {
+    fn judge(&self, request: &mut Request<Body>, connection: &Arc<ConnectionState>) -> Result<Method, CallError> {
         let path = request.uri().path();
         let method = *self.doors.methods.get(path).ok_or_else(|| method_unknown(path))?;
         match method.door.caller {
@@ -147,14 +170,12 @@ impl Admission {
             CallerKind::Service => {
                 let service = credential_form::judge_service(request.headers(), &self.doors.service_credentials)?;
                 request.extensions_mut().insert(service);
-                connection.inspect(|connection| connection.prove());
+                connection.prove();
             }
         }
         let gzip = is_gzip(request.headers())?;
-        let address = connection.map(|connection| self.proxies.caller(connection.address, request.headers()));
-        if let Some(address) = address {
-            request.extensions_mut().insert(address);
-        }
+        let address = self.proxies.caller(connection.address, request.headers());
+        request.extensions_mut().insert(address);
         if !method.takes_many {
             request.headers_mut().remove(ENCODING);
         }
@@ -167,15 +188,14 @@ impl Admission {
             confirm,
             uri: request.uri().clone(),
             headers: [AUTHORIZATION, ACCOUNT, REQUEST_ID].map(|name| (request.headers().get(&name).cloned(), name)),
-            connection: connection.cloned(),
+            connection: Some(Arc::clone(connection)),
         });
-        let unknown = CallerAddress { ip: std::net::Ipv4Addr::UNSPECIFIED.into(), through_proxy: false };
         let rules = BodyRules {
             most_bytes: method.door.most_bytes,
             many_messages: method.takes_many,
             gzip,
-            network: network(address.unwrap_or(unknown).ip),
-            budgets: self.budgets.clone(),
+            network: network(address.ip),
+            budgets: Arc::clone(&self.budgets),
             caller,
         };
         let body = std::mem::take(request.body_mut());
@@ -229,34 +249,29 @@ async fn turn(
     }
 }
 
-impl Service<Request<Body>> for Admission {
+impl Service<Request<Body>> for AdmissionService {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Answer;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Service::<Request<Body>>::poll_ready(&mut self.inner, cx)
+        Service::<Request<Body>>::poll_ready(&mut self.admission.inner, cx)
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Answer {
-        let connection = request.extensions().get::<Arc<ConnectionState>>().cloned();
-        let method = match self.judge(&mut request, connection.as_ref()) {
+        let method = match self.admission.rules.judge(&mut request, &self.connection) {
             Ok(method) => method,
             Err(refused) => return Box::pin(std::future::ready(Ok(Status::from(refused).into_http()))),
         };
-        let mut inner = self.inner.clone();
-        let budgets = self.budgets.clone();
+        let Self { admission: Admission { rules, mut inner }, connection } = self.clone();
         Box::pin(async move {
-            let held = match &connection {
-                Some(connection) if !connection.is_proved() => match turn(connection, request.uri().path(), &budgets).await {
-                    Ok(held) => held,
-                    Err(refused) => return Ok(Status::from(refused).into_http()),
-                },
-                _ => None,
+            let held = match turn(&connection, request.uri().path(), &rules.budgets).await {
+                Ok(held) => held,
+                Err(refused) => return Ok(Status::from(refused).into_http()),
             };
             let response = inner.call(request).await?;
-            let is_error = response.headers().contains_key("grpc-status");
-            if let Some(connection) = connection.filter(|_| !is_error && method.door.caller != CallerKind::Anybody) {
+            let is_error = response.headers().contains_key(STATUS);
+            if !is_error && method.door.caller != CallerKind::Anybody {
                 connection.prove();
             }
             let mut response = if is_error { with_reason(response) } else { response };

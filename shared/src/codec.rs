@@ -12,8 +12,8 @@ use crate::counted_message;
 use crate::error::CallError;
 use crate::runtime::work_through;
 
-/// What each call's buffers begin with, in bytes; they grow as messages ask for it. Tonic's 8 KiB would be most of what a stream takes that is
-/// silent while its model loads, and nearly all messages here are shorter than this.
+/// What each call's buffers begin with, in bytes; they grow as messages ask for it. Tonic's 8 KiB would be most of what a stream takes that
+/// is silent while its model loads, and nearly all messages here are shorter than this.
 const BUFFER_BYTES: usize = 512;
 /// What is written at once while more is there.
 const WRITTEN_AT_ONCE_BYTES: usize = 32 << 10;
@@ -62,7 +62,7 @@ impl<U: Message + Name + Default> Decoder for CountingDecoder<U> {
             return Err(CallError::internal().into());
         }
         let decoded = work_through(length, || {
-            counted_message::check(&U::full_name(), bytes).map_err(CallError::from)?;
+            counted_message::check_type::<U>(bytes).map_err(CallError::from)?;
             U::decode(bytes).map_err(|error| CallError::message_malformed(format!("the bytes are no message of this method: {error}")))
         });
         buffer.advance(length);

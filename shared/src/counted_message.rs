@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use prost::Message;
+use prost::{Message, Name};
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FileDescriptorSet};
 
@@ -75,7 +75,16 @@ impl From<Uncountable> for CallError {
 ///
 /// It takes as long as the message is long and allocates nothing that grows with it.
 pub fn check(message_name: &str, bytes: &[u8]) -> Result<(), Uncountable> {
-    let Some(root) = SCHEMA.by_name.get(message_name).filter(|message| SCHEMA.messages[**message].leads_to_limit) else { return Ok(()) };
+    check_if(|name| name == message_name, bytes)
+}
+
+/// The same of a message type, whose name is never put together.
+pub fn check_type<M: Name>(bytes: &[u8]) -> Result<(), Uncountable> {
+    check_if(|name| name.strip_prefix(M::PACKAGE).and_then(|rest| rest.strip_prefix('.')) == Some(M::NAME), bytes)
+}
+
+fn check_if(is_named: impl Fn(&str) -> bool, bytes: &[u8]) -> Result<(), Uncountable> {
+    let Some((_, root)) = SCHEMA.with_limits.iter().find(|(name, _)| is_named(name)) else { return Ok(()) };
     let mut counts = [0; LIMITS.len()];
     count(*root, bytes, MOST_DEPTH, &mut counts)
 }
@@ -98,8 +107,9 @@ struct Field {
 }
 
 struct Schema {
-    by_name: HashMap<String, usize>,
     messages: Vec<Counted>,
+    /// Full names and indexes of the messages that lead to a limit: a few.
+    with_limits: Vec<(String, usize)>,
 }
 
 static SCHEMA: LazyLock<Schema> = LazyLock::new(|| Schema::read(proto::FILE_DESCRIPTOR_SET));
@@ -140,7 +150,8 @@ impl Schema {
                 messages[index].leads_to_limit = leads;
             }
         }
-        Self { by_name, messages }
+        let with_limits = by_name.into_iter().filter(|(_, index)| messages[*index].leads_to_limit).collect();
+        Self { messages, with_limits }
     }
 }
 
@@ -246,6 +257,18 @@ mod tests {
         assert_eq!(check(CHAT, &bomb), too_many("messages", 10_000));
         assert_eq!(check(CHAT, &[0x12, 0].repeat(10_000)), Ok(()));
         assert_eq!(check(CHAT, &[0x32, 0].repeat(1 << 20)), too_many("tools", 256));
+    }
+
+    #[test]
+    fn a_message_type_is_counted_as_its_name_is() {
+        let many = [0x32, 0].repeat(300);
+        assert_eq!(check_type::<ChatRequest>(&many), check(CHAT, &many));
+        assert_eq!(check(CHAT, &many), too_many("tools", 256));
+        let (images, inputs) = (GenerateRequest { images: vec![Vec::new(); 65], ..Default::default() }, vec![String::new(); 2_049]);
+        assert_eq!(check_type::<GenerateRequest>(&images.encode_to_vec()), too_many("images", 64));
+        let inputs = EmbedRequest { inputs, ..Default::default() };
+        assert_eq!(check_type::<EmbedRequest>(&inputs.encode_to_vec()), too_many("inputs", 2_048));
+        assert_eq!(check_type::<crate::proto::auth::CheckRequest>(&[0xff]), Ok(()), "what has no limits is the decoder's");
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, FormError> {
     let (scheme, credential) = text.split_once(' ').ok_or(FormError::NotBearer)?;
     let credential = credential.trim();
     // Two headers that a proxy joined are still two.
-    let is_one = !credential.is_empty() && !credential.contains([' ', ',', '\t']);
+    let is_one = !credential.is_empty() && !credential.bytes().any(|byte| matches!(byte, b' ' | b',' | b'\t'));
     if scheme.eq_ignore_ascii_case("bearer") && is_one { Ok(credential) } else { Err(FormError::NotBearer) }
 }
 

@@ -17,6 +17,7 @@ pub mod essential;
 pub mod gathered_writes;
 pub mod healthcheck;
 mod holding_body;
+mod log_writer;
 pub mod message_guard;
 pub mod model_name;
 mod places;

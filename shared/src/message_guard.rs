@@ -7,6 +7,7 @@
 use std::io::Read;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ const PREFIX_BYTES: usize = 5;
 pub(crate) type Confirmation = Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>>;
 
 /// What is being received, of all connections: from callers who are not confirmed, and from those who are.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Budgets {
     pub(crate) unconfirmed: ReceiveBudget,
     pub(crate) confirmed: ReceiveBudget,
@@ -61,7 +62,7 @@ pub(crate) struct BodyRules {
     pub(crate) gzip: bool,
     /// Whose budget counts.
     pub(crate) network: IpAddr,
-    pub(crate) budgets: Budgets,
+    pub(crate) budgets: Arc<Budgets>,
     /// The caller, who isn't confirmed; `None` where nothing long is taken from anybody.
     pub(crate) caller: Option<Unconfirmed>,
 }
@@ -190,7 +191,7 @@ impl GuardedBody {
     /// Takes so many bytes from the budget in place of what was taken before.
     fn take(&mut self, bytes: usize) -> Result<(), CallError> {
         self.taken = None;
-        let Budgets { unconfirmed, confirmed } = &self.rules.budgets;
+        let Budgets { unconfirmed, confirmed } = &*self.rules.budgets;
         let budget = if bytes > MAX_UNCONFIRMED_BYTES { confirmed } else { unconfirmed };
         self.taken = Some(budget.try_take(self.rules.network, bytes).ok_or_else(server_busy)?);
         Ok(())

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -20,6 +20,9 @@ use crate::error::CallError;
 
 /// The header that names a call in the logs. It never makes a call idempotent: meshes copy it over several calls.
 pub const REQUEST_ID_HEADER: &str = "x-request-id";
+
+const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID_HEADER);
+const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// The answer must be there before the caller's own timer fires.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(2);
@@ -34,8 +37,8 @@ pub fn deadline_passed() -> CallError {
     CallError::new(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, "the call's deadline passed before the answer's end")
 }
 
-/// The call that is being worked on: what each line of the log says of it. It costs a call next to nothing, where a span of `tracing` would be
-/// written out for every call, logged or not.
+/// The call that is being worked on: what each line of the log says of it. It costs a call next to nothing, where a span of `tracing` would
+/// be written out for every call, logged or not.
 #[derive(Debug, Clone)]
 pub struct CurrentCall(Option<Arc<Call>>);
 
@@ -127,39 +130,34 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let id = request_id(request.headers());
         let call = CurrentCall(Some(Arc::new(Call { request_id: id.clone(), method: request.uri().path_and_query().cloned() })));
-        request.headers_mut().insert(REQUEST_ID_HEADER, id.clone());
-        let answer = match deadline(request.headers()) {
-            Err(malformed) => {
-                let response = Status::from(malformed).into_http();
-                Box::pin(async move { Ok(response) }) as Self::Future
-            }
-            Ok(None) => Box::pin(self.inner.call(request)),
-            Ok(Some(patience)) => {
-                let at = Instant::now().checked_add(patience.saturating_sub(DEADLINE_MARGIN));
-                if let Some(at) = at {
-                    request.extensions_mut().insert(CallDeadline(at));
-                }
-                let answer = self.inner.call(request);
-                Box::pin(async move {
-                    let Some(at) = at else { return answer.await };
-                    tokio::time::timeout_at(at, answer).await.unwrap_or_else(|_| Ok(Status::from(deadline_passed()).into_http()))
-                })
-            }
-        };
-        let answer = async move {
-            let mut response = answer.await?;
+        request.headers_mut().insert(REQUEST_ID, id.clone());
+        let deadline = deadline(request.headers());
+        // A deadline beyond what the clock can tell is none.
+        let deadline = deadline.map(|patience| patience.and_then(|left| Instant::now().checked_add(left.saturating_sub(DEADLINE_MARGIN))));
+        if let Ok(Some(at)) = deadline {
+            request.extensions_mut().insert(CallDeadline(at));
+        }
+        let answer = deadline.map(|at| (at, self.inner.call(request)));
+        Box::pin(call.scope(async move {
+            let mut response = match answer {
+                Err(malformed) => Status::from(malformed).into_http(),
+                Ok((None, answer)) => answer.await?,
+                Ok((Some(at), answer)) => match tokio::time::timeout_at(at, answer).await {
+                    Ok(answer) => answer?,
+                    Err(_) => Status::from(deadline_passed()).into_http(),
+                },
+            };
             tracing::debug!(grpc_status = ?response.headers().get("grpc-status"), "answered");
-            response.headers_mut().insert(REQUEST_ID_HEADER, id);
+            response.headers_mut().insert(REQUEST_ID, id);
             Ok(response)
-        };
-        Box::pin(call.scope(answer))
+        }))
     }
 }
 
 /// The caller's request id when it sent a usable one (at most 128 printable ASCII characters), else a new one.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
     let usable = |value: &&HeaderValue| !value.is_empty() && value.len() <= 128 && value.as_bytes().iter().all(u8::is_ascii_graphic);
-    let mut id = headers.get(REQUEST_ID_HEADER).filter(usable).cloned().unwrap_or_else(new_request_id);
+    let mut id = headers.get(REQUEST_ID).filter(usable).cloned().unwrap_or_else(new_request_id);
     // No secret, but different each time: as such it is kept out of the tables in which both ends of a connection remember headers.
     id.set_sensitive(true);
     id
@@ -175,7 +173,7 @@ fn new_request_id() -> HeaderValue {
 
 /// How long the caller waits, from its `grpc-timeout`; `None` when it set no deadline.
 pub fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, CallError> {
-    let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
+    let Some(value) = headers.get(TIMEOUT) else { return Ok(None) };
     let refuse =
         || CallError::new(Code::InvalidArgument, ErrorReason::InvalidArgument, "grpc-timeout must be 1 to 8 digits and one of H M S m u n");
     let text = value.to_str().map_err(|_| refuse())?;

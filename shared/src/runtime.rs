@@ -5,14 +5,16 @@ use std::process::ExitCode;
 
 use tokio::runtime::{Builder, Handle, RuntimeFlavor};
 
-use crate::telemetry::last_words;
+use crate::telemetry::{FlushOnDrop, report_fatal};
 
 /// Runs a future to its end, on a runtime with a thread for every second processor (or as many as `TOKIO_WORKER_THREADS` says).
 ///
 /// The processes that a call goes through take turns: Redis, the model server and the other service have work for the other processors. And
-/// each thread more is one more to be woken up, which on a short call takes longer than its work: with one instead of two on two processors, a
-/// Check takes a tenth less of them, and a chat's first token comes a tenth of a millisecond earlier.
+/// each thread more is one more to be woken up, which on a short call takes longer than its work: with one instead of two on two
+/// processors, a Check takes a tenth less of them, and a chat's first token comes a tenth of a millisecond earlier.
 pub fn block_on(service: &str, future: impl Future<Output = ExitCode>) -> ExitCode {
+    // Dropped after the runtime, whose tasks log until they end.
+    let _log = FlushOnDrop::default();
     let mut builder = Builder::new_multi_thread();
     if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -21,7 +23,7 @@ pub fn block_on(service: &str, future: impl Future<Output = ExitCode>) -> ExitCo
     match builder.enable_all().build() {
         Ok(runtime) => runtime.block_on(future),
         Err(error) => {
-            last_words(service, &error);
+            report_fatal(service, &error);
             ExitCode::FAILURE
         }
     }

@@ -17,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tonic::service::RoutesBuilder;
-use tonic::transport::server::TcpConnectInfo;
 use tonic::{Request, Response, Status};
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health as HealthMethods, HealthServer};
@@ -34,8 +33,8 @@ use crate::holding_body::HoldingBody;
 pub use crate::places::PlaceLimits;
 use crate::places::{ConnectionState, Place, Places};
 use crate::proto;
-use crate::request_context::{RequestContext, RequestContextLayer};
-use crate::telemetry::last_words;
+use crate::request_context::RequestContextLayer;
+use crate::telemetry::report_fatal;
 
 /// The largest message that is taken: a conversation with a few pictures in it.
 pub const MAX_MESSAGE_BYTES: usize = 32 * 1024 * 1024;
@@ -203,9 +202,8 @@ pub async fn serve(
     }
     let limits = config.connections;
     let places = PlaceLimits { total: descriptors::connections(limits.places.total), ..limits.places };
-    let calls = RequestContextLayer.layer(Admission::new(doors, limits.trusted_proxies.clone(), routes.routes().prepare()));
     let server = Arc::new(Server {
-        calls,
+        admission: Admission::new(doors, limits.trusted_proxies.clone(), routes.routes().prepare()),
         places: Places::new(places),
         proxies: limits.trusted_proxies,
         idle: limits.idle,
@@ -259,7 +257,7 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 
 /// What connections share.
 struct Server {
-    calls: RequestContext<Admission>,
+    admission: Admission,
     places: Arc<Places>,
     proxies: TrustedProxies,
     idle: Duration,
@@ -290,19 +288,15 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection was closed before it was used");
         }
-        let connect_info = TcpConnectInfo { local_addr: stream.local_addr().ok(), remote_addr: Some(peer) };
-        self.serve_http2(Connection::new(stream, first, deadline), connect_info, state, place).await;
+        self.serve_http2(Connection::new(stream, first, deadline), state, place).await;
     }
 
-    async fn serve_http2(&self, connection: Connection, connect_info: TcpConnectInfo, state: Arc<ConnectionState>, _place: Place) {
-        let calls = self.calls.clone();
+    async fn serve_http2(&self, connection: Connection, state: Arc<ConnectionState>, _place: Place) {
+        let calls = RequestContextLayer.layer(self.admission.service(Arc::clone(&state)));
         let of_connection = Arc::clone(&state);
         let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
             let running = of_connection.run();
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(connect_info.clone());
-            request.extensions_mut().insert(Arc::clone(&of_connection));
-            let answer = calls.clone().call(request);
+            let answer = calls.clone().call(request.map(Body::new));
             async move { answer.await.map(|response| response.map(|body| HoldingBody::new(body, running))) }
         });
         let mut builder = http2::Builder::new(TokioExecutor::new());
@@ -443,7 +437,7 @@ pub async fn shutdown_signal() {
     // The process's own: it ends with it, or ends it.
     tokio::spawn(async move {
         let second = next().await.as_raw_value();
-        last_words("tollgate", &"a second signal: ended at once, without waiting for running calls");
+        report_fatal("tollgate", &"a second signal: ended at once, without waiting for running calls");
         std::process::exit(128 + second);
     });
 }

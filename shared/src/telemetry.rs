@@ -1,16 +1,23 @@
 //! Structured logs on standard error: for people on a terminal, JSON otherwise.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
+use std::panic::PanicHookInfo;
+use std::sync::OnceLock;
 
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{Format, FormatEvent, FormatFields, Writer};
-use tracing_subscriber::fmt::{FmtContext, format};
+use tracing_subscriber::fmt::{FmtContext, MakeWriter, format};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::env::Reader;
+use crate::log_writer::LogWriter;
 use crate::request_context::CurrentCall;
+
+/// The log of this process, once logging was started.
+static LOG: OnceLock<LogWriter> = OnceLock::new();
 
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,11 +58,32 @@ impl LogConfig {
         Self { filter, format: format.unwrap_or_else(by_terminal) }
     }
 
-    /// Starts logging for this process. A second call changes nothing.
+    /// Starts logging for this process, with a thread that writes the lines (see `log_writer`). A second call changes nothing.
+    ///
+    /// From then on panics are part of the log. [`FlushOnDrop`] or [`report_fatal`] must come last in the process.
     pub fn install(&self) {
+        if LOG.get().is_some() {
+            tracing::debug!("logging was started before");
+            return;
+        }
+        match LogWriter::start(self.format, io::stderr()) {
+            Ok(log) => {
+                let log = LOG.get_or_init(|| log);
+                self.subscribe(log.clone());
+                std::panic::set_hook(Box::new(|panic| log.write_panic(&panic_text(panic))));
+            }
+            Err(error) => {
+                self.subscribe(io::stderr);
+                tracing::warn!(%error, "the log has no thread of its own: calls wait while it is written");
+            }
+        }
+    }
+
+    /// Has the lines of this process written by this writer.
+    fn subscribe(&self, writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) {
         let filter = EnvFilter::try_new(with_audit(&self.filter)).unwrap_or_else(|_| EnvFilter::new(with_audit("info")));
-        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+        let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let installed = match self.format {
             LogFormat::Human => builder.event_format(CallFormat { lines: human(colours), json: false }).try_init(),
             LogFormat::Json => builder.json().event_format(CallFormat { lines: json(), json: true }).try_init(),
@@ -64,6 +92,13 @@ impl LogConfig {
             tracing::debug!("logging was started before");
         }
     }
+}
+
+/// What the standard library's own hook prints of a panic.
+fn panic_text(panic: &PanicHookInfo<'_>) -> String {
+    let (thread, backtrace) = (std::thread::current(), Backtrace::capture());
+    let text = format!("\nthread '{}' {panic}\n", thread.name().unwrap_or("<unnamed>"));
+    if backtrace.status() == BacktraceStatus::Captured { format!("{text}stack backtrace:\n{backtrace}\n") } else { text }
 }
 
 /// Lines for people.
@@ -117,10 +152,27 @@ fn with_audit(filter: &str) -> String {
     }
 }
 
-/// Says on standard error why a process ends. For what must be read whether or not logging was started, and whatever its filter.
-#[expect(clippy::print_stderr, reason = "a process's last words go to its standard error")]
-pub fn last_words(process: &str, error: &dyn std::fmt::Display) {
-    eprintln!("{process}: {error}");
+/// Says on standard error why a process ends, and writes all lines before it. For what must be read whether or not logging was started, and
+/// whatever its filter.
+pub fn report_fatal(process: &str, error: &dyn fmt::Display) {
+    let text = format!("{process}: {error}\n");
+    match LOG.get() {
+        Some(log) => log.write_fatal(&text),
+        None => {
+            // Nobody is left to tell when standard error is closed.
+            let _unread = io::stderr().write_all(text.as_bytes());
+        }
+    }
+}
+
+/// Dropped, by a panic too, it waits until all lines are written. A process holds it to its end.
+#[derive(Debug, Default)]
+pub struct FlushOnDrop(());
+
+impl Drop for FlushOnDrop {
+    fn drop(&mut self) {
+        LOG.get().inspect(|log| log.flush());
+    }
 }
 
 #[cfg(test)]

@@ -23,20 +23,19 @@ pub enum SignUpPolicy {
 /// Where a call comes from, for a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin {
-    /// The caller's address; `None` when the connection has none.
+    /// The caller's address; `None` when the call came over no connection of ours.
     pub address: Option<IpAddr>,
     /// Whether a proxy passed the call on.
     pub through_proxy: bool,
 }
 
 impl Origin {
-    /// Where a request comes from: as a listed proxy says, else the connection's peer. A call that carries what proxies add came through one,
-    /// listed or not.
+    /// Where a request comes from. A call that carries what proxies add came through one, listed or not.
     pub fn of<T>(request: &tonic::Request<T>) -> Self {
         let proxied = is_proxied(request.metadata());
         match CallerAddress::of(request.extensions()) {
             Some(CallerAddress { ip, through_proxy }) => Self { address: Some(ip), through_proxy: through_proxy || proxied },
-            None => Self { address: request.remote_addr().map(|peer| peer.ip()), through_proxy: proxied },
+            None => Self { address: None, through_proxy: proxied },
         }
     }
 }

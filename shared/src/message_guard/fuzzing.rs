@@ -7,8 +7,7 @@ use http::HeaderMap;
 
 use super::pieces::Pieces;
 use super::{
-    Body, BodyRules, Budgets, Bytes, CallError, Code, Confirmation, Context, ErrorReason, GuardedBody, HttpBody, Pin, Poll, Status,
-    Unconfirmed,
+    Arc, Body, BodyRules, Bytes, CallError, Code, Confirmation, Context, ErrorReason, GuardedBody, HttpBody, Pin, Poll, Status, Unconfirmed,
 };
 use crate::admission::Confirm;
 
@@ -39,7 +38,7 @@ impl Confirm for Judge {
 pub fn received(pieces: &[&[u8]], reading: Reading) -> Option<Result<Vec<u8>, Status>> {
     let Reading { most_bytes, many_messages, gzip, in_force } = reading;
     let caller = Some(Unconfirmed::of(Arc::new(Judge(in_force))));
-    let rules = BodyRules { most_bytes, many_messages, gzip, network: [192, 0, 2, 1].into(), budgets: Budgets::default(), caller };
+    let rules = BodyRules { most_bytes, many_messages, gzip, network: [192, 0, 2, 1].into(), budgets: Arc::default(), caller };
     let mut body = GuardedBody::new(Body::new(Pieces::new(pieces, true)), rules);
     let mut received = Vec::new();
     loop {

@@ -34,7 +34,7 @@ fn rules(judge: &Arc<Judge>) -> BodyRules {
         many_messages: false,
         gzip: false,
         network: NETWORK,
-        budgets: Budgets::default(),
+        budgets: Arc::default(),
         caller: Some(Unconfirmed::of(Arc::clone(judge) as Arc<dyn Confirm>)),
     }
 }
@@ -141,7 +141,7 @@ async fn gzip_is_taken_off_and_never_becomes_more_than_its_caller_may_send() {
 #[tokio::test]
 async fn what_is_waited_for_comes_out_of_the_budget_and_goes_back() {
     let rules = || BodyRules {
-        budgets: Budgets { unconfirmed: ReceiveBudget::new(64 << 10, 32 << 10), confirmed: ReceiveBudget::new(MIB, MIB) },
+        budgets: Arc::new(Budgets { unconfirmed: ReceiveBudget::new(64 << 10, 32 << 10), confirmed: ReceiveBudget::new(MIB, MIB) }),
         ..rules(&judge(true))
     };
     let shared = rules();

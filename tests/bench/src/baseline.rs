@@ -1,11 +1,12 @@
-//! The baselines: bare tonic services that do the least that a service of this kind can do.
+//! The baselines of Check: a bare tonic service that does the least that a service of this kind can do.
 
 use std::net::SocketAddr;
 
 use redis::Script;
 use redis::aio::MultiplexedConnection;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use crate::proto::Payload;
@@ -43,12 +44,16 @@ pub async fn serve(redis: &str, answer_bytes: usize, record_bytes: usize) {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
     announce(&listener);
     let server = tonic::transport::Server::builder().tcp_nodelay(true).add_service(BaselineServer::new(service));
-    let accepted = tokio_stream::StreamExt::map(TcpListenerStream::new(listener), |stream| {
+    server.serve_with_incoming(incoming(listener)).await.expect("the baselines serve");
+}
+
+/// Connections, with TCP_NODELAY.
+pub(crate) fn incoming(listener: TcpListener) -> impl Stream<Item = std::io::Result<TcpStream>> {
+    StreamExt::map(TcpListenerStream::new(listener), |stream| {
         let stream = stream?;
         stream.set_nodelay(true)?;
-        Ok::<_, std::io::Error>(stream)
-    });
-    server.serve_with_incoming(accepted).await.expect("the baselines serve");
+        Ok(stream)
+    })
 }
 
 /// Says where a listener is, as Tollgate's services do.

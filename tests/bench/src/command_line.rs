@@ -8,8 +8,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use integration::redis_server::AppendOnly;
 
 use crate::rounds::{Part, Plan};
-use crate::stage::Pinning;
-use crate::{baseline, load, rounds, upstream};
+use crate::testbed::Pinning;
+use crate::{baseline, chain, load, rounds, upstream};
 
 /// Measures Tollgate's hot path beside baselines, in one run. `make bench` starts it; docs/benchmarks.md says what the figures mean.
 #[derive(Debug, Parser)]
@@ -33,7 +33,7 @@ enum Command {
         #[arg(long, value_enum, value_delimiter = ',', default_values_t = [RedisMode::Off, RedisMode::Everysec, RedisMode::Always])]
         redis: Vec<RedisMode>,
         /// What is measured.
-        #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Check, Part::Stream, Part::FirstToken, Part::Memory, Part::Sqlite])]
+        #[arg(long, value_enum, value_delimiter = ',', default_values_t = Part::ALL)]
         parts: Vec<Part>,
         /// Idle streams at which memory is read.
         #[arg(long, value_delimiter = ',', default_values_t = [1000, 5000])]
@@ -53,6 +53,9 @@ enum Command {
         /// What was built, for the report.
         #[arg(long, default_value = "")]
         commit: String,
+        /// Prints the table as docs/benchmarks.md has it.
+        #[arg(long)]
+        markdown: bool,
         /// Where the JSON goes.
         #[arg(long)]
         report: PathBuf,
@@ -66,6 +69,16 @@ enum Command {
         answer_bytes: usize,
         #[arg(long)]
         record_bytes: usize,
+    },
+    /// Plays the chain.
+    #[command(hide = true)]
+    Chain {
+        #[arg(long)]
+        scripts: String,
+        #[arg(long)]
+        upstream: String,
+        #[arg(long)]
+        request_bytes: usize,
     },
     /// Plays the upstream.
     #[command(hide = true)]
@@ -100,7 +113,20 @@ impl CommandLine {
     /// Does what the command line says.
     pub async fn run(self) -> ExitCode {
         match self.command {
-            Command::Run { rounds, seconds, redis, parts, streams, pin_services, pin_load, pin_redis, folder, commit, report } => {
+            Command::Run {
+                rounds,
+                seconds,
+                redis,
+                parts,
+                streams,
+                pin_services,
+                pin_load,
+                pin_redis,
+                folder,
+                commit,
+                markdown,
+                report,
+            } => {
                 let plan = Plan {
                     rounds,
                     measured: Duration::from_secs_f64(seconds),
@@ -112,7 +138,7 @@ impl CommandLine {
                     commit,
                 };
                 let done = rounds::run(&plan).await;
-                println!("{}", done.text());
+                println!("{}", if markdown { done.markdown() } else { done.text() });
                 let json = serde_json::to_string_pretty(&done).expect("a report in JSON");
                 if let Err(error) = std::fs::write(&report, json + "\n") {
                     eprintln!("tollgate-bench: the report can't be written to {}: {error}", report.display());
@@ -123,6 +149,10 @@ impl CommandLine {
             }
             Command::Baselines { redis, answer_bytes, record_bytes } => {
                 baseline::serve(&redis, answer_bytes, record_bytes).await;
+                ExitCode::FAILURE
+            }
+            Command::Chain { scripts, upstream, request_bytes } => {
+                chain::serve(&scripts, &upstream, request_bytes).await;
                 ExitCode::FAILURE
             }
             Command::Upstream => {

@@ -110,10 +110,20 @@ fn cpu_ns(pid: u32) -> u64 {
 
 /// Memory of a process that is in RAM, in KiB, without pages of files.
 #[must_use]
+pub fn resident_anonymous_kib(pid: u32) -> u64 {
+    status_kib(pid, "RssAnon:")
+}
+
+/// Memory of a process that is in RAM, in KiB, its own code included.
+#[must_use]
 pub fn resident_kib(pid: u32) -> u64 {
+    status_kib(pid, "VmRSS:")
+}
+
+fn status_kib(pid: u32, field: &str) -> u64 {
     let status =
         fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_else(|error| panic!("process {pid} can't be watched: {error}"));
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux says RssAnon");
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_else(|| panic!("Linux says {field}"));
     line.trim().trim_end_matches("kB").trim().parse().expect("a number of kB")
 }
 
@@ -160,6 +170,7 @@ mod tests {
         let once = spent.cpu_us_of("load");
         spent.add(&spent.clone());
         assert_eq!(spent.cpu_us_of("load"), 2.0 * once);
-        assert!(resident_kib(std::process::id()) > 0);
+        let this = std::process::id();
+        assert!(0 < resident_anonymous_kib(this) && resident_anonymous_kib(this) < resident_kib(this));
     }
 }

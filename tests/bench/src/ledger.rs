@@ -13,7 +13,7 @@ use auth_service::store::{ApiKeyRecord, NewApiKey, NewUser, Scope, Store};
 use auth_service::user::{Role, UserName};
 
 /// The store that auth-service serves from, opened a second time.
-pub struct Books {
+pub struct Ledgers {
     store: Arc<dyn Store>,
     tokens: AccessTokens,
 }
@@ -31,7 +31,7 @@ pub struct Accounts {
 /// How long what is held may take to be settled, after the load is over.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 
-impl Books {
+impl Ledgers {
     /// Opens what an auth-service with this environment serves from.
     pub async fn open(environment: &BTreeMap<String, String>) -> Self {
         let config = Config::read(environment).expect("a configuration");
@@ -78,7 +78,8 @@ impl Books {
         accounts
     }
 
-    /// What is wrong with the ledger of some accounts after `admitted` calls of one credit each; empty: nothing. Waits until nothing is held.
+    /// What is wrong with the ledger of some accounts after `admitted` calls of one credit each; empty: nothing. Waits until nothing is
+    /// held.
     pub async fn mistakes(&self, accounts: &Accounts, admitted: u64) -> Vec<String> {
         let give_up = Instant::now() + SETTLED_WITHIN;
         let (mut mistakes, mut spent, mut entries) = (Vec::new(), 0, 0);

@@ -21,33 +21,33 @@ use self::unary::Unary;
 
 pub use disk::{DiskJob, DiskOutcome};
 pub use idle::{IdleJob, IdleOutcome};
-pub use stream::{Pace, StreamJob, StreamOutcome, StreamTarget};
+pub use stream::{Pace, StreamJob, StreamOutcome, StreamTarget, chat};
 pub use unary::{Phase, UnaryJob, UnaryOutcome, UnaryTarget, check_request};
 
 /// What a load process does.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Job {
-    /// Things that are measured in turn.
+    /// Workloads that are measured in turn.
     Turns(Turns),
     /// Streams that stay open and are silent.
     Idle(IdleJob),
 }
 
-/// Things that are measured in turn, each several times for a short while: a machine's speed drifts from one second to the next, and so drifts
-/// for all of them alike.
+/// Workloads that are measured in turn, each several times for a short while: a machine's speed drifts from one second to the next, and so
+/// drifts for all of them alike.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Turns {
     /// What is measured.
-    pub things: Vec<Thing>,
+    pub workloads: Vec<Workload>,
     /// How often.
     pub turns: u32,
     /// For how long each time.
     pub span: Span,
 }
 
-/// A thing that is measured.
+/// Load that is measured.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Thing {
+pub enum Workload {
     /// Calls that have one answer.
     Unary(UnaryJob),
     /// Answers that stream.
@@ -87,21 +87,21 @@ pub async fn work() {
     println!("{}", written.expect("an outcome in JSON"));
 }
 
-/// A thing while it is measured.
+/// A workload while it is measured.
 enum Measuring {
     Unary(Unary),
     Stream(Streaming),
     Disk(Disk),
 }
 
-/// Measures all things in each turn, in random order. Their outcomes are in the order of the job.
+/// Measures all workloads in each turn, in random order. Their outcomes are in the order of the job.
 async fn take_turns(job: Turns) -> Vec<Outcome> {
     let mut measuring = Vec::new();
-    for thing in job.things {
-        measuring.push(match thing {
-            Thing::Unary(job) => Measuring::Unary(Unary::open(&job).await),
-            Thing::Stream(job) => Measuring::Stream(Streaming::open(job).await),
-            Thing::Disk(job) => Measuring::Disk(Disk::open(&job)),
+    for workload in job.workloads {
+        measuring.push(match workload {
+            Workload::Unary(job) => Measuring::Unary(Unary::open(&job).await),
+            Workload::Stream(job) => Measuring::Stream(Streaming::open(job).await),
+            Workload::Disk(job) => Measuring::Disk(Disk::open(&job)),
         });
     }
     let mut order: Vec<usize> = (0..measuring.len()).collect();
@@ -136,7 +136,8 @@ async fn connect(url: &str, connections: usize) -> Vec<Channel> {
     channels
 }
 
-/// Begins some work at a rate, each whether or not the ones before have ended, until it is over; waits for all, and puts together what they saw.
+/// Begins some work at a rate, each whether or not the ones before have ended, until it is over; waits for all, and puts together what they
+/// saw.
 async fn at_rate<S, F>(rate: f64, over: &AtomicBool, mut begin: impl FnMut() -> F, merge: impl Fn(&mut S, S)) -> S
 where
     S: Default + Send + 'static,

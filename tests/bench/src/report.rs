@@ -6,13 +6,15 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use crate::percentiles::median;
-use crate::rows::{Bound, ROWS, Row, Verdict};
+use crate::rows::{ROWS, Row, Verdict};
 
 /// What was measured, while it is being measured.
 #[derive(Debug, Default)]
 pub struct Measured {
     /// By row and by the store's mode: a figure of each round.
     figures: BTreeMap<(&'static str, String), Vec<f64>>,
+    /// The store's modes, in the order in which they were measured.
+    modes: Vec<String>,
     /// By mode, thing and unit: what the figures were made of, of each round.
     seen: BTreeMap<String, BTreeMap<String, Vec<f64>>>,
     /// How many ledgers were read, and what was wrong with them.
@@ -59,6 +61,9 @@ pub struct Report {
 impl Measured {
     /// One round's figure of a row.
     pub fn add(&mut self, row: &'static str, mode: &str, figure: f64) {
+        if !self.modes.iter().any(|known| known == mode) {
+            self.modes.push(mode.to_owned());
+        }
         self.figures.entry((Row::of(row).id, mode.to_owned())).or_default().push(figure);
     }
 
@@ -93,7 +98,8 @@ impl Measured {
                 }
             })
             .collect();
-        figures.sort_by_key(|figure| position(figure.row));
+        let modes = self.modes;
+        figures.sort_by_key(|figure| (position(figure.row), modes.iter().position(|mode| *mode == figure.mode)));
         let medians = |seen: BTreeMap<String, Vec<f64>>| seen.into_iter().map(|(what, figures)| (what, median(&figures))).collect();
         let seen = self.seen.into_iter().map(|(mode, seen)| (mode, medians(seen))).collect();
         Report { machine, rows: ROWS, figures, seen, ledgers_read: self.ledgers_read, ledger_mistakes: self.mistakes }
@@ -117,8 +123,7 @@ impl Report {
         writeln!(text, "\n{:64} {:9} {:>8} {:>17}  {:>6} {:>6}", "", "store", "median", "lowest – highest", "must", "aim")
             .expect("text takes all");
         for row in ROWS {
-            let title = if row.unit.is_empty() { row.title.to_owned() } else { format!("{}, {}", row.title, row.unit) };
-            let sign = if row.bound == Bound::AtLeast { '≥' } else { '≤' };
+            let (title, [must, aim]) = (row.heading(), row.bounds());
             for figure in self.figures.iter().filter(|figure| figure.row == row.id) {
                 let verdict = match figure.verdict {
                     Verdict::Aim => "aim",
@@ -126,7 +131,6 @@ impl Report {
                     Verdict::Missed => "MISSED",
                 };
                 let spread = format!("{} – {}", number(figure.min), number(figure.max));
-                let (must, aim) = (format!("{sign}{}", row.must), format!("{sign}{}", row.aim));
                 writeln!(text, "{title:64} {:9} {:>8} {spread:>17}  {must:>6} {aim:>6}  {verdict}", figure.mode, number(figure.median))
                     .expect("text takes all");
             }
@@ -137,6 +141,52 @@ impl Report {
         }
         .expect("text takes all");
         text
+    }
+}
+
+/// Modes of a report that are none of Redis's. Their rows say so in their titles.
+const OTHER_MODES: [&str; 1] = ["sqlite"];
+
+impl Report {
+    /// The table of docs/benchmarks.md: a line for each row, a column for each of Redis's modes. What misses its must is bold.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let mut modes: Vec<&str> = Vec::new();
+        for figure in &self.figures {
+            if !modes.contains(&figure.mode.as_str()) && !OTHER_MODES.contains(&figure.mode.as_str()) {
+                modes.push(&figure.mode);
+            }
+        }
+        let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+        let headings = ["", "must", "aim"].map(str::to_owned);
+        let mut text = line(headings.iter().cloned().chain(modes.iter().map(|mode| (*mode).to_owned())).collect());
+        text += &line(vec!["---".to_owned(); headings.len() + modes.len()]);
+        for row in ROWS {
+            let of_row: Vec<&Figure> = self.figures.iter().filter(|figure| figure.row == row.id).collect();
+            if of_row.is_empty() {
+                continue;
+            }
+            let mut cells = vec![row.heading()];
+            cells.extend(row.bounds());
+            // A figure that has no mode stands in the first column.
+            let no_mode = |figure: &&&Figure| !modes.contains(&figure.mode.as_str());
+            for (index, mode) in modes.iter().enumerate() {
+                let found = of_row.iter().find(|figure| figure.mode == *mode);
+                let found = found.or_else(|| of_row.iter().find(no_mode).filter(|_| index == 0));
+                cells.push(found.map_or_else(String::new, |figure| figure.cell()));
+            }
+            text += &line(cells);
+        }
+        text
+    }
+}
+
+impl Figure {
+    /// Such as `0.87 (0.85–0.93)`.
+    fn cell(&self) -> String {
+        let middle = number(self.median);
+        let middle = if self.verdict == Verdict::Missed { format!("**{middle}**") } else { middle };
+        format!("{middle} ({}–{})", number(self.min), number(self.max))
     }
 }
 
@@ -179,5 +229,35 @@ mod tests {
         let figure = &report.figures[0];
         assert_eq!((figure.median, figure.min, figure.max, figure.verdict), (0.9, 0.7, 0.96, Verdict::Must));
         assert!(report.text().contains("must"));
+    }
+
+    #[test]
+    fn the_docs_have_every_row_with_its_bounds_and_no_other() {
+        let docs = include_str!("../../../docs/benchmarks.md");
+        let table = docs.split("|  | must | aim | ").nth(1).and_then(|table| table.split("\n\n").next()).unwrap();
+        let told: Vec<String> = table.lines().skip(2).map(|line| line.splitn(5, " | ").take(3).collect::<Vec<_>>().join(" | ")).collect();
+        let rows = ROWS.map(|row| format!("| {} | {}", row.heading(), row.bounds().join(" | ")));
+        assert_eq!(told, rows);
+    }
+
+    #[test]
+    fn the_table_of_the_docs_has_a_line_for_each_row_and_a_column_for_each_mode_and_ends_by_column_140() {
+        let mut measured = Measured::default();
+        for row in ROWS {
+            let modes: &[&str] = if row.id.starts_with("sqlite") { &["sqlite"] } else { &["aof off", "everysec", "always"] };
+            for mode in modes {
+                [0.85, 0.93, 0.87].into_iter().for_each(|figure| measured.add(row.id, mode, figure));
+            }
+        }
+        let table = measured.report(BTreeMap::new()).markdown();
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines.len(), 2 + ROWS.len());
+        assert_eq!(lines[0], "|  | must | aim | aof off | everysec | always |");
+        let cells = ["0.87 (0.85–0.93)"; 3].join(" | ");
+        assert_eq!(lines[2], format!("| Check / one-script, calls per second, 32 callers | ≥ 0.8 | ≥ 0.95 | {cells} |"));
+        let missed = "| whole chat / chain, calls per second, 16 callers | ≥ 1 | ≥ 1.33 | **0.87** (0.85–0.93) | ";
+        assert!(lines.iter().any(|line| line.starts_with(missed)), "{lines:#?}");
+        assert!(lines.last().is_some_and(|line| line.starts_with("| SQLite: ") && line.ends_with(") |  |  |")), "{lines:#?}");
+        assert!(lines.iter().all(|line| line.chars().count() <= 140), "{lines:#?}");
     }
 }

@@ -58,6 +58,19 @@ impl Row {
         }
     }
 
+    /// Its title, with the unit.
+    #[must_use]
+    pub fn heading(&self) -> String {
+        if self.unit.is_empty() { self.title.to_owned() } else { format!("{}, {}", self.title, self.unit) }
+    }
+
+    /// What its figure must be and should be, such as `≥ 0.8`.
+    #[must_use]
+    pub fn bounds(&self) -> [String; 2] {
+        let sign = if self.bound == Bound::AtLeast { '≥' } else { '≤' };
+        [self.must, self.aim].map(|bound| format!("{sign} {bound}"))
+    }
+
     /// The row with this id.
     #[must_use]
     pub fn of(id: &str) -> &'static Self {
@@ -72,19 +85,25 @@ const fn row(id: &'static str, title: &'static str, unit: &'static str, bound: B
 use Bound::{AtLeast, AtMost};
 
 /// All rows, in the order of the report.
-pub const ROWS: [Row; 21] = [
+pub const ROWS: [Row; 27] = [
     row("check_vs_script_32", "Check / one-script, calls per second, 32 callers", "", AtLeast, 0.80, 0.95),
     row("check_vs_script_128", "Check / one-script, calls per second, 128 callers", "", AtLeast, 0.80, 0.95),
     row("check_vs_echo_32", "Check / echo, calls per second, 32 callers", "", AtLeast, 0.40, 0.50),
     row("check_vs_echo_128", "Check / echo, calls per second, 128 callers", "", AtLeast, 0.40, 0.50),
     row("check_cpu_vs_script", "auth-service's CPU per Check / one-script's per call", "", AtMost, 1.3, 1.1),
     row("check_p50_vs_script", "Check's p50 / one-script's, one caller", "", AtMost, 1.25, 1.1),
-    row("script_us_vs_script", "Redis's time in scripts per Check / per one-script call", "", AtMost, 2.0, 1.4),
+    row("script_us_vs_script", "Redis's time in scripts, Check / one-script", "", AtMost, 2.0, 1.4),
     row("evalsha_per_check", "evalsha calls per Check, one caller", "", AtMost, 1.0, 1.0),
     row("evalsha_per_check_128", "the same, 128 callers", "", AtMost, 1.0, 1.0),
     row("evalsha_per_extend", "evalsha calls per Extend", "", AtMost, 1.0, 1.0),
     row("evalsha_per_settle", "evalsha calls per Settle", "", AtMost, 1.0, 1.0),
     row("token_cpu_vs_key", "auth-service's CPU per Check, access token / API key", "", AtMost, 1.2, 1.05),
+    row("chat_vs_chain", "whole chat / chain, calls per second, 16 callers", "", AtLeast, 1.0, 1.33),
+    row("chat_cpu_vs_chain", "whole chat / chain, CPU of all services and Redis", "", AtMost, 1.0, 0.75),
+    row("settle_us_vs_check", "Redis's time in scripts, Settle / Check, 16 callers", "", AtMost, 1.5, 1.1),
+    row("chat_us_vs_two_scripts", "Redis's time in scripts, whole chat / two one-script calls", "", AtMost, 2.0, 1.4),
+    row("auth_mib", "auth-service's memory after its first call", "MiB", AtMost, 24.0, 16.0),
+    row("inference_mib", "inference-service's memory after its first call", "MiB", AtMost, 24.0, 16.0),
     row("tokens_per_cpu_vs_reader", "tokens per CPU second, gateway / reader, saturated", "", AtLeast, 0.40, 0.60),
     row("tokens_per_cpu_vs_reader_singly", "the same, a write for each token", "", AtLeast, 0.40, 0.60),
     row("cpu_per_token", "gateway's CPU per token, saturated", "µs", AtMost, 4.0, 2.0),
@@ -93,7 +112,7 @@ pub const ROWS: [Row; 21] = [
     row("first_token_p99", "time to first token, added over reader + Check, p99", "µs", AtMost, 500.0, 200.0),
     row("gap_p99", "time between tokens, added over reader, paced, p99", "µs", AtMost, 200.0, 50.0),
     row("kib_per_idle_stream", "inference-service's memory per idle stream", "KiB", AtMost, 20.0, 10.0),
-    row("sqlite_vs_fsync", "SQLite: Checks per second, 64 callers / fsyncs of the same disk", "", AtLeast, 5.0, 15.0),
+    row("sqlite_vs_fsync", "SQLite: Checks per second, 64 callers / its disk's fsyncs", "", AtLeast, 5.0, 15.0),
 ];
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! A scripted Ollama that is as fast as can be: what it says was written before it is asked, and each write goes out at once. The model's name
-//! says how it answers, `num_predict` how many tokens.
+//! A scripted Ollama that is as fast as can be: what it says was written before it is asked, and each write goes out at once. The model's
+//! name says how it answers, `num_predict` how many tokens.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -58,7 +58,17 @@ fn command(name: &str, arguments: &[&str], environment: &BTreeMap<String, String
 pub struct ServiceProcess {
     child: Child,
     address: SocketAddr,
-    log: Arc<(Mutex<String>, Condvar)>,
+    log: Arc<(Mutex<Log>, Condvar)>,
+}
+
+/// What a process has logged, as far as it was read.
+#[derive(Debug, Default)]
+struct Log {
+    text: String,
+    /// Whether nothing more is read.
+    paused: bool,
+    /// Whether its end was read.
+    ended: bool,
 }
 
 impl ServiceProcess {
@@ -79,16 +89,19 @@ impl ServiceProcess {
     #[must_use]
     pub fn launch(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
-        let log = Arc::new((Mutex::new(String::new()), Condvar::new()));
+        let log = Arc::new((Mutex::new(Log::default()), Condvar::new()));
         let (lines, written) = (BufReader::new(child.stderr.take().expect("piped")), log.clone());
         // Ends with the process, whose standard error it reads.
         std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
-                let mut text = written.0.lock().expect("the reader doesn't panic");
-                text.push_str(&line);
-                text.push('\n');
+                let log = written.0.lock().expect("the reader doesn't panic");
+                let mut log = written.1.wait_while(log, |log| log.paused).expect("the reader doesn't panic");
+                log.text.push_str(&line);
+                log.text.push('\n');
                 written.1.notify_all();
             }
+            written.0.lock().expect("the reader doesn't panic").ended = true;
+            written.1.notify_all();
         });
         let mut process = Self { child, address: ([127, 0, 0, 1], 0).into(), log };
         let line = process.wait_for_address();
@@ -132,20 +145,41 @@ impl ServiceProcess {
     /// All that it has logged.
     #[must_use]
     pub fn log(&self) -> String {
-        self.log.0.lock().expect("the reader doesn't panic").clone()
+        self.log.0.lock().expect("the reader doesn't panic").text.clone()
+    }
+
+    /// Reads no more of its log, or goes on with it.
+    pub fn pause_log(&self, paused: bool) {
+        self.log.0.lock().expect("the reader doesn't panic").paused = paused;
+        self.log.1.notify_all();
+    }
+
+    /// Waits until all that it has logged was read, when it has ended.
+    pub fn wait_for_end_of_log(&self) {
+        let log = self.log.0.lock().expect("the reader doesn't panic");
+        let waited = self.log.1.wait_timeout_while(log, Duration::from_secs(20), |log| !log.ended);
+        assert!(waited.expect("the reader doesn't panic").0.ended, "the log has no end");
+    }
+
+    /// Memory of it that is in RAM and of no file, in KiB. Linux only.
+    #[must_use]
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs, on Linux");
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux says RssAnon");
+        line.trim().trim_end_matches("kB").trim().parse().expect("a number of kB")
     }
 
     /// Waits for a line with this in it.
     #[must_use]
     pub fn wait_for_log(&self, part: &str) -> String {
         let started = Instant::now();
-        let mut text = self.log.0.lock().expect("the reader doesn't panic");
+        let mut log = self.log.0.lock().expect("the reader doesn't panic");
         loop {
-            if let Some(line) = text.lines().find(|line| line.contains(part)) {
+            if let Some(line) = log.text.lines().find(|line| line.contains(part)) {
                 return line.to_owned();
             }
-            assert!(started.elapsed() < Duration::from_secs(20), "waited for {part:?} in the log:\n{text}");
-            text = self.log.1.wait_timeout(text, Duration::from_millis(200)).expect("the reader doesn't panic").0;
+            assert!(started.elapsed() < Duration::from_secs(20), "waited for {part:?} in the log:\n{}", log.text);
+            log = self.log.1.wait_timeout(log, Duration::from_millis(200)).expect("the reader doesn't panic").0;
         }
     }
 

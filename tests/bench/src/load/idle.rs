@@ -10,7 +10,7 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use super::stream::{chat, has_token};
-use crate::gauge::resident_kib;
+use crate::gauge::resident_anonymous_kib;
 use crate::upstream::IDLE;
 
 /// Opens streams, and reads how much memory a process has at each count.
@@ -55,7 +55,7 @@ pub(super) async fn run(job: IdleJob) -> IdleOutcome {
         let opened: Vec<_> = futures_util::stream::iter(opening).buffer_unordered(OPENING).collect().await;
         open.extend(opened);
         tokio::time::sleep(REST).await;
-        resident.push(resident_kib(job.pid));
+        resident.push(resident_anonymous_kib(job.pid));
     }
     IdleOutcome { resident_kib: resident, admitted: open.len() as u64 }
 }

@@ -1,5 +1,5 @@
-//! Requests that were encoded beforehand and answers that are decoded afterwards, so that what is measured is the service and not the load's
-//! own handling of messages, which would be another for each service.
+//! Requests that were encoded beforehand and answers that are decoded afterwards, so that what is measured is the service and not the
+//! load's own handling of messages, which would be another for each service.
 
 use bytes::{Buf, BufMut, Bytes};
 use http::uri::PathAndQuery;

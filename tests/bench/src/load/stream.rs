@@ -1,4 +1,4 @@
-//! Answers that stream: through the gateway, or read straight from the upstream by a client of the same NDJSON.
+//! Answers that stream: through the gateway, through the chain, or read straight from the upstream by a client of the same NDJSON.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -17,6 +17,8 @@ use tonic::transport::Channel;
 use super::Span;
 use crate::gauge::{Gauge, Spent, Watch};
 use crate::percentiles::Percentiles;
+use crate::proto::ChainChatRequest;
+use crate::proto::chain_client::ChainClient;
 
 /// Where answers come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +27,8 @@ pub enum StreamTarget {
     Gateway,
     /// `/api/chat` of the upstream.
     Reader,
+    /// The chain.
+    Chain,
 }
 
 /// How streams follow one another.
@@ -55,7 +59,7 @@ pub struct StreamJob {
     pub tokens: u32,
     /// How streams follow one another.
     pub pace: Pace,
-    /// Connections to the gateway.
+    /// Connections to the gateway or the chain.
     pub connections: usize,
     /// API keys for the gateway, used in turn.
     pub credentials: Vec<String>,
@@ -68,6 +72,8 @@ pub struct StreamJob {
 /// What came of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StreamOutcome {
+    /// Answers that ended while it was measured.
+    pub answers: u64,
     /// Tokens read while it was measured.
     pub tokens: u64,
     /// How long it was measured, in seconds.
@@ -80,7 +86,7 @@ pub struct StreamOutcome {
     pub turns: Vec<Vec<Duration>>,
     /// What was spent while it was measured.
     pub spent: Spent,
-    /// Streams that were read to their end.
+    /// Answers of the gateway, each of which costs a credit.
     pub admitted: u64,
 }
 
@@ -90,6 +96,7 @@ struct Streams {
     http: reqwest::Client,
     begun: AtomicU64,
     tokens: AtomicU64,
+    ended: AtomicU64,
     measuring: AtomicBool,
     over: AtomicBool,
 }
@@ -116,6 +123,7 @@ pub(super) struct Streaming {
     gauge: Gauge,
     seen: Seen,
     turns: Vec<Vec<Duration>>,
+    answers: u64,
     tokens: u64,
     seconds: f64,
     spent: Spent,
@@ -124,7 +132,7 @@ pub(super) struct Streaming {
 impl Streaming {
     pub(super) async fn open(job: StreamJob) -> Self {
         let channels = match job.target {
-            StreamTarget::Gateway => super::connect(&job.url, job.connections).await,
+            StreamTarget::Gateway | StreamTarget::Chain => super::connect(&job.url, job.connections).await,
             StreamTarget::Reader => Vec::new(),
         };
         let http = reqwest::Client::builder().no_proxy().http1_only().tcp_nodelay(true).build().expect("an HTTP client");
@@ -135,10 +143,11 @@ impl Streaming {
             http,
             begun: AtomicU64::new(0),
             tokens: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
             measuring: AtomicBool::new(false),
             over: AtomicBool::new(false),
         });
-        Self { streams, gauge, seen: Seen::default(), turns: Vec::new(), tokens: 0, seconds: 0.0, spent: Spent::default() }
+        Self { streams, gauge, seen: Seen::default(), turns: Vec::new(), answers: 0, tokens: 0, seconds: 0.0, spent: Spent::default() }
     }
 
     pub(super) async fn turn(&mut self, span: Span) {
@@ -156,11 +165,14 @@ impl Streaming {
             }
         }
         tokio::time::sleep(span.warm_up).await;
-        let (before, tokens_before, started) = (self.gauge.read(), streams.tokens.load(Ordering::Relaxed), Instant::now());
+        let counts = || (streams.ended.load(Ordering::Relaxed), streams.tokens.load(Ordering::Relaxed));
+        let (before, (answers_before, tokens_before), started) = (self.gauge.read(), counts(), Instant::now());
         streams.measuring.store(true, Ordering::Relaxed);
         tokio::time::sleep(span.measured).await;
         streams.measuring.store(false, Ordering::Relaxed);
-        self.tokens += streams.tokens.load(Ordering::Relaxed) - tokens_before;
+        let (answers, tokens) = counts();
+        self.answers += answers - answers_before;
+        self.tokens += tokens - tokens_before;
         self.seconds += started.elapsed().as_secs_f64();
         self.spent.add(&self.gauge.read().since(&before));
         streams.over.store(true, Ordering::Relaxed);
@@ -178,13 +190,14 @@ impl Streaming {
 
     pub(super) fn close(self) -> StreamOutcome {
         StreamOutcome {
+            answers: self.answers,
             tokens: self.tokens,
             seconds: self.seconds,
             first_token: Percentiles::of(self.seen.first_tokens),
             gap: Percentiles::of(self.seen.gaps),
             turns: self.turns,
             spent: self.spent,
-            admitted: self.seen.streams,
+            admitted: if self.streams.job.target == StreamTarget::Gateway { self.seen.streams } else { 0 },
         }
     }
 }
@@ -217,8 +230,10 @@ impl Streams {
         match self.job.target {
             StreamTarget::Gateway => self.read_gateway(number, &mut clock, seen).await,
             StreamTarget::Reader => self.read_upstream(&mut clock, seen).await,
+            StreamTarget::Chain => self.read_chain(number, &mut clock, seen).await,
         }
         seen.streams += 1;
+        self.ended.fetch_add(1, Ordering::Relaxed);
     }
 
     async fn read_gateway(&self, number: usize, clock: &mut TokenClock<'_>, seen: &mut Seen) {
@@ -234,6 +249,21 @@ impl Streams {
             finished = matches!(event.event, Some(Event::Finished(finished)) if finished.receipt.is_some());
         }
         assert!(finished, "an answer ends with a receipt");
+    }
+
+    async fn read_chain(&self, number: usize, clock: &mut TokenClock<'_>, seen: &mut Seen) {
+        let mut client = ChainClient::new(self.channels[number % self.channels.len()].clone());
+        let answer = client.chat(ChainChatRequest { model: self.job.model.clone(), tokens: self.job.tokens }).await;
+        let mut answer = answer.unwrap_or_else(|status| panic!("the chain refused: {status}")).into_inner();
+        // All lines but the last one are tokens.
+        let mut lines = 0;
+        while answer.message().await.unwrap_or_else(|status| panic!("the chain failed: {status}")).is_some() {
+            lines += 1;
+            if lines <= self.job.tokens {
+                clock.token(seen);
+            }
+        }
+        assert_eq!(lines, self.job.tokens + 1, "an answer ends with a last line");
     }
 
     /// As a plain client does it: lines out of the pieces that come, and each line parsed for its text.
@@ -324,7 +354,8 @@ impl Drop for TokenClock<'_> {
 }
 
 /// A short chat of this many tokens.
-pub(super) fn chat(credential: &str, model: &str, tokens: u32) -> Request<ChatRequest> {
+#[must_use]
+pub fn chat(credential: &str, model: &str, tokens: u32) -> Request<ChatRequest> {
     let mut request = Request::new(ChatRequest { max_output_tokens: Some(tokens), ..integration::stack::chat_request(model, "hi") });
     request.metadata_mut().insert("authorization", super::bearer(credential));
     request

@@ -101,7 +101,7 @@ pub struct UnaryOutcome {
 
 /// Holds that are extended after the measurement.
 const EXTENDED: usize = 256;
-/// Settles at a time, after the measurement.
+/// Settles at a time, after an open loop.
 const SETTLING: usize = 64;
 
 /// Makes the calls of one job.
@@ -222,7 +222,7 @@ impl Unary {
         self.spent.add(&self.gauge.read().since(before));
     }
 
-    /// Extends some of what was held, and settles all of it.
+    /// Extends some of what was held, and settles all of it, by as many callers as there were.
     pub(super) async fn close(mut self) -> UnaryOutcome {
         let holds: Vec<String> = self.seen.held.iter().map(hold).collect();
         let before = self.gauge.read();
@@ -232,7 +232,11 @@ impl Unary {
         }
         let extended = (extended.len() as u64, self.gauge.read().since(&before));
         let (admitted, before) = (holds.len() as u64, self.gauge.read());
-        Arc::clone(&self.calls).settle(holds).await;
+        let at_a_time = match self.phase {
+            Phase::Closed { callers } | Phase::Counted { callers, .. } => callers,
+            Phase::Open { .. } => SETTLING,
+        };
+        Arc::clone(&self.calls).settle(holds, at_a_time).await;
         let settled = (admitted, self.gauge.read().since(&before));
         UnaryOutcome {
             calls: self.seen.latencies.len() as u64,
@@ -318,10 +322,10 @@ impl Calls {
         AuthClient::new(self.channels[0].clone()).extend(request).await.expect("an open hold is extended");
     }
 
-    async fn settle(self: Arc<Self>, holds: Vec<String>) {
+    async fn settle(self: Arc<Self>, holds: Vec<String>, at_a_time: usize) {
         let mut settling = JoinSet::new();
         for hold in holds {
-            if settling.len() >= SETTLING {
+            if settling.len() >= at_a_time {
                 settling.join_next().await.expect("there are some").expect("a settle doesn't panic");
             }
             let calls = Arc::clone(&self);

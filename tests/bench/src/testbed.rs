@@ -1,4 +1,4 @@
-//! What is on stage: a Redis or a SQLite file, Tollgate's two services, the baselines and the upstream, each a process of its own.
+//! The testbed: a Redis or a SQLite file, Tollgate's two services, the baselines and the upstream, each a process of its own.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -34,7 +34,7 @@ pub enum Store {
 
 /// Everything that runs.
 #[derive(Debug)]
-pub struct Stage {
+pub struct Testbed {
     /// Where credits are kept.
     pub store: Store,
     /// auth-service.
@@ -56,7 +56,7 @@ const LIMITS: [(&str, &str); 4] = [
     ("TOLLGATE_SWEEP_INTERVAL", "1h"),
 ];
 
-impl Stage {
+impl Testbed {
     /// Starts a store and auth-service. `append_only`: on a Redis; `None`: on SQLite in the folder.
     #[must_use]
     pub fn open(folder: &Path, append_only: Option<AppendOnly>, pinning: &Pinning) -> Self {
@@ -83,12 +83,18 @@ impl Stage {
         Self { store, auth, environment, service_credential, pinning: pinning.clone() }
     }
 
-    /// Starts an inference-service in front of an upstream, which asks this stage's auth-service.
+    /// Starts another auth-service on the same store.
     #[must_use]
-    pub fn inference(&self, upstream: &ServiceProcess) -> ServiceProcess {
+    pub fn another_auth(&self) -> ServiceProcess {
+        service("auth-service", &self.environment, &self.pinning)
+    }
+
+    /// Starts an inference-service in front of an upstream, which asks this auth-service.
+    #[must_use]
+    pub fn inference(&self, auth: &ServiceProcess, upstream: &ServiceProcess) -> ServiceProcess {
         let mut environment = BTreeMap::new();
         let mut set = |name: &str, value: String| environment.insert(name.to_owned(), value);
-        set("TOLLGATE_AUTH_URL", self.auth.url());
+        set("TOLLGATE_AUTH_URL", auth.url());
         set("TOLLGATE_SERVICE_CREDENTIAL", self.service_credential.clone());
         set("TOLLGATE_ENGINE", "ollama".to_owned());
         set("OLLAMA_HOST", upstream.url());
@@ -132,6 +138,14 @@ fn service(name: &str, environment: &BTreeMap<String, String>, pinning: &Pinning
 pub fn baselines(redis: &str, sizes: (usize, usize), pinning: &Pinning) -> ServiceProcess {
     let mut command = part(pinning.services.as_deref());
     command.args(["baselines", "--redis", redis, "--answer-bytes", &sizes.0.to_string(), "--record-bytes", &sizes.1.to_string()]);
+    ServiceProcess::launch(command)
+}
+
+/// Starts the chain, in front of the baselines' script and an upstream. `request_bytes`: of a message to the script's service.
+#[must_use]
+pub fn chain(baselines: &ServiceProcess, upstream: &ServiceProcess, request_bytes: usize, pinning: &Pinning) -> ServiceProcess {
+    let mut command = part(pinning.services.as_deref());
+    command.args(["chain", "--scripts", &baselines.url(), "--upstream", &upstream.url(), "--request-bytes", &request_bytes.to_string()]);
     ServiceProcess::launch(command)
 }
 
