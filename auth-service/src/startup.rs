@@ -250,7 +250,7 @@ mod tests {
         let serving = tokio::spawn(application.run(listener, std::future::pending()));
         assert!(store.panic().await.is_err());
         let error = serving.await.unwrap().unwrap_err();
-        shared::telemetry::last_words("auth-service", &error);
+        shared::telemetry::report_fatal("auth-service", &error);
         ExitCode::from(error.exit_code())
     }
 

@@ -37,7 +37,7 @@ impl CommandLine {
         match done {
             Ok(()) => ExitCode::SUCCESS,
             Err((code, error)) => {
-                telemetry::last_words("inference-service", &error);
+                telemetry::report_fatal("inference-service", &error);
                 ExitCode::from(code)
             }
         }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use tokio::runtime::{Builder, Handle, RuntimeFlavor};
 
-use crate::telemetry::last_words;
+use crate::telemetry::report_fatal;
 
 /// Runs a future to its end, on a runtime with a thread for every second processor (or as many as `TOKIO_WORKER_THREADS` says).
 ///
@@ -21,7 +21,7 @@ pub fn block_on(service: &str, future: impl Future<Output = ExitCode>) -> ExitCo
     match builder.enable_all().build() {
         Ok(runtime) => runtime.block_on(future),
         Err(error) => {
-            last_words(service, &error);
+            report_fatal(service, &error);
             ExitCode::FAILURE
         }
     }

@@ -35,7 +35,7 @@ pub use crate::places::PlaceLimits;
 use crate::places::{ConnectionState, Place, Places};
 use crate::proto;
 use crate::request_context::{RequestContext, RequestContextLayer};
-use crate::telemetry::last_words;
+use crate::telemetry::report_fatal;
 
 /// The largest message that is taken: a conversation with a few pictures in it.
 pub const MAX_MESSAGE_BYTES: usize = 32 * 1024 * 1024;
@@ -443,7 +443,7 @@ pub async fn shutdown_signal() {
     // The process's own: it ends with it, or ends it.
     tokio::spawn(async move {
         let second = next().await.as_raw_value();
-        last_words("tollgate", &"a second signal: ended at once, without waiting for running calls");
+        report_fatal("tollgate", &"a second signal: ended at once, without waiting for running calls");
         std::process::exit(128 + second);
     });
 }

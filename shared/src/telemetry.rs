@@ -119,7 +119,7 @@ fn with_audit(filter: &str) -> String {
 
 /// Says on standard error why a process ends. For what must be read whether or not logging was started, and whatever its filter.
 #[expect(clippy::print_stderr, reason = "a process's last words go to its standard error")]
-pub fn last_words(process: &str, error: &dyn std::fmt::Display) {
+pub fn report_fatal(process: &str, error: &dyn std::fmt::Display) {
     eprintln!("{process}: {error}");
 }
 
