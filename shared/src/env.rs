@@ -1,5 +1,6 @@
 //! Configuration from environment variables: every value is parsed before a socket opens, and every mistake is reported at once.
 
+#[cfg(feature = "server")]
 pub mod known;
 
 use std::collections::BTreeMap;
