@@ -10,6 +10,7 @@ use integration::processes::ServiceProcess;
 use integration::redis_server::AppendOnly;
 use prost::Message;
 use serde_json::json;
+use shared::credential_form::to_bearer;
 use shared::proto::auth as pb;
 use shared::proto::auth::auth_client::AuthClient;
 use tonic::Request;
@@ -237,7 +238,7 @@ async fn message_sizes(stage: &Stage, books: &Books) -> (MessageSizes, Vec<Strin
     let accounts = books.accounts(1, PLENTY).await;
     let mut auth = AuthClient::connect(stage.auth.url()).await.expect("auth-service answers");
     let authorized = |mut metadata: tonic::metadata::MetadataMap| {
-        metadata.insert("authorization", format!("Bearer {}", stage.service_credential).parse().expect("a header's value"));
+        metadata.insert("authorization", to_bearer(&stage.service_credential).parse().expect("a header's value"));
         metadata
     };
     let message = check_request(&accounts.api_keys[0]);
