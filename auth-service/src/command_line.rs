@@ -101,8 +101,8 @@ impl CommandLine {
         match done {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                // Plain text: a mistake in the configuration is read by a person, whatever the format of the logs. Nobody is left to tell when
-                // standard error is closed.
+                // Plain text: a mistake in the configuration is read by a person, whatever the format of the logs. Nobody is left to tell
+                // when standard error is closed.
                 let _unread = writeln!(io::stderr(), "auth-service: {error}");
                 ExitCode::from(error.exit_code())
             }

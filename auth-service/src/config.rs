@@ -67,8 +67,8 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "TOLLGATE_PRICES",
         "one credit a call",
-        "`pattern=per_call[/per_1k_input_tokens[/per_1k_output_tokens]]` in whole credits, comma separated; `*` is any run of characters; the \
-         first match counts.",
+        "`pattern=per_call[/per_1k_input_tokens[/per_1k_output_tokens]]` in whole credits, comma separated; `*` is any run of characters; \
+         the first match counts.",
         "llama3=cheap",
     ),
     variable("TOLLGATE_ACCESS_TOKEN_TTL", "30m", "How long an access token is good.", "30"),
@@ -197,8 +197,8 @@ impl Config {
         let listen = read_listen(&mut reader);
         let allow_plaintext = reader.boolean("TOLLGATE_ALLOW_PLAINTEXT", false);
         if !allow_plaintext && !listen.ip().is_loopback() {
-            let why = "is no loopback address, and TLS is not built yet: callers' credentials would cross the network in the clear; put TLS in \
-                       front and set TOLLGATE_ALLOW_PLAINTEXT=true";
+            let why = "is no loopback address, and TLS is not built yet: callers' credentials would cross the network in the clear; put \
+                       TLS in front and set TOLLGATE_ALLOW_PLAINTEXT=true";
             reader.mistake("TOLLGATE_AUTH_LISTEN", why);
         }
         let signup = reader.parse("TOLLGATE_SIGNUP", |value| match value {

@@ -1,4 +1,5 @@
-//! What every call goes through before its method: its metadata is judged before its message is read, and its message is read within bounds.
+//! What every call goes through before its method: its metadata is judged before its message is read, and its message is read within
+//! bounds.
 //!
 //! Errors that the framework makes (an unknown method, say) get a reason here, so that every error of ours has one.
 
@@ -57,7 +58,8 @@ pub struct Door {
 
 /// Asks whether a caller's credential is in force, before much is read from the caller.
 pub trait Confirm: Send + Sync + 'static {
-    /// `path` is the method's, such as `/tollgate.inference.v1.Inference/Chat`; `headers` has the credential, the account and the request id.
+    /// `path` is the method's, such as `/tollgate.inference.v1.Inference/Chat`; `headers` has the credential, the account and the request
+    /// id.
     fn confirm(&self, path: &str, headers: HeaderMap) -> Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>>;
 }
 

@@ -1,5 +1,5 @@
-//! What Tollgate's services and clients agree on: the wire contract, its errors, and the rules of what it carries (credentials, model names,
-//! request ids).
+//! What Tollgate's services and clients agree on: the wire contract, its errors, and the rules of what it carries (credentials, model
+//! names, request ids).
 //!
 //! With the feature `server`, also what both services are made of: configuration, secrets, logs, serving and draining. Clients do without
 //! it, and compile on Windows.

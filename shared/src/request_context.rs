@@ -33,8 +33,8 @@ pub fn deadline_passed() -> CallError {
     CallError::new(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, "the call's deadline passed before the answer's end")
 }
 
-/// The call that is being worked on: what each line of the log says of it. It costs a call next to nothing, where a span of `tracing` would be
-/// written out for every call, logged or not.
+/// The call that is being worked on: what each line of the log says of it. It costs a call next to nothing, where a span of `tracing` would
+/// be written out for every call, logged or not.
 #[derive(Debug, Clone)]
 pub struct CurrentCall(Option<Arc<Call>>);
 

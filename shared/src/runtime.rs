@@ -5,8 +5,8 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 /// Runs a future to its end, on a runtime with a thread for every second processor (or as many as `TOKIO_WORKER_THREADS` says).
 ///
 /// The processes that a call goes through take turns: Redis, the model server and the other service have work for the other processors. And
-/// each thread more is one more to be woken up, which on a short call takes longer than its work: with one instead of two on two processors, a
-/// Check takes a tenth less of them, and a chat's first token comes a tenth of a millisecond earlier.
+/// each thread more is one more to be woken up, which on a short call takes longer than its work: with one instead of two on two
+/// processors, a Check takes a tenth less of them, and a chat's first token comes a tenth of a millisecond earlier.
 #[cfg(feature = "server")]
 pub fn block_on(service: &str, future: impl Future<Output = std::process::ExitCode>) -> std::process::ExitCode {
     let mut builder = tokio::runtime::Builder::new_multi_thread();

@@ -152,7 +152,10 @@ impl AccountsService {
         let new = NewApiKey { account: caller.account, secret_hash: key.secret_hash(), record };
         match self.store.create_api_key(new).await? {
             ApiKeyCreation::Created(record) => {
-                tracing::info!(target: "audit", action = "create_api_key", actor = %record.user_id, subject = %record.key_id, "an API key was made");
+                tracing::info!(
+                    target: "audit", action = "create_api_key", actor = %record.user_id, subject = %record.key_id,
+                    "an API key was made"
+                );
                 Ok(pb::CreateApiKeyResponse { key: key.reveal().to_owned(), api_key: Some(contract::api_key(record)) })
             }
             ApiKeyCreation::LimitReached => Err(ServiceError::TooManyApiKeys),
@@ -169,7 +172,10 @@ impl AccountsService {
         let caller = self.authorizer.owner(request.metadata()).await?;
         let key_id = KeyId::parse(&request.get_ref().api_key_id).ok_or(ServiceError::ApiKeyNotFound)?;
         let record = self.store.revoke_api_key(&caller.account, &key_id).await?.ok_or(ServiceError::ApiKeyNotFound)?;
-        tracing::info!(target: "audit", action = "revoke_api_key", actor = %caller.principal.user_id, subject = %record.key_id, "an API key was revoked");
+        tracing::info!(
+            target: "audit", action = "revoke_api_key", actor = %caller.principal.user_id, subject = %record.key_id,
+            "an API key was revoked"
+        );
         Ok(pb::RevokeApiKeyResponse { api_key: Some(contract::api_key(record)) })
     }
 

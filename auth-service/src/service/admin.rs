@@ -50,7 +50,10 @@ impl AdminService {
         let user = fields.into_new_user(password_hash, role, starting_credits)?;
         match self.store.create_user(user).await? {
             UserCreation::Created(user) => {
-                tracing::info!(target: "audit", action = "create_user", %actor, subject = %user.user_id, ?role, starting_credits, "a user was made");
+                tracing::info!(
+                    target: "audit", action = "create_user", %actor, subject = %user.user_id, ?role, starting_credits,
+                    "a user was made"
+                );
                 Ok(pb::CreateUserResponse { user: Some(contract::user(user)), available_credits: Some(starting_credits) })
             }
             UserCreation::NameTaken => Err(ServiceError::UserNameTaken),
@@ -103,7 +106,10 @@ impl AdminService {
             GrantAnswer::NotFound => return Err(ServiceError::UserNotFound),
         };
         let credits = request.credits;
-        tracing::info!(target: "audit", action = "grant_credits", %actor, subject = %user.user_id, credits, entry, replayed, "credits were granted");
+        tracing::info!(
+            target: "audit", action = "grant_credits", %actor, subject = %user.user_id, credits, entry, replayed,
+            "credits were granted"
+        );
         Ok(pb::GrantCreditsResponse { balance: Some(contract::balance(balance)), ledger_entry_id: entry.to_string(), replayed })
     }
 

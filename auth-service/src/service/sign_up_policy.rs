@@ -15,8 +15,8 @@ pub enum SignUpPolicy {
     Open,
     /// Nobody: operators make users.
     Closed,
-    /// Whoever calls from this host without a proxy: what is listened to on loopback alone is open to those who are on the host anyway, and a
-    /// proxy on the host lets the whole world call from there.
+    /// Whoever calls from this host without a proxy: what is listened to on loopback alone is open to those who are on the host anyway, and
+    /// a proxy on the host lets the whole world call from there.
     OnThisHost,
 }
 
@@ -30,8 +30,8 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Where a request comes from: as a listed proxy says, else the connection's peer. A call that carries what proxies add came through one,
-    /// listed or not.
+    /// Where a request comes from: as a listed proxy says, else the connection's peer. A call that carries what proxies add came through
+    /// one, listed or not.
     pub fn of<T>(request: &tonic::Request<T>) -> Self {
         let proxied = is_proxied(request.metadata());
         match CallerAddress::of(request.extensions()) {

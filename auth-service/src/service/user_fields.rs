@@ -45,7 +45,7 @@ fn new_user_name(text: &str) -> Result<UserName, Violation> {
 }
 
 fn new_email(text: String) -> Result<String, Violation> {
-    let expected = "must be empty, or an e-mail address of at most 254 characters: letters, digits, and . _ + - = ~ before one '@', and a host's \
-                    name behind it";
+    let expected = "must be empty, or an e-mail address of at most 254 characters: letters, digits, and . _ + - = ~ before one '@', and a \
+                    host's name behind it";
     if text.is_empty() || profile::is_email(&text) { Ok(text) } else { Err(Violation::new("email", expected)) }
 }

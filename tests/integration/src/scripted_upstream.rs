@@ -1,7 +1,8 @@
 //! A scripted Ollama, for what a real one won't do on command: exact chunks at an exact pace, stalls, cuts, error lines, slow heads.
 //!
-//! Unscripted it is a small well-behaved Ollama with the model `smollm2`. A test scripts a path, lets the code under test call it, and reads
-//! from the recorded requests what was sent and when the client closed its connection. Gates instead of pauses keep tests free of sleeps.
+//! Unscripted it is a small well-behaved Ollama with the model `smollm2`. A test scripts a path, lets the code under test call it, and
+//! reads from the recorded requests what was sent and when the client closed its connection. Gates instead of pauses keep tests free of
+//! sleeps.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -368,7 +369,12 @@ fn unscripted(state: &mut State, request: &RecordedRequest) -> Script {
     };
     let known = |state: &State, name: &str| state.models.iter().find(|(known, _)| known == name).map(|(_, model)| model.clone());
     let missing = |name: &str| Script::error(404, &format!("model '{name}' not found"));
-    let details = || json!({ "parent_model": "", "format": "gguf", "family": "llama", "families": ["llama"], "parameter_size": "134.52M", "quantization_level": "Q4_1" });
+    let details = || {
+        json!({
+            "parent_model": "", "format": "gguf", "family": "llama", "families": ["llama"],
+            "parameter_size": "134.52M", "quantization_level": "Q4_1",
+        })
+    };
     let modified_at = "2026-11-22T01:56:36.049722669Z";
     let name = named("model");
     match (request.method.as_str(), request.path.as_str()) {
@@ -377,7 +383,8 @@ fn unscripted(state: &mut State, request: &RecordedRequest) -> Script {
             let tag = |(name, _): &(String, FakeModel)| {
                 let name = if name.contains(':') { name.clone() } else { format!("{name}:latest") };
                 let digest = "cd2972495b984d2d2fb0cba302b3d46167d9166a65ce8f1fa793bf5747df1343";
-                json!({ "name": name, "model": name, "modified_at": modified_at, "size": 98_363_007, "digest": digest, "details": details() })
+                let (size, details) = (98_363_007, details());
+                json!({ "name": name, "model": name, "modified_at": modified_at, "size": size, "digest": digest, "details": details })
             };
             Script::json(200, &json!({ "models": state.models.iter().map(tag).collect::<Vec<_>>() }))
         }

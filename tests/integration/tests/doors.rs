@@ -1,4 +1,5 @@
-//! Before a credential has proved good, a caller costs bounded memory and bounded time: shown on real processes, by what `/proc` says of them.
+//! Before a credential has proved good, a caller costs bounded memory and bounded time: shown on real processes, by what `/proc` says of
+//! them.
 
 use std::io::Write as _;
 use std::net::SocketAddr;

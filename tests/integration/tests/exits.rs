@@ -293,7 +293,8 @@ async fn what_still_runs_at_the_drain_deadline_is_cut_off_and_settled() {
 #[tokio::test]
 async fn generate_streams_and_settles_like_chat() {
     let upstream = ScriptedUpstream::start().await;
-    let line = |text: &str, done: bool| serde_json::json!({"model": "smollm2", "created_at": "2026-01-01T00:00:00Z", "response": text, "done": done});
+    let at = "2026-01-01T00:00:00Z";
+    let line = |text: &str, done: bool| serde_json::json!({"model": "smollm2", "created_at": at, "response": text, "done": done});
     let mut last = line("", true);
     last["done_reason"] = "length".into();
     last["prompt_eval_count"] = 4.into();
