@@ -1,5 +1,6 @@
 # Both services from one file: `docker build --target auth-service .`, `docker build --target inference-service .`
-# Needs nothing but Rust and a C compiler, and no BuildKit. Release profile, without the embedded engine, for any machine of the architecture.
+# Needs nothing but Rust and a C compiler, and no BuildKit. Release profile, without the embedded engine, for any machine of the
+# architecture.
 
 FROM rust:1.95-bookworm AS builder
 WORKDIR /build

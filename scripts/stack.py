@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 from machine import SetupError
@@ -25,16 +26,27 @@ def interrupt_on_signals():
         signal.signal(each, interrupted)
 
 
+# Sockets that are bound and don't listen, for as long as this script runs.
+_reserved = []
+
+
 def free_ports(count):
-    """So many different ports of 127.0.0.1 that nobody listens on."""
+    """So many different ports of 127.0.0.1 that nobody listens on.
+
+    On Linux they are kept: a port that is bound is given to nobody who asks for any, and a service that asks for it by its number gets it,
+    since both sides set SO_REUSEADDR. Elsewhere they are free again, and were unused a moment ago.
+    """
     sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
+    for each in sockets:
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    if sys.platform == "linux":
+        _reserved.extend(sockets)
+    else:
         for each in sockets:
             each.close()
+    return ports
 
 
 class Service:

@@ -22,6 +22,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The codec looks up a message's limits by its name.
     let mut prost = prost_build::Config::new();
     prost.enable_type_names();
-    tonic_prost_build::configure().codec_path("crate::codec::LeanCodec").compile_fds_with_config(descriptors, prost)?;
+    tonic_prost_build::configure()
+        .codec_path("crate::codec::LeanCodec")
+        .server_mod_attribute(".", "#[cfg(feature = \"server\")]")
+        .compile_fds_with_config(descriptors, prost)?;
     Ok(())
 }

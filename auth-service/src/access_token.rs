@@ -50,8 +50,8 @@ pub struct AccessTokens {
     validation: Validation,
     ttl: Duration,
     leeway: Duration,
-    /// By SHA-256 of the token. What a token says never changes, so it is taken apart once; whether its time is over, and whether its user may
-    /// still come in, is asked each time.
+    /// By SHA-256 of the token. What a token says never changes, so it is taken apart once; whether its time is over, and whether its user
+    /// may still come in, is asked each time.
     verified: Mutex<LruCache<[u8; 32], Signed>>,
 }
 
@@ -111,8 +111,8 @@ pub enum AccessTokenError {
     },
     /// Good later, by this host's clock.
     #[error(
-        "the access token is not valid yet: the clocks of the host that issued it and of this one differ by {by_s} s, and {leeway_s} s may be; \
-         set the clocks, or raise TOLLGATE_CLOCK_LEEWAY"
+        "the access token is not valid yet: the clocks of the host that issued it and of this one differ by {by_s} s, and {leeway_s} s may \
+         be; set the clocks, or raise TOLLGATE_CLOCK_LEEWAY"
     )]
     NotYetValid {
         /// In how many seconds, by this host's clock.
@@ -151,8 +151,8 @@ struct Claims {
 }
 
 impl AccessTokens {
-    /// Tokens that live for `ttl`; the clocks of hosts may differ by `leeway`. The first secret signs; all of them verify, so that secrets rotate.
-    /// `None` without a secret.
+    /// Tokens that live for `ttl`; the clocks of hosts may differ by `leeway`. The first secret signs; all of them verify, so that secrets
+    /// rotate. `None` without a secret.
     #[must_use]
     pub fn new(secrets: &[SigningSecret], ttl: Duration, leeway: Duration) -> Option<Self> {
         let first = secrets.first()?;

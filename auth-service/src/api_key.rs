@@ -10,12 +10,8 @@ use shared::credential_form::{self, API_KEY_LENGTH, API_KEY_PREFIX, CHECKSUM_LEN
 
 use crate::ids::{AccountId, random_base62};
 
-/// What every key starts with.
-pub const PREFIX: &str = API_KEY_PREFIX;
-/// Characters of a key.
-pub const LENGTH: usize = API_KEY_LENGTH;
 /// Characters of the random secret: 142 bits.
-const SECRET_LENGTH: usize = LENGTH - PREFIX.len() - AccountId::LENGTH - CHECKSUM_LENGTH;
+const SECRET_LENGTH: usize = API_KEY_LENGTH - API_KEY_PREFIX.len() - AccountId::LENGTH - CHECKSUM_LENGTH;
 
 /// A key whose form and checksum are right. `Debug` doesn't show its secret, and it has no `Display`.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,7 +23,7 @@ pub struct ApiKey {
 impl ApiKey {
     /// Draws a new key of an account.
     pub fn random(account: AccountId) -> Result<Self, getrandom::Error> {
-        let mut text = format!("{PREFIX}{account}{}", random_base62(SECRET_LENGTH)?);
+        let mut text = format!("{API_KEY_PREFIX}{account}{}", random_base62(SECRET_LENGTH)?);
         text.extend(checksum(&text).map(char::from));
         Ok(Self { text, account })
     }
@@ -38,7 +34,7 @@ impl ApiKey {
         if !credential_form::is_api_key(text) {
             return None;
         }
-        let account = AccountId::parse(&text[PREFIX.len()..PREFIX.len() + AccountId::LENGTH])?;
+        let account = AccountId::parse(&text[API_KEY_PREFIX.len()..API_KEY_PREFIX.len() + AccountId::LENGTH])?;
         Some(Self { text: text.to_owned(), account })
     }
 
@@ -51,14 +47,14 @@ impl ApiKey {
     /// SHA-256 of the secret part: all that is kept of it. A slow hash would add nothing to 142 random bits.
     #[must_use]
     pub fn secret_hash(&self) -> [u8; 32] {
-        let start = PREFIX.len() + AccountId::LENGTH;
+        let start = API_KEY_PREFIX.len() + AccountId::LENGTH;
         Sha256::digest(&self.text.as_bytes()[start..start + SECRET_LENGTH]).into()
     }
 
     /// For people who look for a key in a list: `tg_`, the account's first four characters, and the key's last four.
     #[must_use]
     pub fn hint(&self) -> String {
-        format!("{}…{}", &self.text[..PREFIX.len() + 4], &self.text[LENGTH - 4..])
+        format!("{}…{}", &self.text[..API_KEY_PREFIX.len() + 4], &self.text[API_KEY_LENGTH - 4..])
     }
 
     /// The whole key, to be shown once.
@@ -92,7 +88,7 @@ mod tests {
     #[test]
     fn any_single_wrong_character_is_caught_by_the_checksum() {
         let key = key();
-        for at in 0..LENGTH {
+        for at in 0..API_KEY_LENGTH {
             for wrong in ["0", "A", "z", "_", " "] {
                 let mut typed = key.reveal().to_owned();
                 typed.replace_range(at..=at, wrong);
@@ -108,8 +104,8 @@ mod tests {
         assert_eq!(ApiKey::parse(&text[..48]), None);
         assert_eq!(ApiKey::parse(&format!("{text}0")), None);
         assert_eq!(ApiKey::parse(""), None);
-        assert_eq!(ApiKey::parse(&"ä".repeat(LENGTH)), None);
-        for at in 3..LENGTH - 1 {
+        assert_eq!(ApiKey::parse(&"ä".repeat(API_KEY_LENGTH)), None);
+        for at in 3..API_KEY_LENGTH - 1 {
             let mut bytes = text.as_bytes().to_vec();
             bytes.swap(at, at + 1);
             let swapped = String::from_utf8(bytes).unwrap();

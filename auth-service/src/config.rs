@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
+use shared::credits::MAX_CREDITS;
 use shared::data_folder::DataFolder;
+use shared::default_address::AUTH_LISTEN;
 use shared::env::{Mistakes, Reader, Strings, Variable};
 use shared::secret::Secret;
 use shared::serving::{CONNECTION_VARIABLES, ConnectionLimits};
@@ -15,8 +17,8 @@ use crate::access_token::{DEFAULT_LEEWAY, MAX_LEEWAY, SigningSecret};
 use crate::password::HashingCost;
 use crate::price_table::PriceTable;
 use crate::service::sign_up_policy::SignUpPolicy;
+use crate::store::StoreLimits;
 use crate::store::clock::Clock;
-use crate::store::{MAX_CREDITS, StoreLimits};
 
 /// The store's file in the data folder.
 pub const STORE_FILE: &str = "tollgate.db";
@@ -65,8 +67,8 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "TOLLGATE_PRICES",
         "one credit a call",
-        "`pattern=per_call[/per_1k_input_tokens[/per_1k_output_tokens]]` in whole credits, comma separated; `*` is any run of characters; the \
-         first match counts.",
+        "`pattern=per_call[/per_1k_input_tokens[/per_1k_output_tokens]]` in whole credits, comma separated; `*` is any run of characters; \
+         the first match counts.",
         "llama3=cheap",
     ),
     variable("TOLLGATE_ACCESS_TOKEN_TTL", "30m", "How long an access token is good.", "30"),
@@ -195,8 +197,8 @@ impl Config {
         let listen = read_listen(&mut reader);
         let allow_plaintext = reader.boolean("TOLLGATE_ALLOW_PLAINTEXT", false);
         if !allow_plaintext && !listen.ip().is_loopback() {
-            let why = "is no loopback address, and TLS is not built yet: callers' credentials would cross the network in the clear; put TLS in \
-                       front and set TOLLGATE_ALLOW_PLAINTEXT=true";
+            let why = "is no loopback address, and TLS is not built yet: callers' credentials would cross the network in the clear; put \
+                       TLS in front and set TOLLGATE_ALLOW_PLAINTEXT=true";
             reader.mistake("TOLLGATE_AUTH_LISTEN", why);
         }
         let signup = reader.parse("TOLLGATE_SIGNUP", |value| match value {
@@ -274,7 +276,7 @@ impl Config {
 }
 
 fn read_listen(reader: &mut Reader<'_>) -> SocketAddr {
-    reader.address("TOLLGATE_AUTH_LISTEN", ([127, 0, 0, 1], 50051).into())
+    reader.address("TOLLGATE_AUTH_LISTEN", AUTH_LISTEN)
 }
 
 fn read_u32(reader: &mut Reader<'_>, name: &str, default: u32, low: u32, high: u32) -> u32 {

@@ -1,11 +1,11 @@
 //! What a caller shows: from a header's text to a credential whose form, checksum or signature is verified. Whether it is still in force,
 //! the store says.
 
-use shared::credential_form::{self, ACCOUNT_HEADER, FormError};
+use shared::credential_form::{self, ACCOUNT_HEADER, API_KEY_PREFIX, FormError, is_access_token};
 use tonic::metadata::MetadataMap;
 
 use crate::access_token::{AccessTokenError, AccessTokens};
-use crate::api_key::{self, ApiKey};
+use crate::api_key::ApiKey;
 use crate::ids::AccountId;
 use crate::store::PresentedCredential;
 
@@ -51,7 +51,7 @@ pub fn present(text: &str, account: &str, tokens: &AccessTokens) -> Result<Prese
     if text.is_empty() {
         return Err(CredentialError::Form(FormError::Missing));
     }
-    if text.starts_with(api_key::PREFIX) {
+    if text.starts_with(API_KEY_PREFIX) {
         let key = ApiKey::parse(text).ok_or(FormError::Mistyped)?;
         if named.is_some_and(|named| named != *key.account()) {
             return Err(CredentialError::AccountOfAnotherKey);
@@ -59,15 +59,11 @@ pub fn present(text: &str, account: &str, tokens: &AccessTokens) -> Result<Prese
         let credential = PresentedCredential::ApiKey { secret_hash: key.secret_hash() };
         return Ok(Presented { account: key.account().clone(), credential });
     }
-    if !is_jwt(text) {
+    if !is_access_token(text) {
         return Err(FormError::Unknown.into());
     }
     let token = tokens.verify(text)?;
     let account = named.unwrap_or_else(|| AccountId::from(&token.user_id));
     let credential = PresentedCredential::AccessToken { user_id: token.user_id, issued_at_ms: token.issued_at_ms };
     Ok(Presented { account, credential })
-}
-
-fn is_jwt(text: &str) -> bool {
-    text.bytes().filter(|byte| *byte == b'.').count() == 2
 }

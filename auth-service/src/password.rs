@@ -66,8 +66,8 @@ impl NewPassword {
     }
 }
 
-/// A password in the form that it is hashed and compared in: Unicode's NFC, because one system sends `é` as a letter, and another as an `e` and
-/// its accent. `None`: longer than any password.
+/// A password in the form that it is hashed and compared in: Unicode's NFC, because one system sends `é` as a letter, and another as an `e`
+/// and its accent. `None`: longer than any password.
 #[must_use]
 pub fn comparable(text: &str) -> Option<Cow<'_, str>> {
     if text.len() > MAX_BYTES_AS_SENT {
@@ -184,9 +184,9 @@ impl PasswordHashing {
 
     /// Compares a password with a stored hash; with `None`, which never matches, it takes as long.
     ///
-    /// A password that came in another form than NFC is compared in NFC, and as it came when that doesn't match: hashes made before passwords
-    /// were normalized are of the text as it came. So such a password takes two comparisons to be refused, for every user and for none: the
-    /// time says what form was sent, and nothing of the user.
+    /// A password that came in another form than NFC is compared in NFC, and as it came when that doesn't match: hashes made before
+    /// passwords were normalized are of the text as it came. So such a password takes two comparisons to be refused, for every user and for
+    /// none: the time says what form was sent, and nothing of the user.
     pub async fn verify(&self, password: &str, stored: Option<&str>) -> Result<Verification, HashingError> {
         let known = stored.is_some();
         let stored = stored.unwrap_or(&self.dummy).to_owned();

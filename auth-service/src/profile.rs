@@ -14,8 +14,8 @@ pub fn is_plain(text: &str, most_characters: usize) -> bool {
     text.chars().count() <= most_characters && !text.chars().any(is_deceptive)
 }
 
-/// Whether a text is an e-mail address that means one thing wherever it is put: a header, a list, a shell, a table, a page. That is less than
-/// what RFC 5322 allows: no quotes, brackets, spaces, commas, semicolons or comments.
+/// Whether a text is an e-mail address that means one thing wherever it is put: a header, a list, a shell, a table, a page. That is less
+/// than what RFC 5322 allows: no quotes, brackets, spaces, commas, semicolons or comments.
 #[must_use]
 pub fn is_email(text: &str) -> bool {
     let Some((local, host)) = text.split_once('@') else { return false };
@@ -35,8 +35,8 @@ pub fn is_email(text: &str) -> bool {
     is_plain(text, MAX_EMAIL) && local_ok && host.split('.').all(label_ok)
 }
 
-/// Controls, line and paragraph ends, changes of direction (Trojan Source), and what takes no room, but for the two joiners that some scripts
-/// are written with.
+/// Controls, line and paragraph ends, changes of direction (Trojan Source), and what takes no room, but for the two joiners that some
+/// scripts are written with.
 fn is_deceptive(c: char) -> bool {
     c.is_control()
         || matches!(c,

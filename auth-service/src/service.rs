@@ -3,7 +3,10 @@
 pub mod accounts;
 pub mod admin;
 pub mod auth;
-pub mod caller;
-pub mod convert;
-pub mod refused;
+pub mod authorizer;
+pub mod contract;
+mod not_built;
+pub mod service_error;
 pub mod sign_up_policy;
+mod user_fields;
+pub mod violations;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shared::admission::{Door, Doors};
-use shared::credential_form::CallerKind;
+use shared::authorization::CallerKind;
 use shared::env::EXIT_USAGE;
 use shared::essential::{EXIT_SOFTWARE, Essentials, Lost};
 use shared::message_guard::MAX_UNCONFIRMED_BYTES;
@@ -28,7 +28,7 @@ use crate::password::{HashingError, PasswordHashing};
 use crate::service::accounts::AccountsService;
 use crate::service::admin::AdminService;
 use crate::service::auth::AuthService;
-use crate::service::caller::Gate;
+use crate::service::authorizer::Authorizer;
 use crate::store::redis::{RedisOptions, RedisStore};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreOpenError};
@@ -149,18 +149,25 @@ impl Application {
         let hashing = config.hashing;
         let made = tokio::task::spawn_blocking(move || PasswordHashing::new(hashing)).await;
         let passwords = Arc::new(made.map_err(|error| HashingError::Broken(error.to_string()))??);
-        let gate = Gate { store: Arc::clone(&store), tokens: Arc::clone(&tokens) };
+        let authorizer = Authorizer { store: Arc::clone(&store), tokens: Arc::clone(&tokens) };
         Ok(Self {
-            auth: AuthService { store: Arc::clone(&store), tokens, prices: config.prices, hold_ttl: config.limits.hold_ttl },
+            auth: AuthService {
+                store: Arc::clone(&store),
+                tokens: Arc::clone(&tokens),
+                prices: config.prices,
+                hold_ttl: config.limits.hold_ttl,
+            },
             accounts: AccountsService {
-                gate: gate.clone(),
+                authorizer: authorizer.clone(),
+                store: Arc::clone(&store),
+                tokens,
                 passwords: Arc::clone(&passwords),
                 logins: LoginThrottle::default(),
                 sign_ups: SignUpThrottle::new(config.sign_ups_per_hour),
                 sign_up: config.sign_up,
                 starting_credits: config.starting_credits,
             },
-            admin: AdminService { gate, passwords, starting_credits: config.starting_credits },
+            admin: AdminService { authorizer, store: Arc::clone(&store), passwords, starting_credits: config.starting_credits },
             serve: ServeConfig {
                 reflection: config.reflection,
                 drain_deadline: config.drain_deadline,

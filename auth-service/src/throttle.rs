@@ -1,8 +1,8 @@
-//! Limits on what somebody may try, by user name and by the network that a call comes from, in this process's memory and bounded: some 40 MB
-//! at the most.
+//! Limits on what somebody may try, by user name and by the network that a call comes from, in this process's memory and bounded: some 40
+//! MB at the most.
 //!
-//! A login counts when it has failed, and the same wrong pair of name and password counts once. Failures for a name from one network make the
-//! next one from there wait, longer with each, at most a minute. Laxer counts go over all names of a network (many names with a few
+//! A login counts when it has failed, and the same wrong pair of name and password counts once. Failures for a name from one network make
+//! the next one from there wait, longer with each, at most a minute. Laxer counts go over all names of a network (many names with a few
 //! passwords each are what credential stuffing looks like), over all networks of an IPv6 /48, and over all networks of a name. None of
 //! these binds a network that has logged in as the name. Counts leak away over time. So nobody can lock a user out from where the user is
 //! known, unless they share a network.
@@ -171,8 +171,8 @@ impl Default for LoginThrottle {
 }
 
 impl LoginThrottle {
-    /// Lets a login through, after those before it have their verdict; or says how long to wait before the next try. `name` as it was sent, in
-    /// lower case, whether there is such a user or not; of name and password, a keyed hash is kept.
+    /// Lets a login through, after those before it have their verdict; or says how long to wait before the next try. `name` as it was sent,
+    /// in lower case, whether there is such a user or not; of name and password, a keyed hash is kept.
     pub async fn begin(&self, name: &str, password: &str, address: Option<IpAddr>) -> Result<LoginAttempt, Duration> {
         let give_up = tokio::time::Instant::now() + WAIT_FOR_VERDICTS;
         let mut place = None;
@@ -231,8 +231,8 @@ impl LoginThrottle {
         self.0.names.hash_one(name)
     }
 
-    // A standard mutex, not tokio's: it is held for a few map operations and never over an await. Counts are right after every statement, so
-    // one that a panic poisoned can be used on.
+    // A standard mutex, not tokio's: it is held for a few map operations and never over an await. Counts are right after every statement,
+    // so one that a panic poisoned can be used on.
     fn lock(&self) -> MutexGuard<'_, Logins> {
         self.0.logins.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -336,8 +336,8 @@ impl LoginAttempt {
         self.end(Ending::Wrong(self.pair), now);
     }
 
-    /// The password was right: the name starts again at nothing in this network, which is known from now on. What is counted over many stays,
-    /// or an attacker's own login would clear the network, and the user's an attacker's failures elsewhere.
+    /// The password was right: the name starts again at nothing in this network, which is known from now on. What is counted over many
+    /// stays, or an attacker's own login would clear the network, and the user's an attacker's failures elsewhere.
     pub fn succeeded(mut self) {
         {
             let mut logins = self.throttle.lock();

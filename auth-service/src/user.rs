@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::ids::UserId;
 
-/// A user's name: 3 to 64 of a-z, 0-9, `.`, `_`, `-`. Upper case is folded, so that two users can't differ by it alone. A new one doesn't begin
-/// with `-` or `.`.
+/// A user's name: 3 to 64 of a-z, 0-9, `.`, `_`, `-`. Upper case is folded, so that two users can't differ by it alone. A new one doesn't
+/// begin with `-` or `.`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserName(String);
 
@@ -17,8 +17,8 @@ impl UserName {
         ((3..=64).contains(&text.len()) && text.bytes().all(valid)).then(|| Self(text.to_ascii_lowercase()))
     }
 
-    /// Parses the name of a new user. One that begins with `-` would be an option to a command, one that begins with `.` a hidden file; those
-    /// that had such a name before keep it.
+    /// Parses the name of a new user. One that begins with `-` would be an option to a command, one that begins with `.` a hidden file;
+    /// those that had such a name before keep it.
     #[must_use]
     pub fn parse_new(text: &str) -> Option<Self> {
         Self::parse(text).filter(|name| !name.0.starts_with(['-', '.']))

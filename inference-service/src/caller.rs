@@ -22,8 +22,8 @@ impl Caller {
     pub fn from_request<T>(request: &Request<T>) -> Result<Self, CallError> {
         let metadata = request.metadata();
         let deadline = request.extensions().get::<CallDeadline>().map(|deadline| deadline.0);
-        let credential = credential_form::bearer(metadata.as_ref()).map_err(credential_form::refused)?;
-        let account = credential_form::account(metadata.as_ref()).map_err(credential_form::refused)?;
+        let credential = credential_form::bearer(metadata.as_ref())?;
+        let account = credential_form::account(metadata.as_ref())?;
         let request_id = metadata.get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok()).unwrap_or_default();
         Ok(Self { credential: credential.to_owned(), account: account.to_owned(), request_id: request_id.to_owned(), deadline })
     }

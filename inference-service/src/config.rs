@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use shared::data_folder::DataFolder;
+use shared::default_address::{AUTH_URL, INFERENCE_LISTEN};
 use shared::env::{Mistakes, Reader, Strings, Variable};
 use shared::secret::Secret;
 use shared::serving::{CONNECTION_VARIABLES, ConnectionLimits, ServeConfig};
@@ -24,7 +25,7 @@ pub const VARIABLES: &[Variable] = &[
         meaning: "true: listen on an address that isn't loopback without TLS",
         bad: "perhaps",
     },
-    Variable { name: "TOLLGATE_AUTH_URL", default: "http://127.0.0.1:50051", meaning: "where auth-service listens", bad: "auth service" },
+    Variable { name: "TOLLGATE_AUTH_URL", default: AUTH_URL, meaning: "where auth-service listens", bad: "auth service" },
     Variable {
         name: "TOLLGATE_SERVICE_CREDENTIAL",
         default: "made in the data folder",
@@ -61,11 +62,12 @@ pub const VARIABLES: &[Variable] = &[
         meaning: "folder of GGUF files, for the embedded engine",
         bad: "/dev/null/models",
     },
-    Variable { name: "TOLLGATE_QUEUE", default: "16", meaning: "prompts that may wait for the embedded engine", bad: "many" },
+    Variable { name: "TOLLGATE_EMBEDDED_QUEUE", default: "16", meaning: "prompts that may wait for the embedded engine", bad: "many" },
     Variable {
         name: "TOLLGATE_MAX_CONTEXT_TOKENS",
         default: "8192",
-        meaning: "cap on num_ctx, and on the input tokens charged; sent as num_ctx where a caller names none and the model's own is larger or unknown",
+        meaning: "cap on num_ctx, and on the input tokens charged; sent as num_ctx where a caller names none and the model's own is \
+                  larger or unknown",
         bad: "0",
     },
     Variable { name: "TOLLGATE_MAX_OUTPUT_TOKENS", default: "4096", meaning: "tokens that one call may generate", bad: "0" },
@@ -179,7 +181,7 @@ pub fn listen_address(strings: &dyn Strings) -> Result<SocketAddr, Mistakes> {
 }
 
 fn read_listen_address(reader: &mut Reader<'_>) -> SocketAddr {
-    reader.address("TOLLGATE_LISTEN", ([127, 0, 0, 1], 50052).into())
+    reader.address("TOLLGATE_LISTEN", INFERENCE_LISTEN)
 }
 
 impl Config {
@@ -197,10 +199,13 @@ impl Config {
         if plaintext_beyond_loopback && !allow_plaintext {
             reader.mistake(
                 "TOLLGATE_LISTEN",
-                format!("is {listen}, which others can reach, and there is no TLS yet: set TOLLGATE_ALLOW_PLAINTEXT=true behind a proxy or in a private network"),
+                format!(
+                    "is {listen}, which others can reach, and there is no TLS yet: set TOLLGATE_ALLOW_PLAINTEXT=true behind a proxy or in \
+                     a private network"
+                ),
             );
         }
-        let auth_url = reader.parse("TOLLGATE_AUTH_URL", parse_auth_url).unwrap_or_else(|| Uri::from_static("http://127.0.0.1:50051"));
+        let auth_url = reader.parse("TOLLGATE_AUTH_URL", parse_auth_url).unwrap_or_else(|| Uri::from_static(AUTH_URL));
         let data_folder = PathBuf::from(reader.string("TOLLGATE_DATA_DIR").unwrap_or_else(|| "./data".to_owned()));
         let data = DataFolder::open(&data_folder).map_err(|error| reader.mistake("TOLLGATE_DATA_DIR", error)).ok();
         let service_credential = reader.parse("TOLLGATE_SERVICE_CREDENTIAL", Secret::parse);
@@ -228,7 +233,7 @@ impl Config {
         if reader.string("TOLLGATE_MODELS_DIR").is_some() && !models_folder.is_dir() {
             reader.mistake("TOLLGATE_MODELS_DIR", format!("must be a folder, and {} is none", models_folder.display()));
         }
-        let queue = reader.integer("TOLLGATE_QUEUE", 16, 1..=10_000);
+        let queue = reader.integer("TOLLGATE_EMBEDDED_QUEUE", 16, 1..=10_000);
         let tokens = |reader: &mut Reader<'_>, name, default: u32| {
             u32::try_from(reader.integer(name, i64::from(default), 1..=1_000_000)).unwrap_or(default)
         };
@@ -287,7 +292,7 @@ impl Config {
 }
 
 fn parse_auth_url(value: &str) -> Result<Uri, String> {
-    let expected = || format!("must be a URL such as http://127.0.0.1:50051, and is {value:?}");
+    let expected = || format!("must be a URL such as {AUTH_URL}, and is {value:?}");
     let uri: Uri = value.parse().map_err(|_| expected())?;
     match uri.scheme_str() {
         Some("http") if uri.authority().is_some() => Ok(uri),

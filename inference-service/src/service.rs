@@ -20,16 +20,16 @@ use crate::call_failure::draining;
 use crate::caller::Caller;
 use crate::prompt::{ModelName, Violations};
 
-/// What every method does first.
+/// What every method asks first: who calls, and whether they may.
 #[derive(Debug, Clone)]
-pub struct Gate {
+pub struct RequestGuard {
     /// Who may do what.
     pub auth: AuthClient,
     /// Cancelled once new calls are refused.
     pub draining: CancellationToken,
 }
 
-impl Gate {
+impl RequestGuard {
     /// Reads who is calling; refuses while draining.
     fn caller<T>(&self, request: &Request<T>) -> Result<Caller, CallError> {
         if self.draining.is_cancelled() {
@@ -46,14 +46,14 @@ impl Gate {
     }
 }
 
-impl Confirm for Gate {
+impl Confirm for RequestGuard {
     /// Whether the caller may do what the method does, with some model: which one is still to be read.
     fn confirm(&self, path: &str, headers: HeaderMap) -> Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>> {
         let models = path.starts_with("/tollgate.inference.v1.Models/");
         let operation = if models { Operation::ManageModels } else { Operation::ReadModels };
         let request = Request::from_parts(MetadataMap::from_headers(headers), Extensions::new(), ());
-        let gate = self.clone();
-        Box::pin(CurrentCall::get().scope(async move { gate.authorize(&request, operation, "").await.map(|_| ()) }))
+        let guard = self.clone();
+        Box::pin(CurrentCall::get().scope(async move { guard.authorize(&request, operation, "").await.map(|_| ()) }))
     }
 }
 

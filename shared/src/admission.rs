@@ -21,14 +21,15 @@ use tonic::{Code, Status};
 use tower::Service;
 
 use crate::ErrorReason;
+use crate::authorization::{CallerKind, judge_end_user, judge_service};
 use crate::caller_address::{TrustedProxies, network};
-use crate::credential_form::{self, CallerKind};
+use crate::credential_form::ACCOUNT_HEADER;
 use crate::error::{CallError, reason_of};
 use crate::holding_body::HoldingBody;
 use crate::message_guard::{BodyRules, Budgets, Confirmation, GuardedBody, server_busy};
 use crate::places::ConnectionState;
 use crate::proto;
-use crate::request_context::REQUEST_ID_HEADER;
+use crate::request_id::REQUEST_ID_HEADER;
 use crate::secret::Secret;
 
 /// How long a call may wait for its turn on a connection that has not proved itself.
@@ -44,7 +45,7 @@ const REFLECTION: [&str; 2] =
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
-const ACCOUNT: HeaderName = HeaderName::from_static(credential_form::ACCOUNT_HEADER);
+const ACCOUNT: HeaderName = HeaderName::from_static(ACCOUNT_HEADER);
 const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID_HEADER);
 
 /// What a method asks of a call.
@@ -166,9 +167,9 @@ impl Rules {
         let method = *self.doors.methods.get(path).ok_or_else(|| method_unknown(path))?;
         match method.door.caller {
             CallerKind::Anybody => {}
-            CallerKind::EndUser => credential_form::judge_end_user(request.headers())?,
+            CallerKind::EndUser => judge_end_user(request.headers())?,
             CallerKind::Service => {
-                let service = credential_form::judge_service(request.headers(), &self.doors.service_credentials)?;
+                let service = judge_service(request.headers(), &self.doors.service_credentials)?;
                 request.extensions_mut().insert(service);
                 connection.prove();
             }

@@ -12,6 +12,9 @@ use crate::counted_message;
 use crate::error::CallError;
 use crate::runtime::work_through;
 
+/// The largest message that is taken: a conversation with a few pictures in it.
+pub const MAX_MESSAGE_BYTES: usize = 32 * 1024 * 1024;
+
 /// What each call's buffers begin with, in bytes; they grow as messages ask for it. Tonic's 8 KiB would be most of what a stream takes that
 /// is silent while its model loads, and nearly all messages here are shorter than this.
 const BUFFER_BYTES: usize = 512;

@@ -14,17 +14,28 @@ use prost_types::{DescriptorProto, FileDescriptorSet};
 use crate::error::CallError;
 use crate::proto;
 
+/// Turns of one conversation.
+pub const MAX_MESSAGES: usize = 10_000;
+/// Tools that a model may ask for.
+pub const MAX_TOOLS: usize = 256;
+/// Pictures of one request.
+pub const MAX_IMAGES: usize = 64;
+/// Texts that end an answer.
+pub const MAX_STOPS: usize = 16;
+/// Patterns of the models that an API key may name.
+pub const MAX_KEY_PATTERNS: usize = 32;
+
 /// The most elements of each repeated field in one request.
-pub const LIMITS: &[(&str, u32)] = &[
-    ("tollgate.inference.v1.ChatRequest.messages", 10_000),
-    ("tollgate.inference.v1.ChatRequest.tools", 256),
-    ("tollgate.inference.v1.Message.images", 64),
+pub const LIMITS: &[(&str, usize)] = &[
+    ("tollgate.inference.v1.ChatRequest.messages", MAX_MESSAGES),
+    ("tollgate.inference.v1.ChatRequest.tools", MAX_TOOLS),
+    ("tollgate.inference.v1.Message.images", MAX_IMAGES),
     ("tollgate.inference.v1.Message.tool_calls", 10_000),
-    ("tollgate.inference.v1.Options.stop", 16),
-    ("tollgate.inference.v1.GenerateRequest.images", 64),
+    ("tollgate.inference.v1.Options.stop", MAX_STOPS),
+    ("tollgate.inference.v1.GenerateRequest.images", MAX_IMAGES),
     ("tollgate.inference.v1.EmbedRequest.inputs", 2_048),
     ("tollgate.auth.v1.CreateApiKeyRequest.scopes", 16),
-    ("tollgate.auth.v1.CreateApiKeyRequest.models", 32),
+    ("tollgate.auth.v1.CreateApiKeyRequest.models", MAX_KEY_PATTERNS),
 ];
 
 /// Messages within messages that are looked into. Ours are five deep.
@@ -39,7 +50,7 @@ pub enum Uncountable {
         /// The field's path in the request, such as `messages[].images`.
         field: String,
         /// How many there may be.
-        limit: u32,
+        limit: usize,
     },
     /// The bytes are no protobuf message of this type.
     #[error("the bytes are no message of this method")]
@@ -155,7 +166,7 @@ impl Schema {
     }
 }
 
-fn count(message: usize, mut bytes: &[u8], depth: u32, counts: &mut [u32; LIMITS.len()]) -> Result<(), Uncountable> {
+fn count(message: usize, mut bytes: &[u8], depth: u32, counts: &mut [usize; LIMITS.len()]) -> Result<(), Uncountable> {
     const VARINT: u64 = 0;
     const EIGHT_BYTES: u64 = 1;
     const LENGTH_DELIMITED: u64 = 2;
@@ -212,7 +223,7 @@ mod tests {
 
     use super::*;
 
-    fn too_many(field: &str, limit: u32) -> Result<(), Uncountable> {
+    fn too_many(field: &str, limit: usize) -> Result<(), Uncountable> {
         Err(Uncountable::TooMany { field: field.to_owned(), limit })
     }
 

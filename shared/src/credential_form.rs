@@ -1,7 +1,6 @@
-//! What can be told of a credential from its text alone, before anybody is asked whether it is in force: one `authorization` header, a
-//! bearer, and the form of an API key (with its checksum), an access token, or a service credential.
+//! The form of a credential: the `authorization` header it comes in, an API key with its checksum, an access token.
 //!
-//! Both services judge it before they read a call's message. So nobody who holds no credential makes them read, decode or ask.
+//! The form can be judged from the text alone. Whether the credential is in force, only auth-service knows.
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -9,7 +8,6 @@ use tonic::Code;
 
 use crate::ErrorReason;
 use crate::error::CallError;
-use crate::secret::Secret;
 
 /// The header that names the account to pay, for access tokens.
 pub const ACCOUNT_HEADER: &str = "x-tollgate-account";
@@ -23,21 +21,6 @@ pub const CHECKSUM_LENGTH: usize = 6;
 pub const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// Longer access tokens aren't ours.
 pub const MAX_ACCESS_TOKEN_BYTES: usize = 4096;
-
-/// Who a method's callers are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CallerKind {
-    /// Anybody: sign-up, log-in, health, reflection.
-    Anybody,
-    /// An end user, with an API key or an access token.
-    EndUser,
-    /// Another service, with the service credential.
-    Service,
-}
-
-/// Another service, which showed the service credential: in the extensions of a request. Only [`crate::admission`] makes one.
-#[derive(Debug, Clone, Copy)]
-pub struct ServiceCaller(pub(crate) ());
 
 /// Why a credential is refused by its form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +40,23 @@ pub enum FormError {
     /// Several accounts are named, or what is no text.
     #[error("{ACCOUNT_HEADER} must be one account's id")]
     NotOneAccount,
+}
+
+impl From<FormError> for CallError {
+    fn from(error: FormError) -> Self {
+        let reason = match error {
+            FormError::NotOneAccount => return Self::invalid_argument(error.to_string()),
+            FormError::Missing => ErrorReason::CredentialMissing,
+            FormError::NotBearer | FormError::Unknown | FormError::Mistyped => ErrorReason::CredentialInvalid,
+        };
+        Self::new(Code::Unauthenticated, reason, error.to_string())
+    }
+}
+
+/// The value of the `authorization` header that carries a credential. [`bearer`] reads it.
+#[must_use]
+pub fn to_bearer(credential: &str) -> String {
+    ["Bearer ", credential].concat()
 }
 
 /// The text behind `Bearer ` of a call's one authorization header.
@@ -121,46 +121,6 @@ pub fn checksum(text: &str) -> [u8; CHECKSUM_LENGTH] {
         rest /= 62;
     }
     digits
-}
-
-/// Judges the credential of an end user's call by its form. What passes may still be unknown, revoked or forged.
-pub fn judge_end_user(headers: &HeaderMap) -> Result<(), CallError> {
-    bearer(headers).and_then(end_users).map_err(refused)
-}
-
-/// Judges the credential of another service's call: it is one of these, or the call is refused.
-pub fn judge_service(headers: &HeaderMap, credentials: &[Secret]) -> Result<ServiceCaller, CallError> {
-    let sent = match bearer(headers) {
-        Err(FormError::Missing) => {
-            let message = "this service answers services: send `authorization: Bearer <service credential>`";
-            return Err(unauthenticated(ErrorReason::CredentialMissing, message));
-        }
-        sent => sent.unwrap_or_default(),
-    };
-    // All are compared, so that the time doesn't tell which one matched.
-    if credentials.iter().filter(|secret| secret.matches(sent)).count() > 0 {
-        return Ok(ServiceCaller(()));
-    }
-    let message = if end_users(sent).is_ok() || sent.starts_with(API_KEY_PREFIX) {
-        "this service answers services, by the service credential; an API key or access token belongs into CheckRequest.credential"
-    } else {
-        "this service answers services, and the service credential is wrong"
-    };
-    Err(unauthenticated(ErrorReason::ServiceCredentialInvalid, message))
-}
-
-/// A credential that is refused by its form.
-pub fn refused(error: FormError) -> CallError {
-    let reason = match error {
-        FormError::NotOneAccount => return CallError::invalid_argument(error.to_string()),
-        FormError::Missing => ErrorReason::CredentialMissing,
-        FormError::NotBearer | FormError::Unknown | FormError::Mistyped => ErrorReason::CredentialInvalid,
-    };
-    unauthenticated(reason, error.to_string())
-}
-
-fn unauthenticated(reason: ErrorReason, message: impl Into<String>) -> CallError {
-    CallError::new(Code::Unauthenticated, reason, message)
 }
 
 #[cfg(test)]
@@ -228,22 +188,5 @@ mod tests {
         for wrong in ["", "x", "a.b.c", "eyJh..c", "eyJh.b", "eyJh.b.c.d", "eyJh.b.c=", &long] {
             assert_eq!(end_users(wrong), Err(FormError::Unknown), "{wrong}");
         }
-    }
-
-    #[test]
-    fn only_a_service_credential_in_force_lets_a_service_in_and_others_are_told_what_to_send() {
-        let secrets: Vec<(Secret, String)> = (0..2).map(|_| Secret::generate().unwrap()).collect();
-        let in_force: Vec<Secret> = secrets.iter().map(|(secret, _)| secret.clone()).collect();
-        let reason = |values: &[&str]| judge_service(&headers(values), &in_force).map(|_| ()).map_err(|error| error.reason());
-        for (_, text) in &secrets {
-            assert_eq!(reason(&[&format!("Bearer {text}")]), Ok(()));
-        }
-        assert_eq!(reason(&[]), Err(ErrorReason::CredentialMissing));
-        let (_, another) = Secret::generate().unwrap();
-        let two = format!("Bearer {}", secrets[0].1);
-        for wrong in [format!("Bearer {}", key()), "Bearer short".to_owned(), format!("Bearer {another}"), "Bearer ".to_owned()] {
-            assert_eq!(reason(&[&wrong]), Err(ErrorReason::ServiceCredentialInvalid), "{wrong}");
-        }
-        assert_eq!(reason(&[&two, &two]), Err(ErrorReason::ServiceCredentialInvalid));
     }
 }

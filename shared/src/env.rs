@@ -1,5 +1,6 @@
 //! Configuration from environment variables: every value is parsed before a socket opens, and every mistake is reported at once.
 
+#[cfg(feature = "server")]
 pub mod known;
 
 use std::collections::BTreeMap;
@@ -139,8 +140,8 @@ impl<'a> Reader<'a> {
             .unwrap_or(default)
     }
 
-    /// `TOLLGATE_REFLECTION`. Unset, server reflection is there unless `TOLLGATE_PUBLISHED_ADDRESS` says that others than this machine reach the
-    /// service: a container listens on all of its own addresses, and can't know where its port is published.
+    /// `TOLLGATE_REFLECTION`. Unset, server reflection is there unless `TOLLGATE_PUBLISHED_ADDRESS` says that others than this machine
+    /// reach the service: a container listens on all of its own addresses, and can't know where its port is published.
     pub fn reflection(&mut self) -> bool {
         let published = self.parse("TOLLGATE_PUBLISHED_ADDRESS", |value| {
             let bare = value.strip_prefix('[').and_then(|value| value.strip_suffix(']')).unwrap_or(value);

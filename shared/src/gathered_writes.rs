@@ -13,9 +13,10 @@ const ENOUGH_BYTES: usize = 4096;
 
 /// A connection that lets every task which can run now run once before it writes a little.
 ///
-/// When many calls share a connection, what wakes them comes in one read, and each of them has its part to write. Tokio runs a task that was
-/// just woken first, so the connection's own task would run, and write, once for each part: a system call, and a wake-up of the other end, in
-/// which most of a small call's cost lies. A connection of which nobody else has a part to write loses nothing but one turn of its task.
+/// When many calls share a connection, what wakes them comes in one read, and each of them has its part to write. Tokio runs a task that
+/// was just woken first, so the connection's own task would run, and write, once for each part: a system call, and a wake-up of the other
+/// end, in which most of a small call's cost lies. A connection of which nobody else has a part to write loses nothing but one turn of its
+/// task.
 #[derive(Debug)]
 pub struct GatheredWrites<S> {
     stream: S,

@@ -1,31 +1,58 @@
-//! What both of Tollgate's services use: the wire contract, its errors, and the plumbing of a service (configuration from the
-//! environment, secrets, logs, serving and draining).
+//! What Tollgate's services and clients agree on: the wire contract, its errors, and the rules of what it carries (credentials, model
+//! names, request ids).
 //!
-//! It admits only what both services use today.
+//! With the feature `server`, also what both services are made of: configuration, secrets, logs, serving and draining. Clients do without
+//! it, and compile on Windows.
+//!
+//! It admits only what two of them use today.
 
-pub mod admission;
-pub mod caller_address;
 pub mod codec;
-mod connections;
 pub mod counted_message;
 pub mod credential_form;
-pub mod data_folder;
-pub mod descriptors;
+pub mod credits;
+pub mod default_address;
 pub mod env;
 pub mod error;
-pub mod essential;
-pub mod gathered_writes;
-pub mod healthcheck;
-mod holding_body;
-mod log_writer;
-pub mod message_guard;
 pub mod model_name;
-mod places;
-mod receive_budget;
-pub mod request_context;
+pub mod request_id;
 pub mod runtime;
+
+// What serves.
+#[cfg(feature = "server")]
+pub mod admission;
+#[cfg(feature = "server")]
+pub mod authorization;
+#[cfg(feature = "server")]
+pub mod caller_address;
+#[cfg(feature = "server")]
+mod connections;
+#[cfg(feature = "server")]
+pub mod data_folder;
+#[cfg(feature = "server")]
+pub mod descriptors;
+#[cfg(feature = "server")]
+pub mod essential;
+#[cfg(feature = "server")]
+pub mod gathered_writes;
+#[cfg(feature = "server")]
+pub mod healthcheck;
+#[cfg(feature = "server")]
+mod holding_body;
+#[cfg(feature = "server")]
+mod log_writer;
+#[cfg(feature = "server")]
+pub mod message_guard;
+#[cfg(feature = "server")]
+mod places;
+#[cfg(feature = "server")]
+mod receive_budget;
+#[cfg(feature = "server")]
+pub mod request_context;
+#[cfg(feature = "server")]
 pub mod secret;
+#[cfg(feature = "server")]
 pub mod serving;
+#[cfg(feature = "server")]
 pub mod telemetry;
 
 /// The generated contract: one module per proto package.

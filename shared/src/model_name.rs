@@ -27,8 +27,8 @@ pub enum InvalidModelName {
     Empty,
     /// A character, a length, or the number of parts is wrong.
     #[error(
-        "must be a name such as llama3.2 or library/llama3.2:3b: letters, digits, '.', '_', '-', each part beginning with a letter, a digit or \
-         '_' and not ending with '.', at most {MAX_BYTES} characters"
+        "must be a name such as llama3.2 or library/llama3.2:3b: letters, digits, '.', '_', '-', each part beginning with a letter, a \
+         digit or '_' and not ending with '.', at most {MAX_BYTES} characters"
     )]
     Malformed,
     /// It begins with `http://` or the like, which Ollama doesn't look at.
@@ -39,9 +39,9 @@ pub enum InvalidModelName {
     Place,
 }
 
-/// A name in its canonical form, as it is sent upstream: without what Ollama fills in by itself (`registry.ollama.ai/library/`, `:latest`) or
-/// takes off (`:local`), and with `-cloud` for a `:cloud` behind a tag. Letters stay as they are, because a Modelfile's FROM finds a file
-/// by them; names that differ by case alone are one model to Ollama, and [`folded`] is what they are compared by.
+/// A name in its canonical form, as it is sent upstream: without what Ollama fills in by itself (`registry.ollama.ai/library/`, `:latest`)
+/// or takes off (`:local`), and with `-cloud` for a `:cloud` behind a tag. Letters stay as they are, because a Modelfile's FROM finds a
+/// file by them; names that differ by case alone are one model to Ollama, and [`folded`] is what they are compared by.
 pub fn canonical(text: &str) -> Result<String, InvalidModelName> {
     if text.is_empty() {
         return Err(InvalidModelName::Empty);
@@ -91,8 +91,8 @@ pub fn folded(text: &str) -> Result<String, InvalidModelName> {
     canonical(text).map(|name| name.to_ascii_lowercase())
 }
 
-/// A pattern of names, in which `*` stands for any run of characters, in the form that [`folded`] names are compared with. A pattern without
-/// a `*` is a name. Of one with a `*`, only what its start and its end certainly say is made canonical.
+/// A pattern of names, in which `*` stands for any run of characters, in the form that [`folded`] names are compared with. A pattern
+/// without a `*` is a name. Of one with a `*`, only what its start and its end certainly say is made canonical.
 pub fn folded_pattern(pattern: &str) -> Result<String, InvalidModelName> {
     if !pattern.contains('*') {
         return folded(pattern);

@@ -1,7 +1,8 @@
 //! Places for connections: so many in all, so many of one network, and always one for who comes next.
 //!
-//! A connection has proved itself once a call on it was authenticated. When places run out, the oldest connection that has not, and on which
-//! no call runs, gives its place to the new one. So who opens connections by the thousand only displaces his own, and a health check gets in.
+//! A connection has proved itself once a call on it was authenticated. When places run out, the oldest connection that has not, and on
+//! which no call runs, gives its place to the new one. So who opens connections by the thousand only displaces his own, and a health check
+//! gets in.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;

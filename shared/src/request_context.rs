@@ -17,9 +17,8 @@ use tower::{Layer, Service};
 
 use crate::ErrorReason;
 use crate::error::CallError;
-
-/// The header that names a call in the logs. It never makes a call idempotent: meshes copy it over several calls.
-pub const REQUEST_ID_HEADER: &str = "x-request-id";
+pub use crate::request_id::REQUEST_ID_HEADER;
+use crate::request_id::is_request_id;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID_HEADER);
 const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
@@ -154,9 +153,9 @@ where
     }
 }
 
-/// The caller's request id when it sent a usable one (at most 128 printable ASCII characters), else a new one.
+/// The caller's request id when it sent a usable one, else a new one.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let usable = |value: &&HeaderValue| !value.is_empty() && value.len() <= 128 && value.as_bytes().iter().all(u8::is_ascii_graphic);
+    let usable = |value: &&HeaderValue| value.to_str().is_ok_and(is_request_id);
     let mut id = headers.get(REQUEST_ID).filter(usable).cloned().unwrap_or_else(new_request_id);
     // No secret, but different each time: as such it is kept out of the tables in which both ends of a connection remember headers.
     id.set_sensitive(true);

@@ -1,21 +1,17 @@
-//! The runtime that a service's binary runs on.
+//! The runtime: the one that a service's binary runs on, and how long work is done on any.
 
-use std::future::Future;
-use std::process::ExitCode;
-
-use tokio::runtime::{Builder, Handle, RuntimeFlavor};
-
-use crate::telemetry::{FlushOnDrop, report_fatal};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// Runs a future to its end, on a runtime with a thread for every second processor (or as many as `TOKIO_WORKER_THREADS` says).
 ///
 /// The processes that a call goes through take turns: Redis, the model server and the other service have work for the other processors. And
 /// each thread more is one more to be woken up, which on a short call takes longer than its work: with one instead of two on two
 /// processors, a Check takes a tenth less of them, and a chat's first token comes a tenth of a millisecond earlier.
-pub fn block_on(service: &str, future: impl Future<Output = ExitCode>) -> ExitCode {
+#[cfg(feature = "server")]
+pub fn block_on(service: &str, future: impl Future<Output = std::process::ExitCode>) -> std::process::ExitCode {
     // Dropped after the runtime, whose tasks log until they end.
-    let _log = FlushOnDrop::default();
-    let mut builder = Builder::new_multi_thread();
+    let _log = crate::telemetry::FlushOnDrop::default();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
     if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         builder.worker_threads((processors / 2).max(1));
@@ -23,8 +19,8 @@ pub fn block_on(service: &str, future: impl Future<Output = ExitCode>) -> ExitCo
     match builder.enable_all().build() {
         Ok(runtime) => runtime.block_on(future),
         Err(error) => {
-            report_fatal(service, &error);
-            ExitCode::FAILURE
+            crate::telemetry::report_fatal(service, &error);
+            std::process::ExitCode::FAILURE
         }
     }
 }
@@ -41,6 +37,8 @@ pub fn work_through<T>(message_bytes: usize, work: impl FnOnce() -> T) -> T {
 
 #[cfg(test)]
 mod tests {
+    use tokio::runtime::Builder;
+
     use super::*;
 
     #[test]

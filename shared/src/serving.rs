@@ -36,9 +36,6 @@ use crate::proto;
 use crate::request_context::RequestContextLayer;
 use crate::telemetry::report_fatal;
 
-/// The largest message that is taken: a conversation with a few pictures in it.
-pub const MAX_MESSAGE_BYTES: usize = 32 * 1024 * 1024;
-
 /// The headers of one call, at most: an access token and some more.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// What a client may send on a stream, and on its connection, before it is read.

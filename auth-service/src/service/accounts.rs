@@ -1,30 +1,33 @@
 //! The Accounts service: what end users do with their own account.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use shared::counted_message::MAX_KEY_PATTERNS;
 use shared::model_name;
 use shared::proto::auth as pb;
 use shared::proto::auth::accounts_server::Accounts;
+use shared::request_id::{REQUEST_ID_RULE, is_request_id};
 use tonic::{Request, Response, Status};
 
+use crate::access_token::AccessTokens;
 use crate::api_key::ApiKey;
-use crate::hold::is_request_id;
-use crate::ids::{KeyId, UserId};
-use crate::password::{self, HashingError, NewPassword, PasswordHashing};
-use crate::profile;
-use crate::service::caller::{Caller, Gate};
-use crate::service::convert;
-use crate::service::refused::{Refused, Violation, Violations};
+use crate::ids::KeyId;
+use crate::password::{self, HashingError, PasswordHashing};
+use crate::service::authorizer::{Authorizer, Caller};
+use crate::service::contract;
+use crate::service::not_built::not_built;
+use crate::service::service_error::ServiceError;
 use crate::service::sign_up_policy::{Origin, SignUpPolicy};
-use crate::store::{ApiKeyCreation, ApiKeyRecord, NewApiKey, NewUser, Scope, UserCreation};
+use crate::service::user_fields::UserFields;
+use crate::service::violations::{Violation, Violations, plain_text};
+use crate::store::{ApiKeyCreation, ApiKeyRecord, NewApiKey, Scope, Store, UserCreation};
 use crate::throttle::{LoginThrottle, SignUpThrottle};
 use crate::user::{Role, UserName, UserRecord};
 
 const DEFAULT_PAGE_SIZE: u32 = 50;
 const MAX_PAGE_SIZE: u32 = 500;
-// Every Check by the key goes through its patterns, and on Redis alone: so they are few, short, and cheap to match.
-const MAX_KEY_PATTERNS: usize = 32;
+// Every Check by the key goes through its patterns, and on Redis alone: so they are short and cheap to match, and few (`MAX_KEY_PATTERNS`).
 const MAX_PATTERN_BYTES: usize = 128;
 const MAX_PATTERN_STARS: usize = 4;
 const MAX_PATTERNS_BYTES: usize = 1024;
@@ -33,7 +36,11 @@ const MAX_PATTERNS_BYTES: usize = 1024;
 #[derive(Debug)]
 pub struct AccountsService {
     /// Lets callers in.
-    pub gate: Gate,
+    pub authorizer: Authorizer,
+    /// Users, keys and credits.
+    pub store: Arc<dyn Store>,
+    /// Issues access tokens.
+    pub tokens: Arc<AccessTokens>,
     /// Hashes and compares passwords.
     pub passwords: Arc<PasswordHashing>,
     /// Slows down guessing.
@@ -46,79 +53,37 @@ pub struct AccountsService {
     pub starting_credits: i64,
 }
 
-/// What a new user is made of, its fields checked.
-pub(crate) struct UserFields {
-    pub(crate) user_name: UserName,
-    pub(crate) password: NewPassword,
-    pub(crate) full_name: String,
-    pub(crate) email: String,
-}
-
-impl UserFields {
-    pub(crate) fn parse(user_name: &str, password: &str, full_name: String, email: String) -> Result<Self, Vec<Violation>> {
-        let mut violations = Violations::default();
-        let user_name = violations.keep(new_user_name(user_name));
-        let password = NewPassword::parse(password, user_name.as_ref());
-        let password = violations.keep(password.map_err(|unfit| Violation::new("password", unfit.to_string())));
-        let full_name = violations.keep(convert::text("full_name", full_name, 200));
-        let email = violations.keep(self::email(email));
-        let fields = || Some(Self { user_name: user_name?, password: password?, full_name: full_name?, email: email? });
-        violations.into_result(fields())
-    }
-
-    pub(crate) fn into_new_user(self, password_hash: String, role: Role, starting_credits: i64) -> Result<NewUser, Refused> {
-        let Self { user_name, full_name, email, .. } = self;
-        Ok(NewUser { user_id: UserId::random()?, user_name, password_hash, full_name, email, role, starting_credits })
-    }
-}
-
-/// The name of a user that may be there.
-pub(crate) fn user_name(text: &str) -> Result<UserName, Violation> {
-    UserName::parse(text).ok_or_else(|| Violation::new("user_name", "must be 3 to 64 letters, digits, '.', '_' or '-'"))
-}
-
-fn new_user_name(text: &str) -> Result<UserName, Violation> {
-    let expected = "must be 3 to 64 letters, digits, '.', '_' or '-', and begin with a letter, a digit or '_'";
-    UserName::parse_new(text).ok_or_else(|| Violation::new("user_name", expected))
-}
-
-fn email(text: String) -> Result<String, Violation> {
-    let expected = "must be empty, or an e-mail address of at most 254 characters: letters, digits, and . _ + - = ~ before one '@', and a host's \
-                    name behind it";
-    if text.is_empty() || profile::is_email(&text) { Ok(text) } else { Err(Violation::new("email", expected)) }
-}
-
 impl AccountsService {
-    async fn answer_sign_up(&self, request: Request<pb::SignUpRequest>) -> Result<pb::SignUpResponse, Refused> {
+    async fn answer_sign_up(&self, request: Request<pb::SignUpRequest>) -> Result<pb::SignUpResponse, ServiceError> {
         let origin = Origin::of(&request);
         if !self.sign_up.admits(origin) {
-            return Err(Refused::SignUpClosed);
+            return Err(ServiceError::SignUpClosed);
         }
         let request = request.into_inner();
         let fields = UserFields::parse(&request.user_name, &request.password, request.full_name, request.email)?;
-        self.sign_ups.admit(origin.address, Instant::now()).map_err(|retry_after| Refused::Throttled { retry_after })?;
+        self.sign_ups.admit(origin.address, Instant::now()).map_err(|retry_after| ServiceError::Throttled { retry_after })?;
         let password_hash = self.passwords.hash_for_sign_up(fields.password.clone()).await?;
         let user = fields.into_new_user(password_hash, Role::User, self.starting_credits)?;
-        match self.gate.store.create_user(user).await? {
+        match self.store.create_user(user).await? {
             UserCreation::Created(user) => {
                 tracing::info!(target: "audit", action = "sign_up", actor = %user.user_id, subject = %user.user_id, "a user signed up");
-                Ok(pb::SignUpResponse { user: Some(convert::user(user)), available_credits: Some(self.starting_credits) })
+                Ok(pb::SignUpResponse { user: Some(contract::user(user)), available_credits: Some(self.starting_credits) })
             }
-            UserCreation::NameTaken => Err(Refused::UserNameTaken),
-            UserCreation::NameInProgress { retry_after } => Err(Refused::UserNameInProgress { retry_after }),
+            UserCreation::NameTaken => Err(ServiceError::UserNameTaken),
+            UserCreation::NameInProgress { retry_after } => Err(ServiceError::UserNameInProgress { retry_after }),
         }
     }
 
     /// Unknown user, wrong password and disabled user do the same work and get the same answer.
-    async fn answer_login(&self, request: Request<pb::LoginRequest>) -> Result<pb::LoginResponse, Refused> {
+    async fn answer_login(&self, request: Request<pb::LoginRequest>) -> Result<pb::LoginResponse, ServiceError> {
         let address = Origin::of(&request).address;
         let pb::LoginRequest { user_name, password } = request.into_inner();
         // A longer password is nobody's, and all of them are one.
         let comparable = password::comparable(&password).unwrap_or_default();
         let attempt = self.logins.begin(&user_name.to_ascii_lowercase(), &comparable, address).await;
-        let attempt = attempt.map_err(|retry_after| Refused::Throttled { retry_after })?;
+        let attempt = attempt.map_err(|retry_after| ServiceError::Throttled { retry_after })?;
         let found = match UserName::parse(&user_name) {
-            Some(name) => self.gate.store.user_by_name(&name).await,
+            Some(name) => self.store.user_by_name(&name).await,
             None => Ok(None),
         };
         let user = match found {
@@ -138,13 +103,13 @@ impl AccountsService {
         };
         let Some(user) = user.filter(|user| verified.matches && !user.disabled) else {
             attempt.failed();
-            return Err(Refused::LoginFailed);
+            return Err(ServiceError::LoginFailed);
         };
         attempt.succeeded();
         if verified.outdated {
             self.rehash(&user, &password).await;
         }
-        let issued = self.gate.tokens.issue(&user.user_id)?;
+        let issued = self.tokens.issue(&user.user_id)?;
         Ok(pb::LoginResponse { access_token: issued.token, expires_at: Some(issued.expires_at.into()), refresh_token: String::new() })
     }
 
@@ -152,7 +117,7 @@ impl AccountsService {
     async fn rehash(&self, user: &UserRecord, password: &str) {
         match self.passwords.rehash(password).await {
             Ok(new) => {
-                if let Err(error) = self.gate.store.replace_password_hash(&user.user_id, &user.password_hash, &new).await {
+                if let Err(error) = self.store.replace_password_hash(&user.user_id, &user.password_hash, &new).await {
                     tracing::warn!(%error, user_id = %user.user_id, "a password's outdated hash was not replaced");
                 }
             }
@@ -160,16 +125,16 @@ impl AccountsService {
         }
     }
 
-    async fn answer_get_me(&self, request: Request<pb::GetMeRequest>) -> Result<pb::GetMeResponse, Refused> {
-        let Caller { principal, account } = self.gate.anybody(request.metadata()).await?;
+    async fn answer_get_me(&self, request: Request<pb::GetMeRequest>) -> Result<pb::GetMeResponse, ServiceError> {
+        let Caller { principal, account } = self.authorizer.anybody(request.metadata()).await?;
         let user =
-            self.gate.store.user_by_id(&principal.user_id).await?.ok_or_else(|| Refused::defect("an authenticated user has no record"))?;
+            self.store.user_by_id(&principal.user_id).await?.ok_or_else(|| ServiceError::defect("an authenticated user has no record"))?;
         let api_key_id = principal.key_id.map(|id| id.to_string()).unwrap_or_default();
-        Ok(pb::GetMeResponse { user: Some(convert::user(user)), account_id: account.to_string(), api_key_id })
+        Ok(pb::GetMeResponse { user: Some(contract::user(user)), account_id: account.to_string(), api_key_id })
     }
 
-    async fn answer_create_api_key(&self, request: Request<pb::CreateApiKeyRequest>) -> Result<pb::CreateApiKeyResponse, Refused> {
-        let caller = self.gate.owner(request.metadata()).await?;
+    async fn answer_create_api_key(&self, request: Request<pb::CreateApiKeyRequest>) -> Result<pb::CreateApiKeyResponse, ServiceError> {
+        let caller = self.authorizer.owner(request.metadata()).await?;
         let request = request.into_inner();
         let KeyFields { name, scopes, models, expires_at_ms } = KeyFields::parse(request)?;
         let key = ApiKey::random(caller.account.clone())?;
@@ -185,62 +150,68 @@ impl AccountsService {
             revoked_at_ms: None,
         };
         let new = NewApiKey { account: caller.account, secret_hash: key.secret_hash(), record };
-        match self.gate.store.create_api_key(new).await? {
+        match self.store.create_api_key(new).await? {
             ApiKeyCreation::Created(record) => {
-                tracing::info!(target: "audit", action = "create_api_key", actor = %record.user_id, subject = %record.key_id, "an API key was made");
-                Ok(pb::CreateApiKeyResponse { key: key.reveal().to_owned(), api_key: Some(convert::api_key(record)) })
+                tracing::info!(
+                    target: "audit", action = "create_api_key", actor = %record.user_id, subject = %record.key_id,
+                    "an API key was made"
+                );
+                Ok(pb::CreateApiKeyResponse { key: key.reveal().to_owned(), api_key: Some(contract::api_key(record)) })
             }
-            ApiKeyCreation::LimitReached => Err(Refused::TooManyApiKeys),
+            ApiKeyCreation::LimitReached => Err(ServiceError::TooManyApiKeys),
         }
     }
 
-    async fn answer_list_api_keys(&self, request: Request<pb::ListApiKeysRequest>) -> Result<pb::ListApiKeysResponse, Refused> {
-        let caller = self.gate.owner(request.metadata()).await?;
-        let keys = self.gate.store.api_keys(&caller.account).await?;
-        Ok(pb::ListApiKeysResponse { api_keys: keys.into_iter().map(convert::api_key).collect() })
+    async fn answer_list_api_keys(&self, request: Request<pb::ListApiKeysRequest>) -> Result<pb::ListApiKeysResponse, ServiceError> {
+        let caller = self.authorizer.owner(request.metadata()).await?;
+        let keys = self.store.api_keys(&caller.account).await?;
+        Ok(pb::ListApiKeysResponse { api_keys: keys.into_iter().map(contract::api_key).collect() })
     }
 
-    async fn answer_revoke_api_key(&self, request: Request<pb::RevokeApiKeyRequest>) -> Result<pb::RevokeApiKeyResponse, Refused> {
-        let caller = self.gate.owner(request.metadata()).await?;
-        let key_id = KeyId::parse(&request.get_ref().api_key_id).ok_or(Refused::ApiKeyNotFound)?;
-        let record = self.gate.store.revoke_api_key(&caller.account, &key_id).await?.ok_or(Refused::ApiKeyNotFound)?;
-        tracing::info!(target: "audit", action = "revoke_api_key", actor = %caller.principal.user_id, subject = %record.key_id, "an API key was revoked");
-        Ok(pb::RevokeApiKeyResponse { api_key: Some(convert::api_key(record)) })
+    async fn answer_revoke_api_key(&self, request: Request<pb::RevokeApiKeyRequest>) -> Result<pb::RevokeApiKeyResponse, ServiceError> {
+        let caller = self.authorizer.owner(request.metadata()).await?;
+        let key_id = KeyId::parse(&request.get_ref().api_key_id).ok_or(ServiceError::ApiKeyNotFound)?;
+        let record = self.store.revoke_api_key(&caller.account, &key_id).await?.ok_or(ServiceError::ApiKeyNotFound)?;
+        tracing::info!(
+            target: "audit", action = "revoke_api_key", actor = %caller.principal.user_id, subject = %record.key_id,
+            "an API key was revoked"
+        );
+        Ok(pb::RevokeApiKeyResponse { api_key: Some(contract::api_key(record)) })
     }
 
-    async fn answer_get_balance(&self, request: Request<pb::GetBalanceRequest>) -> Result<pb::GetBalanceResponse, Refused> {
-        let caller = self.gate.reader(request.metadata()).await?;
+    async fn answer_get_balance(&self, request: Request<pb::GetBalanceRequest>) -> Result<pb::GetBalanceResponse, ServiceError> {
+        let caller = self.authorizer.reader(request.metadata()).await?;
         let balance =
-            self.gate.store.balance(&caller.account).await?.ok_or_else(|| Refused::defect("an authorized account has no balance"))?;
-        Ok(pb::GetBalanceResponse { account_id: caller.account.to_string(), balance: Some(convert::balance(balance)) })
+            self.store.balance(&caller.account).await?.ok_or_else(|| ServiceError::defect("an authorized account has no balance"))?;
+        Ok(pb::GetBalanceResponse { account_id: caller.account.to_string(), balance: Some(contract::balance(balance)) })
     }
 
-    async fn answer_get_receipt(&self, request: Request<pb::GetReceiptRequest>) -> Result<pb::GetReceiptResponse, Refused> {
-        let caller = self.gate.reader(request.metadata()).await?;
+    async fn answer_get_receipt(&self, request: Request<pb::GetReceiptRequest>) -> Result<pb::GetReceiptResponse, ServiceError> {
+        let caller = self.authorizer.reader(request.metadata()).await?;
         let request_id = request.into_inner().request_id;
         if !is_request_id(&request_id) {
-            return Err(Refused::field("request_id", "must be 1 to 128 printable ASCII characters without spaces"));
+            return Err(ServiceError::field("request_id", REQUEST_ID_RULE));
         }
-        let record = self.gate.store.receipt(&caller.account, &caller.principal.user_id, &request_id).await?;
-        Ok(pb::GetReceiptResponse { receipt: Some(convert::receipt(record.ok_or(Refused::RequestNotFound)?)) })
+        let record = self.store.receipt(&caller.account, &caller.principal.user_id, &request_id).await?;
+        Ok(pb::GetReceiptResponse { receipt: Some(contract::receipt(record.ok_or(ServiceError::RequestNotFound)?)) })
     }
 
     async fn answer_list_ledger_entries(
         &self,
         request: Request<pb::ListLedgerEntriesRequest>,
-    ) -> Result<pb::ListLedgerEntriesResponse, Refused> {
-        let caller = self.gate.reader(request.metadata()).await?;
+    ) -> Result<pb::ListLedgerEntriesResponse, ServiceError> {
+        let caller = self.authorizer.reader(request.metadata()).await?;
         let request = request.into_inner();
         let mut violations = Violations::default();
         let size = violations.keep(page_size(request.page_size));
         let before = violations.keep(page_start(&request.page_token));
         let (size, before) = violations.finish(size.zip(before))?;
         // One more than asked for tells whether there is a next page.
-        let mut entries = self.gate.store.ledger_entries(&caller.account, before, size + 1).await?;
+        let mut entries = self.store.ledger_entries(&caller.account, before, size + 1).await?;
         let more = entries.len() > size as usize;
         entries.truncate(size as usize);
         let next_page_token = entries.last().filter(|_| more).map(|last| page_token(last.entry)).unwrap_or_default();
-        Ok(pb::ListLedgerEntriesResponse { entries: entries.into_iter().map(convert::ledger_entry).collect(), next_page_token })
+        Ok(pb::ListLedgerEntriesResponse { entries: entries.into_iter().map(contract::ledger_entry).collect(), next_page_token })
     }
 }
 
@@ -253,9 +224,9 @@ struct KeyFields {
 }
 
 impl KeyFields {
-    fn parse(request: pb::CreateApiKeyRequest) -> Result<Self, Refused> {
+    fn parse(request: pb::CreateApiKeyRequest) -> Result<Self, ServiceError> {
         let mut violations = Violations::default();
-        let name = violations.keep(convert::text("name", request.name, 100));
+        let name = violations.keep(plain_text("name", request.name, 100));
         let scopes = violations.keep(scopes(&request.scopes));
         let models = violations.keep(model_patterns(&request.models));
         let expires_at_ms = violations.keep(expiry(request.expires_at.as_ref()));
@@ -268,7 +239,7 @@ fn scopes(names: &[String]) -> Result<Vec<Scope>, Violation> {
     if names.is_empty() {
         return Ok(vec![Scope::Inference, Scope::Account]);
     }
-    let scopes: Option<Vec<Scope>> = names.iter().map(|name| convert::scope(name)).collect();
+    let scopes: Option<Vec<Scope>> = names.iter().map(|name| contract::scope(name)).collect();
     let mut scopes = scopes.ok_or_else(|| Violation::new("scopes", "must be of inference, models and account"))?;
     scopes.sort_unstable();
     scopes.dedup();
@@ -297,7 +268,8 @@ fn model_patterns(patterns: &[String]) -> Result<Vec<String>, Violation> {
 
 fn expiry(expires_at: Option<&prost_types::Timestamp>) -> Result<Option<i64>, Violation> {
     let Some(expires_at) = expires_at else { return Ok(None) };
-    let in_future = convert::milliseconds(expires_at).filter(|ms| *ms > convert::now_ms());
+    let is_ahead = |ms: &i64| u64::try_from(*ms).is_ok_and(|ms| UNIX_EPOCH + Duration::from_millis(ms) > SystemTime::now());
+    let in_future = contract::milliseconds(expires_at).filter(is_ahead);
     in_future.map(Some).ok_or_else(|| Violation::new("expires_at", "must be in the future"))
 }
 
@@ -321,26 +293,6 @@ fn page_start(token: &str) -> Result<Option<u64>, Violation> {
     let entry = token.strip_prefix('l').and_then(|digits| u64::from_str_radix(digits, 16).ok()).filter(|entry| page_token(*entry) == token);
     entry.map(Some).ok_or_else(|| Violation::new("page_token", "must be a next_page_token of this method, or empty"))
 }
-
-/// Answers by a method of the same name, or UNIMPLEMENTED.
-macro_rules! not_built {
-    ($($method:ident($request:ident) -> $response:ident, $name:literal;)*) => {
-        $(
-            #[doc = concat!("`", $name, "`: not built yet.")]
-            fn $method<'life, 'call>(
-                &'life self,
-                _: Request<pb::$request>,
-            ) -> std::pin::Pin<Box<dyn Future<Output = Result<Response<pb::$response>, Status>> + Send + 'call>>
-            where
-                'life: 'call,
-                Self: 'call,
-            {
-                Box::pin(std::future::ready(Err(Refused::NotBuilt($name).into())))
-            }
-        )*
-    };
-}
-pub(crate) use not_built;
 
 #[tonic::async_trait]
 impl Accounts for AccountsService {
@@ -400,24 +352,25 @@ impl Accounts for AccountsService {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use shared::caller_address::CallerAddress;
     use shared::secret::Secret;
 
     use super::*;
-    use crate::access_token::{AccessTokens, SigningSecret};
-    use crate::password::{HashingCost, PasswordHashing};
+    use crate::access_token::SigningSecret;
+    use crate::password::HashingCost;
     use crate::store::StoreLimits;
     use crate::store::clock::Clock;
     use crate::store::sqlite::SqliteStore;
 
     fn service(folder: &tempfile::TempDir) -> AccountsService {
-        let store = SqliteStore::open(&folder.path().join("store"), StoreLimits::default(), Clock::Store).unwrap();
+        let store: Arc<dyn Store> =
+            Arc::new(SqliteStore::open(&folder.path().join("store"), StoreLimits::default(), Clock::Store).unwrap());
         let secret = SigningSecret { kid: "1".to_owned(), secret: Secret::generate().unwrap().0 };
-        let tokens = AccessTokens::new(&[secret], Duration::from_secs(60), Duration::ZERO).unwrap();
+        let tokens = Arc::new(AccessTokens::new(&[secret], Duration::from_secs(60), Duration::ZERO).unwrap());
         AccountsService {
-            gate: Gate { store: Arc::new(store), tokens: Arc::new(tokens) },
+            authorizer: Authorizer { store: Arc::clone(&store), tokens: Arc::clone(&tokens) },
+            store,
+            tokens,
             passwords: Arc::new(PasswordHashing::new(HashingCost::default()).unwrap()),
             logins: LoginThrottle::default(),
             sign_ups: SignUpThrottle::new(1),
@@ -441,24 +394,24 @@ mod tests {
         let service = AccountsService { sign_up: SignUpPolicy::OnThisHost, ..service(&folder) };
         for number in 0..5 {
             let attacker = from_behind_a_proxy(login(&number.to_string()), "192.0.2.1");
-            assert!(matches!(service.answer_login(attacker).await, Err(Refused::LoginFailed)));
+            assert!(matches!(service.answer_login(attacker).await, Err(ServiceError::LoginFailed)));
         }
         let attacker = from_behind_a_proxy(login("one more"), "192.0.2.1");
-        assert!(matches!(service.answer_login(attacker).await, Err(Refused::Throttled { .. })));
+        assert!(matches!(service.answer_login(attacker).await, Err(ServiceError::Throttled { .. })));
         let other = from_behind_a_proxy(login("one more"), "192.0.2.2");
-        assert!(matches!(service.answer_login(other).await, Err(Refused::LoginFailed)));
+        assert!(matches!(service.answer_login(other).await, Err(ServiceError::LoginFailed)));
         // An address that a proxy names is never this host, not even a loopback one.
         for ip in ["127.0.0.1", "::1", "192.0.2.1"] {
             let sign_up = from_behind_a_proxy(Request::new(pb::SignUpRequest::default()), ip);
-            assert!(matches!(service.answer_sign_up(sign_up).await, Err(Refused::SignUpClosed)), "{ip}");
+            assert!(matches!(service.answer_sign_up(sign_up).await, Err(ServiceError::SignUpClosed)), "{ip}");
         }
         let service = AccountsService { sign_up: SignUpPolicy::Open, ..service };
         let sign_up = || pb::SignUpRequest { user_name: "mario".into(), password: "it is me, the plumber".into(), ..Default::default() };
         service.answer_sign_up(from_behind_a_proxy(Request::new(sign_up()), "192.0.2.1")).await.unwrap();
         let again = service.answer_sign_up(from_behind_a_proxy(Request::new(sign_up()), "192.0.2.1")).await;
-        assert!(matches!(again, Err(Refused::Throttled { .. })), "{again:?}");
+        assert!(matches!(again, Err(ServiceError::Throttled { .. })), "{again:?}");
         let other = service.answer_sign_up(from_behind_a_proxy(Request::new(sign_up()), "192.0.2.2")).await;
-        assert!(matches!(other, Err(Refused::UserNameTaken)), "{other:?}");
+        assert!(matches!(other, Err(ServiceError::UserNameTaken)), "{other:?}");
     }
 
     #[tokio::test]
@@ -470,7 +423,7 @@ mod tests {
             let cancelled = tokio::time::timeout(Duration::ZERO, service.answer_login(login("the same each time"))).await;
             assert!(cancelled.is_err(), "{cancelled:?}");
         }
-        assert!(matches!(service.answer_login(login("another")).await, Err(Refused::Throttled { .. })));
+        assert!(matches!(service.answer_login(login("another")).await, Err(ServiceError::Throttled { .. })));
     }
 
     #[tokio::test]
@@ -479,10 +432,10 @@ mod tests {
         let service = service(&folder);
         let full = service.passwords.fill();
         for _ in 0..50 {
-            assert!(matches!(service.answer_login(login("not the password")).await, Err(Refused::Hashing(HashingError::Busy))));
+            assert!(matches!(service.answer_login(login("not the password")).await, Err(ServiceError::Hashing(HashingError::Busy))));
         }
         drop(full);
-        assert!(matches!(service.answer_login(login("not the password")).await, Err(Refused::LoginFailed)));
+        assert!(matches!(service.answer_login(login("not the password")).await, Err(ServiceError::LoginFailed)));
     }
 
     #[test]

@@ -2,25 +2,30 @@
 
 use std::sync::Arc;
 
+use shared::credits::MAX_CREDITS;
 use shared::proto::auth as pb;
 use shared::proto::auth::admin_server::Admin;
+use shared::request_id::{REQUEST_ID_RULE, is_request_id};
 use tonic::{Request, Response, Status};
 
-use crate::hold::is_request_id;
 use crate::ids::{AccountId, UserId};
 use crate::password::PasswordHashing;
-use crate::service::accounts::{UserFields, not_built, user_name};
-use crate::service::caller::Gate;
-use crate::service::convert;
-use crate::service::refused::{Refused, Violation, Violations};
-use crate::store::{GrantAnswer, GrantRequest, MAX_CREDITS, UserCreation};
+use crate::service::authorizer::Authorizer;
+use crate::service::contract;
+use crate::service::not_built::not_built;
+use crate::service::service_error::ServiceError;
+use crate::service::user_fields::{UserFields, user_name};
+use crate::service::violations::{Violation, Violations, plain_text};
+use crate::store::{GrantAnswer, GrantRequest, Store, UserCreation};
 use crate::user::{Role, UserName, UserRecord};
 
 /// The Admin service.
 #[derive(Debug)]
 pub struct AdminService {
     /// Lets operators in.
-    pub gate: Gate,
+    pub authorizer: Authorizer,
+    /// Users, and their credits.
+    pub store: Arc<dyn Store>,
     /// Hashes passwords.
     pub passwords: Arc<PasswordHashing>,
     /// Credits of a new user, unless said otherwise.
@@ -28,8 +33,8 @@ pub struct AdminService {
 }
 
 impl AdminService {
-    async fn answer_create_user(&self, request: Request<pb::CreateUserRequest>) -> Result<pb::CreateUserResponse, Refused> {
-        let actor = self.gate.operator(request.metadata()).await?;
+    async fn answer_create_user(&self, request: Request<pb::CreateUserRequest>) -> Result<pb::CreateUserResponse, ServiceError> {
+        let actor = self.authorizer.operator(request.metadata()).await?;
         let request = request.into_inner();
         let mut violations = Violations::default();
         let role = violations.keep(match request.role() {
@@ -43,46 +48,47 @@ impl AdminService {
         let (fields, role) = violations.finish(fields.zip(role))?;
         let password_hash = self.passwords.hash(fields.password.clone()).await?;
         let user = fields.into_new_user(password_hash, role, starting_credits)?;
-        match self.gate.store.create_user(user).await? {
+        match self.store.create_user(user).await? {
             UserCreation::Created(user) => {
-                tracing::info!(target: "audit", action = "create_user", %actor, subject = %user.user_id, ?role, starting_credits, "a user was made");
-                Ok(pb::CreateUserResponse { user: Some(convert::user(user)), available_credits: Some(starting_credits) })
+                tracing::info!(
+                    target: "audit", action = "create_user", %actor, subject = %user.user_id, ?role, starting_credits,
+                    "a user was made"
+                );
+                Ok(pb::CreateUserResponse { user: Some(contract::user(user)), available_credits: Some(starting_credits) })
             }
-            UserCreation::NameTaken => Err(Refused::UserNameTaken),
-            UserCreation::NameInProgress { retry_after } => Err(Refused::UserNameInProgress { retry_after }),
+            UserCreation::NameTaken => Err(ServiceError::UserNameTaken),
+            UserCreation::NameInProgress { retry_after } => Err(ServiceError::UserNameInProgress { retry_after }),
         }
     }
 
-    async fn set_disabled(&self, actor: UserId, name: &str, disabled: bool) -> Result<UserRecord, Refused> {
+    async fn set_disabled(&self, actor: UserId, name: &str, disabled: bool) -> Result<UserRecord, ServiceError> {
         let user = self.find(&user_name(name)?).await?;
-        let user = self.gate.store.set_disabled(&user.user_id, disabled).await?.ok_or(Refused::UserNotFound)?;
+        let user = self.store.set_disabled(&user.user_id, disabled).await?.ok_or(ServiceError::UserNotFound)?;
         let action = if disabled { "disable_user" } else { "enable_user" };
         tracing::info!(target: "audit", action, %actor, subject = %user.user_id, "a user was disabled or enabled");
         Ok(user)
     }
 
-    async fn answer_disable_user(&self, request: Request<pb::DisableUserRequest>) -> Result<pb::DisableUserResponse, Refused> {
-        let actor = self.gate.operator(request.metadata()).await?;
+    async fn answer_disable_user(&self, request: Request<pb::DisableUserRequest>) -> Result<pb::DisableUserResponse, ServiceError> {
+        let actor = self.authorizer.operator(request.metadata()).await?;
         let user = self.set_disabled(actor, &request.get_ref().user_name, true).await?;
-        Ok(pb::DisableUserResponse { user: Some(convert::user(user)) })
+        Ok(pb::DisableUserResponse { user: Some(contract::user(user)) })
     }
 
-    async fn answer_enable_user(&self, request: Request<pb::EnableUserRequest>) -> Result<pb::EnableUserResponse, Refused> {
-        let actor = self.gate.operator(request.metadata()).await?;
+    async fn answer_enable_user(&self, request: Request<pb::EnableUserRequest>) -> Result<pb::EnableUserResponse, ServiceError> {
+        let actor = self.authorizer.operator(request.metadata()).await?;
         let user = self.set_disabled(actor, &request.get_ref().user_name, false).await?;
-        Ok(pb::EnableUserResponse { user: Some(convert::user(user)) })
+        Ok(pb::EnableUserResponse { user: Some(contract::user(user)) })
     }
 
-    async fn answer_grant_credits(&self, request: Request<pb::GrantCreditsRequest>) -> Result<pb::GrantCreditsResponse, Refused> {
-        let actor = self.gate.operator(request.metadata()).await?;
+    async fn answer_grant_credits(&self, request: Request<pb::GrantCreditsRequest>) -> Result<pb::GrantCreditsResponse, ServiceError> {
+        let actor = self.authorizer.operator(request.metadata()).await?;
         let request = request.into_inner();
         let mut violations = Violations::default();
         let name = violations.keep(user_name(&request.user_name));
         violations.require((1..=MAX_CREDITS).contains(&request.credits), "credits", || "must be from 1 to 10^12".to_owned());
-        violations.require(is_request_id(&request.request_id), "request_id", || {
-            "must be 1 to 128 printable ASCII characters without spaces".to_owned()
-        });
-        let note = violations.keep(convert::text("note", request.note, 200));
+        violations.require(is_request_id(&request.request_id), "request_id", || REQUEST_ID_RULE.to_owned());
+        let note = violations.keep(plain_text("note", request.note, 200));
         let (name, note) = violations.finish(name.zip(note))?;
         let user = self.find(&name).await?;
         let grant = GrantRequest {
@@ -92,20 +98,23 @@ impl AdminService {
             note,
             granted_by: actor.clone(),
         };
-        let (balance, entry, replayed) = match self.gate.store.grant(grant).await? {
+        let (balance, entry, replayed) = match self.store.grant(grant).await? {
             GrantAnswer::Granted { entry, balance } => (balance, entry, false),
             GrantAnswer::Replayed { entry, balance } => (balance, entry, true),
-            GrantAnswer::RequestIdReused => return Err(Refused::GrantRequestIdReused),
-            GrantAnswer::TooMuch => return Err(Refused::TooManyCredits),
-            GrantAnswer::NotFound => return Err(Refused::UserNotFound),
+            GrantAnswer::RequestIdReused => return Err(ServiceError::GrantRequestIdReused),
+            GrantAnswer::TooMuch => return Err(ServiceError::TooManyCredits),
+            GrantAnswer::NotFound => return Err(ServiceError::UserNotFound),
         };
         let credits = request.credits;
-        tracing::info!(target: "audit", action = "grant_credits", %actor, subject = %user.user_id, credits, entry, replayed, "credits were granted");
-        Ok(pb::GrantCreditsResponse { balance: Some(convert::balance(balance)), ledger_entry_id: entry.to_string(), replayed })
+        tracing::info!(
+            target: "audit", action = "grant_credits", %actor, subject = %user.user_id, credits, entry, replayed,
+            "credits were granted"
+        );
+        Ok(pb::GrantCreditsResponse { balance: Some(contract::balance(balance)), ledger_entry_id: entry.to_string(), replayed })
     }
 
-    async fn find(&self, name: &UserName) -> Result<UserRecord, Refused> {
-        self.gate.store.user_by_name(name).await?.ok_or(Refused::UserNotFound)
+    async fn find(&self, name: &UserName) -> Result<UserRecord, ServiceError> {
+        self.store.user_by_name(name).await?.ok_or(ServiceError::UserNotFound)
     }
 }
 

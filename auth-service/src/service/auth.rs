@@ -3,20 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::credential_form::ServiceCaller;
+use shared::authorization::ServiceCaller;
 use shared::model_name;
 use shared::proto::auth as pb;
 use shared::proto::auth::auth_server::Auth;
+use shared::request_id::{REQUEST_ID_RULE, is_request_id};
 use tonic::{Request, Response, Status};
 
 use crate::access_token::AccessTokens;
 use crate::credential::{self, Presented};
-use crate::hold::{Outcome, Terms, is_attempt_id, is_request_id};
+use crate::hold::{Outcome, Terms, is_attempt_id};
 use crate::ids::AccountId;
 use crate::price::MAX_TOKENS;
 use crate::price_table::PriceTable;
-use crate::service::convert;
-use crate::service::refused::{Refused, Violation, Violations};
+use crate::service::contract;
+use crate::service::service_error::ServiceError;
+use crate::service::violations::{Violation, Violations};
 use crate::store::{ChargeRequest, CheckAnswer, CheckRequest, ExtendAnswer, Permission, Scope, SettleAnswer, Store};
 
 /// The longest fingerprint.
@@ -36,7 +38,7 @@ pub struct AuthService {
 }
 
 impl AuthService {
-    async fn answer_check(&self, request: pb::CheckRequest) -> Result<pb::CheckResponse, Refused> {
+    async fn answer_check(&self, request: pb::CheckRequest) -> Result<pb::CheckResponse, ServiceError> {
         let operation = request.operation();
         let mut violations = Violations::default();
         let permission = violations.keep_all(permission(operation, &request.model));
@@ -64,27 +66,25 @@ impl AuthService {
                     held_credits: held.terms.held_credits,
                     remaining_credits: held.remaining_credits,
                     max_output_tokens: held.terms.max_output_tokens,
-                    expires_at: Some(convert::timestamp(held.expires_at_ms)),
+                    expires_at: Some(contract::timestamp(held.expires_at_ms)),
                     extend_every: prost_types::Duration::try_from(self.hold_ttl / 3).ok(),
                 };
                 (principal, Some(pb::check_response::Result::Grant(grant)))
             }
-            CheckAnswer::Recorded(principal, record) => (principal, Some(pb::check_response::Result::Recorded(convert::receipt(record)))),
-            CheckAnswer::Refused(refusal) => return Err(Refused::Store(refusal)),
+            CheckAnswer::Recorded(principal, record) => (principal, Some(pb::check_response::Result::Recorded(contract::receipt(record)))),
+            CheckAnswer::Refused(refusal) => return Err(ServiceError::Store(refusal)),
         };
         if charged != result.is_some() {
             // Nothing may be generated without a grant: an answer that lacks one where it was asked for is no yes.
-            return Err(Refused::defect("the store's answer doesn't fit the question"));
+            return Err(ServiceError::defect("the store's answer doesn't fit the question"));
         }
-        Ok(pb::CheckResponse { principal: Some(convert::principal(&principal, &account)), result })
+        Ok(pb::CheckResponse { principal: Some(contract::principal(&principal, &account)), result })
     }
 
     /// `model` in its folded form, for its price.
     fn charge(&self, charge: pb::Charge, model: &str) -> Result<ChargeRequest, Vec<Violation>> {
         let mut violations = Violations::default();
-        violations.require(is_request_id(&charge.request_id), "charge.request_id", || {
-            "must be 1 to 128 printable ASCII characters without spaces".to_owned()
-        });
+        violations.require(is_request_id(&charge.request_id), "charge.request_id", || REQUEST_ID_RULE.to_owned());
         violations.require(is_attempt_id(&charge.attempt_id), "charge.attempt_id", || "must be 1 to 64 letters, digits, - or _".to_owned());
         violations.require((1..=MAX_FINGERPRINT_BYTES).contains(&charge.fingerprint.len()), "charge.fingerprint", || {
             format!("must have 1 to {MAX_FINGERPRINT_BYTES} bytes")
@@ -104,16 +104,16 @@ impl AuthService {
         }))
     }
 
-    async fn answer_extend(&self, request: pb::ExtendRequest) -> Result<pb::ExtendResponse, Refused> {
+    async fn answer_extend(&self, request: pb::ExtendRequest) -> Result<pb::ExtendResponse, ServiceError> {
         let hold = hold(&request.hold)?;
-        match self.store.extend(&hold, convert::reported_usage(request.usage)).await? {
-            ExtendAnswer::Extended { expires_at_ms } => Ok(pb::ExtendResponse { expires_at: Some(convert::timestamp(expires_at_ms)) }),
-            ExtendAnswer::NotFound => Err(Refused::HoldNotFound),
-            ExtendAnswer::Resolved => Err(Refused::HoldResolved),
+        match self.store.extend(&hold, contract::reported_usage(request.usage)).await? {
+            ExtendAnswer::Extended { expires_at_ms } => Ok(pb::ExtendResponse { expires_at: Some(contract::timestamp(expires_at_ms)) }),
+            ExtendAnswer::NotFound => Err(ServiceError::HoldNotFound),
+            ExtendAnswer::Resolved => Err(ServiceError::HoldResolved),
         }
     }
 
-    async fn answer_settle(&self, request: pb::SettleRequest) -> Result<pb::SettleResponse, Refused> {
+    async fn answer_settle(&self, request: pb::SettleRequest) -> Result<pb::SettleResponse, ServiceError> {
         let mut violations = Violations::default();
         let hold = violations.keep(hold(&request.hold));
         let outcome = violations.keep(match request.outcome() {
@@ -124,17 +124,17 @@ impl AuthService {
             pb::Outcome::Unspecified => Err(Violation::new("outcome", "must say how the request ended")),
         });
         let (hold, outcome) = violations.finish(hold.zip(outcome))?;
-        match self.store.settle(&hold, outcome, convert::reported_usage(request.usage)).await? {
-            SettleAnswer::Settled(record) => Ok(pb::SettleResponse { receipt: Some(convert::receipt(record)) }),
-            SettleAnswer::NotFound => Err(Refused::HoldNotFound),
-            SettleAnswer::Superseded => Err(Refused::HoldResolved),
+        match self.store.settle(&hold, outcome, contract::reported_usage(request.usage)).await? {
+            SettleAnswer::Settled(record) => Ok(pb::SettleResponse { receipt: Some(contract::receipt(record)) }),
+            SettleAnswer::NotFound => Err(ServiceError::HoldNotFound),
+            SettleAnswer::Superseded => Err(ServiceError::HoldResolved),
         }
     }
 }
 
 /// Lets only services in: the credential was compared before the message was read.
-fn admit<T>(request: &Request<T>) -> Result<(), Refused> {
-    request.extensions().get::<ServiceCaller>().map(|_| ()).ok_or(Refused::ServiceCredentialMissing)
+fn admit<T>(request: &Request<T>) -> Result<(), ServiceError> {
+    request.extensions().get::<ServiceCaller>().map(|_| ()).ok_or(ServiceError::ServiceCredentialMissing)
 }
 
 fn hold(handle: &str) -> Result<Terms, Violation> {
@@ -185,6 +185,6 @@ impl Auth for AuthService {
         request: Request<pb::WatchRevocationsRequest>,
     ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
         admit(&request)?;
-        Err(Refused::NotBuilt("Auth.WatchRevocations").into())
+        Err(ServiceError::NotBuilt("Auth.WatchRevocations").into())
     }
 }

@@ -15,8 +15,8 @@ pub enum SignUpPolicy {
     Open,
     /// Nobody: operators make users.
     Closed,
-    /// Whoever calls from this host without a proxy: what is listened to on loopback alone is open to those who are on the host anyway, and a
-    /// proxy on the host lets the whole world call from there.
+    /// Whoever calls from this host without a proxy: what is listened to on loopback alone is open to those who are on the host anyway, and
+    /// a proxy on the host lets the whole world call from there.
     OnThisHost,
 }
 

@@ -157,8 +157,8 @@ impl<K: Hash + Eq + Clone> Failures<K> {
     }
 }
 
-/// Makes room for a new key in a full map: forgets what is old enough, else the one that was quiet for the longest. `last` says when a value
-/// was last of use; one without is kept.
+/// Makes room for a new key in a full map: forgets what is old enough, else the one that was quiet for the longest. `last` says when a
+/// value was last of use; one without is kept.
 pub(super) fn make_room<K: Hash + Eq + Clone, V>(
     map: &mut HashMap<K, V>,
     key: &K,

@@ -13,6 +13,7 @@ use auth_service::startup::Application;
 use auth_service::store::{NewUser, Store};
 use auth_service::user::{Role, UserName};
 use shared::ErrorReason;
+use shared::credential_form::to_bearer;
 use shared::error::reason_of;
 use shared::proto::auth as pb;
 use shared::proto::auth::accounts_client::AccountsClient;
@@ -76,7 +77,7 @@ pub(crate) async fn start_with(variables: &[(&str, &str)]) -> Server {
 /// A message with a bearer credential.
 pub(crate) fn with<T>(credential: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
-    request.metadata_mut().insert("authorization", format!("Bearer {credential}").parse().unwrap());
+    request.metadata_mut().insert("authorization", to_bearer(credential).parse().unwrap());
     request
 }
 

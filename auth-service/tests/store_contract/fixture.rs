@@ -1,6 +1,5 @@
 //! A store with a clock that the test moves, and what the cases say often.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -19,6 +18,7 @@ use auth_service::store::{
 };
 use auth_service::user::{Role, UserName};
 use rustix::process::{Resource, Rlimit};
+use tokio::net::TcpSocket;
 
 /// When the tests' clock starts.
 pub(crate) const START_MS: i64 = 1_700_000_000_500;
@@ -28,6 +28,7 @@ pub(crate) const START_MS: i64 = 1_700_000_000_500;
 pub(crate) struct RedisServer {
     process: Child,
     port: u16,
+    _reserved: Option<TcpSocket>,
     folder: tempfile::TempDir,
     password: Option<String>,
 }
@@ -64,22 +65,18 @@ impl RedisServer {
     }
 
     fn start_by(spawn: impl Fn(u16, &Path) -> Child) -> Self {
-        loop {
-            let folder = tempfile::tempdir().unwrap();
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let process = spawn(port, folder.path());
-            let mut server = Self { process, port, folder, password: None };
-            // Somebody else may take the port between the look and the start: then this one ends, and another is tried.
-            if server.answers() {
-                return server;
-            }
-        }
+        let folder = tempfile::tempdir().unwrap();
+        let (reserved, port) = reserve_port();
+        let process = spawn(port, folder.path());
+        let mut server = Self { process, port, _reserved: reserved, folder, password: None };
+        assert!(server.answers(), "redis-server ended at its start");
+        server
     }
 
     /// Starts it again on its port and with its files, after it was stopped.
     pub(crate) fn start_again(&mut self, arguments: &[&str]) {
         self.process = spawn(self.port, self.folder.path(), arguments);
-        assert!(self.answers(), "redis-server ended: port {} was taken", self.port);
+        assert!(self.answers(), "redis-server ended at its start");
     }
 
     /// Kills it, as a crash would.
@@ -152,6 +149,16 @@ impl RedisServer {
     pub(crate) async fn store(&self, limits: StoreLimits, clock: Clock) -> RedisStore {
         RedisStore::connect(&self.url(), limits, RedisOptions { clock, ..RedisOptions::default() }).await.unwrap()
     }
+}
+
+/// A port that nobody else is given while the socket lives. Nothing listens on it until a server does that was told to: Linux lets it, since
+/// both set SO_REUSEADDR. Elsewhere the port is free again, and was unused a moment ago.
+pub(crate) fn reserve_port() -> (Option<TcpSocket>, u16) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    (cfg!(target_os = "linux").then_some(socket), port)
 }
 
 fn spawn(port: u16, folder: &Path, arguments: &[&str]) -> Child {

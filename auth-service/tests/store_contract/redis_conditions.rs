@@ -7,7 +7,7 @@ use auth_service::store::clock::Clock;
 use auth_service::store::redis::{RedisOptions, RedisStore};
 use auth_service::store::{CheckAnswer, Store, StoreError};
 
-use crate::fixture::{Fixture, Person, RedisServer, by_token, used};
+use crate::fixture::{Fixture, Person, RedisServer, by_token, reserve_port, used};
 use crate::forwarder::Forwarder;
 use crate::limits;
 use crate::redis_only::server;
@@ -263,7 +263,7 @@ async fn a_redis_that_came_back_as_a_cluster_is_misconfigured_and_one_that_is_no
     let options = RedisOptions { allow_no_aof: true, ..RedisOptions::default() };
     let store = RedisStore::connect(&redis.url(), limits(), options).await.unwrap();
     redis.stop();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (_reserved, port) = reserve_port();
     redis.start_again(&["--appendonly", "no", "--cluster-enabled", "yes", "--cluster-port", &port.to_string()]);
     let met = store.ping().await.unwrap_err();
     assert!(matches!(&met, StoreError::Misconfigured(text) if text.contains("cluster")), "{met:?}");

@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use auth_service::store::StoreOpenError;
 use auth_service::store::redis::{RedisOptions, RedisStore};
 
-use crate::fixture::RedisServer;
+use crate::fixture::{RedisServer, reserve_port};
 use crate::limits;
 
 async fn refused(url: &str) -> StoreOpenError {
@@ -39,7 +39,7 @@ async fn a_redis_that_hides_its_settings_is_refused_unless_allowed_by_name() {
 
 #[tokio::test]
 async fn an_address_where_nothing_answers_is_unreachable() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (_reserved, port) = reserve_port();
     let nowhere = RedisStore::connect(&format!("redis://127.0.0.1:{port}/"), limits(), RedisOptions::default()).await;
     assert!(matches!(nowhere, Err(StoreOpenError::Unreachable(_))), "{nowhere:?}");
     let no_address = RedisStore::connect("no address", limits(), RedisOptions::default()).await;
@@ -62,7 +62,7 @@ async fn a_replica_is_refused_and_the_primary_asked_for() {
 #[tokio::test]
 async fn a_node_of_a_cluster_is_refused_whether_or_not_the_cluster_works() {
     // Its usual place, the port and 10,000, may be above all ports.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (_reserved, port) = reserve_port();
     let server = RedisServer::start(&["--cluster-enabled", "yes", "--cluster-port", &port.to_string()]);
     for _ in 0..2 {
         let refused = refused(&server.url()).await;

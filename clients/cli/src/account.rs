@@ -2,12 +2,13 @@
 
 use std::time::SystemTime;
 
-use tollgate_client::proto::auth::{ApiKey, LedgerEntry, LedgerEntryKind, Outcome, Receipt, RequestState, Role};
+use tollgate_client::proto::auth::{ApiKey, LedgerEntry, LedgerEntryKind, Outcome, Receipt, RequestState};
 use tollgate_client::{ApiKeyOptions, Client, Profile};
 
 use crate::arguments::{Keys, SignUp};
+use crate::display::{credits, role, time};
 use crate::failure::Failure;
-use crate::output::{Output, credits, hint, time};
+use crate::output::{Output, hint};
 use crate::password;
 use crate::table::Table;
 
@@ -170,14 +171,6 @@ fn receipt_fields(receipt: Receipt) -> Vec<(&'static str, String)> {
         fields.push(("tokens out", format!("{}{estimated}", usage.output_tokens())));
     }
     fields
-}
-
-/// A role in a word.
-pub(crate) fn role(role: Role) -> &'static str {
-    match role {
-        Role::Unspecified | Role::User => "user",
-        Role::Admin => "admin",
-    }
 }
 
 #[cfg(test)]

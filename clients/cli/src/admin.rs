@@ -3,10 +3,10 @@
 use tollgate_client::proto::auth::User;
 use tollgate_client::{Client, NewUser, Profile, new_request_id};
 
-use crate::account::role;
 use crate::arguments::Admin;
+use crate::display::{credits, role};
 use crate::failure::Failure;
-use crate::output::{Output, credits, hint};
+use crate::output::{Output, hint};
 use crate::password;
 
 pub(crate) async fn run(client: &Client, command: Admin, output: &mut Output) -> Result<(), Failure> {

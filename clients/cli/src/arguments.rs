@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use shared::credits::MAX_CREDITS;
 use tollgate_client::{Client, ClientBuilder};
 
 use crate::failure::Failure;
@@ -314,9 +315,6 @@ pub(crate) enum Admin {
     },
 }
 
-/// The most credits that any figure may hold.
-const MAX_CREDITS: i64 = 1_000_000_000_000;
-
 /// Parses a whole number and its unit: `ms`, `s`, `m`, `h`, `d` or `w`.
 fn parse_duration(text: &str) -> Result<Duration, String> {
     let days = |number: &str, each: u64| number.parse::<u64>().ok()?.checked_mul(each * 86_400).map(Duration::from_secs);
@@ -336,6 +334,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 mod tests {
     use clap::CommandFactory;
     use clap::error::ErrorKind;
+    use shared::default_address::{AUTH_URL, INFERENCE_URL};
 
     use super::*;
 
@@ -355,6 +354,9 @@ mod tests {
             ["TOLLGATE_API_KEY", "TOLLGATE_AUTH_URL", "TOLLGATE_URL", "  0 ", "  3 ", "  64 ", "  69 ", "  75 ", "  77 ", "  130 "]
         {
             assert!(help.contains(expected), "{expected} is missing in:\n{help}");
+        }
+        for default in [AUTH_URL, INFERENCE_URL] {
+            assert!(help.contains(&format!("[default: {default}]")), "{default} is missing in:\n{help}");
         }
         let arguments = parse("--key tg_canary balance").unwrap();
         assert!(!format!("{arguments:?}").contains("canary"));

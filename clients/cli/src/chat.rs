@@ -9,9 +9,10 @@ use tollgate_client::proto::inference::{ChatRequest, FinishReason, Finished, For
 use tollgate_client::{Answer, Client, Error, Event, message, new_request_id};
 
 use crate::arguments::{Chat, Generate, Generation};
+use crate::display::credits;
 use crate::failure::Failure;
-use crate::models::read_text;
-use crate::output::{Output, aside, credits, hint};
+use crate::output::{Output, aside, hint};
+use crate::text_file::read_text;
 
 pub(crate) async fn chat(client: &Client, arguments: Chat, output: &mut Output) -> Result<(), Failure> {
     let generation = arguments.generation;

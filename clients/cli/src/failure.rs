@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use shared::error::reason_name;
 use tollgate_client::{Code, Error, ErrorReason, Service};
 
-use crate::output::{credits, one_line};
+use crate::display::{credits, one_line};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]

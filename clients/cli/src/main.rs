@@ -4,11 +4,13 @@ mod account;
 mod admin;
 mod arguments;
 mod chat;
+mod display;
 mod failure;
 mod models;
 mod output;
 mod password;
 mod table;
+mod text_file;
 
 use std::process::ExitCode;
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use crate::display::{one_line, without_control};
 use crate::failure::Failure;
 use crate::table::Table;
 
@@ -27,11 +28,8 @@ impl Output {
     /// Writes a piece of text as it is, without waiting for the end of its line. Control characters other than newline and tab are
     /// replaced on a terminal.
     pub(crate) fn piece(&mut self, text: &str) -> Result<(), Failure> {
-        let written = if self.for_people {
-            write!(self.writer, "{}", text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "\u{fffd}"))
-        } else {
-            self.writer.write_all(text.as_bytes())
-        };
+        let written =
+            if self.for_people { write!(self.writer, "{}", without_control(text)) } else { self.writer.write_all(text.as_bytes()) };
         check(written.and_then(|()| self.writer.flush()))
     }
 
@@ -62,22 +60,7 @@ pub(crate) fn hint(text: &str) {
 
 /// A piece of text for people beside the result, as it is being generated.
 pub(crate) fn aside(text: &str) {
-    let _ = write!(io::stderr(), "{}", text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "\u{fffd}"));
-}
-
-/// The text on one line, and without what a terminal would obey.
-pub(crate) fn one_line(text: &str) -> String {
-    text.replace(char::is_control, " ")
-}
-
-/// `1 credit`, `2 credits`.
-pub(crate) fn credits(number: i64) -> String {
-    if number == 1 { "1 credit".to_owned() } else { format!("{number} credits") }
-}
-
-/// A time of a service, in UTC and whole seconds; empty when it is unset.
-pub(crate) fn time(time: Option<prost_types::Timestamp>) -> String {
-    time.map(|time| prost_types::Timestamp { nanos: 0, ..time }.to_string()).unwrap_or_default()
+    let _ = write!(io::stderr(), "{}", without_control(text));
 }
 
 #[cfg(test)]
@@ -100,16 +83,5 @@ mod tests {
         let mut output = Output { writer: Box::new(Closed), for_people: false };
         assert!(matches!(output.piece("text"), Err(Failure::ReaderGone)));
         assert!(matches!(check(Err(io::ErrorKind::StorageFull.into())), Err(Failure::Io { .. })));
-    }
-
-    #[test]
-    fn times_are_utc_in_whole_seconds() {
-        assert_eq!(time(Some(prost_types::Timestamp { seconds: 1_790_000_000, nanos: 123_000_000 })), "2026-09-21T14:13:20Z");
-        assert_eq!(time(None), "");
-    }
-
-    #[test]
-    fn no_text_of_a_server_commands_the_terminal() {
-        assert_eq!(one_line("a\u{1b}[31m\nb"), "a [31m b");
     }
 }

@@ -1,6 +1,6 @@
 //! Tables for people that `grep` and `awk` can read: one entry a line, at least two spaces between columns, `-` for nothing.
 
-use crate::output::one_line;
+use crate::display::one_line;
 
 /// Rows below a line of names.
 pub(crate) struct Table {

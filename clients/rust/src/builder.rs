@@ -3,18 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::default_address::{AUTH_URL, INFERENCE_URL};
 use shared::env::{ProcessEnvironment, Strings};
-use tonic::metadata::{Ascii, MetadataValue};
 
+use crate::account_header::parse_account;
 use crate::client::{Client, Connections};
-use crate::connection::{Connection, Service};
+use crate::connection::Connection;
 use crate::credential::Credential;
 use crate::error::Error;
-
-/// Where auth-service listens by default.
-pub(crate) const DEFAULT_AUTH_URL: &str = "http://127.0.0.1:50051";
-/// Where inference-service listens by default.
-pub(crate) const DEFAULT_INFERENCE_URL: &str = "http://127.0.0.1:50052";
+use crate::service::Service;
 
 /// Sets up a [`Client`].
 #[derive(Debug, Clone)]
@@ -32,8 +29,8 @@ pub struct ClientBuilder {
 impl Default for ClientBuilder {
     fn default() -> Self {
         Self {
-            auth_url: DEFAULT_AUTH_URL.to_owned(),
-            inference_url: DEFAULT_INFERENCE_URL.to_owned(),
+            auth_url: AUTH_URL.to_owned(),
+            inference_url: INFERENCE_URL.to_owned(),
             credential: None,
             account: None,
             connect_timeout: Duration::from_secs(5),
@@ -126,10 +123,22 @@ impl ClientBuilder {
     }
 }
 
-pub(crate) fn parse_account(account: &str) -> Result<MetadataValue<Ascii>, Error> {
-    let usable = !account.is_empty() && account.bytes().all(|byte| byte.is_ascii_graphic());
-    let refuse = || Error::Configuration("the account must be an account's id: visible ASCII characters only".to_owned());
-    if usable { account.parse().map_err(|_| refuse()) } else { Err(refuse()) }
+impl Client {
+    /// A client of the services at these URLs, without a credential.
+    pub fn new(auth_url: impl Into<String>, inference_url: impl Into<String>) -> Result<Self, Error> {
+        Self::builder().auth_url(auth_url).inference_url(inference_url).build()
+    }
+
+    /// A client as the environment says: `TOLLGATE_API_KEY` (an API key or an access token), `TOLLGATE_AUTH_URL` (default
+    /// `http://127.0.0.1:50051`) and `TOLLGATE_URL` (default `http://127.0.0.1:50052`).
+    pub fn from_env() -> Result<Self, Error> {
+        ClientBuilder::from_env().build()
+    }
+
+    /// Sets up a client.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
 }
 
 #[cfg(test)]

@@ -4,11 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::AUTHORIZATION;
+use shared::codec::MAX_MESSAGE_BYTES;
+use shared::credential_form::ACCOUNT_HEADER;
 use tonic::Request;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 
-use crate::builder::{ClientBuilder, parse_account};
+use crate::account_header::parse_account;
 use crate::connection::Connection;
 use crate::credential::Credential;
 use crate::error::Error;
@@ -35,22 +38,6 @@ pub(crate) struct Connections {
 }
 
 impl Client {
-    /// A client of the services at these URLs, without a credential.
-    pub fn new(auth_url: impl Into<String>, inference_url: impl Into<String>) -> Result<Self, Error> {
-        Self::builder().auth_url(auth_url).inference_url(inference_url).build()
-    }
-
-    /// A client as the environment says: `TOLLGATE_API_KEY` (an API key or an access token), `TOLLGATE_AUTH_URL` (default
-    /// `http://127.0.0.1:50051`) and `TOLLGATE_URL` (default `http://127.0.0.1:50052`).
-    pub fn from_env() -> Result<Self, Error> {
-        ClientBuilder::from_env().build()
-    }
-
-    /// Sets up a client.
-    pub fn builder() -> ClientBuilder {
-        ClientBuilder::default()
-    }
-
     /// The same client with another credential, over the same connections.
     #[must_use]
     pub fn with_credential(&self, credential: Credential) -> Self {
@@ -69,7 +56,7 @@ impl Client {
     }
 
     pub(crate) fn accounts(&self) -> AccountsClient<Channel> {
-        AccountsClient::new(self.connections.auth.channel()).max_decoding_message_size(shared::serving::MAX_MESSAGE_BYTES)
+        AccountsClient::new(self.connections.auth.channel()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     pub(crate) fn admin(&self) -> AdminClient<Channel> {
@@ -77,7 +64,7 @@ impl Client {
     }
 
     pub(crate) fn inference(&self) -> InferenceClient<Channel> {
-        InferenceClient::new(self.connections.inference.channel()).max_decoding_message_size(shared::serving::MAX_MESSAGE_BYTES)
+        InferenceClient::new(self.connections.inference.channel()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     pub(crate) fn models(&self) -> ModelsClient<Channel> {
@@ -110,10 +97,10 @@ impl Client {
     fn authorized<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         if let Some(credential) = &self.credential {
-            request.metadata_mut().insert("authorization", credential.header());
+            request.metadata_mut().insert(AUTHORIZATION.as_str(), credential.header());
         }
         if let Some(account) = &self.account {
-            request.metadata_mut().insert("x-tollgate-account", account.clone());
+            request.metadata_mut().insert(ACCOUNT_HEADER, account.clone());
         }
         request
     }

@@ -1,31 +1,14 @@
 //! A connection to one service: made at the first call, and made again when it breaks.
 
-use std::fmt;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use shared::default_address::AUTH_URL;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
 
 use crate::error::Error;
-
-/// Tollgate's two services.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Service {
-    /// Accounts, keys, credits.
-    Auth,
-    /// Chats and models.
-    Inference,
-}
-
-impl fmt::Display for Service {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Auth => "auth-service",
-            Self::Inference => "inference-service",
-        })
-    }
-}
+use crate::service::Service;
 
 pub(crate) struct Connection {
     service: Service,
@@ -39,7 +22,7 @@ impl Connection {
     pub(crate) fn new(service: Service, url: &str, connect_timeout: Duration) -> Result<Self, Error> {
         let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
         let refuse = |why: &str| Error::Configuration(format!("the URL of {service} {why}"));
-        let parsed: http::Uri = url.parse().map_err(|_| refuse("can't be read; it should look like http://127.0.0.1:50051"))?;
+        let parsed: http::Uri = url.parse().map_err(|_| refuse(&format!("can't be read; it should look like {AUTH_URL}")))?;
         match parsed.scheme_str() {
             Some("http") => {}
             Some("https") => return Err(refuse("must begin with http://: this version speaks no TLS; put a TLS proxy on this host")),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use shared::credential_form::to_bearer;
 use tonic::metadata::{Ascii, MetadataValue};
 
 use crate::error::Error;
@@ -17,12 +18,10 @@ impl Credential {
     /// Takes an API key or an access token. Refused when it holds anything but visible ASCII; the error doesn't repeat it.
     pub fn new(text: impl Into<String>) -> Result<Self, Error> {
         let text = text.into();
-        let refuse =
-            || Error::Configuration("the credential must be an API key or an access token: visible ASCII characters only".to_owned());
-        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(refuse());
-        }
-        let mut header: MetadataValue<Ascii> = format!("Bearer {text}").parse().map_err(|_| refuse())?;
+        let header: Option<MetadataValue<Ascii>> = to_bearer(&text).parse().ok().filter(|_| is_visible_ascii(&text));
+        let mut header = header.ok_or_else(|| {
+            Error::Configuration("the credential must be an API key or an access token: visible ASCII characters only".to_owned())
+        })?;
         header.set_sensitive(true);
         Ok(Self { text, header })
     }
@@ -42,6 +41,11 @@ impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Credential(…)")
     }
+}
+
+/// Whether a text can stand in a header as one word.
+pub(crate) fn is_visible_ascii(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 #[cfg(test)]

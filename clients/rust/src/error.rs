@@ -8,8 +8,8 @@ use shared::ErrorReason;
 use shared::error as details;
 use tonic::{Code, Status};
 
-use crate::connection::Service;
 use crate::proto::inference::Receipt;
+use crate::service::Service;
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]

@@ -12,11 +12,11 @@ use tonic::Streaming;
 use crate::answer::{Answer, Events};
 use crate::client::{Client, Connections};
 use crate::error::Error;
-use crate::new_request_id;
 use crate::proto::inference::{
     ChatRequest, CreateModelRequest, CreateModelResponse, DeleteModelRequest, GenerateRequest, ListModelsRequest, Model, ShowModelRequest,
     ShowModelResponse,
 };
+use crate::request_id::new_request_id;
 
 impl Client {
     /// Streams a model's answer to a conversation. An empty `request_id` is filled in here; see the crate's documentation for what it

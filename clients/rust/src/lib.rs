@@ -29,6 +29,7 @@
 //!
 //! **Errors.** [`Error`] tells a refusal (with its [`ErrorReason`]) from a server that can't be reached and a connection that broke.
 
+mod account_header;
 mod accounts;
 mod admin;
 mod answer;
@@ -40,24 +41,21 @@ mod error;
 mod inference;
 mod ledger;
 pub mod message;
+mod request_id;
+mod service;
 
 pub use accounts::{ApiKeyOptions, NewApiKey, Profile, Session};
 pub use admin::NewUser;
 pub use answer::{Answer, Completion, Event};
 pub use builder::ClientBuilder;
 pub use client::Client;
-pub use connection::Service;
 pub use credential::Credential;
 pub use error::{Error, Refusal};
 pub use inference::ModelProgress;
 pub use ledger::Ledger;
+pub use request_id::new_request_id;
+pub use service::Service;
 pub use shared::ErrorReason;
 /// The generated contract, stubs included: for calls that [`Client`] has no method for.
 pub use shared::proto;
 pub use tonic::Code;
-
-/// Makes a request id that nobody else makes: for [`Client::grant_credits`], and for chats whose id the caller wants to keep first.
-#[must_use]
-pub fn new_request_id() -> String {
-    uuid::Uuid::now_v7().to_string()
-}

@@ -5,18 +5,15 @@ use std::time::Duration;
 use prost_types::Duration as WireDuration;
 use serde_json::value::RawValue;
 use shared::ErrorReason;
+use shared::counted_message::{MAX_IMAGES, MAX_MESSAGES, MAX_STOPS, MAX_TOOLS};
 use shared::error::CallError;
 use shared::proto::inference as wire;
+use shared::request_id::{MAX_REQUEST_ID_CHARACTERS, is_request_id};
 use tonic::Code;
 
 use super::schema_guard::{self, SpecialGroups};
 use super::{ChatRole, Format, Message, ModelName, Options, Prompt, PromptLimits, Task, Think, Tool, ToolCall, Violations};
 use super::{json_text, picture};
-
-const MAX_MESSAGES: usize = 10_000;
-const MAX_TOOLS: usize = 256;
-const MAX_IMAGES: usize = 64;
-const MAX_STOPS: usize = 16;
 
 impl Prompt {
     /// Checks a ChatRequest, whose `request_id` is given apart.
@@ -116,8 +113,8 @@ impl Unnamed {
 
 /// Refuses what can't name a request; an empty id is made up for.
 fn check_request_id(request_id: &str, wrong: &mut Violations) {
-    if request_id.len() > 128 || !request_id.bytes().all(|byte| byte.is_ascii_graphic()) {
-        wrong.add("request_id", "must be at most 128 printable ASCII characters without spaces");
+    if !request_id.is_empty() && !is_request_id(request_id) {
+        wrong.add("request_id", format!("must be at most {MAX_REQUEST_ID_CHARACTERS} printable ASCII characters without spaces"));
     }
 }
 

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::audit::{Audited, Ending};
-use super::{Gate, named};
+use super::{RequestGuard, named};
 use crate::call_failure::{CallFailure, Limit};
 use crate::engine::{Engine, Progress, ProgressStream};
 use crate::modelfile::Modelfile;
@@ -25,7 +25,7 @@ use crate::prompt::{ModelName, Violations};
 #[derive(Debug, Clone)]
 pub struct ModelsService {
     /// Who may call.
-    pub gate: Gate,
+    pub guard: RequestGuard,
     /// What has the models.
     pub engine: Arc<dyn Engine>,
     /// Cancelled when streams that still run must end.
@@ -77,7 +77,7 @@ impl Models for ModelsService {
 
     async fn create_model(&self, request: Request<wire::CreateModelRequest>) -> Result<Response<Self::CreateModelStream>, Status> {
         // Who may not make models learns nothing of the Modelfile's mistakes, nor costs their parsing.
-        let (caller, principal) = self.gate.authorize(&request, Operation::ManageModels, "").await?;
+        let (caller, principal) = self.guard.authorize(&request, Operation::ManageModels, "").await?;
         let sent = request.into_inner();
         let mut audited = Audited::begin("create_model", principal, &sent.model);
         let progress = audited.failure_of(self.begin_making(&sent).await)?;
@@ -114,7 +114,7 @@ impl Models for ModelsService {
     }
 
     async fn delete_model(&self, request: Request<wire::DeleteModelRequest>) -> Result<Response<wire::DeleteModelResponse>, Status> {
-        let (_, principal) = self.gate.authorize(&request, Operation::ManageModels, "").await?;
+        let (_, principal) = self.guard.authorize(&request, Operation::ManageModels, "").await?;
         let named = &request.get_ref().model;
         let mut audited = Audited::begin("delete_model", principal, named);
         audited.failure_of(self.remove(named).await)?;

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use shared::credential_form::to_bearer;
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 
@@ -160,5 +161,5 @@ where
 
 /// The value of an `authorization` header.
 fn bearer(credential: &str) -> tonic::metadata::MetadataValue<tonic::metadata::Ascii> {
-    format!("Bearer {credential}").parse().expect("a header's value")
+    to_bearer(credential).parse().expect("a header's value")
 }

@@ -13,6 +13,7 @@ use clap::ValueEnum;
 use integration::redis_server::AppendOnly;
 use prost::Message;
 use serde_json::json;
+use shared::credential_form::to_bearer;
 use shared::proto::auth as pb;
 use shared::proto::auth::auth_client::AuthClient;
 use tonic::Request;
@@ -171,7 +172,7 @@ async fn message_sizes(testbed: &Testbed, ledgers: &Ledgers) -> (MessageSizes, V
     let accounts = ledgers.accounts(1, PLENTY).await;
     let mut auth = AuthClient::connect(testbed.auth.url()).await.expect("auth-service answers");
     let authorized = |mut metadata: tonic::metadata::MetadataMap| {
-        metadata.insert("authorization", format!("Bearer {}", testbed.service_credential).parse().expect("a header's value"));
+        metadata.insert("authorization", to_bearer(&testbed.service_credential).parse().expect("a header's value"));
         metadata
     };
     let message = check_request(&accounts.api_keys[0]);

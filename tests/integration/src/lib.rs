@@ -7,5 +7,6 @@ pub mod processes;
 pub mod raw_http2;
 pub mod recorded;
 pub mod redis_server;
+pub mod reserved_port;
 pub mod scripted_upstream;
 pub mod stack;

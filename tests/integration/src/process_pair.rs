@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use shared::ErrorReason;
+use shared::credential_form::to_bearer;
 use shared::error::reason_of;
 use shared::proto::auth;
 use shared::proto::auth::accounts_client::AccountsClient;
@@ -79,7 +80,7 @@ impl ProcessPair {
 #[must_use]
 pub fn bearer<T>(credential: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
-    request.metadata_mut().insert("authorization", format!("Bearer {credential}").parse().expect("an answer"));
+    request.metadata_mut().insert("authorization", to_bearer(credential).parse().expect("an answer"));
     request
 }
 

@@ -1,12 +1,12 @@
-//! A real redis-server of the test's own, on a free loopback port, with its files in a temporary folder.
+//! A real redis-server of the test's own, on a loopback port that is reserved for it, with its files in a temporary folder.
 
-use std::net::TcpListener;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::processes::on_processors;
+use crate::reserved_port::ReservedPort;
 
 /// When a redis-server writes its append-only file to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct RedisPlan {
 #[derive(Debug)]
 pub struct RedisServer {
     child: Child,
-    port: u16,
+    port: ReservedPort,
     folder: TempDir,
     plan: RedisPlan,
 }
@@ -48,9 +48,8 @@ impl RedisServer {
     #[must_use]
     pub fn start_with(plan: RedisPlan) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        // The port is free again for the moment between this listener's end and redis-server's start: whoever loses it fails loudly.
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
-        let child = spawn(port, &folder, &plan);
+        let port = ReservedPort::new();
+        let child = spawn(port.number(), &folder, &plan);
         let mut server = Self { child, port, folder, plan };
         server.wait_until_it_answers();
         server
@@ -59,7 +58,7 @@ impl RedisServer {
     /// For `TOLLGATE_REDIS_URL`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://{}", self.port.address())
     }
 
     /// Its process id.
@@ -76,7 +75,7 @@ impl RedisServer {
 
     /// Starts it again on its port, with what it had written.
     pub fn start_again(&mut self) {
-        self.child = spawn(self.port, &self.folder, &self.plan);
+        self.child = spawn(self.port.number(), &self.folder, &self.plan);
         self.wait_until_it_answers();
     }
 
@@ -87,8 +86,8 @@ impl RedisServer {
             assert!(started.elapsed() < Duration::from_secs(10), "redis-server does not answer");
             std::thread::sleep(Duration::from_millis(10));
         }
-        // Somebody else's server answers when the port was lost to it.
-        assert!(self.child.try_wait().expect("it is ours").is_none(), "redis-server ended: port {} was taken", self.port);
+        // Where ports can't be reserved, somebody else's server may have answered.
+        assert!(self.child.try_wait().expect("it is ours").is_none(), "redis-server ended on port {}", self.port.number());
     }
 }
 

@@ -1,14 +1,15 @@
 //! A scripted Ollama, for what a real one won't do on command: exact chunks at an exact pace, stalls, cuts, error lines, slow heads.
 //!
-//! Unscripted it is a small well-behaved Ollama with the model `smollm2`. A test scripts a path, lets the code under test call it, and reads
-//! from the recorded requests what was sent and when the client closed its connection. Gates instead of pauses keep tests free of sleeps.
+//! Unscripted it is a small well-behaved Ollama with the model `smollm2`. A test scripts a path, lets the code under test call it, and
+//! reads from the recorded requests what was sent and when the client closed its connection. Gates instead of pauses keep tests free of
+//! sleeps.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use serde_json::{Value, json};
@@ -39,9 +40,7 @@ pub struct RecordedRequest {
     pub headers: Vec<(String, String)>,
     /// As it was sent.
     pub body: Bytes,
-    /// When all of it was there.
-    pub arrived: Instant,
-    closed: watch::Receiver<Option<Instant>>,
+    closed: watch::Receiver<bool>,
 }
 
 impl RecordedRequest {
@@ -57,20 +56,17 @@ impl RecordedRequest {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
 
-    /// When the client had closed the connection that this request came on; waits for it, and panics when it takes longer than any test may.
-    pub async fn client_closed(&self) -> Instant {
+    /// Waits until the client has closed the connection that this request came on, and panics when it takes longer than any test may.
+    pub async fn client_closed(&self) {
         let mut closed = self.closed.clone();
-        let instant = within("the client closes its connection", async {
-            // An error means that the connection's task is gone, and so is the connection.
-            closed.wait_for(Option::is_some).await.map_or(None, |instant| *instant)
-        });
-        instant.await.unwrap_or_else(Instant::now)
+        // An error means that the connection's task is gone, and so is the connection.
+        within("the client closes its connection", async { closed.wait_for(|closed| *closed).await.is_ok() }).await;
     }
 
     /// Whether the client has closed the connection by now.
     #[must_use]
     pub fn is_client_closed(&self) -> bool {
-        self.closed.borrow().is_some()
+        *self.closed.borrow()
     }
 }
 
@@ -222,13 +218,13 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn serve(stream: TcpStream, shared: Arc<Shared>) {
-    let closed = watch::Sender::new(None);
+    let closed = watch::Sender::new(false);
     // How it ended is in `closed`; a broken request is the test's to notice.
     let _ = serve_requests(stream, &shared, &closed).await;
-    closed.send_if_modified(|instant| instant.is_none() && instant.replace(Instant::now()).is_none());
+    closed.send_replace(true);
 }
 
-async fn serve_requests(stream: TcpStream, shared: &Shared, closed: &watch::Sender<Option<Instant>>) -> io::Result<()> {
+async fn serve_requests(stream: TcpStream, shared: &Shared, closed: &watch::Sender<bool>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (mut reader, mut writer) = stream.into_split();
     let mut buffer = BytesMut::new();
@@ -244,7 +240,7 @@ async fn serve_requests(stream: TcpStream, shared: &Shared, closed: &watch::Send
                     played = &mut playing => break played,
                     read = reader.read_buf(&mut buffer) => {
                         if !matches!(read, Ok(1..)) {
-                            closed.send_replace(Some(Instant::now()));
+                            closed.send_replace(true);
                             return Ok(());
                         }
                     }
@@ -318,7 +314,7 @@ async fn write_chunk(writer: &mut OwnedWriteHalf, bytes: &[u8], framing: Framing
 async fn read_request(
     reader: &mut OwnedReadHalf,
     buffer: &mut BytesMut,
-    closed: watch::Receiver<Option<Instant>>,
+    closed: watch::Receiver<bool>,
 ) -> io::Result<Option<RecordedRequest>> {
     let head_end = loop {
         if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -347,7 +343,7 @@ async fn read_request(
         }
     }
     let body = buffer.split_to(length).freeze();
-    Ok(Some(RecordedRequest { method, path, headers, body, arrived: Instant::now(), closed }))
+    Ok(Some(RecordedRequest { method, path, headers, body, closed }))
 }
 
 fn choose(shared: &Shared, request: &RecordedRequest) -> Script {
@@ -373,7 +369,12 @@ fn unscripted(state: &mut State, request: &RecordedRequest) -> Script {
     };
     let known = |state: &State, name: &str| state.models.iter().find(|(known, _)| known == name).map(|(_, model)| model.clone());
     let missing = |name: &str| Script::error(404, &format!("model '{name}' not found"));
-    let details = || json!({ "parent_model": "", "format": "gguf", "family": "llama", "families": ["llama"], "parameter_size": "134.52M", "quantization_level": "Q4_1" });
+    let details = || {
+        json!({
+            "parent_model": "", "format": "gguf", "family": "llama", "families": ["llama"],
+            "parameter_size": "134.52M", "quantization_level": "Q4_1",
+        })
+    };
     let modified_at = "2026-11-22T01:56:36.049722669Z";
     let name = named("model");
     match (request.method.as_str(), request.path.as_str()) {
@@ -382,7 +383,8 @@ fn unscripted(state: &mut State, request: &RecordedRequest) -> Script {
             let tag = |(name, _): &(String, FakeModel)| {
                 let name = if name.contains(':') { name.clone() } else { format!("{name}:latest") };
                 let digest = "cd2972495b984d2d2fb0cba302b3d46167d9166a65ce8f1fa793bf5747df1343";
-                json!({ "name": name, "model": name, "modified_at": modified_at, "size": 98_363_007, "digest": digest, "details": details() })
+                let (size, details) = (98_363_007, details());
+                json!({ "name": name, "model": name, "modified_at": modified_at, "size": size, "digest": digest, "details": details })
             };
             Script::json(200, &json!({ "models": state.models.iter().map(tag).collect::<Vec<_>>() }))
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use auth_service::ids::UserId;
 use auth_service::store::{AccountSnapshot, Store};
+use shared::credential_form::to_bearer;
 use shared::proto::auth::accounts_client::AccountsClient;
 use shared::proto::auth::admin_client::AdminClient;
 use shared::proto::auth::{self, auth_client::AuthClient};
@@ -213,7 +214,7 @@ pub struct Bearer(String);
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if !self.0.is_empty() {
-            let value = format!("Bearer {}", self.0).parse().map_err(|_| Status::internal("not a header's value"))?;
+            let value = to_bearer(&self.0).parse().map_err(|_| Status::internal("not a header's value"))?;
             request.metadata_mut().insert("authorization", value);
         }
         Ok(request)

@@ -10,6 +10,7 @@ use integration::processes::{ServiceProcess, run};
 use integration::scripted_upstream::{Script, ScriptedUpstream};
 use integration::stack::{PASSWORD, channel};
 use serde_json::{Value, json};
+use shared::credential_form::to_bearer;
 use shared::proto::auth::accounts_client::AccountsClient;
 use shared::proto::auth::{GetMeRequest, LoginRequest};
 use shared::proto::inference::models_client::ModelsClient;
@@ -21,7 +22,7 @@ const SOON: Duration = Duration::from_secs(15);
 
 fn bearer<T>(credential: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
-    request.metadata_mut().insert("authorization", format!("Bearer {credential}").parse().unwrap());
+    request.metadata_mut().insert("authorization", to_bearer(credential).parse().unwrap());
     request
 }
 

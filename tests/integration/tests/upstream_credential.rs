@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use integration::processes::{ServiceProcess, run};
+use integration::reserved_port::ReservedPort;
 use integration::scripted_upstream::{Script, ScriptedUpstream};
 use integration::stack::{Plan, chat_request, read_all};
 use shared::proto::inference;
@@ -57,8 +58,8 @@ async fn ollama_api_key_is_the_bearer_on_every_request() {
 async fn a_credential_for_ollama_is_in_no_line_of_the_log_whatever_happens() {
     let upstream = ScriptedUpstream::start().await;
     upstream.script("/api/version", Script::error(401, "unauthorized"));
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    for (engine, address) in [("ollama", upstream.address()), ("auto", upstream.address()), ("auto", nobody)] {
+    let nobody = ReservedPort::new();
+    for (engine, address) in [("ollama", upstream.address()), ("auto", upstream.address()), ("auto", nobody.address())] {
         let folder = tempfile::tempdir().unwrap();
         let host = format!("http://canary:c%61nary@{address}");
         let environment: BTreeMap<String, String> = [

@@ -334,7 +334,8 @@ impl Script {
 /// A line of a chat with a piece of text.
 #[must_use]
 pub fn chat_line(text: &str) -> Value {
-    json!({ "model": "smollm2", "created_at": "2026-11-22T02:07:20.321941737Z", "message": { "role": "assistant", "content": text }, "done": false })
+    let message = json!({ "role": "assistant", "content": text });
+    json!({ "model": "smollm2", "created_at": "2026-11-22T02:07:20.321941737Z", "message": message, "done": false })
 }
 
 /// The last line of a chat.

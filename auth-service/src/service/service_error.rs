@@ -5,7 +5,6 @@ use std::fmt;
 use std::time::Duration;
 
 use shared::ErrorReason;
-use shared::credential_form;
 use shared::error::CallError;
 use tonic::{Code, Status};
 
@@ -13,6 +12,7 @@ use crate::access_token::{AccessTokenError, IssueError};
 use crate::credential::CredentialError;
 use crate::password::{HashingError, RETRY_WHEN_BUSY};
 use crate::keyring::MAX_LIVE_API_KEYS;
+use crate::service::violations::{Violation, sentence};
 use crate::store::{Refusal, StoreError};
 
 /// When what is short by design may be there again: a hold that is due, a request in progress.
@@ -20,73 +20,9 @@ const RETRY_SOON: Duration = Duration::from_millis(200);
 /// When a full account may have room again.
 const RETRY_LATER: Duration = Duration::from_secs(5);
 
-/// A field that isn't as it must be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation {
-    /// The field's path, as the contract names it.
-    pub field: Cow<'static, str>,
-    /// What it must be; goes on from the field's name. Repeats no secret.
-    pub expected: String,
-}
-
-impl Violation {
-    /// A field, and what it must be.
-    pub fn new(field: impl Into<Cow<'static, str>>, expected: impl Into<String>) -> Self {
-        Self { field: field.into(), expected: expected.into() }
-    }
-}
-
-/// Collects what is wrong with the fields of one request, so that a caller is told all of it at once.
-#[derive(Debug, Default)]
-pub struct Violations(Vec<Violation>);
-
-impl Violations {
-    /// The value of a field; `None` with the violation noted.
-    pub fn keep<T>(&mut self, parsed: Result<T, Violation>) -> Option<T> {
-        parsed.map_err(|violation| self.0.push(violation)).ok()
-    }
-
-    /// The value of a part of a request; `None` with its violations noted.
-    pub fn keep_all<T>(&mut self, parsed: Result<T, Vec<Violation>>) -> Option<T> {
-        parsed.map_err(|violations| self.0.extend(violations)).ok()
-    }
-
-    /// Notes a violation unless something holds.
-    pub fn require(&mut self, holds: bool, field: &'static str, expected: impl FnOnce() -> String) {
-        if !holds {
-            self.0.push(Violation::new(field, expected()));
-        }
-    }
-
-    /// What is made of the fields, or the refusal by all violations. `None` stands for a violation that was noted.
-    pub fn finish<T>(self, made: Option<T>) -> Result<T, Refused> {
-        self.into_result(made).map_err(Refused::Fields)
-    }
-
-    /// The same, for a part of a request.
-    pub fn into_result<T>(mut self, made: Option<T>) -> Result<T, Vec<Violation>> {
-        match made {
-            Some(made) if self.0.is_empty() => Ok(made),
-            _ => {
-                // Fail closed: without a value there is no answer, whether or not a violation was noted.
-                if self.0.is_empty() {
-                    self.0.push(Violation::new("request", "must be complete"));
-                }
-                Err(self.0)
-            }
-        }
-    }
-}
-
-/// All violations in one sentence each, the fields' names first.
-fn sentence(violations: &[Violation]) -> String {
-    let one = |violation: &Violation| format!("{} {}", violation.field, violation.expected);
-    violations.iter().map(one).collect::<Vec<_>>().join("; ")
-}
-
 /// Why a call gets no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub enum ServiceError {
     /// Fields are missing, malformed or out of range: all that are, at once.
     #[error("{}", sentence(.0))]
     Fields(Vec<Violation>),
@@ -161,7 +97,7 @@ pub enum Refused {
     Defect(String),
 }
 
-impl Refused {
+impl ServiceError {
     /// INVALID_ARGUMENT by one field.
     pub fn field(field: impl Into<Cow<'static, str>>, expected: impl Into<String>) -> Self {
         Violation::new(field, expected).into()
@@ -173,33 +109,33 @@ impl Refused {
     }
 }
 
-impl From<Violation> for Refused {
+impl From<Violation> for ServiceError {
     fn from(violation: Violation) -> Self {
         Self::Fields(vec![violation])
     }
 }
 
-impl From<Vec<Violation>> for Refused {
+impl From<Vec<Violation>> for ServiceError {
     fn from(violations: Vec<Violation>) -> Self {
         Self::Fields(violations)
     }
 }
 
-impl From<IssueError> for Refused {
+impl From<IssueError> for ServiceError {
     fn from(error: IssueError) -> Self {
         Self::defect(error)
     }
 }
 
-impl From<getrandom::Error> for Refused {
+impl From<getrandom::Error> for ServiceError {
     fn from(error: getrandom::Error) -> Self {
         Self::defect(error)
     }
 }
 
-impl From<Refused> for Status {
-    fn from(refused: Refused) -> Self {
-        call_error(refused).into()
+impl From<ServiceError> for Status {
+    fn from(error: ServiceError) -> Self {
+        call_error(error).into()
     }
 }
 
@@ -215,73 +151,75 @@ fn exhausted(reason: ErrorReason, message: impl Into<String>) -> CallError {
     CallError::new(Code::ResourceExhausted, reason, message)
 }
 
-fn call_error(refused: Refused) -> CallError {
-    match refused {
-        Refused::Fields(violations) => {
+fn call_error(error: ServiceError) -> CallError {
+    match error {
+        ServiceError::Fields(violations) => {
             let first = violations.first().map(|violation| violation.field.to_string()).unwrap_or_default();
             CallError::invalid_argument(sentence(&violations))
                 .metadata("field", first)
                 .violations(violations.iter().map(|violation| (&*violation.field, violation.expected.as_str())))
         }
-        Refused::Credential(error) => credential_error(error),
-        Refused::ServiceCredentialMissing => unauthenticated(
+        ServiceError::Credential(error) => credential_error(error),
+        ServiceError::ServiceCredentialMissing => unauthenticated(
             ErrorReason::CredentialMissing,
             "this service answers services: send `authorization: Bearer <service credential>`",
         ),
-        Refused::Store(refusal) => store_refusal(refusal),
-        Refused::StoreFailed(error) => store_failure(&error),
-        Refused::AccessTokenRequired => {
+        ServiceError::Store(refusal) => store_refusal(refusal),
+        ServiceError::StoreFailed(error) => store_failure(&error),
+        ServiceError::AccessTokenRequired => {
             denied(ErrorReason::AccessTokenRequired, "this needs an access token from Accounts.Login; an API key was sent")
         }
-        Refused::LoginFailed => unauthenticated(ErrorReason::LoginFailed, "user name and password don't match an enabled user"),
-        Refused::Throttled { retry_after } => {
+        ServiceError::LoginFailed => unauthenticated(ErrorReason::LoginFailed, "user name and password don't match an enabled user"),
+        ServiceError::Throttled { retry_after } => {
             // Whole seconds, upwards: a caller who waits as told is let through.
             let wait = Duration::from_secs(retry_after.as_secs() + 1);
             exhausted(ErrorReason::RateLimited, format!("too many attempts; try again in {} s", wait.as_secs())).retry_after(wait)
         }
-        Refused::Hashing(HashingError::Busy) => {
+        ServiceError::Hashing(HashingError::Busy) => {
             exhausted(ErrorReason::RateLimited, "too many people log in or sign up at once; try again").retry_after(RETRY_WHEN_BUSY)
         }
-        Refused::Hashing(HashingError::Broken(what)) => {
+        ServiceError::Hashing(HashingError::Broken(what)) => {
             tracing::error!(what, "hashing broke");
             CallError::internal()
         }
-        Refused::SignUpClosed => denied(ErrorReason::SignUpClosed, "sign-up is closed on this server; an operator makes users"),
-        Refused::UserNameTaken => CallError::new(Code::AlreadyExists, ErrorReason::UserNameTaken, "the user name is taken; take another"),
-        Refused::UserNameInProgress { retry_after } => {
+        ServiceError::SignUpClosed => denied(ErrorReason::SignUpClosed, "sign-up is closed on this server; an operator makes users"),
+        ServiceError::UserNameTaken => {
+            CallError::new(Code::AlreadyExists, ErrorReason::UserNameTaken, "the user name is taken; take another")
+        }
+        ServiceError::UserNameInProgress { retry_after } => {
             // Whole seconds, upwards, as for the throttle.
             let wait = Duration::from_secs(retry_after.as_secs() + 1);
             let message = "a user of that name is being made, or the making of one broke off; try again when told";
             CallError::new(Code::Aborted, ErrorReason::RequestInProgress, message).retry_after(wait)
         }
-        Refused::UserNotFound => CallError::new(Code::NotFound, ErrorReason::UserNotFound, "no user of that name"),
-        Refused::ApiKeyNotFound => CallError::new(Code::NotFound, ErrorReason::ApiKeyNotFound, "no such API key in this account"),
-        Refused::TooManyApiKeys => exhausted(
+        ServiceError::UserNotFound => CallError::new(Code::NotFound, ErrorReason::UserNotFound, "no user of that name"),
+        ServiceError::ApiKeyNotFound => CallError::new(Code::NotFound, ErrorReason::ApiKeyNotFound, "no such API key in this account"),
+        ServiceError::TooManyApiKeys => exhausted(
             ErrorReason::LimitReached,
             format!(
                 "the account has {MAX_LIVE_API_KEYS} API keys that are neither revoked nor past their time, as many as it may; revoke one"
             ),
         )
         .quota("api_keys", format!("{MAX_LIVE_API_KEYS} an account")),
-        Refused::RequestNotFound => CallError::new(
+        ServiceError::RequestNotFound => CallError::new(
             Code::NotFound,
             ErrorReason::RequestNotFound,
             "nothing of that request id is remembered: it was never paid for, or it is forgotten; the ledger keeps charges for good",
         ),
-        Refused::HoldNotFound => {
+        ServiceError::HoldNotFound => {
             CallError::new(Code::NotFound, ErrorReason::HoldNotFound, "no such hold; it was never made, or is forgotten")
         }
-        Refused::HoldResolved => CallError::new(Code::FailedPrecondition, ErrorReason::HoldResolved, "the hold is resolved already"),
-        Refused::GrantRequestIdReused => CallError::new(
+        ServiceError::HoldResolved => CallError::new(Code::FailedPrecondition, ErrorReason::HoldResolved, "the hold is resolved already"),
+        ServiceError::GrantRequestIdReused => CallError::new(
             Code::InvalidArgument,
             ErrorReason::RequestIdReused,
             "request_id was used before for a grant of another amount; take a new one",
         ),
-        Refused::TooManyCredits => {
+        ServiceError::TooManyCredits => {
             exhausted(ErrorReason::LimitReached, "the account would hold more than 10^12 credits").quota("credits", "10^12 an account")
         }
-        Refused::NotBuilt(method) => CallError::not_implemented(method),
-        Refused::Defect(what) => {
+        ServiceError::NotBuilt(method) => CallError::not_implemented(method),
+        ServiceError::Defect(what) => {
             tracing::error!(what, "a defect");
             CallError::internal()
         }
@@ -291,7 +229,7 @@ fn call_error(refused: Refused) -> CallError {
 fn credential_error(error: CredentialError) -> CallError {
     let message = error.to_string();
     match error {
-        CredentialError::Form(form) => credential_form::refused(form),
+        CredentialError::Form(form) => form.into(),
         CredentialError::AccessToken(AccessTokenError::Invalid | AccessTokenError::NotYetValid { .. }) => {
             unauthenticated(ErrorReason::CredentialInvalid, message)
         }
@@ -369,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_sign_up_that_broke_off_tells_its_own_retry_when_to_come_again() {
-        let status = Status::from(Refused::UserNameInProgress { retry_after: Duration::from_millis(59_500) });
+        let status = Status::from(ServiceError::UserNameInProgress { retry_after: Duration::from_millis(59_500) });
         assert_eq!((status.code(), reason_of(&status)), (Code::Aborted, Some(ErrorReason::RequestInProgress)));
         assert_eq!(retry_delay_of(&status), Some(Duration::from_secs(60)));
     }
@@ -383,7 +321,7 @@ mod tests {
             (StoreError::ReadOnly(words()), ErrorReason::StoreReadOnly),
             (StoreError::Misconfigured(words()), ErrorReason::StoreMisconfigured),
         ] {
-            let status = Status::from(Refused::StoreFailed(error));
+            let status = Status::from(ServiceError::StoreFailed(error));
             assert_eq!((status.code(), reason_of(&status)), (Code::Unavailable, Some(reason)));
             assert!(retry_delay_of(&status).is_some_and(|delay| delay >= Duration::from_secs(1)), "{status:?}");
             assert!(!status.message().contains(&words()), "{status:?}");

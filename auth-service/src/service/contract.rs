@@ -1,6 +1,4 @@
-//! Between the contract's messages and what is stored.
-
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+//! What is stored, as the contract's messages say it, and back.
 
 use prost_types::Timestamp;
 use shared::proto::auth as pb;
@@ -8,8 +6,6 @@ use shared::proto::auth as pb;
 use crate::hold::{HoldRecord, Outcome, Resolution, TokenUsage};
 use crate::ids::AccountId;
 use crate::price::MAX_TOKENS;
-use crate::profile;
-use crate::service::refused::Violation;
 use crate::store::{ApiKeyRecord, Balance, EntryKind, LedgerEntry, Principal, Scope};
 use crate::user::{Role, UserRecord};
 
@@ -27,13 +23,6 @@ pub fn milliseconds(timestamp: &Timestamp) -> Option<i64> {
     // Past the year 9999, the JSON form of a timestamp doesn't go.
     let seconds = (0..253_402_300_800).contains(&timestamp.seconds).then_some(timestamp.seconds)?;
     Some(seconds * 1000 + i64::from(nanos / 1_000_000))
-}
-
-/// Now, by this host's clock, in milliseconds since 1970.
-#[must_use]
-pub fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// A user, without the password's hash.
@@ -190,15 +179,6 @@ pub fn ledger_entry(entry: LedgerEntry) -> pb::LedgerEntry {
         created_at: Some(timestamp(entry.at_ms)),
         note: entry.note,
     }
-}
-
-/// Text for people: so many characters at most, none of them a control, a change of direction, or unseen.
-pub fn text(field: &'static str, value: String, most_characters: usize) -> Result<String, Violation> {
-    if profile::is_plain(&value, most_characters) {
-        return Ok(value);
-    }
-    let expected = format!("must have at most {most_characters} characters, and no controls, changes of direction or unseen characters");
-    Err(Violation::new(field, expected))
 }
 
 #[cfg(test)]

@@ -1,0 +1,30 @@
+//! What names a request: the id in a message that makes a charge happen once, and the header that names a call in the logs.
+
+/// The header that names a call in the logs. It never makes a call idempotent: meshes copy it over several calls.
+pub const REQUEST_ID_HEADER: &str = "x-request-id";
+/// Characters of a request id, at most.
+pub const MAX_REQUEST_ID_CHARACTERS: usize = 128;
+/// What a request id must be; goes on from the field's name.
+pub const REQUEST_ID_RULE: &str = "must be 1 to 128 printable ASCII characters without spaces";
+
+/// Whether a text can name a request: 1 to 128 printable ASCII characters, spaces excluded.
+#[must_use]
+pub fn is_request_id(text: &str) -> bool {
+    (1..=MAX_REQUEST_ID_CHARACTERS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_id_is_1_to_128_visible_ascii_characters() {
+        for good in ["r", "0190-abc.~!", &"x".repeat(128)] {
+            assert!(is_request_id(good), "{good}");
+        }
+        for wrong in ["", "a b", " ", "a\n", "\u{7f}", "caf\u{e9}", &"x".repeat(129)] {
+            assert!(!is_request_id(wrong), "{wrong:?}");
+        }
+        assert!(REQUEST_ID_RULE.contains(&format!(" {MAX_REQUEST_ID_CHARACTERS} ")));
+    }
+}
