@@ -114,7 +114,8 @@ impl Account<'_> {
         let ledger_entry = self.append(-settlement.charge, &records::resolution_entry_bytes(&hold.terms, settlement))?;
         let forget_at_ms = self.context.forget_at_ms();
         let sql = "UPDATE holds SET state = ?, input_tokens = ?, output_tokens = ?, ending = ?, charged_credits = ?, \
-                   remaining_credits = ?, ledger_entry = ?, resolved_at_ms = ?, forget_at_ms = ? WHERE request_id = ? AND account_id = ? AND user_id = ?";
+                   remaining_credits = ?, ledger_entry = ?, resolved_at_ms = ?, forget_at_ms = ? \
+                   WHERE request_id = ? AND account_id = ? AND user_id = ?";
         self.context.connection.prepare_cached(sql)?.execute(params![
             records::resolution_number(settlement.resolution),
             settlement.usage.input_tokens,
