@@ -1,7 +1,8 @@
 //! Streams a model's answer after the call was authenticated and paid for.
 //!
-//! One call, by module: [`service`] reads it, [`caller`] finds its credential, [`prompt`] checks it, [`auth_client`] has it admitted and gives a
-//! grant, [`engine`] answers, and [`chat_stream`] streams the answer and settles the grant. [`timers`] end what takes too long, and extend holds.
+//! One call, by module: [`service`] reads it, [`caller`] finds its credential, [`prompt`] checks it, [`auth_client`] has it admitted and
+//! gives a grant, [`engine`] answers, and [`chat_stream`] streams the answer and settles the grant. [`timers`] end what takes too long, and
+//! extend holds.
 
 pub mod auth_client;
 pub mod call_failure;

@@ -12,7 +12,8 @@ fn refused(text: &str) -> (u32, String) {
 #[test]
 fn every_instruction_is_accepted_in_any_case_and_keeps_its_line() {
     let text = "# a comment\n\nfrom smollm2\nPARAMETER temperature 0.7\nTemplate {{ .Prompt }}\nSYSTEM You are mario.\nLICENSE MIT\n\
-                license Apache-2.0\nADAPTER ./lora\nMESSAGE user hi\nmessage assistant It's-a me!\nRENDERER r\nPARSER p\nREQUIRES v0.14.0\nDRAFT ./d\n";
+                license Apache-2.0\nADAPTER ./lora\nMESSAGE user hi\nmessage assistant It's-a me!\nRENDERER r\nPARSER p\n\
+                REQUIRES v0.14.0\nDRAFT ./d\n";
     let file = parsed(text);
     assert_eq!(file.from, Located { value: "smollm2".to_owned(), line: 3 });
     assert_eq!(file.parameters, [Parameter { name: "temperature", value: ParameterValue::Float(0.7), line: 4 }]);

@@ -13,7 +13,7 @@ use shared::proto::inference::inference_server::Inference;
 use shared::runtime::work_through;
 use tonic::{Request, Response, Status};
 
-use super::{Gate, named};
+use super::{Authorizer, parse_model};
 use crate::auth_client::{Admission, Charge};
 use crate::caller::Caller;
 use crate::capability::required_capabilities;
@@ -25,7 +25,7 @@ use crate::prompt::{ModelName, Prompt, PromptLimits, Think};
 #[derive(Debug, Clone)]
 pub struct InferenceService {
     /// Who may call.
-    pub gate: Gate,
+    pub authorizer: Authorizer,
     /// What answers.
     pub engine: Arc<dyn Engine>,
     /// The operator's bounds on prompts.
@@ -37,7 +37,7 @@ pub struct InferenceService {
 }
 
 /// A request for an answer, whichever method it came by.
-struct Asked {
+struct AnswerRequest {
     operation: Operation,
     caller: Caller,
     requested_model: String,
@@ -51,37 +51,37 @@ struct Asked {
 type EventStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl InferenceService {
-    async fn answer<T: From<StreamEvent> + Send + 'static>(&self, asked: Asked) -> Result<Response<EventStream<T>>, CallError> {
-        self.engine.refuse_unsupported(&asked.prompt).map_err(|error| CallError::from(&error))?;
-        let runs = self.check_capabilities(&asked).await?;
-        let request_id = match asked.request_id {
+    async fn answer<T: From<StreamEvent> + Send + 'static>(&self, request: AnswerRequest) -> Result<Response<EventStream<T>>, CallError> {
+        self.engine.refuse_unsupported(&request.prompt).map_err(|error| CallError::from(&error))?;
+        let runs = self.check_capabilities(&request).await?;
+        let request_id = match request.request_id {
             id if id.is_empty() => uuid::Uuid::now_v7().to_string(),
             id => id,
         };
-        let max_input_tokens = asked.prompt.max_input_tokens(&self.prompt_limits).saturating_mul(runs);
+        let max_input_tokens = request.prompt.max_input_tokens(&self.prompt_limits).saturating_mul(runs);
         let charge = Charge {
             request_id: request_id.clone(),
-            fingerprint: asked.fingerprint,
+            fingerprint: request.fingerprint,
             max_input_tokens,
-            max_output_tokens: asked.prompt.output_bound(&self.prompt_limits).saturating_mul(runs),
-            require_full: asked.require_full,
+            max_output_tokens: request.prompt.output_bound(&self.prompt_limits).saturating_mul(runs),
+            require_full: request.require_full,
         };
-        let admission = self.gate.auth.admit(&asked.caller, asked.operation, asked.prompt.model.as_str(), charge).await?;
+        let admission = self.authorizer.auth.admit(&request.caller, request.operation, request.prompt.model.as_str(), charge).await?;
         let grant = match admission {
             Admission::Granted(grant) => grant,
             Admission::Recorded(recorded) => {
-                let events = replay(request_id, asked.requested_model, &recorded).map(|event| Ok(event.into()));
+                let events = replay(request_id, request.requested_model, &recorded).map(|event| Ok(event.into()));
                 return Ok(Response::new(Box::pin(stream::iter(events))));
             }
         };
         let plan = AnswerPlan {
             request_id,
-            requested_model: asked.requested_model,
-            prompt: asked.prompt,
-            one_delta: asked.one_delta,
+            requested_model: request.requested_model,
+            prompt: request.prompt,
+            one_delta: request.one_delta,
             runs,
             max_input_tokens,
-            deadline: asked.caller.deadline(),
+            deadline: request.caller.deadline(),
         };
         let answer = ChatStream::open(grant, plan, self.engine.clone(), self.stream_limits, &self.owner);
         Ok(Response::new(Box::pin(answer.map(|event| event.map(T::from)))))
@@ -90,14 +90,14 @@ impl InferenceService {
     /// Refuses what the model can't do, before anything is held, and answers how often the engine may run it.
     ///
     /// The model is looked up only for a caller that may use it, and only when the prompt asks for more than text.
-    async fn check_capabilities(&self, asked: &Asked) -> Result<u32, CallError> {
-        let required = required_capabilities(&asked.prompt);
-        let may_run_twice = asked.prompt.format.is_some() && asked.prompt.think != Some(Think::Off);
+    async fn check_capabilities(&self, request: &AnswerRequest) -> Result<u32, CallError> {
+        let required = required_capabilities(&request.prompt);
+        let may_run_twice = request.prompt.format.is_some() && request.prompt.think != Some(Think::Off);
         if required.is_empty() && !may_run_twice {
             return Ok(1);
         }
-        let model = &asked.prompt.model;
-        self.gate.auth.authorize(&asked.caller, asked.operation, model.as_str()).await?;
+        let model = &request.prompt.model;
+        self.authorizer.auth.authorize(&request.caller, request.operation, model.as_str()).await?;
         let facts = self.engine.show_model(model).await.map_err(|error| CallError::from(&error))?;
         let has = |capability: &str| facts.capabilities.iter().any(|has| has == capability);
         if let Some(missing) = required.into_iter().find(|capability| !has(capability)) {
@@ -123,7 +123,7 @@ impl Inference for InferenceService {
     type GenerateStream = EventStream<wire::GenerateEvent>;
 
     async fn chat(&self, request: Request<wire::ChatRequest>) -> Result<Response<Self::ChatStream>, Status> {
-        let caller = self.gate.caller(&request)?;
+        let caller = self.authorizer.caller(&request)?;
         let mut sent = request.into_inner();
         let request_id = std::mem::take(&mut sent.request_id);
         let (requested_model, require_full, one_delta) = (sent.model.clone(), sent.require_full, sent.stream == Some(false));
@@ -131,12 +131,12 @@ impl Inference for InferenceService {
             work_through(sent.encoded_len(), || (fingerprint("chat", &sent), Prompt::from_chat(sent, &request_id, &self.prompt_limits)));
         let prompt = prompt?;
         let operation = Operation::Chat;
-        let asked = Asked { operation, caller, requested_model, prompt, request_id, fingerprint, require_full, one_delta };
-        Ok(self.answer(asked).await?)
+        let answer = AnswerRequest { operation, caller, requested_model, prompt, request_id, fingerprint, require_full, one_delta };
+        Ok(self.answer(answer).await?)
     }
 
     async fn generate(&self, request: Request<wire::GenerateRequest>) -> Result<Response<Self::GenerateStream>, Status> {
-        let caller = self.gate.caller(&request)?;
+        let caller = self.authorizer.caller(&request)?;
         let mut sent = request.into_inner();
         let request_id = std::mem::take(&mut sent.request_id);
         let (requested_model, require_full, one_delta) = (sent.model.clone(), sent.require_full, sent.stream == Some(false));
@@ -145,8 +145,8 @@ impl Inference for InferenceService {
         });
         let prompt = prompt?;
         let operation = Operation::Generate;
-        let asked = Asked { operation, caller, requested_model, prompt, request_id, fingerprint, require_full, one_delta };
-        Ok(self.answer(asked).await?)
+        let answer = AnswerRequest { operation, caller, requested_model, prompt, request_id, fingerprint, require_full, one_delta };
+        Ok(self.answer(answer).await?)
     }
 
     async fn embed(&self, _: Request<wire::EmbedRequest>) -> Result<Response<wire::EmbedResponse>, Status> {
@@ -154,7 +154,7 @@ impl Inference for InferenceService {
     }
 
     async fn list_models(&self, request: Request<wire::ListModelsRequest>) -> Result<Response<wire::ListModelsResponse>, Status> {
-        self.gate.authorize(&request, Operation::ReadModels, "").await?;
+        self.authorizer.authorize(&request, Operation::ReadModels, "").await?;
         let models = self.engine.list_models().await.map_err(|error| CallError::from(&error))?;
         let models = models.into_iter().map(|entry| wire::Model {
             name: entry.name,
@@ -167,8 +167,8 @@ impl Inference for InferenceService {
     }
 
     async fn show_model(&self, request: Request<wire::ShowModelRequest>) -> Result<Response<wire::ShowModelResponse>, Status> {
-        let model = named(&request.get_ref().model)?;
-        self.gate.authorize(&request, Operation::ReadModels, model.as_str()).await?;
+        let model = parse_model(&request.get_ref().model)?;
+        self.authorizer.authorize(&request, Operation::ReadModels, model.as_str()).await?;
         let facts = self.engine.show_model(&model).await.map_err(|error| CallError::from(&error))?;
         Ok(Response::new(wire::ShowModelResponse {
             details: Some(facts.details.into()),
