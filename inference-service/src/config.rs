@@ -66,8 +66,8 @@ pub const VARIABLES: &[Variable] = &[
     Variable {
         name: "TOLLGATE_MAX_CONTEXT_TOKENS",
         default: "8192",
-        meaning: "cap on num_ctx, and on the input tokens charged; sent as num_ctx where a caller names none and the model's own is \
-                  larger or unknown",
+        meaning: "cap on num_ctx, and on the input tokens charged; \
+                  sent as num_ctx where a caller names none and the model's own is larger or unknown",
         bad: "0",
     },
     Variable { name: "TOLLGATE_MAX_OUTPUT_TOKENS", default: "4096", meaning: "tokens that one call may generate", bad: "0" },
@@ -200,8 +200,8 @@ impl Config {
             reader.mistake(
                 "TOLLGATE_LISTEN",
                 format!(
-                    "is {listen}, which others can reach, and there is no TLS yet: set TOLLGATE_ALLOW_PLAINTEXT=true behind a proxy or in \
-                     a private network"
+                    "is {listen}, which others can reach, and there is no TLS yet: \
+                     set TOLLGATE_ALLOW_PLAINTEXT=true behind a proxy or in a private network"
                 ),
             );
         }

@@ -1,6 +1,7 @@
 //! What answers: an Ollama over HTTP ([`ollama`]), or GGUF models in this process (`embedded`, with the feature `embedded-engine`).
 //!
-//! An engine knows nothing of credentials or credits. Only [`crate::chat_stream`] asks one for an answer, and only with a grant in its hand.
+//! An engine knows nothing of credentials or credits. Only [`crate::chat_stream`] asks one for an answer, and only with a grant in its
+//! hand.
 
 use std::fmt;
 use std::pin::Pin;
@@ -16,10 +17,38 @@ use crate::prompt::{ModelName, Prompt, ToolCall};
 
 #[cfg(feature = "embedded-engine")]
 pub mod embedded;
+mod error;
 pub mod ollama;
 
-/// The pieces of an answer, and last a [`AnswerEvent::Done`]. An end without one is a failure: [`EngineError::Interrupted`] is its last item
-/// then. Dropping it stops the generation: an upstream connection is closed at once, an engine in this process stops within one token.
+pub use error::EngineError;
+
+/// Something that answers prompts.
+#[async_trait]
+pub trait Engine: fmt::Debug + Send + Sync + 'static {
+    /// Refuses what this engine can't do, whatever the model. Asked before anything is held, so it costs the caller nothing.
+    fn refuse_unsupported(&self, prompt: &Prompt) -> Result<(), EngineError>;
+
+    /// Starts to answer, with at most `max_output_tokens` (≥ 1) whatever the prompt or the model say. Returns once the engine has accepted
+    /// the request and its first piece may come; the waiting for that (load, queue, prompt evaluation) may be part of this or of the
+    /// stream. Dropping the future stops it. `dispatched` is marked as soon as the request is on its way to the model: from then on it
+    /// costs.
+    async fn answer(&self, prompt: &Prompt, max_output_tokens: u32, dispatched: &Dispatched) -> Result<AnswerStream, EngineError>;
+
+    /// The models there are.
+    async fn list_models(&self) -> Result<Vec<ModelEntry>, EngineError>;
+
+    /// What can be known of a model. May be cached for some seconds.
+    async fn show_model(&self, model: &ModelName) -> Result<ModelFacts, EngineError>;
+
+    /// Makes a model, or replaces one.
+    async fn create_model(&self, model: &ModelName, modelfile: &Modelfile) -> Result<ProgressStream, EngineError>;
+
+    /// Removes a model.
+    async fn delete_model(&self, model: &ModelName) -> Result<(), EngineError>;
+}
+
+/// The pieces of an answer, and last a [`AnswerEvent::Done`]. An end without one is a failure: [`EngineError::Interrupted`] is its last
+/// item then. Dropping it stops the generation: an upstream connection is closed at once, an engine in this process stops within one token.
 pub type AnswerStream = Pin<Box<dyn Stream<Item = Result<AnswerEvent, EngineError>> + Send>>;
 
 /// Steps of the making of a model. It has succeeded when the stream ends without an error.
@@ -151,75 +180,6 @@ pub struct ModelFacts {
     pub modified_at: Option<SystemTime>,
 }
 
-/// Why an engine gave no answer, or broke one off. What is in `detail` is the engine's own text: it names files and registries, so it goes
-/// to the log and never to a caller.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum EngineError {
-    /// It can't be reached.
-    #[error("the model server can't be reached: {detail}")]
-    Unreachable {
-        /// For the log.
-        detail: String,
-    },
-    /// Its queue is full.
-    #[error("the model server's queue is full")]
-    Busy,
-    /// It sent nothing for longer than it may.
-    #[error("the model server sent nothing for {waited:?}")]
-    TimedOut {
-        /// How long it was waited for.
-        waited: Duration,
-    },
-    /// The request is wrong in a way that only the engine could tell.
-    #[error("the model server refused the request: {detail}")]
-    Rejected {
-        /// For the log.
-        detail: String,
-    },
-    /// No such model.
-    #[error("no such model")]
-    ModelNotFound,
-    /// The model can't do what is asked of it.
-    #[error("the model can't do this: {capability}")]
-    ModelIncapable {
-        /// For the caller: for example `tools`.
-        capability: String,
-    },
-    /// The model is there and can't be used.
-    #[error("the model can't be used: {detail}")]
-    ModelBroken {
-        /// For the log.
-        detail: String,
-    },
-    /// This engine can't do it, whatever the model.
-    #[error("this engine doesn't support {feature}")]
-    NotSupported {
-        /// For the caller: for example `tools`.
-        feature: String,
-    },
-    /// The conversation is longer than the context, and may not be truncated.
-    #[error("the prompt is longer than the model's context")]
-    PromptTooLong,
-    /// It broke off: a cut connection, an error in mid-stream, an end without a last line.
-    #[error("the model server broke off: {detail}")]
-    Interrupted {
-        /// For the log.
-        detail: String,
-    },
-    /// Its answer isn't what its protocol says.
-    #[error("the model server's answer is malformed: {detail}")]
-    Protocol {
-        /// For the log. Holds no content of an answer.
-        detail: String,
-    },
-    /// A Modelfile asks for what can't be: a FROM that isn't there, an instruction this engine can't follow.
-    #[error("the Modelfile can't be followed: {sentence}")]
-    Modelfile {
-        /// For the caller; names the instruction, and its line where there is one.
-        sentence: String,
-    },
-}
-
 /// Whether a request is on its way to the model. A caller that goes away before that pays nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Dispatched(Arc<AtomicBool>);
@@ -235,28 +195,4 @@ impl Dispatched {
     pub fn is_marked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
-}
-
-/// Something that answers prompts.
-#[async_trait]
-pub trait Engine: fmt::Debug + Send + Sync + 'static {
-    /// Refuses what this engine can't do, whatever the model. Asked before anything is held, so it costs the caller nothing.
-    fn refuse_unsupported(&self, prompt: &Prompt) -> Result<(), EngineError>;
-
-    /// Starts to answer, with at most `max_output_tokens` (≥ 1) whatever the prompt or the model say. Returns once the engine has accepted the
-    /// request and its first piece may come; the waiting for that (load, queue, prompt evaluation) may be part of this or of the stream.
-    /// Dropping the future stops it. `dispatched` is marked as soon as the request is on its way to the model: from then on it costs.
-    async fn answer(&self, prompt: &Prompt, max_output_tokens: u32, dispatched: &Dispatched) -> Result<AnswerStream, EngineError>;
-
-    /// The models there are.
-    async fn list_models(&self) -> Result<Vec<ModelEntry>, EngineError>;
-
-    /// What can be known of a model. May be cached for some seconds.
-    async fn show_model(&self, model: &ModelName) -> Result<ModelFacts, EngineError>;
-
-    /// Makes a model, or replaces one.
-    async fn create_model(&self, model: &ModelName, modelfile: &Modelfile) -> Result<ProgressStream, EngineError>;
-
-    /// Removes a model.
-    async fn delete_model(&self, model: &ModelName) -> Result<(), EngineError>;
 }

@@ -20,16 +20,16 @@ use crate::call_failure::draining;
 use crate::caller::Caller;
 use crate::prompt::{ModelName, Violations};
 
-/// What every method asks first: who calls, and whether they may.
+/// What every method does first: it finds out who calls, and whether the caller may.
 #[derive(Debug, Clone)]
-pub struct RequestGuard {
+pub struct Authorizer {
     /// Who may do what.
     pub auth: AuthClient,
     /// Cancelled once new calls are refused.
     pub draining: CancellationToken,
 }
 
-impl RequestGuard {
+impl Authorizer {
     /// Reads who is calling; refuses while draining.
     fn caller<T>(&self, request: &Request<T>) -> Result<Caller, CallError> {
         if self.draining.is_cancelled() {
@@ -46,19 +46,19 @@ impl RequestGuard {
     }
 }
 
-impl Confirm for RequestGuard {
+impl Confirm for Authorizer {
     /// Whether the caller may do what the method does, with some model: which one is still to be read.
     fn confirm(&self, path: &str, headers: HeaderMap) -> Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>> {
         let models = path.starts_with("/tollgate.inference.v1.Models/");
         let operation = if models { Operation::ManageModels } else { Operation::ReadModels };
         let request = Request::from_parts(MetadataMap::from_headers(headers), Extensions::new(), ());
-        let guard = self.clone();
-        Box::pin(CurrentCall::get().scope(async move { guard.authorize(&request, operation, "").await.map(|_| ()) }))
+        let authorizer = self.clone();
+        Box::pin(CurrentCall::get().scope(async move { authorizer.authorize(&request, operation, "").await.map(|_| ()) }))
     }
 }
 
 /// Parses the field `model` of a request that has no other to be wrong.
-fn named(model: &str) -> Result<ModelName, CallError> {
+fn parse_model(model: &str) -> Result<ModelName, CallError> {
     let mut wrong = Violations::default();
     wrong.take("model", ModelName::parse(model)).ok_or_else(|| wrong.refuse())
 }

@@ -22,7 +22,7 @@ use crate::chat_stream::StreamOwner;
 use crate::config::{Config, EngineChoice};
 use crate::engine::ollama::{OllamaConfig, OllamaEngine};
 use crate::engine::{Engine, EngineError};
-use crate::service::RequestGuard;
+use crate::service::Authorizer;
 use crate::service::inference::InferenceService;
 use crate::service::models::ModelsService;
 
@@ -95,16 +95,16 @@ impl Application {
             owner.timers.clone(),
         )?;
         let draining = CancellationToken::new();
-        let guard = RequestGuard { auth, draining: draining.clone() };
+        let authorizer = Authorizer { auth, draining: draining.clone() };
         Ok(Self {
             inference: InferenceService {
-                guard: guard.clone(),
+                authorizer: authorizer.clone(),
                 engine: engine.clone(),
                 prompt_limits: config.prompt_limits,
                 stream_limits: config.stream_limits,
                 owner: owner.clone(),
             },
-            models: ModelsService { guard, engine, cut_off: owner.cut_off.clone() },
+            models: ModelsService { authorizer, engine, cut_off: owner.cut_off.clone() },
             owner,
             draining,
             serve: config.serve,
@@ -121,7 +121,7 @@ impl Application {
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), RunError> {
         let Self { inference, models, owner, draining, serve: config, essentials } = self;
         let services = ["tollgate.inference.v1.Inference", "tollgate.inference.v1.Models"];
-        let doors = Doors::new(&services, door).with_confirmation(Arc::new(inference.guard.clone()));
+        let doors = Doors::new(&services, door).with_confirmation(Arc::new(inference.authorizer.clone()));
         let (mut routes, gzip) = (RoutesBuilder::default(), CompressionEncoding::Gzip);
         routes
             .add_service(InferenceServer::new(inference).max_decoding_message_size(MAX_MESSAGE_BYTES).send_compressed(gzip))

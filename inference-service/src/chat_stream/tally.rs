@@ -8,12 +8,12 @@ const LONGEST_TOKEN_BYTES: usize = 128;
 
 /// What there is to count of a piece.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Counted {
+pub(super) struct PieceCount {
     tokens: u32,
     tool_calls: usize,
 }
 
-impl From<&Piece> for Counted {
+impl From<&Piece> for PieceCount {
     /// Ollama sends a piece for each token, so a piece is one. Where it gathers more, which is what tools and a reply at once are for, four
     /// bytes are about one token; and log probabilities are one for each.
     fn from(piece: &Piece) -> Self {
@@ -47,14 +47,14 @@ impl Tally {
     }
 
     /// Adds a piece that has something in it.
-    pub(super) fn count(&mut self, piece: Counted) {
+    pub(super) fn count(&mut self, piece: PieceCount) {
         self.pieces = self.pieces.saturating_add(1);
         self.tokens = self.tokens.saturating_add(piece.tokens);
         self.tool_calls = self.tool_calls.saturating_add(piece.tool_calls);
     }
 
     /// Adds the piece that came with the end.
-    pub(super) fn count_last(&mut self, piece: Counted) {
+    pub(super) fn count_last(&mut self, piece: PieceCount) {
         self.count(piece);
         self.last_pieces += 1;
     }
@@ -67,8 +67,8 @@ impl Tally {
         self.tool_calls
     }
 
-    /// The engine's counts, as far as they can be: no prompt takes no token, no answer takes fewer tokens than pieces before its end, and neither takes
-    /// more than the hold pays for. Without them the estimates.
+    /// The engine's counts, as far as they can be; without them the estimates. A prompt takes a token at least, and an answer one for each
+    /// piece before its end. Neither takes more than the hold pays for.
     pub(super) fn usage(&self, done: Option<&Done>) -> TokenUsage {
         let (input, output) = done.map_or((None, None), |done| (done.input_tokens, done.output_tokens));
         let input = input.filter(|input| *input > 0);
@@ -90,7 +90,7 @@ mod tests {
     use crate::prompt::ToolCall;
 
     fn tokens(piece: &Piece) -> u32 {
-        Counted::from(piece).tokens
+        PieceCount::from(piece).tokens
     }
 
     fn text(bytes: usize) -> Piece {
@@ -119,7 +119,7 @@ mod tests {
         };
         assert_eq!(usage(&tally, Some(7), Some(0)), (7, 0, false), "an empty answer is none");
         for _ in 0..3 {
-            tally.count(Counted::from(&text(20)));
+            tally.count(PieceCount::from(&text(20)));
         }
         for (input, output, expected) in [
             (Some(7), Some(5), (7, 5, false)),
@@ -140,11 +140,11 @@ mod tests {
         assert_eq!((cut_off.input_tokens, cut_off.output_tokens, cut_off.estimated), (10, 3, true));
         // What comes with the end may be the rest of the last token.
         let mut ended = tally;
-        ended.count_last(Counted::from(&text(2)));
+        ended.count_last(PieceCount::from(&text(2)));
         assert_eq!((usage(&ended, Some(7), Some(3)), usage(&ended, Some(7), None)), ((7, 3, false), (7, 4, true)));
         // No estimate is beyond the hold either.
         let mut tally = Tally::new(5000, 100, 50);
-        tally.count(Counted::from(&text(4000)));
+        tally.count(PieceCount::from(&text(4000)));
         let cut_off = tally.usage(None);
         assert_eq!((cut_off.input_tokens, cut_off.output_tokens), (100, 50));
     }

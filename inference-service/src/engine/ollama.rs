@@ -1,26 +1,25 @@
 //! The engine that asks an Ollama over HTTP.
 //!
-//! What Ollama says in words is read in `refusal`, what it says in JSON in `wire`. There is no time-out on an answer here: a model that
-//! loads, a full queue and a long prompt are all silence, and only [`crate::chat_stream`] knows how long that may last.
+//! Ollama's errors are read in `ollama_error` and `classification`, its JSON in `wire`. There is no time-out on an answer here: a model
+//! that loads, a full queue and a long prompt are all silence, and only [`crate::chat_stream`] knows how long that may last.
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::Stream;
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use shared::runtime::work_through;
 use tokio::time::Instant;
 
-use crate::engine::{AnswerEvent, AnswerStream, Dispatched, Engine, EngineError, ModelEntry, ModelFacts, ProgressStream};
+use crate::engine::{AnswerStream, Dispatched, Engine, EngineError, ModelEntry, ModelFacts, ProgressStream};
 use crate::modelfile::Modelfile;
 use crate::prompt::{ModelName, Prompt, Task};
 
+mod answer;
 mod authorization;
+mod classification;
 mod create;
 mod facts;
 #[cfg(fuzzing)]
@@ -28,16 +27,18 @@ pub(crate) mod fuzzing;
 mod host;
 mod http1;
 mod ndjson;
-mod refusal;
+mod ollama_error;
 mod wire;
 
 pub use host::OllamaHost;
 
-use facts::{FactsMemory, KnownFacts, parse_time};
+use answer::AnswerLines;
+use classification::{classify, lacks_answers, request_failed};
+use facts::{FactsCache, KnownFacts, parse_time};
 use http1::{Client, Response};
 use ndjson::Lines;
-use refusal::{MAX_ERROR_BYTES, Words, gives_no_answers, no_answer, refusal};
-use wire::{AnswerLine, DetailsBody, Said, malformed};
+use ollama_error::{MAX_ERROR_BYTES, OllamaError, cause_chain};
+use wire::{DetailsBody, malformed};
 
 /// The most that a list of models or a model's facts may take; the facts list every tensor.
 const MAX_REPLY_BYTES: usize = 32 << 20;
@@ -82,7 +83,7 @@ impl Default for OllamaConfig {
 pub struct OllamaEngine {
     config: OllamaConfig,
     client: Client,
-    facts: Arc<FactsMemory>,
+    facts: Arc<FactsCache>,
 }
 
 impl fmt::Debug for OllamaEngine {
@@ -97,7 +98,7 @@ impl OllamaEngine {
         let unusable = |detail| EngineError::Unreachable { detail };
         let origin = config.host.origin().map_err(unusable)?;
         let client = Client::new(origin, config.host.authorization().cloned(), config.connect_timeout)
-            .map_err(|error| unusable(refusal::cause_chain(&error)))?;
+            .map_err(|error| unusable(cause_chain(&error)))?;
         Ok(Self { config, client, facts: Arc::default() })
     }
 
@@ -118,22 +119,22 @@ impl OllamaEngine {
         Ok(version)
     }
 
-    /// Asks what a model is, and remembers it.
-    async fn ask_facts(&self, model: &ModelName) -> Result<KnownFacts, EngineError> {
-        let changes = self.facts.changes();
+    /// Asks what a model is, and caches it.
+    async fn fetch_facts(&self, model: &ModelName) -> Result<KnownFacts, EngineError> {
+        let generation = self.facts.generation();
         let known = match self.reply(Method::POST, "/api/show", Some(&model_body(model))).await {
             Ok(reply) => facts::parse(&reply, self.config.allow_cloud_models),
             Err(error) => Err(error),
         };
         match &known {
             Err(EngineError::ModelNotFound | EngineError::NotSupported { .. }) => self.facts.remove(model),
-            known => self.facts.remember(model, known.as_ref().ok(), changes, self.time_to_remember()),
+            known => self.facts.insert(model, known.as_ref().ok(), generation, self.facts_ttl()),
         }
         known
     }
 
-    /// For how long facts are remembered.
-    fn time_to_remember(&self) -> (Instant, Duration) {
+    /// From when on facts are cached, and for how long.
+    fn facts_ttl(&self) -> (Instant, Duration) {
         (Instant::now(), self.config.remember_facts)
     }
 
@@ -143,16 +144,16 @@ impl OllamaEngine {
     async fn context_to_ask_for(&self, prompt: &Prompt) -> Result<Option<u32>, EngineError> {
         let Some(cap) = self.config.max_context_tokens else { return Ok(prompt.options.num_ctx) };
         let model = &prompt.model;
-        let own = match self.facts.own_context(model, Instant::now()) {
+        let own = match self.facts.context(model, Instant::now()) {
             Some(own) => own,
-            None => match tokio::time::timeout(CONTEXT_TIMEOUT, self.ask_facts(model)).await {
+            None => match tokio::time::timeout(CONTEXT_TIMEOUT, self.fetch_facts(model)).await {
                 Ok(Ok(known)) => known.context,
                 Ok(Err(error @ EngineError::NotSupported { .. })) => return Err(error),
                 // The answer may come all the same, or its refusal says more.
-                Ok(Err(_)) => self.facts.last_own_context(model).unwrap_or_default(),
+                Ok(Err(_)) => self.facts.stale_context(model).unwrap_or_default(),
                 Err(_) => {
-                    self.facts.remember(model, None, self.facts.changes(), self.time_to_remember());
-                    self.facts.last_own_context(model).unwrap_or_default()
+                    self.facts.insert(model, None, self.facts.generation(), self.facts_ttl());
+                    self.facts.stale_context(model).unwrap_or_default()
                 }
             },
         };
@@ -181,12 +182,12 @@ impl OllamaEngine {
         body: Option<&[u8]>,
         dispatched: Option<&Dispatched>,
     ) -> Result<Response, EngineError> {
-        let response = self.client.send(&method, endpoint, body, dispatched).await.map_err(no_answer)?;
+        let response = self.client.send(&method, endpoint, body, dispatched).await.map_err(request_failed)?;
         let status = response.status;
         if status == StatusCode::OK {
             return Ok(response);
         }
-        Err(refusal(status, &Words::of_body(&read_beginning(response, MAX_ERROR_BYTES).await)))
+        Err(classify(status, &OllamaError::from_body(&read_beginning(response, MAX_ERROR_BYTES).await)))
     }
 
     /// The whole body of a reply that needs no model.
@@ -199,7 +200,7 @@ impl OllamaEngine {
 
 async fn read(mut response: Response, most: usize) -> Result<Vec<u8>, EngineError> {
     let mut body = Vec::new();
-    while std::future::poll_fn(|context| response.body.poll_read(context, &mut body)).await.map_err(no_answer)? {
+    while std::future::poll_fn(|context| response.body.poll_read(context, &mut body)).await.map_err(request_failed)? {
         if body.len() > most {
             return Err(EngineError::Protocol { detail: format!("a reply is longer than {most} bytes") });
         }
@@ -231,12 +232,12 @@ impl Engine for OllamaEngine {
         let encode = || wire::answer_request(prompt, max_output_tokens, num_ctx, self.config.max_keep_alive);
         let (endpoint, body) = work_through(prompt.size_bytes(), encode)?;
         let response = match self.accepted(Method::POST, endpoint, Some(&body), Some(dispatched)).await {
-            Err(EngineError::ModelBroken { detail }) if gives_no_answers(&detail) => {
+            Err(EngineError::ModelBroken { detail }) if lacks_answers(&detail) => {
                 return Err(self.why_without_answers(prompt, detail).await);
             }
             answered => answered?,
         };
-        Ok(Box::pin(Answer { lines: Some(Lines::new(response.body)) }))
+        Ok(Box::pin(AnswerLines::new(Lines::new(response.body))))
     }
 
     async fn list_models(&self) -> Result<Vec<ModelEntry>, EngineError> {
@@ -272,7 +273,7 @@ impl Engine for OllamaEngine {
     async fn show_model(&self, model: &ModelName) -> Result<ModelFacts, EngineError> {
         match self.facts.get(model, Instant::now()) {
             Some(known) => Ok(known.facts),
-            None => Ok(self.ask_facts(model).await?.facts),
+            None => Ok(self.fetch_facts(model).await?.facts),
         }
     }
 
@@ -286,73 +287,12 @@ impl Engine for OllamaEngine {
         }
         let body = create::body(model, &from, modelfile)?;
         let made = self.accepted(Method::POST, "/api/create", Some(&body), None).await.map_err(|error| create::refused(modelfile, error));
-        Ok(Box::pin(create::Making::new(Lines::new(made?.body), Arc::clone(&self.facts))))
+        Ok(Box::pin(create::CreateProgress::new(Lines::new(made?.body), Arc::clone(&self.facts))))
     }
 
     async fn delete_model(&self, model: &ModelName) -> Result<(), EngineError> {
         let deleted = self.reply(Method::DELETE, "/api/delete", Some(&model_body(model))).await;
-        self.facts.forget();
+        self.facts.invalidate_all();
         deleted.map(|_| ())
-    }
-}
-
-/// An answer, line by line. Dropping it closes the connection.
-struct Answer {
-    /// Gone after the last item.
-    lines: Option<Lines>,
-}
-
-impl Stream for Answer {
-    type Item = Result<AnswerEvent, EngineError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Some(lines) = &mut self.lines else { return Poll::Ready(None) };
-        let error = loop {
-            match std::task::ready!(lines.poll_line(context)) {
-                Some(Ok(line)) => match AnswerLine::parse(line) {
-                    // The first line often has an empty content: the role alone.
-                    Ok(Said::Piece(piece)) if piece.is_empty() => {}
-                    Ok(Said::Piece(piece)) => return Poll::Ready(Some(Ok(AnswerEvent::Piece(piece)))),
-                    Ok(Said::Done(piece, done)) => {
-                        if let Some(lines) = self.lines.take() {
-                            lines.finish();
-                        }
-                        return Poll::Ready(Some(Ok(AnswerEvent::Done(piece, done))));
-                    }
-                    Ok(Said::Error { status, text }) => break mid_stream_error(status, text),
-                    Err(error) => break error,
-                },
-                Some(Err(error)) => break error,
-                // Ollama's guard against endless repetition ends like this, and so does a runner that was killed at the right moment.
-                None => break EngineError::Interrupted { detail: "the answer ended without a last line".to_owned() },
-            }
-        };
-        self.lines = None;
-        Poll::Ready(Some(Err(error)))
-    }
-}
-
-/// An error in the middle of a 200 stream. Only newer releases say a status, or their runner does; without one the words decide nothing.
-fn mid_stream_error(status: Option<u16>, text: String) -> EngineError {
-    let words = Words::of_text(text);
-    match status.or(words.code()).and_then(|status| StatusCode::from_u16(status).ok()) {
-        Some(status) if !status.is_success() => refusal(status, &words),
-        _ => EngineError::Interrupted { detail: words.detail() },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_status_in_an_error_line_is_believed() {
-        assert!(matches!(mid_stream_error(Some(503), String::new()), EngineError::Busy));
-        assert!(matches!(mid_stream_error(Some(200), String::new()), EngineError::Interrupted { .. }));
-        let runner = |code: u16, kind: &str| format!(r#"{{"error":{{"code":{code},"message":"x","type":"{kind}"}}}}"#);
-        assert!(matches!(mid_stream_error(None, runner(503, "unavailable_error")), EngineError::Busy));
-        assert!(matches!(mid_stream_error(None, runner(400, "exceed_context_size_error")), EngineError::PromptTooLong));
-        assert!(matches!(mid_stream_error(Some(7), String::new()), EngineError::Interrupted { .. }));
-        assert!(matches!(mid_stream_error(None, "model not found".to_owned()), EngineError::Interrupted { .. }));
     }
 }

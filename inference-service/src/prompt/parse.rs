@@ -30,7 +30,7 @@ impl Prompt {
             wrong.add("messages", "must hold at least one message");
         }
         check_request_id(request_id, &mut wrong);
-        let mut prompt = Unnamed {
+        let mut prompt = PromptFields {
             options: options(request.options, limits, &mut wrong),
             format: format(request.format, &mut wrong),
             think: think(request.think, &mut wrong),
@@ -45,7 +45,7 @@ impl Prompt {
         let tools = request.tools.into_iter().enumerate().take(MAX_TOOLS);
         let tools = tools.filter_map(|(index, sent)| tool(index, sent, &mut wrong)).collect();
         prompt.task = Task::Chat { messages, tools };
-        prompt.named(model, wrong, limits)
+        prompt.with_model(model, wrong, limits)
     }
 
     /// Checks a GenerateRequest, whose `request_id` is given apart.
@@ -67,7 +67,7 @@ impl Prompt {
         for (index, image) in request.images.iter().enumerate().take(MAX_IMAGES) {
             wrong.take(&format!("images[{index}]"), picture::check(image));
         }
-        let prompt = Unnamed {
+        let prompt = PromptFields {
             options: options(request.options, limits, &mut wrong),
             format: format(request.format, &mut wrong),
             think: think(request.think, &mut wrong),
@@ -83,12 +83,12 @@ impl Prompt {
                 raw: request.raw,
             },
         };
-        prompt.named(model, wrong, limits)
+        prompt.with_model(model, wrong, limits)
     }
 }
 
-/// A prompt whose model may be missing, and whose values count only when nothing was wrong.
-struct Unnamed {
+/// A prompt without its model. Its values count only when nothing was wrong.
+struct PromptFields {
     task: Task,
     options: Options,
     format: Option<Format>,
@@ -99,8 +99,8 @@ struct Unnamed {
     keep_alive: Option<Duration>,
 }
 
-impl Unnamed {
-    fn named(self, model: Option<ModelName>, wrong: Violations, limits: &PromptLimits) -> Result<Prompt, CallError> {
+impl PromptFields {
+    fn with_model(self, model: Option<ModelName>, wrong: Violations, limits: &PromptLimits) -> Result<Prompt, CallError> {
         let Some(model) = model.filter(|_| wrong.is_empty()) else { return Err(wrong.refuse()) };
         if model.is_cloud() && !limits.allow_cloud_models {
             let message = "models that run elsewhere on the operator's account are not allowed on this server";
@@ -118,7 +118,7 @@ fn check_request_id(request_id: &str, wrong: &mut Violations) {
     }
 }
 
-/// Of what each has, the most: fields, how many there are, how many may be.
+/// Each count: a field, how many there are, and how many there may be.
 fn check_counts(counts: &[(&str, usize, usize)], wrong: &mut Violations) {
     for &(field, has, most) in counts {
         if has > most {

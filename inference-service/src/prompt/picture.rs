@@ -1,9 +1,9 @@
 //! A picture's head: its format and its size, without its pixels. What decodes it takes memory for each pixel that the head claims.
 
-/// Pixels on a side.
-const LONGEST_SIDE: u32 = 16_384;
-/// Pixels in all.
-const MOST_PIXELS: u64 = 100_000_000;
+/// Pixels on a side, at most.
+const MAX_SIDE: u32 = 16_384;
+/// Pixels in all, at most.
+const MAX_PIXELS: u64 = 100_000_000;
 
 /// Checks a picture; the error says what it must be.
 pub(super) fn check(picture: &[u8]) -> Result<(), String> {
@@ -21,9 +21,9 @@ pub(super) fn check(picture: &[u8]) -> Result<(), String> {
         return Err("must be a whole PNG, JPEG or WebP picture; this one's head is cut off or damaged".to_owned());
     };
     let pixels = u64::from(width) * u64::from(height);
-    if width == 0 || height == 0 || width > LONGEST_SIDE || height > LONGEST_SIDE || pixels > MOST_PIXELS {
+    if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE || pixels > MAX_PIXELS {
         return Err(format!(
-            "must be from 1 to {LONGEST_SIDE} pixels on a side and at most {MOST_PIXELS} in all; this one says {width} × {height}"
+            "must be from 1 to {MAX_SIDE} pixels on a side and at most {MAX_PIXELS} in all; this one says {width} × {height}"
         ));
     }
     Ok(())

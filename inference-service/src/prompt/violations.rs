@@ -13,19 +13,19 @@ pub struct Violations {
 }
 
 impl Violations {
-    /// As many are listed.
-    const MOST: usize = 32;
-    /// As long are they together: an error goes out in headers, of which some clients take 8 KiB, in base64.
-    const MOST_BYTES: usize = 3 * 1024;
-    /// As many are named in the message, after the first.
-    const MOST_NAMED: usize = 5;
+    /// Fields that are listed, at most.
+    const MAX_LISTED: usize = 32;
+    /// Bytes of what is listed, at most. An error goes out in headers, in base64, and some clients take 8 KiB of them.
+    const MAX_LISTED_BYTES: usize = 3 * 1024;
+    /// Fields that the message names after the first, at most.
+    const MAX_NAMED: usize = 5;
 
     /// Adds a field by its path in the contract, and what is wrong with it, such as `must be 1 or more`.
     pub fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
         let (field, description) = (field.into(), description.into());
         let bytes = field.len() + description.len();
         // The first is always there.
-        if self.listed.is_empty() || self.listed.len() < Self::MOST && self.bytes + bytes <= Self::MOST_BYTES {
+        if self.listed.is_empty() || self.listed.len() < Self::MAX_LISTED && self.bytes + bytes <= Self::MAX_LISTED_BYTES {
             self.bytes += bytes;
             self.listed.push((field, description));
         } else {
@@ -57,7 +57,7 @@ impl Violations {
         };
         let others = self.listed.len().saturating_sub(1) + self.unlisted;
         if others > 0 {
-            let names: Vec<&str> = self.listed.iter().skip(1).take(Self::MOST_NAMED).map(|(field, _)| field.as_str()).collect();
+            let names: Vec<&str> = self.listed.iter().skip(1).take(Self::MAX_NAMED).map(|(field, _)| field.as_str()).collect();
             let more = others - names.len();
             let _ = write!(message, " (wrong as well: {}", names.join(", "));
             let _ = if more > 0 { write!(message, " and {more} more)") } else { write!(message, ")") };

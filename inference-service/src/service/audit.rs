@@ -6,12 +6,12 @@ use shared::model_name;
 use shared::proto::auth::Principal;
 use shared::request_context::CurrentCall;
 
-/// The most characters of a name that is none, as it was sent.
-const MOST_SHOWN: usize = 100;
+/// The most characters that are logged of a name that is none.
+const MAX_NAME_CHARS: usize = 100;
 
 /// How a change ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(super) enum AuditOutcome {
     /// It was made.
     Success,
     /// It was refused, or broke.
@@ -20,7 +20,7 @@ pub(super) enum Ending {
     CutOff,
 }
 
-impl Ending {
+impl AuditOutcome {
     fn as_str(self) -> &'static str {
         match self {
             Self::Success => "success",
@@ -32,41 +32,41 @@ impl Ending {
 
 /// A change under way. Dropped before it ended, it was cut off.
 #[derive(Debug)]
-pub(super) struct Audited {
+pub(super) struct AuditEntry {
     action: &'static str,
     actor: Principal,
     model: String,
     call: CurrentCall,
-    over: bool,
+    is_over: bool,
 }
 
-impl Audited {
+impl AuditEntry {
     /// `model` as it was sent: logged by its canonical name, or, when it is none, by its start.
     pub(super) fn begin(action: &'static str, actor: Principal, model: &str) -> Self {
-        let shown = || model.chars().take(MOST_SHOWN).flat_map(char::escape_debug).collect();
+        let shown = || model.chars().take(MAX_NAME_CHARS).flat_map(char::escape_debug).collect();
         let model = model_name::canonical(model).unwrap_or_else(|_| shown());
-        Self { action, actor, model, call: CurrentCall::get(), over: false }
+        Self { action, actor, model, call: CurrentCall::get(), is_over: false }
     }
 
     /// Notes a failure, and hands the result on.
-    pub(super) fn failure_of<T>(&mut self, result: Result<T, CallError>) -> Result<T, CallError> {
+    pub(super) fn record_failure<T>(&mut self, result: Result<T, CallError>) -> Result<T, CallError> {
         if let Err(error) = &result {
-            self.log(Ending::Failure, Some(error.reason()));
+            self.log(AuditOutcome::Failure, Some(error.reason()));
         }
         result
     }
 
     /// Notes how it ended; only the first time counts.
-    pub(super) fn end(&mut self, ending: Ending) {
-        self.log(ending, None);
+    pub(super) fn end(&mut self, outcome: AuditOutcome) {
+        self.log(outcome, None);
     }
 
-    fn log(&mut self, ending: Ending, reason: Option<ErrorReason>) {
-        if std::mem::replace(&mut self.over, true) {
+    fn log(&mut self, outcome: AuditOutcome, reason: Option<ErrorReason>) {
+        if std::mem::replace(&mut self.is_over, true) {
             return;
         }
         let Self { action, actor, model, .. } = self;
-        let (outcome, reason) = (ending.as_str(), reason.map(reason_name));
+        let (outcome, reason) = (outcome.as_str(), reason.map(reason_name));
         // When an answer is dropped, no call is current: the line is about the one that it was made in.
         self.call.clone().enter(|| {
             tracing::info!(
@@ -83,8 +83,8 @@ impl Audited {
     }
 }
 
-impl Drop for Audited {
+impl Drop for AuditEntry {
     fn drop(&mut self) {
-        self.end(Ending::CutOff);
+        self.end(AuditOutcome::CutOff);
     }
 }

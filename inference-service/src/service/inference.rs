@@ -13,7 +13,7 @@ use shared::proto::inference::inference_server::Inference;
 use shared::runtime::work_through;
 use tonic::{Request, Response, Status};
 
-use super::{RequestGuard, named};
+use super::{Authorizer, parse_model};
 use crate::auth_client::{Admission, Charge};
 use crate::caller::Caller;
 use crate::capability::required_capabilities;
@@ -25,7 +25,7 @@ use crate::prompt::{ModelName, Prompt, PromptLimits, Think};
 #[derive(Debug, Clone)]
 pub struct InferenceService {
     /// Who may call.
-    pub guard: RequestGuard,
+    pub authorizer: Authorizer,
     /// What answers.
     pub engine: Arc<dyn Engine>,
     /// The operator's bounds on prompts.
@@ -66,7 +66,7 @@ impl InferenceService {
             max_output_tokens: request.prompt.output_bound(&self.prompt_limits).saturating_mul(runs),
             require_full: request.require_full,
         };
-        let admission = self.guard.auth.admit(&request.caller, request.operation, request.prompt.model.as_str(), charge).await?;
+        let admission = self.authorizer.auth.admit(&request.caller, request.operation, request.prompt.model.as_str(), charge).await?;
         let grant = match admission {
             Admission::Granted(grant) => grant,
             Admission::Recorded(recorded) => {
@@ -97,7 +97,7 @@ impl InferenceService {
             return Ok(1);
         }
         let model = &request.prompt.model;
-        self.guard.auth.authorize(&request.caller, request.operation, model.as_str()).await?;
+        self.authorizer.auth.authorize(&request.caller, request.operation, model.as_str()).await?;
         let facts = self.engine.show_model(model).await.map_err(|error| CallError::from(&error))?;
         let has = |capability: &str| facts.capabilities.iter().any(|has| has == capability);
         if let Some(missing) = required.into_iter().find(|capability| !has(capability)) {
@@ -123,7 +123,7 @@ impl Inference for InferenceService {
     type GenerateStream = EventStream<wire::GenerateEvent>;
 
     async fn chat(&self, request: Request<wire::ChatRequest>) -> Result<Response<Self::ChatStream>, Status> {
-        let caller = self.guard.caller(&request)?;
+        let caller = self.authorizer.caller(&request)?;
         let mut sent = request.into_inner();
         let request_id = std::mem::take(&mut sent.request_id);
         let (requested_model, require_full, one_delta) = (sent.model.clone(), sent.require_full, sent.stream == Some(false));
@@ -131,12 +131,12 @@ impl Inference for InferenceService {
             work_through(sent.encoded_len(), || (fingerprint("chat", &sent), Prompt::from_chat(sent, &request_id, &self.prompt_limits)));
         let prompt = prompt?;
         let operation = Operation::Chat;
-        let request = AnswerRequest { operation, caller, requested_model, prompt, request_id, fingerprint, require_full, one_delta };
-        Ok(self.answer(request).await?)
+        let answer = AnswerRequest { operation, caller, requested_model, prompt, request_id, fingerprint, require_full, one_delta };
+        Ok(self.answer(answer).await?)
     }
 
     async fn generate(&self, request: Request<wire::GenerateRequest>) -> Result<Response<Self::GenerateStream>, Status> {
-        let caller = self.guard.caller(&request)?;
+        let caller = self.authorizer.caller(&request)?;
         let mut sent = request.into_inner();
         let request_id = std::mem::take(&mut sent.request_id);
         let (requested_model, require_full, one_delta) = (sent.model.clone(), sent.require_full, sent.stream == Some(false));
@@ -145,8 +145,8 @@ impl Inference for InferenceService {
         });
         let prompt = prompt?;
         let operation = Operation::Generate;
-        let request = AnswerRequest { operation, caller, requested_model, prompt, request_id, fingerprint, require_full, one_delta };
-        Ok(self.answer(request).await?)
+        let answer = AnswerRequest { operation, caller, requested_model, prompt, request_id, fingerprint, require_full, one_delta };
+        Ok(self.answer(answer).await?)
     }
 
     async fn embed(&self, _: Request<wire::EmbedRequest>) -> Result<Response<wire::EmbedResponse>, Status> {
@@ -154,7 +154,7 @@ impl Inference for InferenceService {
     }
 
     async fn list_models(&self, request: Request<wire::ListModelsRequest>) -> Result<Response<wire::ListModelsResponse>, Status> {
-        self.guard.authorize(&request, Operation::ReadModels, "").await?;
+        self.authorizer.authorize(&request, Operation::ReadModels, "").await?;
         let models = self.engine.list_models().await.map_err(|error| CallError::from(&error))?;
         let models = models.into_iter().map(|entry| wire::Model {
             name: entry.name,
@@ -167,8 +167,8 @@ impl Inference for InferenceService {
     }
 
     async fn show_model(&self, request: Request<wire::ShowModelRequest>) -> Result<Response<wire::ShowModelResponse>, Status> {
-        let model = named(&request.get_ref().model)?;
-        self.guard.authorize(&request, Operation::ReadModels, model.as_str()).await?;
+        let model = parse_model(&request.get_ref().model)?;
+        self.authorizer.authorize(&request, Operation::ReadModels, model.as_str()).await?;
         let facts = self.engine.show_model(&model).await.map_err(|error| CallError::from(&error))?;
         Ok(Response::new(wire::ShowModelResponse {
             details: Some(facts.details.into()),

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::audit::{Audited, Ending};
-use super::{RequestGuard, named};
+use super::audit::{AuditEntry, AuditOutcome};
+use super::{Authorizer, parse_model};
 use crate::call_failure::{CallFailure, Limit};
 use crate::engine::{Engine, Progress, ProgressStream};
 use crate::modelfile::Modelfile;
@@ -25,7 +25,7 @@ use crate::prompt::{ModelName, Violations};
 #[derive(Debug, Clone)]
 pub struct ModelsService {
     /// Who may call.
-    pub guard: RequestGuard,
+    pub authorizer: Authorizer,
     /// What has the models.
     pub engine: Arc<dyn Engine>,
     /// Cancelled when streams that still run must end.
@@ -36,7 +36,7 @@ pub struct ModelsService {
 const SUCCESS: &str = "success";
 
 impl ModelsService {
-    async fn begin_making(&self, sent: &wire::CreateModelRequest) -> Result<ProgressStream, CallError> {
+    async fn start_create(&self, sent: &wire::CreateModelRequest) -> Result<ProgressStream, CallError> {
         let mut wrong = Violations::default();
         let model = wrong.take("model", ModelName::parse(&sent.model));
         let modelfile = Modelfile::parse(&sent.modelfile);
@@ -49,7 +49,7 @@ impl ModelsService {
     }
 
     async fn remove(&self, model: &str) -> Result<(), CallError> {
-        let model = named(model)?;
+        let model = parse_model(model)?;
         self.engine.delete_model(&model).await.map_err(|error| CallError::from(&error))
     }
 }
@@ -76,21 +76,21 @@ impl Models for ModelsService {
     type PullModelStream = ProgressEvents<wire::PullModelResponse>;
 
     async fn create_model(&self, request: Request<wire::CreateModelRequest>) -> Result<Response<Self::CreateModelStream>, Status> {
-        // Who may not make models learns nothing of the Modelfile's mistakes, nor costs their parsing.
-        let (caller, principal) = self.guard.authorize(&request, Operation::ManageModels, "").await?;
+        // A caller that may not make models learns nothing of the Modelfile's mistakes, and its Modelfile isn't parsed.
+        let (caller, principal) = self.authorizer.authorize(&request, Operation::ManageModels, "").await?;
         let sent = request.into_inner();
-        let mut audited = Audited::begin("create_model", principal, &sent.model);
-        let progress = audited.failure_of(self.begin_making(&sent).await)?;
+        let mut audit = AuditEntry::begin("create_model", principal, &sent.model);
+        let progress = audit.record_failure(self.start_create(&sent).await)?;
         // The last event of a success is the same whatever the engine calls its own last step.
         let mut limit = Box::pin(limit(caller.deadline(), self.cut_off.clone()));
-        let (mut progress, mut over) = (progress, false);
+        let (mut progress, mut is_over) = (progress, false);
         let stream = stream::poll_fn(move |cx| {
-            if over {
+            if is_over {
                 return Poll::Ready(None);
             }
             if let Poll::Ready(limit) = limit.as_mut().poll(cx) {
-                over = true;
-                audited.end(Ending::CutOff);
+                is_over = true;
+                audit.end(AuditOutcome::CutOff);
                 return Poll::Ready(Some(Err(CallError::from(&CallFailure::Limit(limit)).into())));
             }
             progress.as_mut().poll_next(cx).map(|step| {
@@ -101,11 +101,11 @@ impl Models for ModelsService {
                     Some(Err(error)) => Err(CallError::from(&error)),
                     None => Ok(wire::CreateModelResponse { status: SUCCESS.to_owned(), ..wire::CreateModelResponse::default() }),
                 };
-                over = event.as_ref().map_or(true, |event| event.status == SUCCESS);
-                let event = audited.failure_of(event);
-                if over {
-                    // Of a failure, only the first note counts.
-                    audited.end(Ending::Success);
+                is_over = event.as_ref().map_or(true, |event| event.status == SUCCESS);
+                let event = audit.record_failure(event);
+                if is_over {
+                    // After a failure this counts for nothing.
+                    audit.end(AuditOutcome::Success);
                 }
                 Some(event.map_err(Status::from))
             })
@@ -114,11 +114,11 @@ impl Models for ModelsService {
     }
 
     async fn delete_model(&self, request: Request<wire::DeleteModelRequest>) -> Result<Response<wire::DeleteModelResponse>, Status> {
-        let (_, principal) = self.guard.authorize(&request, Operation::ManageModels, "").await?;
-        let named = &request.get_ref().model;
-        let mut audited = Audited::begin("delete_model", principal, named);
-        audited.failure_of(self.remove(named).await)?;
-        audited.end(Ending::Success);
+        let (_, principal) = self.authorizer.authorize(&request, Operation::ManageModels, "").await?;
+        let model = &request.get_ref().model;
+        let mut audit = AuditEntry::begin("delete_model", principal, model);
+        audit.record_failure(self.remove(model).await)?;
+        audit.end(AuditOutcome::Success);
         Ok(Response::new(wire::DeleteModelResponse {}))
     }
 

@@ -10,14 +10,15 @@ use futures_util::Stream;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::engine::ollama::ndjson::Lines;
-use crate::engine::ollama::wire::malformed;
-use crate::engine::ollama::{FactsMemory, mid_stream_error};
+use super::answer::mid_stream_error;
+use super::facts::FactsCache;
+use super::ndjson::Lines;
+use super::wire::malformed;
 use crate::engine::{EngineError, Progress};
 use crate::modelfile::{Located, Modelfile, Parameter, ParameterValue};
 use crate::prompt::ModelName;
 
-fn unfollowable(line: u32, sentence: &str) -> EngineError {
+fn modelfile_error(line: u32, sentence: &str) -> EngineError {
     EngineError::Modelfile { sentence: format!("line {line}: {sentence}") }
 }
 
@@ -26,18 +27,18 @@ fn unfollowable(line: u32, sentence: &str) -> EngineError {
 pub(super) fn from_model(modelfile: &Modelfile, allow_cloud_models: bool) -> Result<ModelName, EngineError> {
     refuse_blobs(modelfile)?;
     if let Some(adapter) = modelfile.adapters.first() {
-        return Err(unfollowable(adapter.line, "ADAPTER is not supported yet: its file would have to be sent along"));
+        return Err(modelfile_error(adapter.line, "ADAPTER is not supported yet: its file would have to be sent along"));
     }
     if let Some(draft) = &modelfile.draft {
-        return Err(unfollowable(draft.line, "DRAFT is not supported yet: its file would have to be sent along"));
+        return Err(modelfile_error(draft.line, "DRAFT is not supported yet: its file would have to be sent along"));
     }
     let Located { value: from, line } = &modelfile.from;
     if is_path(from) {
-        return Err(unfollowable(*line, "FROM a file is not supported yet: name a model that is there"));
+        return Err(modelfile_error(*line, "FROM a file is not supported yet: name a model that is there"));
     }
-    let from = ModelName::parse(from).map_err(|_| unfollowable(*line, "FROM must be a model's name such as llama3.2 or llama3.2:3b"))?;
+    let from = ModelName::parse(from).map_err(|_| modelfile_error(*line, "FROM must be a model's name such as llama3.2 or llama3.2:3b"))?;
     if from.is_cloud() && !allow_cloud_models {
-        return Err(unfollowable(*line, "FROM a cloud model is not allowed here"));
+        return Err(modelfile_error(*line, "FROM a cloud model is not allowed here"));
     }
     refuse_empty("SYSTEM", modelfile.system.as_ref(), "system prompt")?;
     refuse_empty("TEMPLATE", modelfile.template.as_ref(), "template")?;
@@ -49,10 +50,10 @@ fn refuse_empty(instruction: &str, given: Option<&Located<String>>, what: &str) 
     match given {
         Some(Located { value, line }) if value.is_empty() => {
             let sentence = format!(
-                "an empty {instruction} has no effect in Ollama, where the {what} of FROM's model stays: give the text that is to replace it, \
-                 or leave the line out"
+                "an empty {instruction} has no effect in Ollama, where the {what} of FROM's model stays: \
+                 give the text that is to replace it, or leave the line out"
             );
-            Err(unfollowable(*line, &sentence))
+            Err(modelfile_error(*line, &sentence))
         }
         _ => Ok(()),
     }
@@ -70,7 +71,7 @@ fn refuse_blobs(modelfile: &Modelfile) -> Result<(), EngineError> {
     let is_a = format!("{instruction} the path of a blob is not supported, because it is a file of the model server");
     if let Some(named) = named {
         let sentence = format!("{is_a}: remove this line, what it names comes with the model of line {}", named.line);
-        return Err(unfollowable(first.line, &sentence));
+        return Err(modelfile_error(first.line, &sentence));
     }
     let name = from_in_comment.as_ref().filter(|comment| ModelName::parse(&comment.value).is_ok());
     let mut sentence = match name {
@@ -81,7 +82,7 @@ fn refuse_blobs(modelfile: &Modelfile) -> Result<(), EngineError> {
     if !more.is_empty() {
         sentence += &format!("; and remove line {}, which comes with it", more.join(", "));
     }
-    Err(unfollowable(first.line, &sentence))
+    Err(modelfile_error(first.line, &sentence))
 }
 
 /// Whether this is the path of one of Ollama's own files, on whichever system.
@@ -98,7 +99,7 @@ fn is_path(from: &str) -> bool {
 }
 
 pub(super) fn missing_from(modelfile: &Modelfile) -> EngineError {
-    unfollowable(modelfile.from.line, "FROM names a model that isn't there")
+    modelfile_error(modelfile.from.line, "FROM names a model that isn't there")
 }
 
 /// What a refusal of the request means: a template that doesn't parse is the one mistake in a Modelfile that only Ollama can find.
@@ -106,7 +107,7 @@ pub(super) fn refused(modelfile: &Modelfile, error: EngineError) -> EngineError 
     match (error, &modelfile.template) {
         (EngineError::Rejected { detail }, Some(template)) if detail.contains("template error") => {
             tracing::info!(%detail, "a template was refused");
-            unfollowable(template.line, "TEMPLATE is not a template that Ollama can parse")
+            modelfile_error(template.line, "TEMPLATE is not a template that Ollama can parse")
         }
         (error, _) => error,
     }
@@ -197,16 +198,16 @@ impl Serialize for Parameters<'_> {
 }
 
 /// The progress of a model's making.
-pub(super) struct Making {
+pub(super) struct CreateProgress {
     /// Gone after the last item.
     lines: Option<Lines>,
     succeeded: bool,
     /// Told of each step: which of them replaces the model isn't said.
-    facts: Arc<FactsMemory>,
+    facts: Arc<FactsCache>,
 }
 
-impl Making {
-    pub(super) fn new(lines: Lines, facts: Arc<FactsMemory>) -> Self {
+impl CreateProgress {
+    pub(super) fn new(lines: Lines, facts: Arc<FactsCache>) -> Self {
         Self { lines: Some(lines), succeeded: false, facts }
     }
 }
@@ -219,7 +220,7 @@ struct ProgressLine {
     error: Option<String>,
 }
 
-impl Stream for Making {
+impl Stream for CreateProgress {
     type Item = Result<Progress, EngineError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -245,7 +246,7 @@ impl Stream for Making {
             }
             None => Err(EngineError::Interrupted { detail: "the making of the model ended without success".to_owned() }),
         };
-        self.facts.forget();
+        self.facts.invalidate_all();
         match &item {
             Ok(progress) => self.succeeded = progress.status == "success",
             Err(_) => self.lines = None,
@@ -268,7 +269,8 @@ mod tests {
     #[test]
     fn a_modelfile_becomes_typed_json() {
         let text = "FROM smollm2\nTEMPLATE t\nSYSTEM \"\"\"a\nb\"\"\"\nLICENSE x\nLICENSE y\nPARAMETER temperature 0.7\nPARAMETER stop p\n\
-                    PARAMETER num_ctx 4096\nPARAMETER use_mmap false\nPARAMETER mirostat 1\nPARAMETER stop q\nMESSAGE user hi\nRENDERER r\nPARSER s\nREQUIRES 0.1.2";
+                    PARAMETER num_ctx 4096\nPARAMETER use_mmap false\nPARAMETER mirostat 1\nPARAMETER stop q\n\
+                    MESSAGE user hi\nRENDERER r\nPARSER s\nREQUIRES 0.1.2";
         let modelfile = Modelfile::parse(text).unwrap();
         let model = ModelName::parse("mario").unwrap();
         let from = from_model(&modelfile, false).unwrap();
@@ -328,7 +330,8 @@ mod tests {
     fn a_modelfile_that_ollama_printed_is_refused_with_the_line_to_change_and_what_to() {
         let printed = |rest: &str| {
             format!(
-                "# Modelfile generated by \"ollama show\"\n# To build a new Modelfile based on this, replace FROM with:\n# FROM mario:latest\n\n{rest}"
+                "# Modelfile generated by \"ollama show\"\n# To build a new Modelfile based on this, replace FROM with:\n\
+                 # FROM mario:latest\n\n{rest}"
             )
         };
         let blob = "/usr/share/ollama/.ollama/models/blobs/sha256-941f309b54caaad6747569ba43712bcde44a2be3bae16c3282ff499c37c54af5";

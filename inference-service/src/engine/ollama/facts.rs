@@ -1,4 +1,4 @@
-//! What `/api/show` says of a model, and for how long that is remembered.
+//! What `/api/show` says of a model, and the cache of it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,10 +12,10 @@ use super::wire::{DetailsBody, malformed};
 use crate::engine::{EngineError, ModelFacts};
 use crate::prompt::ModelName;
 
-/// The most models whose facts are remembered.
-const MAX_REMEMBERED: usize = 256;
-/// How long what is known goes on to count while one call asks anew.
-const ASKING: Duration = Duration::from_secs(1);
+/// Models whose facts are cached, at most.
+const MAX_ENTRIES: usize = 256;
+/// How long stale facts go on to count while one call refreshes them.
+const REFRESH_TIME: Duration = Duration::from_secs(1);
 
 /// What `/api/show` says of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,72 +43,72 @@ impl OwnContext {
 
 /// The facts of models that were asked for lately.
 #[derive(Default)]
-pub(super) struct FactsMemory(Mutex<Remembered>);
+pub(super) struct FactsCache(Mutex<Entries>);
 
 #[derive(Default)]
-struct Remembered {
+struct Entries {
     by_model: HashMap<ModelName, Entry>,
-    /// Counts the changes of models, so that facts asked for before a change aren't remembered after it.
-    changes: u64,
+    /// Counts the changes of models, so that facts that were asked for before a change aren't cached after it.
+    generation: u64,
 }
 
 struct Entry {
-    until: Instant,
-    /// `None`: the model server didn't say. It isn't asked at each call.
+    expires_at: Instant,
+    /// `None`: the model server gave none. It isn't asked at each call.
     known: Option<KnownFacts>,
 }
 
-impl FactsMemory {
+impl FactsCache {
     /// The lock is never held across an await, and a panic under it leaves nothing half done.
-    fn lock(&self) -> MutexGuard<'_, Remembered> {
+    fn lock(&self) -> MutexGuard<'_, Entries> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known of a model, if that is still to be believed.
+    /// A model's facts, if they are fresh.
     pub(super) fn get(&self, model: &ModelName, now: Instant) -> Option<KnownFacts> {
-        let remembered = self.lock();
-        let entry = remembered.by_model.get(model).filter(|entry| now < entry.until)?;
+        let entries = self.lock();
+        let entry = entries.by_model.get(model).filter(|entry| now < entry.expires_at)?;
         entry.known.clone()
     }
 
-    /// A model's own context; `None`: it must be asked for. When it was known for too long one caller is told so, and the others go on with
-    /// what was known.
-    pub(super) fn own_context(&self, model: &ModelName, now: Instant) -> Option<OwnContext> {
-        let mut remembered = self.lock();
-        let entry = remembered.by_model.get_mut(model)?;
-        if entry.until <= now {
-            entry.until = now + ASKING;
+    /// A model's own context; `None`: it must be asked for. When it is stale one caller gets `None`, and the others go on with what was
+    /// known.
+    pub(super) fn context(&self, model: &ModelName, now: Instant) -> Option<OwnContext> {
+        let mut entries = self.lock();
+        let entry = entries.by_model.get_mut(model)?;
+        if entry.expires_at <= now {
+            entry.expires_at = now + REFRESH_TIME;
             return None;
         }
         Some(entry.context())
     }
 
-    /// A model's own context as it was known last.
-    pub(super) fn last_own_context(&self, model: &ModelName) -> Option<OwnContext> {
+    /// A model's own context, stale or not.
+    pub(super) fn stale_context(&self, model: &ModelName) -> Option<OwnContext> {
         self.lock().by_model.get(model).map(Entry::context)
     }
 
-    /// How often models have changed: for [`FactsMemory::remember`], taken before they are asked for.
-    pub(super) fn changes(&self) -> u64 {
-        self.lock().changes
+    /// How often models have changed: for [`FactsCache::insert`], taken before facts are asked for.
+    pub(super) fn generation(&self) -> u64 {
+        self.lock().generation
     }
 
-    /// Remembers for some time from now on what was said, or that nothing was: then what was known before is kept.
-    pub(super) fn remember(&self, model: &ModelName, known: Option<&KnownFacts>, changes: u64, (now, time): (Instant, Duration)) {
-        let mut remembered = self.lock();
-        if remembered.changes != changes {
+    /// Caches facts for some time from now on; `None`: there were none to be had, and those that were known before are kept.
+    pub(super) fn insert(&self, model: &ModelName, known: Option<&KnownFacts>, generation: u64, (now, ttl): (Instant, Duration)) {
+        let mut entries = self.lock();
+        if entries.generation != generation {
             return;
         }
-        let facts = &mut remembered.by_model;
-        if facts.len() >= MAX_REMEMBERED {
-            facts.retain(|_, entry| now < entry.until);
+        let facts = &mut entries.by_model;
+        if facts.len() >= MAX_ENTRIES {
+            facts.retain(|_, entry| now < entry.expires_at);
         }
-        if facts.len() >= MAX_REMEMBERED {
+        if facts.len() >= MAX_ENTRIES {
             facts.clear();
         }
-        let entry = facts.entry(model.clone()).or_insert(Entry { until: now, known: None });
-        // Not for long where there is something to be had again.
-        entry.until = now + if known.is_none() && entry.known.is_some() { ASKING } else { time };
+        let entry = facts.entry(model.clone()).or_insert(Entry { expires_at: now, known: None });
+        // What was known before is asked for again soon.
+        entry.expires_at = now + if known.is_none() && entry.known.is_some() { REFRESH_TIME } else { ttl };
         if known.is_some() {
             entry.known = known.cloned();
         }
@@ -120,10 +120,10 @@ impl FactsMemory {
     }
 
     /// A model has changed. Models may be made from one another and have several names: all are asked for anew.
-    pub(super) fn forget(&self) {
-        let mut remembered = self.lock();
-        remembered.by_model.clear();
-        remembered.changes += 1;
+    pub(super) fn invalidate_all(&self) {
+        let mut entries = self.lock();
+        entries.by_model.clear();
+        entries.generation += 1;
     }
 }
 
@@ -194,8 +194,11 @@ mod tests {
 
     #[test]
     fn facts_name_no_path_and_refuse_what_runs_elsewhere() {
-        let show = br#"{"details":{"parent_model":"/models/blobs/x","family":"llama"},"model_info":{"general.architecture":"llama","llama.context_length":8192}}"#;
-        let facts = parse(show, false).unwrap().facts;
+        let show = serde_json::json!({
+            "details": { "parent_model": "/models/blobs/x", "family": "llama" },
+            "model_info": { "general.architecture": "llama", "llama.context_length": 8192 },
+        });
+        let facts = parse(show.to_string().as_bytes(), false).unwrap().facts;
         assert_eq!((facts.details.parent_model.as_str(), facts.context_length), ("", 8192));
         let remote = br#"{"remote_host":"https://ollama.com:443","remote_model":"gpt-oss:120b"}"#;
         assert!(matches!(parse(remote, false), Err(EngineError::NotSupported { .. })));
@@ -227,29 +230,29 @@ mod tests {
     }
 
     #[test]
-    fn one_caller_asks_anew_while_the_others_go_on_with_what_was_known() {
-        let (memory, model) = (FactsMemory::default(), ModelName::parse("m").unwrap());
+    fn one_caller_refreshes_stale_facts_while_the_others_go_on_with_them() {
+        let (cache, model) = (FactsCache::default(), ModelName::parse("m").unwrap());
         let own = OwnContext { set: Some(2048), trained: None };
         let known = KnownFacts { context: own, ..parse(b"{}", false).unwrap() };
-        let (start, time) = (Instant::now(), Duration::from_secs(10));
-        assert_eq!(memory.own_context(&model, start), None);
-        memory.remember(&model, Some(&known), 0, (start, time));
-        assert_eq!(memory.own_context(&model, start), Some(own));
-        let later = start + time;
-        assert_eq!((memory.own_context(&model, later), memory.own_context(&model, later)), (None, Some(own)));
+        let (start, ttl) = (Instant::now(), Duration::from_secs(10));
+        assert_eq!(cache.context(&model, start), None);
+        cache.insert(&model, Some(&known), 0, (start, ttl));
+        assert_eq!(cache.context(&model, start), Some(own));
+        let later = start + ttl;
+        assert_eq!((cache.context(&model, later), cache.context(&model, later)), (None, Some(own)));
         // It could not be asked: what was known counts, and it is asked again soon.
-        memory.remember(&model, None, 0, (later, time));
-        assert_eq!((memory.own_context(&model, later), memory.last_own_context(&model)), (Some(own), Some(own)));
-        assert_eq!(memory.own_context(&model, later + ASKING), None);
-        // A change makes all of it void, and what was asked for before it isn't remembered.
-        memory.forget();
-        memory.remember(&model, Some(&known), 0, (start, time));
-        assert_eq!(memory.own_context(&model, start), None);
+        cache.insert(&model, None, 0, (later, ttl));
+        assert_eq!((cache.context(&model, later), cache.stale_context(&model)), (Some(own), Some(own)));
+        assert_eq!(cache.context(&model, later + REFRESH_TIME), None);
+        // A change makes all of it void, and what was asked for before it isn't entries.
+        cache.invalidate_all();
+        cache.insert(&model, Some(&known), 0, (start, ttl));
+        assert_eq!(cache.context(&model, start), None);
         // What was never known isn't asked for at each call.
-        memory.remember(&model, None, 1, (start, time));
-        assert_eq!((memory.own_context(&model, start), memory.get(&model, start)), (Some(OwnContext::default()), None));
-        memory.remember(&model, Some(&known), 1, (start, time));
-        memory.remove(&model);
-        assert_eq!(memory.get(&model, start), None);
+        cache.insert(&model, None, 1, (start, ttl));
+        assert_eq!((cache.context(&model, start), cache.get(&model, start)), (Some(OwnContext::default()), None));
+        cache.insert(&model, Some(&known), 1, (start, ttl));
+        cache.remove(&model);
+        assert_eq!(cache.get(&model, start), None);
     }
 }

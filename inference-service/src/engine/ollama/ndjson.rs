@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use crate::engine::EngineError;
 use crate::engine::ollama::http1::{Body, HttpError};
-use crate::engine::ollama::refusal::cause_chain;
+use crate::engine::ollama::ollama_error::cause_chain;
 
 /// The longest line. A tool call is one line, log probabilities are long; nothing that a model says in earnest is longer than this.
 pub(super) const MAX_LINE_BYTES: usize = 4 << 20;

@@ -1,4 +1,4 @@
-//! Connections, in the clear or with TLS, and the making of them.
+//! Connections, in the clear or with TLS, and what makes them.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -8,8 +8,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Uri;
-use http::uri::Scheme;
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -19,41 +17,11 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, ClientConfig};
 
 use super::HttpError;
-use crate::tcp::{self, bare_host};
+use super::origin::Origin;
+use crate::tcp;
 
-/// The most that one read takes: some 250 tokens.
+/// The most that one read takes: some 250 tokens. It is on the stack, and for one read alone.
 const READ_BYTES: usize = 32 << 10;
-
-/// Where requests go.
-#[derive(Debug, Clone)]
-pub(in crate::engine::ollama) struct Origin {
-    tls: bool,
-    /// Without the brackets of an IPv6 address.
-    host: String,
-    port: u16,
-    /// For the header `host`: without a port that is the scheme's own.
-    pub(super) authority: String,
-    /// What stands before each endpoint; ends without a slash.
-    pub(super) path: String,
-}
-
-impl Origin {
-    /// Parses `http` and `https` URLs without a query.
-    pub(in crate::engine::ollama) fn parse(base: &str) -> Result<Self, String> {
-        let uri: Uri = base.parse().map_err(|error| format!("it is not an address: {error}"))?;
-        let tls = match uri.scheme() {
-            Some(scheme) if *scheme == Scheme::HTTP => false,
-            Some(scheme) if *scheme == Scheme::HTTPS => true,
-            _ => return Err("it is not an address: the scheme must be http or https".to_owned()),
-        };
-        let host = uri.host().ok_or("it is not an address: it has no host")?;
-        let own_port = if tls { 443 } else { 80 };
-        let port = uri.port_u16().unwrap_or(own_port);
-        let authority = if port == own_port { host.to_owned() } else { format!("{host}:{port}") };
-        let bare = bare_host(&uri).unwrap_or(host).to_owned();
-        Ok(Self { tls, host: bare, port, authority, path: uri.path().trim_end_matches('/').to_owned() })
-    }
-}
 
 /// Makes connections to one origin.
 pub(super) struct Connector {
@@ -88,7 +56,7 @@ impl Connector {
         };
         let too_late = || io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {:?}", self.timeout));
         let socket = tokio::time::timeout(self.timeout, connecting).await.unwrap_or_else(|_| Err(too_late()))?;
-        Ok(Connection { socket, confirms: false })
+        Ok(Connection { socket, sends_continue: false })
     }
 }
 
@@ -109,8 +77,8 @@ fn tls(origin: &Origin) -> Result<(TlsConnector, ServerName<'static>), Box<dyn s
 #[derive(Debug)]
 pub(super) struct Connection {
     socket: Socket,
-    /// Whether the other side has said `100 Continue` to a request with a body. Then it does so to each, at once.
-    pub(super) confirms: bool,
+    /// The server has answered `100 Continue` to a request with a body. It then does so to each, at once.
+    pub(super) sends_continue: bool,
 }
 
 #[derive(Debug)]
@@ -120,8 +88,8 @@ enum Socket {
 }
 
 impl Connection {
-    /// Reads once, and shows what that brought; nothing: the other side has ended. The memory read into is this call's alone: a connection
-    /// that waits keeps none.
+    /// Reads once, and shows what that brought; no bytes: the server has closed the connection. The buffer is this call's alone, so that a
+    /// silent connection keeps none.
     pub(super) fn poll_read_with(&mut self, context: &mut Context<'_>, show: impl FnOnce(&[u8])) -> Poll<io::Result<()>> {
         let mut memory = [const { MaybeUninit::uninit() }; READ_BYTES];
         let mut buffer = ReadBuf::uninit(&mut memory);
@@ -166,22 +134,6 @@ impl AsyncWrite for Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_address_is_taken_apart_as_the_request_needs_it() {
-        let parts = |base: &str| {
-            let Origin { tls, host, port, authority, path } = Origin::parse(base).unwrap();
-            (tls, host, port, authority, path)
-        };
-        let expected =
-            |tls, host: &str, port, authority: &str, path: &str| (tls, host.to_owned(), port, authority.to_owned(), path.to_owned());
-        assert_eq!(parts("http://127.0.0.1:11434"), expected(false, "127.0.0.1", 11434, "127.0.0.1:11434", ""));
-        assert_eq!(parts("http://[::1]:80"), expected(false, "::1", 80, "[::1]", ""));
-        assert_eq!(parts("https://models.example:443/ollama"), expected(true, "models.example", 443, "models.example", "/ollama"));
-        for wrong in ["", "ftp://x", "http://", "//x", "x"] {
-            assert!(Origin::parse(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn a_connection_with_tls_needs_the_systems_certificates_and_nothing_else() {

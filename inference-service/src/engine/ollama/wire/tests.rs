@@ -1,5 +1,11 @@
-use super::*;
-use crate::prompt::ChatRole;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+
+use super::answer_line::MAX_REASON_BYTES;
+use super::{AnswerLine, ParsedLine, answer_request};
+use crate::engine::EngineError;
+use crate::prompt::{ChatRole, Format, Message, ModelName, Options, Prompt, Task, Think, Tool, ToolCall};
 
 fn raw(json: &str) -> Box<RawValue> {
     RawValue::from_string(json.to_owned()).unwrap()
@@ -85,10 +91,12 @@ fn everything_a_caller_can_ask_for_goes_upstream_verbatim() {
         r#"{"model":"smollm2","messages":[{"role":"user","content":"é\n\"","images":["AQID"]},"#,
         r#"{"role":"assistant","content":"","thinking":"hm","tool_calls":[{"id":"call_1","function":{"index":0,"name":"f","#,
         r#""arguments":{"z":12345678901234567890,"a":1.0}}}]},{"role":"tool","content":"42","tool_name":"f","tool_call_id":"call_1"}],"#,
-        r#""tools":[{"type":"function","function":{"name":"f","description":"d","parameters":{"type": "object", "properties":{"z":{},"a":{}}}}},"#,
+        r#""tools":[{"type":"function","function":{"name":"f","description":"d","#,
+        r#""parameters":{"type": "object", "properties":{"z":{},"a":{}}}}},"#,
         r#"{"type":"function","function":{"name":"g","parameters":{"type":"object","properties":{}}}}],"#,
         r#""stream":true,"format":{"z": 1,"a":2},"think":"low","keep_alive":"600s","truncate":false,"logprobs":true,"top_logprobs":0,"#,
-        r#""options":{"temperature":0.7,"top_p":0.9,"min_p":0.0,"repeat_penalty":1.1,"top_k":0,"seed":-1,"num_ctx":4096,"stop":["a"],"num_predict":9}}"#,
+        r#""options":{"temperature":0.7,"top_p":0.9,"min_p":0.0,"repeat_penalty":1.1,"top_k":0,"seed":-1,"#,
+        r#""num_ctx":4096,"stop":["a"],"num_predict":9}}"#,
     );
     assert_eq!(sent(&chat, 9).1, expected);
 }
@@ -134,8 +142,9 @@ fn a_malformed_line_is_named_without_its_content() {
 
 #[test]
 fn a_tool_call_keeps_the_order_and_the_digits_that_the_model_wrote() {
-    let line = br#"{"message":{"content":"","tool_calls":[{"id":"c","function":{"index":0,"name":"f","arguments":{"z":1,"a":1.50}}}]},"done":false}"#;
-    let Ok(Said::Piece(piece)) = AnswerLine::parse(line) else { panic!("no piece") };
+    let call = r#"{"id":"c","function":{"index":0,"name":"f","arguments":{"z":1,"a":1.50}}}"#;
+    let line = format!(r#"{{"message":{{"content":"","tool_calls":[{call}]}},"done":false}}"#);
+    let Ok(ParsedLine::Piece(piece)) = AnswerLine::parse(line.as_bytes()) else { panic!("no piece") };
     assert_eq!(piece.tool_calls, [ToolCall { id: "c".to_owned(), name: "f".to_owned(), arguments_json: r#"{"z":1,"a":1.50}"#.to_owned() }]);
 }
 
@@ -158,10 +167,10 @@ fn counts_of_any_kind_lose_no_answer() {
     ] {
         let line =
             format!(r#"{{"message":{{"content":"x"}},"done":true,"done_reason":"stop","eval_count":{json},"total_duration":{json}}}"#);
-        let Ok(Said::Done(piece, done)) = AnswerLine::parse(line.as_bytes()) else { panic!("{json}: no end") };
+        let Ok(ParsedLine::Done(piece, done)) = AnswerLine::parse(line.as_bytes()) else { panic!("{json}: no end") };
         assert_eq!((piece.content.as_str(), done.output_tokens, done.input_tokens), ("x", expected, None), "{json}");
     }
     let line = format!(r#"{{"done":true,"done_reason":"{}"}}"#, "é".repeat(1 << 20));
-    let Ok(Said::Done(_, done)) = AnswerLine::parse(line.as_bytes()) else { panic!("no end") };
+    let Ok(ParsedLine::Done(_, done)) = AnswerLine::parse(line.as_bytes()) else { panic!("no end") };
     assert!(done.reason.len() <= MAX_REASON_BYTES);
 }
