@@ -1,8 +1,10 @@
 //! The replicas of auth-service, and which of them takes the next call.
 //!
-//! Each address of each URL's name is a replica, with one connection that all its calls share. The first call connects; concurrent callers wait. A
-//! call goes to the connection with the fewest calls in progress. A connection that broke, or on which GOAWAY came, takes no more calls, and is
-//! opened again after the names were looked up. A replica that can't be reached is tried again with back-off, and at once when no other is there.
+//! Each address of each URL's name is a replica, with one connection that all its calls share. The first call connects; concurrent callers wait.
+//! A call goes to the connection with the fewest calls in progress.
+//!
+//! A connection that broke, or on which GOAWAY came, takes no more calls. It is opened again after the names were looked up. A replica that can't be
+//! reached is tried again with back-off, and at once when no other is there. One that answers with UNAVAILABLE is passed over for a second.
 //!
 //! Nothing here runs by itself: each call starts what is due, and waits for it only when no connection is open.
 
@@ -206,8 +208,8 @@ impl State {
         let count = self.replicas.len();
         loop {
             let in_turn = (0..count).map(|step| (self.first.wrapping_add(step)) % count);
-            let up = in_turn.filter_map(|index| Some((index, self.replicas[index].calls()?)));
-            let (index, _) = up.min_by_key(|(_, calls)| *calls)?;
+            let up = in_turn.filter_map(|index| Some((index, self.replicas[index].load(now)?)));
+            let (index, _) = up.min_by_key(|(_, load)| *load)?;
             let link = &mut self.replicas[index].link;
             match link {
                 Link::Up(connection) if connection.is_open() => return Some(Arc::clone(connection)),
@@ -269,10 +271,10 @@ impl State {
 }
 
 impl Replica {
-    /// How many calls are in progress on its open connection, and one.
-    fn calls(&self) -> Option<usize> {
+    /// What is against giving it the next call: that it answers with UNAVAILABLE, then its calls in progress. `None` without a connection.
+    fn load(&self, now: Instant) -> Option<(bool, usize)> {
         match &self.link {
-            Link::Up(connection) => Some(Arc::strong_count(connection)),
+            Link::Up(connection) => Some((connection.is_unavailable(now), Arc::strong_count(connection))),
             Link::Down { .. } | Link::Connecting { .. } => None,
         }
     }

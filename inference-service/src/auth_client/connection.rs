@@ -1,13 +1,15 @@
 //! One HTTP/2 connection to a replica of auth-service.
 //!
-//! A call's own task writes its request and reads its response. Only the connection has a task, which drives it. A client with a task for each
-//! request, such as hyper's, would cost every chat two more wake-ups for each of its calls.
+//! A call's own task writes its request and reads its response. Only the connection has a task, which drives it.
+//!
+//! This is `h2` and not hyper's client. That one has a task for each request. It says that a connection takes no more requests only when its last
+//! call has ended, and not when GOAWAY comes. And it can't be told how many short DATA frames are no attack.
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -20,15 +22,17 @@ use http::{Request, Response, StatusCode, Uri};
 use http_body::{Body as _, Frame};
 use shared::gathered_writes::GatheredWrites;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
-use tonic::Status;
 use tonic::body::Body;
+use tonic::{Code, Status};
 
 use crate::tcp;
 
 /// How long connecting may take, the first ping included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a replica that answered with UNAVAILABLE is passed over while another one is there.
+const UNAVAILABLE_FOR: Duration = Duration::from_secs(1);
 /// The most bytes that the headers of one response may take.
 const MAX_HEADER_BYTES: u32 = 16 << 10;
 /// The flow-control window of all responses together, in bytes.
@@ -67,6 +71,8 @@ pub(super) struct Connection {
     authority: Authority,
     requests: SendRequest<Bytes>,
     driver: AbortOnDropHandle<()>,
+    /// When the replica last answered with UNAVAILABLE.
+    unavailable_at: Mutex<Option<Instant>>,
 }
 
 impl Connection {
@@ -99,13 +105,19 @@ impl Connection {
             pong = pings.ping(Ping::opaque()) => drop(pong.map_err(io::Error::other)?),
         }
         let driver = AbortOnDropHandle::new(tokio::spawn(drive(connection, pings, keep_alive, address)));
-        Ok(Self { authority, requests, driver })
+        Ok(Self { authority, requests, driver, unavailable_at: Mutex::default() })
     }
 
     /// Whether it takes requests: it is not broken, and no GOAWAY has come.
     pub(super) fn is_open(&self) -> bool {
         // The clone has no stream that it could wait for.
         !self.driver.is_finished() && matches!(self.requests.clone().ready().now_or_never(), Some(Ok(_)))
+    }
+
+    /// Whether the replica answered with UNAVAILABLE within the last second: its store can't be reached, say.
+    pub(super) fn is_unavailable(&self, now: Instant) -> bool {
+        let at = *self.unavailable_at.lock().unwrap_or_else(PoisonError::into_inner);
+        at.is_some_and(|at| now.saturating_duration_since(at) < UNAVAILABLE_FOR)
     }
 
     /// Sends a request, whose body is short and at hand, and waits for the response's head. Dropping the future or the body cancels the call.
@@ -122,8 +134,13 @@ impl Connection {
         sent.0.store(true, Ordering::Relaxed);
         stream.send_data(body, true).map_err(|error| broken(&error))?;
         let response = response.await.map_err(|error| broken(&error))?;
+        // A refusal's status is in its head.
+        let refusal = Status::from_header_map(response.headers());
+        if response.status() != StatusCode::OK || refusal.is_some_and(|status| status.code() == Code::Unavailable) {
+            *self.unavailable_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
         if response.status() != StatusCode::OK {
-            return Err(Status::unavailable(format!("it answered with HTTP status {}", response.status().as_u16())));
+            return Err(Status::unavailable(format!("auth-service answered with HTTP status {}", response.status().as_u16())));
         }
         Ok(response.map(|stream| ResponseBody { stream, data_ended: false, _connection: self }))
     }

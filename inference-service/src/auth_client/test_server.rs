@@ -39,13 +39,17 @@ pub(super) fn head(status: u16, pairs: &[(&'static str, &'static str)]) -> Respo
     head
 }
 
-/// A settlement's message, framed.
-pub(super) fn settled(ledger_entry_id: &str) -> Bytes {
-    let receipt = wire::Receipt { ledger_entry_id: ledger_entry_id.to_owned(), ..Default::default() };
-    let message = wire::SettleResponse { receipt: Some(receipt) };
+/// A message with its prefix.
+pub(super) fn framed(message: &impl Message) -> Bytes {
     let mut framed = vec![0, 0, 0, 0, u8::try_from(message.encoded_len()).unwrap()];
     message.encode_raw(&mut framed);
     framed.into()
+}
+
+/// A settlement with this ledger entry.
+pub(super) fn settled(ledger_entry_id: &str) -> Bytes {
+    let receipt = wire::Receipt { ledger_entry_id: ledger_entry_id.to_owned(), ..Default::default() };
+    framed(&wire::SettleResponse { receipt: Some(receipt) })
 }
 
 /// Answers as auth-service does, in so many pieces. The caller may have gone.

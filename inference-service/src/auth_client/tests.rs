@@ -1,7 +1,7 @@
 //! Calls on one connection, to a server that the tests script.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,25 +12,29 @@ use prost::Message;
 use shared::ErrorReason;
 use shared::error::{CallError, reason_of};
 use shared::proto::auth as wire;
+use shared::secret::Secret;
 use tokio::net::{TcpListener, lookup_host};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::{Code, Status};
 
 use super::balancer::Timing;
 use super::connection::KeepAlive;
 use super::stub::{RetryableCheck, Stub};
 use super::test_server::*;
+use super::{Admission, AuthClient, AuthClientConfig, AuthUrls, Charge};
+use crate::caller::Caller;
 use crate::tcp::silent_forwarder::SilentForwarder;
+use crate::timers::Timers;
 
 /// A call that has come in, and how to answer it.
 type Incoming = (Request<RecvStream>, Reply);
 
 /// A server that does this with each call, and a client of it.
-async fn server<F>(
-    each: impl FnMut(usize, Request<RecvStream>, Reply) -> F + Send + Clone + 'static,
-) -> (Arc<Stub>, Arc<std::sync::atomic::AtomicUsize>)
+async fn server<F>(each: impl FnMut(usize, Request<RecvStream>, Reply) -> F + Send + Clone + 'static) -> (Arc<Stub>, Arc<AtomicUsize>)
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -359,4 +363,53 @@ async fn a_url_may_have_an_address_of_ipv6_or_a_name() {
     if lookup_host(("localhost", 0)).await.unwrap().any(|address| address.is_ipv6()) {
         assert_eq!(call(&by_name).await.unwrap(), "entry");
     }
+}
+
+#[tokio::test]
+async fn a_check_whose_connection_broke_is_sent_to_another_replica_under_the_same_attempt() {
+    let (came, mut checks) = mpsc::unbounded_channel();
+    let is_first = Arc::new(AtomicBool::new(true));
+    let mut urls = Vec::new();
+    for address in ["127.0.0.1:0", "127.0.0.2:0"] {
+        let listener = TcpListener::bind(address).await.unwrap();
+        urls.push(format!("http://{}", listener.local_addr().unwrap()));
+        let (came, is_first) = (came.clone(), Arc::clone(&is_first));
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            drop(listener);
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            while let Some(Ok((request, reply))) = connection.accept().await {
+                let body = tokio::spawn(read(request.into_body()));
+                // The body comes in while the connection is polled.
+                tokio::select! {
+                    body = body => came.send((address, wire::CheckRequest::decode(&body.unwrap().unwrap()[5..]).unwrap())).unwrap(),
+                    _ = connection.accept() => return,
+                }
+                if is_first.swap(false, Ordering::SeqCst) {
+                    return;
+                }
+                let result = Some(wire::check_response::Result::Recorded(wire::Receipt::default()));
+                answer(reply, framed(&wire::CheckResponse { result, ..Default::default() }), 1).await;
+            }
+        });
+    }
+    let config = AuthClientConfig {
+        urls: AuthUrls::parse(&urls.join(",")).unwrap(),
+        service_credential: Secret::parse(CREDENTIAL).unwrap(),
+        check_timeout: PATIENCE,
+        settle_retry_for: PATIENCE,
+    };
+    let tasks = TaskTracker::new();
+    let client = AuthClient::new(config, tasks.clone(), Timers::new(CancellationToken::new())).unwrap();
+    let mut request = tonic::Request::new(());
+    request.metadata_mut().insert("authorization", "Bearer tg_x".parse().unwrap());
+    let charge =
+        Charge { request_id: "r-1".to_owned(), fingerprint: vec![1], max_input_tokens: 1, max_output_tokens: 1, require_full: false };
+    let admitted = client.admit(&Caller::from_request(&request).unwrap(), wire::Operation::Chat, "llama3.2", charge).await;
+    assert!(matches!(admitted, Ok(Admission::Recorded(_))), "{admitted:?}");
+    let (first, second) = (checks.recv().await.unwrap(), checks.recv().await.unwrap());
+    assert_ne!(first.0, second.0, "another replica");
+    assert_eq!(first.1, second.1, "the same attempt");
+    assert!(!first.1.charge.unwrap().attempt_id.is_empty());
+    assert_eq!(tasks.len(), 0, "nothing is left to be released");
 }

@@ -4,8 +4,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use h2::server::Connection as ServerConnection;
+use shared::ErrorReason;
+use shared::error::CallError;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, oneshot};
+use tonic::Code;
 
 use super::super::stub::Stub;
 use super::super::test_server::*;
@@ -112,6 +115,29 @@ async fn a_call_goes_to_the_replica_with_the_fewest_calls_in_progress() {
     }
     for call in waiting {
         assert_eq!(call.await.unwrap().unwrap(), "entry");
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_answers_with_unavailable_is_passed_over_and_is_asked_when_no_other_is_there() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let unavailable = listener.local_addr().unwrap();
+    serve_all(listener, |_, _, mut reply: Reply| async move {
+        let refusal = CallError::new(Code::Unavailable, ErrorReason::StoreUnavailable, "no store");
+        reply.send_response(Status::from(refusal).into_http::<()>(), true).unwrap();
+    });
+    let both = client_of(&urls(&[unavailable, replica("127.0.0.2:0", "well").await]));
+    call_until(&both, "well").await;
+    let started = Instant::now();
+    let mut refused = 0;
+    for _ in 0..200 {
+        refused += u64::from(call(&both).await.is_err());
+    }
+    assert!(refused <= 2 + started.elapsed().as_secs(), "{refused} of 200 were refused");
+
+    let alone = client_of(&urls(&[unavailable]));
+    for _ in 0..3 {
+        assert_eq!(call(&alone).await.unwrap_err().message(), "no store");
     }
 }
 
