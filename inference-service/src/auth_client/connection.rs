@@ -102,7 +102,9 @@ impl Connection {
                 ended.map_err(io::Error::other)?;
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            pong = pings.ping(Ping::opaque()) => drop(pong.map_err(io::Error::other)?),
+            answered = pings.ping(Ping::opaque()) => {
+                answered.map_err(io::Error::other)?;
+            }
         }
         let driver = AbortOnDropHandle::new(tokio::spawn(drive(connection, pings, keep_alive, address)));
         Ok(Self { authority, requests, driver, unavailable_at: Mutex::default() })
