@@ -10,8 +10,8 @@ use shared::env::{Mistakes, Reader, Strings, Variable};
 use shared::secret::Secret;
 use shared::serving::{CONNECTION_VARIABLES, ConnectionLimits, ServeConfig};
 use shared::telemetry::LogConfig;
-use tonic::transport::Uri;
 
+use crate::auth_client::AuthUrls;
 use crate::chat_stream::StreamLimits;
 use crate::engine::ollama::OllamaHost;
 use crate::prompt::PromptLimits;
@@ -25,7 +25,12 @@ pub const VARIABLES: &[Variable] = &[
         meaning: "true: listen on an address that isn't loopback without TLS",
         bad: "perhaps",
     },
-    Variable { name: "TOLLGATE_AUTH_URL", default: AUTH_URL, meaning: "where auth-service listens", bad: "auth service" },
+    Variable {
+        name: "TOLLGATE_AUTH_URL",
+        default: AUTH_URL,
+        meaning: "where auth-service listens; calls are balanced over the URLs of a comma-separated list, and over all addresses of a name",
+        bad: "http://127.0.0.1:50051,auth service",
+    },
     Variable {
         name: "TOLLGATE_SERVICE_CREDENTIAL",
         default: "made in the data folder",
@@ -145,8 +150,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Whether `listen` is reachable from elsewhere, without TLS, as the operator allowed.
     pub plaintext_beyond_loopback: bool,
-    /// Where auth-service listens.
-    pub auth_url: Uri,
+    /// Where auth-service's replicas listen.
+    pub auth_urls: AuthUrls,
     /// Proves to auth-service who asks.
     pub service_credential: Secret,
     /// Made models of the embedded engine.
@@ -205,7 +210,7 @@ impl Config {
                 ),
             );
         }
-        let auth_url = reader.parse("TOLLGATE_AUTH_URL", parse_auth_url).unwrap_or_else(|| Uri::from_static(AUTH_URL));
+        let auth_urls = reader.parse("TOLLGATE_AUTH_URL", AuthUrls::parse).unwrap_or_default();
         let data_folder = PathBuf::from(reader.string("TOLLGATE_DATA_DIR").unwrap_or_else(|| "./data".to_owned()));
         let data = DataFolder::open(&data_folder).map_err(|error| reader.mistake("TOLLGATE_DATA_DIR", error)).ok();
         let service_credential = reader.parse("TOLLGATE_SERVICE_CREDENTIAL", Secret::parse);
@@ -265,7 +270,7 @@ impl Config {
         reader.finish(Self {
             listen,
             plaintext_beyond_loopback,
-            auth_url,
+            auth_urls,
             service_credential,
             overlays_folder: data_folder.join("overlays"),
             engine: engine.unwrap_or(EngineChoice::Auto),
@@ -284,19 +289,9 @@ impl Config {
     /// Logs where the service listens, and what an operator should know about it.
     pub fn announce(&self, listener: &tokio::net::TcpListener) {
         let address = listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
-        tracing::info!(%address, auth = %self.auth_url, "inference-service listens");
+        tracing::info!(%address, auth = %self.auth_urls, "inference-service listens");
         if self.plaintext_beyond_loopback {
             tracing::warn!(%address, "others can reach this address and there is no TLS: keep it behind a proxy or in a private network");
         }
-    }
-}
-
-fn parse_auth_url(value: &str) -> Result<Uri, String> {
-    let expected = || format!("must be a URL such as {AUTH_URL}, and is {value:?}");
-    let uri: Uri = value.parse().map_err(|_| expected())?;
-    match uri.scheme_str() {
-        Some("http") if uri.authority().is_some() => Ok(uri),
-        Some("https") => Err("must start with http://: TLS between the services is not built yet".to_owned()),
-        _ => Err(expected()),
     }
 }

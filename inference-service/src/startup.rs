@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
+use tonic::metadata::errors::InvalidMetadataValue;
 use tonic::service::RoutesBuilder;
 
 use crate::auth_client::{AuthClient, AuthClientConfig};
@@ -37,7 +38,7 @@ pub enum StartError {
     Engine(#[from] EngineError),
     /// Calls to auth-service can't be made of what the configuration says.
     #[error("auth-service can't be called: {0}")]
-    Auth(#[from] http::Error),
+    Auth(#[from] InvalidMetadataValue),
 }
 
 /// Why the service stopped before it was told to.
@@ -86,7 +87,7 @@ impl Application {
         let owner = StreamOwner::default();
         let auth = AuthClient::new(
             AuthClientConfig {
-                url: config.auth_url,
+                urls: config.auth_urls,
                 service_credential: config.service_credential,
                 check_timeout: config.check_timeout,
                 settle_retry_for: config.settle_retry_for,

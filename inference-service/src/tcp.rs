@@ -1,6 +1,7 @@
 //! TCP connections to what this service asks: auth-service and Ollama.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::Uri;
@@ -29,16 +30,20 @@ pub(crate) async fn connect(host: &str, port: u16, within: Duration) -> io::Resu
     let mut last = io::Error::new(io::ErrorKind::NotFound, "no address has this name");
     for address in addresses {
         let too_late = || io::Error::new(io::ErrorKind::TimedOut, format!("{address} gave no connection within {share:?}"));
-        match timeout(share, TcpStream::connect(address)).await.unwrap_or_else(|_| Err(too_late())) {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                notice_silence(&stream)?;
-                return Ok(stream);
-            }
+        match timeout(share, connect_to(address)).await.unwrap_or_else(|_| Err(too_late())) {
+            Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
     }
     Err(last)
+}
+
+/// Connects to an address. What is written goes out at once.
+pub(crate) async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    notice_silence(&stream)?;
+    Ok(stream)
 }
 
 /// Has the operating system notice within seconds that nobody is there any more: a waiting connection by keep-alive probes, one that has

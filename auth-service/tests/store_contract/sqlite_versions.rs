@@ -16,7 +16,7 @@ use auth_service::store::{
 };
 use auth_service::user::{Role, UserName, UserRecord};
 
-use crate::fixture::{Fixture, Home, Person, START_MS, by_token, one_credit, permission, sqlite_file, used};
+use crate::fixture::{Fixture, Home, Person, START_MS, by_token, one_credit, permission, sqlite_file};
 use crate::limits;
 
 /// A file of version 4, with what its release could leave there.

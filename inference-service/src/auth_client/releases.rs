@@ -1,107 +1,151 @@
-//! Checks that nobody answered, and that may have held credits all the same: they wait here to be looked up again.
+//! Checks that nobody answered, and that may have held credits all the same: they are sent again later, and the hold is released.
 //!
-//! A caller needs no good credential to leave one: while auth-service is silent, every call does. So there is one task for all of them, and
-//! places are few. What finds none is left to the hold's expiry, which gives back the same a little later.
+//! A caller needs no good credential to leave one: while auth-service is silent, every call does. So there is one task for all of them, and the
+//! queue is bounded. What finds no place is left to the hold's expiry, which gives back the same a little later.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use prost::Message;
 use shared::request_context::CurrentCall;
 use tokio::time::Instant;
 
-use super::channel::Call;
+use super::AuthClient;
+use super::refusal::may_have_held;
+use super::stub::RetryableCheck;
 
-/// How long it is tried to give back what a Check without an answer may have held. By then the hold has expired.
+/// How long a Check is sent again. By then the hold has expired.
 const RELEASE_FOR: Duration = Duration::from_secs(60);
-/// The most that wait.
-const MOST: usize = 1024;
-/// The most that their messages take together, in bytes: a credential may have 8 KiB.
-const MOST_BYTES: usize = 2 << 20;
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(15);
+/// The most Checks in the queue.
+const MAX_QUEUED: usize = 1024;
+/// The most bytes that their messages have together: a credential may have 8 KiB.
+const MAX_QUEUED_BYTES: usize = 2 << 20;
 
-/// A Check that is to be looked up again.
-pub(super) struct Release {
-    pub(super) check: Call,
-    pub(super) request_id: String,
+impl AuthClient {
+    /// Gives back what a Check without an answer may have held: the caller was told that nothing was charged, and may come again under the same
+    /// request id. The same attempt gets the same grant again, which is dropped here, and so refunded.
+    pub(super) fn release(&self, check: RetryableCheck) {
+        match self.inner.releases.push(Release::new(check)) {
+            Push::First => drop(self.inner.tasks.spawn(self.clone().release_all())),
+            Push::Queued => {}
+            Push::Full => tracing::debug!("too many Checks had no answer: what this one may have held is left to its expiry"),
+        }
+    }
+
+    /// Sends what is queued, one after the other, until the queue is empty.
+    async fn release_all(self) {
+        // Unhurried: who gave no answer to one is unlikely to answer the next.
+        let mut pause = MIN_PAUSE;
+        while !self.inner.releases.is_done() {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+            while let Some(release) = self.inner.releases.pop(Instant::now()) {
+                if !release.call.clone().scope(self.send_again(&release.check)).await {
+                    // When others have taken its place meanwhile, it is left to its expiry.
+                    self.inner.releases.push(release);
+                    break;
+                }
+                pause = MIN_PAUSE;
+            }
+        }
+    }
+
+    /// Sends a Check once more, and refunds what it held. Whether there was an answer.
+    async fn send_again(&self, check: &RetryableCheck) -> bool {
+        let checked = self.inner.stub.check(check, Instant::now() + self.inner.check_timeout).await;
+        let answered = !checked.as_ref().is_err_and(may_have_held);
+        if answered {
+            let held = self.admission(checked, &check.request_id).is_ok();
+            tracing::info!(held, "a Check that had no answer was looked up again");
+        }
+        answered
+    }
+}
+
+/// A Check that is to be sent again.
+struct Release {
+    check: RetryableCheck,
     /// For the log.
-    pub(super) call: CurrentCall,
+    call: CurrentCall,
     give_up: Instant,
 }
 
 impl Release {
-    pub(super) fn new(check: Call, request_id: String) -> Self {
-        Self { check, request_id, call: CurrentCall::get(), give_up: Instant::now() + RELEASE_FOR }
+    fn new(check: RetryableCheck) -> Self {
+        Self { check, call: CurrentCall::get(), give_up: Instant::now() + RELEASE_FOR }
     }
 
     fn size_bytes(&self) -> usize {
-        self.check.size_bytes() + self.request_id.len()
+        self.check.message.encoded_len() + self.check.request_id.len()
     }
 }
 
-/// What became of a Check that was to wait.
+/// What became of a Check that was to be queued.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Queued {
-    /// It waits, and whoever put it in has to start the task.
-    StartTask,
-    /// It waits for the task that runs.
-    Waits,
-    /// There was no place: it is left to the hold's expiry.
-    NoPlace,
+enum Push {
+    /// It is queued, and no task runs yet that takes it.
+    First,
+    /// It is queued for the task that runs.
+    Queued,
+    /// There was no place.
+    Full,
 }
 
-/// All that wait.
+/// A bounded queue, and whether a task runs that empties it.
 #[derive(Default)]
-pub(super) struct Releases(Mutex<Waiting>);
+pub(super) struct ReleaseQueue(Mutex<State>);
 
 #[derive(Default)]
-struct Waiting {
+struct State {
     queue: VecDeque<Release>,
     bytes: usize,
-    /// Whether there is a task that looks them up.
-    task: bool,
+    has_task: bool,
 }
 
-impl Releases {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+impl ReleaseQueue {
+    fn lock(&self) -> MutexGuard<'_, State> {
         // Held for a moment, and nothing in it can be left half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts one at the end.
-    pub(super) fn put(&self, release: Release) -> Queued {
-        let mut waiting = self.lock();
-        let bytes = waiting.bytes + release.size_bytes();
-        if waiting.queue.len() >= MOST || bytes > MOST_BYTES {
-            return Queued::NoPlace;
+    fn push(&self, release: Release) -> Push {
+        let mut state = self.lock();
+        let bytes = state.bytes + release.size_bytes();
+        if state.queue.len() >= MAX_QUEUED || bytes > MAX_QUEUED_BYTES {
+            return Push::Full;
         }
-        waiting.bytes = bytes;
-        waiting.queue.push_back(release);
-        if std::mem::replace(&mut waiting.task, true) { Queued::Waits } else { Queued::StartTask }
+        state.bytes = bytes;
+        state.queue.push_back(release);
+        if std::mem::replace(&mut state.has_task, true) { Push::Queued } else { Push::First }
     }
 
-    /// The next that is still worth it.
-    pub(super) fn take(&self, now: Instant) -> Option<Release> {
-        let mut waiting = self.lock();
+    /// The next that is not given up.
+    fn pop(&self, now: Instant) -> Option<Release> {
+        let mut state = self.lock();
         loop {
-            let release = waiting.queue.pop_front()?;
-            waiting.bytes -= release.size_bytes();
+            let release = state.queue.pop_front()?;
+            state.bytes -= release.size_bytes();
             if now < release.give_up {
                 return Some(release);
             }
         }
     }
 
-    /// Whether none waits; then the task has to end.
-    pub(super) fn is_done(&self) -> bool {
-        let mut waiting = self.lock();
-        waiting.task = !waiting.queue.is_empty();
-        !waiting.task
+    /// Whether it is empty; then the task has to end.
+    fn is_done(&self) -> bool {
+        let mut state = self.lock();
+        state.has_task = !state.queue.is_empty();
+        !state.has_task
     }
 
     #[cfg(test)]
     fn waiting(&self) -> (usize, usize) {
-        let waiting = self.lock();
-        (waiting.queue.len(), waiting.bytes)
+        let state = self.lock();
+        (state.queue.len(), state.bytes)
     }
 }
 
@@ -115,7 +159,7 @@ mod tests {
     use tokio_util::task::TaskTracker;
     use tonic::{Code, Request};
 
-    use super::super::{AuthClient, AuthClientConfig, Charge};
+    use super::super::{AuthClientConfig, AuthUrls, Charge};
     use super::*;
     use crate::caller::Caller;
     use crate::timers::Timers;
@@ -123,7 +167,7 @@ mod tests {
     fn client(listener: &TcpListener) -> (AuthClient, TaskTracker) {
         let tasks = TaskTracker::new();
         let config = AuthClientConfig {
-            url: format!("http://{}", listener.local_addr().unwrap()).parse().unwrap(),
+            urls: AuthUrls::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap(),
             service_credential: Secret::generate().unwrap().0,
             check_timeout: Duration::from_millis(500),
             settle_retry_for: Duration::from_secs(1),
@@ -174,8 +218,8 @@ mod tests {
         });
         refused(&client, 5000).await;
         let (waiting, bytes) = client.inner.releases.waiting();
-        assert!((1..=MOST).contains(&waiting), "{waiting} wait");
-        assert!(bytes <= MOST_BYTES, "{bytes} bytes");
+        assert!((1..=MAX_QUEUED).contains(&waiting), "{waiting} wait");
+        assert!(bytes <= MAX_QUEUED_BYTES, "{bytes} bytes");
         assert_eq!(tasks.len(), 1);
         silent.abort();
     }

@@ -1,0 +1,93 @@
+//! Where auth-service listens, as `TOLLGATE_AUTH_URL` says it.
+
+use std::fmt;
+
+use http::Uri;
+use http::uri::Authority;
+
+use crate::tcp::bare_host;
+
+/// The URLs of auth-service: at least one. Each address of each URL's name is a replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthUrls(Vec<AuthUrl>);
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct AuthUrl {
+    /// A name, or an address without the brackets that one of IPv6 has in a URL.
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// Host and port as the URL has them, for the requests.
+    pub(super) authority: Authority,
+}
+
+impl AuthUrls {
+    /// Reads a comma-separated list of URLs, such as `http://10.0.0.1:50051,http://10.0.0.2:50051`.
+    ///
+    /// # Errors
+    /// What is wrong with the first URL that can't be used.
+    pub fn parse(value: &str) -> Result<Self, String> {
+        value.split(',').map(|url| parse_url(url.trim())).collect::<Result<_, _>>().map(Self)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &AuthUrl> {
+        self.0.iter()
+    }
+}
+
+impl Default for AuthUrls {
+    /// `http://127.0.0.1:50051`.
+    fn default() -> Self {
+        let authority = Authority::from_static("127.0.0.1:50051");
+        Self(vec![AuthUrl { host: "127.0.0.1".to_owned(), port: 50051, authority }])
+    }
+}
+
+impl fmt::Display for AuthUrls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, url) in self.0.iter().enumerate() {
+            write!(f, "{}http://{}", if index == 0 { "" } else { "," }, url.authority)?;
+        }
+        Ok(())
+    }
+}
+
+fn parse_url(url: &str) -> Result<AuthUrl, String> {
+    let expected = || format!("must be a URL such as http://127.0.0.1:50051, or several with commas between, and has {url:?}");
+    let uri: Uri = url.parse().map_err(|_| expected())?;
+    match (uri.scheme_str(), uri.authority(), bare_host(&uri)) {
+        (Some("http"), Some(authority), Some(host)) if !host.is_empty() => {
+            Ok(AuthUrl { host: host.to_owned(), port: uri.port_u16().unwrap_or(80), authority: authority.clone() })
+        }
+        (Some("https"), ..) => Err("must start with http://: TLS between the services is not built yet".to_owned()),
+        _ => Err(expected()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_urls_is_taken_and_the_first_wrong_one_is_named() {
+        let list = AuthUrls::parse("http://auth-a:50051, http://[::1]:50052,http://10.0.0.1").unwrap();
+        let places: Vec<_> = list.iter().map(|url| (url.host.as_str(), url.port, url.authority.as_str())).collect();
+        assert_eq!(places, [("auth-a", 50051, "auth-a:50051"), ("::1", 50052, "[::1]:50052"), ("10.0.0.1", 80, "10.0.0.1")]);
+        assert_eq!(list.to_string(), "http://auth-a:50051,http://[::1]:50052,http://10.0.0.1");
+        assert_eq!(AuthUrls::parse(&list.to_string()).unwrap(), list);
+        assert_eq!(AuthUrls::default(), AuthUrls::parse("http://127.0.0.1:50051").unwrap());
+        for (wrong, named) in [
+            ("auth service", "\"auth service\""),
+            ("http://a:1,auth service", "\"auth service\""),
+            ("http://a:1,b:2", "\"b:2\""),
+            ("http://a:1,", "\"\""),
+            ("http://a:1,,http://b:2", "\"\""),
+            ("/path", "\"/path\""),
+            ("ftp://a", "\"ftp://a\""),
+            ("http://a:1,https://b:2", "TLS between the services is not built yet"),
+        ] {
+            let mistake = AuthUrls::parse(wrong).unwrap_err();
+            assert!(mistake.contains(named), "{wrong}: {mistake}");
+        }
+    }
+}

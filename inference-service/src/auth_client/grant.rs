@@ -1,0 +1,171 @@
+//! The [`Grant`]: credits held for one request, and the permission to generate.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use shared::proto::auth as wire;
+use tokio::sync::oneshot;
+
+use super::AuthClient;
+use super::extension::Extension;
+use crate::timers::TimerGuard;
+
+/// How a granted request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The model finished.
+    Completed,
+    /// The caller went away, or was cut off, after the request had gone upstream.
+    Cancelled,
+    /// The model server failed after its first token.
+    UpstreamFailed,
+    /// Nothing was generated, and nothing is charged.
+    NothingGenerated,
+}
+
+/// Tokens used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TokenUsage {
+    /// Of the prompt.
+    pub input_tokens: u32,
+    /// Generated.
+    pub output_tokens: u32,
+    /// Whether they were estimated and not counted.
+    pub estimated: bool,
+}
+
+/// Tokens that were read so far, for Extend.
+#[derive(Debug, Default)]
+pub struct Meter {
+    input_tokens: AtomicU32,
+    output_tokens: AtomicU32,
+}
+
+impl Meter {
+    /// Records what was read so far.
+    pub fn record(&self, input_tokens: u32, output_tokens: u32) {
+        self.input_tokens.store(input_tokens, Ordering::Relaxed);
+        self.output_tokens.store(output_tokens, Ordering::Relaxed);
+    }
+
+    pub(super) fn usage(&self) -> TokenUsage {
+        let (input_tokens, output_tokens) = (self.input_tokens.load(Ordering::Relaxed), self.output_tokens.load(Ordering::Relaxed));
+        TokenUsage { input_tokens, output_tokens, estimated: true }
+    }
+}
+
+/// Credits held for one request: the permission to generate. Only [`AuthClient::admit`] makes one.
+///
+/// It is extended until it is settled. Dropped without [`Grant::settle`], it is refunded.
+#[must_use]
+pub struct Grant {
+    /// `None` once it is settled.
+    open: Option<OpenGrant>,
+    held_credits: i64,
+    remaining_credits: i64,
+    max_output_tokens: u32,
+}
+
+struct OpenGrant {
+    extension: Arc<Extension>,
+    /// Dropped, it ends the extending.
+    _extending: TimerGuard,
+}
+
+impl fmt::Debug for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grant").field("held_credits", &self.held_credits).field("open", &self.open.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl Grant {
+    pub(super) fn new(client: AuthClient, grant: wire::Grant, request_id: &str) -> Self {
+        let interval = grant.extend_every.and_then(|every| Duration::try_from(every).ok()).unwrap_or(Duration::from_secs(10));
+        let timers = client.inner.timers.clone();
+        let (extension, at) = Extension::new(client, grant.hold, request_id, interval);
+        Self {
+            open: Some(OpenGrant { _extending: timers.arm(extension.clone(), at), extension }),
+            held_credits: grant.held_credits,
+            remaining_credits: grant.remaining_credits,
+            max_output_tokens: grant.max_output_tokens.max(1),
+        }
+    }
+
+    /// Credits held.
+    #[must_use]
+    pub fn held_credits(&self) -> i64 {
+        self.held_credits
+    }
+
+    /// Credits available beside the hold.
+    #[must_use]
+    pub fn remaining_credits(&self) -> i64 {
+        self.remaining_credits
+    }
+
+    /// The output tokens that the hold pays for; ≥ 1.
+    #[must_use]
+    pub fn max_output_tokens(&self) -> u32 {
+        self.max_output_tokens
+    }
+
+    /// Where to record what was read so far.
+    #[must_use]
+    pub fn meter(&self) -> Arc<Meter> {
+        self.open.as_ref().map(|open| open.extension.meter.clone()).unwrap_or_default()
+    }
+
+    /// Resolves the hold, in a task that the process owns. The receipt comes when it has landed; dropping the receiver changes nothing.
+    pub fn settle(mut self, outcome: Outcome, usage: TokenUsage) -> oneshot::Receiver<Option<wire::Receipt>> {
+        let (receipt, received) = oneshot::channel();
+        if let Some(open) = self.open.take() {
+            open.settle(outcome, usage, receipt);
+        }
+        received
+    }
+}
+
+impl OpenGrant {
+    fn settle(self, outcome: Outcome, usage: TokenUsage, receipt: oneshot::Sender<Option<wire::Receipt>>) {
+        let Extension { client, hold, request_id, call, .. } = &*self.extension;
+        let (client, request_id) = (client.clone(), request_id.clone());
+        let request = wire::SettleRequest { hold: hold.clone(), outcome: wire::Outcome::from(outcome).into(), usage: Some(usage.into()) };
+        let tasks = client.inner.tasks.clone();
+        tasks.spawn(call.clone().scope(async move {
+            let settled = client.settle(&request, &request_id).await;
+            if let Some(receipt) = &settled {
+                let charged_credits = receipt.charged_credits();
+                let TokenUsage { input_tokens, output_tokens, .. } = usage;
+                tracing::info!(?outcome, charged_credits, input_tokens, output_tokens, "settled");
+            }
+            drop(receipt.send(settled));
+        }));
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        if let Some(open) = self.open.take() {
+            open.settle(Outcome::NothingGenerated, TokenUsage::default(), oneshot::channel().0);
+        }
+    }
+}
+
+impl From<Outcome> for wire::Outcome {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Completed => Self::Completed,
+            Outcome::Cancelled => Self::Cancelled,
+            Outcome::UpstreamFailed => Self::UpstreamFailed,
+            Outcome::NothingGenerated => Self::NothingGenerated,
+        }
+    }
+}
+
+impl From<TokenUsage> for wire::TokenUsage {
+    fn from(usage: TokenUsage) -> Self {
+        Self { input_tokens: Some(usage.input_tokens), output_tokens: Some(usage.output_tokens), estimated: usage.estimated }
+    }
+}
