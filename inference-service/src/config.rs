@@ -61,7 +61,7 @@ pub const VARIABLES: &[Variable] = &[
         meaning: "folder of GGUF files, for the embedded engine",
         bad: "/dev/null/models",
     },
-    Variable { name: "TOLLGATE_QUEUE", default: "16", meaning: "prompts that may wait for the embedded engine", bad: "many" },
+    Variable { name: "TOLLGATE_EMBEDDED_QUEUE", default: "16", meaning: "prompts that may wait for the embedded engine", bad: "many" },
     Variable {
         name: "TOLLGATE_MAX_CONTEXT_TOKENS",
         default: "8192",
@@ -228,7 +228,7 @@ impl Config {
         if reader.string("TOLLGATE_MODELS_DIR").is_some() && !models_folder.is_dir() {
             reader.mistake("TOLLGATE_MODELS_DIR", format!("must be a folder, and {} is none", models_folder.display()));
         }
-        let queue = reader.integer("TOLLGATE_QUEUE", 16, 1..=10_000);
+        let queue = reader.integer("TOLLGATE_EMBEDDED_QUEUE", 16, 1..=10_000);
         let tokens = |reader: &mut Reader<'_>, name, default: u32| {
             u32::try_from(reader.integer(name, i64::from(default), 1..=1_000_000)).unwrap_or(default)
         };

@@ -158,7 +158,7 @@ async fn what_the_engine_cannot_do_is_refused_by_name_and_free() {
 
 #[tokio::test]
 async fn two_hundred_chats_at_once_admit_exactly_as_many_as_there_are_credits() {
-    let stack = plan().set("TOLLGATE_STARTING_CREDITS", "4").set("TOLLGATE_QUEUE", "200").start().await;
+    let stack = plan().set("TOLLGATE_STARTING_CREDITS", "4").set("TOLLGATE_EMBEDDED_QUEUE", "200").start().await;
     let user = stack.user("ada").await;
     let client = stack.inference(&user.key);
     // A system prompt of its own, shorter than the one that the model's template brings.
