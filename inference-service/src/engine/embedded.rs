@@ -2,8 +2,8 @@
 //!
 //! One thread of its own (`worker`) answers one prompt after the other, with the model that it was asked for last kept in memory; prompts
 //! wait in a bounded queue in front of it. `catalog` knows which models there are: the GGUF files of a folder, and `overlay`s made from
-//! them by Modelfiles. `loaded_model` runs one: its chat template (`template`) and its tokens (`vocabulary`) come from the GGUF that
-//! `gguf` reads; `sampler` chooses, `answer_text` holds back what isn't ready to be shown.
+//! them by Modelfiles. `loaded_model` runs one, with the package `llama` and the GGUF's chat template (`template`); `answer_text` holds back
+//! what isn't ready to be shown.
 //!
 //! What it can't do is refused by name: tools, formats, images, suffixes, thinking. Only the architecture `llama` and byte-level BPE run.
 //! Unlike in Ollama, a full context ends the answer (`length`) instead of forgetting its beginning, and the default system prompt of the
@@ -28,12 +28,10 @@ use crate::prompt::{ModelName, Prompt, Task, Think};
 
 mod answer_text;
 mod catalog;
-mod gguf;
+mod details;
 mod loaded_model;
 mod overlay;
-mod sampler;
 mod template;
-mod vocabulary;
 mod worker;
 
 /// Pieces between the thread and a reader. A reader that is so many behind stops the model until it reads on, or goes.
@@ -158,4 +156,10 @@ async fn next_item(received: Option<mpsc::Receiver<Item>>) -> Option<(Item, Opti
 
 fn broken_off() -> EngineError {
     EngineError::Interrupted { detail: "the embedded engine stopped".to_owned() }
+}
+
+impl From<llama::Broken> for EngineError {
+    fn from(broken: llama::Broken) -> Self {
+        Self::ModelBroken { detail: broken.to_string() }
+    }
 }

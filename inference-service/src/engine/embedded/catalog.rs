@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
+use llama::Gguf;
 use sha2::{Digest, Sha256};
 
-use super::gguf::Gguf;
+use super::details::details;
 use super::overlay::{Overlay, refusal};
 use crate::engine::{EngineError, ModelDetails, ModelEntry, ModelFacts};
 use crate::modelfile::Modelfile;
@@ -224,7 +225,7 @@ impl Catalog {
             return Ok(header.clone());
         }
         let gguf = Gguf::open(path)?;
-        let header = Header { details: gguf.details(), context_length: gguf.context_length() };
+        let header = Header { details: details(&gguf), context_length: gguf.context_length() };
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), (stamp, header.clone()));
         Ok(header)
     }

@@ -1,8 +1,8 @@
 //! A model made from another one by a Modelfile: its own system prompt, turns and parameters over the same weights.
 
+use llama::Sampling;
 use serde::{Deserialize, Serialize};
 
-use super::sampler::Sampling;
 use super::template::turn;
 use crate::engine::EngineError;
 use crate::modelfile::{Located, Modelfile, Parameter, ParameterValue};

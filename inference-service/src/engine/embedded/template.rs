@@ -1,13 +1,12 @@
 //! The chat template that a GGUF carries: a conversation to one text.
 
+use llama::{Gguf, Vocabulary};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value};
 use minijinja::{Environment, Error, ErrorKind, context};
 use minijinja_contrib::pycompat::unknown_method_callback;
 use serde::Serialize;
 
-use super::gguf::Gguf;
-use super::vocabulary::Vocabulary;
 use crate::engine::EngineError;
 use crate::prompt::{ChatRole, Message, ToolCall};
 
@@ -76,7 +75,8 @@ impl ChatTemplate {
     /// The template of `tokenizer.chat_template`; a plain one (`User: …`, blank line, `Assistant:`) when there is none.
     pub(super) fn new(gguf: &Gguf, vocabulary: &Vocabulary) -> Result<Self, EngineError> {
         let source = gguf.text("tokenizer.chat_template").unwrap_or(PLAIN);
-        Self::parse(source, vocabulary.begin_text(), vocabulary.end_text()).map_err(|error| gguf.broken(format!("chat template: {error}")))
+        Self::parse(source, vocabulary.begin_text(), vocabulary.end_text())
+            .map_err(|error| gguf.broken(format!("chat template: {error}")).into())
     }
 
     fn parse(source: &str, begin: &str, end: &str) -> Result<Self, Error> {

@@ -8,19 +8,19 @@ const REPEAT_LAST_N: usize = 64;
 
 /// How to choose.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Sampling {
+pub struct Sampling {
     /// 0: always the most likely one.
-    pub(super) temperature: f32,
+    pub temperature: f32,
     /// Only the so many most likely; 0: all.
-    pub(super) top_k: usize,
+    pub top_k: usize,
     /// Only the most likely ones that together have this probability.
-    pub(super) top_p: f32,
+    pub top_p: f32,
     /// Only those with at least this part of the most likely one's probability.
-    pub(super) min_p: f32,
+    pub min_p: f32,
     /// Divides what speaks for a token that was there lately; 1: nothing.
-    pub(super) repeat_penalty: f32,
+    pub repeat_penalty: f32,
     /// The same seed gives the same answer; `None`: another one each time.
-    pub(super) seed: Option<i64>,
+    pub seed: Option<i64>,
 }
 
 impl Default for Sampling {
@@ -31,21 +31,22 @@ impl Default for Sampling {
 }
 
 /// Chooses one token after the other of one answer.
-pub(super) struct Sampler {
+pub struct Sampler {
     sampling: Sampling,
     random: SplitMix64,
     recent: VecDeque<u32>,
 }
 
 impl Sampler {
-    pub(super) fn new(sampling: Sampling) -> Self {
+    /// Before the first token of a prompt.
+    pub fn new(sampling: Sampling) -> Self {
         // A hasher of the standard library starts from the operating system's randomness: good enough for a choice of words.
         let seed = sampling.seed.map_or_else(|| RandomState::new().hash_one(0_u8), i64::cast_unsigned);
         Self { sampling, random: SplitMix64(seed), recent: VecDeque::with_capacity(REPEAT_LAST_N) }
     }
 
     /// Remembers a token of the prompt or of the answer.
-    pub(super) fn accept(&mut self, token: u32) {
+    pub fn accept(&mut self, token: u32) {
         if self.recent.len() == REPEAT_LAST_N {
             self.recent.pop_front();
         }
@@ -53,7 +54,7 @@ impl Sampler {
     }
 
     /// The next token. Changes the logits by the penalty. `None`: the model gave no usable number, so it is broken.
-    pub(super) fn choose(&mut self, logits: &mut [f32]) -> Option<u32> {
+    pub fn choose(&mut self, logits: &mut [f32]) -> Option<u32> {
         self.penalize(logits);
         if self.sampling.temperature <= 0.0 {
             return most_likely(logits, 1).first().filter(|best| best.1.is_finite()).map(|best| best.0);
@@ -106,7 +107,7 @@ impl Sampler {
 }
 
 /// The `count` tokens with the highest values, highest first; of equal ones the first first.
-pub(super) fn most_likely(values: &[f32], count: usize) -> Vec<(u32, f32)> {
+pub fn most_likely(values: &[f32], count: usize) -> Vec<(u32, f32)> {
     let all = (0_u32..).zip(values.iter().copied());
     if count >= values.len() {
         let mut all: Vec<(u32, f32)> = all.collect();
@@ -126,7 +127,7 @@ pub(super) fn most_likely(values: &[f32], count: usize) -> Vec<(u32, f32)> {
 }
 
 /// Natural logarithms of the probabilities: `value - log_sum_exp(values)`.
-pub(super) fn log_sum_exp(values: &[f32]) -> f64 {
+pub fn log_sum_exp(values: &[f32]) -> f64 {
     let highest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = values.iter().map(|value| f64::from((value - highest).exp())).sum();
     f64::from(highest) + sum.ln()

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use thiserror::Error;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -10,8 +11,7 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
 
-use super::gguf::Gguf;
-use crate::engine::EngineError;
+use crate::{Broken, Gguf};
 
 /// Texts of control tokens that end an answer, besides those that the metadata name; as in llama.cpp.
 const END_TEXTS: [&str; 9] =
@@ -29,8 +29,13 @@ const CONTROL: i64 = 3;
 /// And of one that was added by hand, and is never taken apart.
 const USER_DEFINED: i64 = 4;
 
+/// A text that can't be made into tokens. Says nothing of the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the text can't be tokenized")]
+pub struct Untokenizable;
+
 /// A model's tokens.
-pub(super) struct Vocabulary {
+pub struct Vocabulary {
     encoder: Tokenizer,
     /// By token.
     bytes: Vec<Box<[u8]>>,
@@ -44,7 +49,8 @@ pub(super) struct Vocabulary {
 }
 
 impl Vocabulary {
-    pub(super) fn new(gguf: &Gguf) -> Result<Self, EngineError> {
+    /// Of a file's metadata.
+    pub fn new(gguf: &Gguf) -> Result<Self, Broken> {
         let model = gguf.text("tokenizer.ggml.model").unwrap_or_default();
         if model != "gpt2" {
             return Err(gguf.broken(format!("tokenizer {model:?} isn't supported, only byte-level BPE (gpt2)")));
@@ -95,12 +101,9 @@ impl Vocabulary {
     }
 
     /// Text to tokens. A special token's text becomes that token, also in what a caller wrote, as in Ollama.
-    pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {
-        // The error could quote the prompt, so it isn't passed on.
-        let encoding = self
-            .encoder
-            .encode_fast(text, false)
-            .map_err(|_| EngineError::Rejected { detail: "the prompt can't be tokenized".to_owned() })?;
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, Untokenizable> {
+        // The encoder's error could quote the text.
+        let encoding = self.encoder.encode_fast(text, false).map_err(|_| Untokenizable)?;
         let mut tokens = encoding.get_ids().to_vec();
         if let Some(begin) = self.begin.filter(|begin| tokens.first() != Some(begin)) {
             tokens.insert(0, begin);
@@ -109,27 +112,27 @@ impl Vocabulary {
     }
 
     /// What a token adds to an answer's text: not always whole characters, and nothing for a control token.
-    pub(super) fn shown_bytes(&self, token: u32) -> &[u8] {
+    pub fn shown_bytes(&self, token: u32) -> &[u8] {
         if self.controls.contains(&token) { &[] } else { self.name(token) }
     }
 
     /// A token's bytes, a control token's name.
-    pub(super) fn name(&self, token: u32) -> &[u8] {
+    pub fn name(&self, token: u32) -> &[u8] {
         self.bytes.get(token as usize).map_or(&[], |bytes| bytes)
     }
 
     /// Whether it ends an answer.
-    pub(super) fn is_end(&self, token: u32) -> bool {
+    pub fn is_end(&self, token: u32) -> bool {
         self.ends.contains(&token)
     }
 
     /// What a template calls `bos_token`; may be empty.
-    pub(super) fn begin_text(&self) -> &str {
+    pub fn begin_text(&self) -> &str {
         &self.begin_text
     }
 
     /// What a template calls `eos_token`; may be empty.
-    pub(super) fn end_text(&self) -> &str {
+    pub fn end_text(&self) -> &str {
         &self.end_text
     }
 }
