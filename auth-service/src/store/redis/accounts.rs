@@ -167,7 +167,7 @@ impl RedisStore {
 
     pub(super) async fn read_snapshot(&self, account: &AccountId) -> Result<Option<AccountSnapshot>, StoreError> {
         type Parts = (Vec<(String, Vec<u8>)>, Vec<(String, f64)>, usize, Vec<StreamEntry>);
-        let keys = ["acct", "due", "forget", "log"].map(|part| self.keys.account_part(account, part));
+        let keys = ["acct", "due", "forget_at", "log"].map(|part| self.keys.account_part(account, part));
         let mut call = ScriptCall::new(&self.scripts.snapshot, keys.iter());
         call.arg(self.now());
         let (fields, due, to_forget, log): Parts = self.run(&call).await?;

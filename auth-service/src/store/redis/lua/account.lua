@@ -15,7 +15,7 @@
 --          in ms, credits, input tokens, output tokens, bytes of the terms), for what isn't open also OUTCOME (charged, available right
 --          after, ledger entry, time in ms), then the terms and the rest. Only Rust reads these two.
 -- due      sorted set: id of each open hold, by its expiry
--- forget   sorted set: id of each resolved request, by the time at which it is forgotten
+-- forget_at  sorted set: id of each resolved request, by the time at which it is forgotten
 -- log      stream: the ledger, entry n under n-0: `f` has the figures (ENTRY: version, credits, available, time in ms), `d` what Rust reads
 -- members  hash: what Rust reads, by user id
 -- keys     hash: the user's id and what Rust reads, by SHA-256 of the key's secret

@@ -1,7 +1,7 @@
 -- move, version 1: one or more compare-and-moves on accounts. Each compares what its decision was made from; when all of it is still so, it moves
 -- credits and replaces a record, and else it writes nothing and answers what it found.
 --
--- KEYS  two of each move's account: acct and due. The others are in the same slot (`…{account}:forget`), and are named here: each key costs
+-- KEYS  two of each move's account: acct and due. The others are in the same slot (`…{account}:forget_at`), and are named here: each key costs
 --       every call.
 -- ARGV  1 now; then seven of each move:
 --       1 numbers, as MOVE has them:
@@ -119,7 +119,7 @@ local function move(acct, due, at)
     entries = entries + 1
     call('XADD', sub(acct, 1, -5) .. 'log', entries .. '-0', 'f', pack(ENTRY, VERSION, grant - charge, available, NOW), 'd', detail)
   end
-  local forget = sub(acct, 1, -5) .. 'forget'
+  local forget = (was_resolved or state > OPEN) and sub(acct, 1, -5) .. 'forget_at'
   if was_open then
     open = open - 1
   elseif was_resolved then

@@ -1,0 +1,54 @@
+//! Who asks, and what for.
+
+use crate::ids::{KeyId, UserId};
+use crate::user::Role;
+
+/// A credential as it was presented, its form and checksum or signature verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PresentedCredential {
+    /// An API key of the account that is asked.
+    ApiKey {
+        /// SHA-256 of the key's secret.
+        secret_hash: [u8; 32],
+    },
+    /// An access token, its signature and times verified.
+    AccessToken {
+        /// Its subject.
+        user_id: UserId,
+        /// When it was issued, in milliseconds (whole seconds: a JWT has no finer).
+        issued_at_ms: i64,
+    },
+}
+
+/// What a credential must be good for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permission {
+    /// The scope that an API key must have. Access tokens have all.
+    pub scope: Scope,
+    /// Whether the user must have [`Role::Admin`].
+    pub admin: bool,
+    /// The model to be used, as [`folded`](shared::model_name::folded) gives it; empty: none. An API key's list must match it.
+    pub model: String,
+}
+
+/// What an API key may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// Chat, generate, embed, list and show models.
+    Inference,
+    /// Make and remove models; needs the admin role too.
+    Models,
+    /// Read the account's balance, receipts and ledger.
+    Account,
+}
+
+/// An authenticated caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// The user who acts.
+    pub user_id: UserId,
+    /// What the user may do.
+    pub role: Role,
+    /// The key that was used; `None` for an access token.
+    pub key_id: Option<KeyId>,
+}

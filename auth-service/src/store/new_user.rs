@@ -1,0 +1,53 @@
+//! The making of a user.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::ids::UserId;
+use crate::user::{Role, UserName, UserRecord};
+
+/// How long a user name stays claimed when the making of its user broke off half way.
+pub const NAME_CLAIM_LIFE: Duration = Duration::from_secs(60);
+/// The request id of the grant that a user starts with.
+pub const STARTING_GRANT_REQUEST_ID: &str = "starting-credits";
+/// The note of the grant that a user starts with.
+pub const STARTING_GRANT_NOTE: &str = "starting credits";
+
+/// A user to be made, with an account of their own that has the same id.
+#[derive(Clone)]
+pub struct NewUser {
+    /// New, random.
+    pub user_id: UserId,
+    /// Unique among users.
+    pub user_name: UserName,
+    /// Argon2id, in PHC form.
+    pub password_hash: String,
+    /// May be empty.
+    pub full_name: String,
+    /// May be empty.
+    pub email: String,
+    /// What the user may do.
+    pub role: Role,
+    /// Granted at once, with a ledger entry when above 0.
+    pub starting_credits: i64,
+}
+
+impl fmt::Debug for NewUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewUser").field("user_id", &self.user_id).field("user_name", &self.user_name).finish_non_exhaustive()
+    }
+}
+
+/// What became of a [`NewUser`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UserCreation {
+    /// Made.
+    Created(UserRecord),
+    /// Another user has the name; nothing was made.
+    NameTaken,
+    /// Somebody's making of a user of that name is under way, or broke off half way; nothing was made. The same may work later.
+    NameInProgress {
+        /// When the name is free, unless its user is made by then; at most [`NAME_CLAIM_LIFE`].
+        retry_after: Duration,
+    },
+}
