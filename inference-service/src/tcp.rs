@@ -46,8 +46,8 @@ pub(crate) async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Has the operating system notice within seconds that nobody is there any more: a waiting connection by keep-alive probes, one that has something to
-/// send by what is not acknowledged. Else it would take from ten minutes to two hours.
+/// Has the operating system notice within seconds that nobody is there any more: a waiting connection by keep-alive probes, one that has
+/// something to send by what is not acknowledged. Else it would take from ten minutes to two hours.
 fn notice_silence(stream: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     let probes = TcpKeepalive::new().with_time(KEEP_ALIVE_EVERY).with_interval(KEEP_ALIVE_EVERY).with_retries(3);

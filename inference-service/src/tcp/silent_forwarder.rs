@@ -1,4 +1,5 @@
-//! A forwarder of TCP connections that can go silent on those it has, and serves new ones: what a network between does that has forgotten them.
+//! A forwarder of TCP connections that can go silent on those it has, and serves new ones: what a network between does that has forgotten
+//! them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
