@@ -1,10 +1,11 @@
 //! The replicas of auth-service, and which of them takes the next call.
 //!
-//! Each address of each URL's name is a replica, with one connection that all its calls share. The first call connects; concurrent callers wait.
-//! A call goes to the connection with the fewest calls in progress.
+//! Each address of each URL's name is a replica, with one connection that all its calls share. The first call connects; concurrent callers
+//! wait. A call goes to the connection with the fewest calls in progress.
 //!
-//! A connection that broke, or on which GOAWAY came, takes no more calls. It is opened again after the names were looked up. A replica that can't be
-//! reached is tried again with back-off, and at once when no other is there. One that answers with UNAVAILABLE is passed over for a second.
+//! A connection that broke, or on which GOAWAY came, takes no more calls. It is opened again after the names were looked up. A replica that
+//! can't be reached is tried again with back-off, and at once when no other is there. One that answers with UNAVAILABLE is passed over for
+//! a second.
 //!
 //! Nothing here runs by itself: each call starts what is due, and waits for it only when no connection is open.
 

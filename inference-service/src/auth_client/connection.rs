@@ -2,8 +2,8 @@
 //!
 //! A call's own task writes its request and reads its response. Only the connection has a task, which drives it.
 //!
-//! This is `h2` and not hyper's client. That one has a task for each request. It says that a connection takes no more requests only when its last
-//! call has ended, and not when GOAWAY comes. And it can't be told how many short DATA frames are no attack.
+//! This is `h2` and not hyper's client. That one has a task for each request. It says that a connection takes no more requests only when
+//! its last call has ended, and not when GOAWAY comes. And it can't be told how many short DATA frames are no attack.
 
 use std::io;
 use std::net::SocketAddr;
@@ -83,15 +83,16 @@ impl Connection {
     }
 
     async fn handshake(address: SocketAddr, authority: Authority, keep_alive: KeepAlive) -> io::Result<Self> {
-        // A request's head and message leave in one write, and so do calls that begin together: auth-service is woken up once for all of them.
+        // A request's head and message leave in one write, and so do calls that begin together: auth-service is woken up once for all of
+        // them.
         let stream = GatheredWrites::new(tcp::connect_to(address).await?);
         let handshake = h2::client::Builder::new()
             .enable_push(false)
             .initial_max_send_streams(INITIAL_MAX_STREAMS)
             .max_header_list_size(MAX_HEADER_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            // h2 takes many short DATA frames that wait to be read for an attack, and closes the connection. Every response is such a frame, and
-            // many come at once when auth-service drains.
+            // h2 takes many short DATA frames that wait to be read for an attack, and closes the connection. Every response is such a
+            // frame, and many come at once when auth-service drains.
             .data_frame_budget(usize::MAX)
             .handshake(stream);
         let (requests, mut connection) = handshake.await.map_err(io::Error::other)?;
@@ -122,7 +123,8 @@ impl Connection {
         at.is_some_and(|at| now.saturating_duration_since(at) < UNAVAILABLE_FOR)
     }
 
-    /// Sends a request, whose body is short and at hand, and waits for the response's head. Dropping the future or the body cancels the call.
+    /// Sends a request, whose body is short and at hand, and waits for the response's head. Dropping the future or the body cancels the
+    /// call.
     pub(super) async fn send(self: Arc<Self>, request: Request<Body>) -> Result<Response<ResponseBody>, Status> {
         let (mut head, body) = request.into_parts();
         let body = collect(body).await?;
@@ -158,7 +160,9 @@ async fn drive(
     tokio::select! {
         biased;
         ended = connection => match ended {
-            Err(error) if error.reason() != Some(Reason::NO_ERROR) => tracing::warn!(%address, %error, "the connection to auth-service was lost"),
+            Err(error) if error.reason() != Some(Reason::NO_ERROR) => {
+                tracing::warn!(%address, %error, "the connection to auth-service was lost");
+            }
             _ => tracing::debug!(%address, "the connection to auth-service ended"),
         },
         () = unanswered_ping(pings, keep_alive) => {

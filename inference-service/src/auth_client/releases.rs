@@ -1,7 +1,7 @@
 //! Checks that nobody answered, and that may have held credits all the same: they are sent again later, and the hold is released.
 //!
-//! A caller needs no good credential to leave one: while auth-service is silent, every call does. So there is one task for all of them, and the
-//! queue is bounded. What finds no place is left to the hold's expiry, which gives back the same a little later.
+//! A caller needs no good credential to leave one: while auth-service is silent, every call does. So there is one task for all of them, and
+//! the queue is bounded. What finds no place is left to the hold's expiry, which gives back the same a little later.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,8 +25,8 @@ const MAX_QUEUED: usize = 1024;
 const MAX_QUEUED_BYTES: usize = 2 << 20;
 
 impl AuthClient {
-    /// Gives back what a Check without an answer may have held: the caller was told that nothing was charged, and may come again under the same
-    /// request id. The same attempt gets the same grant again, which is dropped here, and so refunded.
+    /// Gives back what a Check without an answer may have held: the caller was told that nothing was charged, and may come again under the
+    /// same request id. The same attempt gets the same grant again, which is dropped here, and so refunded.
     pub(super) fn release(&self, check: RetryableCheck) {
         match self.inner.releases.push(Release::new(check)) {
             Push::First => drop(self.inner.tasks.spawn(self.clone().release_all())),
