@@ -1,4 +1,4 @@
-//! The one place where what went wrong with an answer becomes a gRPC status. Upstream's own words go to the log; the caller gets ours.
+//! The one place where what went wrong with an answer becomes a gRPC status. Upstream's text goes to the log; the caller gets ours.
 
 use std::time::Duration;
 
@@ -29,9 +29,9 @@ pub enum Limit {
 /// Why an answer ended without its last event.
 #[derive(Debug, Clone)]
 pub enum CallFailure {
-    /// The engine's doing.
+    /// The engine failed.
     Engine(EngineError),
-    /// Ours.
+    /// We ended it.
     Limit(Limit),
 }
 
@@ -71,15 +71,15 @@ impl From<&EngineError> for CallError {
             EngineError::ModelNotFound
             | EngineError::ModelIncapable { .. }
             | EngineError::NotSupported { .. }
-            | EngineError::PromptTooLong => {}
-            EngineError::Modelfile { .. } | EngineError::Busy => {}
+            | EngineError::PromptTooLong
+            | EngineError::Modelfile { .. }
+            | EngineError::Busy => {}
             EngineError::Unreachable { .. }
             | EngineError::TimedOut { .. }
             | EngineError::Rejected { .. }
-            | EngineError::ModelBroken { .. } => {
-                tracing::warn!(%error, "the model server failed a call");
-            }
-            EngineError::Interrupted { .. } | EngineError::Protocol { .. } => tracing::warn!(%error, "the model server failed a call"),
+            | EngineError::ModelBroken { .. }
+            | EngineError::Interrupted { .. }
+            | EngineError::Protocol { .. } => tracing::warn!(%error, "the model server failed a call"),
         }
         match error {
             EngineError::Unreachable { .. } => {

@@ -129,7 +129,7 @@ pub struct Done {
 /// A step of the making of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
-    /// The engine's words.
+    /// As the engine states it.
     pub status: String,
     /// Bytes done of this step.
     pub completed_bytes: Option<i64>,

@@ -149,7 +149,7 @@ impl OllamaEngine {
             None => match tokio::time::timeout(CONTEXT_TIMEOUT, self.fetch_facts(model)).await {
                 Ok(Ok(known)) => known.context,
                 Ok(Err(error @ EngineError::NotSupported { .. })) => return Err(error),
-                // The answer may come all the same, or its refusal says more.
+                // The answer may come all the same, or its error says more.
                 Ok(Err(_)) => self.facts.stale_context(model).unwrap_or_default(),
                 Err(_) => {
                     self.facts.insert(model, None, self.facts.generation(), self.facts_ttl());
@@ -208,7 +208,7 @@ async fn read(mut response: Response, most: usize) -> Result<Vec<u8>, EngineErro
     Ok(body)
 }
 
-/// The first of a body: of a refusal that is longer, or breaks off, the beginning says enough.
+/// The beginning of a body: it says enough of an error that is longer, or breaks off.
 async fn read_beginning(mut response: Response, most: usize) -> Vec<u8> {
     let mut body = Vec::new();
     while body.len() < most && matches!(std::future::poll_fn(|context| response.body.poll_read(context, &mut body)).await, Ok(true)) {}

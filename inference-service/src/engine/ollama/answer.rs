@@ -32,7 +32,7 @@ impl Stream for AnswerLines {
         let error = loop {
             match std::task::ready!(lines.poll_line(context)) {
                 Some(Ok(line)) => match AnswerLine::parse(line) {
-                    // The first line often has an empty content: the role alone.
+                    // The first line often has the role alone.
                     Ok(ParsedLine::Piece(piece)) if piece.is_empty() => {}
                     Ok(ParsedLine::Piece(piece)) => return Poll::Ready(Some(Ok(AnswerEvent::Piece(piece)))),
                     Ok(ParsedLine::Done(piece, done)) => {
@@ -45,7 +45,7 @@ impl Stream for AnswerLines {
                     Err(error) => break error,
                 },
                 Some(Err(error)) => break error,
-                // Ollama's guard against endless repetition ends like this, and so does a runner that was killed at the right moment.
+                // Ollama ends an endless repetition like this. So does a runner that was killed between two lines.
                 None => break EngineError::Interrupted { detail: "the answer ended without a last line".to_owned() },
             }
         };
@@ -54,7 +54,7 @@ impl Stream for AnswerLines {
     }
 }
 
-/// An error in the middle of a 200 stream. Only newer releases say a status, or their runner does; without one the words decide nothing.
+/// An error in the middle of a 200 stream. Only newer releases, or their runners, give it a status; without one the text decides nothing.
 pub(super) fn mid_stream_error(status: Option<u16>, text: String) -> EngineError {
     let error = OllamaError::from_text(text);
     match status.or(error.status).and_then(|status| StatusCode::from_u16(status).ok()) {

@@ -213,7 +213,7 @@ mod tests {
             assert!(error.text.contains("request (2710 tokens) exceeds") && !error.text.contains('{'), "{error:?}");
             assert!(matches!(classify(StatusCode::BAD_REQUEST, &error), EngineError::PromptTooLong), "{body}");
         }
-        // Cut anywhere behind the words that matter, it says the same.
+        // Cut anywhere behind the text that matters, it means the same.
         for whole in [TOO_LONG, &once, &twice] {
             let known = whole.find("context size").unwrap() + "context size".len();
             for end in known..whole.len() {

@@ -102,7 +102,7 @@ pub(super) fn missing_from(modelfile: &Modelfile) -> EngineError {
     modelfile_error(modelfile.from.line, "FROM names a model that isn't there")
 }
 
-/// What a refusal of the request means: a template that doesn't parse is the one mistake in a Modelfile that only Ollama can find.
+/// What it means that the request was rejected. A template that doesn't parse is the one mistake in a Modelfile that only Ollama can find.
 pub(super) fn refused(modelfile: &Modelfile, error: EngineError) -> EngineError {
     match (error, &modelfile.template) {
         (EngineError::Rejected { detail }, Some(template)) if detail.contains("template error") => {

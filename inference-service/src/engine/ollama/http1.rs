@@ -20,7 +20,7 @@ mod chunked;
 mod connection;
 mod framing;
 #[cfg(fuzzing)]
-pub(crate) mod fuzzing;
+pub mod fuzzing;
 mod origin;
 mod pool;
 mod response_head;
@@ -152,7 +152,7 @@ async fn read_head(connection: &mut Connection, continue_timeout: Option<Duratio
     let mut heads = HeadReader::new();
     loop {
         let limit = continue_timeout.filter(|_| !heads.is_informed);
-        let reading = connection.read_buf(heads.room());
+        let reading = connection.read_buf(heads.spare());
         let count = match limit {
             Some(limit) => tokio::time::timeout(limit, reading).await.unwrap_or_else(|_| Err(lost_connection()))?,
             None => reading.await?,

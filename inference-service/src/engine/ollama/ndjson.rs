@@ -7,18 +7,18 @@ use crate::engine::EngineError;
 use crate::engine::ollama::http1::{Body, HttpError};
 use crate::engine::ollama::ollama_error::cause_chain;
 
-/// The longest line. A tool call is one line, log probabilities are long; nothing that a model says in earnest is longer than this.
+/// The longest line. A tool call is one line, and log probabilities are long.
 pub(super) const MAX_LINE_BYTES: usize = 4 << 20;
-/// What a buffer may keep while nothing is in it: a line of a plain answer. Many answers are silent for minutes.
-const KEPT_BYTES: usize = 512;
+/// Memory that an empty buffer may keep: a line of a plain answer. Many answers are silent for minutes.
+const MAX_IDLE_CAPACITY: usize = 512;
 
 /// Splits bytes into lines, whatever pieces they come in. A line is a slice of what was read: nothing is copied.
 #[derive(Debug, Default)]
 pub(super) struct LineBuffer {
     data: Vec<u8>,
-    /// Before it, all is taken.
-    taken: usize,
-    /// From `taken` up to it there is no line end.
+    /// Lines before it were given.
+    consumed: usize,
+    /// From `consumed` up to it there is no line end.
     searched: usize,
 }
 
@@ -27,19 +27,19 @@ pub(super) struct LineBuffer {
 pub(super) struct LineTooLong;
 
 impl LineBuffer {
-    /// Where what comes next is to be appended. Lines that were given are gone then.
-    fn room(&mut self) -> &mut Vec<u8> {
-        if self.taken > 0 {
-            self.data.drain(..self.taken);
-            self.searched -= self.taken;
-            self.taken = 0;
+    /// Where what comes next is to be appended. Removes the lines that were given.
+    fn spare(&mut self) -> &mut Vec<u8> {
+        if self.consumed > 0 {
+            self.data.drain(..self.consumed);
+            self.searched -= self.consumed;
+            self.consumed = 0;
         }
         &mut self.data
     }
 
-    /// Keeps little while there is nothing in it.
-    fn rest(&mut self) {
-        if self.taken == self.data.len() && self.data.capacity() > KEPT_BYTES {
+    /// Gives memory back while there is nothing in it.
+    fn shrink(&mut self) {
+        if self.consumed == self.data.len() && self.data.capacity() > MAX_IDLE_CAPACITY {
             *self = Self::default();
         }
     }
@@ -49,10 +49,10 @@ impl LineBuffer {
         loop {
             let Some(end) = memchr::memchr(b'\n', &self.data[self.searched..]).map(|end| self.searched + end) else {
                 self.searched = self.data.len();
-                return if self.searched - self.taken > MAX_LINE_BYTES { Err(LineTooLong) } else { Ok(None) };
+                return if self.searched - self.consumed > MAX_LINE_BYTES { Err(LineTooLong) } else { Ok(None) };
             };
-            let line = self.taken..end;
-            (self.taken, self.searched) = (end + 1, end + 1);
+            let line = self.consumed..end;
+            (self.consumed, self.searched) = (end + 1, end + 1);
             if line.len() > MAX_LINE_BYTES {
                 return Err(LineTooLong);
             }
@@ -64,8 +64,8 @@ impl LineBuffer {
 
     /// What came after the last line end: a last line that lacks one.
     fn last_line(&mut self) -> Option<Range<usize>> {
-        let line = self.taken..self.data.len();
-        (self.taken, self.searched) = (line.end, line.end);
+        let line = self.consumed..self.data.len();
+        (self.consumed, self.searched) = (line.end, line.end);
         self.trimmed(line)
     }
 
@@ -113,12 +113,12 @@ impl Lines {
             if self.ended {
                 return Poll::Ready(self.buffer.last_line().map(Ok));
             }
-            match self.body.poll_read(context, self.buffer.room()) {
+            match self.body.poll_read(context, self.buffer.spare()) {
                 Poll::Ready(Ok(more)) => self.ended = !more,
                 // Half a line of a body that broke off is no line: what is in the buffer is not given.
                 Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(interrupted(&error)))),
                 Poll::Pending => {
-                    self.buffer.rest();
+                    self.buffer.shrink();
                     return Poll::Pending;
                 }
             }
@@ -131,8 +131,8 @@ impl Lines {
     }
 }
 
-/// What a body means that breaks off: the model may have run.
-pub(super) fn interrupted(error: &HttpError) -> EngineError {
+/// What it means that a body broke off: the model may have run.
+fn interrupted(error: &HttpError) -> EngineError {
     EngineError::Interrupted { detail: cause_chain(error) }
 }
 
@@ -142,11 +142,11 @@ pub(super) fn lines_of(pieces: &[&[u8]]) -> Result<Vec<Vec<u8>>, LineTooLong> {
     let mut buffer = LineBuffer::default();
     let mut lines = Vec::new();
     for piece in pieces {
-        buffer.room().extend_from_slice(piece);
+        buffer.spare().extend_from_slice(piece);
         while let Some(line) = buffer.next_line()? {
             lines.push(buffer.data[line].to_vec());
         }
-        buffer.rest();
+        buffer.shrink();
     }
     let last = buffer.last_line();
     lines.extend(last.map(|line| buffer.data[line].to_vec()));
@@ -172,13 +172,13 @@ mod tests {
     #[test]
     fn a_buffer_that_waits_keeps_little() {
         let mut buffer = LineBuffer::default();
-        buffer.room().extend_from_slice(&[b"{}\n".repeat(1000), b"{".to_vec()].concat());
+        buffer.spare().extend_from_slice(&[b"{}\n".repeat(1000), b"{".to_vec()].concat());
         while buffer.next_line().unwrap().is_some() {}
-        buffer.rest();
-        assert_eq!(buffer.room().len(), 1, "half a line is kept");
-        buffer.room().extend_from_slice(b"}\n");
+        buffer.shrink();
+        assert_eq!(buffer.spare().len(), 1, "half a line is kept");
+        buffer.spare().extend_from_slice(b"}\n");
         while buffer.next_line().unwrap().is_some() {}
-        buffer.rest();
+        buffer.shrink();
         assert_eq!(buffer.data.capacity(), 0);
     }
 
@@ -188,7 +188,7 @@ mod tests {
         let piece = vec![b'x'; 1 << 20];
         let mut pushed = 0;
         loop {
-            buffer.room().extend_from_slice(&piece);
+            buffer.spare().extend_from_slice(&piece);
             match buffer.next_line() {
                 Ok(None) => pushed += piece.len(),
                 answer => {

@@ -31,7 +31,7 @@ fn read(pieces: &[&[u8]]) -> Result<Outcome, super::HttpError> {
     let mut heads = HeadReader::new();
     let (mut head, early) = loop {
         let Some(piece) = pieces.next() else { return Ok(Outcome::Unfinished) };
-        heads.room().extend_from_slice(piece);
+        heads.spare().extend_from_slice(piece);
         if let Some(found) = heads.next()? {
             break found;
         }

@@ -129,7 +129,7 @@ impl HeadReader {
     }
 
     /// Where what comes next is to be appended.
-    pub(super) fn room(&mut self) -> &mut Vec<u8> {
+    pub(super) fn spare(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
