@@ -144,11 +144,14 @@ fn operation() -> impl Strategy<Value = Operation> {
 
 /// One operation; or one of those sequences to which they would seldom come by themselves.
 fn operations() -> impl Strategy<Value = Vec<Operation>> {
+    let several = || proptest::sample::subsequence((0..14_u8).collect::<Vec<_>>(), 4..9);
     prop_oneof![
         20 => operation().prop_map(|operation| vec![operation]),
         2 => rounds(),
-        1 => (proptest::collection::vec(request(), 3..6), request()).prop_map(|(dues, request)| more_is_due(&dues, request)),
-        1 => (request(), request(), outcome()).prop_map(|(request, other, outcome)| settled_when_all_is_held(request, other, outcome)),
+        2 => (several(), request()).prop_map(|(dues, request)| more_is_due(&dues, request)),
+        2 => (several(), 0..3_u8).prop_map(|(requests, attempt)| requests.into_iter().map(|request| check(request, attempt, 0)).collect()),
+        1 => several().prop_map(|requests| forgotten_together(&requests)),
+        2 => (request(), request(), outcome()).prop_map(|(request, other, outcome)| settled_when_all_is_held(request, other, outcome)),
     ]
 }
 
@@ -172,6 +175,15 @@ fn rounds() -> impl Strategy<Value = Vec<Operation>> {
 fn more_is_due(dues: &[u8], request: u8) -> Vec<Operation> {
     let holds = dues.iter().map(|due| check(*due, 0, STARTING_CREDITS / 4));
     holds.chain([Operation::Wait { ms: 100 }, check(request, 1, STARTING_CREDITS)]).collect()
+}
+
+/// Refunded at the same time, and forgotten at the same time, while another is resolved.
+fn forgotten_together(requests: &[u8]) -> Vec<Operation> {
+    let refund = Operation::Settle { handle: LAST, outcome: Outcome::NothingGenerated, usage: TokenUsage::default() };
+    let wait = Operation::Wait { ms: 400 };
+    let resolved = |request: &u8| [check(*request, 1, 0), refund.clone()];
+    let together = requests.iter().flat_map(resolved);
+    together.chain([wait]).chain(requests.iter().take(1).flat_map(resolved)).collect()
 }
 
 /// A hold expires, another takes what came back, and it is settled late.

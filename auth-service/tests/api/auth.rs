@@ -1,5 +1,6 @@
 //! The Auth service, as inference-service calls it.
 
+use auth_service::hold::{Fields, Terms};
 use shared::ErrorReason;
 use shared::proto::auth as pb;
 use tonic::Code;
@@ -148,7 +149,8 @@ async fn every_wrong_field_of_a_check_is_named() {
     let held = grant(server.check(chat(&token, "r1")).await.unwrap()).hold;
     let settle = pb::SettleRequest { hold: held.clone(), outcome: 0, usage: None };
     assert_refused(server.settle(settle).await, Code::InvalidArgument, ErrorReason::InvalidArgument);
-    let never = held.replace("attempt-1", "attempt-9");
+    let given_out = Terms::from_handle(&held).unwrap();
+    let never = Terms::new(Fields { attempt_id: "attempt-9".to_owned(), ..(*given_out).clone() }).to_handle();
     let unknown = server.extend(pb::ExtendRequest { hold: never.clone(), usage: None }).await.unwrap_err();
     assert!(matches!(unknown.code(), Code::NotFound | Code::FailedPrecondition), "{unknown:?}");
 }
