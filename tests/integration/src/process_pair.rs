@@ -111,6 +111,7 @@ impl ProcessPair {
             assert!(!refused.message().contains(words), "the operator's words went to a caller: {}", refused.message());
         }
         self.until_healthy(false).await;
+        let _ = self.auth.wait_for_log(&format!("\"{name}\""));
         let log = self.auth.log();
         let said: Vec<_> = log.lines().filter(|line| line.contains(&format!("\"{name}\""))).collect();
         assert!(said.len() == 1 && said[0].contains("ERROR") && said[0].contains(words), "{said:#?}");
@@ -121,6 +122,7 @@ impl ProcessPair {
         self.until_healthy(true).await;
         let answer = self.chat(key).await.expect("an answer");
         assert_eq!(answer.charged(), Some(1));
+        let _ = self.auth.wait_for_log("\"the store takes writes again\"");
         let log = self.auth.log();
         assert_eq!(log.lines().filter(|line| line.contains("\"the store takes writes again\"")).count(), 1, "{log}");
     }

@@ -154,8 +154,17 @@ impl ServiceProcess {
         self.log.1.notify_all();
     }
 
-    /// Waits until all that it has logged was read, when it has ended.
-    pub fn wait_for_end_of_log(&self) {
+    /// Stops it by SIGTERM, and waits until all that it has logged was read. Its callers must be able to go on meanwhile: they close their
+    /// connections.
+    #[must_use]
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        let status = self.wait(Duration::from_secs(20));
+        self.wait_for_end_of_log();
+        status
+    }
+
+    fn wait_for_end_of_log(&self) {
         let log = self.log.0.lock().expect("the reader doesn't panic");
         let waited = self.log.1.wait_timeout_while(log, Duration::from_secs(20), |log| !log.ended);
         assert!(waited.expect("the reader doesn't panic").0.ended, "the log has no end");

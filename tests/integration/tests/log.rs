@@ -20,14 +20,6 @@ fn with_message<'a>(lines: &'a [Value], message: &str) -> Vec<&'a Value> {
     lines.iter().filter(|line| line["message"] == message).collect()
 }
 
-/// Stops a process, and waits until all that it said was read. Its callers must go on running: they close their connections.
-fn ended(process: &mut ServiceProcess) -> Option<i32> {
-    process.signal("TERM");
-    let code = process.wait(SOON).code();
-    process.wait_for_end_of_log();
-    code
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_of_the_log_that_does_not_read_stops_no_call_and_is_told_how_many_lines_were_dropped() {
     let upstream = ScriptedUpstream::start().await;
@@ -45,7 +37,7 @@ async fn a_reader_of_the_log_that_does_not_read_stops_no_call_and_is_told_how_ma
     processes.auth.pause_log(false);
     processes.inference.pause_log(false);
     let _ = processes.inference.wait_for_log("\"dropped_lines\":");
-    assert_eq!([ended(&mut processes.inference), ended(&mut processes.auth)], [Some(0), Some(0)]);
+    assert!(processes.inference.stop().success() && processes.auth.stop().success());
     let said = lines(&processes.inference);
     let dropped: u64 = said.iter().filter_map(|line| line["dropped_lines"].as_u64()).sum();
     assert!(dropped > 0, "and how many");
@@ -61,7 +53,7 @@ async fn every_line_is_there_after_a_sigterm_and_whole() {
     let key = processes.user().await;
     let answers = join_all((0..100).map(|_| processes.chat(&key))).await;
     assert!(answers.iter().all(|answer| answer.as_ref().is_ok_and(|answer| answer.charged() == Some(1))));
-    assert_eq!([ended(&mut processes.inference), ended(&mut processes.auth)], [Some(0), Some(0)]);
+    assert!(processes.inference.stop().success() && processes.auth.stop().success());
 
     let (inference, auth) = (lines(&processes.inference), lines(&processes.auth));
     let settled = with_message(&inference, "settled");

@@ -268,13 +268,13 @@ async fn a_check_that_nobody_answered_is_given_back_and_its_request_id_works_aga
     assert_eq!((balance.available_credits(), balance.spent_credits()), (9, 1));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn secrets_prompts_and_answers_never_reach_a_log_and_one_request_id_reaches_both() {
     let upstream = ScriptedUpstream::start().await;
     upstream.script_once("/api/chat", Script::chat(&["canary-in-the-answer"]));
     let words = "error parsing tool call: raw='canary-in-the-answer', err=unexpected end of JSON input";
     upstream.script("/api/chat", Script::stream().token("canary-in-the-answer").error_line(words));
-    let processes = ProcessPair::start(&upstream.url(), &[]);
+    let mut processes = ProcessPair::start(&upstream.url(), &[]);
     let key = processes.user().await;
     for _ in 0..2 {
         let mut request = bearer(&key, chat_request("smollm2", "canary-in-the-prompt"));
@@ -287,6 +287,7 @@ async fn secrets_prompts_and_answers_never_reach_a_log_and_one_request_id_reache
     let refused = processes.inference().chat(bearer(&wrong, chat_request("smollm2", "canary-in-the-prompt"))).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
 
+    assert!(processes.inference.stop().success() && processes.auth.stop().success());
     let (auth, inference) = (processes.auth.log(), processes.inference.log());
     let settled: Vec<_> = inference.lines().filter(|line| line.contains("\"settled\"")).collect();
     assert_eq!(settled.len(), 2, "{inference}");

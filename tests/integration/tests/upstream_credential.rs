@@ -70,7 +70,8 @@ async fn a_credential_for_ollama_is_in_no_line_of_the_log_whatever_happens() {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
-        let service = ServiceProcess::start("inference-service", &environment);
+        let mut service = ServiceProcess::start("inference-service", &environment);
+        assert!(service.stop().success());
         let log = service.log();
         assert!(log.contains("listens"), "{log}");
         for shown in ["canary", "c%61nary", "Y2FuYXJ5"] {
