@@ -219,3 +219,85 @@ fn number(content: &Content, key: &str) -> Result<usize> {
 fn real(content: &Content, key: &str) -> Result<f32> {
     metadata(content, key)?.to_f32()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use candle_core::quantized::gguf_file;
+
+    use super::*;
+
+    /// A model of one layer with eight numbers and three tokens, written as a GGUF and read again.
+    fn tiny(metadata: &[(&str, Value)], matrices: &[(&str, (usize, usize))]) -> Result<Llama> {
+        let mut values = vec![
+            ("llama.embedding_length", Value::U32(8)),
+            ("llama.attention.head_count", Value::U32(2)),
+            ("llama.attention.head_count_kv", Value::U32(1)),
+            ("llama.block_count", Value::U32(1)),
+            ("llama.attention.layer_norm_rms_epsilon", Value::F32(1e-5)),
+        ];
+        let mut shapes = vec![
+            ("token_embd.weight", (3, 8)),
+            ("blk.0.attn_q.weight", (8, 8)),
+            ("blk.0.attn_k.weight", (4, 8)),
+            ("blk.0.attn_v.weight", (4, 8)),
+            ("blk.0.attn_output.weight", (8, 8)),
+            ("blk.0.ffn_gate.weight", (16, 8)),
+            ("blk.0.ffn_up.weight", (16, 8)),
+            ("blk.0.ffn_down.weight", (8, 16)),
+            ("blk.0.attn_norm.weight", (1, 8)),
+            ("blk.0.ffn_norm.weight", (1, 8)),
+            ("output_norm.weight", (1, 8)),
+        ];
+        values.retain(|(name, _)| metadata.iter().all(|(changed, _)| name != changed));
+        values.extend_from_slice(metadata);
+        shapes.retain(|(name, _)| matrices.iter().all(|(changed, _)| name != changed));
+        shapes.extend_from_slice(matrices);
+        let tensors: Vec<(&str, QTensor)> = shapes
+            .into_iter()
+            .map(|(name, shape)| {
+                (name, QTensor::quantize(&Tensor::rand(-1_f32, 1.0, shape, &Device::Cpu).unwrap(), GgmlDType::F32).unwrap())
+            })
+            .collect();
+        let mut file = Cursor::new(Vec::new());
+        let values: Vec<_> = values.iter().map(|(name, value)| (*name, value)).collect();
+        gguf_file::write(&mut file, &values, &tensors.iter().map(|(name, tensor)| (*name, tensor)).collect::<Vec<_>>()).unwrap();
+        file.set_position(0);
+        Llama::read(&Content::read(&mut file)?, &mut file)
+    }
+
+    #[test]
+    fn a_model_of_any_size_gives_a_number_for_each_of_its_tokens() {
+        let model = tiny(&[], &[]).unwrap();
+        let logits = model.evaluate(&mut model.cache(), &[0, 2]).unwrap();
+        assert!(logits.len() == 3 && logits.iter().all(|logit| logit.is_finite()), "{logits:?}");
+        let own_output = tiny(&[], &[("output.weight", (3, 8))]).unwrap();
+        assert_eq!(own_output.evaluate(&mut own_output.cache(), &[1]).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_file_that_cant_be_run_is_refused_with_what_is_wrong() {
+        let cases = [
+            (("llama.expert_count", Value::U32(8)), "experts"),
+            (("llama.attention.head_count", Value::U32(3)), "3 heads"),
+            (("llama.attention.head_count", Value::U32(0)), "0 heads"),
+            (("llama.attention.head_count_kv", Value::U32(0)), "0 have keys"),
+            (("llama.embedding_length", Value::U32(0)), "0 numbers"),
+            (("llama.embedding_length", Value::U32(16)), "token_embd.weight"),
+            (("llama.rope.dimension_count", Value::U32(3)), "3 numbers"),
+            (("llama.rope.dimension_count", Value::U32(6)), "6 numbers"),
+            (("llama.rope.dimension_count", Value::U32(0)), "0 numbers"),
+            (("llama.block_count", Value::U32(u32::MAX)), "blk.1.ffn_gate.weight"),
+            (("llama.block_count", Value::String("many".to_owned())), "many"),
+        ];
+        for (change, says) in cases {
+            let error = tiny(std::slice::from_ref(&change), &[]).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains(says), "{change:?}: {error:?}");
+        }
+        for (name, shape) in [("blk.0.attn_k.weight", (8, 8)), ("blk.0.ffn_down.weight", (8, 8)), ("output_norm.weight", (1, 4))] {
+            let error = tiny(&[], &[(name, shape)]).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains(name), "{name}: {error:?}");
+        }
+    }
+}

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use llama::{Gguf, Llama, Vocabulary, log_sum_exp, most_likely};
 
-const PROMPT: &str = "<|im_start|>user\nWhy is the sky blue? Answer in two sentences, and then once more in the words of a plumber who has never \
-     heard of light, but knows all about water, pipes and pumps.<|im_end|>\n<|im_start|>assistant\n";
+const PROMPT: &str = "<|im_start|>user\nWhy is the sky blue? Answer in two sentences, and then once more in the words of a plumber \
+                      who has never heard of light, but knows all about water, pipes and pumps.<|im_end|>\n<|im_start|>assistant\n";
 
 fn model() -> (Llama, Vocabulary) {
     let given = std::env::var_os("TOLLGATE_TEST_MODELS_DIR").map(PathBuf::from);
