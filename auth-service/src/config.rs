@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use shared::credits::MAX_CREDITS;
 use shared::data_folder::DataFolder;
 use shared::default_address::AUTH_LISTEN;
 use shared::env::{Mistakes, Reader, Strings, Variable};
+use shared::ledger::MAX_CREDITS;
 use shared::secret::Secret;
 use shared::serving::{CONNECTION_VARIABLES, ConnectionLimits};
 use shared::telemetry::LogConfig;
