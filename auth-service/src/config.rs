@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use shared::credits::MAX_CREDITS;
 use shared::data_folder::DataFolder;
 use shared::default_address::AUTH_LISTEN;
 use shared::env::{Mistakes, Reader, Strings, Variable};
+use shared::ledger::MAX_CREDITS;
 use shared::secret::Secret;
 use shared::serving::{CONNECTION_VARIABLES, ConnectionLimits};
 use shared::telemetry::LogConfig;
@@ -75,7 +75,12 @@ pub const VARIABLES: &[Variable] = &[
     variable("TOLLGATE_HOLD_TTL", "60s", "How long a hold lives after Check and after each Extend; 1s to 1h.", "2h"),
     variable("TOLLGATE_FORGET_AFTER", "1h", "How long a resolved request is remembered.", "soon"),
     variable("TOLLGATE_MAX_OPEN_HOLDS", "10000", "Open holds of one account, at most.", "0"),
-    variable("TOLLGATE_MAX_REMEMBERED_REQUESTS", "200000", "Resolved requests that an account has remembered; above, the oldest is forgotten before its time.", "many"),
+    variable(
+        "TOLLGATE_MAX_REMEMBERED_REQUESTS",
+        "200000",
+        "Resolved requests that an account has remembered; above, the oldest is forgotten before its time.",
+        "many",
+    ),
     variable("TOLLGATE_SWEEP_INTERVAL", "5s", "Time between two walks over all accounts for holds that are due.", "0s"),
     variable("TOLLGATE_DRAIN_DEADLINE", "30s", "How long running calls may go on after SIGTERM.", "forever"),
     variable(

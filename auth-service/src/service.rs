@@ -5,6 +5,8 @@ pub mod admin;
 pub mod auth;
 pub mod authorizer;
 pub mod contract;
+mod key_fields;
+mod ledger_page;
 mod not_built;
 pub mod service_error;
 pub mod sign_up_policy;

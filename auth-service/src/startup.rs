@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shared::admission::{Door, Doors};
+use shared::admission::{MethodPolicies, MethodPolicy};
 use shared::authorization::CallerKind;
 use shared::env::EXIT_USAGE;
 use shared::essential::{EXIT_SOFTWARE, Essentials, Lost};
@@ -203,7 +203,7 @@ impl Application {
         routes.add_service(AuthServer::new(self.auth).max_decoding_message_size(most).send_compressed(gzip));
         routes.add_service(AccountsServer::new(self.accounts).max_decoding_message_size(most).send_compressed(gzip));
         routes.add_service(AdminServer::new(self.admin).max_decoding_message_size(most).send_compressed(gzip));
-        let doors = Doors::new(&services, door).with_service_credentials(self.service_credentials);
+        let policies = MethodPolicies::new(&services, policy).with_service_credentials(self.service_credentials);
         let health = Health::new(&services).await;
         let watch = StoreWatch::begin(Arc::clone(&self.store), health.clone(), draining.clone()).await;
         if let Ok(address) = listener.local_addr() {
@@ -214,7 +214,7 @@ impl Application {
         let mut sweep = essentials.spawn("the walk over due holds", &draining, sweep);
         let _watch = essentials.spawn("the watch over the store", &draining, watch.run());
         let serve = async {
-            let served = serving::serve(listener, routes, doors, health, self.serve, draining.clone(), shutdown).await;
+            let served = serving::serve(listener, routes, policies, health, self.serve, draining.clone(), shutdown).await;
             // Also when serving broke: the walk ends with it.
             draining.cancel();
             sweep.ended().await;
@@ -229,13 +229,13 @@ impl Application {
 }
 
 /// Who may call a method, and how long its message may be.
-fn door(service: &str, method: &str) -> Door {
+fn policy(service: &str, method: &str) -> MethodPolicy {
     match (service, method) {
-        ("tollgate.auth.v1.Auth", _) => Door { caller: CallerKind::Service, most_bytes: MAX_REQUEST_BYTES },
+        ("tollgate.auth.v1.Auth", _) => MethodPolicy { caller: CallerKind::Service, most_bytes: MAX_REQUEST_BYTES },
         ("tollgate.auth.v1.Accounts", "SignUp" | "Login" | "Refresh" | "BeginSignIn" | "ExchangeIdToken") => {
-            Door { caller: CallerKind::Anybody, most_bytes: MAX_OPEN_REQUEST_BYTES }
+            MethodPolicy { caller: CallerKind::Anybody, most_bytes: MAX_OPEN_REQUEST_BYTES }
         }
-        _ => Door { caller: CallerKind::EndUser, most_bytes: MAX_REQUEST_BYTES },
+        _ => MethodPolicy { caller: CallerKind::EndUser, most_bytes: MAX_REQUEST_BYTES },
     }
 }
 

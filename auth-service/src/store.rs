@@ -25,17 +25,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use shared::essential::Lost;
 
+pub use self::api_key::{ApiKeyCreation, ApiKeyRecord, NewApiKey};
 pub use self::caller::{Permission, PresentedCredential, Principal, Scope};
 pub use self::check::{ChargeRequest, CheckAnswer, CheckRequest, ExtendAnswer, Held, Refusal, SettleAnswer};
 pub use self::condition::Condition;
 pub use self::failure::{StoreError, StoreOpenError};
 pub use self::ledger::{AccountSnapshot, Balance, EntryKind, GrantAnswer, GrantRequest, LedgerEntry, MAX_CREDITS};
-pub use self::api_key::{ApiKeyCreation, ApiKeyRecord, NewApiKey};
 pub use self::new_user::{NAME_CLAIM_LIFE, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserCreation};
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::user::{UserName, UserRecord};
 
+mod api_key;
 mod caller;
 mod check;
 pub mod clock;
@@ -43,7 +44,6 @@ mod condition;
 mod failure;
 mod known_callers;
 mod ledger;
-mod api_key;
 mod new_user;
 mod records;
 pub mod redis;

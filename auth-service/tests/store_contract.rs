@@ -14,16 +14,16 @@ mod fixture;
 mod forwarder;
 #[path = "store_contract/handles.rs"]
 mod handles;
-#[path = "store_contract/redis_conditions.rs"]
-mod redis_conditions;
 #[path = "store_contract/redis_batches.rs"]
 mod redis_batches;
+#[path = "store_contract/redis_conditions.rs"]
+mod redis_conditions;
+#[path = "store_contract/redis_due.rs"]
+mod redis_due;
 #[path = "store_contract/redis_only.rs"]
 mod redis_only;
 #[path = "store_contract/redis_opening.rs"]
 mod redis_opening;
-#[path = "store_contract/redis_due.rs"]
-mod redis_due;
 #[path = "store_contract/remembered.rs"]
 mod remembered;
 #[path = "store_contract/sqlite_conditions.rs"]

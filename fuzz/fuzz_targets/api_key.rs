@@ -5,8 +5,9 @@ use auth_service::api_key::ApiKey;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderValue};
 use libfuzzer_sys::fuzz_target;
+use shared::authorization::judge_end_user;
 use shared::credential_form::{
-    API_KEY_LENGTH, API_KEY_PREFIX, BASE62, CHECKSUM_LENGTH, bearer, checksum, end_users, is_access_token, is_api_key, judge_end_user,
+    API_KEY_LENGTH, API_KEY_PREFIX, BASE62, CHECKSUM_LENGTH, bearer, checksum, end_users, is_access_token, is_api_key,
 };
 
 fuzz_target!(|data: &[u8]| {

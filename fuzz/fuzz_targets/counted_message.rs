@@ -48,7 +48,7 @@ static MESSAGES: LazyLock<HashMap<String, DescriptorProto>> = LazyLock::new(|| {
     named.collect()
 });
 
-type Elements = BTreeMap<String, u32>;
+type Elements = BTreeMap<String, usize>;
 
 // The first byte says which request it is.
 fuzz_target!(|data: &[u8]| {

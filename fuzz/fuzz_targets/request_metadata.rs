@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
+use shared::authorization::judge_end_user;
 use shared::caller_address::TrustedProxies;
-use shared::credential_form::{ACCOUNT_HEADER, account, bearer, end_users, judge_end_user};
+use shared::credential_form::{ACCOUNT_HEADER, account, bearer, end_users};
 use shared::request_context::deadline;
 
 static PROXIES: LazyLock<TrustedProxies> =

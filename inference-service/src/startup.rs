@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::admission::{Door, Doors};
+use shared::admission::{MethodPolicies, MethodPolicy};
 use shared::authorization::CallerKind;
 use shared::codec::MAX_MESSAGE_BYTES;
 use shared::essential::{EXIT_SOFTWARE, Essentials, Lost};
@@ -122,7 +122,7 @@ impl Application {
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), RunError> {
         let Self { inference, models, owner, draining, serve: config, essentials } = self;
         let services = ["tollgate.inference.v1.Inference", "tollgate.inference.v1.Models"];
-        let doors = Doors::new(&services, door).with_confirmation(Arc::new(inference.authorizer.clone()));
+        let policies = MethodPolicies::new(&services, policy).with_confirmation(Arc::new(inference.authorizer.clone()));
         let (mut routes, gzip) = (RoutesBuilder::default(), CompressionEncoding::Gzip);
         routes
             .add_service(InferenceServer::new(inference).max_decoding_message_size(MAX_MESSAGE_BYTES).send_compressed(gzip))
@@ -145,7 +145,7 @@ impl Application {
         let mut cutting = essentials.spawn("the task that cuts answers off before the drain's deadline", &draining, cutting);
         let _timing = essentials.spawn("the timer of all streams and holds", &CancellationToken::new(), owner.timers.clone().run());
         let served = tokio::select! {
-            served = serve(listener, routes, doors, health, config, draining, shutdown) => served,
+            served = serve(listener, routes, policies, health, config, draining, shutdown) => served,
             lost = essentials.lost() => {
                 owner.tasks.close();
                 // Without the answer's limits nothing that runs can be trusted to end; what has ended may still be settled.
@@ -165,9 +165,9 @@ impl Application {
 }
 
 /// Who may call a method, and how long its message may be.
-fn door(service: &str, _: &str) -> Door {
+fn policy(service: &str, _: &str) -> MethodPolicy {
     let most_bytes = if service == "tollgate.inference.v1.Models" { MAX_MODELFILE_BYTES } else { MAX_MESSAGE_BYTES };
-    Door { caller: CallerKind::EndUser, most_bytes }
+    MethodPolicy { caller: CallerKind::EndUser, most_bytes }
 }
 
 async fn choose_engine(config: &Config, essentials: &Essentials) -> Result<Arc<dyn Engine>, StartError> {

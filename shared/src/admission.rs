@@ -23,21 +23,21 @@ use tower::Service;
 use crate::ErrorReason;
 use crate::authorization::{CallerKind, judge_end_user, judge_service};
 use crate::caller_address::{TrustedProxies, network};
+use crate::connection_slots::ConnectionState;
 use crate::credential_form::ACCOUNT_HEADER;
 use crate::error::{CallError, reason_of};
 use crate::holding_body::HoldingBody;
 use crate::message_guard::{BodyRules, Budgets, Confirmation, GuardedBody, server_busy};
-use crate::places::ConnectionState;
 use crate::proto;
 use crate::request_id::REQUEST_ID_HEADER;
 use crate::secret::Secret;
 
-/// How long a call may wait for its turn on a connection that has not proved itself.
-const TURN_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a call may wait for its permit on a connection that has not proved itself.
+const CALL_PERMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a call costs of the budget whose connection has not proved itself: as much as its headers may take.
 const UNPROVED_CALL_BYTES: usize = 16 << 10;
 /// The longest message of reflection and health.
-const MAX_QUESTION_BYTES: usize = 16 << 10;
+const MAX_OPEN_MESSAGE_BYTES: usize = 16 << 10;
 
 const HEALTH: &str = "/grpc.health.v1.Health/";
 const REFLECTION: [&str; 2] =
@@ -48,10 +48,10 @@ const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encodin
 const ACCOUNT: HeaderName = HeaderName::from_static(ACCOUNT_HEADER);
 const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID_HEADER);
 
-/// What a method asks of a call.
+/// What a method requires of a call.
 #[derive(Debug, Clone, Copy)]
-pub struct Door {
-    /// Who may come.
+pub struct MethodPolicy {
+    /// Who may call.
     pub caller: CallerKind,
     /// The longest message, in bytes.
     pub most_bytes: usize,
@@ -64,32 +64,32 @@ pub trait Confirm: Send + Sync + 'static {
     fn confirm(&self, path: &str, headers: HeaderMap) -> Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>>;
 }
 
-/// The methods of a process, and what each asks of a call.
+/// The methods of a process, and what each requires of a call.
 #[derive(Clone)]
-pub struct Doors {
+pub struct MethodPolicies {
     methods: Arc<HashMap<String, Method>>,
     service_credentials: Arc<[Secret]>,
     confirm: Option<Arc<dyn Confirm>>,
 }
 
-impl fmt::Debug for Doors {
+impl fmt::Debug for MethodPolicies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Doors").field("methods", &self.methods.len()).finish_non_exhaustive()
+        f.debug_struct("MethodPolicies").field("methods", &self.methods.len()).finish_non_exhaustive()
     }
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Method {
-    door: Door,
+    policy: MethodPolicy,
     takes_many: bool,
     gives_many: bool,
 }
 
-impl Doors {
-    /// The doors of these services, as `door` says by a service's and a method's name. Nobody may send more than
-    /// [`crate::message_guard::MAX_UNCONFIRMED_BYTES`], and no service may call.
+impl MethodPolicies {
+    /// The policies of these services' methods. `policy` is given the names of a service and a method. Until a confirmation is set, nobody
+    /// may send more than [`crate::message_guard::MAX_UNCONFIRMED_BYTES`]; until credentials are, no service may call.
     #[must_use]
-    pub fn new(services: &[&str], door: impl Fn(&str, &str) -> Door) -> Self {
+    pub fn new(services: &[&str], policy: impl Fn(&str, &str) -> MethodPolicy) -> Self {
         let descriptors = FileDescriptorSet::decode(proto::FILE_DESCRIPTOR_SET).unwrap_or_default();
         let mut methods = HashMap::new();
         for file in &descriptors.file {
@@ -97,17 +97,17 @@ impl Doors {
                 let name = format!("{}.{}", file.package(), service.name());
                 for method in service.method.iter().filter(|_| services.contains(&name.as_str())) {
                     let (takes_many, gives_many) = (method.client_streaming(), method.server_streaming());
-                    let door = door(&name, method.name());
-                    methods.insert(format!("/{name}/{}", method.name()), Method { door, takes_many, gives_many });
+                    let policy = policy(&name, method.name());
+                    methods.insert(format!("/{name}/{}", method.name()), Method { policy, takes_many, gives_many });
                 }
             }
         }
-        let open = Door { caller: CallerKind::Anybody, most_bytes: MAX_QUESTION_BYTES };
+        let open = MethodPolicy { caller: CallerKind::Anybody, most_bytes: MAX_OPEN_MESSAGE_BYTES };
         for (method, gives_many) in [("Check", false), ("Watch", true)] {
-            methods.insert(format!("{HEALTH}{method}"), Method { door: open, takes_many: false, gives_many });
+            methods.insert(format!("{HEALTH}{method}"), Method { policy: open, takes_many: false, gives_many });
         }
         for path in REFLECTION {
-            methods.insert(path.to_owned(), Method { door: open, takes_many: true, gives_many: true });
+            methods.insert(path.to_owned(), Method { policy: open, takes_many: true, gives_many: true });
         }
         Self { methods: Arc::new(methods), service_credentials: Arc::new([]), confirm: None }
     }
@@ -135,7 +135,7 @@ pub(crate) struct Admission {
 /// What calls are judged by.
 #[derive(Debug)]
 struct Rules {
-    doors: Doors,
+    policies: MethodPolicies,
     proxies: TrustedProxies,
     budgets: Arc<Budgets>,
 }
@@ -150,8 +150,8 @@ pub(crate) struct AdmissionService {
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 impl Admission {
-    pub(crate) fn new(doors: Doors, proxies: TrustedProxies, inner: Routes) -> Self {
-        Self { rules: Arc::new(Rules { doors, proxies, budgets: Arc::default() }), inner }
+    pub(crate) fn new(policies: MethodPolicies, proxies: TrustedProxies, inner: Routes) -> Self {
+        Self { rules: Arc::new(Rules { policies, proxies, budgets: Arc::default() }), inner }
     }
 
     /// The service of one connection.
@@ -164,12 +164,12 @@ impl Rules {
     /// Judges a call by its metadata, and bounds its body. Answers the method.
     fn judge(&self, request: &mut Request<Body>, connection: &Arc<ConnectionState>) -> Result<Method, CallError> {
         let path = request.uri().path();
-        let method = *self.doors.methods.get(path).ok_or_else(|| method_unknown(path))?;
-        match method.door.caller {
+        let method = *self.policies.methods.get(path).ok_or_else(|| method_unknown(path))?;
+        match method.policy.caller {
             CallerKind::Anybody => {}
             CallerKind::EndUser => judge_end_user(request.headers())?,
             CallerKind::Service => {
-                let service = judge_service(request.headers(), &self.doors.service_credentials)?;
+                let service = judge_service(request.headers(), &self.policies.service_credentials)?;
                 request.extensions_mut().insert(service);
                 connection.prove();
             }
@@ -184,7 +184,7 @@ impl Rules {
             // Pieces of an answer are a few bytes each, which gzip makes longer: it is for those who compress themselves.
             request.headers_mut().remove(ACCEPT_ENCODING);
         }
-        let confirm = self.doors.confirm.clone().filter(|_| method.door.caller != CallerKind::Anybody);
+        let confirm = self.policies.confirm.clone().filter(|_| method.policy.caller != CallerKind::Anybody);
         let caller = confirm.map(|confirm| Unconfirmed {
             confirm,
             uri: request.uri().clone(),
@@ -192,7 +192,7 @@ impl Rules {
             connection: Some(Arc::clone(connection)),
         });
         let rules = BodyRules {
-            most_bytes: method.door.most_bytes,
+            most_bytes: method.policy.most_bytes,
             many_messages: method.takes_many,
             gzip,
             network: network(address.ip),
@@ -233,19 +233,19 @@ impl Unconfirmed {
     }
 }
 
-/// A turn on a connection that has not proved itself, and what it costs of the budget. `None`: nothing to wait for.
-async fn turn(
+/// A permit to run on a connection that has not proved itself, and what it costs of the budget. `None`: nothing to wait for.
+async fn call_permit(
     connection: &ConnectionState,
     path: &str,
     budgets: &Budgets,
-) -> Result<Option<(tokio::sync::OwnedSemaphorePermit, crate::receive_budget::Taken)>, CallError> {
+) -> Result<Option<(tokio::sync::OwnedSemaphorePermit, crate::receive_budget::BudgetPermit)>, CallError> {
     // The health check of this host gets in whatever others do.
     if connection.is_proved() || (connection.address.is_local() && path.starts_with(HEALTH)) {
         return Ok(None);
     }
     let taken = budgets.unconfirmed.try_take(network(connection.address.ip), UNPROVED_CALL_BYTES).ok_or_else(server_busy)?;
-    match tokio::time::timeout(TURN_PATIENCE, Arc::clone(&connection.turns).acquire_owned()).await {
-        Ok(Ok(turn)) => Ok(Some((turn, taken))),
+    match tokio::time::timeout(CALL_PERMIT_TIMEOUT, Arc::clone(&connection.call_permits).acquire_owned()).await {
+        Ok(Ok(permit)) => Ok(Some((permit, taken))),
         _ => Err(server_busy()),
     }
 }
@@ -266,18 +266,18 @@ impl Service<Request<Body>> for AdmissionService {
         };
         let Self { admission: Admission { rules, mut inner }, connection } = self.clone();
         Box::pin(async move {
-            let held = match turn(&connection, request.uri().path(), &rules.budgets).await {
+            let held = match call_permit(&connection, request.uri().path(), &rules.budgets).await {
                 Ok(held) => held,
                 Err(refused) => return Ok(Status::from(refused).into_http()),
             };
             let response = inner.call(request).await?;
             let is_error = response.headers().contains_key(STATUS);
-            if !is_error && method.door.caller != CallerKind::Anybody {
+            if !is_error && method.policy.caller != CallerKind::Anybody {
                 connection.prove();
             }
             let mut response = if is_error { with_reason(response) } else { response };
             if let Some(held) = held.filter(|_| method.gives_many) {
-                // A stream keeps its turn until it ends.
+                // A stream keeps its permit until it ends.
                 response = response.map(|body| Body::new(HoldingBody::new(body, held)));
             }
             Ok(response)

@@ -1,8 +1,8 @@
 //! Where a call comes from: its connection's address, or what a listed proxy says of it.
 //!
-//! A proxy that is listed (`TOLLGATE_TRUSTED_PROXIES`) says it by a PROXY protocol header (version 2) at the start of its connection, or by
-//! `x-forwarded-for` on each call, of which the right-most address counts that isn't a listed proxy's itself: what stands left of it was
-//! written by whoever wanted to. From everybody else both are ignored.
+//! A listed proxy (`TOLLGATE_TRUSTED_PROXIES`) says it by a PROXY protocol header (version 2) at the start of its connection, or by
+//! `x-forwarded-for` on each call. Of the latter, the right-most address counts that isn't a listed proxy's itself: anybody could have
+//! written what stands left of it. From everybody else both are ignored.
 
 use std::net::{IpAddr, Ipv6Addr};
 

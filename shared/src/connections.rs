@@ -91,7 +91,7 @@ pub(crate) struct Connection {
 
 #[derive(Debug)]
 struct Beginning {
-    patience: Pin<Box<Sleep>>,
+    timeout: Pin<Box<Sleep>>,
     /// The first bytes, as far as they matter.
     read: Vec<u8>,
 }
@@ -99,7 +99,7 @@ struct Beginning {
 impl Connection {
     /// Goes on behind the first bytes. By the deadline HTTP/2 must have begun.
     pub(crate) fn new(stream: TcpStream, first: FirstBytes, deadline: Instant) -> Self {
-        let beginning = Beginning { patience: Box::pin(tokio::time::sleep_until(deadline)), read: Vec::new() };
+        let beginning = Beginning { timeout: Box::pin(tokio::time::sleep_until(deadline)), read: Vec::new() };
         Self { stream: GatheredWrites::new(stream), before: first.rest, beginning: Some(beginning) }
     }
 }
@@ -131,7 +131,7 @@ impl AsyncRead for Connection {
             beginning.read.extend(buffer.filled()[before..].iter().take(room));
             if has_begun(&beginning.read) {
                 self.beginning = None;
-            } else if beginning.patience.as_mut().poll(cx).is_ready() {
+            } else if beginning.timeout.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Err(timed_out()));
             }
         }
@@ -179,10 +179,10 @@ mod tests {
         [&PREFACE[..], &[0, 0, length, SETTINGS, 0, 0, 0, 0, 0], &vec![0; parameters * 6]].concat()
     }
 
-    async fn connection(said: &[u8], patience: Duration) -> (TcpStream, io::Result<Connection>) {
+    async fn connection(said: &[u8], timeout: Duration) -> (TcpStream, io::Result<Connection>) {
         let (mut client, mut server) = pair().await;
         client.write_all(said).await.unwrap();
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         let first = first_bytes(&mut server, deadline).await;
         (client, first.map(|first| Connection::new(server, first, deadline)))
     }

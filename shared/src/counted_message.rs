@@ -1,8 +1,8 @@
 //! Messages whose repeated elements are counted before one of them is allocated.
 //!
-//! An element takes two bytes on the wire and some hundred in memory: a message that is within its bytes may still be more than the process
-//! has. [`LIMITS`] says how many elements of each repeated field a request may have, over the whole message: ten thousand messages of ten
-//! thousand calls each are a hundred million calls. What has no limit there isn't sent in a request.
+//! An element takes two bytes on the wire and some hundred in memory. So a message of a few megabytes may need more memory than the process
+//! has. [`LIMITS`] bounds the elements of each repeated field, counted over the whole message: ten thousand messages of ten thousand calls
+//! each would be a hundred million calls. It has every repeated field that a request may have.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

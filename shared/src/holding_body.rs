@@ -1,4 +1,4 @@
-//! A response's body that something is held for until its end: a turn, say, or the note that its call still runs.
+//! A response's body that keeps something until it ends: a permit, or the note that its call still runs.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -9,13 +9,14 @@
 pub mod codec;
 pub mod counted_message;
 pub mod credential_form;
-pub mod credits;
 pub mod default_address;
 pub mod env;
 pub mod error;
+pub mod ledger;
 pub mod model_name;
 pub mod request_id;
 pub mod runtime;
+pub mod scope;
 
 // What serves.
 #[cfg(feature = "server")]
@@ -25,11 +26,11 @@ pub mod authorization;
 #[cfg(feature = "server")]
 pub mod caller_address;
 #[cfg(feature = "server")]
+mod connection_slots;
+#[cfg(feature = "server")]
 mod connections;
 #[cfg(feature = "server")]
 pub mod data_folder;
-#[cfg(feature = "server")]
-pub mod descriptors;
 #[cfg(feature = "server")]
 pub mod essential;
 #[cfg(feature = "server")]
@@ -43,7 +44,7 @@ mod log_writer;
 #[cfg(feature = "server")]
 pub mod message_guard;
 #[cfg(feature = "server")]
-mod places;
+pub mod open_files;
 #[cfg(feature = "server")]
 mod receive_budget;
 #[cfg(feature = "server")]

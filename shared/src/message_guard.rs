@@ -21,15 +21,15 @@ use tonic::{Code, Status};
 use crate::ErrorReason;
 use crate::admission::Unconfirmed;
 use crate::error::CallError;
-use crate::receive_budget::{ReceiveBudget, Taken};
+use crate::receive_budget::{BudgetPermit, ReceiveBudget};
 use crate::runtime::work_through;
 
 /// The most that is read of a message before its caller's credential is confirmed.
 pub const MAX_UNCONFIRMED_BYTES: usize = 64 << 10;
 /// How long a message may take to arrive whose caller isn't confirmed.
-const UNCONFIRMED_PATIENCE: Duration = Duration::from_secs(10);
+const UNCONFIRMED_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long any other may.
-const PATIENCE: Duration = Duration::from_secs(60);
+const RECEIVE_TIMEOUT: Duration = Duration::from_secs(60);
 /// When there may be room in the budget again.
 const RETRY_WHEN_BUSY: Duration = Duration::from_secs(1);
 /// What stands before each message: a flag, and its length in four bytes.
@@ -85,8 +85,8 @@ pub(crate) struct GuardedBody {
     cut_prefix: Vec<u8>,
     /// A compressed message, as far as it is here.
     compressed: Option<BytesMut>,
-    taken: Option<Taken>,
-    patience: Option<Pin<Box<Sleep>>>,
+    taken: Option<BudgetPermit>,
+    timeout: Option<Pin<Box<Sleep>>>,
     ended: bool,
 }
 
@@ -116,7 +116,7 @@ impl GuardedBody {
             cut_prefix: Vec::new(),
             compressed: None,
             taken: None,
-            patience: None,
+            timeout: None,
             ended: false,
         }
     }
@@ -202,12 +202,12 @@ impl GuardedBody {
         if self.rules.many_messages {
             return Poll::Pending;
         }
-        let patience = if self.confirmed { PATIENCE } else { UNCONFIRMED_PATIENCE };
-        let sleep = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(self.began + patience)));
+        let timeout = if self.confirmed { RECEIVE_TIMEOUT } else { UNCONFIRMED_TIMEOUT };
+        let sleep = self.timeout.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(self.began + timeout)));
         if sleep.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        let message = format!("the request's message did not come to its end within {} s", patience.as_secs());
+        let message = format!("the request's message did not come to its end within {} s", timeout.as_secs());
         self.fail(CallError::new(Code::DeadlineExceeded, ErrorReason::MessageTooSlow, message))
     }
 
@@ -255,7 +255,7 @@ impl HttpBody for GuardedBody {
                     Poll::Pending => return this.wait(cx),
                     Poll::Ready(Err(error)) => return this.fail(error),
                     Poll::Ready(Ok(())) => {
-                        (this.confirming, this.confirmed, this.patience) = (None, true, None);
+                        (this.confirming, this.confirmed, this.timeout) = (None, true, None);
                         if this.wanted_bytes > 0
                             && let Err(busy) = this.take(this.wanted_bytes)
                         {

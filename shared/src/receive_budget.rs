@@ -25,7 +25,7 @@ struct Budget {
 /// Bytes taken from a budget; they go back when this is dropped.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Taken {
+pub(crate) struct BudgetPermit {
     budget: Arc<Budget>,
     network: IpAddr,
     units: usize,
@@ -45,7 +45,7 @@ impl ReceiveBudget {
     }
 
     /// Takes bytes for a network, now or not at all.
-    pub(crate) fn try_take(&self, network: IpAddr, bytes: usize) -> Option<Taken> {
+    pub(crate) fn try_take(&self, network: IpAddr, bytes: usize) -> Option<BudgetPermit> {
         let units = bytes.div_ceil(UNIT_BYTES).max(1);
         let permit = Arc::clone(&self.0.units).try_acquire_many_owned(u32::try_from(units).ok()?).ok()?;
         let mut by_network = self.0.by_network.lock().unwrap_or_else(PoisonError::into_inner);
@@ -57,11 +57,11 @@ impl ReceiveBudget {
             return None;
         }
         *taken += units;
-        Some(Taken { budget: Arc::clone(&self.0), network, units, _permit: permit })
+        Some(BudgetPermit { budget: Arc::clone(&self.0), network, units, _permit: permit })
     }
 }
 
-impl Drop for Taken {
+impl Drop for BudgetPermit {
     fn drop(&mut self) {
         let mut by_network = self.budget.by_network.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(taken) = by_network.get_mut(&self.network) {
@@ -81,7 +81,7 @@ mod tests {
     fn one_network_never_takes_what_others_need_and_all_of_it_comes_back() {
         let budget = ReceiveBudget::new(64 << 10, 32 << 10);
         let network = |last: u8| IpAddr::from([192, 0, 2, last]);
-        let first: Vec<Taken> = (0..9).map_while(|_| budget.try_take(network(1), UNIT_BYTES)).collect();
+        let first: Vec<BudgetPermit> = (0..9).map_while(|_| budget.try_take(network(1), UNIT_BYTES)).collect();
         assert_eq!(first.len(), 8, "half of it, a unit at a time");
         let second = budget.try_take(network(2), 32 << 10).unwrap();
         assert!(budget.try_take(network(3), 1).is_none(), "all of it is taken");

@@ -26,8 +26,8 @@ const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// The answer must be there before the caller's own timer fires.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(2);
 
-/// When a call's caller stops waiting: in the extensions of each request that has a deadline. The layer keeps it until the response's head;
-/// within a stream it is the service's to keep.
+/// A call's deadline, in the extensions of each request that has one. The layer enforces it until the response's head. Within a stream, the
+/// service enforces it.
 #[derive(Debug, Clone, Copy)]
 pub struct CallDeadline(pub Instant);
 
@@ -36,8 +36,8 @@ pub fn deadline_passed() -> CallError {
     CallError::new(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, "the call's deadline passed before the answer's end")
 }
 
-/// The call that is being worked on: what each line of the log says of it. It costs a call next to nothing, where a span of `tracing` would
-/// be written out for every call, logged or not.
+/// The call that the current task works on, for the lines that it logs. It is cheaper than a span of `tracing`, which is formatted for
+/// every call whether or not the call logs a line.
 #[derive(Debug, Clone)]
 pub struct CurrentCall(Option<Arc<Call>>);
 

@@ -13,6 +13,12 @@ pub fn is_request_id(text: &str) -> bool {
     (1..=MAX_REQUEST_ID_CHARACTERS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
+/// Makes a request id that nobody else makes.
+#[must_use]
+pub fn new_request_id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -25,6 +31,8 @@ mod tests {
         for wrong in ["", "a b", " ", "a\n", "\u{7f}", "caf\u{e9}", &"x".repeat(129)] {
             assert!(!is_request_id(wrong), "{wrong:?}");
         }
+        let (one, another) = (new_request_id(), new_request_id());
+        assert!(is_request_id(&one) && is_request_id(&another) && one != another);
         assert!(REQUEST_ID_RULE.contains(&format!(" {MAX_REQUEST_ID_CHARACTERS} ")));
     }
 }

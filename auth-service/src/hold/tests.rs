@@ -34,8 +34,7 @@ fn open(attempt_id: &str) -> HoldRecord {
 
 fn resolved(attempt_id: &str, resolution: Resolution) -> HoldRecord {
     let outcome = (resolution != Resolution::Expired).then_some(Outcome::Completed);
-    let settlement =
-        Settlement { resolution, outcome, usage: used(4, 5), charge: 6, charged_credits: 6, uncollected_credits: 0 };
+    let settlement = Settlement { resolution, outcome, usage: used(4, 5), charge: 6, charged_credits: 6, uncollected_credits: 0 };
     open(attempt_id).resolve(&settlement, 50, 7, 1000)
 }
 
@@ -122,10 +121,7 @@ fn extend_is_what_the_table_says() {
     let resolved = ExtendDecision::Resolved;
     // Neither figure falls, and both stay within the hold.
     let extended = ExtendDecision::Extend(used(4, 200));
-    assert_eq!(
-        rows().map(|hold| extend(hold, "a")),
-        [ExtendDecision::NotFound, extended, resolved, resolved, resolved, resolved]
-    );
+    assert_eq!(rows().map(|hold| extend(hold, "a")), [ExtendDecision::NotFound, extended, resolved, resolved, resolved, resolved]);
     assert_eq!(rows().map(|hold| extend(hold, "b")), [ExtendDecision::NotFound, resolved, resolved, resolved, resolved, resolved]);
 }
 

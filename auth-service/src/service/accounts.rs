@@ -1,10 +1,8 @@
 //! The Accounts service: what end users do with their own account.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
-use shared::counted_message::MAX_KEY_PATTERNS;
-use shared::model_name;
 use shared::proto::auth as pb;
 use shared::proto::auth::accounts_server::Accounts;
 use shared::request_id::{REQUEST_ID_RULE, is_request_id};
@@ -16,21 +14,16 @@ use crate::ids::KeyId;
 use crate::password::{self, HashingError, PasswordHashing};
 use crate::service::authorizer::{Authorizer, Caller};
 use crate::service::contract;
+use crate::service::key_fields::KeyFields;
+use crate::service::ledger_page::{page_size, page_start, page_token};
 use crate::service::not_built::not_built;
 use crate::service::service_error::ServiceError;
 use crate::service::sign_up_policy::{Origin, SignUpPolicy};
 use crate::service::user_fields::UserFields;
-use crate::service::violations::{Violation, Violations, plain_text};
-use crate::store::{ApiKeyCreation, ApiKeyRecord, NewApiKey, Scope, Store, UserCreation};
+use crate::service::violations::Violations;
+use crate::store::{ApiKeyCreation, ApiKeyRecord, NewApiKey, Store, UserCreation};
 use crate::throttle::{LoginThrottle, SignUpThrottle};
 use crate::user::{Role, UserName, UserRecord};
-
-const DEFAULT_PAGE_SIZE: u32 = 50;
-const MAX_PAGE_SIZE: u32 = 500;
-// Every Check by the key goes through its patterns, and on Redis alone: so they are short and cheap to match, and few (`MAX_KEY_PATTERNS`).
-const MAX_PATTERN_BYTES: usize = 128;
-const MAX_PATTERN_STARS: usize = 4;
-const MAX_PATTERNS_BYTES: usize = 1024;
 
 /// The Accounts service.
 #[derive(Debug)]
@@ -215,85 +208,6 @@ impl AccountsService {
     }
 }
 
-/// What a new API key is made of, its fields checked.
-struct KeyFields {
-    name: String,
-    scopes: Vec<Scope>,
-    models: Vec<String>,
-    expires_at_ms: Option<i64>,
-}
-
-impl KeyFields {
-    fn parse(request: pb::CreateApiKeyRequest) -> Result<Self, ServiceError> {
-        let mut violations = Violations::default();
-        let name = violations.keep(plain_text("name", request.name, 100));
-        let scopes = violations.keep(scopes(&request.scopes));
-        let models = violations.keep(model_patterns(&request.models));
-        let expires_at_ms = violations.keep(expiry(request.expires_at.as_ref()));
-        let fields = || Some(Self { name: name?, scopes: scopes?, models: models?, expires_at_ms: expires_at_ms? });
-        violations.finish(fields())
-    }
-}
-
-fn scopes(names: &[String]) -> Result<Vec<Scope>, Violation> {
-    if names.is_empty() {
-        return Ok(vec![Scope::Inference, Scope::Account]);
-    }
-    let scopes: Option<Vec<Scope>> = names.iter().map(|name| contract::scope(name)).collect();
-    let mut scopes = scopes.ok_or_else(|| Violation::new("scopes", "must be of inference, models and account"))?;
-    scopes.sort_unstable();
-    scopes.dedup();
-    Ok(scopes)
-}
-
-fn model_patterns(patterns: &[String]) -> Result<Vec<String>, Violation> {
-    let fits = |pattern: &String| {
-        (1..=MAX_PATTERN_BYTES).contains(&pattern.len())
-            && pattern.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/:*".contains(&byte))
-            && pattern.bytes().filter(|byte| *byte == b'*').count() <= MAX_PATTERN_STARS
-    };
-    let bytes: usize = patterns.iter().map(String::len).sum();
-    if patterns.len() > MAX_KEY_PATTERNS || bytes > MAX_PATTERNS_BYTES || !patterns.iter().all(fits) {
-        let expected = format!(
-            "must be at most {MAX_KEY_PATTERNS} patterns, {MAX_PATTERNS_BYTES} characters together; each 1 to {MAX_PATTERN_BYTES} letters, \
-             digits, or . _ - / : and at most {MAX_PATTERN_STARS} *"
-        );
-        return Err(Violation::new("models", expected));
-    }
-    let folded = |pattern: &String| {
-        model_name::folded_pattern(pattern).map_err(|invalid| Violation::new("models", format!("has {pattern:?}, which {invalid}")))
-    };
-    patterns.iter().map(folded).collect()
-}
-
-fn expiry(expires_at: Option<&prost_types::Timestamp>) -> Result<Option<i64>, Violation> {
-    let Some(expires_at) = expires_at else { return Ok(None) };
-    let is_ahead = |ms: &i64| u64::try_from(*ms).is_ok_and(|ms| UNIX_EPOCH + Duration::from_millis(ms) > SystemTime::now());
-    let in_future = contract::milliseconds(expires_at).filter(is_ahead);
-    in_future.map(Some).ok_or_else(|| Violation::new("expires_at", "must be in the future"))
-}
-
-/// Where a page of the ledger starts: opaque, so that it may come to name more than an entry.
-fn page_token(last: u64) -> String {
-    format!("l{last:x}")
-}
-
-fn page_size(size: u32) -> Result<u32, Violation> {
-    match size {
-        0 => Ok(DEFAULT_PAGE_SIZE),
-        size if size <= MAX_PAGE_SIZE => Ok(size),
-        _ => Err(Violation::new("page_size", format!("must be from 1 to {MAX_PAGE_SIZE}, or 0 for {DEFAULT_PAGE_SIZE}"))),
-    }
-}
-
-fn page_start(token: &str) -> Result<Option<u64>, Violation> {
-    if token.is_empty() {
-        return Ok(None);
-    }
-    let entry = token.strip_prefix('l').and_then(|digits| u64::from_str_radix(digits, 16).ok()).filter(|entry| page_token(*entry) == token);
-    entry.map(Some).ok_or_else(|| Violation::new("page_token", "must be a next_page_token of this method, or empty"))
-}
-
 #[tonic::async_trait]
 impl Accounts for AccountsService {
     async fn sign_up(&self, request: Request<pb::SignUpRequest>) -> Result<Response<pb::SignUpResponse>, Status> {
@@ -352,6 +266,8 @@ impl Accounts for AccountsService {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use shared::caller_address::CallerAddress;
     use shared::secret::Secret;
 
@@ -436,40 +352,5 @@ mod tests {
         }
         drop(full);
         assert!(matches!(service.answer_login(login("not the password")).await, Err(ServiceError::LoginFailed)));
-    }
-
-    #[test]
-    fn patterns_that_are_costly_to_match_are_refused() {
-        let patterns = |patterns: &[&str]| model_patterns(&patterns.iter().map(|pattern| (*pattern).to_owned()).collect::<Vec<_>>());
-        let long = format!("{}*", "x".repeat(127));
-        assert_eq!(patterns(&["registry.ollama.ai/library/a_B-1.c:latest", "*a*b*c*"]).unwrap(), ["a_b-1.c", "*a*b*c*"]);
-        assert!(patterns(&[long.as_str(); 8]).is_ok());
-        let above = [[long.as_str()].repeat(8), vec!["x"]].concat();
-        for wrong in [
-            &above[..],
-            &["x"; 33],
-            &["*****"],
-            &[""],
-            &["a b"],
-            &["a,b"],
-            &["a%62"],
-            &["é"],
-            &["\u{7}"],
-            &[&format!("{long}x")],
-            &["a:cloud:local"],
-        ] {
-            assert!(patterns(wrong).is_err_and(|violation| violation.field == "models"), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn a_page_token_leads_back_to_its_entry_and_nothing_else_does() {
-        for entry in [0, 1, 255, u64::MAX] {
-            assert_eq!(page_start(&page_token(entry)).unwrap(), Some(entry));
-        }
-        assert_eq!(page_start("").unwrap(), None);
-        for wrong in ["l", "1", "lg", "l01", "l+1", "L1", "l1 "] {
-            assert!(page_start(wrong).is_err(), "{wrong}");
-        }
     }
 }

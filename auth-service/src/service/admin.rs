@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shared::credits::MAX_CREDITS;
+use shared::ledger::MAX_CREDITS;
 use shared::proto::auth as pb;
 use shared::proto::auth::admin_server::Admin;
 use shared::request_id::{REQUEST_ID_RULE, is_request_id};

@@ -2,6 +2,7 @@
 
 use prost_types::Timestamp;
 use shared::proto::auth as pb;
+use shared::scope;
 
 use crate::hold::{HoldRecord, Outcome, Resolution, TokenUsage};
 use crate::ids::AccountId;
@@ -60,9 +61,9 @@ pub fn principal(principal: &Principal, account: &AccountId) -> pb::Principal {
 #[must_use]
 pub fn scope_name(scope: Scope) -> &'static str {
     match scope {
-        Scope::Inference => "inference",
-        Scope::Models => "models",
-        Scope::Account => "account",
+        Scope::Inference => scope::INFERENCE,
+        Scope::Models => scope::MODELS,
+        Scope::Account => scope::ACCOUNT,
     }
 }
 

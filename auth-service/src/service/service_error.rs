@@ -10,8 +10,8 @@ use tonic::{Code, Status};
 
 use crate::access_token::{AccessTokenError, IssueError};
 use crate::credential::CredentialError;
-use crate::password::{HashingError, RETRY_WHEN_BUSY};
 use crate::keyring::MAX_LIVE_API_KEYS;
+use crate::password::{HashingError, RETRY_WHEN_BUSY};
 use crate::service::violations::{Violation, sentence};
 use crate::store::{Refusal, StoreError};
 

@@ -113,7 +113,12 @@ async fn whatever_is_asked_at_once_every_hold_is_one_answers_grant() {
         let mut open = Vec::new();
         for person in &people {
             let snapshot = f.snapshot(person).await;
-            open.extend(snapshot.open.into_iter().map(|hold| (person.account.as_str().to_owned() + &hold.terms.request_id, hold.terms.attempt_id.clone())));
+            open.extend(
+                snapshot
+                    .open
+                    .into_iter()
+                    .map(|hold| (person.account.as_str().to_owned() + &hold.terms.request_id, hold.terms.attempt_id.clone())),
+            );
         }
         open.sort();
         let answered: Vec<_> = granted.iter().map(|(name, terms)| (name.clone(), terms.attempt_id.clone())).collect();

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use shared::credits::MAX_CREDITS;
+use shared::ledger::MAX_CREDITS;
+use shared::scope;
 use tollgate_client::{Client, ClientBuilder};
 
 use crate::failure::Failure;
@@ -182,9 +183,9 @@ pub(crate) enum Scope {
 impl Scope {
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Inference => "inference",
-            Self::Models => "models",
-            Self::Account => "account",
+            Self::Inference => scope::INFERENCE,
+            Self::Models => scope::MODELS,
+            Self::Account => scope::ACCOUNT,
         }
     }
 }

@@ -6,6 +6,8 @@ mod arguments;
 mod chat;
 mod display;
 mod failure;
+mod keys;
+mod ledger;
 mod models;
 mod output;
 mod password;
@@ -45,10 +47,10 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Signup(arguments) => account::sign_up(&client, arguments, output).await,
         Command::Login { name } => account::login(&client, &name, output).await,
         Command::Me => account::me(&client, output).await,
-        Command::Keys(command) => account::keys(&client, command, output).await,
+        Command::Keys(command) => keys::run(&client, command, output).await,
         Command::Balance => account::balance(&client, output).await,
-        Command::History { limit } => account::history(&client, limit, output).await,
-        Command::Receipt { request_id } => account::receipt(&client, &request_id, output).await,
+        Command::History { limit } => ledger::history(&client, limit, output).await,
+        Command::Receipt { request_id } => ledger::receipt(&client, &request_id, output).await,
         Command::Chat(arguments) => chat::chat(&client, arguments, output).await,
         Command::Generate(arguments) => chat::generate(&client, arguments, output).await,
         Command::Models(command) => models::run(&client, command, output).await,

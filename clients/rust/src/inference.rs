@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_util::{Stream, StreamExt};
+use shared::request_id::new_request_id;
 use tokio::time::Instant;
 use tonic::Streaming;
 
@@ -16,7 +17,6 @@ use crate::proto::inference::{
     ChatRequest, CreateModelRequest, CreateModelResponse, DeleteModelRequest, GenerateRequest, ListModelsRequest, Model, ShowModelRequest,
     ShowModelResponse,
 };
-use crate::request_id::new_request_id;
 
 impl Client {
     /// Streams a model's answer to a conversation. An empty `request_id` is filled in here; see the crate's documentation for what it

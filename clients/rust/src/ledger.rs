@@ -6,13 +6,11 @@ use std::task::{Context, Poll};
 
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt};
+use shared::ledger::MAX_PAGE_ENTRIES;
 
 use crate::client::Client;
 use crate::error::Error;
 use crate::proto::auth::{LedgerEntry, ListLedgerEntriesRequest, ListLedgerEntriesResponse};
-
-/// The largest page that the service gives.
-const LARGEST_PAGE: u32 = 500;
 
 /// All entries of a ledger, newest first: a stream that asks for the next page when it needs it. It ends after an error.
 pub struct Ledger(BoxStream<'static, Result<LedgerEntry, Error>>);
@@ -65,7 +63,7 @@ impl Client {
     /// All of the account's ledger, newest first. `page_size` is how many entries are asked for at a time: 1 to 500, 0: 50.
     #[must_use]
     pub fn ledger(&self, page_size: u32) -> Ledger {
-        let page_size = page_size.min(LARGEST_PAGE);
+        let page_size = page_size.min(MAX_PAGE_ENTRIES);
         let walk = Walk { client: self.clone(), page_size, entries: VecDeque::new(), next_page: Some(String::new()) };
         Ledger(stream::try_unfold(walk, Walk::next).boxed())
     }

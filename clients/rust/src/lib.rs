@@ -41,7 +41,6 @@ mod error;
 mod inference;
 mod ledger;
 pub mod message;
-mod request_id;
 mod service;
 
 pub use accounts::{ApiKeyOptions, NewApiKey, Profile, Session};
@@ -53,9 +52,10 @@ pub use credential::Credential;
 pub use error::{Error, Refusal};
 pub use inference::ModelProgress;
 pub use ledger::Ledger;
-pub use request_id::new_request_id;
 pub use service::Service;
 pub use shared::ErrorReason;
 /// The generated contract, stubs included: for calls that [`Client`] has no method for.
 pub use shared::proto;
+/// For [`Client::grant_credits`], and for chats whose id the caller wants to keep first.
+pub use shared::request_id::new_request_id;
 pub use tonic::Code;

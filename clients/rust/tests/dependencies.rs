@@ -1,5 +1,7 @@
 //! What the clients are made of: the crates that they bring along, and how their modules depend on one another.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -10,6 +10,7 @@ use shared::error::CallError;
 use shared::proto::auth::Operation;
 use shared::proto::inference as wire;
 use shared::proto::inference::inference_server::Inference;
+use shared::request_id::new_request_id;
 use shared::runtime::work_through;
 use tonic::{Request, Response, Status};
 
@@ -55,7 +56,7 @@ impl InferenceService {
         self.engine.refuse_unsupported(&request.prompt).map_err(|error| CallError::from(&error))?;
         let runs = self.check_capabilities(&request).await?;
         let request_id = match request.request_id {
-            id if id.is_empty() => uuid::Uuid::now_v7().to_string(),
+            id if id.is_empty() => new_request_id(),
             id => id,
         };
         let max_input_tokens = request.prompt.max_input_tokens(&self.prompt_limits).saturating_mul(runs);

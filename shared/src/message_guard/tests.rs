@@ -160,10 +160,10 @@ async fn what_is_waited_for_comes_out_of_the_budget_and_goes_back() {
 #[tokio::test]
 async fn a_message_that_never_ends_is_given_up() {
     let mut body = guarded(&[&framed(0, &[7; 100])[..50]], false, rules(&judge(true)));
-    body.began = Instant::now() - UNCONFIRMED_PATIENCE;
+    body.began = Instant::now() - UNCONFIRMED_TIMEOUT;
     let status = read(body).await.unwrap_err();
     assert_eq!((status.code(), reason_of(&status)), (Code::DeadlineExceeded, Some(ErrorReason::MessageTooSlow)));
     let mut body = guarded(&[&framed(0, &vec![7; MIB])[..50]], false, rules(&judge(true)));
-    body.began = Instant::now() - PATIENCE;
+    body.began = Instant::now() - RECEIVE_TIMEOUT;
     assert_eq!(reason_of(&read(body).await.unwrap_err()), Some(ErrorReason::MessageTooSlow));
 }

@@ -24,6 +24,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 
 use crate::redis_server::RedisServer;
+use crate::reserved_port::ReservedPort;
 
 /// A password that sign-up takes.
 pub const PASSWORD: &str = "quite a long pass phrase of mine";
@@ -105,7 +106,7 @@ impl<'a> Plan<'a> {
 
         let mut auths = Vec::new();
         for _ in 0..self.auth_replicas {
-            auths.push(start_auth(&environment, None).await);
+            auths.push(start_auth(&environment, ReservedPort::new()).await);
         }
         let mut stack = Stack { auths, inferences: Vec::new(), environment, folder };
         for replica in 0..self.auth_replicas {
@@ -131,6 +132,8 @@ pub fn models_folder() -> String {
 #[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
+    /// Its port, if it is to be started there again.
+    reserved: Option<ReservedPort>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
@@ -169,11 +172,13 @@ impl Drop for Running {
     }
 }
 
-async fn start_auth(environment: &BTreeMap<String, String>, address: Option<SocketAddr>) -> Running {
+async fn start_auth(environment: &BTreeMap<String, String>, port: ReservedPort) -> Running {
     let config = auth_service::config::Config::read(environment).expect("a configuration");
     let application = auth_service::startup::Application::build(config).await.expect("auth-service starts");
-    let listener = TcpListener::bind(address.unwrap_or(([127, 0, 0, 1], 0).into())).await.expect("a free port");
-    run(listener, |listener, stopped| application.run(listener, stopped))
+    let listener = TcpListener::bind(port.address()).await.expect("its port is reserved");
+    let mut running = run(listener, |listener, stopped| application.run(listener, stopped));
+    running.reserved = Some(port);
+    running
 }
 
 /// Runs a service on a listener until the sender is used or dropped.
@@ -190,7 +195,7 @@ where
     });
     let served = serve(listener, stopped);
     let task = tokio::spawn(async move { served.await.expect("it serves") });
-    Running { address, stop: Some(stop), task }
+    Running { address, reserved: None, stop: Some(stop), task }
 }
 
 /// Ready when the stack stops a service.
@@ -254,17 +259,17 @@ impl Stack {
         self.inferences.push(run(listener, |listener, stopped| application.run(listener, stopped)));
     }
 
-    /// Stops the first auth-service and answers where it listened.
-    pub async fn stop_auth(&mut self) -> SocketAddr {
-        let auth = self.auths.remove(0);
-        let address = auth.address;
+    /// Stops the first auth-service and answers the port that it listened on.
+    pub async fn stop_auth(&mut self) -> ReservedPort {
+        let mut auth = self.auths.remove(0);
+        let port = auth.reserved.take().expect("an auth-service's port is reserved");
         auth.stop().await;
-        address
+        port
     }
 
     /// Starts an auth-service again where one listened.
-    pub async fn start_auth_at(&mut self, address: SocketAddr) {
-        let auth = start_auth(&self.environment, Some(address)).await;
+    pub async fn start_auth_at(&mut self, port: ReservedPort) {
+        let auth = start_auth(&self.environment, port).await;
         self.auths.insert(0, auth);
     }
 
@@ -402,7 +407,7 @@ impl Answer {
 
 /// One event of a chat or of a bare prompt: both say the same.
 #[derive(Debug)]
-pub enum Heard {
+pub enum AnswerEvent {
     /// The first event.
     Started(inference::Started),
     /// A piece.
@@ -411,7 +416,7 @@ pub enum Heard {
     Finished(inference::Finished),
 }
 
-impl From<inference::ChatEvent> for Heard {
+impl From<inference::ChatEvent> for AnswerEvent {
     fn from(event: inference::ChatEvent) -> Self {
         match event.event.expect("an event") {
             inference::chat_event::Event::Started(started) => Self::Started(started),
@@ -421,7 +426,7 @@ impl From<inference::ChatEvent> for Heard {
     }
 }
 
-impl From<inference::GenerateEvent> for Heard {
+impl From<inference::GenerateEvent> for AnswerEvent {
     fn from(event: inference::GenerateEvent) -> Self {
         match event.event.expect("an event") {
             inference::generate_event::Event::Started(started) => Self::Started(started),
@@ -432,7 +437,7 @@ impl From<inference::GenerateEvent> for Heard {
 }
 
 /// Reads an answer to its end, whichever method it came by.
-pub async fn read_all<E: Into<Heard>>(stream: &mut Streaming<E>) -> Answer {
+pub async fn read_all<E: Into<AnswerEvent>>(stream: &mut Streaming<E>) -> Answer {
     let mut answer = Answer::default();
     loop {
         match stream.message().await {
@@ -442,9 +447,9 @@ pub async fn read_all<E: Into<Heard>>(stream: &mut Streaming<E>) -> Answer {
                 return answer;
             }
             Ok(Some(event)) => match event.into() {
-                Heard::Started(started) => answer.started = Some(started),
-                Heard::Delta(delta) => answer.deltas.push(delta),
-                Heard::Finished(finished) => answer.finished = Some(finished),
+                AnswerEvent::Started(started) => answer.started = Some(started),
+                AnswerEvent::Delta(delta) => answer.deltas.push(delta),
+                AnswerEvent::Finished(finished) => answer.finished = Some(finished),
             },
         }
     }

@@ -236,7 +236,7 @@ async fn without_auth_chats_are_refused_and_a_running_one_finishes_and_is_settle
     let user = stack.user("ada").await;
     let mut stream = stack.inference(&user.key).chat(chat_request("smollm2", "hi")).await.unwrap().into_inner();
     upstream.request("/api/chat", 0).await;
-    let address = stack.stop_auth().await;
+    let port = stack.stop_auth().await;
 
     let refused = stack.inference(&user.key).chat(chat_request("smollm2", "hi")).await.unwrap_err();
     assert_eq!((refused.code(), reason_of(&refused)), (Code::Unavailable, Some(ErrorReason::AuthUnavailable)));
@@ -245,7 +245,7 @@ async fn without_auth_chats_are_refused_and_a_running_one_finishes_and_is_settle
     assert_eq!(answer.text(), "one two");
     assert_eq!(answer.finished.unwrap().receipt, None, "it could not be settled in time");
 
-    stack.start_auth_at(address).await;
+    stack.start_auth_at(port).await;
     assert_eq!(settled(&stack, &user).await, 1);
     let snapshot = stack.snapshot(&user).await;
     assert!(matches!(snapshot.remembered[0].resolved.as_ref().unwrap().resolution, auth_service::hold::Resolution::Settled));

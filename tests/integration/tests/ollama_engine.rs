@@ -237,14 +237,14 @@ fn variant(error: &EngineError) -> String {
 
 /// What a stream said.
 #[derive(Debug, Default)]
-struct Heard {
+struct ReceivedAnswer {
     all: Piece,
     pieces: usize,
     done: Option<Done>,
     error: Option<EngineError>,
 }
 
-impl Heard {
+impl ReceivedAnswer {
     fn add(&mut self, piece: Piece) {
         self.all.content.push_str(&piece.content);
         self.all.thinking.push_str(&piece.thinking);
@@ -253,8 +253,8 @@ impl Heard {
     }
 }
 
-async fn hear(mut stream: AnswerStream) -> Heard {
-    let mut heard = Heard::default();
+async fn hear(mut stream: AnswerStream) -> ReceivedAnswer {
+    let mut heard = ReceivedAnswer::default();
     while let Some(event) = stream.next().await {
         assert!(heard.done.is_none() && heard.error.is_none(), "something came after the end");
         match event {

@@ -8,9 +8,7 @@ use super::scripts::ScriptCall;
 use super::stored::{Counters, Stored, StreamEntry, ledger, unreadable};
 use crate::hold::{HoldRecord, hold_id};
 use crate::ids::{AccountId, UserId};
-use crate::store::{
-    AccountSnapshot, Balance, GrantAnswer, GrantRequest, LedgerEntry, MAX_CREDITS, StoreError, SweepStep, records,
-};
+use crate::store::{AccountSnapshot, Balance, GrantAnswer, GrantRequest, LedgerEntry, MAX_CREDITS, StoreError, SweepStep, records};
 
 /// Accounts that one step of the slow walk looks at.
 const ACCOUNTS_PER_STEP: usize = 32;
@@ -32,9 +30,7 @@ impl Operation for Grant<'_> {
     fn decide(&mut self, situation: Situation<'_>) -> Result<Next<GrantAnswer>, StoreError> {
         let Some(Counters { balance, .. }) = situation.found.counters()? else { return Ok(Next::Answer(GrantAnswer::NotFound)) };
         Ok(match situation.found.record()? {
-            Some(Stored::Grant { credits, entry }) if credits == self.0.credits => {
-                Next::Answer(GrantAnswer::Replayed { entry, balance })
-            }
+            Some(Stored::Grant { credits, entry }) if credits == self.0.credits => Next::Answer(GrantAnswer::Replayed { entry, balance }),
             Some(Stored::Grant { .. }) => Next::Answer(GrantAnswer::RequestIdReused),
             Some(Stored::Hold(_)) => return Err(unreadable("a grant")),
             None if balance.granted + self.0.credits > MAX_CREDITS => Next::Answer(GrantAnswer::TooMuch),

@@ -3,9 +3,7 @@
 use super::RedisStore;
 use super::decision::{Next, Operation, Situation};
 use super::move_script::{Done, Move};
-use crate::hold::{
-    ExtendDecision, HoldRecord, Outcome, SettleDecision, Settlement, Terms, TokenUsage, on_extend, on_settle, settlement,
-};
+use crate::hold::{ExtendDecision, HoldRecord, Outcome, SettleDecision, Settlement, Terms, TokenUsage, on_extend, on_settle, settlement};
 use crate::store::{ExtendAnswer, SettleAnswer, StoreError, StoreLimits};
 
 impl RedisStore {

@@ -6,10 +6,10 @@ use ::redis::Script;
 
 use super::RedisStore;
 use super::keys::Keys;
+use super::millis;
 use super::move_script::{grant_id, stored_api_key};
 use super::scripts::ScriptCall;
 use super::stored::{Counters, unreadable};
-use super::millis;
 use crate::access::Member;
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::keyring::{Revocation, on_create, on_revoke};

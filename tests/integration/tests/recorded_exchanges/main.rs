@@ -18,8 +18,8 @@ mod call;
 mod rows;
 
 use call::{Call, format_of};
-use rows::Asked::{self, AsRecorded, Never, Refused, Unsayable};
 use rows::Becomes::{self, Answer as Answers, BreaksOff, Deleted, Facts, Fails, Left, Made, MakingFails, Models, Nothing};
+use rows::Replay::{self, AsRecorded, Never, Refused, Unsayable};
 use rows::{ROWS, ROWS_0_32};
 
 /// Whether all that was recorded was sent, and with the same values. More may be sent.
@@ -39,7 +39,7 @@ fn covers(sent: &Value, recorded: &Value) -> bool {
 
 /// A recorded answer, read without the code under test.
 #[derive(Debug, Default, PartialEq)]
-struct Said {
+struct AnswerSummary {
     content: String,
     thinking: String,
     /// Names and arguments.
@@ -59,7 +59,7 @@ fn piece_tokens(text: usize, calls: &[(String, Value)], logprobs: usize) -> usiz
     gathered.max(logprobs)
 }
 
-impl Said {
+impl AnswerSummary {
     fn recorded(exchange: &Exchange) -> (Self, String) {
         let (mut said, mut done_reason) = (Self::default(), String::new());
         for line in exchange.response.body().lines() {
@@ -108,7 +108,7 @@ impl Said {
 
 /// What a call was answered.
 #[derive(Debug, Default)]
-struct Heard {
+struct ReceivedAnswer {
     answer: Answer,
     steps: Vec<String>,
     models: Vec<inference::Model>,
@@ -153,8 +153,8 @@ impl Bench {
         snapshot.balance.spent
     }
 
-    async fn call(&self, call: &Call) -> Result<Heard, Status> {
-        let mut heard = Heard::default();
+    async fn call(&self, call: &Call) -> Result<ReceivedAnswer, Status> {
+        let mut heard = ReceivedAnswer::default();
         let (mut inference, mut models) = (self.stack.inference(&self.user.key), self.stack.models(&self.admin));
         match call.clone() {
             Call::Chat(request) => heard.answer = read_all(&mut inference.chat(request).await?.into_inner()).await,
@@ -199,10 +199,10 @@ impl Bench {
         assert_eq!(self.spent(name).await, spent, "{name}: it was charged");
     }
 
-    async fn replay(&mut self, exchange: &Exchange, asked: Asked, becomes: Becomes) {
+    async fn replay(&mut self, exchange: &Exchange, replay: Replay, becomes: Becomes) {
         let (name, path) = (exchange.label.as_str(), exchange.request.path.as_str());
-        let recorded = if matches!(asked, Never(_)) { None } else { Call::recorded(exchange) };
-        let call = match asked {
+        let recorded = if matches!(replay, Never(_)) { None } else { Call::recorded(exchange) };
+        let call = match replay {
             Never(_) => return,
             AsRecorded => recorded.unwrap_or_else(|| panic!("{name}: our contract can't say this")),
             Refused(code, reason, says) => {
@@ -228,7 +228,9 @@ impl Bench {
             becomes => {
                 let heard = match self.call(&call).await {
                     Ok(heard) => heard,
-                    Err(status) => Heard { answer: Answer { failure: Some(status), ..Answer::default() }, ..Heard::default() },
+                    Err(status) => {
+                        ReceivedAnswer { answer: Answer { failure: Some(status), ..Answer::default() }, ..ReceivedAnswer::default() }
+                    }
                 };
                 self.check(exchange, &call, becomes, &heard)
             }
@@ -236,7 +238,7 @@ impl Bench {
         assert_eq!(self.spent(name).await - spent, charged, "{name}: charged");
         let sent = self.upstream.requests_to(path);
         assert_eq!(sent.len(), number + 1, "{name}: it goes upstream once");
-        if matches!(asked, AsRecorded) {
+        if matches!(replay, AsRecorded) {
             let (sent, mut wanted) = (sent[number].json(), exchange.request.json());
             // Always streamed: the caller's wish is met behind the stream.
             wanted.as_object_mut().map(|wanted| wanted.remove("stream"));
@@ -260,11 +262,11 @@ impl Bench {
             (self.stack.balance(&self.user.key).await.held_credits() == 0).then_some(())
         })
         .await;
-        self.price.call + self.price.token * (call.input_estimate() + Said::heard(&heard).output_estimate())
+        self.price.call + self.price.token * (call.input_estimate() + AnswerSummary::heard(&heard).output_estimate())
     }
 
     /// Checks what was heard, and answers what it must have cost.
-    fn check(&self, exchange: &Exchange, call: &Call, becomes: Becomes, heard: &Heard) -> i64 {
+    fn check(&self, exchange: &Exchange, call: &Call, becomes: Becomes, heard: &ReceivedAnswer) -> i64 {
         let (name, answer) = (exchange.label.as_str(), &heard.answer);
         let is_answer = matches!(call, Call::Chat(_) | Call::Generate(_));
         let failed = |code: Code, reason: Reason| {
@@ -277,8 +279,11 @@ impl Bench {
             }
             assert!(answer.finished.is_none(), "{name}: finished and failed");
         };
-        let (said, done_reason) =
-            if is_answer && exchange.response.status_code() == 200 { Said::recorded(exchange) } else { (Said::default(), String::new()) };
+        let (said, done_reason) = if is_answer && exchange.response.status_code() == 200 {
+            AnswerSummary::recorded(exchange)
+        } else {
+            (AnswerSummary::default(), String::new())
+        };
         let charged = match becomes {
             Answers(reason, input, output) => {
                 let finished = answer.finished.as_ref().unwrap_or_else(|| panic!("{name}: {answer:?}"));
@@ -287,16 +292,16 @@ impl Bench {
                 let usage = finished.usage.as_ref().unwrap();
                 assert_eq!((usage.input_tokens, usage.output_tokens, usage.estimated), (Some(input), Some(output), false), "{name}");
                 assert!(usage.total.is_some() && usage.load.is_some() && !finished.replayed, "{name}");
-                let heard = Said::heard(&answer.deltas);
+                let heard = AnswerSummary::heard(&answer.deltas);
                 // What a delta of all pieces is by estimate tells nothing.
                 let (pieces, tokens) = if call.wants_one_delta() { (1, heard.tokens) } else { (said.pieces, said.tokens) };
-                assert_eq!(heard, Said { pieces, tokens, ..said }, "{name}");
+                assert_eq!(heard, AnswerSummary { pieces, tokens, ..said }, "{name}");
                 self.price.call + self.price.token * i64::from(input + output)
             }
             BreaksOff(code, reason) => {
                 failed(code, reason);
                 assert!(answer.started.is_some(), "{name}");
-                assert_eq!(Said::heard(&answer.deltas), said, "{name}");
+                assert_eq!(AnswerSummary::heard(&answer.deltas), said, "{name}");
                 let tokens = call.input_estimate() + said.output_estimate();
                 if said.pieces == 0 { 0 } else { self.price.call + self.price.token * tokens }
             }
@@ -353,16 +358,16 @@ fn every_file_of_either_release_is_named_in_a_row_and_every_row_has_a_file() {
     let rows = with_rows(ROWS, ROWS_0_32);
     assert_eq!(rows.iter().filter(|(release, ..)| *release == Release::V0_24).count(), 125);
     assert_eq!(rows.iter().filter(|(release, ..)| *release == Release::V0_32).count(), 122);
-    for (_, exchange, (asked, becomes)) in rows {
-        let never = if let Never(why) = asked { Some(why) } else { None };
+    for (_, exchange, (replay, becomes)) in rows {
+        let never = if let Never(why) = replay { Some(why) } else { None };
         assert_eq!(never.is_some(), matches!(becomes, Nothing), "{}: {never:?}", exchange.name);
     }
 }
 
 async fn replay_all(price: Price) {
     let mut bench = Bench::start(price).await;
-    for (_, exchange, (asked, becomes)) in with_rows(ROWS, ROWS_0_32) {
-        bench.replay(&exchange, asked, becomes).await;
+    for (_, exchange, (replay, becomes)) in with_rows(ROWS, ROWS_0_32) {
+        bench.replay(&exchange, replay, becomes).await;
     }
 }
 

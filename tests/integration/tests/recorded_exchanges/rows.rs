@@ -6,7 +6,7 @@ use tonic::Code;
 
 /// What becomes of the recorded request when it is made through our contract.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Asked {
+pub(crate) enum Replay {
     /// It goes upstream as it was recorded.
     AsRecorded,
     /// Tollgate refuses it before anything goes upstream, free of charge, with a sentence that has this in it.
@@ -43,16 +43,16 @@ pub(crate) enum Becomes {
 }
 
 /// A row of a table.
-pub(crate) type Row = (&'static str, (Asked, Becomes));
+pub(crate) type Row = (&'static str, (Replay, Becomes));
 
-use Asked::{AsRecorded, Never, Refused, Unsayable};
 use Becomes::{Answer as Answers, BreaksOff, Deleted, Facts, Fails, Left, Made, MakingFails, Models, Nothing};
 use FinishReason::{Length, Stop, ToolCalls};
+use Replay::{AsRecorded, Never, Refused, Unsayable};
 
-const fn invalid(says: &'static str) -> Asked {
+const fn invalid(says: &'static str) -> Replay {
     Refused(Code::InvalidArgument, Reason::InvalidArgument, says)
 }
-const fn incapable(says: &'static str) -> Asked {
+const fn incapable(says: &'static str) -> Replay {
     Refused(Code::FailedPrecondition, Reason::ModelIncapable, says)
 }
 const REJECTED: Becomes = Fails(Code::InvalidArgument, Reason::UpstreamRejected);
@@ -62,11 +62,11 @@ const UNAVAILABLE: Becomes = Fails(Code::Unavailable, Reason::UpstreamUnavailabl
 const BROKEN_OFF: Becomes = BreaksOff(Code::Unavailable, Reason::UpstreamUnavailable);
 const PROTOCOL: Becomes = BreaksOff(Code::Internal, Reason::UpstreamProtocol);
 
-const NO_BLOBS: Asked = Never("blobs are not pushed yet");
-const NO_COPY: Asked = Never("models are not copied yet");
-const NO_PULL: Asked = Never("models are not pulled yet");
-const NO_EMBED: Asked = Never("there is no Embed yet");
-const NO_CALL: Asked = Never("the engine never calls this");
+const NO_BLOBS: Replay = Never("blobs are not pushed yet");
+const NO_COPY: Replay = Never("models are not copied yet");
+const NO_PULL: Replay = Never("models are not pulled yet");
+const NO_EMBED: Replay = Never("there is no Embed yet");
+const NO_CALL: Replay = Never("the engine never calls this");
 
 /// One row for each file of either release.
 pub(crate) const ROWS: &[Row] = &[

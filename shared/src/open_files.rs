@@ -1,4 +1,4 @@
-//! File descriptors: as many as the system gives this process, and how many connections they are enough for.
+//! The limit of open files (`RLIMIT_NOFILE`), and how many connections it is enough for.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 

@@ -1,8 +1,8 @@
-//! Places for connections: so many in all, so many of one network, and always one for who comes next.
+//! Slots for connections: a limit in all, and one for each network.
 //!
-//! A connection has proved itself once a call on it was authenticated. When places run out, the oldest connection that has not, and on
-//! which no call runs, gives its place to the new one. So who opens connections by the thousand only displaces his own, and a health check
-//! gets in.
+//! A connection has proved itself once a call on it was authenticated. When no slot is free, the oldest connection that has not proved
+//! itself and on which no call runs is closed, and the new one gets its slot. So somebody who opens connections by the thousand closes only
+//! their own, and a health check always gets in.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -19,12 +19,12 @@ use crate::caller_address::{CallerAddress, network};
 const CALLS_BEFORE_PROOF: usize = 32;
 /// What proof adds to them: as many as the connection's streams.
 const CALLS_AFTER_PROOF: usize = 1 << 20;
-/// How often a shortage of places is logged, at most.
+/// How often a shortage of slots is logged, at most.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// How many connections there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PlaceLimits {
+pub struct SlotLimits {
     /// In all.
     pub total: usize,
     /// Of one network. Listed proxies have no such limit: they stand for many.
@@ -41,7 +41,7 @@ pub(crate) struct ConnectionState {
     proved: AtomicBool,
     running: AtomicU32,
     /// What calls wait for on a connection that has not proved itself.
-    pub(crate) turns: Arc<Semaphore>,
+    pub(crate) call_permits: Arc<Semaphore>,
     /// When the last call ended, or the connection was accepted; milliseconds since `accepted`.
     idle_since_ms: AtomicU32,
     accepted: Instant,
@@ -54,7 +54,7 @@ impl ConnectionState {
             evicted: CancellationToken::new(),
             proved: AtomicBool::new(false),
             running: AtomicU32::new(0),
-            turns: Arc::new(Semaphore::new(CALLS_BEFORE_PROOF)),
+            call_permits: Arc::new(Semaphore::new(CALLS_BEFORE_PROOF)),
             idle_since_ms: AtomicU32::new(0),
             accepted: Instant::now(),
         }
@@ -67,7 +67,7 @@ impl ConnectionState {
     /// A call on it was authenticated.
     pub(crate) fn prove(&self) {
         if !self.is_proved() && !self.proved.swap(true, Ordering::Relaxed) {
-            self.turns.add_permits(CALLS_AFTER_PROOF);
+            self.call_permits.add_permits(CALLS_AFTER_PROOF);
         }
     }
 
@@ -99,15 +99,15 @@ impl Drop for Running {
     }
 }
 
-/// The places of a listener.
+/// The slots of a listener.
 #[derive(Debug)]
-pub(crate) struct Places {
-    limits: PlaceLimits,
-    taken: Mutex<TakenPlaces>,
+pub(crate) struct ConnectionSlots {
+    limits: SlotLimits,
+    taken: Mutex<TakenSlots>,
 }
 
 #[derive(Debug, Default)]
-struct TakenPlaces {
+struct TakenSlots {
     /// By the order in which they were accepted.
     connections: BTreeMap<u64, Arc<ConnectionState>>,
     by_network: HashMap<IpAddr, BTreeMap<u64, Arc<ConnectionState>>>,
@@ -115,36 +115,36 @@ struct TakenPlaces {
     warned: Option<Instant>,
 }
 
-/// A place; dropped, it is free again.
+/// A slot; dropped, it is free again.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Place {
-    places: Arc<Places>,
+pub(crate) struct ConnectionSlot {
+    slots: Arc<ConnectionSlots>,
     number: u64,
     network: IpAddr,
 }
 
-/// Why there is no place.
+/// Why there is no slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Full {
     /// The network has as many as it may, all of them at work or proved.
     Network,
-    /// All places are taken by connections at work or proved.
+    /// All slots are taken by connections at work or proved.
     Total,
 }
 
-impl Places {
-    pub(crate) fn new(limits: PlaceLimits) -> Arc<Self> {
+impl ConnectionSlots {
+    pub(crate) fn new(limits: SlotLimits) -> Arc<Self> {
         Arc::new(Self { limits, taken: Mutex::default() })
     }
 
-    fn lock(&self) -> MutexGuard<'_, TakenPlaces> {
+    fn lock(&self) -> MutexGuard<'_, TakenSlots> {
         // Held for some map operations; nothing in it is half done after any of them.
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place for a connection. When there is none, an older connection that is of no use gives way.
-    pub(crate) fn take(self: &Arc<Self>, state: &Arc<ConnectionState>) -> Result<Place, Full> {
+    /// Takes a slot for a connection. When there is none, an older connection that is of no use gives way.
+    pub(crate) fn take(self: &Arc<Self>, state: &Arc<ConnectionState>) -> Result<ConnectionSlot, Full> {
         let network = network(state.address.ip);
         let mut taken = self.lock();
         let of_network = taken.by_network.get(&network);
@@ -169,7 +169,7 @@ impl Places {
         taken.next += 1;
         taken.connections.insert(number, Arc::clone(state));
         taken.by_network.entry(network).or_default().insert(number, Arc::clone(state));
-        Ok(Place { places: Arc::clone(self), number, network })
+        Ok(ConnectionSlot { slots: Arc::clone(self), number, network })
     }
 }
 
@@ -179,7 +179,7 @@ fn displaceable(connections: &BTreeMap<u64, Arc<ConnectionState>>) -> Option<(u6
     of_no_use.next().map(|(number, state)| (*number, Arc::clone(state)))
 }
 
-impl TakenPlaces {
+impl TakenSlots {
     fn remove(&mut self, number: u64, network: IpAddr) {
         self.connections.remove(&number);
         if let Some(connections) = self.by_network.get_mut(&network) {
@@ -190,7 +190,7 @@ impl TakenPlaces {
         }
     }
 
-    fn warn(&mut self, limits: &PlaceLimits, network: IpAddr, place_found: bool) {
+    fn warn(&mut self, limits: &SlotLimits, network: IpAddr, place_found: bool) {
         if self.warned.is_some_and(|warned| warned.elapsed() < WARN_EVERY) {
             return;
         }
@@ -201,10 +201,10 @@ impl TakenPlaces {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        let Self { places, number, network } = self;
-        places.lock().remove(*number, *network);
+        let Self { slots, number, network } = self;
+        slots.lock().remove(*number, *network);
     }
 }
 
@@ -212,7 +212,7 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    const LIMITS: PlaceLimits = PlaceLimits { total: 6, per_network: 3 };
+    const LIMITS: SlotLimits = SlotLimits { total: 6, per_network: 3 };
 
     fn from(last: u8) -> Arc<ConnectionState> {
         Arc::new(ConnectionState::new(CallerAddress { ip: IpAddr::from([192, 0, 2, last]), through_proxy: false }))
@@ -220,11 +220,11 @@ mod tests {
 
     #[test]
     fn who_opens_connections_by_the_thousand_only_displaces_his_own() {
-        let places = Places::new(LIMITS);
+        let slots = ConnectionSlots::new(LIMITS);
         let other = from(1);
-        let _other = places.take(&other).unwrap();
+        let _other = slots.take(&other).unwrap();
         let flood: Vec<_> = (0..1_000).map(|_| from(2)).collect();
-        let _places: Vec<_> = flood.iter().map(|state| places.take(state).unwrap()).collect();
+        let _slots: Vec<_> = flood.iter().map(|state| slots.take(state).unwrap()).collect();
         assert!(!other.evicted.is_cancelled());
         assert_eq!(flood.iter().filter(|state| !state.evicted.is_cancelled()).count(), LIMITS.per_network);
         assert!(!flood[999].evicted.is_cancelled(), "the newest stay");
@@ -232,40 +232,40 @@ mod tests {
 
     #[test]
     fn what_is_proved_or_at_work_is_never_displaced() {
-        let places = Places::new(LIMITS);
+        let slots = ConnectionSlots::new(LIMITS);
         let (proved, working) = (from(1), from(1));
-        let _held = [places.take(&proved).unwrap(), places.take(&working).unwrap()];
+        let _held = [slots.take(&proved).unwrap(), slots.take(&working).unwrap()];
         proved.prove();
         let running = working.run();
         let silent: Vec<_> = (0..3).map(|_| from(1)).collect();
-        let _silent: Vec<_> = silent.iter().map(|state| places.take(state).unwrap()).collect();
+        let _silent: Vec<_> = silent.iter().map(|state| slots.take(state).unwrap()).collect();
         assert!(!proved.evicted.is_cancelled() && !working.evicted.is_cancelled());
         silent[2].prove();
-        assert_eq!(places.take(&from(1)).unwrap_err(), Full::Network);
+        assert_eq!(slots.take(&from(1)).unwrap_err(), Full::Network);
         drop(running);
-        assert!(places.take(&from(1)).is_ok(), "its call has ended");
+        assert!(slots.take(&from(1)).is_ok(), "its call has ended");
         assert!(working.evicted.is_cancelled());
     }
 
     #[test]
-    fn a_full_house_makes_room_for_who_comes_next_and_a_place_comes_back() {
-        let places = Places::new(LIMITS);
+    fn a_full_house_makes_room_for_who_comes_next_and_a_slot_comes_back() {
+        let slots = ConnectionSlots::new(LIMITS);
         let many: Vec<_> = (0..6).map(from).collect();
-        let held: Vec<_> = many.iter().map(|state| places.take(state).unwrap()).collect();
-        let _next = places.take(&from(9)).unwrap();
+        let held: Vec<_> = many.iter().map(|state| slots.take(state).unwrap()).collect();
+        let _next = slots.take(&from(9)).unwrap();
         assert!(many[0].evicted.is_cancelled() && !many[1].evicted.is_cancelled());
         many.iter().for_each(|state| state.prove());
         drop(held);
-        assert_eq!(places.lock().connections.len(), 1);
-        assert_eq!(places.lock().by_network.len(), 1);
+        assert_eq!(slots.lock().connections.len(), 1);
+        assert_eq!(slots.lock().by_network.len(), 1);
     }
 
     #[test]
     fn listed_proxies_stand_for_many_and_have_no_limit_of_their_own() {
-        let places = Places::new(LIMITS);
+        let slots = ConnectionSlots::new(LIMITS);
         let proxy = || Arc::new(ConnectionState::new(CallerAddress { ip: IpAddr::from([10, 0, 0, 1]), through_proxy: true }));
         let all: Vec<_> = (0..5).map(|_| proxy()).collect();
-        let _held: Vec<_> = all.iter().map(|state| places.take(state).unwrap()).collect();
+        let _held: Vec<_> = all.iter().map(|state| slots.take(state).unwrap()).collect();
         assert!(all.iter().all(|state| !state.evicted.is_cancelled()));
     }
 

@@ -1,0 +1,123 @@
+//! What was granted and charged, and what became of a request.
+
+use tollgate_client::Client;
+use tollgate_client::proto::auth::{LedgerEntry, LedgerEntryKind, Outcome, Receipt, RequestState};
+
+use crate::display::time;
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::table::Table;
+
+pub(crate) async fn history(client: &Client, limit: usize, output: &mut Output) -> Result<(), Failure> {
+    let limit = if limit == 0 { usize::MAX } else { limit };
+    let mut table = Table::new(&["TIME", "KIND", ">CREDITS", ">AVAILABLE", ">IN", ">OUT", "MODEL", "REQUEST", "NOTE"]);
+    let mut ledger = client.ledger(u32::try_from(limit).unwrap_or(u32::MAX));
+    let mut shown = 0;
+    while shown < limit {
+        let Some(entry) = ledger.next().await else { break };
+        table.row(history_row(entry?));
+        shown += 1;
+    }
+    output.table(&table)
+}
+
+fn history_row(entry: LedgerEntry) -> [String; 9] {
+    let kind = match entry.kind() {
+        LedgerEntryKind::Unspecified => "?",
+        LedgerEntryKind::Grant => "grant",
+        LedgerEntryKind::Settle => "charge",
+        LedgerEntryKind::Refund => "refund",
+        LedgerEntryKind::Expire => "expire",
+        LedgerEntryKind::SettleLate => "charge-late",
+    };
+    // `~`: estimated.
+    let tokens = |count: u32, estimated: bool| format!("{}{count}", if estimated { "~" } else { "" });
+    let usage = entry.usage.map(|usage| (tokens(usage.input_tokens(), usage.estimated), tokens(usage.output_tokens(), usage.estimated)));
+    let (input, out) = usage.unwrap_or_default();
+    let credits = if entry.credits() > 0 { format!("+{}", entry.credits()) } else { entry.credits().to_string() };
+    let available = entry.available_credits().to_string();
+    [time(entry.created_at), kind.to_owned(), credits, available, input, out, entry.model, entry.request_id, entry.note]
+}
+
+pub(crate) async fn receipt(client: &Client, request_id: &str, output: &mut Output) -> Result<(), Failure> {
+    output.fields(&receipt_fields(client.receipt(request_id).await?))
+}
+
+fn receipt_fields(receipt: Receipt) -> Vec<(&'static str, String)> {
+    let state = match receipt.state() {
+        RequestState::Unspecified => "unknown",
+        RequestState::Held => "in progress",
+        RequestState::Settled => "charged",
+        RequestState::Refunded => "refunded",
+        RequestState::Expired => "expired",
+        RequestState::SettledLate => "charged late",
+    };
+    let outcome = match receipt.outcome() {
+        Outcome::Unspecified => "",
+        Outcome::Completed => "completed",
+        Outcome::Cancelled => "cancelled",
+        Outcome::UpstreamFailed => "the model server failed",
+        Outcome::NothingGenerated => "nothing was generated",
+    };
+    let (held, charged, uncollected) = (receipt.held_credits(), receipt.charged_credits(), receipt.uncollected_credits());
+    let remaining = receipt.remaining_credits();
+    let mut fields = vec![
+        ("request", receipt.request_id),
+        ("state", state.to_owned()),
+        ("outcome", outcome.to_owned()),
+        ("model", receipt.model),
+        ("held", held.to_string()),
+        ("charged", charged.to_string()),
+    ];
+    if uncollected > 0 {
+        fields.push(("uncollected", uncollected.to_string()));
+    }
+    if receipt.resolved_at.is_some() {
+        fields.push(("remaining", remaining.to_string()));
+        fields.push(("resolved", time(receipt.resolved_at)));
+        fields.push(("ledger entry", receipt.ledger_entry_id));
+    }
+    if let Some(usage) = receipt.usage {
+        let estimated = if usage.estimated { " (estimated)" } else { "" };
+        fields.push(("tokens in", format!("{}{estimated}", usage.input_tokens())));
+        fields.push(("tokens out", format!("{}{estimated}", usage.output_tokens())));
+    }
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use tollgate_client::proto::auth::TokenUsage;
+
+    use super::*;
+
+    #[test]
+    fn a_history_row_shows_signs_and_marks_estimates() {
+        let entry = LedgerEntry {
+            kind: LedgerEntryKind::Settle.into(),
+            credits: Some(-1),
+            available_credits: Some(9),
+            request_id: "r1".into(),
+            model: "smollm2".into(),
+            usage: Some(TokenUsage { input_tokens: Some(31), output_tokens: Some(64), estimated: true }),
+            ..LedgerEntry::default()
+        };
+        assert_eq!(history_row(entry), ["", "charge", "-1", "9", "~31", "~64", "smollm2", "r1", ""]);
+        let grant = LedgerEntry {
+            kind: LedgerEntryKind::Grant.into(),
+            credits: Some(10),
+            available_credits: Some(10),
+            note: "start".into(),
+            ..LedgerEntry::default()
+        };
+        assert_eq!(history_row(grant), ["", "grant", "+10", "10", "", "", "", "", "start"]);
+    }
+
+    #[test]
+    fn a_receipt_in_progress_has_no_result_yet() {
+        let held = Receipt { request_id: "r1".into(), state: RequestState::Held.into(), held_credits: Some(1), ..Receipt::default() };
+        let fields = receipt_fields(held);
+        assert!(fields.contains(&("state", "in progress".to_owned())));
+        assert!(!fields.iter().any(|(name, _)| *name == "remaining" || *name == "uncollected"));
+    }
+}
