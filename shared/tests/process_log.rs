@@ -1,4 +1,5 @@
 //! The log of a process that ends, whichever way: all of its lines are there. And it ends, though nobody reads them.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "the parts that the tests share")]
 
 use std::io::Read;
 use std::pin::pin;

@@ -1,7 +1,9 @@
 //! What a proxy in front of Ollama asks for is sent with every request, and shown nowhere.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use integration::polling::until;
 use integration::processes::{ServiceProcess, run};
 use integration::reserved_port::ReservedPort;
 use integration::scripted_upstream::{Script, ScriptedUpstream};
@@ -54,7 +56,7 @@ async fn ollama_api_key_is_the_bearer_on_every_request() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_credential_for_ollama_is_in_no_line_of_the_log_whatever_happens() {
     let upstream = ScriptedUpstream::start().await;
     upstream.script("/api/version", Script::error(401, "unauthorized"));
@@ -71,6 +73,9 @@ async fn a_credential_for_ollama_is_in_no_line_of_the_log_whatever_happens() {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
         let mut service = ServiceProcess::start("inference-service", &environment);
+        // From then on it stops in order.
+        let serves = || async { shared::healthcheck::check(service.address()).await.ok() };
+        until("it to serve", Duration::from_secs(20), serves).await;
         assert!(service.stop().success());
         let log = service.log();
         assert!(log.contains("listens"), "{log}");
