@@ -316,18 +316,22 @@ async fn few_calls_run_on_a_connection_until_one_was_authenticated() {
     }
     let balance = "/tollgate.auth.v1.Accounts/GetBalance";
     let (headers, empty) = ([("authorization", key.as_str())], prefixed(&[]));
-    let wrong = prefixed(&auth::LoginRequest { user_name: "x".into(), password: "x".into() }.encode_to_vec());
-    // Once the 32 others run, the next one waits: the same call on another connection, made later, is answered first.
-    let other = RawHttp2::connect(pair.auth.address()).await;
-    until("a call that waits for its turn", SOON, || async {
-        let mut waiting = std::pin::pin!(connection.call(LOGIN, &[], &wrong));
+    // Once the 32 others run, the next one waits: the same call on another connection, made later, is answered again and again before it.
+    let (sign_up, other) = ("/tollgate.auth.v1.Accounts/SignUp", RawHttp2::connect(pair.auth.address()).await);
+    until("a call that waits for its permit", SOON, || async {
+        let mut waiting = std::pin::pin!(connection.call(sign_up, &[], &empty));
         if waiting.as_mut().now_or_never().is_some() {
             return None;
         }
+        let later = async {
+            for _ in 0..20 {
+                other.call(sign_up, &[], &empty).await;
+            }
+        };
         tokio::select! {
             biased;
             _ = waiting => None,
-            _ = other.call(LOGIN, &[], &wrong) => Some(()),
+            () = later => Some(()),
         }
     })
     .await;
