@@ -68,12 +68,6 @@ pub fn is_attempt_id(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
-/// Whether a text can name a request: 1 to 128 printable ASCII characters, spaces excluded.
-#[must_use]
-pub fn is_request_id(text: &str) -> bool {
-    (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
-}
-
 /// A hold as it is stored, open or resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HoldRecord {
@@ -107,7 +101,8 @@ pub struct ResolvedHold {
 }
 
 impl HoldRecord {
-    /// Whether it is a resolved request whose time to be remembered is over. It counts as none from then on, whether or not it is still there.
+    /// Whether it is a resolved request whose time to be remembered is over. It counts as none from then on, whether or not it is still
+    /// there.
     #[must_use]
     pub fn is_forgotten(&self, forget_after: Duration, now_ms: i64) -> bool {
         let forget_after_ms = i64::try_from(forget_after.as_millis()).unwrap_or(i64::MAX);
@@ -138,6 +133,7 @@ pub struct Funds {
 
 /// What becomes of a Check.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "made once a call and taken apart at once; a box would cost each call an allocation")]
 pub enum CheckDecision {
     /// Credits are held on these terms, in place of what was there.
     Hold(Terms),

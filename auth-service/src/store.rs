@@ -3,21 +3,22 @@
 //!
 //! # What every operation keeps
 //!
-//! - **Atomic.** An operation happens wholly or not at all, and operations on one account are serial. Redis compares what it was decided from
-//!   and writes it in one script, else it is decided anew; on SQLite each is one savepoint, answered after its commit.
-//! - **The balance holds.** `granted = available + held + spent + lapsed`, none negative, `spent` never falls. An operation that would break
-//!   this answers [`StoreError::Corrupt`] and writes nothing.
+//! - **Atomic.** An operation happens wholly or not at all, and operations on one account are serial. Redis compares what it was decided
+//!   from and writes it in one script, else it is decided anew; on SQLite each is one savepoint, answered after its commit.
+//! - **The balance holds.** `granted = available + held + spent + lapsed`, none negative, `spent` never falls. An operation that would
+//!   break this answers [`StoreError::Corrupt`] and writes nothing.
 //! - **A hold is resolved at most once**, and a repeated request has the effect of one.
-//! - **Due holds first.** Every operation on an account's credits first resolves up to [`StoreLimits::sweep_batch`] of its holds that are due.
+//! - **Due holds first.** Every operation on an account's credits first resolves up to [`StoreLimits::sweep_batch`] of its holds that are
+//!   due.
 //! - **Requests are forgotten at their time.** From then on a resolved request counts as none. It is removed where another one takes its
 //!   place: whenever a hold is resolved, and by the walk, up to [`StoreLimits::sweep_batch`] requests are removed whose time is over, and
 //!   the oldest above [`StoreLimits::max_remembered_requests`].
-//! - **The store's clock.** Times are milliseconds since 1970 by the store's own clock. A clock that jumps may expire a hold early or late; it
-//!   never breaks the balance.
-//! - **Unreachable is an error.** [`StoreError::Unavailable`] says nothing about whether the operation happened; every operation here may be
-//!   repeated.
-//! - **A store that takes no writes says why.** It is full, read-only, or set up so that only its operator can mend it. Each store keeps its
-//!   [`Condition`], and works again without a restart.
+//! - **The store's clock.** Times are milliseconds since 1970 by the store's own clock. A clock that jumps may expire a hold early or late;
+//!   it never breaks the balance.
+//! - **Unreachable is an error.** [`StoreError::Unavailable`] says nothing about whether the operation happened; every operation here may
+//!   be repeated.
+//! - **A store that takes no writes says why.** It is full, read-only, or set up so that only its operator can mend it. Each store keeps
+//!   its [`Condition`], and works again without a restart.
 
 use std::fmt;
 use std::time::Duration;
@@ -30,7 +31,7 @@ pub use self::caller::{Permission, PresentedCredential, Principal, Scope};
 pub use self::check::{ChargeRequest, CheckAnswer, CheckRequest, ExtendAnswer, Held, Refusal, SettleAnswer};
 pub use self::condition::Condition;
 pub use self::failure::{StoreError, StoreOpenError};
-pub use self::ledger::{AccountSnapshot, Balance, EntryKind, GrantAnswer, GrantRequest, LedgerEntry, MAX_CREDITS};
+pub use self::ledger::{AccountSnapshot, Balance, EntryKind, GrantAnswer, GrantRequest, LedgerEntry};
 pub use self::new_user::{NAME_CLAIM_LIFE, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserCreation};
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
@@ -59,8 +60,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Ready when the store has lost a thread or a task of its own, and will never answer again.
     async fn lost(&self) -> Lost;
 
-    /// Makes a user, their account and its first ledger entry. Not idempotent: a repetition with another id finds its own name taken. If the
-    /// store breaks off half way, the name is in progress, and free again a minute later at the latest.
+    /// Makes a user, their account and its first ledger entry. Not idempotent: a repetition with another id finds its own name taken. If
+    /// the store breaks off half way, the name is in progress, and free again a minute later at the latest.
     async fn create_user(&self, user: NewUser) -> Result<UserCreation, StoreError>;
     /// Finds a user by name.
     async fn user_by_name(&self, name: &UserName) -> Result<Option<UserRecord>, StoreError>;
@@ -80,8 +81,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// key is refused.
     async fn revoke_api_key(&self, account: &AccountId, key: &KeyId) -> Result<Option<ApiKeyRecord>, StoreError>;
 
-    /// Authenticates, authorizes, and holds credits, in this order, so that a refusal tells no more than the credential may know. Idempotent
-    /// by (account, user, request id) and attempt: see the table in `ARCHITECTURE.md`.
+    /// Authenticates, authorizes, and holds credits, in this order, so that a refusal tells no more than the credential may know.
+    /// Idempotent by (account, user, request id) and attempt: see the table in `ARCHITECTURE.md`.
     async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError>;
     /// Moves a hold's expiry to now + `hold_ttl`, never back, and records usage, each figure never falling and clamped to the hold.
     async fn extend(&self, hold: &Terms, usage: TokenUsage) -> Result<ExtendAnswer, StoreError>;

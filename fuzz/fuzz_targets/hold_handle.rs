@@ -1,7 +1,8 @@
 //! A hold's handle is read as it was written, and nothing else is read.
 #![no_main]
 
-use auth_service::hold::{Outcome, Terms, TokenUsage, is_attempt_id, is_request_id, settlement};
+use auth_service::hold::{Outcome, Terms, TokenUsage, is_attempt_id, settlement};
+use shared::request_id::is_request_id;
 use libfuzzer_sys::fuzz_target;
 
 /// The longest handle that is read.

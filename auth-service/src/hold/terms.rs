@@ -6,19 +6,20 @@ use std::ops::Deref;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost::Message;
+use shared::ledger::MAX_CREDITS;
+use shared::request_id::is_request_id;
 
-use super::{TokenUsage, hold_id, is_attempt_id, is_request_id};
+use super::{TokenUsage, hold_id, is_attempt_id};
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::price::{MAX_PRICE, MAX_TOKENS, Price};
-use crate::store::MAX_CREDITS;
 
 /// What a hold's handle begins with.
 const HANDLE_PREFIX: &str = "hold_";
 /// The longest handle that is looked at: above what the longest names make.
 const MAX_HANDLE_BYTES: usize = 4096;
 
-/// What a hold was made for. It never changes, and its bytes are the hold's handle: Settle computes its charge from them alone, and the store
-/// compares them with those that it keeps.
+/// What a hold was made for. It never changes, and its bytes are the hold's handle: Settle computes its charge from them alone, and the
+/// store compares them with those that it keeps.
 #[derive(Clone)]
 pub struct Terms {
     fields: Fields,

@@ -42,6 +42,7 @@ pub struct NewApiKey {
 pub enum ApiKeyCreation {
     /// Kept.
     Created(ApiKeyRecord),
-    /// The account has [`MAX_LIVE_API_KEYS`](crate::keyring::MAX_LIVE_API_KEYS) keys that are neither revoked nor past their time; nothing was kept.
+    /// The account has [`MAX_LIVE_API_KEYS`](crate::keyring::MAX_LIVE_API_KEYS) keys that are neither revoked nor past their time; nothing
+    /// was kept.
     LimitReached,
 }

@@ -3,9 +3,6 @@
 use crate::hold::{HoldRecord, Resolution, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
 
-/// The largest figure of credits: Redis's Lua prints 14 digits of a number exactly.
-pub const MAX_CREDITS: i64 = 1_000_000_000_000;
-
 /// Credits of one account. `granted = available + held + spent + lapsed`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Balance {
@@ -26,7 +23,7 @@ pub struct Balance {
 pub struct GrantRequest {
     /// To whom.
     pub account: AccountId,
-    /// 1 to [`MAX_CREDITS`].
+    /// 1 to [`MAX_CREDITS`](shared::ledger::MAX_CREDITS).
     pub credits: i64,
     /// Names the grant within the account, for as long as the account is.
     pub request_id: String,
@@ -55,7 +52,7 @@ pub enum GrantAnswer {
     },
     /// The request id was used for a grant of another amount.
     RequestIdReused,
-    /// The account would hold more than [`MAX_CREDITS`].
+    /// The account would hold more than [`MAX_CREDITS`](shared::ledger::MAX_CREDITS).
     TooMuch,
     /// No such account.
     NotFound,

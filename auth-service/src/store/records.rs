@@ -1,7 +1,7 @@
 //! What both stores keep and only Rust reads, as bytes: protobuf messages, opaque to Lua and SQL.
 //!
-//! Fields may be added: releases that run side by side pass over what they don't know. Whatever changes the meaning of the fields that stand
-//! takes another version, and is refused by releases before it. What can't be read is `None`.
+//! Fields may be added: releases that run side by side pass over what they don't know. Whatever changes the meaning of the fields that
+//! stand takes another version, and is refused by releases before it. What can't be read is `None`.
 
 use prost::Message;
 

@@ -86,8 +86,8 @@ impl RedisStore {
     /// `noeviction` and its append-only file on, unless the options say otherwise.
     ///
     /// # Errors
-    /// [`StoreOpenError::Misconfigured`] when the address is none, or its user or password are refused; [`StoreOpenError::Unreachable`] when
-    /// nothing answers there; [`StoreOpenError::Unusable`] when what answers is too old, a replica, a Sentinel or a cluster;
+    /// [`StoreOpenError::Misconfigured`] when the address is none, or its user or password are refused; [`StoreOpenError::Unreachable`]
+    /// when nothing answers there; [`StoreOpenError::Unusable`] when what answers is too old, a replica, a Sentinel or a cluster;
     /// and [`StoreOpenError::Unsafe`] when it may lose what it is given, or doesn't let us see whether it may.
     pub async fn connect(url: &str, limits: StoreLimits, options: RedisOptions) -> Result<Self, StoreOpenError> {
         let client = address::client(url).map_err(|change| StoreOpenError::Misconfigured(format!("it {change}")))?;

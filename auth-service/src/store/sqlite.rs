@@ -21,6 +21,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use shared::essential::Lost;
+use shared::ledger::MAX_CREDITS;
 use tokio::runtime::Handle;
 
 use self::account::Account;
@@ -31,7 +32,7 @@ use super::clock::Clock;
 use super::known_callers::{CallerId, KnownCallers};
 use super::{
     AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Condition, ExtendAnswer, GrantAnswer, GrantRequest,
-    LedgerEntry, MAX_CREDITS, NewApiKey, NewUser, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, SweepStep, UserCreation,
+    LedgerEntry, NewApiKey, NewUser, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, SweepStep, UserCreation,
 };
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};

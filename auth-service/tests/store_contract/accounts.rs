@@ -1,10 +1,9 @@
 //! Users, grants and the ledger.
 
 use auth_service::ids::{AccountId, UserId};
-use auth_service::store::{
-    Balance, EntryKind, GrantAnswer, GrantRequest, MAX_CREDITS, NewUser, STARTING_GRANT_NOTE, StoreError, UserCreation,
-};
+use auth_service::store::{Balance, EntryKind, GrantAnswer, GrantRequest, NewUser, STARTING_GRANT_NOTE, StoreError, UserCreation};
 use auth_service::user::UserName;
+use shared::ledger::MAX_CREDITS;
 
 use crate::fixture::{Fixture, Person, new_user};
 

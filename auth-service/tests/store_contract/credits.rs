@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use auth_service::hold::{HoldRecord, Outcome, Resolution, Terms, TokenUsage};
 use auth_service::price::Price;
-use auth_service::store::{Balance, ChargeRequest, CheckAnswer, EntryKind, ExtendAnswer, MAX_CREDITS, Refusal, Scope, SettleAnswer};
+use auth_service::store::{Balance, ChargeRequest, CheckAnswer, EntryKind, ExtendAnswer, Refusal, Scope, SettleAnswer};
+use shared::ledger::MAX_CREDITS;
 
 use crate::fixture::{Fixture, Person, altered, by_token, of_attempt, one_credit, permission, used};
 

@@ -151,8 +151,8 @@ impl RedisServer {
     }
 }
 
-/// A port that nobody else is given while the socket lives. Nothing listens on it until a server does that was told to: Linux lets it, since
-/// both set SO_REUSEADDR. Elsewhere the port is free again, and was unused a moment ago.
+/// A port that nobody else is given while the socket lives. Nothing listens on it until a server does that was told to: Linux lets it,
+/// since both set SO_REUSEADDR. Elsewhere the port is free again, and was unused a moment ago.
 pub(crate) fn reserve_port() -> (Option<TcpSocket>, u16) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();

@@ -9,7 +9,8 @@ use crate::fixture::{Fixture, altered, by_token, of_attempt, used};
 
 /// A handle with each of its fields altered, one at a time. The names are left: another name is another hold.
 fn alterations(handle: &Terms) -> Vec<(&'static str, Terms)> {
-    let one: [(&str, fn(&mut Fields)); 10] = [
+    type Alteration = (&'static str, fn(&mut Fields));
+    let one: [Alteration; 10] = [
         ("a key", |fields| fields.key_id = Some(KeyId::random().unwrap())),
         ("fingerprint", |fields| fields.fingerprint.push(0)),
         ("no fingerprint", |fields| fields.fingerprint.clear()),

@@ -39,8 +39,8 @@ async fn checks_of_several_accounts_at_the_same_time_share_a_script_and_are_deci
     let (ada, bob, poor, mallory) =
         (f.person("ada", 20).await, f.person("bob", 20).await, f.person("poor", 0).await, new_user("mallory", 0));
     let nobody = Person { account: AccountId::from(&mallory.user_id), id: mallory.user_id };
-    // The first time, all are looked up, and then two of them hold. The second time, these two are known, and hold in the same script in which the
-    // others are looked up; what the one without credits would hold is found out in it too.
+    // The first time, all are looked up, and then two of them hold. The second time, these two are known, and hold in the same script in
+    // which the others are looked up; what the one without credits would hold is found out in it too.
     for (request_id, scripts) in [("first", 2), ("second", 2)] {
         let evalsha = server(&f).calls_of("evalsha");
         let answers = checks_at_once(&f, &[&ada, &poor, &nobody, &bob], request_id).await;

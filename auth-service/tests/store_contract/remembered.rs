@@ -100,7 +100,7 @@ pub(crate) async fn a_late_settle_is_remembered_from_then_on(f: Fixture) {
     assert_eq!((resolution(&record), record.expires_at_ms), (Some(Resolution::SettledLate), other.expires_at_ms - 60_000));
     f.advance(Duration::from_secs(3000));
     f.walk().await;
-    assert_eq!(f.snapshot(&ada).await.remembered, [record.clone()]);
+    assert_eq!(f.snapshot(&ada).await.remembered, std::slice::from_ref(&record));
     f.advance(f.limits.forget_after - Duration::from_secs(3001));
     assert_eq!(f.settle(&handle, Outcome::Completed, 5).await, record);
     f.advance(Duration::from_secs(1));

@@ -20,7 +20,7 @@ use crate::fixture::{Fixture, Home, Person, START_MS, by_token, one_credit, perm
 use crate::limits;
 
 /// A file of version 4, with what its release could leave there.
-const VERSION_4: &str = include_str!("version_4.sql");
+const VERSION_4: &str = include_str!("fixtures/version_4.sql");
 /// Makes the schema what it was in version 3, when due holds lay by account.
 const TO_VERSION_3: &str = "
     DROP INDEX holds_due;

@@ -2,8 +2,8 @@
 //!
 //! One thread of its own (`worker`) answers one prompt after the other, with the model that it was asked for last kept in memory; prompts
 //! wait in a bounded queue in front of it. `catalog` knows which models there are: the GGUF files of a folder, and `overlay`s made from
-//! them by Modelfiles. `loaded_model` runs one, with the package `llama` and the GGUF's chat template (`template`); `answer_text` holds back
-//! what isn't ready to be shown.
+//! them by Modelfiles. `loaded_model` runs one, with the package `llama` and the GGUF's chat template (`template`); `answer_text` holds
+//! back what isn't ready to be shown.
 //!
 //! What it can't do is refused by name: tools, formats, images, suffixes, thinking. Only the architecture `llama` and byte-level BPE run.
 //! Unlike in Ollama, a full context ends the answer (`length`) instead of forgetting its beginning, and the default system prompt of the

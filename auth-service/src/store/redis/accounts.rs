@@ -1,5 +1,7 @@
 //! Grants, balances, receipts and the ledger in Redis, and the walk over accounts.
 
+use shared::ledger::MAX_CREDITS;
+
 use super::RedisStore;
 use super::decision::{Next, Operation, Situation};
 use super::keys::REGISTRY_SHARDS;
@@ -8,7 +10,7 @@ use super::scripts::ScriptCall;
 use super::stored::{Counters, Stored, StreamEntry, ledger, unreadable};
 use crate::hold::{HoldRecord, hold_id};
 use crate::ids::{AccountId, UserId};
-use crate::store::{AccountSnapshot, Balance, GrantAnswer, GrantRequest, LedgerEntry, MAX_CREDITS, StoreError, SweepStep, records};
+use crate::store::{AccountSnapshot, Balance, GrantAnswer, GrantRequest, LedgerEntry, StoreError, SweepStep, records};
 
 /// Accounts that one step of the slow walk looks at.
 const ACCOUNTS_PER_STEP: usize = 32;

@@ -26,6 +26,7 @@ pub(super) struct Situation<'a> {
 }
 
 /// What comes of a decision.
+#[expect(clippy::large_enum_variant, reason = "made once a call and taken apart at once; a box would cost each call an allocation")]
 pub(super) enum Next<T> {
     Answer(T),
     Move(Move),

@@ -2,9 +2,10 @@
 
 use ::redis::aio::ConnectionManager;
 use ::redis::{Cmd, ErrorKind, RedisResult, Script, ServerErrorKind, ToRedisArgs, Value};
+use shared::ledger::MAX_CREDITS;
 
 use super::millis;
-use crate::store::{MAX_CREDITS, StoreLimits};
+use crate::store::StoreLimits;
 
 /// A script on accounts: its limits, what all of them begin with, and its own file.
 fn account_script(limits: &StoreLimits, flags: &str, file: &str) -> Script {

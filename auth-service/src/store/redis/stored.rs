@@ -92,6 +92,7 @@ impl Counters {
 
 /// A hold or request, or a grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "made once a call and taken apart at once; a box would cost each call an allocation")]
 pub(super) enum Stored {
     Hold(HoldRecord),
     Grant { credits: i64, entry: u64 },

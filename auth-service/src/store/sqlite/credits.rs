@@ -1,11 +1,13 @@
 //! What is done with an account's credits beside Check: each operation reads, has it decided, and writes.
 
+use shared::ledger::MAX_CREDITS;
+
 use super::account::Account;
 use super::context::Context;
 use super::failure::StoreResult;
 use crate::hold::{ExtendDecision, HoldRecord, Outcome, SettleDecision, Terms, TokenUsage, on_extend, on_settle};
 use crate::ids::{AccountId, UserId};
-use crate::store::{Balance, ExtendAnswer, GrantAnswer, GrantRequest, LedgerEntry, MAX_CREDITS, SettleAnswer};
+use crate::store::{Balance, ExtendAnswer, GrantAnswer, GrantRequest, LedgerEntry, SettleAnswer};
 
 pub(super) fn extend(context: Context<'_>, handle: &Terms, reported: TokenUsage) -> StoreResult<ExtendAnswer> {
     let Some(account) = Account::load_swept(context, &handle.account)? else { return Ok(ExtendAnswer::NotFound) };

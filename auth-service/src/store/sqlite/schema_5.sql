@@ -40,8 +40,8 @@ CREATE TABLE api_keys (
     PRIMARY KEY (account_id, secret_hash)
 ) STRICT, WITHOUT ROWID;
 
--- Open holds and remembered requests. Rows lie in the order of the request ids, whosever they are: those that are counted, or begin with the
--- time, as ours do, are written side by side at the end, and not on a page of their own each.
+-- Open holds and remembered requests. Rows lie in the order of the request ids, whosever they are: those that are counted, or begin with
+-- the time, as ours do, are written side by side at the end, and not on a page of their own each.
 CREATE TABLE holds (
     request_id TEXT NOT NULL,
     account_id TEXT NOT NULL,

@@ -140,7 +140,8 @@ mod tests {
     fn a_call_and_its_result_are_rendered_as_the_template_does() {
         let mut call = turn(ChatRole::Assistant, "");
         call.tool_calls = vec![ToolCall { id: "1".to_owned(), name: "add".to_owned(), arguments_json: r#"{"b":1,"a":2}"#.to_owned() }];
-        let source = "{% for m in messages %}{% for c in m.tool_calls %}{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}\
+        let source = "{% for m in messages %}\
+                      {% for c in m.tool_calls %}{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}\
                       {{ m.role }}:{{ m.content }};{% endfor %}";
         assert_eq!(render(source, &[call, turn(ChatRole::Tool, "3")]).unwrap(), r#"add{"b": 1, "a": 2}assistant:;tool:3;"#);
     }

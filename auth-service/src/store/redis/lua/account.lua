@@ -1,7 +1,7 @@
 -- How an account is stored (version 1), for the scripts that write it.
 --
--- Before this stands a line that the process writes when it loads the scripts: its limits, as HOLD_TTL and FORGET_AFTER (ms), BATCH, MAX_OPEN,
--- MAX_REMEMBERED and MAX_CREDITS. They never change while it runs, so no call has to bring them.
+-- Before this stands a line that the process writes when it loads the scripts: its limits, as HOLD_TTL and FORGET_AFTER (ms), BATCH,
+-- MAX_OPEN, MAX_REMEMBERED and MAX_CREDITS. They never change while it runs, so no call has to bring them.
 --
 -- acct     hash. Its field `counters`: a version and eleven doubles, which hold whole numbers exactly up to 2^53:
 --            available held spent lapsed granted  credits

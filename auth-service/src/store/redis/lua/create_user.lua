@@ -1,4 +1,5 @@
--- create_user, version 1: a user's record, their account, and its first ledger entry. The name is claimed and the account registered before.
+-- create_user, version 1: a user's record, their account, and its first ledger entry. The name is claimed and the account registered
+-- before.
 --
 -- KEYS  1 acct  2 members  3 user  4 log
 -- ARGV  1 now  2 user id  3 user  4 member  5 the latest time at which the user may still be made, in ms  6 starting credits

@@ -1,8 +1,8 @@
--- move, version 1: one or more compare-and-moves on accounts. Each compares what its decision was made from; when all of it is still so, it moves
--- credits and replaces a record, and else it writes nothing and answers what it found.
+-- move, version 1: one or more compare-and-moves on accounts. Each compares what its decision was made from. When all of it is still so, it
+-- moves credits and replaces a record. Else it writes nothing and answers what it found.
 --
--- KEYS  two of each move's account: acct and due. The others are in the same slot (`…{account}:forget_at`), and are named here: each key costs
---       every call.
+-- KEYS  two of each move's account: acct and due. The others are in the same slot (`…{account}:forget_at`), and are named here: each key
+--       costs every call.
 -- ARGV  1 now; then seven of each move:
 --       1 numbers, as MOVE has them:
 --         state          the record's new state, or what to do instead: READ, or FORGET what is to be forgotten
@@ -15,15 +15,16 @@
 --         charged        recorded of what isn't open: charged, all in all
 --         used_in, used_out  recorded tokens
 --       2 the record's id
---       3 what must be there: '' nothing; `t` an open hold on these terms; `u` the same, with no more tokens recorded than are now; `=` and the
---         record, byte by byte
+--       3 what must be there: '' nothing; `t` an open hold on these terms; `u` the same, with no more tokens recorded than are now;
+--         `=` and the record, byte by byte
 --       4 terms  5 rest
 --       6 what the ledger entry records; '' for none
 --       7 whose rights to answer with what is found: `k` and SHA-256 of a key's secret, `t` and a user's id, or ''
 -- Returns  now, and for each move
 --          the counters and the record's expiry: moved
 --          {counters, record, key, member, due}: what was found, with the first BATCH + 1 due holds as id, record, …
--- Atomicity: one script; moves happen in their order, each by itself. Works when Redis is full under the name `settle`, and not under `hold`.
+-- Atomicity: one script; moves happen in their order, each by itself. It is loaded three times (`scripts.rs`): for what needs room, for
+-- what works when Redis is full, and for what only reads.
 
 local MOVE, READ, FORGET = '<BBdddddddI4I4', 254, 255
 
@@ -144,7 +145,8 @@ local function move(acct, due, at)
     forgotten, next_forget = to_be_forgotten(forget, remembered)
     remembered = remembered - #forgotten
   end
-  counters = pack(COUNTERS, VERSION, available, held, spent, lapsed, granted, next_due, next_forget, entries, open, remembered, rights_version)
+  counters = pack(COUNTERS, VERSION, available, held, spent, lapsed, granted, next_due, next_forget, entries, open, remembered,
+    rights_version)
   if state == FORGET then
     call('HSET', acct, 'counters', counters)
   else
