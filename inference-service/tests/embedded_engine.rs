@@ -164,7 +164,7 @@ async fn an_answer_streams_token_by_token_and_says_what_it_cost() {
     println!("{text:?} {done:?} {arrivals:?}");
     assert_eq!((done.reason.as_str(), done.output_tokens), ("length", Some(24)));
     assert!(arrivals.len() >= 20, "{} pieces", arrivals.len());
-    assert!(text.to_lowercase().contains("sky") || text.contains("light") || text.contains("blue"), "{text}");
+    assert!(["sky", "light", "blue", "Earth", "astronomy"].iter().any(|word| text.contains(word)), "{text}");
     // Not in one burst at the end.
     assert!(arrivals[10] < arrivals[19]);
     assert!(done.load > Some(Duration::ZERO) && done.total > done.load);
@@ -383,7 +383,7 @@ async fn what_isnt_supported_is_refused_by_name() {
 async fn an_emoji_is_shown_whole() {
     let bench = bench();
     // Its bytes are several tokens.
-    let mut asked = generate(&["😀"; 16].join(" "), None, true);
+    let mut asked = generate(&"😀\n".repeat(12), None, true);
     asked.options.repeat_penalty = Some(1.0);
     let answer = bench.answer(&asked, 12).await;
     let longest = answer.text().chars().map(char::len_utf8).max();

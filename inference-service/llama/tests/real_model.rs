@@ -7,6 +7,7 @@ use llama::{Gguf, Llama, Vocabulary, log_sum_exp, most_likely};
 const PROMPT: &str = "<|im_start|>user\nWhy is the sky blue? Answer in two sentences, and then once more in the words of a plumber \
                       who has never heard of light, but knows all about water, pipes and pumps.<|im_end|>\n<|im_start|>assistant\n";
 
+#[expect(clippy::unwrap_used, reason = "a test's setup")]
 fn model() -> (Llama, Vocabulary) {
     let given = std::env::var_os("TOLLGATE_TEST_MODELS_DIR").map(PathBuf::from);
     let cache =

@@ -5,9 +5,9 @@
 //! them by Modelfiles. `loaded_model` runs one, with the package `llama` and the GGUF's chat template (`template`); `answer_text` holds
 //! back what isn't ready to be shown.
 //!
-//! What it can't do is refused by name: tools, formats, images, suffixes, thinking. Only the architecture `llama` and byte-level BPE run.
-//! Unlike in Ollama, a full context ends the answer (`length`) instead of forgetting its beginning, and the default system prompt of the
-//! GGUF's template counts as input.
+//! What it can't do is refused by name: tools, formats, images, suffixes, thinking. Only the architecture `llama`, without experts, and
+//! byte-level BPE run. Unlike in Ollama, a full context ends the answer (`length`) instead of forgetting its beginning, and the default
+//! system prompt of the GGUF's template counts as input.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -241,3 +241,59 @@ fn cut(mut tokens: Vec<u32>, room: usize, prompt: &Prompt) -> Result<Vec<u32>, E
     tokens.drain(keep..tokens.len() - (room - keep));
     Ok(tokens)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::prompt::{ModelName, Options};
+
+    fn model() -> LoadedModel {
+        let given = std::env::var_os("TOLLGATE_TEST_MODELS_DIR").map(PathBuf::from);
+        let cache = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/tollgate/models"));
+        LoadedModel::load(&given.or_else(cache).unwrap().join("smollm2.gguf")).unwrap()
+    }
+
+    #[test]
+    fn a_prompt_is_evaluated_in_pieces_of_64_tokens_and_may_be_given_up_between_them() {
+        let model = model();
+        let name = ModelName::parse("smollm2").unwrap();
+        let text = "the quick brown fox jumps over the lazy dog ".repeat(20);
+        let prompt = Prompt {
+            model: name.clone(),
+            task: Task::Generate { prompt: text, suffix: String::new(), system: None, images: Vec::new(), raw: true },
+            options: Options::default(),
+            format: None,
+            think: None,
+            top_logprobs: None,
+            max_output_tokens: None,
+            truncate: None,
+            keep_alive: None,
+        };
+        let (overlay, since) = (Overlay::bare(&name), Instant::now());
+        let request = Request { overlay, prompt, max_output_tokens: 1, max_context_tokens: 4096, since };
+        let prepared = model.prepare(&request).unwrap();
+        let pieces = prepared.tokens.len().div_ceil(64);
+        assert!(pieces > 2, "{} tokens", prepared.tokens.len());
+
+        let (asked, emitted) = (Cell::new(0), Cell::new(0));
+        let ask = |give_up: bool| {
+            asked.set(asked.get() + 1);
+            give_up && asked.get() == 2
+        };
+        let emit = |_| {
+            emitted.set(emitted.get() + 1);
+            true
+        };
+        // Once before each piece, and once before the only token of the answer.
+        model.generate(&request, &prepared, Duration::ZERO, || ask(false), emit).unwrap();
+        assert_eq!(asked.get(), pieces + 1);
+        assert!(emitted.get() > 0);
+
+        asked.set(0);
+        emitted.set(0);
+        model.generate(&request, &prepared, Duration::ZERO, || ask(true), emit).unwrap();
+        assert_eq!((asked.get(), emitted.get()), (2, 0));
+    }
+}
