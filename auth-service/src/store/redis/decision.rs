@@ -3,11 +3,11 @@
 //! It begins with a move that expects what is as a rule so: the caller's rights are those read before, there is no such request yet, the
 //! hold is open on the handle's terms, nothing is due. When the script finds something else, it is decided anew from that.
 
-use super::RedisStore;
 use super::move_batcher::{Answer, Call};
 use super::move_script::{Done, Effect, Found, Move, Moved, answers};
 use super::scripts::ScriptCall;
 use super::stored::unreadable;
+use super::{RedisStore, millis};
 use crate::ids::AccountId;
 use crate::store::StoreError;
 use ::redis::Script;
@@ -104,7 +104,7 @@ impl RedisStore {
         script.arg(self.now());
         calls.iter().flat_map(|call| &call.moves).for_each(|next| next.write(&mut script));
         let answer = self.answer(&script).await.map_err(|error| self.failed(&error))?;
-        let (now_ms, moved) = answers(answer, count)?;
+        let (now_ms, moved) = answers(answer, count, millis(self.limits.hold_ttl))?;
         let mut moved = moved.into_iter();
         Ok(calls.iter().map(|call| Ok((now_ms, moved.by_ref().take(call.moves.len()).collect()))).collect())
     }

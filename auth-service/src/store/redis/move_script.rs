@@ -14,6 +14,8 @@ use crate::store::{ApiKeyRecord, PresentedCredential, StoreError};
 const READ: u8 = 254;
 /// In place of a new state: remove requests whose time is over.
 const FORGET: u8 = 255;
+/// Bytes of a move's numbers.
+const NUMBERS_SIZE: usize = 70;
 /// Any rights version will do.
 const ANY: f64 = -1.0;
 
@@ -29,10 +31,18 @@ enum Expected {
     Exactly(Vec<u8>),
 }
 
-/// Whose rights are answered with what is found.
+/// What a move has beside its record.
+#[derive(Debug, Clone)]
+enum Extra {
+    Nothing,
+    /// What its ledger entry records.
+    Entry(Vec<u8>),
+    /// Whose rights are answered with what is found.
+    Caller(Caller),
+}
+
 #[derive(Debug, Clone)]
 enum Caller {
-    Nobody,
     Key([u8; 32]),
     User(UserId),
 }
@@ -64,10 +74,10 @@ pub(super) struct Move {
     usage: TokenUsage,
     id: String,
     expected: Expected,
-    terms: Vec<u8>,
-    rest: Vec<u8>,
-    entry: Vec<u8>,
-    caller: Caller,
+    /// Terms and rest, as they follow the head in the record.
+    body: Vec<u8>,
+    terms_size: u16,
+    extra: Extra,
 }
 
 /// The parts of [`Move`] that are whatever they are for most moves.
@@ -85,10 +95,9 @@ const PLAIN: Move = Move {
     usage: TokenUsage { input_tokens: 0, output_tokens: 0, estimated: false },
     id: String::new(),
     expected: Expected::Nothing,
-    terms: Vec::new(),
-    rest: Vec::new(),
-    entry: Vec::new(),
-    caller: Caller::Nobody,
+    body: Vec::new(),
+    terms_size: 0,
+    extra: Extra::Nothing,
 };
 
 impl Move {
@@ -110,10 +119,9 @@ impl Move {
             credits: terms.held_credits,
             id: terms.hold_id(),
             expected: in_place_of.map_or(Expected::Nothing, Expected::Exactly),
-            terms: terms.as_bytes().to_vec(),
-            rest: records::progress_bytes(false),
             ..PLAIN
         }
+        .with_body(terms, &records::progress_bytes(false))
     }
 
     /// Moves an open hold's expiry, and records usage in place of what was recorded before, if that is no more or is `in_place_of`'s.
@@ -125,10 +133,9 @@ impl Move {
             usage,
             id: terms.hold_id(),
             expected: in_place_of.map_or(Expected::OpenWithNoMoreTokens, Expected::Exactly),
-            terms: terms.as_bytes().to_vec(),
-            rest: records::progress_bytes(usage.estimated),
             ..PLAIN
         }
+        .with_body(terms, &records::progress_bytes(usage.estimated))
     }
 
     /// Resolves an open hold, or what was found.
@@ -143,16 +150,28 @@ impl Move {
             usage: settlement.usage,
             id: terms.hold_id(),
             expected: in_place_of.map_or(Expected::Open, Expected::Exactly),
-            terms: terms.as_bytes().to_vec(),
-            rest: records::ending_bytes(settlement),
-            entry: records::resolution_entry_bytes(terms, settlement),
+            extra: Extra::Entry(records::resolution_entry_bytes(terms, settlement)),
             ..PLAIN
         }
+        .with_body(terms, &records::ending_bytes(settlement))
     }
 
     /// Adds credits, once.
     pub(super) fn grant(request_id: &str, credits: i64, entry: Vec<u8>) -> Self {
-        Self { state: GRANT, effect: Effect::NeedsRoom, credits, grant: credits, id: grant_id(request_id), entry, ..PLAIN }
+        Self {
+            state: GRANT,
+            effect: Effect::NeedsRoom,
+            credits,
+            grant: credits,
+            id: grant_id(request_id),
+            extra: Extra::Entry(entry),
+            ..PLAIN
+        }
+    }
+
+    fn with_body(self, terms: &Terms, rest: &[u8]) -> Self {
+        let terms_size = u16::try_from(terms.as_bytes().len()).unwrap_or(u16::MAX);
+        Self { body: [terms.as_bytes(), rest].concat(), terms_size, ..self }
     }
 
     /// Only while the account's rights version is this.
@@ -171,7 +190,7 @@ impl Move {
             PresentedCredential::ApiKey { secret_hash } => Caller::Key(*secret_hash),
             PresentedCredential::AccessToken { user_id, .. } => Caller::User(user_id.clone()),
         };
-        Self { caller, ..self }
+        Self { extra: Extra::Caller(caller), ..self }
     }
 
     /// Whether or not more holds are due.
@@ -186,8 +205,22 @@ impl Move {
 
     /// Appends its arguments.
     pub(super) fn write(&self, call: &mut ScriptCall<'_>) {
-        let mut numbers = [0; 66];
-        let whole = [
+        let expected = match &self.expected {
+            Expected::Nothing => 0,
+            Expected::Open => 1,
+            Expected::OpenWithNoMoreTokens => 2,
+            Expected::Exactly(_) => 3,
+        };
+        let (extra_kind, extra): (u8, &[u8]) = match &self.extra {
+            Extra::Nothing => (0, &[]),
+            Extra::Entry(entry) => (1, entry),
+            Extra::Caller(Caller::Key(hash)) => (2, hash),
+            Extra::Caller(Caller::User(user)) => (3, user.as_str().as_bytes()),
+        };
+        let mut numbers = Vec::with_capacity(NUMBERS_SIZE);
+        numbers.extend([self.state, u8::from(self.swept), expected, extra_kind]);
+        numbers.extend(self.terms_size.to_le_bytes());
+        let doubles = [
             self.rights_version.map_or(ANY, double),
             self.good_until_ms.map_or(f64::INFINITY, double),
             self.most_available.map_or(f64::INFINITY, double),
@@ -196,25 +229,13 @@ impl Move {
             double(self.grant),
             double(self.charged),
         ];
-        (numbers[0], numbers[1]) = (self.state, u8::from(self.swept));
-        for (place, number) in numbers[2..58].chunks_exact_mut(8).zip(whole) {
-            place.copy_from_slice(&number.to_le_bytes());
+        doubles.iter().for_each(|number| numbers.extend(number.to_le_bytes()));
+        numbers.extend(self.usage.input_tokens.to_le_bytes());
+        numbers.extend(self.usage.output_tokens.to_le_bytes());
+        call.arg(&numbers[..]).arg(&self.id).arg(&self.body[..]).arg(extra);
+        if let Expected::Exactly(record) = &self.expected {
+            call.arg(&record[..]);
         }
-        numbers[58..62].copy_from_slice(&self.usage.input_tokens.to_le_bytes());
-        numbers[62..].copy_from_slice(&self.usage.output_tokens.to_le_bytes());
-        call.arg(&numbers[..]).arg(&self.id);
-        match &self.expected {
-            Expected::Nothing => call.arg(""),
-            Expected::Open => call.arg("t"),
-            Expected::OpenWithNoMoreTokens => call.arg("u"),
-            Expected::Exactly(record) => call.arg([b"=", &record[..]].concat()),
-        };
-        call.arg(&self.terms[..]).arg(&self.rest[..]).arg(&self.entry[..]);
-        match &self.caller {
-            Caller::Nobody => call.arg(""),
-            Caller::Key(hash) => call.arg([b"k", &hash[..]].concat()),
-            Caller::User(user) => call.arg(["t", user.as_str()].concat()),
-        };
     }
 }
 
@@ -310,25 +331,32 @@ pub(super) fn stored_api_key(bytes: &[u8]) -> Result<ApiKeyRecord, StoreError> {
     read().ok_or_else(|| unreadable("an API key"))
 }
 
-/// Takes the script's answer to so many moves apart: the time, and what became of each.
-pub(super) fn answers(answer: Value, moves: usize) -> Result<(i64, Vec<Moved>), StoreError> {
+/// Takes the script's answer to so many moves apart: the time, and what became of each. `hold_ttl_ms`: the life of a new hold.
+pub(super) fn answers(answer: Value, moves: usize, hold_ttl_ms: i64) -> Result<(i64, Vec<Moved>), StoreError> {
     let parse = || {
         let Value::Array(parts) = answer else { return None };
         let mut parts = parts.into_iter();
         let Some(Value::Int(now_ms)) = parts.next() else { return None };
-        let moved = parts.map(moved).collect::<Option<Vec<_>>>().filter(|moved| moved.len() == moves)?;
+        let moved = parts
+            .map(|part| moved(part, now_ms.saturating_add(hold_ttl_ms)))
+            .collect::<Option<Vec<_>>>()
+            .filter(|moved| moved.len() == moves)?;
         Some((now_ms, moved))
     };
     parse().ok_or_else(|| unreadable("a script's answer"))
 }
 
-fn moved(answer: Value) -> Option<Moved> {
+/// `new_expiry_ms`: when a new hold expires, which isn't told.
+fn moved(answer: Value, new_expiry_ms: i64) -> Option<Moved> {
     match answer {
         Value::BulkString(done) => {
             let (counters, expires) = done.split_at_checked(Counters::SIZE)?;
-            let expires_at_ms = f64::from_le_bytes(expires.try_into().ok()?);
             #[expect(clippy::cast_possible_truncation, reason = "a time in milliseconds")]
-            Some(Moved::Done(Done { counters: Counters::read(counters).ok()?, expires_at_ms: expires_at_ms as i64 }))
+            let expires_at_ms = match expires {
+                [] => new_expiry_ms,
+                expires => f64::from_le_bytes(expires.try_into().ok()?) as i64,
+            };
+            Some(Moved::Done(Done { counters: Counters::read(counters).ok()?, expires_at_ms }))
         }
         Value::Array(parts) => {
             let [counters, record, key, member, Value::Array(due)] = <[Value; 5]>::try_from(parts).ok()? else { return None };

@@ -16,14 +16,15 @@
 --          after, ledger entry, time in ms), then the terms and the rest. Only Rust reads these two.
 -- due      sorted set: id of each open hold, by its expiry
 -- forget_at  sorted set: id of each resolved request, by the time at which it is forgotten
--- log      stream: the ledger, entry n under n-0: `f` has the figures (ENTRY: version, credits, available, time in ms), `d` what Rust reads
+-- log      stream: the ledger, entry n under n-0: `f` has the figures (ENTRY_FIGURES: version, credits, available, time in ms),
+--          `d` what Rust reads
 -- members  hash: what Rust reads, by user id
 -- keys     hash: the user's id and what Rust reads, by SHA-256 of the key's secret
 -- user     text: what Rust reads
 
-local pack, unpack_struct, sub, min, max = struct.pack, struct.unpack, string.sub, math.min, math.max
+local pack, unpack_struct, sub, min, format = struct.pack, struct.unpack, string.sub, math.min, string.format
 local COUNTERS, COUNTERS_SIZE, VERSION = '<Bddddddddddd', 89, 1
-local HEAD, HEAD_SIZE, OUTCOME, OUTCOME_SIZE, ENTRY = '<BBddI4I4H', 28, '<dddd', 32, '<Bddd'
+local HEAD, HEAD_SIZE, OUTCOME, ENTRY_FIGURES = '<BBddI4I4H', 28, '<dddd', '<Bddd'
 -- States: resolved holds have 1 to 4.
 local OPEN, GRANT = 0, 5
 -- When nothing is due, or to be forgotten, ever.
