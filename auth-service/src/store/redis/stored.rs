@@ -156,13 +156,13 @@ pub(super) fn ledger(entries: &[StreamEntry]) -> Result<Vec<LedgerEntry>, StoreE
 
 fn ledger_entry(id: &str, fields: &[(String, Vec<u8>)]) -> Option<LedgerEntry> {
     let entry = id.strip_suffix("-0")?.parse().ok()?;
-    let [(f, figures), (d, detail)] = fields else { return None };
-    let mut reader = Reader(figures);
-    if (f.as_str(), d.as_str()) != ("f", "d") || reader.bytes()? != [VERSION] {
+    let [(field, entry_bytes)] = fields else { return None };
+    let mut reader = Reader(entry_bytes);
+    if field != "e" || reader.bytes()? != [VERSION] {
         return None;
     }
     let (credits, available, at_ms) = (reader.whole()?, reader.whole()?, reader.whole()?);
-    records::ledger_entry(EntryFigures { entry, credits, available, at_ms }, detail)
+    records::ledger_entry(EntryFigures { entry, credits, available, at_ms }, reader.0)
 }
 
 pub(super) fn unreadable(what: &str) -> StoreError {

@@ -18,8 +18,8 @@ local credits = tonumber(ARGV[6])
 local entries = credits > 0 and 1 or 0
 local counters = pack(COUNTERS, VERSION, credits, 0, 0, 0, credits, NEVER, NEVER, entries, 0, 0, 0)
 if credits > 0 then
-  call('XADD', KEYS[4], '1-0', 'f', pack(ENTRY_FIGURES, VERSION, credits, credits, NOW), 'd', ARGV[8])
-  call('HSET', KEYS[1], ARGV[7], pack(HEAD, VERSION, GRANT, 0, credits, 0, 0, 0) .. pack(OUTCOME, 0, credits, 1, NOW))
+  call('XADD', KEYS[4], '1-0', 'e', pack(ENTRY_FIGURES, VERSION, credits, credits, NOW) .. ARGV[8])
+  call('HSET', KEYS[1], ARGV[7], pack(HEAD_OUTCOME, VERSION, GRANT, 0, credits, 0, 0, 0, 0, credits, 1, NOW))
 end
 call('HSET', KEYS[1], 'counters', counters)
 call('HSET', KEYS[2], ARGV[2], ARGV[4])

@@ -90,7 +90,7 @@ for i = 1, #KEYS / 2 do
     if extra_kind == ENTRY then
       entries = entries + 1
       local figures = pack(ENTRY_FIGURES, VERSION, grant - charge, available, NOW)
-      call('XADD', sub(acct, 1, -5) .. 'log', entries .. '-0', 'f', figures, 'd', extra)
+      call('XADD', sub(acct, 1, -5) .. 'log', entries .. '-0', 'e', figures .. extra)
     end
     local forget = (was_resolved or state > OPEN) and sub(acct, 1, -5) .. 'forget_at'
     if was_open then
@@ -136,8 +136,8 @@ for i = 1, #KEYS / 2 do
     elseif state == FORGET then
       call('HSET', acct, 'counters', counters)
     else
-      call('HSET', acct, 'counters', counters, id, pack(HEAD, VERSION, state, expires, credits, used_in, used_out, terms_size)
-        .. pack(OUTCOME, charged, available, entries, NOW) .. body)
+      local head = pack(HEAD_OUTCOME, VERSION, state, expires, credits, used_in, used_out, terms_size, charged, available, entries, NOW)
+      call('HSET', acct, 'counters', counters, id, head .. body)
     end
     if forgotten and #forgotten > 0 then
       call('ZREM', forget, unpack(forgotten))
