@@ -118,9 +118,8 @@ impl Operation for Check<'_> {
         let decision = on_check(before.as_ref(), &self.request.account, &caller, model, self.charge, funds);
         let answer = match (decision, before) {
             (CheckDecision::Hold(terms), _) => {
-                let is_whole = terms.max_output_tokens == self.charge.max_output_tokens;
-                let next = self.hold(caller, terms, found.record_bytes(), &known);
-                return Ok(Next::Move(if is_whole { next } else { next.with_at_most_available(available) }));
+                // A part is held though there may be more by then: it was the whole of what there was.
+                return Ok(Next::Move(self.hold(caller, terms, found.record_bytes(), &known)));
             }
             (CheckDecision::Refuse(refusal), _) => CheckAnswer::Refused(refusal),
             (CheckDecision::AlreadyHeld, Some(HoldRecord { terms, expires_at_ms, .. })) => {
@@ -130,6 +129,11 @@ impl Operation for Check<'_> {
             (CheckDecision::AlreadyHeld | CheckDecision::Recorded, None) => return Err(unreadable("a hold")),
         };
         Ok(Next::Answer(answer))
+    }
+
+    fn give_up(&mut self) -> Result<CheckAnswer, StoreError> {
+        // The same may succeed soon.
+        Ok(CheckAnswer::Refused(Refusal::SweepInProgress))
     }
 }
 

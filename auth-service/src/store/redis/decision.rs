@@ -46,6 +46,10 @@ pub(super) trait Operation {
     fn expire(&mut self, _resolved: u32) {}
     /// The answer when the last move was made, at this time.
     fn done(&mut self, now_ms: i64, done: Done) -> Result<Self::Answer, StoreError>;
+    /// The answer when others change the account faster than this can be decided.
+    fn give_up(&mut self) -> Result<Self::Answer, StoreError> {
+        Err(StoreError::Unavailable("others change the account faster than this call can be decided".to_owned()))
+    }
     /// What to do when the last move found something else than it expected.
     fn decide(&mut self, situation: Situation<'_>) -> Result<Next<Self::Answer>, StoreError>;
 }
@@ -79,7 +83,7 @@ impl RedisStore {
                 continue;
             }
             if decisions == MAX_DECISIONS {
-                return Err(StoreError::Unavailable("others change the account faster than this call can be decided".to_owned()));
+                return operation.give_up();
             }
             decisions += 1;
             moves = Vec::new();
