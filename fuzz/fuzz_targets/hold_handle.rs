@@ -2,8 +2,8 @@
 #![no_main]
 
 use auth_service::hold::{Outcome, Terms, TokenUsage, is_attempt_id, settlement};
-use shared::request_id::is_request_id;
 use libfuzzer_sys::fuzz_target;
+use shared::request_id::is_request_id;
 
 /// The longest handle that is read.
 const MAX_HANDLE_BYTES: usize = 4096;
