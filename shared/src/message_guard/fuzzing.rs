@@ -7,7 +7,7 @@ use http::HeaderMap;
 
 use super::pieces::Pieces;
 use super::{
-    Arc, Body, BodyRules, Bytes, CallError, Code, Confirmation, Context, ErrorReason, GuardedBody, HttpBody, Pin, Poll, Status, Unconfirmed,
+    Body, BodyRules, Bytes, CallError, Code, Confirmation, Context, ErrorReason, GuardedBody, HttpBody, Pin, Poll, Status, Unconfirmed,
 };
 use crate::admission::Confirm;
 
