@@ -3,7 +3,7 @@
 use ::redis::Value;
 
 use super::scripts::ScriptCall;
-use super::stored::{Counters, GRANT, OPEN, Stored, unreadable};
+use super::stored::{Counters, GRANT, OPEN, Stored, expiry_in, unreadable};
 use crate::access::Member;
 use crate::hold::{HoldRecord, Settlement, Terms, TokenUsage, hold_id, on_expiry};
 use crate::ids::UserId;
@@ -350,12 +350,8 @@ pub(super) fn answers(answer: Value, moves: usize, hold_ttl_ms: i64) -> Result<(
 fn moved(answer: Value, new_expiry_ms: i64) -> Option<Moved> {
     match answer {
         Value::BulkString(done) => {
-            let (counters, expires) = done.split_at_checked(Counters::SIZE)?;
-            #[expect(clippy::cast_possible_truncation, reason = "a time in milliseconds")]
-            let expires_at_ms = match expires {
-                [] => new_expiry_ms,
-                expires => f64::from_le_bytes(expires.try_into().ok()?) as i64,
-            };
+            let (counters, head) = done.split_at_checked(Counters::SIZE)?;
+            let expires_at_ms = if head.is_empty() { new_expiry_ms } else { expiry_in(head)? };
             Some(Moved::Done(Done { counters: Counters::read(counters).ok()?, expires_at_ms }))
         }
         Value::Array(parts) => {

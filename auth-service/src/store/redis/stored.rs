@@ -147,6 +147,13 @@ impl Stored {
     }
 }
 
+/// When a record expires, by its head.
+pub(super) fn expiry_in(head: &[u8]) -> Option<i64> {
+    let mut reader = Reader(head);
+    let [_version, _state] = reader.bytes()?;
+    reader.whole()
+}
+
 /// A ledger entry, as the stream has it: its id, and the fields.
 pub(super) type StreamEntry = (String, Vec<(String, Vec<u8>)>);
 

@@ -22,7 +22,8 @@
 -- keys     hash: the user's id and what Rust reads, by SHA-256 of the key's secret
 -- user     text: what Rust reads
 
-local pack, unpack_struct, sub, min, format = struct.pack, struct.unpack, string.sub, math.min, string.format
+local pack, unpack_struct, min = struct.pack, struct.unpack, math.min
+local sub, find, format = string.sub, string.find, string.format
 local COUNTERS, COUNTERS_SIZE, VERSION = '<Bddddddddddd', 89, 1
 local HEAD, HEAD_SIZE, HEAD_OUTCOME, ENTRY_FIGURES = '<BBddI4I4H', 28, '<BBddI4I4Hdddd', '<Bddd'
 -- States: resolved holds have 1 to 4.

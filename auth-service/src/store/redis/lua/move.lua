@@ -22,7 +22,7 @@
 --       4 what the ledger entry records, SHA-256 of the key's secret, or the user's id
 --       5 the record that must be there, byte by byte, when it is EXACTLY one
 -- Returns  now, and for each move
---          the counters, and the record's expiry unless it is a new hold's: moved
+--          the counters, and the record's head unless its expiry is a new hold's: moved
 --          {counters, record, key, member, due}: what was found, with the first BATCH + 1 due holds as id, record, …
 -- Atomicity: one script; moves happen in their order, each by itself. It is loaded three times (`scripts.rs`): for what needs room, for
 -- what works when Redis is full, and for what only reads.
@@ -73,7 +73,7 @@ for i = 1, #KEYS / 2 do
     elseif expected == EXACTLY then
       fits = record == exact
     else
-      fits = was_open and was_size == terms_size and sub(record, HEAD_SIZE + 1, HEAD_SIZE + was_size) == sub(body, 1, terms_size)
+      fits = was_open and was_size == terms_size and find(record, sub(body, 1, terms_size), HEAD_SIZE + 1, true) == HEAD_SIZE + 1
         and (expected == OPEN_HOLD or was_in <= used_in and was_out <= used_out)
     end
     local more_held = (is_open and credits or 0) - (was_open and was_held or 0)
@@ -86,13 +86,14 @@ for i = 1, #KEYS / 2 do
   if fits then
     local was_resolved = was and was ~= OPEN and was ~= GRANT
     local is_resolved = state > OPEN and state < GRANT
+    local account = state > OPEN and sub(acct, 1, -5)
     -- First, because it refuses a number that is not above the last: nothing has been written then.
     if extra_kind == ENTRY then
       entries = entries + 1
       local figures = pack(ENTRY_FIGURES, VERSION, grant - charge, available, NOW)
-      call('XADD', sub(acct, 1, -5) .. 'log', entries .. '-0', 'e', figures .. extra)
+      call('XADD', account .. 'log', entries .. '-0', 'e', figures .. extra)
     end
-    local forget = (was_resolved or state > OPEN) and sub(acct, 1, -5) .. 'forget_at'
+    local forget = account and account .. 'forget_at'
     if was_open then
       open = open - 1
     elseif was_resolved then
@@ -103,7 +104,7 @@ for i = 1, #KEYS / 2 do
       next_due = expires < next_due and expires or next_due
       call('ZADD', due, format('%d', expires), id)
       if was_resolved then
-        call('ZREM', forget, id)
+        call('ZREM', sub(acct, 1, -5) .. 'forget_at', id)
       end
     elseif was_open then
       call('ZREM', due, id)
@@ -113,7 +114,7 @@ for i = 1, #KEYS / 2 do
       call('ZADD', forget, format('%d', NOW + FORGET_AFTER), id)
     end
     local forgotten = false
-    if forget and state ~= GRANT and not is_open and (next_forget <= NOW or remembered > MAX_REMEMBERED) then
+    if forget and state ~= GRANT and (next_forget <= NOW or remembered > MAX_REMEMBERED) then
       -- The first BATCH requests as long as their time is over, or too many are remembered.
       local listed = call('ZRANGE', forget, 0, BATCH - 1, 'WITHSCORES')
       forgotten, next_forget = {}, NEVER
@@ -131,19 +132,26 @@ for i = 1, #KEYS / 2 do
     end
     counters = pack(COUNTERS, VERSION, available, held, spent, lapsed, granted, next_due, next_forget, entries, open, remembered,
       rights_version)
-    if is_open then
-      call('HSET', acct, 'counters', counters, id, pack(HEAD, VERSION, state, expires, credits, used_in, used_out, terms_size) .. body)
-    elseif state == FORGET then
+    local answer = counters
+    if state == FORGET then
       call('HSET', acct, 'counters', counters)
     else
-      local head = pack(HEAD_OUTCOME, VERSION, state, expires, credits, used_in, used_out, terms_size, charged, available, entries, NOW)
+      local head
+      if is_open then
+        head = pack(HEAD, VERSION, state, expires, credits, used_in, used_out, terms_size)
+      else
+        head = pack(HEAD_OUTCOME, VERSION, state, expires, credits, used_in, used_out, terms_size, charged, available, entries, NOW)
+      end
       call('HSET', acct, 'counters', counters, id, head .. body)
+      if not is_open or expires ~= NEW_EXPIRY then
+        answer = counters .. head
+      end
     end
     if forgotten and #forgotten > 0 then
       call('ZREM', forget, unpack(forgotten))
       call('HDEL', acct, unpack(forgotten))
     end
-    answers[i + 1] = is_open and expires == NEW_EXPIRY and counters or counters .. pack('<d', expires)
+    answers[i + 1] = answer
   else
     local account, key, member, holds = sub(acct, 1, -5), false, false, {}
     if extra_kind == KEY then
