@@ -1,7 +1,7 @@
 //! A price table says what each model costs: the price of the first entry that its name matches, within what the store can count.
 #![no_main]
 
-use auth_service::hold::{MAX_PRICE, MAX_TOKENS, Price};
+use auth_service::price::{MAX_PRICE, MAX_TOKENS, Price, WorstCase};
 use auth_service::price_table::PriceTable;
 use libfuzzer_sys::fuzz_target;
 use shared::model_name::{canonical, folded, folded_pattern};
@@ -20,8 +20,12 @@ fuzz_target!(|text: &str| {
         assert!([price.per_call, price.per_1k_input_tokens, price.per_1k_output_tokens].iter().all(|part| (0..=MAX_PRICE).contains(part)));
         let most = price.of(MAX_TOKENS, MAX_TOKENS);
         assert!((0..1 << 53).contains(&most), "{most} is more than Lua counts exactly");
-        if let Some(tokens) = price.output_tokens_for(most, 0, MAX_TOKENS) {
-            assert!(price.of(0, tokens) <= most);
+        let worst_case = WorstCase { input_tokens: 0, output_tokens: MAX_TOKENS, require_full: false };
+        for available in [0, most / 3, most] {
+            match price.held_of(&worst_case, available) {
+                Ok(held) => assert!(held.credits <= available && held.credits == price.of(0, held.output_tokens)),
+                Err(needed) => assert!(needed > available),
+            }
         }
         // A canonical name is its own.
         assert_eq!(canonical(&name).as_deref(), Ok(name.as_str()));
