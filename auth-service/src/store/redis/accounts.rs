@@ -8,6 +8,7 @@ use super::keys::REGISTRY_SHARDS;
 use super::move_script::{Done, Move};
 use super::scripts::ScriptCall;
 use super::stored::{Counters, Stored, StreamEntry, ledger, unreadable};
+use crate::grant::on_grant;
 use crate::hold::{HoldRecord, hold_id};
 use crate::ids::{AccountId, UserId};
 use crate::store::{AccountSnapshot, Balance, GrantAnswer, GrantRequest, LedgerEntry, StoreError, SweepStep, records};
@@ -31,13 +32,12 @@ impl Operation for Grant<'_> {
 
     fn decide(&mut self, situation: Situation<'_>) -> Result<Next<GrantAnswer>, StoreError> {
         let Some(Counters { balance, .. }) = situation.found.counters()? else { return Ok(Next::Answer(GrantAnswer::NotFound)) };
-        Ok(match situation.found.record()? {
-            Some(Stored::Grant { credits, entry }) if credits == self.0.credits => Next::Answer(GrantAnswer::Replayed { entry, balance }),
-            Some(Stored::Grant { .. }) => Next::Answer(GrantAnswer::RequestIdReused),
+        let before = match situation.found.record()? {
+            None => None,
+            Some(Stored::Grant { credits, entry }) => Some((credits, entry)),
             Some(Stored::Hold(_)) => return Err(unreadable("a grant")),
-            None if balance.granted + self.0.credits > MAX_CREDITS => Next::Answer(GrantAnswer::TooMuch),
-            None => Next::Move(self.first()),
-        })
+        };
+        Ok(on_grant(before, balance, self.0.credits).map_or_else(|| Next::Move(self.first()), Next::Answer))
     }
 }
 

@@ -1,10 +1,9 @@
 //! What is done with an account's credits beside Check: each operation reads, has it decided, and writes.
 
-use shared::ledger::MAX_CREDITS;
-
 use super::account::Account;
 use super::context::Context;
 use super::failure::StoreResult;
+use crate::grant::on_grant;
 use crate::hold::{ExtendDecision, HoldRecord, Outcome, SettleDecision, Terms, TokenUsage, on_extend, on_settle};
 use crate::ids::{AccountId, UserId};
 use crate::store::{Balance, ExtendAnswer, GrantAnswer, GrantRequest, LedgerEntry, SettleAnswer};
@@ -41,10 +40,8 @@ pub(super) fn settle(context: Context<'_>, handle: &Terms, outcome: Outcome, rep
 
 pub(super) fn grant(context: Context<'_>, grant: &GrantRequest) -> StoreResult<GrantAnswer> {
     let Some(mut account) = Account::load_swept(context, &grant.account)? else { return Ok(GrantAnswer::NotFound) };
-    let answer = match account.grant(&grant.request_id)? {
-        Some((credits, entry)) if credits == grant.credits => GrantAnswer::Replayed { entry, balance: account.balance },
-        Some(_) => GrantAnswer::RequestIdReused,
-        None if account.balance.granted + grant.credits > MAX_CREDITS => GrantAnswer::TooMuch,
+    let answer = match on_grant(account.grant(&grant.request_id)?, account.balance, grant.credits) {
+        Some(answer) => answer,
         None => {
             let entry = account.add(grant.credits, &grant.request_id, &grant.granted_by, &grant.note)?;
             GrantAnswer::Granted { entry, balance: account.balance }
