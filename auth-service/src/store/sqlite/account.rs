@@ -33,6 +33,13 @@ pub(super) struct Counters {
     pub(super) next_forget_ms: i64,
 }
 
+impl Counters {
+    /// Whether holds are due, or requests to be forgotten, as far as is known without looking: exactly so after a sweep.
+    pub(super) fn wait_for_sweep(&self, context: Context<'_>) -> bool {
+        self.next_due_ms.min(self.next_forget_ms) <= context.now_ms || self.remembered > context.limits.max_remembered_requests
+    }
+}
+
 impl<'c> Account<'c> {
     /// Makes an account without credits.
     pub(super) fn create(context: Context<'c>, id: &AccountId) -> StoreResult<Self> {
