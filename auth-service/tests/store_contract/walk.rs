@@ -9,6 +9,8 @@ use auth_service::sweeper::{self, Ahead, Walk};
 use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{Fixture, Person, one_credit};
+use crate::limits;
+use crate::redis_only::server;
 
 /// Somebody with so many open holds.
 async fn holder(f: &Fixture, name: &str, holds: u32) -> Person {
@@ -91,7 +93,24 @@ pub(crate) async fn the_walk_forgets_what_a_lowered_bound_leaves_above_it(f: Fix
         let held = f.hold(&ada, one_credit(&format!("r{i}"), "a")).await;
         f.settle(&held.terms, Outcome::Completed, 1).await;
     }
-    let f = f.open_again(auth_service::store::StoreLimits { max_remembered_requests: 10, ..crate::limits() }).await;
+    let f = f.open_again(auth_service::store::StoreLimits { max_remembered_requests: 10, ..limits() }).await;
     f.walk().await;
     assert_eq!(f.snapshot(&ada).await.remembered.len(), 10);
+}
+
+#[tokio::test]
+async fn what_redis_can_not_read_of_one_account_keeps_the_walk_from_no_other() {
+    let f = Fixture::redis(limits()).await;
+    let mut people = Vec::new();
+    for i in 0..40 {
+        people.push(holder(&f, &format!("user{i}"), 1).await);
+    }
+    let redis = server(&f);
+    redis.command(&["SET", &format!("tg:{{{}}}:acct", people[0].account), "no hash"]);
+    for shard in 0..16 {
+        redis.command(&["ZADD", &format!("tg:accounts:{{{shard}}}"), "0", "no id"]);
+        redis.command(&["ZADD", &format!("tg:accounts:{{{shard}}}"), "0", "0123456789abcdef"]);
+    }
+    f.pass_ttl();
+    assert_eq!(f.walk().await, 39);
 }
