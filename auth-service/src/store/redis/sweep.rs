@@ -45,7 +45,8 @@ impl Operation for Sweep<'_> {
 
 /// Whether holds are due, or requests to be forgotten, as far as is known without looking: exactly so after a sweep.
 fn wait_for_sweep(counters: &Counters, limits: &StoreLimits, now_ms: i64) -> bool {
-    counters.next_due_ms.min(counters.next_forget_ms) <= now_ms || counters.remembered > limits.max_remembered_requests
+    let first_ms = counters.next_due_ms.min(counters.next_forget_ms);
+    first_ms <= now_ms || counters.paid > limits.max_remembered_requests || counters.free > limits.max_free_requests
 }
 
 impl RedisStore {

@@ -1,6 +1,6 @@
 //! Sweeping of accounts that nobody may call.
 
-use super::account::{Account, Counters};
+use super::account::{Account, Counters, counter_columns};
 use super::context::Context;
 use super::failure::StoreResult;
 use crate::ids::AccountId;
@@ -11,18 +11,15 @@ const PAGE: usize = 32;
 
 /// The next accounts that wait to be swept, in the order of their ids.
 pub(super) fn accounts_to_sweep(context: Context<'_>, after: Option<String>) -> StoreResult<AccountPage> {
-    let sql = "SELECT account_id, last_entry, open_holds, remembered, next_due_ms, next_forget_ms FROM accounts WHERE account_id > ? \
-               ORDER BY account_id LIMIT ?";
+    let sql = concat!("SELECT account_id, ", counter_columns!(), " FROM accounts WHERE account_id > ? ORDER BY account_id LIMIT ?");
     let mut statement = context.connection.prepare_cached(sql)?;
     let mut rows = statement.query(rusqlite::params![after.unwrap_or_default(), PAGE])?;
     let (mut page, mut looked_at) = (AccountPage { accounts: Vec::new(), next: None }, 0);
     while let Some(row) = rows.next()? {
         let id: AccountId = row.get(0)?;
-        let (last_entry, open_holds, remembered) = (row.get(1)?, row.get(2)?, row.get(3)?);
-        let counters = Counters { last_entry, open_holds, remembered, next_due_ms: row.get(4)?, next_forget_ms: row.get(5)? };
         looked_at += 1;
         page.next = (looked_at == PAGE).then(|| id.as_str().to_owned());
-        if counters.wait_for_sweep(context) {
+        if Counters::read(row, 1)?.wait_for_sweep(context) {
             page.accounts.push(id);
         }
     }
