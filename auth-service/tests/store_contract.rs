@@ -8,6 +8,8 @@ mod accounts;
 mod credentials;
 #[path = "store_contract/credits.rs"]
 mod credits;
+#[path = "store_contract/failover.rs"]
+mod failover;
 #[path = "store_contract/fixture.rs"]
 mod fixture;
 #[path = "store_contract/forwarder.rs"]
