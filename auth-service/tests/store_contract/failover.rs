@@ -1,5 +1,7 @@
 //! Rights after a store has lost its last steps.
 
+use std::collections::HashSet;
+
 use auth_service::store::clock::Clock;
 use auth_service::store::sqlite::SqliteStore;
 use auth_service::store::{CheckAnswer, CheckRequest, PresentedCredential, Refusal, Scope, Store};
@@ -94,4 +96,46 @@ async fn what_is_revoked_after_a_file_was_put_back_by_a_step_is_refused_by_a_pro
     }
     callers.revoke(&SqliteStore::open(&file(&f), limits(), Clock::Store).unwrap()).await;
     callers.are_refused(&f).await;
+}
+
+/// Changes rights in every way there is, and collects the versions: of two new accounts, and after each change.
+async fn versions(f: &Fixture, version_of: impl Fn(&Person) -> Vec<u8>) -> HashSet<Vec<u8>> {
+    let (ada, bob) = (f.person("ada", 10).await, f.person("bob", 10).await);
+    let mut versions = HashSet::from([version_of(&ada), version_of(&bob)]);
+    let key = f.key(&ada, 1, |_| {}).await.key_id;
+    versions.insert(version_of(&ada));
+    f.store.revoke_api_key(&ada.account, &key).await.unwrap().unwrap();
+    versions.insert(version_of(&ada));
+    for disabled in [true, false] {
+        f.store.set_disabled(&ada.id, disabled).await.unwrap().unwrap();
+        versions.insert(version_of(&ada));
+    }
+    versions
+}
+
+#[tokio::test]
+async fn each_change_of_rights_in_redis_draws_another_version() {
+    let f = Fixture::redis(limits()).await;
+    let versions = versions(&f, |person| {
+        let key = format!("tg:{{{}}}:acct", person.account);
+        let counters: Vec<u8> = redis::cmd("HGET").arg(key).arg("counters").query(&mut server(&f).connection()).unwrap();
+        counters[counters.len() - 8..].to_vec()
+    });
+    assert_are_drawn(&versions.await);
+}
+
+#[tokio::test]
+async fn each_change_of_rights_in_sqlite_draws_another_version() {
+    let f = Fixture::sqlite(limits()).await;
+    let outside = rusqlite::Connection::open(file(&f)).unwrap();
+    let sql = "SELECT rights_version FROM accounts WHERE account_id = ?";
+    let versions = versions(&f, |person| outside.query_row(sql, [person.account.as_str()], |row| row.get(0)).unwrap());
+    assert_are_drawn(&versions.await);
+}
+
+/// That all of them differ, in more than a count's byte or two.
+fn assert_are_drawn(versions: &HashSet<Vec<u8>>) {
+    assert_eq!(versions.len(), 6, "{versions:?}");
+    let is_drawn = |version: &Vec<u8>| version.len() == 8 && version.iter().collect::<HashSet<_>>().len() > 3;
+    assert!(versions.iter().all(is_drawn), "{versions:?}");
 }

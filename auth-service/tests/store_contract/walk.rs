@@ -114,3 +114,18 @@ async fn what_redis_can_not_read_of_one_account_keeps_the_walk_from_no_other() {
     f.pass_ttl();
     assert_eq!(f.walk().await, 39);
 }
+
+#[tokio::test]
+async fn the_walk_runs_no_script_on_accounts_that_have_nothing_to_do() {
+    let f = Fixture::redis(limits()).await;
+    for i in 0..40 {
+        holder(&f, &format!("user{i}"), 1).await;
+    }
+    let scripts = server(&f).calls_of("evalsha");
+    assert_eq!(f.walk().await, 0);
+    assert_eq!(server(&f).calls_of("evalsha"), scripts);
+    f.pass_ttl();
+    assert_eq!(f.walk().await, 40);
+    // The script finds what is due, and is given its resolution.
+    assert_eq!(server(&f).calls_of("evalsha"), scripts + 2 * 40);
+}
