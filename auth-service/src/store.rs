@@ -158,6 +158,6 @@ pub struct AccountPage {
 pub struct Swept {
     /// Holds that were resolved. Requests that were forgotten don't count.
     pub expired: u32,
-    /// Whether there is more to be done now.
+    /// Whether holds are still due, or requests to be forgotten.
     pub more: bool,
 }

@@ -14,12 +14,11 @@ use crate::store::{AccountPage, StoreError, StoreLimits, Swept};
 const PAGE: usize = 32;
 
 /// Resolves what is due on an account, and forgets what is to be forgotten.
-struct Sweep<'a> {
-    limits: &'a StoreLimits,
+struct Sweep {
     expired: u32,
 }
 
-impl Operation for Sweep<'_> {
+impl Operation for Sweep {
     type Answer = Swept;
 
     fn first(&mut self) -> Move {
@@ -31,7 +30,7 @@ impl Operation for Sweep<'_> {
     }
 
     fn done(&mut self, now_ms: i64, Done { counters, .. }: Done) -> Result<Swept, StoreError> {
-        Ok(Swept { expired: self.expired, more: wait_for_sweep(&counters, self.limits, now_ms) })
+        Ok(Swept { expired: self.expired, more: is_due(&counters, now_ms) })
     }
 
     fn decide(&mut self, situation: Situation<'_>) -> Result<Next<Swept>, StoreError> {
@@ -44,9 +43,14 @@ impl Operation for Sweep<'_> {
 }
 
 /// Whether holds are due, or requests to be forgotten, as far as is known without looking: exactly so after a sweep.
-fn wait_for_sweep(counters: &Counters, limits: &StoreLimits, now_ms: i64) -> bool {
-    let first_ms = counters.next_due_ms.min(counters.next_forget_ms);
-    first_ms <= now_ms || counters.paid > limits.max_remembered_requests || counters.free > limits.max_free_requests
+fn is_due(counters: &Counters, now_ms: i64) -> bool {
+    counters.next_due_ms.min(counters.next_forget_ms) <= now_ms
+}
+
+/// Whether there is something to do, also that more requests are remembered than may be, since the bounds were lowered: the walk forgets a
+/// share of them each time.
+fn waits_for_sweep(counters: &Counters, limits: &StoreLimits, now_ms: i64) -> bool {
+    is_due(counters, now_ms) || counters.paid > limits.max_remembered_requests || counters.free > limits.max_free_requests
 }
 
 impl RedisStore {
@@ -97,7 +101,7 @@ impl RedisStore {
             // It was registered, and never made.
             Value::Nil => false,
             Value::BulkString(counters) => {
-                Counters::parse(&counters).map_or(true, |counters| wait_for_sweep(&counters, &self.limits, now_ms))
+                Counters::parse(&counters).map_or(true, |counters| waits_for_sweep(&counters, &self.limits, now_ms))
             }
             _ => true,
         });
@@ -106,6 +110,6 @@ impl RedisStore {
     }
 
     pub(super) async fn sweep_account(&self, account: &AccountId) -> Result<Swept, StoreError> {
-        self.operate(account, Sweep { limits: &self.limits, expired: 0 }).await
+        self.operate(account, Sweep { expired: 0 }).await
     }
 }

@@ -60,10 +60,15 @@ impl Counters {
     }
 
     /// Whether holds are due, or requests to be forgotten, as far as is known without looking: exactly so after a sweep.
+    pub(super) fn are_due(&self, context: Context<'_>) -> bool {
+        self.next_due_ms.min(self.next_forget_ms) <= context.now_ms
+    }
+
+    /// Whether there is something to do, also that more requests are remembered than may be, since the bounds were lowered: the walk
+    /// forgets a share of them each time.
     pub(super) fn wait_for_sweep(&self, context: Context<'_>) -> bool {
         let StoreLimits { max_remembered_requests, max_free_requests, .. } = context.limits;
-        let first_ms = self.next_due_ms.min(self.next_forget_ms);
-        first_ms <= context.now_ms || self.paid > max_remembered_requests || self.free > max_free_requests
+        self.are_due(context) || self.paid > max_remembered_requests || self.free > max_free_requests
     }
 }
 

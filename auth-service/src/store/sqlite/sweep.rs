@@ -31,7 +31,7 @@ pub(super) fn sweep(context: Context<'_>, id: &AccountId) -> StoreResult<Swept> 
     let Some(mut account) = Account::load(context, id)? else { return Ok(Swept { expired: 0, more: false }) };
     let expired = account.expire()?;
     account.forget()?;
-    let more = account.counters.wait_for_sweep(context);
+    let more = account.counters.are_due(context);
     account.save()?;
     Ok(Swept { expired, more })
 }
