@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use shared::env::{EXIT_USAGE, Mistakes, Strings};
 use shared::healthcheck::{self, Unhealthy};
+use shared::service_log::log_beside_the_service;
 use shared::{serving, telemetry};
 
 use crate::config::Config;
@@ -139,7 +140,10 @@ async fn create_admin(strings: &dyn Strings, name: &str) -> Result<(), CommandEr
     };
     match store.create_user(user).await? {
         UserCreation::Created(user) => {
-            tracing::info!(target: "audit", action = "create_admin", actor = "command line", subject = %user.user_id, "an admin was made");
+            log_beside_the_service(|| {
+                let subject = user.user_id.to_string();
+                tracing::info!(target: "audit", action = "create_admin", actor = "command line", subject, "an admin was made");
+            });
             writeln!(io::stdout(), "{} is an admin now", user.user_name)?;
             Ok(())
         }

@@ -20,6 +20,7 @@ use crate::refunds::RefundLimit;
 use crate::service::sign_up_policy::SignUpPolicy;
 use crate::store::StoreLimits;
 use crate::store::clock::Clock;
+use crate::store::redis::RedisPassword;
 
 /// The store's file in the data folder.
 pub const STORE_FILE: &str = "tollgate.db";
@@ -37,6 +38,12 @@ pub const VARIABLES: &[Variable] = &[
         "unset: SQLite in the data folder",
         "`redis://[user:password@]host[:port][/db]`, of a Redis 7 or newer, or a Valkey.",
         "http://redis",
+    ),
+    variable(
+        "TOLLGATE_REDIS_PASSWORD",
+        "unset: that of the URL, or none",
+        "Redis's password, as it is: any characters, none of them escaped.",
+        "without a Redis",
     ),
     variable("TOLLGATE_REDIS_KEY_PREFIX", "tg", "What every Redis key starts with: 1 to 32 letters, digits, `-`, `_`.", "{tg}"),
     variable(
@@ -57,6 +64,17 @@ pub const VARIABLES: &[Variable] = &[
         "One or two secrets of at least 64 hexadecimal digits, comma separated: any of them opens the Auth service.",
         "secret",
     ),
+    variable(
+        "TOLLGATE_SERVICE_CREDENTIAL",
+        "unset",
+        "The one of `TOLLGATE_SERVICE_CREDENTIALS`, where that is unset: both services can be given the same variable.",
+        "secret",
+    ),
+    variable("TOLLGATE_JWT_SECRETS_FILE", "unset", "The file that holds `TOLLGATE_JWT_SECRETS`.", "/dev/null/secret"),
+    variable("TOLLGATE_SERVICE_CREDENTIALS_FILE", "unset", "The file that holds `TOLLGATE_SERVICE_CREDENTIALS`.", "/dev/null/secret"),
+    variable("TOLLGATE_SERVICE_CREDENTIAL_FILE", "unset", "The file that holds `TOLLGATE_SERVICE_CREDENTIAL`.", "/dev/null/secret"),
+    variable("TOLLGATE_REDIS_PASSWORD_FILE", "unset", "The file that holds `TOLLGATE_REDIS_PASSWORD`.", "/dev/null/secret"),
+    variable("TOLLGATE_REDIS_URL_FILE", "unset", "The file that holds `TOLLGATE_REDIS_URL`, which may have a password.", "/dev/null/secret"),
     variable(
         "TOLLGATE_SIGNUP",
         "callers on this host while it listens on loopback, else closed",
@@ -121,6 +139,15 @@ pub const VARIABLES: &[Variable] = &[
     ),
 ];
 
+/// Those that hold secrets: each may be given by a file, which `NAME_FILE` names.
+const SECRETS: &[&str] = &[
+    "TOLLGATE_JWT_SECRETS",
+    "TOLLGATE_SERVICE_CREDENTIALS",
+    "TOLLGATE_SERVICE_CREDENTIAL",
+    "TOLLGATE_REDIS_PASSWORD",
+    "TOLLGATE_REDIS_URL",
+];
+
 const fn variable(name: &'static str, default: &'static str, meaning: &'static str, bad: &'static str) -> Variable {
     Variable { name, default, meaning, bad }
 }
@@ -137,6 +164,8 @@ pub enum StoreConfig {
     Redis {
         /// `redis://…`. May hold a password: never logged.
         url: String,
+        /// Its password, where the URL has none.
+        password: Option<RedisPassword>,
         /// What every key starts with.
         key_prefix: String,
         /// Whether another policy than `noeviction` is taken.
@@ -201,6 +230,7 @@ impl Config {
     pub fn read(strings: &dyn Strings) -> Result<Self, Mistakes> {
         let mut reader = Reader::new(strings);
         reader.refuse_unknown(VARIABLES);
+        reader.read_secret_files(SECRETS);
         let log = LogConfig::read(&mut reader);
         let listen = read_listen(&mut reader);
         let allow_plaintext = reader.boolean("TOLLGATE_ALLOW_PLAINTEXT", false);
@@ -248,13 +278,13 @@ impl Config {
             memory_kib: read_u32(&mut reader, "TOLLGATE_ARGON2_MEMORY_KIB", least.memory_kib, least.memory_kib, 4 * 1024 * 1024),
             passes: read_u32(&mut reader, "TOLLGATE_ARGON2_PASSES", least.passes, least.passes, 64),
         };
-        let given_jwt = reader.parse("TOLLGATE_JWT_SECRETS", parse_signing_secrets);
-        let given_service = reader.parse("TOLLGATE_SERVICE_CREDENTIALS", parse_service_credentials);
+        let given_jwt = Given::read(&mut reader, "TOLLGATE_JWT_SECRETS", parse_signing_secrets);
+        let given_service = read_service_credentials(&mut reader);
         let (store, signing_secrets, service_credentials) = match read_redis(&mut reader) {
             Some(redis) => (
                 redis,
-                require(&mut reader, "TOLLGATE_JWT_SECRETS", given_jwt),
-                require(&mut reader, "TOLLGATE_SERVICE_CREDENTIALS", given_service),
+                given_jwt.required(&mut reader, "make k1:SECRET, with a SECRET from `openssl rand -hex 32`"),
+                given_service.required(&mut reader, shared::secret::HOW_TO_MAKE),
             ),
             None => read_data_folder(&mut reader, given_jwt, given_service),
         };
@@ -318,30 +348,59 @@ fn read_redis(reader: &mut Reader<'_>) -> Option<StoreConfig> {
             _ => Err(format!("must be a comma list of eviction and no-aof, and has {word:?}")),
         })
     });
-    let named = reader.string("TOLLGATE_REDIS_URL").is_some();
+    let named = reader.is_given("TOLLGATE_REDIS_URL");
     let url = reader
         .parse("TOLLGATE_REDIS_URL", |value| crate::store::redis::address::client(value).map(|_| value.to_owned()).map_err(str::to_owned));
+    let password = reader.string("TOLLGATE_REDIS_PASSWORD").map(RedisPassword::new);
+    if password.is_some() && !named {
+        reader.mistake("TOLLGATE_REDIS_PASSWORD", "is set, and no Redis is named by TOLLGATE_REDIS_URL, such as redis://redis:6379");
+    }
+    if password.is_some() && url.as_deref().is_some_and(crate::store::redis::address::has_password) {
+        reader.mistake("TOLLGATE_REDIS_PASSWORD", "is set, and TOLLGATE_REDIS_URL has a password too: take it out of the URL");
+    }
     named.then(|| StoreConfig::Redis {
         url: url.unwrap_or_default(),
+        password,
         key_prefix: key_prefix.unwrap_or_else(|| "tg".to_owned()),
         allow_eviction: allowed.0,
         allow_no_aof: allowed.1,
     })
 }
 
-/// A Redis serves several replicas: they must be given the same secrets.
-fn require<T>(reader: &mut Reader<'_>, name: &str, given: Option<Vec<T>>) -> Vec<T> {
-    if given.is_none() && reader.string(name).is_none() {
-        reader.mistake(name, "is required with TOLLGATE_REDIS_URL: make a secret with `openssl rand -hex 32`");
+/// The secrets of a variable, whether it was given rightly, wrongly or not at all.
+struct Given<T> {
+    name: &'static str,
+    secrets: Option<Vec<T>>,
+    is_given: bool,
+}
+
+impl<T> Given<T> {
+    fn read(reader: &mut Reader<'_>, name: &'static str, parse: impl FnOnce(&str) -> Result<Vec<T>, String>) -> Self {
+        let is_given = reader.is_given(name);
+        Self { name, secrets: reader.parse(name, parse), is_given }
     }
-    given.unwrap_or_default()
+
+    /// With a Redis: it serves several replicas, which must be given the same secrets.
+    fn required(self, reader: &mut Reader<'_>, how_to_make: &str) -> Vec<T> {
+        if !self.is_given {
+            reader.mistake(self.name, format!("is required with TOLLGATE_REDIS_URL: {how_to_make}"));
+        }
+        self.secrets.unwrap_or_default()
+    }
+}
+
+/// The list, or the one secret that inference-service is given too: a mistake names the variable that was set.
+fn read_service_credentials(reader: &mut Reader<'_>) -> Given<Secret> {
+    let list = Given::read(reader, "TOLLGATE_SERVICE_CREDENTIALS", parse_service_credentials);
+    let one = Given::read(reader, "TOLLGATE_SERVICE_CREDENTIAL", |value| Secret::parse(value).map(|secret| vec![secret]));
+    if !list.is_given && one.is_given { one } else { list }
 }
 
 /// The embedded store, and the secrets that were not given from its folder.
 fn read_data_folder(
     reader: &mut Reader<'_>,
-    given_jwt: Option<Vec<SigningSecret>>,
-    given_service: Option<Vec<Secret>>,
+    given_jwt: Given<SigningSecret>,
+    given_service: Given<Secret>,
 ) -> (StoreConfig, Vec<SigningSecret>, Vec<Secret>) {
     const NAME: &str = "TOLLGATE_DATA_DIR";
     let path = PathBuf::from(reader.string(NAME).unwrap_or_else(|| "./data".to_owned()));
@@ -350,24 +409,24 @@ fn read_data_folder(
         Ok(folder) => folder,
         Err(error) => {
             reader.mistake(NAME, format!("must be a folder: {error}"));
-            return (store, given_jwt.unwrap_or_default(), given_service.unwrap_or_default());
+            return (store, given_jwt.secrets.unwrap_or_default(), given_service.secrets.unwrap_or_default());
         }
     };
-    let mut secret_of = |file: &str, variable: &str| {
-        if reader.string(variable).is_some() {
+    let mut secret_of = |file: &str, is_given: bool| {
+        if is_given {
             return None;
         }
         folder.secret(file).map_err(|error| reader.mistake(NAME, format!("is unusable: {error}"))).ok()
     };
-    let made_jwt = secret_of(JWT_SECRET_FILE, "TOLLGATE_JWT_SECRETS");
-    let made_service = secret_of(SERVICE_CREDENTIAL_FILE, "TOLLGATE_SERVICE_CREDENTIALS");
+    let made_jwt = secret_of(JWT_SECRET_FILE, given_jwt.is_given);
+    let made_service = secret_of(SERVICE_CREDENTIAL_FILE, given_service.is_given);
     let signing = made_jwt.map(|secret| {
         // Named after the secret, so that a new one in the folder gets a new name.
         let digest = Sha256::new().chain_update(b"tollgate kid").chain_update(secret.bytes()).finalize();
         vec![SigningSecret { kid: hex::encode(&digest[..8]), secret }]
     });
-    let signing = given_jwt.or(signing).unwrap_or_default();
-    let service = given_service.or(made_service.map(|secret| vec![secret])).unwrap_or_default();
+    let signing = given_jwt.secrets.or(signing).unwrap_or_default();
+    let service = given_service.secrets.or(made_service.map(|secret| vec![secret])).unwrap_or_default();
     (store, signing, service)
 }
 
@@ -434,6 +493,79 @@ mod tests {
         assert_eq!(config.signing_secrets.iter().map(|one| one.kid.as_str()).collect::<Vec<_>>(), ["new", "old"]);
         let shown = format!("{config:?}");
         assert!([jwt, old, service].iter().all(|secret| !shown.contains(&secret[..8])), "{shown}");
+    }
+
+    #[test]
+    fn every_secret_is_read_from_the_file_that_its_variable_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let in_file = |name: &str, secret: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, format!("{secret}\n")).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let (jwt, service) = (hex_secret(), hex_secret());
+        let (url, password) = (in_file("url", "redis://host:6380"), in_file("password", "a/b#c%41 $d"));
+        let (jwt_file, service_file) = (in_file("jwt", &format!("k1:{jwt}")), in_file("service", &service));
+        for of_service in ["TOLLGATE_SERVICE_CREDENTIALS_FILE", "TOLLGATE_SERVICE_CREDENTIAL_FILE"] {
+            let config = read(&[
+                ("TOLLGATE_REDIS_URL_FILE", &url),
+                ("TOLLGATE_REDIS_PASSWORD_FILE", &password),
+                ("TOLLGATE_JWT_SECRETS_FILE", &jwt_file),
+                (of_service, &service_file),
+            ])
+            .unwrap();
+            assert_eq!(config.signing_secrets[0].secret.to_hex(), jwt);
+            assert_eq!(config.service_credentials[0].to_hex(), service);
+            let StoreConfig::Redis { url, password, .. } = config.store else { panic!("no Redis") };
+            assert_eq!((url.as_str(), password.unwrap().text()), ("redis://host:6380", "a/b#c%41 $d"));
+        }
+        // One that can't be read is the only mistake, and no other secret is made in its place.
+        let data = folder.path().join("data");
+        let (data, missing) = (data.to_str().unwrap(), folder.path().join("missing").to_str().unwrap().to_owned());
+        let Mistakes(mistakes) = read(&[("TOLLGATE_DATA_DIR", data), ("TOLLGATE_JWT_SECRETS_FILE", &missing)]).unwrap_err();
+        assert!(mistakes.len() == 1 && mistakes[0].starts_with("TOLLGATE_JWT_SECRETS_FILE"), "{mistakes:?}");
+        assert!(!folder.path().join("data").join(JWT_SECRET_FILE).exists());
+    }
+
+    #[test]
+    fn the_password_of_redis_needs_a_redis_and_stands_in_one_place() {
+        let secrets = [("TOLLGATE_JWT_SECRETS", format!("k1:{}", hex_secret())), ("TOLLGATE_SERVICE_CREDENTIALS", hex_secret())];
+        let with = |more: &[(&str, &str)]| {
+            let secrets = secrets.iter().map(|(name, value)| (*name, value.as_str()));
+            read(&secrets.chain(more.iter().copied()).collect::<Vec<_>>())
+        };
+        let password = ("TOLLGATE_REDIS_PASSWORD", "can/ary#1");
+        let config = with(&[password, ("TOLLGATE_REDIS_URL", "redis://user@redis")]).unwrap();
+        assert!(!format!("{config:?}").contains("ary"), "{config:?}");
+        let folder = tempfile::tempdir().unwrap();
+        let data = ("TOLLGATE_DATA_DIR", folder.path().to_str().unwrap());
+        for (more, says) in [
+            (&[password, data][..], "no Redis is named"),
+            (&[password, ("TOLLGATE_REDIS_URL", "redis://:other@redis")], "take it out of the URL"),
+        ] {
+            let Mistakes(mistakes) = with(more).unwrap_err();
+            assert!(mistakes.len() == 1 && mistakes[0].starts_with("TOLLGATE_REDIS_PASSWORD is set"), "{mistakes:?}");
+            assert!(mistakes[0].contains(says) && !mistakes[0].contains("ary") && !mistakes[0].contains("other@"), "{mistakes:?}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_names_the_variable_of_the_service_credential_that_was_set() {
+        let redis = ("TOLLGATE_REDIS_URL", "redis://redis");
+        let jwt = format!("k1:{}", hex_secret());
+        let jwt = ("TOLLGATE_JWT_SECRETS", jwt.as_str());
+        let (one, list) = (("TOLLGATE_SERVICE_CREDENTIAL", "weak"), ("TOLLGATE_SERVICE_CREDENTIALS", "weak"));
+        let Mistakes(mistakes) = read(&[redis, jwt, one]).unwrap_err();
+        assert!(mistakes.len() == 1 && mistakes[0].starts_with("TOLLGATE_SERVICE_CREDENTIAL must"), "{mistakes:?}");
+        assert_eq!(read(&[redis, jwt, one, list]).unwrap_err().0.len(), 2);
+        // As a compose file gives it: the list is there, and empty.
+        let secret = hex_secret();
+        let config = read(&[redis, jwt, ("TOLLGATE_SERVICE_CREDENTIALS", ""), ("TOLLGATE_SERVICE_CREDENTIAL", &secret)]).unwrap();
+        assert_eq!(config.service_credentials[0].to_hex(), secret);
+        let other = hex_secret();
+        let both = format!("{secret},{other}");
+        let config = read(&[redis, jwt, ("TOLLGATE_SERVICE_CREDENTIALS", &both), ("TOLLGATE_SERVICE_CREDENTIAL", &secret)]).unwrap();
+        assert_eq!(config.service_credentials.len(), 2);
     }
 
     #[test]

@@ -107,9 +107,14 @@ async fn open_store_once(config: &Config) -> Result<Arc<dyn Store>, StoreOpenErr
             outlive_the_longest_file();
             Ok(Arc::new(SqliteStore::open(path, config.limits, clock)?))
         }
-        StoreConfig::Redis { url, key_prefix, allow_eviction, allow_no_aof } => {
-            let options =
-                RedisOptions { allow_eviction: *allow_eviction, allow_no_aof: *allow_no_aof, key_prefix: key_prefix.clone(), clock };
+        StoreConfig::Redis { url, password, key_prefix, allow_eviction, allow_no_aof } => {
+            let options = RedisOptions {
+                allow_eviction: *allow_eviction,
+                allow_no_aof: *allow_no_aof,
+                key_prefix: key_prefix.clone(),
+                password: password.clone(),
+                clock,
+            };
             Ok(Arc::new(RedisStore::connect(url, config.limits, options).await?))
         }
     }

@@ -62,6 +62,36 @@ pub const VARIABLES: &[Variable] = &[
         bad: "a b",
     },
     Variable {
+        name: "TOLLGATE_OLLAMA_HOST",
+        default: "unset: OLLAMA_HOST",
+        meaning: "the same as OLLAMA_HOST, and counts before it: what compose sets stays beside what an operator writes",
+        bad: "http://[::1",
+    },
+    Variable {
+        name: "TOLLGATE_OLLAMA_API_KEY",
+        default: "unset: OLLAMA_API_KEY",
+        meaning: "the same as OLLAMA_API_KEY, and counts before it",
+        bad: "a b",
+    },
+    Variable {
+        name: "TOLLGATE_SERVICE_CREDENTIAL_FILE",
+        default: "unset",
+        meaning: "the file that holds TOLLGATE_SERVICE_CREDENTIAL",
+        bad: "/dev/null/secret",
+    },
+    Variable {
+        name: "TOLLGATE_OLLAMA_HOST_FILE",
+        default: "unset",
+        meaning: "the file that holds TOLLGATE_OLLAMA_HOST, which may have a password",
+        bad: "/dev/null/secret",
+    },
+    Variable {
+        name: "TOLLGATE_OLLAMA_API_KEY_FILE",
+        default: "unset",
+        meaning: "the file that holds TOLLGATE_OLLAMA_API_KEY",
+        bad: "/dev/null/secret",
+    },
+    Variable {
         name: "TOLLGATE_MODELS_DIR",
         default: "models in the data folder",
         meaning: "folder of GGUF files, for the embedded engine",
@@ -132,6 +162,9 @@ pub const VARIABLES: &[Variable] = &[
     },
 ];
 
+/// Those that hold secrets: each may be given by a file, which `NAME_FILE` names.
+const SECRETS: &[&str] = &["TOLLGATE_SERVICE_CREDENTIAL", "TOLLGATE_OLLAMA_HOST", "TOLLGATE_OLLAMA_API_KEY"];
+
 /// Which engine answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EngineChoice {
@@ -189,6 +222,15 @@ fn read_listen_address(reader: &mut Reader<'_>) -> SocketAddr {
     reader.address("TOLLGATE_LISTEN", INFERENCE_LISTEN)
 }
 
+/// Where Ollama listens. Both names of a variable are checked, and Tollgate's own counts.
+fn read_ollama_host(reader: &mut Reader<'_>) -> OllamaHost {
+    let host = reader.parse("OLLAMA_HOST", OllamaHost::parse);
+    let host = reader.parse("TOLLGATE_OLLAMA_HOST", OllamaHost::parse).or(host).unwrap_or_default();
+    let keyed = reader.parse("OLLAMA_API_KEY", |key| host.clone().with_api_key(key));
+    let own_keyed = reader.parse("TOLLGATE_OLLAMA_API_KEY", |key| host.clone().with_api_key(key));
+    own_keyed.or(keyed).unwrap_or(host)
+}
+
 impl Config {
     /// Reads and checks every variable; nothing is listened on yet. The data folder is made when it is needed and isn't there.
     pub fn read(strings: &dyn Strings) -> Result<Self, Mistakes> {
@@ -197,6 +239,7 @@ impl Config {
         const HOUR: Duration = Duration::from_secs(3600);
         let mut reader = Reader::new(strings);
         reader.refuse_unknown(VARIABLES);
+        reader.read_secret_files(SECRETS);
         let log = LogConfig::read(&mut reader);
         let listen = read_listen_address(&mut reader);
         let allow_plaintext = reader.boolean("TOLLGATE_ALLOW_PLAINTEXT", false);
@@ -217,7 +260,7 @@ impl Config {
         let service_credential = match (service_credential, &data) {
             (Some(credential), _) => Some(credential),
             // Set and wrong: said already.
-            (None, _) if reader.string("TOLLGATE_SERVICE_CREDENTIAL").is_some() => None,
+            (None, _) if reader.is_given("TOLLGATE_SERVICE_CREDENTIAL") => None,
             (None, Some(data)) => data
                 .secret("service-credential")
                 .map_err(|error| reader.mistake("TOLLGATE_SERVICE_CREDENTIAL", format!("is unset, and {error}")))
@@ -231,9 +274,7 @@ impl Config {
             "embedded" => Err("is embedded, and this build has no embedded engine: build with the feature embedded-engine".to_owned()),
             _ => Err(format!("must be auto, ollama or embedded, and is {value:?}")),
         });
-        let ollama_host = reader.parse("OLLAMA_HOST", OllamaHost::parse).unwrap_or_default();
-        let keyed_host = reader.parse("OLLAMA_API_KEY", |key| ollama_host.clone().with_api_key(key));
-        let ollama_host = keyed_host.unwrap_or(ollama_host);
+        let ollama_host = read_ollama_host(&mut reader);
         let models_folder = reader.string("TOLLGATE_MODELS_DIR").map_or_else(|| data_folder.join("models"), PathBuf::from);
         if reader.string("TOLLGATE_MODELS_DIR").is_some() && !models_folder.is_dir() {
             reader.mistake("TOLLGATE_MODELS_DIR", format!("must be a folder, and {} is none", models_folder.display()));

@@ -2,12 +2,15 @@
 
 #[cfg(feature = "server")]
 pub mod known;
+mod secret_files;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
+
+use self::secret_files::{SecretFile, file_variable};
 
 /// The exit status for a configuration that can't be used (`EX_USAGE` of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;
@@ -76,6 +79,8 @@ impl std::error::Error for Mistakes {}
 /// A variable that is set to nothing counts as unset: that is what `VARIABLE: ${VARIABLE:-}` in a compose file gives.
 pub struct Reader<'a> {
     strings: &'a dyn Strings,
+    /// By the name of the secret.
+    secret_files: BTreeMap<&'static str, SecretFile>,
     mistakes: Vec<String>,
 }
 
@@ -83,13 +88,17 @@ impl<'a> Reader<'a> {
     /// A reader of these strings.
     #[must_use]
     pub fn new(strings: &'a dyn Strings) -> Self {
-        Self { strings, mistakes: Vec::new() }
+        Self { strings, secret_files: BTreeMap::new(), mistakes: Vec::new() }
     }
 
-    /// The value as it is; `None` when it is unset or empty.
+    /// The value as it is, from a secret's file too; `None` when it is unset or empty.
     #[must_use]
     pub fn string(&self, name: &str) -> Option<String> {
-        self.strings.get(name).filter(|value| !value.is_empty())
+        match self.secret_files.get(name) {
+            Some(SecretFile::Read(secret)) => Some(secret.clone()),
+            Some(SecretFile::Unusable) => None,
+            None => self.strings.get(name).filter(|value| !value.is_empty()),
+        }
     }
 
     /// A value parsed by `parse`, whose error says what was expected and never repeats a secret; `None` when it is unset or wrong.
@@ -152,7 +161,11 @@ impl<'a> Reader<'a> {
 
     /// Records a mistake that is not one of a single value's form, such as a missing one.
     pub fn mistake(&mut self, name: &str, expected: impl fmt::Display) {
-        self.mistakes.push(format!("{name} {expected}"));
+        let said = match self.secret_files.get(name) {
+            Some(_) => format!("{} {expected}", file_variable(name)),
+            None => format!("{name} {expected}"),
+        };
+        self.mistakes.push(said);
     }
 
     /// The configuration, or all that is wrong with it.

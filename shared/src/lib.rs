@@ -52,6 +52,8 @@ pub mod request_context;
 #[cfg(feature = "server")]
 pub mod secret;
 #[cfg(feature = "server")]
+pub mod service_log;
+#[cfg(feature = "server")]
 pub mod serving;
 #[cfg(feature = "server")]
 pub mod telemetry;

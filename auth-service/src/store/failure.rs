@@ -51,8 +51,8 @@ pub enum StoreOpenError {
     /// Redis is set up so that it may lose credits. Needs another setting, there or here.
     #[error("this Redis may lose credits: {0}")]
     Unsafe(String),
-    /// The address, or the user and password in it, are wrong.
-    #[error("TOLLGATE_REDIS_URL can't be used: {0}")]
+    /// The address, or the user and password, are wrong.
+    #[error("Redis can't be used as it is configured: {0}")]
     Misconfigured(String),
     /// The file, or what answers at the address, can't be used.
     #[error("the store can't be opened: {0}")]

@@ -26,6 +26,7 @@ use ::redis::{FromRedisValue, RedisError, RedisResult, Value, from_redis_value};
 use async_trait::async_trait;
 use shared::essential::Lost;
 
+pub use self::address::RedisPassword;
 use self::failures::{open_error, store_error};
 use self::keys::Keys;
 use self::link::Link;
@@ -50,13 +51,15 @@ pub struct RedisOptions {
     pub allow_no_aof: bool,
     /// What all names of keys begin with; `tg`.
     pub key_prefix: String,
+    /// In place of the address's own.
+    pub password: Option<RedisPassword>,
     /// Whose time counts.
     pub clock: Clock,
 }
 
 impl Default for RedisOptions {
     fn default() -> Self {
-        Self { allow_eviction: false, allow_no_aof: false, key_prefix: "tg".to_owned(), clock: Clock::Store }
+        Self { allow_eviction: false, allow_no_aof: false, key_prefix: "tg".to_owned(), password: None, clock: Clock::Store }
     }
 }
 
@@ -91,7 +94,11 @@ impl RedisStore {
     /// when nothing answers there; [`StoreOpenError::Unusable`] when what answers is too old, a replica, a Sentinel or a cluster;
     /// and [`StoreOpenError::Unsafe`] when it may lose what it is given, or doesn't let us see whether it may.
     pub async fn connect(url: &str, limits: StoreLimits, options: RedisOptions) -> Result<Self, StoreOpenError> {
-        let client = address::client(url).map_err(|change| StoreOpenError::Misconfigured(format!("it {change}")))?;
+        let client = address::client(url).map_err(|change| StoreOpenError::Misconfigured(format!("TOLLGATE_REDIS_URL {change}")))?;
+        let client = match &options.password {
+            Some(password) => password.on(&client).map_err(|error| open_error(&error))?,
+            None => client,
+        };
         let link = Link::connect(client).await.map_err(|error| open_error(&error))?;
         let mut connection = link.line().connection;
         fitness::require(&mut connection, &options).await?;

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 
 use auth_service::store::StoreOpenError;
-use auth_service::store::redis::{RedisOptions, RedisStore};
+use auth_service::store::redis::{RedisOptions, RedisPassword, RedisStore};
 
 use crate::fixture::{RedisServer, reserve_port};
 use crate::limits;
@@ -89,6 +89,25 @@ async fn a_user_or_password_that_redis_refuses_is_a_wrong_configuration_and_not_
         assert!(matches!(&refused, StoreOpenError::Misconfigured(_)), "{refused:?}");
         let said = refused.to_string();
         assert!(said.contains("TOLLGATE_REDIS_URL") && !said.contains("canary") && !said.contains("the right one"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_password_of_any_characters_is_given_to_redis_as_it_is() {
+    for password in ["a/b", "a#b", "a%41b", "a$b", "@:?&=+ ", "\"quoted\" 'twice' \\", "ünïcode", "--save"] {
+        let server = RedisServer::start(&[]);
+        server.command(&["CONFIG", "SET", "requirepass", password]);
+        let url = server.url();
+        let connect = |password: &str| {
+            let options = RedisOptions { password: Some(RedisPassword::new(password.to_owned())), ..RedisOptions::default() };
+            let url = url.clone();
+            async move { RedisStore::connect(&url, limits(), options).await }
+        };
+        connect(password).await.unwrap_or_else(|error| panic!("{password}: {error}"));
+        let refused = connect(&format!("{password}canary")).await.unwrap_err();
+        assert!(matches!(&refused, StoreOpenError::Misconfigured(_)), "{refused:?}");
+        let said = refused.to_string();
+        assert!(said.contains("TOLLGATE_REDIS_PASSWORD") && !said.contains("canary"), "{said}");
     }
 }
 

@@ -52,7 +52,13 @@ impl fmt::Display for AuthUrls {
     }
 }
 
+/// What gRPC's own libraries put before a target: a list of addresses behind it would be none for an HTTP client.
+const TARGET_SCHEMES: [&str; 6] = ["ipv4", "ipv6", "dns", "unix", "xds", "passthrough"];
+
 fn parse_url(url: &str) -> Result<AuthUrl, String> {
+    if url.split_once(':').is_some_and(|(scheme, _)| TARGET_SCHEMES.contains(&scheme)) {
+        return Err(format!("has the gRPC target {url:?}: write a URL for each address, as in http://10.0.0.1:50051,http://10.0.0.2:50051"));
+    }
     let expected = || format!("must be a URL such as http://127.0.0.1:50051, or several with commas between, and has {url:?}");
     let uri: Uri = url.parse().map_err(|_| expected())?;
     match (uri.scheme_str(), uri.authority(), bare_host(&uri)) {
@@ -84,6 +90,9 @@ mod tests {
             ("http://a:1,,http://b:2", "\"\""),
             ("/path", "\"/path\""),
             ("ftp://a", "\"ftp://a\""),
+            ("ipv4:10.0.0.1:50051,10.0.0.2:50051", "the gRPC target \"ipv4:10.0.0.1:50051\": write a URL for each address"),
+            ("dns:///auth-service:50051", "the gRPC target \"dns:///auth-service:50051\""),
+            ("10.0.0.1:50051,10.0.0.2:50051", "\"10.0.0.1:50051\""),
             ("http://a:1,https://b:2", "TLS between the services is not built yet"),
         ] {
             let mistake = AuthUrls::parse(wrong).unwrap_err();

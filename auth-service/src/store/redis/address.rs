@@ -1,11 +1,50 @@
-//! The address of a Redis, as it is configured. What is said of it never repeats it: it may hold a password.
+//! The address of a Redis and its password, as they are configured. What is said of them never repeats either.
 
-use ::redis::Client;
+use std::fmt;
+
+use ::redis::{Client, IntoConnectionInfo, RedisResult};
+
+/// Redis's password, as it is: in a URL some characters would have to be escaped. `Debug` doesn't show it, and it has no `Display`.
+#[derive(Clone)]
+pub struct RedisPassword(String);
+
+impl RedisPassword {
+    /// Any text.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The password, for Redis.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// A client that shows this password in place of its own.
+    pub(super) fn on(&self, client: &Client) -> RedisResult<Client> {
+        let info = client.get_connection_info().clone();
+        let settings = info.redis_settings().clone().set_password(&self.0);
+        Client::open(info.set_redis_settings(settings))
+    }
+}
+
+impl fmt::Debug for RedisPassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RedisPassword(…)")
+    }
+}
+
+/// Whether an address has a password of its own.
+pub(crate) fn has_password(url: &str) -> bool {
+    url.into_connection_info().is_ok_and(|info| info.redis_settings().password().is_some())
+}
 
 /// A client for this address, or what must be changed, as it goes on from the variable's name.
 pub(crate) fn client(url: &str) -> Result<Client, &'static str> {
     const FORM: &str =
-        "must be redis://[user:password@]host[:port][/db]; in user and password, write / ? # @ : and % as %2F %3F %23 %40 %3A and %25";
+        "must be redis://[user:password@]host[:port][/db]; in user and password, write / ? # @ : and % as %2F %3F %23 %40 %3A and %25, \
+         or give the password as it is in TOLLGATE_REDIS_PASSWORD";
     let (scheme, rest) = url.split_once("://").ok_or(FORM)?;
     let scheme = scheme.to_ascii_lowercase();
     if scheme == "rediss" || scheme == "valkeys" {

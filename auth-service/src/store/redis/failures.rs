@@ -83,7 +83,7 @@ pub(super) fn store_error(error: &RedisError) -> StoreError {
     }
 }
 
-const WRONG_PASSWORD: &str = "Redis refuses the user or password of TOLLGATE_REDIS_URL";
+const WRONG_PASSWORD: &str = "Redis refuses the password of TOLLGATE_REDIS_PASSWORD, or the user or password of TOLLGATE_REDIS_URL";
 const NOT_PERMITTED: &str = "the user of TOLLGATE_REDIS_URL may not do what Tollgate needs; permit it in Redis's ACL";
 
 /// What the client says by itself.
@@ -92,7 +92,7 @@ fn unsaid(error: &RedisError) -> StoreError {
         // It keeps Redis's words to itself, which are often just these.
         ErrorKind::AuthenticationFailed => StoreError::Misconfigured(WRONG_PASSWORD.to_owned()),
         ErrorKind::Server(_) if error.to_string().contains("refused to switch database") => {
-            StoreError::Misconfigured(format!("Redis has no such database ({})", error.detail().unwrap_or_default()))
+            StoreError::Misconfigured(format!("Redis has no such database as TOLLGATE_REDIS_URL names ({})", error.detail().unwrap_or_default()))
         }
         _ if error.is_timeout() => StoreError::Unavailable("Redis gave no answer in time".to_owned()),
         _ => StoreError::Unavailable(error.to_string()),

@@ -27,7 +27,38 @@ pub(super) async fn require(connection: &mut ConnectionManager, options: &RedisO
         Err(error) if error.to_string().contains("unknown command") => return Err(StoreOpenError::Unusable(too_old("older than 6"))),
         Err(error) => return Err(open_error(&error)),
     }
-    require_safety(connection, options).await
+    require_safety(connection, options).await?;
+    warn_of_snapshots(connection).await
+}
+
+/// Says what is set wrongly, and how to mend it. It loses no credit, so it is no reason not to start.
+async fn warn_of_snapshots(connection: &mut ConnectionManager) -> Result<(), StoreOpenError> {
+    let mut values = [const { String::new() }; 3];
+    for (value, name) in values.iter_mut().zip(["appendonly", "save", "stop-writes-on-bgsave-error"]) {
+        match setting(connection, name).await {
+            Ok(set) => *value = set,
+            // The operator has allowed by name what can't be checked.
+            Err(StoreOpenError::Unsafe(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    let [appendonly, save, stop_writes] = values;
+    if let Some(warning) = wrong_snapshots(&appendonly, &save, &stop_writes) {
+        tracing::warn!("{warning}");
+    }
+    Ok(())
+}
+
+/// What is wrong with a Redis whose settings are these: with an append-only file snapshots add nothing, and one that fails (often for lack
+/// of memory) stops all writes. Without such a file they are all there is.
+fn wrong_snapshots(appendonly: &str, save: &str, stop_writes: &str) -> Option<String> {
+    (appendonly == "yes" && !save.is_empty() && stop_writes == "yes").then(|| {
+        format!(
+            "this Redis takes snapshots beside its append-only file (save {save:?}), and refuses every write from when one fails until one \
+             succeeds (stop-writes-on-bgsave-error yes): all calls would be refused; turn them off with `redis-cli config set save \"\"`, \
+             and for its next start with `save \"\"` in its configuration"
+        )
+    })
 }
 
 /// Why a Redis that says this of itself can't be used.
@@ -94,6 +125,15 @@ async fn setting(connection: &mut ConnectionManager, name: &str) -> Result<Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn snapshots_that_stop_all_writes_when_one_fails_are_warned_of_where_an_append_only_file_makes_them_needless() {
+        let warning = wrong_snapshots("yes", "3600 1 300 100 60 10000", "yes").unwrap();
+        assert!(warning.contains("config set save \"\"") && warning.contains("3600 1 300 100"), "{warning}");
+        for (appendonly, save, stop_writes) in [("yes", "", "yes"), ("yes", "3600 1", "no"), ("no", "3600 1", "yes")] {
+            assert_eq!(wrong_snapshots(appendonly, save, stop_writes), None, "{appendonly} {save} {stop_writes}");
+        }
+    }
 
     #[test]
     fn a_redis_is_judged_by_what_it_says_of_itself() {

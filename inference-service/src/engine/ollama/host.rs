@@ -83,7 +83,7 @@ impl OllamaHost {
     /// `authorization`. The error doesn't repeat the key.
     pub fn with_api_key(self, key: &str) -> Result<Self, String> {
         if self.authorization.is_some() {
-            return Err("is set, and OLLAMA_HOST has a user in it: a request can prove only one of them, so unset one".to_owned());
+            return Err("is set, and the address of Ollama has a user in it: a request can prove only one of them, so unset one".to_owned());
         }
         Ok(Self { authorization: Some(Authorization::bearer(key)?), ..self })
     }
