@@ -74,7 +74,6 @@ pub const VARIABLES: &[Variable] = &[
     variable("TOLLGATE_SERVICE_CREDENTIALS_FILE", "unset", "The file that holds `TOLLGATE_SERVICE_CREDENTIALS`.", "/dev/null/secret"),
     variable("TOLLGATE_SERVICE_CREDENTIAL_FILE", "unset", "The file that holds `TOLLGATE_SERVICE_CREDENTIAL`.", "/dev/null/secret"),
     variable("TOLLGATE_REDIS_PASSWORD_FILE", "unset", "The file that holds `TOLLGATE_REDIS_PASSWORD`.", "/dev/null/secret"),
-    variable("TOLLGATE_REDIS_URL_FILE", "unset", "The file that holds `TOLLGATE_REDIS_URL`, which may have a password.", "/dev/null/secret"),
     variable(
         "TOLLGATE_SIGNUP",
         "callers on this host while it listens on loopback, else closed",
@@ -140,13 +139,8 @@ pub const VARIABLES: &[Variable] = &[
 ];
 
 /// Those that hold secrets: each may be given by a file, which `NAME_FILE` names.
-const SECRETS: &[&str] = &[
-    "TOLLGATE_JWT_SECRETS",
-    "TOLLGATE_SERVICE_CREDENTIALS",
-    "TOLLGATE_SERVICE_CREDENTIAL",
-    "TOLLGATE_REDIS_PASSWORD",
-    "TOLLGATE_REDIS_URL",
-];
+const SECRETS: &[&str] =
+    &["TOLLGATE_JWT_SECRETS", "TOLLGATE_SERVICE_CREDENTIALS", "TOLLGATE_SERVICE_CREDENTIAL", "TOLLGATE_REDIS_PASSWORD"];
 
 const fn variable(name: &'static str, default: &'static str, meaning: &'static str, bad: &'static str) -> Variable {
     Variable { name, default, meaning, bad }
@@ -348,7 +342,7 @@ fn read_redis(reader: &mut Reader<'_>) -> Option<StoreConfig> {
             _ => Err(format!("must be a comma list of eviction and no-aof, and has {word:?}")),
         })
     });
-    let named = reader.is_given("TOLLGATE_REDIS_URL");
+    let named = reader.string("TOLLGATE_REDIS_URL").is_some();
     let url = reader
         .parse("TOLLGATE_REDIS_URL", |value| crate::store::redis::address::client(value).map(|_| value.to_owned()).map_err(str::to_owned));
     let password = reader.string("TOLLGATE_REDIS_PASSWORD").map(RedisPassword::new);
@@ -504,11 +498,11 @@ mod tests {
             path.to_str().unwrap().to_owned()
         };
         let (jwt, service) = (hex_secret(), hex_secret());
-        let (url, password) = (in_file("url", "redis://host:6380"), in_file("password", "a/b#c%41 $d"));
+        let password = in_file("password", "a/b#c%41 $d");
         let (jwt_file, service_file) = (in_file("jwt", &format!("k1:{jwt}")), in_file("service", &service));
         for of_service in ["TOLLGATE_SERVICE_CREDENTIALS_FILE", "TOLLGATE_SERVICE_CREDENTIAL_FILE"] {
             let config = read(&[
-                ("TOLLGATE_REDIS_URL_FILE", &url),
+                ("TOLLGATE_REDIS_URL", "redis://host"),
                 ("TOLLGATE_REDIS_PASSWORD_FILE", &password),
                 ("TOLLGATE_JWT_SECRETS_FILE", &jwt_file),
                 (of_service, &service_file),
@@ -516,8 +510,8 @@ mod tests {
             .unwrap();
             assert_eq!(config.signing_secrets[0].secret.to_hex(), jwt);
             assert_eq!(config.service_credentials[0].to_hex(), service);
-            let StoreConfig::Redis { url, password, .. } = config.store else { panic!("no Redis") };
-            assert_eq!((url.as_str(), password.unwrap().text()), ("redis://host:6380", "a/b#c%41 $d"));
+            let StoreConfig::Redis { password, .. } = config.store else { panic!("no Redis") };
+            assert_eq!(password.unwrap().text(), "a/b#c%41 $d");
         }
         // One that can't be read is the only mistake, and no other secret is made in its place.
         let data = folder.path().join("data");

@@ -57,7 +57,9 @@ const TARGET_SCHEMES: [&str; 6] = ["ipv4", "ipv6", "dns", "unix", "xds", "passth
 
 fn parse_url(url: &str) -> Result<AuthUrl, String> {
     if url.split_once(':').is_some_and(|(scheme, _)| TARGET_SCHEMES.contains(&scheme)) {
-        return Err(format!("has the gRPC target {url:?}: write a URL for each address, as in http://10.0.0.1:50051,http://10.0.0.2:50051"));
+        return Err(format!(
+            "has the gRPC target {url:?}: write a URL for each address, as in http://10.0.0.1:50051,http://10.0.0.2:50051"
+        ));
     }
     let expected = || format!("must be a URL such as http://127.0.0.1:50051, or several with commas between, and has {url:?}");
     let uri: Uri = url.parse().map_err(|_| expected())?;

@@ -94,7 +94,9 @@ mod tests {
     fn a_secret_is_read_from_its_file_as_it_is_but_for_line_breaks_at_its_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
-        for (written, secret) in [("a/#%$ a%41b", "a/#%$ a%41b"), ("one\n", "one"), ("one\ntwo\n\n", "one\ntwo"), (" \t", " \t"), ("é", "é")] {
+        for (written, secret) in
+            [("a/#%$ a%41b", "a/#%$ a%41b"), ("one\n", "one"), ("one\ntwo\n\n", "one\ntwo"), (" \t", " \t"), ("é", "é")]
+        {
             std::fs::write(&path, written).unwrap();
             assert_eq!(read(&[("SECRET_FILE", path.to_str().unwrap())]), Ok(Some(secret.to_owned())), "{written:?}");
         }
@@ -116,7 +118,9 @@ mod tests {
         assert!(with(&vec![b'x'; 65_537])[0].contains("more than 65536 bytes"));
         let wrong = with(b"wrong\n");
         assert_eq!(wrong, ["SECRET_FILE must be right"], "a mistake about the value names the variable that was set");
-        for mistakes in [with(b"canary\xff"), read(&[("SECRET_FILE", "/dev/null/x")]).unwrap_err(), read(&[("SECRET_FILE", "/")]).unwrap_err()] {
+        for mistakes in
+            [with(b"canary\xff"), read(&[("SECRET_FILE", "/dev/null/x")]).unwrap_err(), read(&[("SECRET_FILE", "/")]).unwrap_err()]
+        {
             assert!(mistakes.len() == 1 && mistakes[0].starts_with("SECRET_FILE names \"/"), "{mistakes:?}");
             assert!(!mistakes[0].contains("canary"), "{mistakes:?}");
         }

@@ -336,6 +336,31 @@ fn the_readme_lists_every_variable_with_its_default() {
 }
 
 #[test]
+fn the_compose_file_passes_every_variable_on_but_those_that_it_decides_itself() {
+    let compose = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docker-compose.yml")).unwrap();
+    // A service's own lines: up to the next one that is indented no deeper.
+    let lines_of = |service: &str| {
+        let lines = compose.lines().skip_while(|line| *line != format!("  {service}:")).skip(1);
+        lines.take_while(|line| line.is_empty() || line.starts_with("   ")).collect::<Vec<_>>()
+    };
+    for (service, variables, decided) in [
+        ("auth-service", auth_service::config::VARIABLES, &["TOLLGATE_DATA_DIR"][..]),
+        (
+            "inference-service",
+            inference_service::config::VARIABLES,
+            // Other names stand for the first; the embedded engine is not in the image.
+            &["OLLAMA_API_KEY", "TOLLGATE_DATA_DIR", "TOLLGATE_MODELS_DIR", "TOLLGATE_EMBEDDED_QUEUE"],
+        ),
+    ] {
+        let lines = lines_of(service);
+        for variable in variables {
+            let passed = lines.iter().any(|line| line.trim_start().starts_with(&format!("{}:", variable.name)));
+            assert_eq!(passed, !decided.contains(&variable.name), "{service}: {}", variable.name);
+        }
+    }
+}
+
+#[test]
 fn a_variable_that_no_program_reads_stops_the_start_with_64_and_the_nearest_name() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data").to_string_lossy().into_owned();
@@ -375,7 +400,16 @@ async fn both_services_start_in_one_environment_with_every_name_that_any_program
 fn every_name_that_a_program_the_compose_file_or_its_example_reads_is_a_known_one() {
     let own = auth_service::config::VARIABLES.iter().chain(inference_service::config::VARIABLES).map(|variable| variable.name.to_owned());
     let mut named: Vec<String> = own.filter(|name| name.starts_with("TOLLGATE_")).collect();
-    for file in ["docker-compose.yml", ".env.example", "README.md", "docs/deployment.md", "docs/cli.md", "scripts/run", "scripts/demo"] {
+    for file in [
+        "docker-compose.yml",
+        ".env.example",
+        "README.md",
+        "docs/deployment.md",
+        "docs/cli.md",
+        "scripts/run",
+        "scripts/demo",
+        "docker-compose.replicas.yml",
+    ] {
         let text = std::fs::read_to_string(format!("{}/../../{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
         let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).map(|word| word.trim_end_matches('_'));
         named.extend(words.filter(|word| word.starts_with("TOLLGATE_")).map(str::to_owned));

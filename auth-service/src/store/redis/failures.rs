@@ -91,9 +91,10 @@ fn unsaid(error: &RedisError) -> StoreError {
     match error.kind() {
         // It keeps Redis's words to itself, which are often just these.
         ErrorKind::AuthenticationFailed => StoreError::Misconfigured(WRONG_PASSWORD.to_owned()),
-        ErrorKind::Server(_) if error.to_string().contains("refused to switch database") => {
-            StoreError::Misconfigured(format!("Redis has no such database as TOLLGATE_REDIS_URL names ({})", error.detail().unwrap_or_default()))
-        }
+        ErrorKind::Server(_) if error.to_string().contains("refused to switch database") => StoreError::Misconfigured(format!(
+            "Redis has no such database as TOLLGATE_REDIS_URL names ({})",
+            error.detail().unwrap_or_default()
+        )),
         _ if error.is_timeout() => StoreError::Unavailable("Redis gave no answer in time".to_owned()),
         _ => StoreError::Unavailable(error.to_string()),
     }
