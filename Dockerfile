@@ -1,4 +1,4 @@
-# The two services and the command, from one file: `docker build --target auth-service .`, `--target inference-service`, `--target tollgate`.
+# Both services and the command from one file: `docker build --target auth-service .`, `--target inference-service`, `--target tollgate`.
 # The build needs nothing but Rust and a C compiler, and no BuildKit. Release profile, without the embedded engine, for any machine of the
 # architecture that it runs on.
 

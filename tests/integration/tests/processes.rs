@@ -115,6 +115,26 @@ impl OnRedis {
     }
 }
 
+#[tokio::test]
+async fn a_redis_whose_snapshots_could_stop_all_writes_is_told_of_at_the_start_with_the_command_that_mends_it() {
+    let upstream = ScriptedUpstream::start().await;
+    let secret = || shared::secret::Secret::generate().unwrap().1;
+    for (save, is_told) in [("3600 1 300 100", true), ("", false)] {
+        let redis = RedisServer::start();
+        redis_command(&redis, &["CONFIG", "SET", "save", save]);
+        let (jwt, service, url) = (format!("k1:{}", secret()), secret(), redis.url());
+        let more = [
+            ("TOLLGATE_REDIS_URL", url.as_str()),
+            ("TOLLGATE_JWT_SECRETS", jwt.as_str()),
+            ("TOLLGATE_SERVICE_CREDENTIAL", service.as_str()),
+        ];
+        let processes = ProcessPair::start(&upstream.url(), &more);
+        processes.user().await;
+        let log = processes.auth.log();
+        assert_eq!(log.contains("3600 1 300 100") && log.contains("config set save"), is_told, "{log}");
+    }
+}
+
 fn redis_command(redis: &RedisServer, words: &[&str]) {
     let mut command = redis::cmd(words[0]);
     words[1..].iter().for_each(|word| {

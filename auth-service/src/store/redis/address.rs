@@ -42,8 +42,8 @@ pub(crate) fn has_password(url: &str) -> bool {
 
 /// A client for this address, or what must be changed, as it goes on from the variable's name.
 pub(crate) fn client(url: &str) -> Result<Client, &'static str> {
-    const FORM: &str = "must be redis://[user:password@]host[:port][/db]; in user and password, write / ? # @ : and % as %2F %3F %23 %40 %3A and %25, \
-         or give the password as it is in TOLLGATE_REDIS_PASSWORD";
+    const FORM: &str = "must be redis://[user:password@]host[:port][/db]; give a password of any characters in TOLLGATE_REDIS_PASSWORD, or \
+                        write / ? # @ : and % in it as %2F %3F %23 %40 %3A and %25";
     let (scheme, rest) = url.split_once("://").ok_or(FORM)?;
     let scheme = scheme.to_ascii_lowercase();
     if scheme == "rediss" || scheme == "valkeys" {
