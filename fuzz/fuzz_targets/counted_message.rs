@@ -31,7 +31,7 @@ const REQUESTS: &[Request] = requests! {
         GetReceiptRequest ListLedgerEntriesRequest CreateOrganizationRequest ListOrganizationsRequest AddMemberRequest
         ListMembersRequest RemoveMemberRequest CreateUserRequest ListUsersRequest DisableUserRequest EnableUserRequest
         ResetPasswordRequest GrantCreditsRequest VerifyLedgerRequest ListAuditEventsRequest CheckRequest ExtendRequest
-        SettleRequest WatchRevocationsRequest;
+        SettleRequest ReleaseRequest WatchRevocationsRequest;
     inference:
         ChatRequest GenerateRequest EmbedRequest ListModelsRequest ShowModelRequest CreateModelRequest PullModelRequest
         CopyModelRequest DeleteModelRequest ShowModelfileRequest;

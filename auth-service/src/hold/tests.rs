@@ -150,6 +150,25 @@ fn settle_is_what_the_table_says() {
 }
 
 #[test]
+fn release_is_what_the_table_says() {
+    let release = |hold: Option<HoldRecord>, attempt_id| on_release(hold.as_ref(), attempt_id);
+    let refunded = Settlement {
+        resolution: Resolution::Refunded,
+        outcome: Some(Outcome::NothingGenerated),
+        usage: used(0, 0),
+        charge: 0,
+        charged_credits: 0,
+        uncollected_credits: 0,
+    };
+    let (nothing, resolved) = (ReleaseDecision::NothingHeld, ReleaseDecision::Resolved);
+    assert_eq!(
+        rows().map(|hold| release(hold, "a")),
+        [nothing, ReleaseDecision::Release(refunded), resolved, ReleaseDecision::Released, resolved, resolved]
+    );
+    assert_eq!(rows().map(|hold| release(hold, "b")), [nothing; 6], "another attempt's hold stays");
+}
+
+#[test]
 fn what_is_charged_is_what_the_table_says_and_never_more_than_was_held() {
     let terms = terms("a", by_token());
     let charged = |outcome, usage| settlement(&terms, outcome, usage).charge;

@@ -1,4 +1,4 @@
-//! What Check, Extend and Settle are asked, and what they answer.
+//! What Check, Extend, Settle and Release are asked, and what they answer.
 
 use super::{Permission, PresentedCredential, Principal};
 use crate::hold::{HoldRecord, Terms};
@@ -130,4 +130,28 @@ pub enum SettleAnswer {
     NotFound,
     /// This attempt was refunded, and another attempt has held the request since.
     Superseded,
+}
+
+/// An attempt, by the names that its Check had.
+#[derive(Debug, Clone)]
+pub struct ReleaseRequest {
+    /// The account that pays.
+    pub account: AccountId,
+    /// Whose hold it is. Whether it is still in force doesn't matter.
+    pub credential: PresentedCredential,
+    /// As in [`ChargeRequest`].
+    pub request_id: String,
+    /// As in [`ChargeRequest`].
+    pub attempt_id: String,
+}
+
+/// The answer to a [`ReleaseRequest`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReleaseAnswer {
+    /// All that the attempt held has gone back, now or before.
+    Released,
+    /// The attempt holds nothing, or the credential is nobody's.
+    NothingHeld,
+    /// The attempt's hold was settled, or its expiry came first.
+    ResolvedBefore,
 }

@@ -222,6 +222,15 @@ impl Fixture {
         Self { store, hand, limits, home: Home::Sqlite(folder) }
     }
 
+    /// The same store with other limits, as another process has it.
+    pub(crate) async fn with_limits(&self, limits: StoreLimits) -> Arc<dyn Store> {
+        let clock = Clock::Fixed(Arc::clone(&self.hand));
+        match &self.home {
+            Home::Redis(server) => Arc::new(server.store(limits, clock).await),
+            Home::Sqlite(folder) => Arc::new(SqliteStore::open(&sqlite_file(folder.path()), limits, clock).unwrap()),
+        }
+    }
+
     pub(crate) fn now_ms(&self) -> i64 {
         self.hand.load(Ordering::SeqCst)
     }
