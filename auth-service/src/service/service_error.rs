@@ -272,6 +272,11 @@ fn store_refusal(refusal: Refusal) -> CallError {
             CallError::new(Code::Unavailable, ErrorReason::SweepInProgress, "credits of requests that ended come back right now; try again")
                 .retry_after(RETRY_SOON)
         }
+        Refusal::TooManyRefunds { retry_after } => exhausted(
+            ErrorReason::RateLimited,
+            "too many of the account's calls came to nothing lately, and were not charged; look at their errors, and try again when told",
+        )
+        .retry_after(retry_after.max(RETRY_SOON)),
         Refusal::TooManyOpenHolds => {
             let message = "the account has as many calls in progress as it may; wait until one of them has ended, or ask the operator for \
                            more at a time";
