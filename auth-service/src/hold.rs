@@ -173,7 +173,8 @@ pub fn on_check(
         }
     }
     if funds.open_holds >= funds.max_open_holds {
-        return CheckDecision::Refuse(Refusal::TooManyOpenHolds);
+        // Holds whose time is over take no place: that is not the last word while more are due.
+        return CheckDecision::Refuse(if funds.more_is_due { Refusal::SweepInProgress } else { Refusal::TooManyOpenHolds });
     }
     if let Some(retry_after) = funds.refund_wait {
         return CheckDecision::Refuse(Refusal::TooManyRefunds { retry_after });

@@ -102,7 +102,7 @@ pub enum Refusal {
         /// What there is.
         available: i64,
     },
-    /// Too few credits are available, and more holds are due than one operation sweeps: the same call may succeed.
+    /// Too few credits are available, or too many holds are open, and more are due than one operation sweeps: the same call may succeed.
     SweepInProgress,
     /// The account has as many open holds as it may.
     TooManyOpenHolds,

@@ -1,8 +1,9 @@
 //! Checks that nobody answered, and that may have held credits all the same: what they hold is released.
 //!
 //! A Release never makes a hold, so it may overtake its Check. That nothing is held is the last word only when the Check can no longer be
-//! carried out. auth-service gives a Check up at the deadline that came with it, and waits [`STORE_TIME`] for its store. Until then it is
-//! asked again. What is carried out later still, by a process that stood still meanwhile, expires by itself.
+//! carried out. auth-service gives a Check up at the deadline that came with it, and then nothing is sent to Redis for it; what was sent is
+//! waited for [`STORE_TIME`]. (SQLite's thread does what it is given in its order.) Until then the Release is sent again. What is carried
+//! out later still, by a process that stood still meanwhile, expires by itself.
 //!
 //! A caller needs no good credential to leave a Check without an answer: while auth-service is silent, every call does. So there is one task
 //! for all of them, and the queue is bounded. What finds no place is left to the hold's expiry, which gives back the same a little later.

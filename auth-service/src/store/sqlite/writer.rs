@@ -102,14 +102,10 @@ impl Writer {
         let (answer, answered) = oneshot::channel();
         let disk = Arc::clone(&self.disk);
         let job: Job = Box::new(move |connection| {
-            // For a caller that is gone nothing need be done: a Check whose time is over must not hold credits late.
-            if answer.is_closed() {
-                return Worked { answer: Box::new(drop), failed: None };
-            }
             let result = connection.and_then(|connection| in_savepoint(connection, operation).map_err(|failure| disk.explain(failure)));
             let failed = result.as_ref().err().cloned();
             let answer = move |committed: Result<(), StoreError>| {
-                // Nobody may be waiting by now: the operation happened all the same.
+                // Nobody may be waiting any more: the operation happened all the same.
                 let _ = answer.send(committed.and(result));
             };
             Worked { answer: Box::new(answer), failed }
@@ -265,26 +261,6 @@ mod tests {
         file.execute("PRAGMA query_only = ON").await.unwrap();
         let refused = file.execute(FILL).await;
         assert!(matches!(refused, Err(StoreError::ReadOnly(_))), "{refused:?}");
-    }
-
-    #[tokio::test]
-    async fn an_operation_whose_caller_has_gone_before_its_turn_does_not_happen() {
-        let file = File::new();
-        file.execute("CREATE TABLE done (text)").await.unwrap();
-        // The thread waits here, and all that comes behind it.
-        let (go_on, turn) = std::sync::mpsc::channel();
-        let first = file.writer.run(move |_| {
-            turn.recv().unwrap();
-            Ok(())
-        });
-        tokio::pin!(first);
-        assert!(tokio::time::timeout(Duration::ZERO, &mut first).await.is_err());
-        // It is queued, and its caller goes.
-        assert!(tokio::time::timeout(Duration::ZERO, file.execute("INSERT INTO done VALUES ('x')")).await.is_err());
-        go_on.send(()).unwrap();
-        first.await.unwrap();
-        let count = file.writer.run(|connection| Ok(connection.query_row("SELECT count(*) FROM done", [], |row| row.get::<_, u32>(0))?));
-        assert_eq!(count.await.unwrap(), 0);
     }
 
     #[tokio::test]
