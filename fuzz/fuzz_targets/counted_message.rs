@@ -31,10 +31,13 @@ const REQUESTS: &[Request] = requests! {
         GetReceiptRequest ListLedgerEntriesRequest CreateOrganizationRequest ListOrganizationsRequest AddMemberRequest
         ListMembersRequest RemoveMemberRequest CreateUserRequest ListUsersRequest DisableUserRequest EnableUserRequest
         ResetPasswordRequest GrantCreditsRequest VerifyLedgerRequest ListAuditEventsRequest CheckRequest ExtendRequest
-        SettleRequest ReleaseRequest WatchRevocationsRequest;
+        SettleRequest WatchRevocationsRequest;
     inference:
         ChatRequest GenerateRequest EmbedRequest ListModelsRequest ShowModelRequest CreateModelRequest PullModelRequest
         CopyModelRequest DeleteModelRequest ShowModelfileRequest;
+    // At the end: seeds name a request by its place.
+    auth:
+        ReleaseRequest;
 };
 
 static MESSAGES: LazyLock<HashMap<String, DescriptorProto>> = LazyLock::new(|| {
