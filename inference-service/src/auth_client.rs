@@ -1,7 +1,8 @@
 //! The client of auth-service, and the one place that can make a [`Grant`].
 //!
 //! What is held is given back on every exit. A Check whose caller goes away is finished by the process, and the grant that comes back is
-//! refunded. Settles run in tasks of their own, which the process waits for at its end.
+//! refunded. What a Check without an answer may have held is released. Settles run in tasks of their own, which the process waits for at
+//! its end.
 
 mod auth_urls;
 mod balancer;
