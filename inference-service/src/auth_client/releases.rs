@@ -5,8 +5,9 @@
 //! waited for [`STORE_TIME`]. (SQLite's thread does what it is given in its order.) Until then the Release is sent again. What is carried
 //! out later still, by a process that stood still meanwhile, expires by itself.
 //!
-//! A caller needs no good credential to leave a Check without an answer: while auth-service is silent, every call does. So there is one task
-//! for all of them, and the queue is bounded. What finds no place is left to the hold's expiry, which gives back the same a little later.
+//! A caller needs no good credential to leave a Check without an answer: while auth-service is silent, every call does. So there is one
+//! task for all of them, and the queue is bounded. What finds no place is left to the hold's expiry, which gives back the same a little
+//! later.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
