@@ -29,9 +29,10 @@ use shared::essential::Lost;
 pub use self::api_key::{ApiKeyCreation, ApiKeyRecord, NewApiKey};
 pub use self::caller::{Permission, PresentedCredential, Principal, Scope};
 pub use self::check::{ChargeRequest, CheckAnswer, CheckRequest, ExtendAnswer, Held, Refusal, SettleAnswer};
+pub use self::checkpoint::{Checkpoint, Contradiction, count_older_than};
 pub use self::condition::Condition;
 pub use self::failure::{StoreError, StoreOpenError};
-pub use self::ledger::{AccountSnapshot, Balance, EntryKind, GrantAnswer, GrantRequest, LedgerEntry};
+pub use self::ledger::{AccountSnapshot, Balance, EntryKind, GrantAnswer, GrantRequest, LedgerEntry, LedgerPage, LedgerPart};
 pub use self::new_user::{NAME_CLAIM_LIFE, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserCreation};
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
@@ -40,6 +41,7 @@ use crate::user::{UserName, UserRecord};
 mod api_key;
 mod caller;
 mod check;
+mod checkpoint;
 pub mod clock;
 mod condition;
 mod failure;
@@ -95,13 +97,22 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError>;
     /// What became of a request; `None`: nothing of that id is remembered.
     async fn receipt(&self, account: &AccountId, user: &UserId, request_id: &str) -> Result<Option<HoldRecord>, StoreError>;
-    /// Ledger entries below `before` (or the newest), newest first, at most `limit`.
-    async fn ledger_entries(&self, account: &AccountId, before: Option<u64>, limit: u32) -> Result<Vec<LedgerEntry>, StoreError>;
+    /// Ledger entries below `before` (or the newest), newest first, and behind the oldest that is kept the checkpoint; at most `limit`.
+    async fn ledger_entries(&self, account: &AccountId, before: Option<u64>, limit: u32) -> Result<LedgerPage, StoreError>;
 
     /// Resolves holds that are due on some accounts, forgets requests whose time is over, and says where to go on. Each step is bounded.
     async fn sweep(&self, from: Option<String>) -> Result<SweepStep, StoreError>;
     /// Everything about an account's credits, without sweeping; `None`: no such account.
     async fn snapshot(&self, account: &AccountId) -> Result<Option<AccountSnapshot>, StoreError>;
+
+    /// Some accounts, and where to go on. Those made meanwhile may be missed.
+    async fn accounts(&self, from: Option<String>) -> Result<AccountsStep, StoreError>;
+    /// The oldest ledger entries above `after` that are kept, at most `limit`, without sweeping. Of no account: none.
+    async fn oldest_entries(&self, account: &AccountId, after: u64, limit: u32) -> Result<LedgerPart, StoreError>;
+    /// Folds the oldest ledger entries: removes those from `first` to the checkpoint's last, and replaces the checkpoint that stood for
+    /// those before them. `false`: `first` isn't the oldest one that is kept, and nothing was written. Idempotent. Works when the store is
+    /// full. How many they are is the caller's business: no other call is answered meanwhile.
+    async fn fold_ledger(&self, account: &AccountId, first: u64, checkpoint: Checkpoint) -> Result<bool, StoreError>;
 }
 
 /// Bounds and times that a store is opened with.
@@ -137,5 +148,14 @@ pub struct SweepStep {
     /// Holds that were resolved. Requests that were forgotten don't count.
     pub expired: u32,
     /// Where the next step goes on; `None`: the walk is at its end.
+    pub next: Option<String>,
+}
+
+/// Some of the accounts there are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountsStep {
+    /// In no order that means anything.
+    pub accounts: Vec<AccountId>,
+    /// Where the next step goes on; `None`: these were the last.
     pub next: Option<String>,
 }

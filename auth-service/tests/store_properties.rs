@@ -227,7 +227,9 @@ async fn apply(store: &dyn Store, user: &fixture::Person, now_ms: i64, operation
         }
         (Operation::Balance, _) => format!("{:?}", store.balance(&user.account).await.unwrap()),
         (Operation::Receipt { request }, _) => format!("{:?}", store.receipt(&user.account, &user.id, &name(request)).await.unwrap()),
-        (Operation::Ledger { before, limit }, _) => format!("{:?}", store.ledger_entries(&user.account, before, limit).await.unwrap()),
+        (Operation::Ledger { before, limit }, _) => {
+            format!("{:?}", store.ledger_entries(&user.account, before, limit).await.unwrap().entries)
+        }
         (Operation::Walk, _) => {
             let (mut expired, mut from) = (0, None);
             loop {

@@ -336,7 +336,7 @@ impl Fixture {
 }
 
 pub(crate) fn sqlite_file(folder: &Path) -> std::path::PathBuf {
-    folder.join("tollgate.sqlite3")
+    folder.join(auth_service::config::STORE_FILE)
 }
 
 pub(crate) fn new_user(name: &str, credits: i64) -> NewUser {

@@ -3,10 +3,11 @@
 use super::account::Account;
 use super::context::Context;
 use super::failure::StoreResult;
+use super::ledger::checkpoint;
 use crate::grant::on_grant;
 use crate::hold::{ExtendDecision, HoldRecord, Outcome, SettleDecision, Terms, TokenUsage, on_extend, on_settle};
 use crate::ids::{AccountId, UserId};
-use crate::store::{Balance, ExtendAnswer, GrantAnswer, GrantRequest, LedgerEntry, SettleAnswer};
+use crate::store::{Balance, ExtendAnswer, GrantAnswer, GrantRequest, LedgerPage, SettleAnswer};
 
 pub(super) fn extend(context: Context<'_>, handle: &Terms, reported: TokenUsage) -> StoreResult<ExtendAnswer> {
     let Some(account) = Account::load_swept(context, &handle.account)? else { return Ok(ExtendAnswer::NotFound) };
@@ -65,9 +66,9 @@ pub(super) fn receipt(context: Context<'_>, id: &AccountId, user: &UserId, reque
     Ok(hold)
 }
 
-pub(super) fn ledger_entries(context: Context<'_>, id: &AccountId, before: Option<u64>, limit: u32) -> StoreResult<Vec<LedgerEntry>> {
-    let Some(account) = Account::load_swept(context, id)? else { return Ok(Vec::new()) };
-    let entries = account.ledger(before, limit)?;
+pub(super) fn ledger_entries(context: Context<'_>, id: &AccountId, before: Option<u64>, limit: u32) -> StoreResult<LedgerPage> {
+    let Some(account) = Account::load_swept(context, id)? else { return Ok(LedgerPage::default()) };
+    let page = LedgerPage::new(account.ledger(before, limit)?, checkpoint(context, id)?, limit);
     account.save()?;
-    Ok(entries)
+    Ok(page)
 }
