@@ -77,7 +77,7 @@ pub(crate) async fn folding_leaves_balances_grants_receipts_and_the_numbers_of_e
     let GrantAnswer::Granted { entry, .. } = first else { panic!("{first:?}") };
     assert_eq!(grant(&f, &ada, "g", 5).await, GrantAnswer::Replayed { entry, balance: before.balance });
     let receipt = f.store.receipt(&ada.account, &ada.id, "r4").await.unwrap().unwrap();
-    assert_eq!(receipt.resolved.unwrap().ledger_entry, 7);
+    assert_eq!(receipt.resolved.unwrap().ledger_entry, Some(7));
     assert!(matches!(f.check(&ada, one_credit("r4", "b")).await, CheckAnswer::Recorded(..)));
 
     // All of it, again, and on: numbers go on where they were.

@@ -29,3 +29,9 @@ DROP TABLE accounts;
 ALTER TABLE accounts_6 RENAME TO accounts;
 DROP INDEX holds_to_forget;
 CREATE INDEX holds_to_forget ON holds (account_id, charged_credits > 0, forget_at_ms, user_id, digest) WHERE forget_at_ms IS NOT NULL;
+
+-- What stands for an account's oldest ledger entries, once they were exported and folded. Not beside the credits, which every call writes.
+CREATE TABLE checkpoints (
+    account_id TEXT PRIMARY KEY,
+    record BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
