@@ -34,7 +34,7 @@ pub(crate) fn page_start(token: &str) -> Result<Option<u64>, Violation> {
 pub(crate) fn page_of(read: LedgerPage, size: u32) -> pb::ListLedgerEntriesResponse {
     let size = size as usize;
     let more = read.entries.len() + usize::from(read.checkpoint.is_some()) > size;
-    let last = read.entries.iter().take(size).last().filter(|_| more);
+    let last = read.entries.iter().take(size).next_back().filter(|_| more);
     let next_page_token = last.map(|last| page_token(last.entry)).unwrap_or_default();
     let entries = read.entries.into_iter().map(contract::ledger_entry).chain(read.checkpoint.map(contract::checkpoint));
     pb::ListLedgerEntriesResponse { entries: entries.take(size).collect(), next_page_token }

@@ -214,7 +214,8 @@ mod tests {
 
     #[test]
     fn a_checkpoint_that_is_not_what_was_folded_is_found() {
-        let changes: [(&str, fn(&mut AccountSnapshot)); 6] = [
+        type Change = fn(&mut AccountSnapshot);
+        let changes: [(&str, Change); 6] = [
             ("granted", |snapshot| snapshot.checkpoint.as_mut().unwrap().granted += 1),
             ("spent", |snapshot| snapshot.checkpoint.as_mut().unwrap().charged -= 1),
             ("numbered from 2", |snapshot| snapshot.checkpoint.as_mut().unwrap().last_entry = 1),

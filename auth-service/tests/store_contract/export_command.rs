@@ -18,7 +18,7 @@ const SECRET: &str = "00112233445566778899aabbccddeeff102132435465768798a9bacbdc
 const SOON: Duration = Duration::from_secs(20);
 
 /// The command, with a retention that everything of the fixture's own time is older than.
-fn export_ledger(f: &Fixture, arguments: &[&str]) -> Command {
+pub(crate) fn export_ledger(f: &Fixture, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_auth-service"));
     command.env_clear().env("TOLLGATE_LEDGER_RETENTION", "1h").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     match &f.home {
