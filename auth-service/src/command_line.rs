@@ -188,7 +188,11 @@ async fn export_ledger(strings: &dyn Strings, to: &Path, shutdown: impl Future<O
     let stopped = {
         let exporting = async {
             // Before the store is opened: nobody waits for it in vain.
-            let destination = if to == Path::new("-") { Destination::standard_output()? } else { Destination::file(to).await? };
+            let destination = if to == Path::new("-") {
+                Destination::standard_output(config.ledger_retention.is_some())?
+            } else {
+                Destination::file(to).await?
+            };
             let store = open_store(&config).await?;
             Ok(export(&*store, &destination, config.ledger_retention, &mut exported).await)
         };

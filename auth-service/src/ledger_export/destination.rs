@@ -5,9 +5,9 @@
 //! as well. Only a reader that came back for more takes it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,9 @@ use tokio::sync::oneshot;
 
 /// How often is looked whether a pipe's reader has taken all, or a file is no longer locked.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// What to do where entries would be lost for good.
+const KEEPS_NOTHING: &str = "it keeps nothing of what is then folded; name a file (--to FILE), or --to /dev/null to throw entries away";
 
 /// Why lines can't be written, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -51,13 +54,17 @@ enum Output {
 }
 
 impl Destination {
-    /// Standard output.
+    /// Standard output. `must_keep`: not one that keeps nothing, such as a terminal, `/dev/null`, or one that was closed.
     ///
     /// # Errors
-    /// When there is none.
-    pub fn standard_output() -> Result<Self, OutputError> {
+    /// When it can't be used, or keeps nothing and must.
+    pub fn standard_output(must_keep: bool) -> Result<Self, OutputError> {
         let name = "standard output".to_owned();
-        let file = io::stdout().as_fd().try_clone_to_owned().map(File::from);
+        let standard_output = io::stdout();
+        if must_keep && (standard_output.is_terminal() || is_null(standard_output.as_fd()).unwrap_or(true)) {
+            return Err(OutputError { name, error: io::ErrorKind::Unsupported.into(), advice: KEEPS_NOTHING });
+        }
+        let file = standard_output.as_fd().try_clone_to_owned().map(File::from);
         match file.and_then(|file| Output::of(Arc::new(file))) {
             Ok(output) => Ok(Self { name, output }),
             Err(error) => Err(refusal(name, error)),
@@ -91,11 +98,9 @@ impl Output {
         if kind.is_file() {
             Ok(Self::File(file))
         } else if kind.is_fifo() {
-            {
-                // Unchecked: nothing is written by it, so that others who have this end of the pipe find it as it was.
-                let watch = pipe::Sender::from_file_unchecked(file.try_clone()?)?;
-                Ok(Self::Pipe { file, watch })
-            }
+            // Unchecked: nothing is written by it, so that others who have this end of the pipe find it as it was.
+            let watch = pipe::Sender::from_file_unchecked(file.try_clone()?)?;
+            Ok(Self::Pipe { file, watch })
         } else {
             Ok(Self::Other(file))
         }
@@ -106,7 +111,9 @@ impl Output {
         let mut options = OpenOptions::new();
         // A pipe or a device is only written: who reads from it, too, would take its lines from its reader.
         options.read(is_file).append(true).create(is_file).mode(0o600);
-        let file = options.open(path)?;
+        let opened = path.to_owned();
+        // A named pipe's end is opened when somebody opens the other one.
+        let file = on_thread(move || options.open(opened)).await?;
         if is_file {
             lock(&file, path).await?;
             end_broken_line(&file)?;
@@ -122,12 +129,16 @@ impl Output {
             return Ok(());
         }
         match self {
-            Self::File(file) => on_thread(file, move |file| write_all(file, &lines).and_then(|()| file.sync_data())).await,
-            Self::Other(file) => on_thread(file, move |file| write_all(file, &lines)).await,
+            Self::File(file) => {
+                write(file, lines).await?;
+                let file = Arc::clone(file);
+                on_thread(move || file.sync_data()).await
+            }
+            Self::Other(file) => write(file, lines).await,
             Self::Pipe { file, watch } => {
                 let end = lines.split_off(lines.len() - 1);
                 for part in [lines, end] {
-                    on_thread(file, move |file| write_all(file, &part)).await?;
+                    write(file, part).await?;
                     taken(watch).await?;
                 }
                 Ok(())
@@ -136,8 +147,15 @@ impl Output {
     }
 }
 
-fn write_all(mut file: &File, bytes: &[u8]) -> io::Result<()> {
-    file.write_all(bytes)
+async fn write(file: &Arc<File>, bytes: Vec<u8>) -> io::Result<()> {
+    let file = Arc::clone(file);
+    on_thread(move || (&*file).write_all(&bytes)).await
+}
+
+/// Whether it is `/dev/null`.
+fn is_null(output: BorrowedFd<'_>) -> io::Result<bool> {
+    let output = File::from(output.try_clone_to_owned()?).metadata()?;
+    Ok(output.file_type().is_char_device() && output.rdev() == fs::metadata("/dev/null")?.rdev())
 }
 
 /// Waits until no other process has locked the file.
@@ -149,7 +167,7 @@ async fn lock(file: &File, path: &Path) -> io::Result<()> {
             Err(TryLockError::Error(error)) => return Err(error),
             Err(TryLockError::WouldBlock) if waits => {}
             Err(TryLockError::WouldBlock) => {
-                tracing::info!(file = %path.display(), "another export writes to the file; waiting for its end")
+                tracing::info!(file = %path.display(), "another export writes to the file; waiting for its end");
             }
         }
         waits = true;
@@ -170,12 +188,11 @@ fn end_broken_line(mut file: &File) -> io::Result<()> {
 
 /// Does what may take for ever, such as a write into a full pipe, on a thread of its own. Given up, it goes on, and ends with the process:
 /// a runtime's own thread would keep the process from its end.
-async fn on_thread(file: &Arc<File>, work: impl FnOnce(&File) -> io::Result<()> + Send + 'static) -> io::Result<()> {
+async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     let (answer, answered) = oneshot::channel();
-    let file = Arc::clone(file);
     std::thread::Builder::new().name("export".to_owned()).spawn(move || {
         // Whoever gave it up doesn't ask.
-        let _ = answer.send(work(&file));
+        let _ = answer.send(work());
     })?;
     answered.await.map_err(io::Error::other)?
 }

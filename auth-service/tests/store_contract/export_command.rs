@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use auth_service::hold::Outcome;
 use auth_service::store::AccountSnapshot;
 
-use crate::fixture::{Fixture, Home, Person, one_credit};
+use crate::fixture::{Fixture, Home, Person, one_credit, sqlite_file};
 use crate::ledger::lines;
 use crate::limits;
 
@@ -18,7 +18,7 @@ const SECRET: &str = "00112233445566778899aabbccddeeff102132435465768798a9bacbdc
 const SOON: Duration = Duration::from_secs(20);
 
 /// The command, with a retention that everything of the fixture's own time is older than.
-pub(crate) fn export_ledger(f: &Fixture, arguments: &[&str]) -> Command {
+fn export_ledger(f: &Fixture, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_auth-service"));
     command.env_clear().env("TOLLGATE_LEDGER_RETENTION", "1h").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     match &f.home {
@@ -162,6 +162,70 @@ pub(crate) async fn a_pipe_whose_reader_goes_away_ends_the_command_before_it_fol
     assert_eq!(code, Some(1), "{said}");
     assert_eq!(f.snapshot(&ada).await, before);
     is_exported_next_time(&f, &ada, &folder.path().join("ledger")).await;
+}
+
+pub(crate) async fn standard_output_that_keeps_nothing_is_refused_before_anything_is_folded(f: Fixture) {
+    let (ada, before) = ada(&f).await;
+    let mut closed = Command::new("sh");
+    closed.args(["-c", "exec \"$0\" export-ledger >&-", env!("CARGO_BIN_EXE_auth-service")]);
+    closed.env_clear().envs(export_ledger(&f, &[]).get_envs().filter_map(|(name, value)| Some((name, value?))));
+    for mut command in [closed, export_ledger(&f, &[])] {
+        let output = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).output().unwrap();
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("keeps nothing") && said.contains("--to FILE"), "{said}");
+        assert_eq!(f.snapshot(&ada).await, before);
+    }
+    // By its name it is meant.
+    assert_eq!(export_to(&f, Path::new("/dev/null")).status.code(), Some(0));
+    assert_eq!(f.snapshot(&ada).await.checkpoint.unwrap().last_entry, 5);
+}
+
+pub(crate) async fn an_account_that_contradicts_itself_is_passed_over_and_named_and_all_others_are_exported(f: Fixture) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ledger");
+    let (ada, _) = ada(&f).await;
+    let bob = f.person("bob", 3).await;
+    match &f.home {
+        Home::Redis(server) => server.command(&["XDEL", &format!("tg:{{{}}}:log", ada.account), "2-0"]),
+        Home::Sqlite(folder) => {
+            let outside = rusqlite::Connection::open(sqlite_file(folder.path())).unwrap();
+            outside.execute("DELETE FROM ledger WHERE account_id = ? AND entry = 2", [ada.account.as_str()]).unwrap();
+        }
+    }
+    let output = export_to(&f, &file);
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(ada.account.as_str()) && said.contains("ledger entry 3"), "{said}");
+    assert!(said.contains("1 ledger entries were written, and 1 of them folded. 1 accounts contradict themselves"), "{said}");
+    assert_eq!(lines(&file).into_keys().collect::<Vec<_>>(), [(bob.account.to_string(), 1)]);
+    let wrong = f.store.snapshot(&ada.account).await.unwrap().unwrap();
+    assert_eq!((wrong.checkpoint, wrong.ledger.len()), (None, 4));
+    assert!(!wrong.violations().is_empty());
+}
+
+pub(crate) async fn a_named_pipe_that_nobody_reads_does_not_keep_a_signal_from_ending_the_command(f: Fixture) {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (ada, before) = ada(&f).await;
+    let child = export_ledger(&f, &["--to", pipe.to_str().unwrap()]).spawn().unwrap();
+    // SIGTERM is watched from the time at which something is waited for.
+    let started = Instant::now();
+    let watches = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+        u64::from_str_radix(caught, 16).unwrap() & (1 << 14) != 0
+    };
+    while !watches() {
+        assert!(started.elapsed() < SOON, "it never watches SIGTERM");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    signal(&child, "TERM");
+    let (code, said) = ended(child);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("a signal stopped the export"), "{said}");
+    assert_eq!(f.snapshot(&ada).await, before);
 }
 
 pub(crate) async fn a_process_that_is_killed_between_writing_and_folding_leaves_entries_written_twice_and_none_lost(f: Fixture) {
