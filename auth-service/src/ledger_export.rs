@@ -54,10 +54,10 @@ pub async fn export(
     exported: &mut Exported,
 ) -> Result<(), ExportError> {
     let mut export = Export { store, destination, retention, exported, lines: Vec::new(), written: 0, folds: Vec::new() };
-    let mut from = None;
+    let mut after = None;
     loop {
-        let step = store.accounts(from).await?;
-        for account in &step.accounts {
+        let page = store.accounts(after).await?;
+        for account in &page.accounts {
             match export.account(account).await {
                 // One account that contradicts itself must not keep the export from all others.
                 Err(ExportError::Store(StoreError::Corrupt(what))) => {
@@ -67,10 +67,10 @@ pub async fn export(
                 done => done?,
             }
         }
-        if step.next.is_none() {
+        if page.next.is_none() {
             return export.keep_and_fold().await;
         }
-        from = step.next;
+        after = page.next;
     }
 }
 

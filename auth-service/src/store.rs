@@ -105,13 +105,18 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Ledger entries below `before` (or the newest), newest first, and behind the oldest that is kept the checkpoint; at most `limit`.
     async fn ledger_entries(&self, account: &AccountId, before: Option<u64>, limit: u32) -> Result<LedgerPage, StoreError>;
 
-    /// Resolves holds that are due on some accounts, forgets requests whose time is over, and says where to go on. Each step is bounded.
-    async fn sweep(&self, from: Option<String>) -> Result<SweepStep, StoreError>;
+    /// Looks at the next accounts, and answers those of them that [`sweep`](Self::sweep) has something to do on. `after`: what the page
+    /// before answered. All accounts have their place in an order that stays, whichever are added meanwhile.
+    async fn accounts_to_sweep(&self, after: Option<String>) -> Result<AccountPage, StoreError>;
+    /// Does one operation's share of what is to be done on an account that nobody may call: resolves holds that are due, and forgets
+    /// requests whose time is over.
+    async fn sweep(&self, account: &AccountId) -> Result<Swept, StoreError>;
     /// Everything about an account's credits, without sweeping; `None`: no such account.
     async fn snapshot(&self, account: &AccountId) -> Result<Option<AccountSnapshot>, StoreError>;
 
-    /// Some accounts, and where to go on. Those made meanwhile may be missed.
-    async fn accounts(&self, from: Option<String>) -> Result<AccountsStep, StoreError>;
+    /// The next accounts, all of them. `after`: what the page before answered; the order is that of
+    /// [`accounts_to_sweep`](Self::accounts_to_sweep).
+    async fn accounts(&self, after: Option<String>) -> Result<AccountPage, StoreError>;
     /// The oldest ledger entries above `after` that are kept, at most `limit`, without sweeping. Of no account: none.
     async fn oldest_entries(&self, account: &AccountId, after: u64, limit: u32) -> Result<LedgerPart, StoreError>;
     /// Folds the oldest ledger entries: removes those from `first` to the checkpoint's last, and replaces the checkpoint that stood for
@@ -153,20 +158,20 @@ impl Default for StoreLimits {
     }
 }
 
-/// One step of the slow walk over all accounts.
+/// Accounts, or those of them that wait to be swept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SweepStep {
-    /// Holds that were resolved. Requests that were forgotten don't count.
-    pub expired: u32,
-    /// Where the next step goes on; `None`: the walk is at its end.
+pub struct AccountPage {
+    /// In their order.
+    pub accounts: Vec<AccountId>,
+    /// Where the next page begins; `None`: this is the last one.
     pub next: Option<String>,
 }
 
-/// Some of the accounts there are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccountsStep {
-    /// In no order that means anything.
-    pub accounts: Vec<AccountId>,
-    /// Where the next step goes on; `None`: these were the last.
-    pub next: Option<String>,
+/// What one operation's share of sweeping an account came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Swept {
+    /// Holds that were resolved. Requests that were forgotten don't count.
+    pub expired: u32,
+    /// Whether holds are still due, or requests to be forgotten.
+    pub more: bool,
 }

@@ -17,6 +17,7 @@ mod move_batcher;
 mod move_script;
 mod scripts;
 mod stored;
+mod sweep;
 mod users;
 
 use std::fmt;
@@ -34,9 +35,9 @@ use self::scripts::{ScriptCall, Scripts};
 use super::clock::Clock;
 use super::known_callers::KnownCallers;
 use super::{
-    AccountSnapshot, AccountsStep, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition, ExtendAnswer,
+    AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition, ExtendAnswer,
     GrantAnswer, GrantRequest, LedgerPage, LedgerPart, NewApiKey, NewUser, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError,
-    SweepStep, UserCreation,
+    Swept, UserCreation,
 };
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
@@ -225,16 +226,20 @@ impl Store for RedisStore {
         self.read_ledger(account, before, limit).await
     }
 
-    async fn sweep(&self, from: Option<String>) -> Result<SweepStep, StoreError> {
-        self.sweep_step(from).await
+    async fn accounts_to_sweep(&self, after: Option<String>) -> Result<AccountPage, StoreError> {
+        self.find_accounts_to_sweep(after).await
+    }
+
+    async fn sweep(&self, account: &AccountId) -> Result<Swept, StoreError> {
+        self.sweep_account(account).await
     }
 
     async fn snapshot(&self, account: &AccountId) -> Result<Option<AccountSnapshot>, StoreError> {
         self.read_snapshot(account).await
     }
 
-    async fn accounts(&self, from: Option<String>) -> Result<AccountsStep, StoreError> {
-        self.list_accounts(from).await
+    async fn accounts(&self, after: Option<String>) -> Result<AccountPage, StoreError> {
+        self.page_of_accounts(after).await
     }
 
     async fn oldest_entries(&self, account: &AccountId, after: u64, limit: u32) -> Result<LedgerPart, StoreError> {

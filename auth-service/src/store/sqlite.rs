@@ -31,9 +31,9 @@ use self::writer::Writer;
 use super::clock::Clock;
 use super::known_callers::{CallerId, KnownCallers};
 use super::{
-    AccountSnapshot, AccountsStep, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition, ExtendAnswer,
+    AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition, ExtendAnswer,
     GrantAnswer, GrantRequest, LedgerPage, LedgerPart, NewApiKey, NewUser, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError,
-    SweepStep, UserCreation,
+    Swept, UserCreation,
 };
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
@@ -170,8 +170,13 @@ impl Store for SqliteStore {
         self.run(move |context| credits::ledger_entries(context, &account, before, limit)).await
     }
 
-    async fn sweep(&self, from: Option<String>) -> Result<SweepStep, StoreError> {
-        self.run(move |context| sweep::sweep(context, from)).await
+    async fn accounts_to_sweep(&self, after: Option<String>) -> Result<AccountPage, StoreError> {
+        self.run(move |context| sweep::accounts_to_sweep(context, after)).await
+    }
+
+    async fn sweep(&self, account: &AccountId) -> Result<Swept, StoreError> {
+        let account = account.clone();
+        self.run(move |context| sweep::sweep(context, &account)).await
     }
 
     async fn snapshot(&self, account: &AccountId) -> Result<Option<AccountSnapshot>, StoreError> {
@@ -180,8 +185,8 @@ impl Store for SqliteStore {
         self.run(move |context| Account::load(context, &account)?.map(|account| account.snapshot()).transpose()).await
     }
 
-    async fn accounts(&self, from: Option<String>) -> Result<AccountsStep, StoreError> {
-        self.run(move |context| ledger::accounts(context, from)).await
+    async fn accounts(&self, after: Option<String>) -> Result<AccountPage, StoreError> {
+        self.run(move |context| sweep::accounts(context, after)).await
     }
 
     async fn oldest_entries(&self, account: &AccountId, after: u64, limit: u32) -> Result<LedgerPart, StoreError> {

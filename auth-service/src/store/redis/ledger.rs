@@ -2,16 +2,13 @@
 
 use super::RedisStore;
 use super::accounts::Read;
-use super::keys::REGISTRY_SHARDS;
 use super::scripts::ScriptCall;
 use super::stored::{StreamEntry, ledger, unreadable};
 use crate::ids::AccountId;
-use crate::store::{AccountsStep, Checkpoint, LedgerPage, LedgerPart, StoreError, records};
+use crate::store::{Checkpoint, LedgerPage, LedgerPart, StoreError, records};
 
 /// The field of `acct` that the checkpoint is in.
 pub(super) const CHECKPOINT: &str = "checkpoint";
-/// Accounts of one step of a walk.
-const ACCOUNTS_PER_STEP: usize = 256;
 
 /// A checkpoint as it is stored; `None`: there is none.
 pub(super) fn checkpoint(bytes: Option<&[u8]>) -> Result<Option<Checkpoint>, StoreError> {
@@ -47,25 +44,5 @@ impl RedisStore {
         let below = checkpoint.last_entry.saturating_add(1);
         call.arg(format!("{first}-0")).arg(format!("{below}-0")).arg(records::checkpoint_bytes(checkpoint));
         Ok(self.run::<i64>(&call).await? == 1)
-    }
-
-    pub(super) async fn list_accounts(&self, from: Option<String>) -> Result<AccountsStep, StoreError> {
-        let (shard, after) = match from.as_deref() {
-            None => (0, ""),
-            Some(position) => position
-                .split_once(':')
-                .and_then(|(shard, after)| Some((shard.parse::<u8>().ok()?, after)))
-                .ok_or_else(|| unreadable("where the walk goes on"))?,
-        };
-        let start = if after.is_empty() { "-".to_owned() } else { format!("({after}") };
-        let mut pipeline = ::redis::pipe();
-        pipeline.cmd("ZRANGEBYLEX").arg(self.keys.registry(shard)).arg(start).arg("+").arg("LIMIT").arg(0).arg(ACCOUNTS_PER_STEP);
-        let (ids,): (Vec<String>,) = self.query(&pipeline).await?;
-        let next = match ids.last() {
-            Some(last) if ids.len() == ACCOUNTS_PER_STEP => Some(format!("{shard}:{last}")),
-            _ => (shard + 1 < REGISTRY_SHARDS).then(|| format!("{}:", shard + 1)),
-        };
-        let account = |id: &String| AccountId::parse(id).ok_or_else(|| unreadable("the registry of accounts"));
-        Ok(AccountsStep { accounts: ids.iter().map(account).collect::<Result<_, _>>()?, next })
     }
 }

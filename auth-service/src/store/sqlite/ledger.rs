@@ -8,10 +8,7 @@ use super::context::Context;
 use super::failure::{Failure, StoreResult};
 use crate::ids::{AccountId, UserId};
 use crate::store::records::{self, EntryFigures};
-use crate::store::{AccountSnapshot, AccountsStep, Checkpoint, LedgerEntry, LedgerPart};
-
-/// Accounts of one step of a walk.
-const ACCOUNTS_PER_STEP: usize = 256;
+use crate::store::{AccountSnapshot, Checkpoint, LedgerEntry, LedgerPart};
 
 impl Account<'_> {
     /// Appends to the ledger, with the next number, what is available, and the time. The number is answered.
@@ -65,16 +62,6 @@ pub(super) fn checkpoint(context: Context<'_>, account: &AccountId) -> StoreResu
     let mut statement = context.connection.prepare_cached("SELECT record FROM checkpoints WHERE account_id = ?")?;
     let mut rows = statement.query([account])?;
     rows.next()?.map(|row| record(row, 0, "the checkpoint of a ledger", records::checkpoint)).transpose()
-}
-
-/// Some accounts, in the order of their ids.
-pub(super) fn accounts(context: Context<'_>, from: Option<String>) -> StoreResult<AccountsStep> {
-    let sql = "SELECT account_id FROM accounts WHERE account_id > ? ORDER BY account_id LIMIT ?";
-    let mut statement = context.connection.prepare_cached(sql)?;
-    let ids = statement.query_map(params![from.unwrap_or_default(), ACCOUNTS_PER_STEP], |row| row.get::<_, AccountId>(0))?;
-    let accounts = ids.collect::<rusqlite::Result<Vec<_>>>()?;
-    let next = accounts.last().filter(|_| accounts.len() == ACCOUNTS_PER_STEP).map(ToString::to_string);
-    Ok(AccountsStep { accounts, next })
 }
 
 /// The oldest entries above `after`.
