@@ -15,6 +15,7 @@ mod ledger;
 mod link;
 mod move_batcher;
 mod move_script;
+mod release;
 mod scripts;
 mod stored;
 mod sweep;
@@ -36,8 +37,8 @@ use super::clock::Clock;
 use super::known_callers::KnownCallers;
 use super::{
     AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition, ExtendAnswer,
-    GrantAnswer, GrantRequest, LedgerPage, LedgerPart, NewApiKey, NewUser, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError,
-    Swept, UserCreation,
+    GrantAnswer, GrantRequest, LedgerPage, LedgerPart, NewApiKey, NewUser, ReleaseAnswer, ReleaseRequest, SettleAnswer, Store, StoreError,
+    StoreLimits, StoreOpenError, Swept, UserCreation,
 };
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
@@ -208,6 +209,10 @@ impl Store for RedisStore {
 
     async fn settle(&self, hold: &Terms, outcome: Outcome, usage: TokenUsage) -> Result<SettleAnswer, StoreError> {
         self.settle_hold(hold, outcome, usage).await
+    }
+
+    async fn release(&self, attempt: ReleaseRequest) -> Result<ReleaseAnswer, StoreError> {
+        self.release_attempt(&attempt).await
     }
 
     async fn grant(&self, grant: GrantRequest) -> Result<GrantAnswer, StoreError> {
