@@ -311,8 +311,15 @@ async fn numbers_of_a_ledger_that_was_folded_empty_go_on_after_a_restart_and_a_r
         }
         server.stop();
         server.start_again(&[]);
+        // It takes connections before it has loaded what it wrote.
+        let started = std::time::Instant::now();
+        while let Err(error) = redis::cmd("PING").exec(&mut server.connection()) {
+            assert!(started.elapsed() < Duration::from_secs(20), "{error}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         for id in ["1-0", "2-0"] {
-            assert!(add(&server, id).unwrap_err().to_string().contains("equal or smaller"), "{id}");
+            let refused = add(&server, id).unwrap_err().to_string();
+            assert!(refused.contains("equal or smaller"), "{id}: {refused}");
         }
     }
     let store = server.store(limits(), Clock::Fixed(hand)).await;
