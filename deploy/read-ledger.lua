@@ -4,6 +4,25 @@
 -- Returns  one line: what there is; or an error that names the first account whose figures contradict its ledger
 
 local unpack_struct = struct.unpack
+
+-- The numbers of a Protocol Buffers message that has nothing else, by the numbers of its fields.
+local function numbers(bytes)
+  local found, read, scale, field = {}, 0, 1, nil
+  for at = 1, #bytes do
+    local byte = string.byte(bytes, at)
+    read, scale = read + byte % 128 * scale, scale * 128
+    if byte < 128 then
+      if field then
+        found[field], field = read, nil
+      else
+        field = math.floor(read / 8)
+      end
+      read, scale = 0, 1
+    end
+  end
+  return found
+end
+
 local accounts, entries, available, held, spent, latest = 0, 0, 0, 0, 0, 0
 local cursor = '0'
 repeat
@@ -18,7 +37,9 @@ repeat
     if version ~= 1 or granted ~= a + h + s + lapsed then
       return redis.error_reply('WRONG ' .. acct .. ': granted is not available + held + spent + lapsed')
     end
-    local credits, read = 0, 0
+    -- What was exported and folded: up to which entry, and the credits granted and charged in them.
+    local folded = numbers(redis.call('HGET', acct, 'checkpoint') or '')
+    local read, credits = folded[2] or 0, (folded[3] or 0) - (folded[4] or 0)
     for _, entry in ipairs(redis.call('XRANGE', string.sub(acct, 1, -5) .. 'log', '-', '+')) do
       local _, moved, _, at = unpack_struct('<Bddd', entry[2][2])
       credits, read, latest = credits + moved, read + 1, math.max(latest, at)
