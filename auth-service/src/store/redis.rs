@@ -27,6 +27,7 @@ use ::redis::{FromRedisValue, RedisError, RedisResult, Value, from_redis_value};
 use async_trait::async_trait;
 use shared::essential::Lost;
 
+use self::check::Authorize;
 use self::failures::{open_error, store_error};
 use self::keys::Keys;
 use self::link::Link;
@@ -36,9 +37,10 @@ use super::clock::Clock;
 use super::known_callers::KnownCallers;
 use super::{
     AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Condition, ExtendAnswer, GrantAnswer,
-    GrantRequest, LedgerEntry, NewApiKey, NewUser, ReleaseAnswer, ReleaseRequest, SettleAnswer, Store, StoreError, StoreLimits,
+    GrantRequest, LedgerEntry, NewApiKey, NewUser, Refusal, ReleaseAnswer, ReleaseRequest, SettleAnswer, Store, StoreError, StoreLimits,
     StoreOpenError, Swept, UserCreation,
 };
+use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::user::{UserName, UserRecord};
@@ -200,6 +202,10 @@ impl Store for RedisStore {
 
     async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError> {
         self.check_request(&request).await
+    }
+
+    async fn authorize(&self, request: CheckRequest) -> Result<Result<Rights, Refusal>, StoreError> {
+        self.operate(&request.account, Authorize { request: &request }).await
     }
 
     async fn extend(&self, hold: &Terms, usage: TokenUsage) -> Result<ExtendAnswer, StoreError> {
