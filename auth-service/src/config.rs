@@ -85,8 +85,8 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "TOLLGATE_PRICES",
         "one credit a call",
-        "`pattern=per_call[/per_1k_input_tokens[/per_1k_output_tokens]]` in whole credits, comma separated; `*` is any run of characters; \
-         the first match counts.",
+        "`pattern=per_call[/per_1k_input_tokens[/per_1k_output_tokens]]` in whole credits, comma separated; the first match counts. \
+         docs/models.md has what a pattern matches.",
         "llama3=cheap",
     ),
     variable("TOLLGATE_ACCESS_TOKEN_TTL", "30m", "How long an access token is good.", "30"),

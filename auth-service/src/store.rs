@@ -38,6 +38,7 @@ pub use self::condition::Condition;
 pub use self::failure::{StoreError, StoreOpenError};
 pub use self::ledger::{AccountSnapshot, Balance, EntryKind, GrantAnswer, GrantRequest, LedgerEntry, LedgerPage, LedgerPart};
 pub use self::new_user::{NAME_CLAIM_LIFE, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserCreation};
+use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::refunds::RefundLimit;
@@ -91,6 +92,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Authenticates, authorizes, and holds credits, in this order, so that a refusal tells no more than the credential may know.
     /// Idempotent by (account, user, request id) and attempt: see the table in `ARCHITECTURE.md`.
     async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError>;
+    /// Authenticates and authorizes as `check` does, holds nothing, and answers what else the caller may.
+    async fn authorize(&self, request: CheckRequest) -> Result<Result<Rights, Refusal>, StoreError>;
     /// Moves a hold's expiry to now + `hold_ttl`, never back, and records usage, each figure never falling and clamped to the hold.
     async fn extend(&self, hold: &Terms, usage: TokenUsage) -> Result<ExtendAnswer, StoreError>;
     /// Resolves a hold. Idempotent: the first answer is the answer.

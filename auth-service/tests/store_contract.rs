@@ -99,6 +99,7 @@ cases! {
     credentials::a_key_is_refused_when_unknown_expired_or_revoked,
     credentials::a_revocation_keeps_its_first_time,
     credentials::a_key_is_good_for_its_scopes_and_models_only,
+    credentials::a_caller_is_told_which_models_it_may_name,
     credentials::a_keys_patterns_match_as_those_of_prices_do,
     credentials::what_needs_an_admin_refuses_others,
     credentials::a_disabled_users_credentials_are_refused_and_old_tokens_stay_refused,

@@ -29,6 +29,7 @@ use async_trait::async_trait;
 use shared::essential::Lost;
 
 pub use self::address::RedisPassword;
+use self::check::Authorize;
 use self::failures::{open_error, store_error};
 use self::keys::Keys;
 use self::link::Link;
@@ -38,9 +39,10 @@ use super::clock::Clock;
 use super::known_callers::KnownCallers;
 use super::{
     AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition, ExtendAnswer,
-    GrantAnswer, GrantRequest, LedgerPage, LedgerPart, NewApiKey, NewUser, ReleaseAnswer, ReleaseRequest, SettleAnswer, Store, StoreError,
-    StoreLimits, StoreOpenError, Swept, UserCreation,
+    GrantAnswer, GrantRequest, LedgerPage, LedgerPart, NewApiKey, NewUser, Refusal, ReleaseAnswer, ReleaseRequest, SettleAnswer, Store,
+    StoreError, StoreLimits, StoreOpenError, Swept, UserCreation,
 };
+use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::user::{UserName, UserRecord};
@@ -208,6 +210,10 @@ impl Store for RedisStore {
 
     async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError> {
         self.check_request(&request).await
+    }
+
+    async fn authorize(&self, request: CheckRequest) -> Result<Result<Rights, Refusal>, StoreError> {
+        self.operate(&request.account, Authorize { request: &request }).await
     }
 
     async fn extend(&self, hold: &Terms, usage: TokenUsage) -> Result<ExtendAnswer, StoreError> {

@@ -32,9 +32,10 @@ use super::clock::Clock;
 use super::known_callers::{CallerId, KnownCallers};
 use super::{
     AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition, ExtendAnswer,
-    GrantAnswer, GrantRequest, LedgerPage, LedgerPart, NewApiKey, NewUser, ReleaseAnswer, ReleaseRequest, SettleAnswer, Store, StoreError,
-    StoreLimits, StoreOpenError, Swept, UserCreation,
+    GrantAnswer, GrantRequest, LedgerPage, LedgerPart, NewApiKey, NewUser, Refusal, ReleaseAnswer, ReleaseRequest, SettleAnswer, Store,
+    StoreError, StoreLimits, StoreOpenError, Swept, UserCreation,
 };
+use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::user::{UserName, UserRecord};
@@ -136,6 +137,10 @@ impl Store for SqliteStore {
             self.known_callers.learn(caller, rights_version, rights);
         }
         Ok(answer)
+    }
+
+    async fn authorize(&self, request: CheckRequest) -> Result<Result<Rights, Refusal>, StoreError> {
+        self.run(move |context| check::authorize(context, &request)).await
     }
 
     async fn extend(&self, hold: &Terms, usage: TokenUsage) -> Result<ExtendAnswer, StoreError> {
