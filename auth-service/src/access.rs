@@ -5,6 +5,32 @@ use crate::price_table::matches;
 use crate::store::{CheckRequest, Permission, PresentedCredential, Principal, Refusal, Scope};
 use crate::user::Role;
 
+/// Stands for all rights on an account: whoever changes one draws another. What was read together with it counts while it is the same.
+///
+/// It is random and no count: a store that lost its last step in a failover would count to the same value again, with other rights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RightsVersion([u8; 8]);
+
+impl RightsVersion {
+    /// Draws a new one; never all zeros, which stand for any.
+    pub fn draw() -> Result<Self, getrandom::Error> {
+        let number = getrandom::u64()?;
+        Ok(Self(number.max(1).to_le_bytes()))
+    }
+
+    /// As it is stored.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 8]) -> Self {
+        Self(bytes)
+    }
+
+    /// To be stored.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 8] {
+        self.0
+    }
+}
+
 /// An API key's part of what decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRights {

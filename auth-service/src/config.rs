@@ -16,6 +16,7 @@ use shared::telemetry::LogConfig;
 use crate::access_token::{DEFAULT_LEEWAY, MAX_LEEWAY, SigningSecret};
 use crate::password::HashingCost;
 use crate::price_table::PriceTable;
+use crate::refunds::RefundLimit;
 use crate::service::sign_up_policy::SignUpPolicy;
 use crate::store::StoreLimits;
 use crate::store::clock::Clock;
@@ -78,9 +79,11 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "TOLLGATE_MAX_REMEMBERED_REQUESTS",
         "200000",
-        "Resolved requests that an account has remembered; above, the oldest is forgotten before its time.",
+        "Charged requests that an account has remembered; above, the oldest is forgotten before its time. Of those that cost nothing, 500.",
         "many",
     ),
+    variable("TOLLGATE_REFUND_BURST", "100", "Calls of one account that may come to nothing at once; 1 to 1,000,000.", "0"),
+    variable("TOLLGATE_REFUNDS_PER_SECOND", "10", "How many more may in each second after that; 1 to 1,000.", "0"),
     variable("TOLLGATE_SWEEP_INTERVAL", "5s", "Time between two walks over all accounts for holds that are due.", "0s"),
     variable("TOLLGATE_DRAIN_DEADLINE", "30s", "How long running calls may go on after SIGTERM.", "forever"),
     variable(
@@ -229,6 +232,11 @@ impl Config {
                 1,
                 10_000_000,
             ),
+            max_free_requests: default.max_free_requests,
+            refunds: RefundLimit {
+                burst: read_u32(&mut reader, "TOLLGATE_REFUND_BURST", default.refunds.burst, 1, 1_000_000),
+                every: seconds(1) / read_u32(&mut reader, "TOLLGATE_REFUNDS_PER_SECOND", 10, 1, 1000),
+            },
             sweep_batch: default.sweep_batch,
         };
         let sweep_interval = reader.duration("TOLLGATE_SWEEP_INTERVAL", seconds(5), Duration::from_millis(100)..=hours(1));

@@ -94,8 +94,8 @@ pub struct ResolvedHold {
     pub uncollected_credits: i64,
     /// Available on the account right after.
     pub remaining_credits: i64,
-    /// The ledger entry of the last change.
-    pub ledger_entry: u64,
+    /// The ledger entry of the last change; `None` when no credits were moved.
+    pub ledger_entry: Option<u64>,
     /// When.
     pub at_ms: i64,
 }
@@ -109,9 +109,9 @@ impl HoldRecord {
         self.resolved.as_ref().is_some_and(|resolved| resolved.at_ms.saturating_add(forget_after_ms) <= now_ms)
     }
 
-    /// Resolves it; the store says what was available right after, the ledger entry, and when.
+    /// Resolves it; the store says what was available right after, the ledger entry if there is one, and when.
     #[must_use]
-    pub fn resolve(self, settlement: &Settlement, remaining_credits: i64, ledger_entry: u64, at_ms: i64) -> Self {
+    pub fn resolve(self, settlement: &Settlement, remaining_credits: i64, ledger_entry: Option<u64>, at_ms: i64) -> Self {
         let Settlement { resolution, outcome, usage, charged_credits, uncollected_credits, .. } = *settlement;
         let resolved = ResolvedHold { resolution, outcome, charged_credits, uncollected_credits, remaining_credits, ledger_entry, at_ms };
         Self { usage, resolved: Some(resolved), ..self }
@@ -129,6 +129,8 @@ pub struct Funds {
     pub max_open_holds: u32,
     /// Whether holds are due that one operation didn't come to: they may give credits back.
     pub more_is_due: bool,
+    /// How long the account must wait because too many of its holds came back whole.
+    pub refund_wait: Option<Duration>,
 }
 
 /// What becomes of a Check.
@@ -172,6 +174,9 @@ pub fn on_check(
     }
     if funds.open_holds >= funds.max_open_holds {
         return CheckDecision::Refuse(Refusal::TooManyOpenHolds);
+    }
+    if let Some(retry_after) = funds.refund_wait {
+        return CheckDecision::Refuse(Refusal::TooManyRefunds { retry_after });
     }
     match charge.price.held_of(&charge.worst_case(), funds.available) {
         Ok(amount) => CheckDecision::Hold(new_terms(account, caller, model, charge, amount)),
@@ -244,6 +249,21 @@ pub struct Settlement {
     pub charged_credits: i64,
     /// Due and not there.
     pub uncollected_credits: i64,
+}
+
+impl Settlement {
+    /// Whether the ledger gets an entry: when credits are charged, and for what came late, which may not have been there to charge. What
+    /// costs nothing leaves nothing for good.
+    #[must_use]
+    pub fn is_in_ledger(&self) -> bool {
+        self.charge != 0 || self.resolution == Resolution::SettledLate
+    }
+
+    /// Whether all of a hold comes back that held something: that takes from the account's [`RefundLimit`](crate::refunds::RefundLimit).
+    #[must_use]
+    pub fn is_refund(&self, terms: &Terms) -> bool {
+        terms.held_credits > 0 && self.charged_credits == 0 && self.resolution != Resolution::SettledLate
+    }
 }
 
 /// What becomes of a Settle.

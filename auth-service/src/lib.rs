@@ -17,6 +17,7 @@ pub mod password;
 pub mod price;
 pub mod price_table;
 pub mod profile;
+pub mod refunds;
 pub mod service;
 pub mod startup;
 pub mod store;

@@ -11,8 +11,10 @@
 //! - **Due holds first.** Every operation on an account's credits first resolves up to [`StoreLimits::sweep_batch`] of its holds that are
 //!   due.
 //! - **Requests are forgotten at their time.** From then on a resolved request counts as none. It is removed where another one takes its
-//!   place: whenever a hold is resolved, and by the walk, up to [`StoreLimits::sweep_batch`] requests are removed whose time is over, and
-//!   the oldest above [`StoreLimits::max_remembered_requests`].
+//!   place: whenever a hold is resolved, and by the walk, requests are removed whose time is over, and the oldest above
+//!   [`StoreLimits::max_remembered_requests`] and [`StoreLimits::max_free_requests`]: up to [`StoreLimits::sweep_batch`] of each.
+//! - **What costs nothing leaves nothing for good.** The ledger records what moves credits; of requests that cost nothing, a few are
+//!   remembered for their time.
 //! - **The store's clock.** Times are milliseconds since 1970 by the store's own clock. A clock that jumps may expire a hold early or late;
 //!   it never breaks the balance.
 //! - **Unreachable is an error.** [`StoreError::Unavailable`] says nothing about whether the operation happened; every operation here may
@@ -35,6 +37,7 @@ pub use self::ledger::{AccountSnapshot, Balance, EntryKind, GrantAnswer, GrantRe
 pub use self::new_user::{NAME_CLAIM_LIFE, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserCreation};
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
+use crate::refunds::RefundLimit;
 use crate::user::{UserName, UserRecord};
 
 mod api_key;
@@ -113,8 +116,12 @@ pub struct StoreLimits {
     pub forget_after: Duration,
     /// Open holds that an account may have.
     pub max_open_holds: u32,
-    /// Resolved requests that an account has remembered: above, the oldest is forgotten before its time.
+    /// Charged requests that an account has remembered: above, the oldest is forgotten before its time.
     pub max_remembered_requests: u32,
+    /// The same of requests that cost nothing.
+    pub max_free_requests: u32,
+    /// How often holds of an account may come back whole.
+    pub refunds: RefundLimit,
     /// Due holds that one operation resolves, and forgotten requests that it removes, at most.
     pub sweep_batch: u32,
 }
@@ -126,6 +133,8 @@ impl Default for StoreLimits {
             forget_after: Duration::from_secs(3600),
             max_open_holds: 10_000,
             max_remembered_requests: 200_000,
+            max_free_requests: 500,
+            refunds: RefundLimit::default(),
             sweep_batch: 16,
         }
     }

@@ -35,6 +35,7 @@ mod sqlite_versions;
 
 use std::time::Duration;
 
+use auth_service::refunds::RefundLimit;
 use auth_service::store::StoreLimits;
 
 use fixture::Fixture;
@@ -46,6 +47,9 @@ fn limits() -> StoreLimits {
         forget_after: Duration::from_secs(3600),
         max_open_holds: 60,
         max_remembered_requests: 60,
+        max_free_requests: 20,
+        // More than the cases need that aren't about it.
+        refunds: RefundLimit { burst: 1000, every: Duration::from_millis(100) },
         sweep_batch: 16,
     }
 }
@@ -122,6 +126,8 @@ cases! {
     remembered::a_request_that_is_refunded_and_held_again_without_end_is_one_request,
     remembered::a_late_settle_is_remembered_from_then_on,
     handles::a_handle_that_was_altered_in_any_field_settles_and_extends_nothing_and_the_hold_stays,
+    remembered::what_costs_nothing_leaves_no_ledger_entry_and_few_records,
+    remembered::an_account_whose_calls_come_to_nothing_waits_until_its_bucket_fills,
     remembered::the_slow_walk_forgets_all_whose_time_is_over,
     credits::a_receipt_tells_what_became_of_a_request,
     credits::fifty_at_once_on_ten_credits_are_ten,

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use auth_service::hold::{Outcome, Terms, TokenUsage};
 use auth_service::price::Price;
+use auth_service::refunds::RefundLimit;
 use auth_service::store::clock::Clock;
 use auth_service::store::sqlite::SqliteStore;
 use auth_service::store::{ChargeRequest, CheckRequest, GrantRequest, PresentedCredential, Scope, Store, StoreLimits};
@@ -26,7 +27,7 @@ use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
 use fixture::{RedisServer, START_MS, new_user, permission, sqlite_file};
-use model::Model;
+use model::{Model, Oldest};
 
 /// Small enough that random operations reach every bound.
 const LIMITS: StoreLimits = StoreLimits {
@@ -34,6 +35,8 @@ const LIMITS: StoreLimits = StoreLimits {
     forget_after: Duration::from_millis(400),
     max_open_holds: 6,
     max_remembered_requests: 8,
+    max_free_requests: 3,
+    refunds: RefundLimit { burst: 3, every: Duration::from_millis(20) },
     sweep_batch: 2,
 };
 const STARTING_CREDITS: i64 = 40;
@@ -244,11 +247,17 @@ async fn apply(store: &dyn Store, user: &fixture::Person, now_ms: i64, operation
 }
 
 /// Applies operations to the model and to a store: the answers, and the whole account after each, must be the same. What happened.
-async fn agree(store: &dyn Store, hand: &AtomicI64, name: &str, operations: &[Operation]) -> Result<BTreeSet<&'static str>, TestCaseError> {
+async fn agree(
+    store: &dyn Store,
+    oldest: Oldest,
+    hand: &AtomicI64,
+    name: &str,
+    operations: &[Operation],
+) -> Result<BTreeSet<&'static str>, TestCaseError> {
     hand.store(START_MS, Ordering::SeqCst);
     let user = new_user(name, STARTING_CREDITS);
     let person = fixture::Person { id: user.user_id.clone(), account: (&user.user_id).into() };
-    let mut model = Model::new(LIMITS, &person, STARTING_CREDITS, START_MS);
+    let mut model = Model::new(LIMITS, oldest, &person, STARTING_CREDITS, START_MS);
     store.create_user(user).await.unwrap();
     for (step, operation) in operations.iter().enumerate() {
         if let Operation::Wait { ms } = operation {
@@ -274,11 +283,11 @@ async fn agree(store: &dyn Store, hand: &AtomicI64, name: &str, operations: &[Op
 }
 
 /// Random operations, by a user of their own in each case.
-fn agrees_with_the_model(runtime: &Runtime, store: &dyn Store, hand: &AtomicI64) {
+fn agrees_with_the_model(runtime: &Runtime, store: &dyn Store, oldest: Oldest, hand: &AtomicI64) {
     let (users, reached) = (Cell::new(0), RefCell::new(BTreeSet::new()));
     let case = |operations: &[Operation]| -> Result<(), TestCaseError> {
         users.set(users.get() + 1);
-        let happened = runtime.block_on(agree(store, hand, &format!("user{}", users.get()), operations))?;
+        let happened = runtime.block_on(agree(store, oldest, hand, &format!("user{}", users.get()), operations))?;
         reached.borrow_mut().extend(happened);
         Ok(())
     };
@@ -306,7 +315,7 @@ fn sqlite_and_the_model_agree_after_every_operation() {
     let (runtime, folder) = (current_thread(), tempfile::tempdir().unwrap());
     let (clock, hand) = Clock::fixed(START_MS);
     let store = runtime.block_on(async { SqliteStore::open(&sqlite_file(folder.path()), LIMITS, clock).unwrap() });
-    agrees_with_the_model(&runtime, &store, &hand);
+    agrees_with_the_model(&runtime, &store, Oldest::ByTime, &hand);
 }
 
 #[test]
@@ -314,5 +323,5 @@ fn redis_and_the_model_agree_after_every_operation() {
     let (runtime, server) = (current_thread(), RedisServer::start(&["--appendfsync", "no"]));
     let (clock, hand) = Clock::fixed(START_MS);
     let store = runtime.block_on(server.store(LIMITS, clock));
-    agrees_with_the_model(&runtime, &store, &hand);
+    agrees_with_the_model(&runtime, &store, Oldest::InOrder, &hand);
 }

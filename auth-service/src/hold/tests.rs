@@ -35,7 +35,7 @@ fn open(attempt_id: &str) -> HoldRecord {
 fn resolved(attempt_id: &str, resolution: Resolution) -> HoldRecord {
     let outcome = (resolution != Resolution::Expired).then_some(Outcome::Completed);
     let settlement = Settlement { resolution, outcome, usage: used(4, 5), charge: 6, charged_credits: 6, uncollected_credits: 0 };
-    open(attempt_id).resolve(&settlement, 50, 7, 1000)
+    open(attempt_id).resolve(&settlement, 50, Some(7), 1000)
 }
 
 /// The table's rows, in its order; `None` stands for no hold.
@@ -65,7 +65,7 @@ fn check(before: Option<&HoldRecord>, attempt_id: &str, funds: Funds) -> CheckDe
     on_check(before, &wanted.account, &caller, &wanted.model, &charge, funds)
 }
 
-const FUNDS: Funds = Funds { available: 1000, open_holds: 0, max_open_holds: 2, more_is_due: false };
+const FUNDS: Funds = Funds { available: 1000, open_holds: 0, max_open_holds: 2, more_is_due: false, refund_wait: None };
 
 #[test]
 fn check_by_the_same_attempt_is_what_the_table_says() {
@@ -104,9 +104,12 @@ fn another_fingerprint_under_the_same_id_is_refused_whatever_the_hold_is() {
 }
 
 #[test]
-fn a_check_is_refused_for_want_of_places_before_credits_and_credits_may_come_back_while_more_is_due() {
+fn a_check_is_refused_for_want_of_places_or_refunds_before_credits_and_credits_may_come_back_while_more_is_due() {
     let full = Funds { open_holds: 2, available: 0, ..FUNDS };
     assert_eq!(check(None, "a", full), CheckDecision::Refuse(Refusal::TooManyOpenHolds));
+    let retry_after = Duration::from_millis(7);
+    let often_refunded = Funds { available: 0, refund_wait: Some(retry_after), ..FUNDS };
+    assert_eq!(check(None, "a", often_refunded), CheckDecision::Refuse(Refusal::TooManyRefunds { retry_after }));
     let poor = Funds { available: 4, ..FUNDS };
     let refused = Refusal::InsufficientCredits { needed: 5, available: 4 };
     assert_eq!(check(None, "a", poor), CheckDecision::Refuse(refused));

@@ -151,7 +151,7 @@ pub fn receipt(record: HoldRecord) -> pb::Receipt {
         charged_credits: Some(resolved.charged_credits),
         uncollected_credits: Some(resolved.uncollected_credits),
         remaining_credits: Some(resolved.remaining_credits),
-        ledger_entry_id: resolved.ledger_entry.to_string(),
+        ledger_entry_id: resolved.ledger_entry.map(|entry| entry.to_string()).unwrap_or_default(),
         resolved_at: Some(timestamp(resolved.at_ms)),
         ..held
     }

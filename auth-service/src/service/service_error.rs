@@ -272,6 +272,11 @@ fn store_refusal(refusal: Refusal) -> CallError {
             CallError::new(Code::Unavailable, ErrorReason::SweepInProgress, "credits of requests that ended come back right now; try again")
                 .retry_after(RETRY_SOON)
         }
+        Refusal::TooManyRefunds { retry_after } => exhausted(
+            ErrorReason::RateLimited,
+            "too many of the account's calls came to nothing lately, and were not charged; look at their errors, and try again when told",
+        )
+        .retry_after(retry_after.max(RETRY_SOON)),
         Refusal::TooManyOpenHolds => {
             exhausted(ErrorReason::TooManyOpenHolds, "the account has as many requests in progress as it may; wait for one to end")
                 .quota("open_holds", "requests in progress of one account")

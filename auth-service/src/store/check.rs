@@ -1,5 +1,7 @@
 //! What Check, Extend and Settle are asked, and what they answer.
 
+use std::time::Duration;
+
 use super::{Permission, PresentedCredential, Principal};
 use crate::hold::{HoldRecord, Terms};
 use crate::ids::AccountId;
@@ -104,6 +106,11 @@ pub enum Refusal {
     SweepInProgress,
     /// The account has as many open holds as it may.
     TooManyOpenHolds,
+    /// Too many holds of the account came back whole lately.
+    TooManyRefunds {
+        /// When the next call may be let in.
+        retry_after: Duration,
+    },
 }
 
 /// The answer to Extend.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hashlink::LruCache;
 
 use super::{CheckRequest, PresentedCredential, Principal};
-use crate::access::Rights;
+use crate::access::{Rights, RightsVersion};
 use crate::ids::{AccountId, UserId};
 
 /// Callers that are remembered, about 500 bytes each.
@@ -35,7 +35,7 @@ impl CallerId {
 #[derive(Debug)]
 pub(super) struct KnownCaller {
     /// The account's rights version.
-    pub(super) rights_version: i64,
+    pub(super) rights_version: RightsVersion,
     pub(super) rights: Rights,
 }
 
@@ -66,7 +66,7 @@ impl KnownCallers {
     }
 
     /// Remembers the rights of a caller that was let in, as they were read together with the account's rights version.
-    pub(super) fn learn(&self, caller: CallerId, rights_version: i64, rights: Rights) -> Arc<KnownCaller> {
+    pub(super) fn learn(&self, caller: CallerId, rights_version: RightsVersion, rights: Rights) -> Arc<KnownCaller> {
         let known = Arc::new(KnownCaller { rights_version, rights });
         self.lock().insert(caller, Arc::clone(&known));
         known

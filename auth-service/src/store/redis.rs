@@ -66,9 +66,9 @@ pub struct RedisStore {
     scripts: Scripts,
     keys: Keys,
     known_callers: KnownCallers,
-    /// Calls wait for others of the same script.
-    holds: MoveBatcher,
-    settlements: MoveBatcher,
+    /// Calls that write share runs.
+    writes: MoveBatcher,
+    /// So do those that only read: they must be answered by a Redis that takes no writes.
     reads: MoveBatcher,
     limits: StoreLimits,
     clock: Clock,
@@ -104,8 +104,7 @@ impl RedisStore {
             scripts,
             keys: Keys::new(&options.key_prefix),
             known_callers: KnownCallers::new(),
-            holds: MoveBatcher::default(),
-            settlements: MoveBatcher::default(),
+            writes: MoveBatcher::default(),
             reads: MoveBatcher::default(),
             limits,
             clock: options.clock,

@@ -107,7 +107,7 @@ pub(crate) async fn held_is_settled_for_its_usage_and_never_more_than_held(f: Fi
         assert_eq!(record.usage, TokenUsage { input_tokens: 7, output_tokens: tokens.min(10), estimated: false });
         let snapshot = f.snapshot(&ada).await;
         let entry = snapshot.ledger.last().unwrap();
-        assert_eq!(entry.entry, resolved.ledger_entry);
+        assert_eq!(Some(entry.entry), resolved.ledger_entry);
         assert_eq!((entry.kind, entry.credits, entry.available), (EntryKind::Resolved(Resolution::Settled), -cost, before - cost));
         assert_eq!((entry.request_id.as_str(), entry.model.as_str(), entry.usage), (request, "llama3", Some(record.usage)));
     }
@@ -122,8 +122,8 @@ pub(crate) async fn held_is_refunded_when_nothing_was_generated(f: Fixture) {
     assert_eq!((charged(&record), record.usage), (0, TokenUsage::default()));
     let snapshot = f.snapshot(&ada).await;
     assert_eq!(snapshot.balance, Balance { available: 20, granted: 20, ..Balance::default() });
-    assert_eq!(snapshot.ledger.last().unwrap().kind, EntryKind::Resolved(Resolution::Refunded));
-    assert_eq!(snapshot.ledger.last().unwrap().credits, 0);
+    // What moves no credits leaves no entry.
+    assert_eq!((snapshot.ledger.len(), record.resolved.unwrap().ledger_entry), (1, None));
 }
 
 pub(crate) async fn settled_answers_its_record(f: Fixture) {
@@ -195,7 +195,7 @@ pub(crate) async fn expired_is_settled_late_for_what_is_still_due(f: Fixture) {
     assert_eq!(resolution(&record), Some(Resolution::SettledLate));
     let resolved = record.resolved.unwrap();
     assert_eq!((resolved.charged_credits, resolved.uncollected_credits, resolved.remaining_credits), (6, 0, 14));
-    assert_eq!(resolved.ledger_entry, before.resolved.unwrap().ledger_entry + 1);
+    assert_eq!(resolved.ledger_entry, before.resolved.unwrap().ledger_entry.map(|entry| entry + 1));
     let snapshot = f.snapshot(&ada).await;
     assert_eq!(snapshot.balance, Balance { available: 14, spent: 6, granted: 20, ..Balance::default() });
     assert_eq!(snapshot.ledger.last().unwrap().credits, -3);
@@ -299,7 +299,7 @@ pub(crate) async fn more_due_holds_than_one_operation_sweeps_is_retryable(f: Fix
     assert_eq!(f.check(&ada, all.clone()).await, CheckAnswer::Refused(Refusal::SweepInProgress));
     assert_eq!(f.hold(&ada, all).await.terms.held_credits, 40);
     let snapshot = f.snapshot(&ada).await;
-    assert_eq!((snapshot.open.len(), snapshot.remembered.len(), snapshot.ledger.len()), (1, 40, 41));
+    assert_eq!((snapshot.open.len(), snapshot.remembered.len(), snapshot.ledger.len()), (1, 20, 1));
 }
 
 pub(crate) async fn an_operation_resolves_what_is_due_on_its_own_account_whoever_else_has_holds(f: Fixture) {

@@ -230,6 +230,10 @@ impl Fixture {
         self.hand.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
+    pub(crate) fn go_back(&self, by: Duration) {
+        self.hand.fetch_sub(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
     /// To the moment at which a hold that was made now is due.
     pub(crate) fn pass_ttl(&self) {
         self.advance(self.limits.hold_ttl);

@@ -123,7 +123,7 @@ fn entry(number: u64, kind: EntryKind, credits: i64, available: i64, request_id:
 /// What is in the file, but for the rounds that were laid aside.
 fn expected() -> AccountSnapshot {
     let resolved = |resolution, outcome, charged_credits, uncollected_credits, remaining_credits, ledger_entry, before_ms| {
-        let at_ms = START_MS - before_ms;
+        let (at_ms, ledger_entry) = (START_MS - before_ms, Some(ledger_entry));
         Some(ResolvedHold { resolution, outcome, charged_credits, uncollected_credits, remaining_credits, ledger_entry, at_ms })
     };
     let again = Fields {
@@ -362,7 +362,7 @@ async fn a_file_that_can_not_be_brought_up_is_refused_and_left_as_it_is() {
 async fn a_file_of_a_later_schema_is_refused_in_words_that_say_so() {
     let folder = tempfile::tempdir().unwrap();
     let path = sqlite_file(folder.path());
-    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 6).unwrap();
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 7).unwrap();
     let refused = SqliteStore::open(&path, limits(), Clock::Store);
-    assert!(matches!(&refused, Err(StoreOpenError::Unusable(text)) if text.contains("version 6") && text.contains("later release")));
+    assert!(matches!(&refused, Err(StoreOpenError::Unusable(text)) if text.contains("version 7") && text.contains("later release")));
 }

@@ -15,7 +15,7 @@ use crate::fixture::Person;
 use crate::{Change, Handle, Operation};
 
 /// What can happen.
-pub(crate) const ALL: [&str; 16] = [
+pub(crate) const ALL: [&str; 17] = [
     "a part is held",
     "asked for what is forgotten and still there",
     "extended with an altered handle",
@@ -31,8 +31,18 @@ pub(crate) const ALL: [&str; 16] = [
     "settled with an altered handle",
     "too few credits while more is due",
     "too many open holds",
+    "too many refunds",
     "uncollected",
 ];
+
+/// Which of two requests is forgotten first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Oldest {
+    /// The one that was resolved first, also when the clock went back in between.
+    InOrder,
+    /// By their times; of the same time, the one with the lesser digest.
+    ByTime,
+}
 
 #[derive(Debug)]
 pub(crate) struct Model {
@@ -46,12 +56,18 @@ pub(crate) struct Model {
     ledger: Vec<LedgerEntry>,
     /// Handles that Check answered, oldest first.
     given_out: Vec<Terms>,
+    /// Until when the refunds reach.
+    refunds_until_ms: i64,
+    /// Which of two goes first.
+    oldest: Oldest,
+    /// The request ids, in the order in which they were resolved.
+    resolved: Vec<String>,
     /// What has happened, so that a test can see that its operations come to everything.
     pub(crate) reached: BTreeSet<&'static str>,
 }
 
 impl Model {
-    pub(crate) fn new(limits: StoreLimits, person: &Person, credits: i64, now_ms: i64) -> Self {
+    pub(crate) fn new(limits: StoreLimits, oldest: Oldest, person: &Person, credits: i64, now_ms: i64) -> Self {
         let mut model = Self {
             limits,
             person: person.clone(),
@@ -61,6 +77,9 @@ impl Model {
             grants: BTreeMap::new(),
             ledger: Vec::new(),
             given_out: Vec::new(),
+            refunds_until_ms: 0,
+            oldest,
+            resolved: Vec::new(),
             reached: BTreeSet::new(),
         };
         model.add(credits, STARTING_GRANT_REQUEST_ID, STARTING_GRANT_NOTE);
@@ -163,7 +182,22 @@ impl Model {
     }
 
     fn has_to_forget(&self) -> bool {
-        self.holds.values().filter_map(|hold| self.forget_at_ms(hold)).any(|forget_at_ms| forget_at_ms <= self.now_ms)
+        let is_over = |(at_ms, _): &(i64, String)| *at_ms <= self.now_ms;
+        [true, false].into_iter().any(|is_paid| self.first_resolved(is_paid).first().is_some_and(is_over))
+    }
+
+    /// The first few resolved requests that were charged, or that cost nothing.
+    fn first_resolved(&self, is_paid: bool) -> Vec<(i64, String)> {
+        let is_kind = |hold: &HoldRecord| is_charged(hold) == Some(is_paid);
+        match self.oldest {
+            Oldest::ByTime => self.first(|hold| is_kind(hold).then(|| self.forget_at_ms(hold)).flatten()),
+            Oldest::InOrder => {
+                let mut all: Vec<_> = self.holds.iter().filter(|(_, hold)| is_kind(hold)).collect();
+                all.sort_by_key(|(id, _)| self.resolved.iter().rposition(|resolved| resolved == *id));
+                let first = all.into_iter().take(self.limits.sweep_batch as usize);
+                first.filter_map(|(id, hold)| Some((self.forget_at_ms(hold)?, id.clone()))).collect()
+            }
+        }
     }
 
     /// The first few by time, then by the hold's name.
@@ -188,14 +222,16 @@ impl Model {
     }
 
     fn forget(&mut self) {
-        for (at_ms, id) in self.first(|hold| self.forget_at_ms(hold)) {
-            let remembered = self.holds.values().filter(|hold| hold.resolved.is_some()).count();
-            let is_over = at_ms <= self.now_ms;
-            if !is_over && remembered <= self.limits.max_remembered_requests as usize {
-                return;
+        for (is_paid, most) in [(true, self.limits.max_remembered_requests), (false, self.limits.max_free_requests)] {
+            for (at_ms, id) in self.first_resolved(is_paid) {
+                let remembered = self.holds.values().filter(|hold| is_charged(hold) == Some(is_paid)).count();
+                let is_over = at_ms <= self.now_ms;
+                if !is_over && remembered <= most as usize {
+                    break;
+                }
+                self.reached.insert(if is_over { "forgotten at its time" } else { "forgotten before its time" });
+                self.holds.remove(&id);
             }
-            self.reached.insert(if is_over { "forgotten at its time" } else { "forgotten before its time" });
-            self.holds.remove(&id);
         }
         if self.has_to_forget() {
             self.reached.insert("more to forget than one operation removes");
@@ -226,6 +262,14 @@ impl Model {
         if open >= self.limits.max_open_holds as usize {
             self.reached.insert("too many open holds");
             return CheckAnswer::Refused(Refusal::TooManyOpenHolds);
+        }
+        // How many refunds there are in the bucket, in time.
+        let (every, burst) = (millis(self.limits.refunds.every), i64::from(self.limits.refunds.burst));
+        let used = self.refunds_until_ms - self.now_ms;
+        if used > (burst - 1) * every {
+            self.reached.insert("too many refunds");
+            let retry_after = std::time::Duration::from_millis((used - (burst - 1) * every).unsigned_abs());
+            return CheckAnswer::Refused(Refusal::TooManyRefunds { retry_after });
         }
         let (available, mut wanted) = (self.balance.available, wanted);
         if wanted.held_credits > available {
@@ -319,6 +363,9 @@ impl Model {
         self.balance.held -= hold.terms.held_credits;
         self.balance.available += hold.terms.held_credits - charged;
         self.balance.spent += charged;
+        if charged == 0 && hold.terms.held_credits > 0 {
+            self.refunds_until_ms = self.refunds_until_ms.max(self.now_ms) + millis(self.limits.refunds.every);
+        }
         self.remember(hold, resolution, outcome, charged, charged, 0)
     }
 
@@ -331,20 +378,24 @@ impl Model {
         charged_credits: i64,
         uncollected_credits: i64,
     ) -> HoldRecord {
-        let ledger_entry = self.ledger.len() as u64 + 1;
-        self.ledger.push(LedgerEntry {
-            entry: ledger_entry,
-            kind: EntryKind::Resolved(resolution),
-            credits: -charged_now,
-            available: self.balance.available,
-            request_id: hold.terms.request_id.clone(),
-            user_id: hold.terms.user_id.clone(),
-            key_id: None,
-            model: hold.terms.model.clone(),
-            usage: Some(hold.usage),
-            at_ms: self.now_ms,
-            note: String::new(),
-        });
+        let next_entry = self.ledger.len() as u64 + 1;
+        let ledger_entry = (charged_now > 0 || resolution == Resolution::SettledLate).then_some(next_entry);
+        if let Some(entry) = ledger_entry {
+            self.ledger.push(LedgerEntry {
+                entry,
+                kind: EntryKind::Resolved(resolution),
+                credits: -charged_now,
+                available: self.balance.available,
+                request_id: hold.terms.request_id.clone(),
+                user_id: hold.terms.user_id.clone(),
+                key_id: None,
+                model: hold.terms.model.clone(),
+                usage: Some(hold.usage),
+                at_ms: self.now_ms,
+                note: String::new(),
+            });
+        }
+        self.resolved.push(hold.terms.request_id.clone());
         hold.resolved = Some(ResolvedHold {
             resolution,
             outcome,
@@ -390,6 +441,11 @@ impl Model {
         self.grants.insert(request_id.to_owned(), (credits, entry));
         entry
     }
+}
+
+/// Whether a resolved request was charged.
+fn is_charged(hold: &HoldRecord) -> Option<bool> {
+    hold.resolved.as_ref().map(|resolved| resolved.charged_credits > 0)
 }
 
 /// What a call costs, rounded up once.

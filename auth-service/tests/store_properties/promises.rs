@@ -236,17 +236,39 @@ impl Promises {
         for hold in &after.open {
             *kept.entry(&hold.terms.request_id).or_default() += 1;
         }
+        let mut expired = BTreeMap::<_, usize>::new();
         for entry in &after.ledger {
-            if let EntryKind::Resolved(Resolution::Settled | Resolution::Refunded | Resolution::Expired) = entry.kind {
-                *kept.entry(&entry.request_id).or_default() += 1;
+            match entry.kind {
+                EntryKind::Grant => continue,
+                // A late settle has an entry though its expiry may have none.
+                EntryKind::Resolved(Resolution::SettledLate) if expired.get(&entry.request_id).is_some_and(|count| *count > 0) => {
+                    expired.entry(&entry.request_id).and_modify(|count| *count -= 1);
+                    continue;
+                }
+                EntryKind::Resolved(Resolution::Expired) => *expired.entry(&entry.request_id).or_default() += 1,
+                EntryKind::Resolved(_) => {}
             }
+            *kept.entry(&entry.request_id).or_default() += 1;
         }
-        assert_eq!(kept, answered, "holds that are open or were resolved, and holds that were answered");
+        // What cost nothing leaves no entry; of some, the receipt was never seen.
+        for (request_id, answered) in answered {
+            let attempts = || self.attempts.values().filter(|attempt| attempt.terms.request_id == *request_id);
+            let is_free = |record: &HoldRecord| record.resolved.as_ref().is_some_and(|resolved| resolved.ledger_entry.is_none());
+            let free = attempts().filter(|attempt| attempt.receipt.as_ref().is_some_and(is_free)).count();
+            let is_open = |attempt: &Attempt| after.open.iter().any(|hold| hold.terms == attempt.terms);
+            let unseen = attempts().filter(|attempt| attempt.receipt.is_none() && !is_open(attempt)).count();
+            let kept = kept.remove(request_id).unwrap_or_default();
+            assert!(kept + free <= answered && answered <= kept + free + unseen, "{request_id}: {kept}, {answered}, {free}, {unseen}");
+        }
+        assert_eq!(kept, BTreeMap::new(), "holds that were resolved, and were never answered");
     }
 
     /// Each receipt charges what its usage costs, once.
     fn compare_receipts(&mut self, after: &AccountSnapshot) {
-        assert!(after.remembered.len() <= self.limits.max_remembered_requests as usize);
+        let is_paid = |record: &&HoldRecord| record.resolved.as_ref().is_some_and(|resolved| resolved.charged_credits > 0);
+        let paid = after.remembered.iter().filter(is_paid).count();
+        assert!(paid <= self.limits.max_remembered_requests as usize);
+        assert!(after.remembered.len() - paid <= self.limits.max_free_requests as usize);
         for record in &after.remembered {
             self.take_record(record);
         }
@@ -254,7 +276,11 @@ impl Promises {
         for record in self.attempts.values().filter_map(|attempt| attempt.receipt.as_ref()).chain(kept) {
             self.compare_receipt(record);
             let resolved = record.resolved.as_ref().unwrap();
-            let entry = &after.ledger[usize::try_from(resolved.ledger_entry).unwrap() - 1];
+            let Some(entry) = resolved.ledger_entry else {
+                assert_eq!((resolved.charged_credits, resolved.uncollected_credits), (0, 0), "{record:?}");
+                continue;
+            };
+            let entry = &after.ledger[usize::try_from(entry).unwrap() - 1];
             assert_eq!((entry.kind, &entry.request_id), (EntryKind::Resolved(resolved.resolution), &record.terms.request_id));
             assert_eq!((entry.available, entry.at_ms, entry.usage), (resolved.remaining_credits, resolved.at_ms, Some(record.usage)));
             let is_late = resolved.resolution == Resolution::SettledLate;

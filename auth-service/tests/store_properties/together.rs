@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use auth_service::hold::{Fields, Outcome, Terms, TokenUsage};
 use auth_service::price::Price;
+use auth_service::refunds::RefundLimit;
 use auth_service::store::clock::Clock;
 use auth_service::store::sqlite::SqliteStore;
 use auth_service::store::{ChargeRequest, CheckAnswer, CheckRequest, GrantRequest, PresentedCredential, Scope, Store, StoreLimits};
@@ -23,10 +24,13 @@ const LONG_MEMORY: StoreLimits = StoreLimits {
     forget_after: Duration::from_secs(3600),
     max_open_holds: 5,
     max_remembered_requests: 100_000,
+    max_free_requests: 100_000,
+    refunds: RefundLimit { burst: 1_000_000, every: Duration::from_millis(1) },
     sweep_batch: 3,
 };
 /// Requests are forgotten at their time, and before it.
-const SHORT_MEMORY: StoreLimits = StoreLimits { forget_after: Duration::from_millis(300), max_remembered_requests: 6, ..LONG_MEMORY };
+const SHORT_MEMORY: StoreLimits =
+    StoreLimits { forget_after: Duration::from_millis(300), max_remembered_requests: 6, max_free_requests: 4, ..LONG_MEMORY };
 const ACCOUNTS: usize = 3;
 const STARTING_CREDITS: i64 = 150;
 

@@ -164,11 +164,11 @@ impl RedisStore {
     }
 
     pub(super) async fn read_snapshot(&self, account: &AccountId) -> Result<Option<AccountSnapshot>, StoreError> {
-        type Parts = (Vec<(String, Vec<u8>)>, Vec<(String, f64)>, usize, Vec<StreamEntry>);
-        let keys = ["acct", "due", "forget_at", "log"].map(|part| self.keys.account_part(account, part));
+        type Parts = (Vec<(String, Vec<u8>)>, Vec<(String, f64)>, usize, usize, Vec<StreamEntry>);
+        let keys = ["acct", "due", "paid", "free", "log"].map(|part| self.keys.account_part(account, part));
         let mut call = ScriptCall::new(&self.scripts.snapshot, keys.iter());
         call.arg(self.now());
-        let (fields, due, to_forget, log): Parts = self.run(&call).await?;
+        let (fields, due, paid, free, log): Parts = self.run(&call).await?;
         if fields.is_empty() {
             return Ok(None);
         }
@@ -189,8 +189,9 @@ impl RedisStore {
                 }
             }
         }
-        let counted = (counters.open as usize, counters.remembered as usize);
-        if counted != (open.len(), remembered.len()) || (due.len(), to_forget) != counted {
+        let charged = remembered.iter().filter(|hold| hold.resolved.as_ref().is_some_and(|resolved| resolved.charged_credits > 0)).count();
+        let counted = (counters.open as usize, counters.paid as usize, counters.free as usize);
+        if counted != (open.len(), charged, remembered.len() - charged) || (due.len(), paid, free) != counted {
             return Err(StoreError::Corrupt("the account's counts of holds are not those of the holds there are".to_owned()));
         }
         for holds in [&mut open, &mut remembered] {

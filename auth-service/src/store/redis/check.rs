@@ -7,7 +7,7 @@ use super::stored::unreadable;
 use crate::access::{self, Rights};
 use crate::hold::{CheckDecision, Funds, HoldRecord, Terms, hold_id, new_terms, on_check};
 use crate::store::known_callers::{CallerId, KnownCaller};
-use crate::store::{ChargeRequest, CheckAnswer, CheckRequest, Held, PresentedCredential, Principal, Refusal, StoreError};
+use crate::store::{ChargeRequest, CheckAnswer, CheckRequest, Held, PresentedCredential, Principal, Refusal, StoreError, StoreLimits};
 
 impl RedisStore {
     pub(super) async fn check_request(&self, request: &CheckRequest) -> Result<CheckAnswer, StoreError> {
@@ -112,8 +112,10 @@ impl Operation for Check<'_> {
             return Ok(Next::Move(self.hold_whole(&known)));
         }
         let before = found.hold()?.filter(|before| !before.is_forgotten(self.redis.limits.forget_after, now_ms));
-        let (available, open_holds, max_open_holds) = (counters.balance.available, counters.open, self.redis.limits.max_open_holds);
-        let funds = Funds { available, open_holds, max_open_holds, more_is_due };
+        let StoreLimits { max_open_holds, refunds, .. } = self.redis.limits;
+        let (available, open_holds) = (counters.balance.available, counters.open);
+        let refund_wait = refunds.wait(counters.refunds_until_ms, max_open_holds, now_ms);
+        let funds = Funds { available, open_holds, max_open_holds, more_is_due, refund_wait };
         let model = &self.request.permission.model;
         let decision = on_check(before.as_ref(), &self.request.account, &caller, model, self.charge, funds);
         let answer = match (decision, before) {

@@ -10,7 +10,6 @@ use super::stored::unreadable;
 use super::{RedisStore, millis};
 use crate::ids::AccountId;
 use crate::store::StoreError;
-use ::redis::Script;
 
 /// How often an operation is decided, at most. Each time but the first, others have changed what it was decided from.
 const MAX_DECISIONS: usize = 3;
@@ -61,13 +60,9 @@ impl RedisStore {
         let (mut swept, mut more_is_due, mut decisions) = (false, false, 0);
         loop {
             moves.push(next.clone());
-            let (batcher, script) = match moves.iter().map(Move::effect).max() {
-                None | Some(Effect::Reads) => (&self.reads, &self.scripts.read),
-                Some(Effect::GivesBack) => (&self.settlements, &self.scripts.settle),
-                Some(Effect::NeedsRoom) => (&self.holds, &self.scripts.hold),
-            };
             let call = Call { account: account.clone(), moves };
-            let (now_ms, mut moved) = batcher.run(self, script, call).await?;
+            let batcher = if call.effect() == Effect::Reads { &self.reads } else { &self.writes };
+            let (now_ms, mut moved) = batcher.run(self, call).await?;
             let found = match moved.pop().ok_or_else(|| unreadable("a script's answer"))? {
                 Moved::Done(done) => return operation.done(now_ms, done),
                 Moved::Found(found) => found,
@@ -95,8 +90,13 @@ impl RedisStore {
         }
     }
 
-    /// Runs calls in one script; what became of each.
-    pub(super) async fn run_moves(&self, script: &Script, calls: &[Call]) -> Result<Vec<Answer>, StoreError> {
+    /// Runs calls in one script, the one that works for all of them; what became of each.
+    pub(super) async fn run_moves(&self, calls: &[Call]) -> Result<Vec<Answer>, StoreError> {
+        let script = match calls.iter().map(Call::effect).max() {
+            None | Some(Effect::Reads) => &self.scripts.read,
+            Some(Effect::GivesBack) => &self.scripts.settle,
+            Some(Effect::NeedsRoom) => &self.scripts.hold,
+        };
         let count = calls.iter().map(|call| call.moves.len()).sum();
         let mut keys = Vec::with_capacity(2 * count);
         for call in calls {

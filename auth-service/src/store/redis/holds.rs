@@ -63,7 +63,8 @@ impl Operation for Settle<'_> {
 
     fn done(&mut self, now_ms: i64, Done { counters, expires_at_ms }: Done) -> Result<SettleAnswer, StoreError> {
         let open = HoldRecord { terms: self.terms.clone(), usage: TokenUsage::default(), expires_at_ms, resolved: None };
-        Ok(SettleAnswer::Settled(open.resolve(&self.settlement, counters.balance.available, counters.entries, now_ms)))
+        let ledger_entry = self.settlement.is_in_ledger().then_some(counters.entries);
+        Ok(SettleAnswer::Settled(open.resolve(&self.settlement, counters.balance.available, ledger_entry, now_ms)))
     }
 
     fn decide(&mut self, Situation { now_ms, found, .. }: Situation<'_>) -> Result<Next<SettleAnswer>, StoreError> {

@@ -9,7 +9,7 @@ pub(crate) const REGISTRY_SHARDS: u8 = 16;
 
 /// What an account's keys end with.
 #[cfg(test)]
-const ACCOUNT_PARTS: [&str; 7] = ["acct", "due", "forget_at", "log", "members", "keys", "user"];
+const ACCOUNT_PARTS: [&str; 8] = ["acct", "due", "paid", "free", "log", "members", "keys", "user"];
 
 /// Makes key names under one prefix.
 #[derive(Debug, Clone)]
@@ -22,7 +22,8 @@ impl Keys {
         Self { prefix: prefix.to_owned() }
     }
 
-    /// One of an account's keys: `acct`, `due`, `forget_at`, `log`, `members`, `keys` or `user`. The last is the record of the user whose
+    /// One of an account's keys: `acct`, `due`, `paid`, `free`, `log`, `members`, `keys` or `user`. The last is the record of the user
+    /// whose
     /// own account it is.
     pub(crate) fn account_part(&self, account: &AccountId, part: &str) -> String {
         let (prefix, account) = (self.prefix.as_str(), account.as_str());
@@ -68,7 +69,8 @@ mod tests {
             [
                 "tg:{0123456789abcdef}:acct",
                 "tg:{0123456789abcdef}:due",
-                "tg:{0123456789abcdef}:forget_at",
+                "tg:{0123456789abcdef}:paid",
+                "tg:{0123456789abcdef}:free",
                 "tg:{0123456789abcdef}:log",
                 "tg:{0123456789abcdef}:members",
                 "tg:{0123456789abcdef}:keys",

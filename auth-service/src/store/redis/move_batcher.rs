@@ -7,11 +7,10 @@ use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
-use ::redis::Script;
 use tokio::sync::oneshot;
 
 use super::RedisStore;
-use super::move_script::{Move, Moved};
+use super::move_script::{Effect, Move, Moved};
 use super::stored::unreadable;
 use crate::ids::AccountId;
 use crate::store::StoreError;
@@ -24,6 +23,13 @@ const MAX_BATCH: usize = 8;
 pub(super) struct Call {
     pub(super) account: AccountId,
     pub(super) moves: Vec<Move>,
+}
+
+impl Call {
+    /// What it asks of Redis, all in all.
+    pub(super) fn effect(&self) -> Effect {
+        self.moves.iter().map(Move::effect).max().unwrap_or(Effect::Reads)
+    }
 }
 
 /// The time, and what became of each of a call's moves.
@@ -89,20 +95,20 @@ fn lock(batch: &Mutex<Batch>) -> MutexGuard<'_, Batch> {
 }
 
 impl MoveBatcher {
-    /// Makes a call by this script together with those that come meanwhile.
-    pub(super) async fn run(&self, redis: &RedisStore, script: &Script, call: Call) -> Answer {
+    /// Makes a call together with those that come meanwhile.
+    pub(super) async fn run(&self, redis: &RedisStore, call: Call) -> Answer {
         let (answer, answered) = oneshot::channel();
         match self.join((call.clone(), answer)) {
             Place::Joined => {}
             Place::First(turn) => {
                 one_turn().await;
-                run_batch(redis, script, turn.take()).await;
+                run_batch(redis, turn.take()).await;
             }
-            Place::Full(batch) => run_batch(redis, script, batch).await,
+            Place::Full(batch) => run_batch(redis, batch).await,
         }
         match answered.await {
             Ok(answer) => answer,
-            Err(_) => redis.run_moves(script, &[call]).await?.pop().unwrap_or_else(|| Err(unreadable("a script's answer"))),
+            Err(_) => redis.run_moves(&[call]).await?.pop().unwrap_or_else(|| Err(unreadable("a script's answer"))),
         }
     }
 
@@ -118,15 +124,18 @@ impl MoveBatcher {
 }
 
 /// Makes all of them, and tells everyone their answer.
-async fn run_batch(redis: &RedisStore, script: &Script, mut batch: Vec<Waiting>) {
+async fn run_batch(redis: &RedisStore, mut batch: Vec<Waiting>) {
     // For a caller that is gone nothing need be done.
     batch.retain(|(_, caller)| !caller.is_closed());
     if batch.is_empty() {
         return;
     }
     let (calls, callers): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-    let answers = match redis.run_moves(script, &calls).await {
+    let is_mixed = calls.iter().any(|call| call.effect() != calls[0].effect());
+    let answers = match redis.run_moves(&calls).await {
         Ok(answers) => answers,
+        // Redis is full. Those that give back need no room: by themselves, they work.
+        Err(StoreError::Full(_)) if is_mixed => return,
         // It is one of them that Redis can't do: each asks alone, and hears what is meant for it.
         Err(StoreError::Corrupt(_)) if callers.len() > 1 => return,
         Err(error) => vec![Err(error); callers.len()],

@@ -4,7 +4,7 @@ use ::redis::Value;
 
 use super::scripts::ScriptCall;
 use super::stored::{Counters, GRANT, OPEN, Stored, expiry_in, unreadable};
-use crate::access::Member;
+use crate::access::{Member, RightsVersion};
 use crate::hold::{HoldRecord, Settlement, Terms, TokenUsage, hold_id, on_expiry};
 use crate::ids::UserId;
 use crate::store::records;
@@ -15,9 +15,9 @@ const READ: u8 = 254;
 /// In place of a new state: remove requests whose time is over.
 const FORGET: u8 = 255;
 /// Bytes of a move's numbers.
-const NUMBERS_SIZE: usize = 70;
+const NUMBERS_SIZE: usize = 71;
 /// Any rights version will do.
-const ANY: f64 = -1.0;
+const ANY: [u8; 8] = [0; 8];
 
 /// What must be there under the record's id.
 #[derive(Debug, Clone)]
@@ -64,7 +64,8 @@ pub(super) struct Move {
     state: u8,
     effect: Effect,
     swept: bool,
-    rights_version: Option<i64>,
+    is_refund: bool,
+    rights_version: Option<RightsVersion>,
     good_until_ms: Option<i64>,
     most_available: Option<i64>,
     credits: i64,
@@ -85,6 +86,7 @@ const PLAIN: Move = Move {
     state: READ,
     effect: Effect::Reads,
     swept: false,
+    is_refund: false,
     rights_version: None,
     good_until_ms: None,
     most_available: None,
@@ -141,6 +143,7 @@ impl Move {
     /// Resolves an open hold, or what was found.
     pub(super) fn resolve(terms: &Terms, settlement: &Settlement, in_place_of: Option<Vec<u8>>) -> Self {
         let state = records::resolution_number(settlement.resolution);
+        let entry = || Extra::Entry(records::resolution_entry_bytes(terms, settlement));
         Self {
             state: u8::try_from(state).unwrap_or(READ),
             effect: Effect::GivesBack,
@@ -150,7 +153,8 @@ impl Move {
             usage: settlement.usage,
             id: terms.hold_id(),
             expected: in_place_of.map_or(Expected::Open, Expected::Exactly),
-            extra: Extra::Entry(records::resolution_entry_bytes(terms, settlement)),
+            extra: if settlement.is_in_ledger() { entry() } else { Extra::Nothing },
+            is_refund: settlement.is_refund(terms),
             ..PLAIN
         }
         .with_body(terms, &records::ending_bytes(settlement))
@@ -175,7 +179,7 @@ impl Move {
     }
 
     /// Only while the account's rights version is this.
-    pub(super) fn with_rights(self, rights_version: i64, good_until_ms: Option<i64>) -> Self {
+    pub(super) fn with_rights(self, rights_version: RightsVersion, good_until_ms: Option<i64>) -> Self {
         Self { rights_version: Some(rights_version), good_until_ms, ..self }
     }
 
@@ -218,10 +222,10 @@ impl Move {
             Extra::Caller(Caller::User(user)) => (3, user.as_str().as_bytes()),
         };
         let mut numbers = Vec::with_capacity(NUMBERS_SIZE);
-        numbers.extend([self.state, u8::from(self.swept), expected, extra_kind]);
+        numbers.extend([self.state, u8::from(self.swept), expected, extra_kind, u8::from(self.is_refund)]);
         numbers.extend(self.terms_size.to_le_bytes());
+        numbers.extend(self.rights_version.map_or(ANY, RightsVersion::to_bytes));
         let doubles = [
-            self.rights_version.map_or(ANY, double),
             self.good_until_ms.map_or(f64::INFINITY, double),
             self.most_available.map_or(f64::INFINITY, double),
             double(self.credits),

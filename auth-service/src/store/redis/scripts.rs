@@ -9,12 +9,16 @@ use crate::store::StoreLimits;
 
 /// A script on accounts: its limits, what all of them begin with, and its own file.
 fn account_script(limits: &StoreLimits, flags: &str, file: &str) -> Script {
-    let StoreLimits { hold_ttl, forget_after, max_open_holds, max_remembered_requests, sweep_batch } = *limits;
+    let StoreLimits { hold_ttl, forget_after, max_open_holds, max_remembered_requests, max_free_requests, refunds, sweep_batch } = *limits;
     let limits = format!(
-        "local HOLD_TTL, FORGET_AFTER, BATCH, MAX_OPEN, MAX_REMEMBERED, MAX_CREDITS = {}, {}, {sweep_batch}, {max_open_holds}, \
-         {max_remembered_requests}, {MAX_CREDITS}\n",
+        "local HOLD_TTL, FORGET_AFTER, BATCH, MAX_OPEN, MAX_PAID, MAX_FREE = {}, {}, {sweep_batch}, {max_open_holds}, \
+         {max_remembered_requests}, {max_free_requests}\n\
+         local REFUND_EVERY, REFUNDS_AHEAD, REFUNDS_FARTHEST, MAX_CREDITS = {}, {}, {}, {MAX_CREDITS}\n",
         millis(hold_ttl),
-        millis(forget_after)
+        millis(forget_after),
+        refunds.every_ms(),
+        refunds.ahead_ms(),
+        refunds.farthest_ms(max_open_holds)
     );
     Script::new(&["#!lua", flags, "\n", &limits, include_str!("lua/clock.lua"), include_str!("lua/account.lua"), file].concat())
 }

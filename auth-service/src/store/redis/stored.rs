@@ -1,5 +1,6 @@
 //! What the scripts write and Rust reads: an account's counters, holds and ledger entries. `lua/account.lua` has the layouts.
 
+use crate::access::RightsVersion;
 use crate::hold::{HoldRecord, ResolvedHold, Terms, TokenUsage};
 use crate::store::records::{self, EntryFigures};
 use crate::store::{Balance, LedgerEntry, StoreError};
@@ -40,13 +41,15 @@ pub(super) struct Counters {
     pub(super) next_forget_ms: i64,
     pub(super) entries: u64,
     pub(super) open: u32,
-    pub(super) remembered: u32,
-    pub(super) rights_version: i64,
+    pub(super) paid: u32,
+    pub(super) free: u32,
+    pub(super) refunds_until_ms: i64,
+    pub(super) rights_version: RightsVersion,
 }
 
 impl Counters {
     /// Bytes that they take.
-    pub(super) const SIZE: usize = 89;
+    pub(super) const SIZE: usize = 105;
 
     /// Reads them, and checks that the credits add up.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, StoreError> {
@@ -61,8 +64,8 @@ impl Counters {
         Ok(counters)
     }
 
-    /// How often the account's rights were changed. Whether its credits add up doesn't matter for that.
-    pub(super) fn rights_version(bytes: &[u8]) -> Result<i64, StoreError> {
+    /// The account's rights version. Whether its credits add up doesn't matter for that.
+    pub(super) fn rights_version(bytes: &[u8]) -> Result<RightsVersion, StoreError> {
         Self::parse(bytes).map(|counters| counters.rights_version)
     }
 
@@ -84,8 +87,10 @@ impl Counters {
             next_forget_ms: whole()?,
             entries: whole()?.try_into().ok()?,
             open: whole()?.try_into().ok()?,
-            remembered: whole()?.try_into().ok()?,
-            rights_version: whole()?,
+            paid: whole()?.try_into().ok()?,
+            free: whole()?.try_into().ok()?,
+            refunds_until_ms: whole()?,
+            rights_version: RightsVersion::from_bytes(reader.bytes()?),
         })
     }
 }
@@ -130,7 +135,8 @@ impl Stored {
                 charged_credits,
                 uncollected_credits: ending.uncollected_credits,
                 remaining_credits,
-                ledger_entry,
+                // 0: none.
+                ledger_entry: (ledger_entry > 0).then_some(ledger_entry),
                 at_ms,
             }),
         };

@@ -10,7 +10,7 @@ use super::millis;
 use super::move_script::{grant_id, stored_api_key};
 use super::scripts::ScriptCall;
 use super::stored::{Counters, unreadable};
-use crate::access::Member;
+use crate::access::{Member, RightsVersion};
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::keyring::{Revocation, on_create, on_revoke};
 use crate::store::{
@@ -52,7 +52,7 @@ type Replacement = (Part, Vec<u8>, Vec<u8>);
 /// An account's keys with their secrets' hashes, and what else decides about them.
 struct Keyring {
     now_ms: i64,
-    rights_version: i64,
+    rights_version: RightsVersion,
     keys: Vec<(Vec<u8>, ApiKeyRecord)>,
 }
 
@@ -89,6 +89,7 @@ impl RedisStore {
         // Half of the claim's life: by the time that somebody else may take the name, this script has run or never will.
         call.arg(claimed_at_ms + millis(NAME_CLAIM_LIFE) / 2).arg(starting_credits).arg(grant_id(STARTING_GRANT_REQUEST_ID));
         call.arg(&records::grant_entry_bytes(STARTING_GRANT_REQUEST_ID, &record.user_id, STARTING_GRANT_NOTE)[..]);
+        call.arg(&new_rights_version()?.to_bytes());
         let answer: Vec<Vec<u8>> = self.run(&call).await?;
         match &answer[..] {
             [word, stored] if word == b"created" => {
@@ -146,7 +147,7 @@ impl RedisStore {
     }
 
     /// A user, the version of their own account's rights, and the time.
-    async fn user_with_rights_version(&self, id: &UserId) -> Result<Option<(UserRecord, i64, i64)>, StoreError> {
+    async fn user_with_rights_version(&self, id: &UserId) -> Result<Option<(UserRecord, RightsVersion, i64)>, StoreError> {
         let mut pipeline = ::redis::pipe();
         // The version first: if the record is a later one, the version is out of date, and nothing is replaced.
         pipeline.hget(self.keys.account_part(&AccountId::from(id), "acct"), "counters").get(self.keys.user(id)).cmd("TIME");
@@ -250,12 +251,12 @@ impl RedisStore {
         &self,
         script: &Script,
         account: &AccountId,
-        rights_version: i64,
+        rights_version: RightsVersion,
         replacements: impl IntoIterator<Item = Replacement>,
     ) -> Result<bool, StoreError> {
         let keys = ["acct", "members", "keys", "user"].map(|part| self.keys.account_part(account, part));
         let mut call = ScriptCall::new(script, keys.iter());
-        call.arg(self.now()).arg(rights_version);
+        call.arg(self.now()).arg(&rights_version.to_bytes()).arg(&new_rights_version()?.to_bytes());
         for (part, field, record) in replacements {
             call.arg(part as i64).arg(&field[..]).arg(&record[..]);
         }
@@ -271,6 +272,10 @@ impl RedisStore {
 /// A key as the keyring has it: behind the user's id.
 fn stored_key_bytes(record: &ApiKeyRecord) -> Vec<u8> {
     [record.user_id.as_str().as_bytes(), &records::api_key_bytes(record)].concat()
+}
+
+fn new_rights_version() -> Result<RightsVersion, StoreError> {
+    RightsVersion::draw().map_err(|error| StoreError::Unavailable(error.to_string()))
 }
 
 fn changing_too_quickly() -> StoreError {

@@ -4,17 +4,17 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::context::Context;
 use super::failure::{Failure, StoreResult};
+use crate::access::RightsVersion;
 use crate::hold::{Funds, Settlement, Terms};
 use crate::ids::AccountId;
-use crate::store::Balance;
+use crate::store::{Balance, StoreLimits};
 
 /// An account that an operation works on. Its holds are in `holds.rs`, its ledger in `ledger.rs`.
 pub(super) struct Account<'c> {
     pub(super) context: Context<'c>,
     pub(super) id: AccountId,
     pub(super) balance: Balance,
-    /// Counts the changes of what keys and members may do.
-    pub(super) rights_version: i64,
+    pub(super) rights_version: RightsVersion,
     pub(super) counters: Counters,
     /// Both as they were read.
     before: (Balance, Counters),
@@ -25,8 +25,12 @@ pub(super) struct Account<'c> {
 pub(super) struct Counters {
     pub(super) last_entry: u64,
     pub(super) open_holds: u32,
-    /// Resolved requests whose row is there.
-    pub(super) remembered: u32,
+    /// Charged requests whose row is there.
+    pub(super) paid: u32,
+    /// The same of those that cost nothing.
+    pub(super) free: u32,
+    /// Until when the account's refunds reach.
+    pub(super) refunds_until_ms: i64,
     /// No open hold is due before it.
     pub(super) next_due_ms: i64,
     /// No resolved request is to be forgotten before it.
@@ -36,8 +40,9 @@ pub(super) struct Counters {
 impl<'c> Account<'c> {
     /// Makes an account without credits.
     pub(super) fn create(context: Context<'c>, id: &AccountId) -> StoreResult<Self> {
-        let sql = "INSERT INTO accounts VALUES (?, 0, 0, 0, 0, 0, 0, 0, 0, 0, ?, ?)";
-        context.connection.prepare_cached(sql)?.execute(params![id, i64::MAX, i64::MAX])?;
+        let sql = "INSERT INTO accounts (account_id, available, held, spent, lapsed, granted, last_entry, open_holds, paid, free, \
+                   refunds_until_ms, rights_version, next_due_ms, next_forget_ms) VALUES (?, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ?, ?, ?)";
+        context.connection.prepare_cached(sql)?.execute(params![id, new_rights_version()?, i64::MAX, i64::MAX])?;
         Self::load(context, id)?.ok_or_else(|| Failure::corrupt("a new account isn't there"))
     }
 
@@ -46,12 +51,14 @@ impl<'c> Account<'c> {
         let read = |row: &Row<'_>| {
             let (available, held, spent) = (row.get(0)?, row.get(1)?, row.get(2)?);
             let balance = Balance { available, held, spent, lapsed: row.get(3)?, granted: row.get(4)? };
-            let (last_entry, open_holds, remembered) = (row.get(5)?, row.get(6)?, row.get(7)?);
-            let counters = Counters { last_entry, open_holds, remembered, next_due_ms: row.get(9)?, next_forget_ms: row.get(10)? };
-            Ok(Self { context, id: id.clone(), balance, rights_version: row.get(8)?, counters, before: (balance, counters) })
+            let (last_entry, open_holds, paid, free) = (row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?);
+            let (refunds_until_ms, next_due_ms, next_forget_ms) = (row.get(9)?, row.get(11)?, row.get(12)?);
+            let counters = Counters { last_entry, open_holds, paid, free, refunds_until_ms, next_due_ms, next_forget_ms };
+            let rights_version = RightsVersion::from_bytes(row.get(10)?);
+            Ok(Self { context, id: id.clone(), balance, rights_version, counters, before: (balance, counters) })
         };
-        let sql = "SELECT available, held, spent, lapsed, granted, last_entry, open_holds, remembered, rights_version, next_due_ms, \
-                   next_forget_ms FROM accounts WHERE account_id = ?";
+        let sql = "SELECT available, held, spent, lapsed, granted, last_entry, open_holds, paid, free, refunds_until_ms, \
+                   rights_version, next_due_ms, next_forget_ms FROM accounts WHERE account_id = ?";
         let account = context.connection.prepare_cached(sql)?.query_row([id], read).optional()?;
         if let Some(account) = &account {
             verify(&account.balance)?;
@@ -78,9 +85,9 @@ impl<'c> Account<'c> {
             return Ok(());
         }
         let Balance { available, held, spent, lapsed, granted } = self.balance;
-        let Counters { last_entry, open_holds, remembered, next_due_ms, next_forget_ms } = self.counters;
+        let Counters { last_entry, open_holds, paid, free, refunds_until_ms, next_due_ms, next_forget_ms } = self.counters;
         let sql = "UPDATE accounts SET available = ?, held = ?, spent = ?, lapsed = ?, granted = ?, last_entry = ?, open_holds = ?, \
-                   remembered = ?, next_due_ms = ?, next_forget_ms = ? WHERE account_id = ?";
+                   paid = ?, free = ?, refunds_until_ms = ?, next_due_ms = ?, next_forget_ms = ? WHERE account_id = ?";
         self.context.connection.prepare_cached(sql)?.execute(params![
             available,
             held,
@@ -89,7 +96,9 @@ impl<'c> Account<'c> {
             granted,
             last_entry,
             open_holds,
-            remembered,
+            paid,
+            free,
+            refunds_until_ms,
             next_due_ms,
             next_forget_ms,
             self.id
@@ -99,11 +108,13 @@ impl<'c> Account<'c> {
 
     /// What there is to hold from, once what is due is resolved.
     pub(super) fn funds(&self) -> Funds {
+        let StoreLimits { max_open_holds, refunds, .. } = self.context.limits;
         Funds {
             available: self.balance.available,
             open_holds: self.counters.open_holds,
-            max_open_holds: self.context.limits.max_open_holds,
+            max_open_holds,
             more_is_due: self.more_is_due(),
+            refund_wait: refunds.wait(self.counters.refunds_until_ms, max_open_holds, self.context.now_ms),
         }
     }
 
@@ -127,7 +138,10 @@ impl<'c> Account<'c> {
         self.balance.spent += settlement.charge;
         let open_holds = self.counters.open_holds.checked_sub(1);
         self.counters.open_holds = open_holds.ok_or_else(|| Failure::corrupt("more holds are open than were counted"))?;
-        self.counters.remembered += 1;
+        if settlement.is_refund(terms) {
+            let StoreLimits { max_open_holds, refunds, .. } = self.context.limits;
+            self.counters.refunds_until_ms = refunds.after_one(self.counters.refunds_until_ms, max_open_holds, self.context.now_ms);
+        }
         Ok(())
     }
 
@@ -137,12 +151,22 @@ impl<'c> Account<'c> {
         self.balance.spent += settlement.charge;
     }
 
+    /// So many resolved requests are remembered that were charged, or that cost nothing.
+    pub(super) fn remembered(&mut self, is_paid: bool) -> &mut u32 {
+        if is_paid { &mut self.counters.paid } else { &mut self.counters.free }
+    }
+
     /// A resolved request's row goes.
-    pub(super) fn remember_one_less(&mut self) -> StoreResult<()> {
-        let remembered = self.counters.remembered.checked_sub(1);
-        self.counters.remembered = remembered.ok_or_else(|| Failure::corrupt("more requests are remembered than were counted"))?;
+    pub(super) fn remember_one_less(&mut self, is_paid: bool) -> StoreResult<()> {
+        let count = self.remembered(is_paid);
+        *count = count.checked_sub(1).ok_or_else(|| Failure::corrupt("more requests are remembered than were counted"))?;
         Ok(())
     }
+}
+
+/// A rights version that was never there before.
+pub(super) fn new_rights_version() -> StoreResult<[u8; 8]> {
+    RightsVersion::draw().map(RightsVersion::to_bytes).map_err(|error| Failure::Corrupt(error.to_string()))
 }
 
 fn verify(balance: &Balance) -> StoreResult<()> {

@@ -6,14 +6,14 @@ use super::account::Account;
 use super::columns::record;
 use super::context::Context;
 use super::failure::{Failure, StoreResult};
-use crate::access::{self, Rights};
+use crate::access::{self, Rights, RightsVersion};
 use crate::hold::{CheckDecision, HoldRecord, on_check};
 use crate::ids::UserId;
 use crate::store::known_callers::KnownCaller;
 use crate::store::{ChargeRequest, CheckAnswer, CheckRequest, Held, PresentedCredential, Principal, Refusal, records};
 
 /// The answer, and what is worth remembering of the caller: their rights, and the account's rights version that they were read with.
-type Checked = (CheckAnswer, Option<(i64, Rights)>);
+type Checked = (CheckAnswer, Option<(RightsVersion, Rights)>);
 
 /// `known`: the caller, remembered with rights that suffice. They count while the account's rights version is what it was.
 pub(super) fn check(context: Context<'_>, request: CheckRequest, known: Option<&KnownCaller>) -> StoreResult<Checked> {

@@ -35,7 +35,7 @@ macro_rules! insert_hold {
 const OPEN_BY_TIME: &str = "SELECT expires_at_ms, user_id, request_id FROM holds INDEXED BY holds_due WHERE account_id = ? AND state = 0 \
                             ORDER BY expires_at_ms, user_id, digest";
 const RESOLVED_BY_TIME: &str = "SELECT forget_at_ms, user_id, request_id FROM holds INDEXED BY holds_to_forget WHERE account_id = ? \
-                                AND forget_at_ms IS NOT NULL ORDER BY forget_at_ms, user_id, digest";
+                                AND (charged_credits > 0) = ? AND forget_at_ms IS NOT NULL ORDER BY forget_at_ms, user_id, digest";
 
 /// A hold's name within its account.
 struct Name {
@@ -64,8 +64,10 @@ impl Account<'_> {
 
     /// Holds credits in place of a resolved request.
     pub(super) fn open_again(&mut self, terms: &Terms) -> StoreResult<Held> {
+        let before = self.hold(&terms.user_id, &terms.request_id)?.and_then(|before| before.resolved);
+        let before = before.ok_or_else(|| Failure::corrupt("a request was found that isn't there"))?;
         self.insert(insert_hold!("OR REPLACE"), terms)?;
-        self.remember_one_less()?;
+        self.remember_one_less(before.charged_credits > 0)?;
         Ok(self.opened(terms))
     }
 
@@ -106,12 +108,16 @@ impl Account<'_> {
 
     /// Resolves a hold: moves its credits, appends to the ledger, writes its record, and forgets what it takes the place of.
     pub(super) fn resolve(&mut self, hold: HoldRecord, settlement: &Settlement) -> StoreResult<HoldRecord> {
-        if hold.resolved.is_none() {
-            self.settle_credits(&hold.terms, settlement)?;
-        } else {
-            self.charge_late(settlement);
+        match &hold.resolved {
+            None => self.settle_credits(&hold.terms, settlement)?,
+            Some(before) => {
+                self.charge_late(settlement);
+                self.remember_one_less(before.charged_credits > 0)?;
+            }
         }
-        let ledger_entry = self.append(-settlement.charge, &records::resolution_entry_bytes(&hold.terms, settlement))?;
+        *self.remembered(settlement.charged_credits > 0) += 1;
+        let entry = || records::resolution_entry_bytes(&hold.terms, settlement);
+        let ledger_entry = if settlement.is_in_ledger() { Some(self.append(-settlement.charge, &entry())?) } else { None };
         let forget_at_ms = self.context.forget_at_ms();
         let sql = "UPDATE holds SET state = ?, input_tokens = ?, output_tokens = ?, ending = ?, charged_credits = ?, \
                    remaining_credits = ?, ledger_entry = ?, resolved_at_ms = ?, forget_at_ms = ? \
@@ -156,22 +162,26 @@ impl Account<'_> {
         Ok(resolved)
     }
 
-    /// Removes resolved requests whose time is over, and the oldest above the bound, as many as one operation may.
+    /// Removes resolved requests whose time is over, and the oldest above their bound: of those that were charged, and of those that cost
+    /// nothing, as many as one operation may.
     pub(super) fn forget(&mut self) -> StoreResult<()> {
-        let max_remembered = self.context.limits.max_remembered_requests;
-        if !self.more_is_to_forget() && self.counters.remembered <= max_remembered {
+        let bounds = [(true, self.context.limits.max_remembered_requests), (false, self.context.limits.max_free_requests)];
+        if !self.more_is_to_forget() && bounds.iter().all(|(is_paid, most)| *self.remembered(*is_paid) <= *most) {
             return Ok(());
         }
-        let (remembered, now_ms) = (self.counters.remembered, self.context.now_ms);
-        let mut statement = self.context.connection.prepare_cached(RESOLVED_BY_TIME)?;
-        let goes = |before: u32, at_ms| at_ms <= now_ms || remembered.saturating_sub(before) > max_remembered;
-        let (forgotten, next_forget_ms) = self.first_of(statement.query([&self.id])?, goes)?;
-        drop(statement);
-        self.counters.next_forget_ms = next_forget_ms;
-        let sql = "DELETE FROM holds WHERE request_id = ? AND account_id = ? AND user_id = ?";
-        for Name { user_id, request_id } in forgotten {
-            self.context.connection.prepare_cached(sql)?.execute(params![request_id, self.id, user_id])?;
-            self.remember_one_less()?;
+        self.counters.next_forget_ms = i64::MAX;
+        for (is_paid, most) in bounds {
+            let (remembered, now_ms) = (*self.remembered(is_paid), self.context.now_ms);
+            let mut statement = self.context.connection.prepare_cached(RESOLVED_BY_TIME)?;
+            let goes = |before: u32, at_ms| at_ms <= now_ms || remembered.saturating_sub(before) > most;
+            let (forgotten, next_forget_ms) = self.first_of(statement.query(params![self.id, is_paid])?, goes)?;
+            drop(statement);
+            self.counters.next_forget_ms = self.counters.next_forget_ms.min(next_forget_ms);
+            let sql = "DELETE FROM holds WHERE request_id = ? AND account_id = ? AND user_id = ?";
+            for Name { user_id, request_id } in forgotten {
+                self.context.connection.prepare_cached(sql)?.execute(params![request_id, self.id, user_id])?;
+                self.remember_one_less(is_paid)?;
+            }
         }
         Ok(())
     }
@@ -199,13 +209,14 @@ impl Account<'_> {
 
     /// Verifies what is counted of holds against the holds there are. Reads all.
     pub(super) fn verify_counters(&self) -> StoreResult<()> {
-        let sql = "SELECT count(*) FILTER (WHERE state = 0), count(*) FILTER (WHERE state <> 0), min(iif(state = 0, expires_at_ms, NULL)), \
-                   min(forget_at_ms) FROM holds WHERE account_id = ?";
+        let sql = "SELECT count(*) FILTER (WHERE state = 0), count(*) FILTER (WHERE charged_credits > 0), \
+                   count(*) FILTER (WHERE charged_credits = 0), min(iif(state = 0, expires_at_ms, NULL)), min(forget_at_ms) \
+                   FROM holds WHERE account_id = ?";
         let mut statement = self.context.connection.prepare_cached(sql)?;
-        let (open_holds, remembered, first_due_ms, first_forget_ms): (u32, u32, Option<i64>, Option<i64>) =
-            statement.query_row([&self.id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        let counted = |row: &Row<'_>| Ok(((row.get(0)?, row.get(1)?, row.get(2)?), row.get(3)?, row.get(4)?));
+        let (counted, first_due_ms, first_forget_ms): ((u32, u32, u32), _, _) = statement.query_row([&self.id], counted)?;
         let counters = &self.counters;
-        if (open_holds, remembered) != (counters.open_holds, counters.remembered) {
+        if counted != (counters.open_holds, counters.paid, counters.free) {
             return Err(Failure::corrupt("the account's counts of holds are not those of the holds there are"));
         }
         let is_missed = |first_ms: Option<i64>, next_ms| first_ms.is_some_and(|first_ms| first_ms < next_ms);
@@ -255,13 +266,15 @@ fn hold_of(row: &Row<'_>) -> StoreResult<HoldRecord> {
 mod tests {
     use rusqlite::Connection;
 
+    use crate::store::sqlite::schema::SCHEMA;
+
     #[test]
     fn what_is_due_and_what_is_to_be_forgotten_is_found_in_order_by_an_index_alone() {
         let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch(include_str!("schema_5.sql")).unwrap();
+        connection.execute_batch(&SCHEMA.concat()).unwrap();
         for sql in [super::OPEN_BY_TIME, super::RESOLVED_BY_TIME] {
             let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-            let plan: Vec<String> = statement.query_map(["an account"], |row| row.get(3)).unwrap().collect::<Result<_, _>>().unwrap();
+            let plan: Vec<String> = statement.raw_query().mapped(|row| row.get(3)).collect::<Result<_, _>>().unwrap();
             assert!(plan.len() == 1 && plan[0].contains("USING COVERING INDEX"), "{plan:?}");
         }
     }

@@ -5,9 +5,14 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::failure::{Failure, StoreResult};
 use super::version_4;
 
-const VERSION: i64 = 5;
+const VERSION: i64 = 6;
 /// The whole schema of version 5.
-const SCHEMA: &str = include_str!("schema_5.sql");
+const SCHEMA_5: &str = include_str!("schema_5.sql");
+/// From version 5 to 6.
+const STEP_6: &str = include_str!("schema_6.sql");
+
+/// What makes a new file's schema.
+pub(super) const SCHEMA: [&str; 2] = [SCHEMA_5, STEP_6];
 
 /// Brings the file's schema to this release's version, in one transaction.
 pub(super) fn bring_up(connection: &mut Connection) -> StoreResult<()> {
@@ -15,15 +20,17 @@ pub(super) fn bring_up(connection: &mut Connection) -> StoreResult<()> {
     let version = transaction.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))?;
     match version {
         VERSION => return Ok(()),
-        0 => transaction.execute_batch(SCHEMA)?,
-        1..VERSION => {
+        0 => transaction.execute_batch(&SCHEMA.concat())?,
+        5 => transaction.execute_batch(STEP_6)?,
+        1..5 => {
             let steps = [(1, include_str!("schema_2.sql")), (2, include_str!("schema_3.sql")), (3, include_str!("schema_4.sql"))];
             for (_, step) in steps.iter().filter(|(from, _)| version <= *from) {
                 transaction.execute_batch(step)?;
             }
             version_4::set_aside(&transaction)?;
-            transaction.execute_batch(SCHEMA)?;
+            transaction.execute_batch(SCHEMA_5)?;
             version_4::carry_over(&transaction)?;
+            transaction.execute_batch(STEP_6)?;
         }
         _ => {
             let what = format!("its schema is version {version}, and this release knows {VERSION}; start a later release");

@@ -2,7 +2,7 @@
 
 use rusqlite::{Row, ToSql, params};
 
-use super::account::Account;
+use super::account::{Account, new_rights_version};
 use super::columns::record;
 use super::context::Context;
 use super::failure::StoreResult;
@@ -91,9 +91,9 @@ fn memberships(context: Context<'_>, id: &UserId) -> StoreResult<Vec<(AccountId,
     Ok(memberships)
 }
 
-/// Counts an account's rights version up: what was remembered of its callers counts no longer.
+/// Gives an account a new rights version: what was remembered of its callers counts no longer.
 pub(super) fn rights_changed(context: Context<'_>, account: &AccountId) -> StoreResult<()> {
-    let sql = "UPDATE accounts SET rights_version = rights_version + 1 WHERE account_id = ?";
-    context.connection.prepare_cached(sql)?.execute([account])?;
+    let sql = "UPDATE accounts SET rights_version = ? WHERE account_id = ?";
+    context.connection.prepare_cached(sql)?.execute(params![new_rights_version()?, account])?;
     Ok(())
 }

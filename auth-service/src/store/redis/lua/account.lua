@@ -1,21 +1,25 @@
 -- How an account is stored (version 1), for the scripts that write it.
 --
 -- Before this stands a line that the process writes when it loads the scripts: its limits, as HOLD_TTL and FORGET_AFTER (ms), BATCH,
--- MAX_OPEN, MAX_REMEMBERED and MAX_CREDITS. They never change while it runs, so no call has to bring them.
+-- MAX_OPEN, MAX_PAID, MAX_FREE, REFUND_EVERY, REFUNDS_AHEAD and REFUNDS_FARTHEST (ms), and MAX_CREDITS. They never change while it runs,
+-- so no call has to bring them.
 --
--- acct     hash. Its field `counters`: a version and eleven doubles, which hold whole numbers exactly up to 2^53:
+-- acct     hash. Its field `counters`: a version, twelve doubles, which hold whole numbers exactly up to 2^53, and the rights version:
 --            available held spent lapsed granted  credits
 --            next_due      no open hold expires before it, in ms
 --            next_forget   no request is to be forgotten before it, in ms
 --            entries       ledger entries so far
 --            open          open holds
---            remembered    resolved requests
---            rights_version  counts the changes of who may spend from this account, and how
+--            paid, free    resolved requests that are remembered: charged ones, and those that cost nothing
+--            refunds_until  the token bucket of refunds, as a time in ms. Each refund moves it on by REFUND_EVERY, from now if it lies
+--                          behind. While it is ahead by more than REFUNDS_AHEAD, nothing is held. It can't be ahead by more than
+--                          REFUNDS_FARTHEST: then the clock went back, and the bucket is full.
+--            rights_version  8 random bytes, drawn anew at each change of who may spend from this account, and how
 --          Its other fields: a hold or request by its id, a grant by `g.` and its request id. Each is a head (HEAD: version, state, expiry
 --          in ms, credits, input tokens, output tokens, bytes of the terms; HEAD_OUTCOME, of what isn't open, also: charged, available
 --          right after, ledger entry, time in ms), then the terms and the rest. Only Rust reads these two.
 -- due      sorted set: id of each open hold, by its expiry
--- forget_at  sorted set: id of each resolved request, by the time at which it is forgotten
+-- paid, free  lists: each resolved request, in the order of resolution: the time in ms as a double, and the id
 -- log      stream: the ledger, entry n under n-0. Its field `e`: figures (ENTRY_FIGURES: version, credits, available, time in ms), and what
 --          Rust reads
 -- members  hash: what Rust reads, by user id
@@ -24,7 +28,7 @@
 
 local pack, unpack_struct, min = struct.pack, struct.unpack, math.min
 local sub, find, format = string.sub, string.find, string.format
-local COUNTERS, COUNTERS_SIZE, VERSION = '<Bddddddddddd', 89, 1
+local COUNTERS, COUNTERS_SIZE, VERSION = '<Bddddddddddddc8', 105, 1
 local HEAD, HEAD_SIZE, HEAD_OUTCOME, ENTRY_FIGURES = '<BBddI4I4H', 28, '<BBddI4I4Hdddd', '<Bddd'
 -- States: resolved holds have 1 to 4.
 local OPEN, GRANT = 0, 5

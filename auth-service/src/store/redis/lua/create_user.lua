@@ -3,7 +3,7 @@
 --
 -- KEYS  1 acct  2 members  3 user  4 log
 -- ARGV  1 now  2 user id  3 user  4 member  5 the latest time at which the user may still be made, in ms  6 starting credits
---       7 the starting grant's id  8 what its ledger entry records
+--       7 the starting grant's id  8 what its ledger entry records  9 the first rights version
 -- Returns  {'created', user} · {'late'}: the claim may have gone to somebody else
 -- Atomicity: one script. Idempotent. Needs memory, so it is refused when Redis is full.
 
@@ -16,7 +16,7 @@ if NOW > tonumber(ARGV[5]) then
 end
 local credits = tonumber(ARGV[6])
 local entries = credits > 0 and 1 or 0
-local counters = pack(COUNTERS, VERSION, credits, 0, 0, 0, credits, NEVER, NEVER, entries, 0, 0, 0)
+local counters = pack(COUNTERS, VERSION, credits, 0, 0, 0, credits, NEVER, NEVER, entries, 0, 0, 0, 0, ARGV[9])
 if credits > 0 then
   call('XADD', KEYS[4], '1-0', 'e', pack(ENTRY_FIGURES, VERSION, credits, credits, NOW) .. ARGV[8])
   call('HSET', KEYS[1], ARGV[7], pack(HEAD_OUTCOME, VERSION, GRANT, 0, credits, 0, 0, 0, 0, credits, 1, NOW))

@@ -1,7 +1,7 @@
 -- move, version 1: one or more compare-and-moves on accounts. Each compares what its decision was made from. When all of it is still so, it
 -- moves credits and replaces a record. Else it writes nothing and answers what it found.
 --
--- KEYS  two of each move's account: acct and due. The others are in the same slot (`…{account}:forget_at`), and are named here: each key
+-- KEYS  two of each move's account: acct and due. The others are in the same slot (`…{account}:log`), and are named here: each key
 --       costs every call.
 -- ARGV  1 now; then four or five of each move:
 --       1 numbers, as MOVE has them:
@@ -10,8 +10,9 @@
 --         expected       what must be there: NOTHING; an OPEN_HOLD on the same terms; the same with NO_MORE_TOKENS recorded; EXACTLY a
 --                        record
 --         extra_kind     what argument 4 is: a ledger ENTRY, or a KEY or a USER whose rights are answered with what is found
+--         is_refund      1: it takes one of the account's refunds
 --         terms_size     bytes of the terms, with which argument 3 begins
---         rights         the rights version that there must be; below 0: any
+--         rights         the rights version that there must be; zeros: any
 --         good_until     the time must be before it, in ms
 --         most           the most that may be available
 --         credits        what an open hold holds
@@ -28,15 +29,16 @@
 -- what works when Redis is full, and for what only reads.
 -- It makes no functions, which would cost every run about a microsecond, and gives ZADD texts: Redis takes long to print a number.
 
-local MOVE, READ, FORGET = '<BBBBHdddddddI4I4', 254, 255
-local NOTHING, OPEN_HOLD, NO_MORE_TOKENS, EXACTLY = 0, 1, 2, 3
+local MOVE, READ, FORGET = '<BBBBBHc8ddddddI4I4', 254, 255
+local NOTHING, OPEN_HOLD, EXACTLY = 0, 1, 3
 local ENTRY, KEY, USER = 1, 2, 3
+local ANY = '\0\0\0\0\0\0\0\0'
 local NEW_EXPIRY = NOW + HOLD_TTL
 local answers, at = { NOW }, 2
 for i = 1, #KEYS / 2 do
   local acct, due = KEYS[2 * i - 1], KEYS[2 * i]
-  local state, swept, expected, extra_kind, terms_size, rights, good_until, most, credits, charge, grant, charged, used_in, used_out =
-    unpack_struct(MOVE, ARGV[at])
+  local state, swept, expected, extra_kind, is_refund, terms_size, rights, good_until, most, credits, charge, grant, charged, used_in,
+    used_out = unpack_struct(MOVE, ARGV[at])
   local id, body, extra, exact = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   at = at + 4
   if expected == EXACTLY then
@@ -46,9 +48,9 @@ for i = 1, #KEYS / 2 do
   local counters, record = stored[1], stored[2]
 
   local fits, is_due = false, false
-  local version, available, held, spent, lapsed, granted, next_due, next_forget, entries, open, remembered, rights_version
+  local version, available, held, spent, lapsed, granted, next_due, next_forget, entries, open, paid, free, refunds_until, rights_version
   if counters and #counters == COUNTERS_SIZE and (not record or #record >= HEAD_SIZE) then
-    version, available, held, spent, lapsed, granted, next_due, next_forget, entries, open, remembered, rights_version =
+    version, available, held, spent, lapsed, granted, next_due, next_forget, entries, open, paid, free, refunds_until, rights_version =
       unpack_struct(COUNTERS, counters)
     -- What contradicts itself is left to Rust, which says so to those who may know.
     fits = version == VERSION and available >= 0 and held >= 0 and spent >= 0 and lapsed >= 0
@@ -78,9 +80,9 @@ for i = 1, #KEYS / 2 do
     end
     local more_held = (is_open and credits or 0) - (was_open and was_held or 0)
     available, held, spent, granted = available + grant - charge - more_held, held + more_held, spent + charge, granted + grant
-    fits = fits and (rights < 0 or rights == rights_version) and NOW < good_until
+    fits = fits and (rights == ANY or rights == rights_version) and NOW < good_until
       and available >= 0 and available + more_held + charge - grant <= most and held >= 0 and charge >= 0 and granted <= MAX_CREDITS
-      and not (is_open and not was_open and open >= MAX_OPEN)
+      and not (is_open and not was_open and (open >= MAX_OPEN or refunds_until > NOW + REFUNDS_AHEAD and refunds_until <= NOW + REFUNDS_FARTHEST))
   end
 
   if fits then
@@ -88,50 +90,83 @@ for i = 1, #KEYS / 2 do
     local is_resolved = state > OPEN and state < GRANT
     local account = state > OPEN and sub(acct, 1, -5)
     -- First, because it refuses a number that is not above the last: nothing has been written then.
+    local entry = 0
     if extra_kind == ENTRY then
       entries = entries + 1
+      entry = entries
       local figures = pack(ENTRY_FIGURES, VERSION, grant - charge, available, NOW)
       call('XADD', account .. 'log', entries .. '-0', 'e', figures .. extra)
     end
-    local forget = account and account .. 'forget_at'
     if was_open then
       open = open - 1
     elseif was_resolved then
-      remembered = remembered - 1
+      local was_charged, _, _, was_at = unpack_struct('<dddd', record, HEAD_SIZE + 1)
+      local list = was_charged > 0 and 'paid' or 'free'
+      if was_charged > 0 then
+        paid = paid - 1
+      else
+        free = free - 1
+      end
+      -- It was resolved lately, as a rule.
+      call('LREM', sub(acct, 1, -5) .. list, -1, pack('<d', was_at) .. id)
     end
     if is_open then
       open, expires = open + 1, was_open and expires > NEW_EXPIRY and expires or NEW_EXPIRY
       next_due = expires < next_due and expires or next_due
       call('ZADD', due, format('%d', expires), id)
-      if was_resolved then
-        call('ZREM', sub(acct, 1, -5) .. 'forget_at', id)
-      end
     elseif was_open then
       call('ZREM', due, id)
     end
     if is_resolved then
-      remembered, next_forget = remembered + 1, min(next_forget, NOW + FORGET_AFTER)
-      call('ZADD', forget, format('%d', NOW + FORGET_AFTER), id)
+      if charged > 0 then
+        paid = paid + 1
+        call('RPUSH', account .. 'paid', pack('<d', NOW) .. id)
+      else
+        free = free + 1
+        call('RPUSH', account .. 'free', pack('<d', NOW) .. id)
+      end
+      if is_refund == 1 then
+        if refunds_until < NOW or refunds_until > NOW + REFUNDS_FARTHEST then
+          refunds_until = NOW
+        end
+        refunds_until = refunds_until + REFUND_EVERY
+      end
+      next_forget = min(next_forget, NOW + FORGET_AFTER)
     end
     local forgotten = false
-    if forget and state ~= GRANT and (next_forget <= NOW or remembered > MAX_REMEMBERED) then
-      -- The first BATCH requests as long as their time is over, or too many are remembered.
-      local listed = call('ZRANGE', forget, 0, BATCH - 1, 'WITHSCORES')
+    if account and state ~= GRANT and (next_forget <= NOW or paid > MAX_PAID or free > MAX_FREE) then
+      -- The first BATCH requests of each list, as long as their time is over, or too many are remembered.
       forgotten, next_forget = {}, NEVER
-      for j = 1, #listed, 2 do
-        next_forget = tonumber(listed[j + 1])
-        if next_forget > NOW and remembered <= MAX_REMEMBERED then
-          break
+      for _, name in ipairs({ 'paid', 'free' }) do
+        local listed = call('LRANGE', account .. name, 0, BATCH - 1)
+        local gone, over = 0, name == 'paid' and paid - MAX_PAID or free - MAX_FREE
+        for j = 1, #listed do
+          local forget_at = unpack_struct('<d', listed[j]) + FORGET_AFTER
+          -- When it is the last one listed, those behind it are no earlier.
+          if j == #listed or forget_at > NOW and gone >= over then
+            next_forget = min(next_forget, forget_at)
+          end
+          if forget_at > NOW and gone >= over then
+            break
+          end
+          gone = j
+          forgotten[#forgotten + 1] = sub(listed[j], 9)
         end
-        -- When it is the last one listed, those behind it are no earlier.
-        forgotten[#forgotten + 1], remembered = listed[j], remembered - 1
+        if gone > 0 then
+          call('LTRIM', account .. name, gone, -1)
+        end
+        if name == 'paid' then
+          paid = paid - gone
+        else
+          free = free - gone
+        end
       end
-      if #forgotten == #listed / 2 and #forgotten < BATCH then
+      if paid == 0 and free == 0 then
         next_forget = NEVER
       end
     end
-    counters = pack(COUNTERS, VERSION, available, held, spent, lapsed, granted, next_due, next_forget, entries, open, remembered,
-      rights_version)
+    counters = pack(COUNTERS, VERSION, available, held, spent, lapsed, granted, next_due, next_forget, entries, open, paid, free,
+      refunds_until, rights_version)
     local answer = counters
     if state == FORGET then
       call('HSET', acct, 'counters', counters)
@@ -140,7 +175,7 @@ for i = 1, #KEYS / 2 do
       if is_open then
         head = pack(HEAD, VERSION, state, expires, credits, used_in, used_out, terms_size)
       else
-        head = pack(HEAD_OUTCOME, VERSION, state, expires, credits, used_in, used_out, terms_size, charged, available, entries, NOW)
+        head = pack(HEAD_OUTCOME, VERSION, state, expires, credits, used_in, used_out, terms_size, charged, available, entry, NOW)
       end
       call('HSET', acct, 'counters', counters, id, head .. body)
       if not is_open or expires ~= NEW_EXPIRY then
@@ -148,7 +183,6 @@ for i = 1, #KEYS / 2 do
       end
     end
     if forgotten and #forgotten > 0 then
-      call('ZREM', forget, unpack(forgotten))
       call('HDEL', acct, unpack(forgotten))
     end
     answers[i + 1] = answer

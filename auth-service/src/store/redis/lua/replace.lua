@@ -1,21 +1,20 @@
 -- replace, version 1: replaces records of who may do what, when the account's rights version is still the one they were read with.
 --
 -- KEYS  1 acct  2 members  3 keys  4 user
--- ARGV  1 unused  2 the rights version; then three of each record:
+-- ARGV  1 unused  2 the rights version  3 the next one; then three of each record:
 --       which of KEYS, the field ('' where there is none), the record ('' to drop it)
 -- Returns  1, or 0 when it isn't: nothing was written
--- Atomicity: one script. Counts the rights version up, so whatever was read of the account's rights before counts no more. Works when Redis
--- is full under the name `restrict`, and not under `replace`.
+-- Atomicity: one script. The next rights version was never there before, so whatever was read of the account's rights counts no more.
+-- Works when Redis is full under the name `restrict`, and not under `replace`.
 
 local counters = call('HGET', KEYS[1], 'counters')
 if not counters or #counters ~= COUNTERS_SIZE then
   return 0
 end
-local rights_version = unpack_struct('<d', counters, COUNTERS_SIZE - 7)
-if rights_version ~= tonumber(ARGV[2]) then
+if sub(counters, COUNTERS_SIZE - 7) ~= ARGV[2] then
   return 0
 end
-for i = 3, #ARGV, 3 do
+for i = 4, #ARGV, 3 do
   local key, field, record = KEYS[tonumber(ARGV[i])], ARGV[i + 1], ARGV[i + 2]
   if field == '' then
     call('SET', key, record)
@@ -25,5 +24,5 @@ for i = 3, #ARGV, 3 do
     call('HSET', key, field, record)
   end
 end
-call('HSET', KEYS[1], 'counters', sub(counters, 1, COUNTERS_SIZE - 8) .. pack('<d', rights_version + 1))
+call('HSET', KEYS[1], 'counters', sub(counters, 1, COUNTERS_SIZE - 8) .. ARGV[3])
 return 1

@@ -1,12 +1,13 @@
 -- snapshot, version 1: everything about an account's credits, as it is.
 --
--- KEYS  1 acct  2 due  3 forget_at  4 log
--- Returns  {fields of acct, ids of open holds with their expiries, number of ids to be forgotten, ledger}
+-- KEYS  1 acct  2 due  3 paid  4 free  5 log
+-- Returns  {fields of acct, ids of open holds with their expiries, lengths of paid and of free, ledger}
 -- Atomicity: one script, which writes nothing. Reads all there is: not for the hot path. Works when Redis is full.
 
 return {
   call('HGETALL', KEYS[1]),
   call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES'),
-  call('ZCARD', KEYS[3]),
-  call('XRANGE', KEYS[4], '-', '+'),
+  call('LLEN', KEYS[3]),
+  call('LLEN', KEYS[4]),
+  call('XRANGE', KEYS[5], '-', '+'),
 }

@@ -1,0 +1,31 @@
+-- From version 5 to 6: the rights version is random, charged requests are counted apart from those that cost nothing, and refunds have a
+-- bucket.
+CREATE TABLE accounts_6 (
+    account_id TEXT PRIMARY KEY,
+    available INTEGER NOT NULL CHECK (available >= 0),
+    held INTEGER NOT NULL CHECK (held >= 0),
+    spent INTEGER NOT NULL CHECK (spent >= 0),
+    lapsed INTEGER NOT NULL CHECK (lapsed >= 0),
+    granted INTEGER NOT NULL CHECK (granted = available + held + spent + lapsed),
+    last_entry INTEGER NOT NULL,
+    -- Counted here, because counting rows takes as long as there are rows.
+    open_holds INTEGER NOT NULL CHECK (open_holds >= 0),
+    paid INTEGER NOT NULL CHECK (paid >= 0), -- resolved requests that were charged
+    free INTEGER NOT NULL CHECK (free >= 0), -- and those that cost nothing
+    -- Until when the refunds reach: the token bucket.
+    refunds_until_ms INTEGER NOT NULL,
+    -- 8 random bytes, drawn anew at each change of what keys and members may do.
+    rights_version BLOB NOT NULL,
+    -- No open hold is due before it.
+    next_due_ms INTEGER NOT NULL,
+    -- No resolved request is to be forgotten before it.
+    next_forget_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO accounts_6 SELECT account_id, available, held, spent, lapsed, granted, last_entry, open_holds,
+    (SELECT count(*) FROM holds WHERE holds.account_id = accounts.account_id AND state <> 0 AND charged_credits > 0),
+    (SELECT count(*) FROM holds WHERE holds.account_id = accounts.account_id AND state <> 0 AND charged_credits = 0),
+    0, randomblob(8), next_due_ms, next_forget_ms FROM accounts;
+DROP TABLE accounts;
+ALTER TABLE accounts_6 RENAME TO accounts;
+DROP INDEX holds_to_forget;
+CREATE INDEX holds_to_forget ON holds (account_id, charged_credits > 0, forget_at_ms, user_id, digest) WHERE forget_at_ms IS NOT NULL;
