@@ -20,11 +20,15 @@ use stage::{Account, Stage};
 use ways::Way;
 
 const MIB: usize = 1 << 20;
+/// Calls in progress of one account, by default.
+const MOST_IN_PROGRESS: usize = 64;
+/// The bucket of refunds is out of the way.
+const OFTEN_REFUNDED: (&str, &str) = ("TOLLGATE_REFUND_BURST", "1000000");
 
 /// Every way. Guessing comes last: logins from here have to wait after it.
 fn all_ways() -> Vec<Way> {
-    let ways = [ways::refunded(), refusals::late(), ways::free_of_charge(), ways::repeated()];
-    let more = [refusals::refused(), refusals::free(), refusals::api_keys(), refusals::guesses()];
+    let ways = [ways::refunded(), refusals::late(), vec![ways::gratis()], ways::repeated()];
+    let more = [refusals::refused(), refusals::free(), refusals::other_keys(), refusals::api_keys(), refusals::guesses()];
     ways.into_iter().chain(more).flatten().collect()
 }
 
@@ -103,6 +107,37 @@ async fn each_way_leaves_less_than_a_mebibyte(stage: Stage) {
     assert!(above.is_empty(), "more than 1 MiB is kept after {above:#?}");
 }
 
+/// Whatever is kept for a while, all of it by one account, and its calls come to nothing as often as it likes.
+async fn everything_together_leaves_less_than_a_mebibyte(stage: Stage) {
+    let attacker = stage.sign_up("attacker").await;
+    let before = stage.kept_bytes().await;
+    for way in refusals::api_keys().into_iter().chain([ways::full(), ways::gratis()]) {
+        go(&stage, way, &attacker, 5).await;
+    }
+    let kept = stage.kept_bytes().await - before;
+    assert!(kept < MIB, "{kept} bytes are kept");
+}
+
+/// Somebody who pays is served while another account has as many calls in progress as it may.
+async fn a_crowd_of_one_account_leaves_room_for_others(stage: Stage) {
+    let attacker = stage.sign_up("attacker").await;
+    let mut calls = JoinSet::new();
+    for number in 0..200 {
+        calls.spawn((ways::crowd().call)(attacker.clone(), number));
+    }
+    // The refused ones end, and the others wait.
+    let mut refused = BTreeMap::new();
+    for _ in 0..200 - MOST_IN_PROGRESS {
+        *refused.entry(calls.join_next().await.unwrap().unwrap()).or_default() += 1;
+    }
+    assert_eq!(refused, [("TOO_MANY_OPEN_HOLDS".to_owned(), 200 - MOST_IN_PROGRESS)].into());
+    stage.honest_chat().await;
+    attacker.gate.open_for_good();
+    let answered = calls.join_all().await;
+    assert_eq!(answered, vec![ways::ANSWERED; MOST_IN_PROGRESS]);
+    stage.settled(&attacker).await;
+}
+
 #[tokio::test]
 async fn an_account_with_one_credit_leaves_less_than_1_mib_on_sqlite_whichever_way_it_goes() {
     each_way_leaves_less_than_a_mebibyte(Stage::on_sqlite(&[]).await).await;
@@ -111,4 +146,24 @@ async fn an_account_with_one_credit_leaves_less_than_1_mib_on_sqlite_whichever_w
 #[tokio::test]
 async fn an_account_with_one_credit_leaves_less_than_1_mib_on_redis_whichever_way_it_goes() {
     each_way_leaves_less_than_a_mebibyte(Stage::on_redis(&[]).await).await;
+}
+
+#[tokio::test]
+async fn without_a_bound_on_refunds_one_account_leaves_less_than_1_mib_of_everything_together_on_sqlite() {
+    everything_together_leaves_less_than_a_mebibyte(Stage::on_sqlite(&[OFTEN_REFUNDED]).await).await;
+}
+
+#[tokio::test]
+async fn without_a_bound_on_refunds_one_account_leaves_less_than_1_mib_of_everything_together_on_redis() {
+    everything_together_leaves_less_than_a_mebibyte(Stage::on_redis(&[OFTEN_REFUNDED]).await).await;
+}
+
+#[tokio::test]
+async fn one_account_has_64_calls_in_progress_and_others_are_served_meanwhile_on_sqlite() {
+    a_crowd_of_one_account_leaves_room_for_others(Stage::on_sqlite(&[]).await).await;
+}
+
+#[tokio::test]
+async fn one_account_has_64_calls_in_progress_and_others_are_served_meanwhile_on_redis() {
+    a_crowd_of_one_account_leaves_room_for_others(Stage::on_redis(&[]).await).await;
 }

@@ -1,5 +1,8 @@
 //! Calls that are refused before anything is held, and calls that cost nothing.
 
+use std::time::{Duration, SystemTime};
+
+use integration::polling::until;
 use integration::process_pair::bearer;
 use integration::raw_http2::{RawHttp2, prefixed};
 use integration::stack::chat_request;
@@ -10,9 +13,10 @@ use shared::proto::auth::auth_client::AuthClient;
 use shared::proto::inference::models_client::ModelsClient;
 use shared::proto::{auth, inference};
 
-use crate::ways::{ANSWERED, Way, ended, told, way};
+use crate::ways::{ANSWERED, Way, ended, longest_id, told, way};
 
 const REFUSALS: usize = 200;
+const SOON: Duration = Duration::from_secs(30);
 const CHAT: &str = "/tollgate.inference.v1.Inference/Chat";
 
 /// A chat that is refused for what it says, each number for another field.
@@ -76,7 +80,7 @@ pub(crate) fn refused() -> Vec<Way> {
 pub(crate) fn late() -> Vec<Way> {
     let late = |name, calls, timeout: &'static str| {
         let way = way(name, calls, &["DEADLINE_EXCEEDED"], move |who, number| async move {
-            let request = inference::ChatRequest { request_id: format!("{number:~>128}"), ..chat_request("smollm2", "hi") };
+            let request = inference::ChatRequest { request_id: longest_id(number), ..chat_request("smollm2", "hi") };
             let body = prefixed(&request.encode_to_vec());
             let call = RawHttp2::connect(who.addresses.undispatched).await;
             told(&call.call(CHAT, &[("authorization", &to_bearer(&who.key)), ("grpc-timeout", timeout)], &body).await.status)
@@ -99,7 +103,9 @@ pub(crate) fn free() -> Vec<Way> {
         way("reading the account", REFUSALS, &[ANSWERED, "REQUEST_NOT_FOUND"], |mut who, number| async move {
             match number % 5 {
                 0 => ended(&who.accounts.get_balance(bearer(&who.key, auth::GetBalanceRequest {})).await),
-                1 => ended(&who.accounts.get_receipt(bearer(&who.key, auth::GetReceiptRequest { request_id: format!("r-{number}") })).await),
+                1 => {
+                    ended(&who.accounts.get_receipt(bearer(&who.key, auth::GetReceiptRequest { request_id: format!("r-{number}") })).await)
+                }
                 2 => ended(&who.accounts.list_ledger_entries(bearer(&who.key, auth::ListLedgerEntriesRequest::default())).await),
                 3 => ended(&who.accounts.list_api_keys(bearer(&who.token, auth::ListApiKeysRequest {})).await),
                 _ => ended(&who.accounts.get_me(bearer(&who.key, auth::GetMeRequest {})).await),
@@ -129,24 +135,52 @@ pub(crate) fn free() -> Vec<Way> {
     ]
 }
 
-/// API keys with the longest lists of models that there may be, made as long as that goes, and revoked.
-pub(crate) fn api_keys() -> Vec<Way> {
-    let longest = || auth::CreateApiKeyRequest {
+/// An API key with the longest list of models that there may be.
+fn longest_key(expires_at: Option<SystemTime>) -> auth::CreateApiKeyRequest {
+    auth::CreateApiKeyRequest {
         name: "\u{1d11e}".repeat(100),
-        models: (0..8).map(|number| format!("{number}{}*", "m".repeat(126))).collect(),
+        models: (0..8).map(|number| format!("host{number}.example/{}/{}*", "n".repeat(70), "m".repeat(40))).collect(),
+        expires_at: expires_at.map(Into::into),
         ..Default::default()
-    };
+    }
+}
+
+/// API keys: an account keeps some that are in force, some that were revoked, and some whose time is over.
+pub(crate) fn api_keys() -> Vec<Way> {
     vec![
-        way("API keys that are made and revoked", 400, &[ANSWERED], move |mut who, _| async move {
-            let made = who.accounts.create_api_key(bearer(&who.token, longest())).await;
-            let Ok(made) = made else { return ended(&made) };
-            let api_key_id = made.into_inner().api_key.unwrap().api_key_id;
+        way("API keys that end by themselves", 250, &[ANSWERED], |who, _| async move {
+            // When there are as many as may be, there is room once the first have ended.
+            until("an API key to be made", SOON, || {
+                let (mut accounts, token) = (who.accounts.clone(), who.token.clone());
+                async move {
+                    let key = longest_key(Some(SystemTime::now() + Duration::from_secs(1)));
+                    let made = accounts.create_api_key(bearer(&token, key)).await;
+                    Some(ended(&made)).filter(|ended| ended == ANSWERED)
+                }
+            })
+            .await
+        }),
+        way("API keys that are made and revoked", 250, &[ANSWERED], |mut who, _| async move {
+            let made = match who.accounts.create_api_key(bearer(&who.token, longest_key(None))).await {
+                Ok(made) => made.into_inner(),
+                Err(status) => return told(&status),
+            };
+            let api_key_id = made.api_key.unwrap().api_key_id;
             ended(&who.accounts.revoke_api_key(bearer(&who.token, auth::RevokeApiKeyRequest { api_key_id })).await)
         }),
-        way("API keys that are made", REFUSALS, &[ANSWERED, "LIMIT_REACHED"], move |mut who, _| async move {
-            ended(&who.accounts.create_api_key(bearer(&who.token, longest())).await)
+        way("API keys that are made", REFUSALS, &[ANSWERED, "LIMIT_REACHED"], |mut who, _| async move {
+            ended(&who.accounts.create_api_key(bearer(&who.token, longest_key(None))).await)
         }),
-        way("keys that lack the right", REFUSALS, &["MODEL_NOT_ALLOWED", "SCOPE_REQUIRED", "CREDENTIAL_REVOKED"], |mut who, number| async move {
+    ]
+}
+
+/// Keys that may do something else.
+pub(crate) fn other_keys() -> Vec<Way> {
+    vec![way(
+        "keys that lack the right",
+        REFUSALS,
+        &["MODEL_NOT_ALLOWED", "SCOPE_REQUIRED", "CREDENTIAL_REVOKED"],
+        |mut who, number| async move {
             let fields = if number % 2 == 0 { (vec!["other".to_owned()], Vec::new()) } else { (Vec::new(), vec!["account".to_owned()]) };
             let request = auth::CreateApiKeyRequest { models: fields.0, scopes: fields.1, ..Default::default() };
             let made = who.accounts.create_api_key(bearer(&who.token, request)).await;
@@ -162,8 +196,8 @@ pub(crate) fn api_keys() -> Vec<Way> {
             // Others change the account's keys at the same time, and may be quicker each time.
             let _ = who.accounts.revoke_api_key(bearer(&who.token, auth::RevokeApiKeyRequest { api_key_id })).await;
             refused
-        }),
-    ]
+        },
+    )]
 }
 
 /// Passwords that are guessed, by names that may be none. Comes last: the network has to wait after it.

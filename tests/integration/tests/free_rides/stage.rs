@@ -26,8 +26,8 @@ use crate::kept::Kept;
 
 const SOON: Duration = Duration::from_secs(30);
 /// Models that the upstream has; `answer` says what becomes of a chat with each. Each of the last seven ends without a token.
-const MODELS: [&str; 11] =
-    ["smollm2", "gratis", "dear", "waits", "full", "refuses", "breaks", "garbles", "cuts", "ends", "complains"];
+const MODELS: [&str; 12] =
+    ["smollm2", "gratis", "dear", "waits", "crowd", "full", "refuses", "breaks", "garbles", "cuts", "ends", "complains"];
 
 /// The services on one store, and who chats honestly.
 pub(crate) struct Stage {
@@ -99,7 +99,8 @@ impl Stage {
         let down = inference("OLLAMA_HOST", "http://127.0.0.1:1");
         let undispatched = inference("OLLAMA_HOST", &format!("http://{}", full.0.local_addr().unwrap()));
         let impatient = inference("TOLLGATE_FIRST_BYTE_TIMEOUT", "10ms");
-        let made = integration::processes::run("auth-service", &["create-admin", "root.admin"], &pair.environment, &format!("{PASSWORD}\n"));
+        let made =
+            integration::processes::run("auth-service", &["create-admin", "root.admin"], &pair.environment, &format!("{PASSWORD}\n"));
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let kept = match (redis, Config::read(&pair.environment).unwrap().store) {
             (Some(redis), _) => Kept::Redis(redis),
@@ -142,7 +143,7 @@ impl Stage {
     }
 
     /// Gives credits, as an operator does.
-    pub(crate) async fn grant(&self, user_name: &str, credits: i64) {
+    async fn grant(&self, user_name: &str, credits: i64) {
         let request_id = format!("for-{user_name}");
         let grant = auth::GrantCreditsRequest { user_name: user_name.into(), credits, request_id, ..Default::default() };
         AdminClient::new(channel(self.pair.auth.address())).grant_credits(bearer(&self.admin, grant)).await.unwrap();
@@ -183,7 +184,7 @@ fn variables<'a>(redis: Option<&RedisServer>, more: &[(&'a str, &str)]) -> BTree
     let mut variables: BTreeMap<&str, String> = [
         ("TOLLGATE_STARTING_CREDITS", "1"),
         ("TOLLGATE_SIGNUPS_PER_HOUR", "100000"),
-        ("TOLLGATE_PRICES", "gratis=0,dear=1000,*=1"),
+        ("TOLLGATE_PRICES", "gratis=0,crowd=0,dear=1000,*=1"),
         ("TOLLGATE_LOG", "info"),
     ]
     .map(|(name, value)| (name, value.to_owned()))
@@ -216,23 +217,28 @@ async fn start_upstream(gate: &Gate) -> ScriptedUpstream {
     let facts = json!({ "capabilities": ["completion"] });
     upstream.answer("/api/show", move |request| match model_of(request).as_str() {
         "elsewhere" => Script::json(200, &elsewhere),
-        name if MODELS.contains(&name) => Script::json(200, &facts),
+        name if MODELS.contains(&name) || is_full(name) => Script::json(200, &facts),
         name => Script::error(404, &format!("model '{name}' not found")),
     });
     upstream
 }
 
+/// Whether it is a model for which there is never a place.
+fn is_full(model: &str) -> bool {
+    model == "full" || model.ends_with(":full")
+}
+
 fn answer(model: &str, gate: &Gate) -> Script {
     match model {
         "smollm2" | "gratis" | "dear" => Script::chat(&["x"]),
-        "waits" => Script::stream().head_gate(gate).token("x").done("stop", 5, 1),
-        "full" => Script::error(503, "server busy, please try again.  maximum pending requests exceeded"),
+        "waits" | "crowd" => Script::stream().head_gate(gate).token("x").done("stop", 5, 1),
         "refuses" => Script::error(400, "invalid request"),
         "breaks" => Script::error(500, "unexpected EOF"),
         "garbles" => Script::stream().malformed_line(),
         "cuts" => Script::raw_bytes().cut(),
         "ends" => Script::stream(),
         "complains" => Script::stream().error_line("open /models/blobs/sha256-1: no such file"),
+        name if is_full(name) => Script::error(503, "server busy, please try again.  maximum pending requests exceeded"),
         name => Script::error(404, &format!("model '{name}' not found")),
     }
 }

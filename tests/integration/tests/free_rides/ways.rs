@@ -7,7 +7,9 @@ use std::time::Duration;
 use integration::process_pair::bearer;
 use integration::stack::{AnswerEvent, chat_request, read_all};
 use shared::error::{reason_name, reason_of};
+use shared::model_name::MAX_BYTES;
 use shared::proto::inference;
+use shared::request_id::MAX_REQUEST_ID_CHARACTERS;
 use tonic::{Response, Status, Streaming};
 
 use crate::stage::Account;
@@ -73,20 +75,29 @@ fn named(model: &str, request_id: &str) -> inference::ChatRequest {
 }
 
 /// A request id as long as may be, another one for each number.
-fn longest_id(number: usize) -> String {
-    format!("{number:~>128}")
+pub(crate) fn longest_id(number: usize) -> String {
+    format!("{number:~>0$}", MAX_REQUEST_ID_CHARACTERS)
 }
 
-/// A model that isn't there, whose name is as long as may be, another one for each number.
-fn longest_name(number: usize) -> String {
-    let (host, namespace, model) = ("h".repeat(80), "n".repeat(80), "m".repeat(71));
-    format!("{host}.example/{namespace}/{model}:{number:07}")
+/// The name of a model as long as may be, another one for each number, with this tag.
+fn longest_name(number: usize, tag: &str) -> String {
+    let (host, namespace) = (format!("host{number}.example"), "n".repeat(70));
+    let model = "m".repeat(MAX_BYTES - host.len() - namespace.len() - tag.len() - 3);
+    format!("{host}/{namespace}/{model}:{tag}")
 }
 
 /// Calls that hold the credit and give it back. Where each leaves 650 bytes, these leave more than a mebibyte.
 const REFUNDS: usize = 1700;
 /// Calls that never hold anything.
 const REFUSALS: usize = 200;
+
+/// Upstream has the model, and no place in its queue. Names are as long as may be.
+pub(crate) fn full() -> Way {
+    let way = way("upstream is full", REFUNDS, &["UPSTREAM_BUSY"], |mut who, number| async move {
+        end_of(who.inference.chat(bearer(&who.key, named(&longest_name(number, "full"), &longest_id(number)))).await).await
+    });
+    Way { callers: 1, ..way }
+}
 
 /// Chats that are held, and end without a charge.
 pub(crate) fn refunded() -> Vec<Way> {
@@ -96,7 +107,7 @@ pub(crate) fn refunded() -> Vec<Way> {
         }),
         way("another missing model each time, its name and the request id as long as may be", REFUNDS, &["MODEL_NOT_FOUND"], {
             |mut who, number| async move {
-                end_of(who.inference.chat(bearer(&who.key, named(&longest_name(number), &longest_id(number)))).await).await
+                end_of(who.inference.chat(bearer(&who.key, named(&longest_name(number, "missing"), &longest_id(number)))).await).await
             }
         }),
         way("Generate with a missing model", REFUNDS, &["MODEL_NOT_FOUND"], |mut who, number| async move {
@@ -109,9 +120,7 @@ pub(crate) fn refunded() -> Vec<Way> {
         way("upstream is down", REFUNDS, &["UPSTREAM_UNAVAILABLE"], |mut who, number| async move {
             end_of(who.down.chat(bearer(&who.key, named("smollm2", &longest_id(number)))).await).await
         }),
-        way("upstream is full", REFUNDS, &["UPSTREAM_BUSY"], |mut who, number| async move {
-            end_of(who.inference.chat(bearer(&who.key, named("full", &longest_id(number)))).await).await
-        }),
+        full(),
         way("upstream refuses, breaks, or answers nonsense", REFUNDS, &["UPSTREAM_UNAVAILABLE", "UPSTREAM_PROTOCOL"], {
             |mut who, number| async move {
                 let model = ["refuses", "breaks", "garbles", "cuts", "ends", "complains"][number % 6];
@@ -146,10 +155,17 @@ pub(crate) fn refunded() -> Vec<Way> {
 }
 
 /// Chats that cost nothing because their model does.
-pub(crate) fn free_of_charge() -> Vec<Way> {
-    vec![way("a model that costs nothing", REFUNDS, &[ANSWERED], |mut who, number| async move {
+pub(crate) fn gratis() -> Way {
+    way("a model that costs nothing", REFUNDS, &[ANSWERED], |mut who, number| async move {
         end_of(who.inference.chat(bearer(&who.key, named("gratis", &longest_id(number)))).await).await
-    })]
+    })
+}
+
+/// Chats that wait, with a model that costs nothing.
+pub(crate) fn crowd() -> Way {
+    way("many at once", 0, &[], |mut who, number| async move {
+        end_of(who.inference.chat(bearer(&who.key, named("crowd", &longest_id(number)))).await).await
+    })
 }
 
 /// Chats that the one credit is spent on, once.
