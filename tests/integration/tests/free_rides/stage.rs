@@ -26,8 +26,7 @@ use crate::kept::Kept;
 
 const SOON: Duration = Duration::from_secs(30);
 /// Models that the upstream has; `answer` says what becomes of a chat with each. Each of the last seven ends without a token.
-const MODELS: [&str; 12] =
-    ["smollm2", "gratis", "dear", "waits", "crowd", "full", "refuses", "breaks", "garbles", "cuts", "ends", "complains"];
+const MODELS: [&str; 11] = ["smollm2", "gratis", "dear", "waits", "full", "refuses", "breaks", "garbles", "cuts", "ends", "complains"];
 
 /// The services on one store, and who chats honestly.
 pub(crate) struct Stage {
@@ -184,7 +183,7 @@ fn variables<'a>(redis: Option<&RedisServer>, more: &[(&'a str, &str)]) -> BTree
     let mut variables: BTreeMap<&str, String> = [
         ("TOLLGATE_STARTING_CREDITS", "1"),
         ("TOLLGATE_SIGNUPS_PER_HOUR", "100000"),
-        ("TOLLGATE_PRICES", "gratis=0,crowd=0,dear=1000,*=1"),
+        ("TOLLGATE_PRICES", "gratis=0,dear=1000,*=1"),
         ("TOLLGATE_LOG", "info"),
     ]
     .map(|(name, value)| (name, value.to_owned()))
@@ -231,7 +230,7 @@ fn is_full(model: &str) -> bool {
 fn answer(model: &str, gate: &Gate) -> Script {
     match model {
         "smollm2" | "gratis" | "dear" => Script::chat(&["x"]),
-        "waits" | "crowd" => Script::stream().head_gate(gate).token("x").done("stop", 5, 1),
+        "waits" => Script::stream().head_gate(gate).token("x").done("stop", 5, 1),
         "refuses" => Script::error(400, "invalid request"),
         "breaks" => Script::error(500, "unexpected EOF"),
         "garbles" => Script::stream().malformed_line(),

@@ -82,7 +82,8 @@ pub(crate) fn longest_id(number: usize) -> String {
 /// The name of a model as long as may be, another one for each number, with this tag.
 fn longest_name(number: usize, tag: &str) -> String {
     let (host, namespace) = (format!("host{number}.example"), "n".repeat(70));
-    let model = "m".repeat(MAX_BYTES - host.len() - namespace.len() - tag.len() - 3);
+    // No part has more than 80 characters.
+    let model = "m".repeat((MAX_BYTES - host.len() - namespace.len() - tag.len() - 3).min(80));
     format!("{host}/{namespace}/{model}:{tag}")
 }
 
@@ -158,13 +159,6 @@ pub(crate) fn refunded() -> Vec<Way> {
 pub(crate) fn gratis() -> Way {
     way("a model that costs nothing", REFUNDS, &[ANSWERED], |mut who, number| async move {
         end_of(who.inference.chat(bearer(&who.key, named("gratis", &longest_id(number)))).await).await
-    })
-}
-
-/// Chats that wait, with a model that costs nothing.
-pub(crate) fn crowd() -> Way {
-    way("many at once", 0, &[], |mut who, number| async move {
-        end_of(who.inference.chat(bearer(&who.key, named("crowd", &longest_id(number)))).await).await
     })
 }
 
