@@ -1,15 +1,15 @@
-//! Checks that are asked at the same time share a script on Redis, and nothing else.
+//! Calls that are made at the same time share a script on Redis, and nothing else.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use auth_service::hold::Terms;
+use auth_service::hold::{Outcome, Terms};
 use auth_service::ids::AccountId;
-use auth_service::store::{CheckAnswer, Refusal, StoreError, StoreLimits};
+use auth_service::store::{CheckAnswer, Refusal, SettleAnswer, StoreError, StoreLimits};
 
-use crate::fixture::{Fixture, Person, new_user, one_credit};
+use crate::fixture::{Fixture, Person, new_user, one_credit, used};
 use crate::limits;
 use crate::redis_only::server;
 
@@ -157,6 +157,33 @@ async fn an_account_that_contradicts_itself_spoils_no_check_of_the_same_script()
     for (person, open) in [(&ada, 5), (&bob, 5), (&eve, 0)] {
         assert_eq!(f.snapshot(person).await.open.len(), open);
     }
+}
+
+#[tokio::test]
+async fn a_settle_that_shares_a_run_with_checks_works_when_redis_is_full() {
+    let f = Fixture::redis(limits()).await;
+    let (ada, bob) = (f.person("ada", 20).await, f.person("bob", 20).await);
+    // From the second time on, they are known.
+    let held = [f.hold(&ada, one_credit("r0", "a")).await, f.hold(&ada, one_credit("r1", "a")).await];
+    f.hold(&bob, one_credit("r0", "a")).await;
+    let maxmemory = |bytes: &str| redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(bytes).exec(&mut server(&f).connection()).unwrap();
+    maxmemory("1");
+    let (check, settle) = tokio::join!(
+        f.store.check(f.request(&bob, Some(one_credit("r1", "a")))),
+        f.store.settle(&held[0].terms, Outcome::Completed, used(1))
+    );
+    assert!(matches!(check, Err(StoreError::Full(_))), "{check:?}");
+    assert!(matches!(settle, Ok(SettleAnswer::Settled(_))), "{settle:?}");
+    maxmemory("0");
+    // They share one when there is room.
+    let evalsha = server(&f).calls_of("evalsha");
+    let (check, settle) = tokio::join!(
+        f.store.check(f.request(&bob, Some(one_credit("r1", "a")))),
+        f.store.settle(&held[1].terms, Outcome::Completed, used(1))
+    );
+    assert!(is_held(&check) && matches!(settle, Ok(SettleAnswer::Settled(_))), "{check:?}, {settle:?}");
+    assert_eq!(server(&f).calls_of("evalsha"), evalsha + 1);
+    assert_eq!(f.snapshot(&ada).await.balance.spent, 2);
 }
 
 #[tokio::test]

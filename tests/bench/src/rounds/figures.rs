@@ -82,7 +82,8 @@ pub(super) fn of_chats(mode: &str, outcomes: &Outcomes, measured: &mut Measured)
     add("chat_vs_chain", answers_per_second(chat) / answers_per_second(chain));
     add("chat_cpu_vs_chain", cpu_per_answer(chat, &ours) / cpu_per_answer(chain, &theirs));
     add("settle_us_vs_check", settle_us / script_us(check));
-    add("chat_us_vs_two_scripts", script_us_per_answer(chat) / (2.0 * script_us(script)));
+    // Not the time in scripts: that is by the clock, so it counts what Redis waits for a processor in the middle of one.
+    add("chat_redis_vs_chain", cpu_per_answer(chat, &["redis"]) / cpu_per_answer(chain, &["redis"]));
 
     for (name, outcome, processes) in [("chat 16", chat, ours), ("chain 16", chain, theirs)] {
         let mut see = |what: &str, figure| measured.see(mode, format!("{name}: {what}"), figure);
