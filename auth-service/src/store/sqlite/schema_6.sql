@@ -29,3 +29,14 @@ DROP TABLE accounts;
 ALTER TABLE accounts_6 RENAME TO accounts;
 DROP INDEX holds_to_forget;
 CREATE INDEX holds_to_forget ON holds (account_id, charged_credits > 0, forget_at_ms, user_id, digest) WHERE forget_at_ms IS NOT NULL;
+
+-- A key's record may be longer than a quarter of a page, and would take a page of its own in a table without row ids.
+CREATE TABLE api_keys_6 (
+    account_id TEXT NOT NULL,
+    secret_hash BLOB NOT NULL,
+    record BLOB NOT NULL,
+    PRIMARY KEY (account_id, secret_hash)
+) STRICT;
+INSERT INTO api_keys_6 SELECT account_id, secret_hash, record FROM api_keys;
+DROP TABLE api_keys;
+ALTER TABLE api_keys_6 RENAME TO api_keys;
