@@ -101,8 +101,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Ledger entries below `before` (or the newest), newest first, at most `limit`.
     async fn ledger_entries(&self, account: &AccountId, before: Option<u64>, limit: u32) -> Result<Vec<LedgerEntry>, StoreError>;
 
-    /// Resolves holds that are due on some accounts, forgets requests whose time is over, and says where to go on. Each step is bounded.
-    async fn sweep(&self, from: Option<String>) -> Result<SweepStep, StoreError>;
+    /// Looks at the next accounts, and answers those of them that [`sweep`](Self::sweep) has something to do on. `after`: what the page
+    /// before answered. All accounts have their place in an order that stays, whichever are added meanwhile.
+    async fn accounts_to_sweep(&self, after: Option<String>) -> Result<AccountPage, StoreError>;
+    /// Does one operation's share of what is to be done on an account that nobody may call: resolves holds that are due, and forgets
+    /// requests whose time is over.
+    async fn sweep(&self, account: &AccountId) -> Result<Swept, StoreError>;
     /// Everything about an account's credits, without sweeping; `None`: no such account.
     async fn snapshot(&self, account: &AccountId) -> Result<Option<AccountSnapshot>, StoreError>;
 }
@@ -140,11 +144,20 @@ impl Default for StoreLimits {
     }
 }
 
-/// One step of the slow walk over all accounts.
+/// Accounts that wait to be swept, of some that were looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SweepStep {
+pub struct AccountPage {
+    /// In their order.
+    pub accounts: Vec<AccountId>,
+    /// Where the next page begins; `None`: this is the last one.
+    pub next: Option<String>,
+}
+
+/// What one operation's share of sweeping an account came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Swept {
     /// Holds that were resolved. Requests that were forgotten don't count.
     pub expired: u32,
-    /// Where the next step goes on; `None`: the walk is at its end.
-    pub next: Option<String>,
+    /// Whether holds are still due, or requests to be forgotten.
+    pub more: bool,
 }

@@ -8,6 +8,8 @@ mod accounts;
 mod credentials;
 #[path = "store_contract/credits.rs"]
 mod credits;
+#[path = "store_contract/failover.rs"]
+mod failover;
 #[path = "store_contract/fixture.rs"]
 mod fixture;
 #[path = "store_contract/forwarder.rs"]
@@ -32,6 +34,8 @@ mod sqlite_conditions;
 mod sqlite_only;
 #[path = "store_contract/sqlite_versions.rs"]
 mod sqlite_versions;
+#[path = "store_contract/walk.rs"]
+mod walk;
 
 use std::time::Duration;
 
@@ -133,4 +137,8 @@ cases! {
     credits::fifty_at_once_on_ten_credits_are_ten,
     credits::a_model_name_may_hold_any_printable_character,
     credits::large_figures_stay_exact,
+    walk::every_account_has_its_turn_in_the_walk_however_much_waits_on_others,
+    walk::the_walk_comes_back_to_what_it_left_before_the_next_one_begins,
+    walk::accounts_that_are_added_during_a_walk_keep_it_from_none_of_those_before,
+    walk::the_walk_forgets_what_a_lowered_bound_leaves_above_it,
 }

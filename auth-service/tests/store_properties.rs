@@ -154,8 +154,22 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
         2 => (several(), request()).prop_map(|(dues, request)| more_is_due(&dues, request)),
         2 => (several(), 0..3_u8).prop_map(|(requests, attempt)| requests.into_iter().map(|request| check(request, attempt, 0)).collect()),
         1 => several().prop_map(|requests| forgotten_together(&requests)),
+        1 => (several(), proptest::collection::vec(-50..30_i64, 1..5)).prop_map(|(requests, waits)| clock_goes_back(&requests, &waits)),
         2 => (request(), request(), outcome()).prop_map(|(request, other, outcome)| settled_when_all_is_held(request, other, outcome)),
     ]
+}
+
+/// As many refunds as there can be, and a clock that goes back behind them.
+fn clock_goes_back(requests: &[u8], waits: &[i64]) -> Vec<Operation> {
+    let refund = |back| Operation::Settle {
+        handle: Handle { back, change: Change::Nothing },
+        outcome: Outcome::NothingGenerated,
+        usage: TokenUsage::default(),
+    };
+    let held = requests.iter().map(|request| check(*request, 0, 1));
+    let refunded = (0..requests.len()).map(refund);
+    let asked = waits.iter().flat_map(|ms| [Operation::Wait { ms: *ms }, check(13, 1, 1), refund(0)]);
+    held.chain(refunded).chain(asked).collect()
 }
 
 const LAST: Handle = Handle { back: 0, change: Change::Nothing };
@@ -231,17 +245,7 @@ async fn apply(store: &dyn Store, user: &fixture::Person, now_ms: i64, operation
         (Operation::Balance, _) => format!("{:?}", store.balance(&user.account).await.unwrap()),
         (Operation::Receipt { request }, _) => format!("{:?}", store.receipt(&user.account, &user.id, &name(request)).await.unwrap()),
         (Operation::Ledger { before, limit }, _) => format!("{:?}", store.ledger_entries(&user.account, before, limit).await.unwrap()),
-        (Operation::Walk, _) => {
-            let (mut expired, mut from) = (0, None);
-            loop {
-                let step = store.sweep(from).await.unwrap();
-                expired += step.expired;
-                from = step.next;
-                if from.is_none() {
-                    return format!("{expired}");
-                }
-            }
-        }
+        (Operation::Walk, _) => format!("{}", fixture::walk(store).await),
         (Operation::Extend { .. } | Operation::Settle { .. } | Operation::Wait { .. }, _) => String::new(),
     }
 }
@@ -294,8 +298,9 @@ fn agrees_with_the_model(runtime: &Runtime, store: &dyn Store, oldest: Oldest, h
     // What random ones come to seldom.
     let requests: Vec<u8> = (0..8).collect();
     let many_open: Vec<_> = requests.iter().map(|request| check(*request, 0, 0)).collect();
+    let back = clock_goes_back(&requests[..6], &[20, -50, -50]);
     for seldom in
-        [many_open, more_is_due(&requests[..4], 9), forgotten_together(&requests), settled_when_all_is_held(1, 2, Outcome::Completed)]
+        [many_open, more_is_due(&requests[..4], 9), forgotten_together(&requests), settled_when_all_is_held(1, 2, Outcome::Completed), back]
     {
         case(&seldom).unwrap();
     }

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use crate::fixture::{Person, RedisServer, START_MS, new_user, permission, sqlite_file};
+use crate::fixture::{self, Person, RedisServer, START_MS, new_user, permission, sqlite_file};
 use crate::promises::{Answered, Promises};
 use crate::{outcome, price, usage};
 
@@ -31,6 +31,8 @@ const LONG_MEMORY: StoreLimits = StoreLimits {
 /// Requests are forgotten at their time, and before it.
 const SHORT_MEMORY: StoreLimits =
     StoreLimits { forget_after: Duration::from_millis(300), max_remembered_requests: 6, max_free_requests: 4, ..LONG_MEMORY };
+/// Refunds are soon too many.
+const FEW_REFUNDS: StoreLimits = StoreLimits { refunds: RefundLimit { burst: 3, every: Duration::from_millis(80) }, ..LONG_MEMORY };
 const ACCOUNTS: usize = 3;
 const STARTING_CREDITS: i64 = 150;
 
@@ -201,7 +203,7 @@ impl Stage {
                 vec![Answered::Receipt { request_id, answer }]
             }
             Action::Walk => {
-                walk(&**store).await;
+                fixture::walk(&**store).await;
                 Vec::new()
             }
         }
@@ -228,19 +230,9 @@ impl Stage {
     }
 }
 
-async fn walk(store: &dyn Store) {
-    let mut from = None;
-    loop {
-        from = store.sweep(from).await.unwrap().next;
-        if from.is_none() {
-            return;
-        }
-    }
-}
-
 /// Has random operations done together, and compares after each round what was promised.
 fn keep_their_promises(runtime: &Runtime, stores: &[Arc<dyn Store>], hand: &AtomicI64, limits: StoreLimits) {
-    let users = std::cell::Cell::new(0);
+    let (users, refused_for_refunds) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
     let config = ProptestConfig { cases: 24, failure_persistence: None, max_shrink_iters: 32, ..ProptestConfig::default() };
     proptest!(config, |(rounds in proptest::collection::vec(round(), 1..8))| {
         hand.store(START_MS, Ordering::SeqCst);
@@ -267,14 +259,16 @@ fn keep_their_promises(runtime: &Runtime, stores: &[Arc<dyn Store>], hand: &Atom
             }
             // Whatever is still open ends at its expiry.
             let now_ms = hand.fetch_add(10_000, Ordering::SeqCst) + 10_000;
-            walk(&*stores[0]).await;
+            fixture::walk(&*stores[0]).await;
             for (payer, promises) in stage.payers.iter().zip(&mut promises) {
                 let after = stores[0].snapshot(&payer.person.account).await.unwrap().unwrap();
                 assert_eq!((&after.open, after.balance.held), (&Vec::new(), 0));
                 promises.compare(now_ms, &[], after);
+                refused_for_refunds.set(refused_for_refunds.get() + promises.refused_for_refunds);
             }
         });
     });
+    assert_eq!(refused_for_refunds.get() > 0, limits.refunds.burst < 10, "{} Checks were refused for refunds", refused_for_refunds.get());
 }
 
 fn several_threads() -> Runtime {
@@ -316,4 +310,14 @@ fn what_redis_promises_to_many_at_once_is_kept() {
 #[test]
 fn what_redis_promises_to_many_at_once_is_kept_while_requests_are_forgotten() {
     redis_keeps_its_promises(SHORT_MEMORY);
+}
+
+#[test]
+fn what_sqlite_promises_to_many_at_once_is_kept_while_refunds_are_bounded() {
+    sqlite_keeps_its_promises(FEW_REFUNDS);
+}
+
+#[test]
+fn what_redis_promises_to_many_at_once_is_kept_while_refunds_are_bounded() {
+    redis_keeps_its_promises(FEW_REFUNDS);
 }

@@ -20,9 +20,7 @@ pub(super) fn check(context: Context<'_>, request: CheckRequest, known: Option<&
     // What is wrong with it is told only to those who may spend from it.
     let account = if request.charge.is_some() { Account::load(context, &request.account) } else { Ok(None) };
     let rights_version = account.as_ref().ok().and_then(Option::as_ref).map(|account| account.rights_version);
-    let counts = |known: &&KnownCaller| {
-        rights_version == Some(known.rights_version) && known.rights.end_at_ms().is_none_or(|end_at_ms| end_at_ms > context.now_ms)
-    };
+    let counts = |known: &&KnownCaller| rights_version.is_some_and(|version| known.counts(version, context.now_ms));
     let (caller, learned) = match known.filter(counts) {
         Some(known) => (known.principal().clone(), None),
         None => match authorize(context, &request)? {
