@@ -396,7 +396,7 @@ impl Model {
         uncollected_credits: i64,
     ) -> HoldRecord {
         let next_entry = self.ledger.len() as u64 + 1;
-        let ledger_entry = (charged_now > 0 || resolution == Resolution::SettledLate).then_some(next_entry);
+        let ledger_entry = (charged_now > 0 || matches!(resolution, Resolution::Expired | Resolution::SettledLate)).then_some(next_entry);
         if let Some(entry) = ledger_entry {
             self.ledger.push(LedgerEntry {
                 entry,
