@@ -30,7 +30,7 @@ use shared::essential::Lost;
 
 pub use self::api_key::{ApiKeyCreation, ApiKeyRecord, NewApiKey};
 pub use self::caller::{Permission, PresentedCredential, Principal, Scope};
-pub use self::check::{ChargeRequest, CheckAnswer, CheckRequest, ExtendAnswer, Held, Refusal, SettleAnswer};
+pub use self::check::{ChargeRequest, CheckAnswer, CheckRequest, ExtendAnswer, Held, Refusal, ReleaseAnswer, ReleaseRequest, SettleAnswer};
 pub use self::condition::Condition;
 pub use self::failure::{StoreError, StoreOpenError};
 pub use self::ledger::{AccountSnapshot, Balance, EntryKind, GrantAnswer, GrantRequest, LedgerEntry};
@@ -91,6 +91,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn extend(&self, hold: &Terms, usage: TokenUsage) -> Result<ExtendAnswer, StoreError>;
     /// Resolves a hold. Idempotent: the first answer is the answer.
     async fn settle(&self, hold: &Terms, outcome: Outcome, usage: TokenUsage) -> Result<SettleAnswer, StoreError>;
+    /// Gives back what an attempt holds, whether or not its credential is still in force. Never makes a hold, and works when the store is
+    /// full. Idempotent.
+    async fn release(&self, attempt: ReleaseRequest) -> Result<ReleaseAnswer, StoreError>;
 
     /// Adds credits. Idempotent by request id.
     async fn grant(&self, grant: GrantRequest) -> Result<GrantAnswer, StoreError>;
@@ -118,7 +121,7 @@ pub struct StoreLimits {
     pub hold_ttl: Duration,
     /// How long a resolved request is remembered.
     pub forget_after: Duration,
-    /// Open holds that an account may have.
+    /// Open holds that an account may have: each is a call in progress.
     pub max_open_holds: u32,
     /// Charged requests that an account has remembered: above, the oldest is forgotten before its time.
     pub max_remembered_requests: u32,
@@ -135,7 +138,7 @@ impl Default for StoreLimits {
         Self {
             hold_ttl: Duration::from_secs(60),
             forget_after: Duration::from_secs(3600),
-            max_open_holds: 10_000,
+            max_open_holds: 64,
             max_remembered_requests: 200_000,
             max_free_requests: 500,
             refunds: RefundLimit::default(),

@@ -14,6 +14,7 @@ mod keys;
 mod link;
 mod move_batcher;
 mod move_script;
+mod release;
 mod scripts;
 mod stored;
 mod sweep;
@@ -35,7 +36,8 @@ use super::clock::Clock;
 use super::known_callers::KnownCallers;
 use super::{
     AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Condition, ExtendAnswer, GrantAnswer,
-    GrantRequest, LedgerEntry, NewApiKey, NewUser, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, Swept, UserCreation,
+    GrantRequest, LedgerEntry, NewApiKey, NewUser, ReleaseAnswer, ReleaseRequest, SettleAnswer, Store, StoreError, StoreLimits,
+    StoreOpenError, Swept, UserCreation,
 };
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
@@ -206,6 +208,10 @@ impl Store for RedisStore {
 
     async fn settle(&self, hold: &Terms, outcome: Outcome, usage: TokenUsage) -> Result<SettleAnswer, StoreError> {
         self.settle_hold(hold, outcome, usage).await
+    }
+
+    async fn release(&self, attempt: ReleaseRequest) -> Result<ReleaseAnswer, StoreError> {
+        self.release_attempt(&attempt).await
     }
 
     async fn grant(&self, grant: GrantRequest) -> Result<GrantAnswer, StoreError> {

@@ -32,7 +32,8 @@ use super::clock::Clock;
 use super::known_callers::{CallerId, KnownCallers};
 use super::{
     AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Condition, ExtendAnswer, GrantAnswer,
-    GrantRequest, LedgerEntry, NewApiKey, NewUser, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, Swept, UserCreation,
+    GrantRequest, LedgerEntry, NewApiKey, NewUser, ReleaseAnswer, ReleaseRequest, SettleAnswer, Store, StoreError, StoreLimits,
+    StoreOpenError, Swept, UserCreation,
 };
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
@@ -145,6 +146,10 @@ impl Store for SqliteStore {
     async fn settle(&self, hold: &Terms, outcome: Outcome, usage: TokenUsage) -> Result<SettleAnswer, StoreError> {
         let hold = hold.clone();
         self.run(move |context| credits::settle(context, &hold, outcome, usage)).await
+    }
+
+    async fn release(&self, attempt: ReleaseRequest) -> Result<ReleaseAnswer, StoreError> {
+        self.run(move |context| credits::release(context, &attempt)).await
     }
 
     async fn grant(&self, grant: GrantRequest) -> Result<GrantAnswer, StoreError> {

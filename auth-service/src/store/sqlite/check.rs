@@ -3,6 +3,7 @@
 use rusqlite::params;
 
 use super::account::Account;
+use super::api_keys;
 use super::columns::record;
 use super::context::Context;
 use super::failure::{Failure, StoreResult};
@@ -40,10 +41,7 @@ fn authorize(context: Context<'_>, request: &CheckRequest) -> StoreResult<Result
     let (key, user_id) = match &request.credential {
         PresentedCredential::AccessToken { user_id, .. } => (None, Some(user_id.clone())),
         PresentedCredential::ApiKey { secret_hash } => {
-            let sql = "SELECT record FROM api_keys WHERE account_id = ? AND secret_hash = ?";
-            let mut statement = context.connection.prepare_cached(sql)?;
-            let mut rows = statement.query(params![request.account, secret_hash])?;
-            let key = rows.next()?.map(|row| record(row, 0, "an API key", records::api_key)).transpose()?;
+            let key = api_keys::find(context, &request.account, secret_hash)?;
             let user_id = key.as_ref().map(|key| key.user_id.clone());
             (key.map(Into::into), user_id)
         }
