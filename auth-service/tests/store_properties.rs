@@ -22,7 +22,7 @@ use auth_service::price::Price;
 use auth_service::refunds::RefundLimit;
 use auth_service::store::clock::Clock;
 use auth_service::store::sqlite::SqliteStore;
-use auth_service::store::{ChargeRequest, CheckRequest, GrantRequest, PresentedCredential, Scope, Store, StoreLimits};
+use auth_service::store::{ChargeRequest, CheckRequest, GrantRequest, PresentedCredential, ReleaseRequest, Scope, Store, StoreLimits};
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
@@ -46,6 +46,7 @@ enum Operation {
     Check { request: u8, attempt: u8, fingerprint: u8, price: Price, max_in: u32, max_out: u32, require_full: bool },
     Extend { handle: Handle, usage: TokenUsage },
     Settle { handle: Handle, outcome: Outcome, usage: TokenUsage },
+    Release { request: u8, attempt: u8 },
     Grant { request: u8, credits: i64 },
     Balance,
     Receipt { request: u8 },
@@ -136,6 +137,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         8 => check,
         3 => (handle(), usage()).prop_map(|(handle, usage)| Operation::Extend { handle, usage }),
         6 => (handle(), outcome(), usage()).prop_map(|(handle, outcome, usage)| Operation::Settle { handle, outcome, usage }),
+        3 => (request(), 0..3_u8).prop_map(|(request, attempt)| Operation::Release { request, attempt }),
         1 => (0..4_u8, 1..30_i64).prop_map(|(request, credits)| Operation::Grant { request, credits }),
         1 => Just(Operation::Balance),
         1 => request().prop_map(|request| Operation::Receipt { request }),
@@ -232,6 +234,15 @@ async fn apply(store: &dyn Store, user: &fixture::Person, now_ms: i64, operation
         }
         (Operation::Extend { usage, .. }, Some(handle)) => format!("{:?}", store.extend(handle, usage).await.unwrap()),
         (Operation::Settle { outcome, usage, .. }, Some(handle)) => format!("{:?}", store.settle(handle, outcome, usage).await.unwrap()),
+        (Operation::Release { request, attempt }, _) => {
+            let release = ReleaseRequest {
+                account: user.account.clone(),
+                credential: PresentedCredential::AccessToken { user_id: user.id.clone(), issued_at_ms: now_ms },
+                request_id: name(request),
+                attempt_id: format!("attempt-{attempt}"),
+            };
+            format!("{:?}", store.release(release).await.unwrap())
+        }
         (Operation::Grant { request, credits }, _) => {
             let grant = GrantRequest {
                 account: user.account.clone(),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use auth_service::hold::{Fields, HoldRecord, Outcome, Resolution, ResolvedHold, Terms, TokenUsage, request_digest};
 use auth_service::price::Price;
 use auth_service::store::{
-    AccountSnapshot, Balance, CheckAnswer, EntryKind, ExtendAnswer, GrantAnswer, Held, LedgerEntry, Principal, Refusal,
+    AccountSnapshot, Balance, CheckAnswer, EntryKind, ExtendAnswer, GrantAnswer, Held, LedgerEntry, Principal, Refusal, ReleaseAnswer,
     STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, SettleAnswer, StoreLimits,
 };
 use auth_service::user::Role;
@@ -15,7 +15,7 @@ use crate::fixture::Person;
 use crate::{Change, Handle, Operation};
 
 /// What can happen.
-pub(crate) const ALL: [&str; 18] = [
+pub(crate) const ALL: [&str; 22] = [
     "a part is held",
     "asked for what is forgotten and still there",
     "extended with an altered handle",
@@ -26,6 +26,10 @@ pub(crate) const ALL: [&str; 18] = [
     "more refunds than there can be",
     "more to forget than one operation removes",
     "refunded and asked for by another attempt",
+    "released",
+    "released after it was resolved",
+    "released again",
+    "released by an attempt that holds nothing",
     "settled again",
     "settled by an attempt that is superseded",
     "settled late",
@@ -153,6 +157,9 @@ impl Model {
             }
             (Operation::Extend { usage, .. }, Some(handle)) => format!("{:?}", self.extend(handle, usage)),
             (Operation::Settle { outcome, usage, .. }, Some(handle)) => format!("{:?}", self.settle(handle, outcome, usage)),
+            (Operation::Release { request, attempt }, _) => {
+                format!("{:?}", self.release(&format!("request-{request}"), &format!("attempt-{attempt}")))
+            }
             (Operation::Grant { request, credits }, _) => format!("{:?}", self.grant(&format!("grant-{request}"), credits)),
             (Operation::Balance, _) => format!("{:?}", Some(self.balance)),
             (Operation::Receipt { request }, _) => format!("{:?}", self.known(&format!("request-{request}"))),
@@ -371,6 +378,31 @@ impl Model {
             Some(_) => {
                 self.reached.insert("settled again");
                 SettleAnswer::Settled(hold)
+            }
+        }
+    }
+
+    /// An attempt whose Check had no answer gives back what it may have held.
+    fn release(&mut self, request_id: &str, attempt_id: &str) -> ReleaseAnswer {
+        let Some(mut hold) = self.known(request_id) else { return ReleaseAnswer::NothingHeld };
+        if hold.terms.attempt_id != attempt_id {
+            self.reached.insert("released by an attempt that holds nothing");
+            return ReleaseAnswer::NothingHeld;
+        }
+        match hold.resolved.as_ref().map(|resolved| resolved.resolution) {
+            None => {
+                self.reached.insert("released");
+                hold.usage = TokenUsage::default();
+                self.resolve(hold, Resolution::Refunded, Some(Outcome::NothingGenerated), 0);
+                ReleaseAnswer::Released
+            }
+            Some(Resolution::Refunded) => {
+                self.reached.insert("released again");
+                ReleaseAnswer::Released
+            }
+            Some(_) => {
+                self.reached.insert("released after it was resolved");
+                ReleaseAnswer::ResolvedBefore
             }
         }
     }

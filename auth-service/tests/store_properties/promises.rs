@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use auth_service::hold::{HoldRecord, Outcome, Resolution, Terms, TokenUsage};
 use auth_service::store::{
-    AccountSnapshot, Balance, ChargeRequest, CheckAnswer, EntryKind, ExtendAnswer, GrantAnswer, Held, Refusal, STARTING_GRANT_REQUEST_ID,
-    SettleAnswer, StoreLimits,
+    AccountSnapshot, Balance, ChargeRequest, CheckAnswer, EntryKind, ExtendAnswer, GrantAnswer, Held, Refusal, ReleaseAnswer,
+    STARTING_GRANT_REQUEST_ID, SettleAnswer, StoreLimits,
 };
 
 use crate::model::{cost, tokens_cost};
@@ -17,6 +17,7 @@ pub(crate) enum Answered {
     Check { charge: ChargeRequest, answer: CheckAnswer },
     Extend { handle: Terms, usage: TokenUsage, answer: ExtendAnswer },
     Settle { handle: Terms, altered: bool, outcome: Outcome, usage: TokenUsage, answer: SettleAnswer },
+    Release { handle: Terms, answer: ReleaseAnswer },
     Grant { request_id: String, credits: i64, answer: GrantAnswer },
     Balance(Balance),
     Receipt { request_id: String, answer: Option<HoldRecord> },
@@ -35,6 +36,8 @@ struct Attempt {
     receipt: Option<HoldRecord>,
     /// When all that it held came back.
     refunded_at_ms: Option<i64>,
+    /// Whether a Release said that it did.
+    is_released: bool,
 }
 
 /// What was promised on one account.
@@ -102,6 +105,7 @@ impl Promises {
                 settles: Vec::new(),
                 receipt: None,
                 refunded_at_ms: None,
+                is_released: false,
             });
             assert_eq!((&attempt.terms, attempt.expires_at_ms), (terms, *expires_at_ms), "two holds of one attempt");
         }
@@ -146,6 +150,19 @@ impl Promises {
                     }
                     SettleAnswer::Superseded => assert!(others, "{handle:?} is superseded by nothing"),
                     SettleAnswer::NotFound => assert!(*altered || forgets, "{handle:?} is forgotten"),
+                }
+            }
+            Answered::Release { handle, answer } => {
+                let others = self.attempts.values().filter(|attempt| attempt.terms.request_id == handle.request_id).count() > 1;
+                let attempt = self.attempts.get_mut(&handle.attempt_id).unwrap();
+                assert!(after.open.iter().all(|hold| hold.terms != *handle), "{handle:?} was released, {answer:?}, and is open");
+                match answer {
+                    ReleaseAnswer::Released => {
+                        attempt.is_released = true;
+                        attempt.refunded_at_ms = attempt.refunded_at_ms.or(Some(now_ms).filter(|_| handle.held_credits > 0));
+                    }
+                    ReleaseAnswer::NothingHeld => assert!(others || forgets, "{handle:?} holds nothing"),
+                    ReleaseAnswer::ResolvedBefore => assert!(!attempt.is_released, "{handle:?} was released, and resolved in another way"),
                 }
             }
             Answered::Grant { request_id, credits, answer: GrantAnswer::Granted { entry, .. } } => {
@@ -316,7 +333,7 @@ impl Promises {
     }
 
     fn compare_receipt(&self, record: &HoldRecord) {
-        let Attempt { terms, recorded, settles, .. } = &self.attempts[&record.terms.attempt_id];
+        let Attempt { terms, recorded, settles, is_released, .. } = &self.attempts[&record.terms.attempt_id];
         let (resolved, usage) = (record.resolved.as_ref().unwrap(), tokens(record.usage));
         let at_expiry = tokens_cost(&terms.price, recorded.0, recorded.1).min(terms.held_credits);
         let price = cost(&terms.price, usage.0, usage.1).min(terms.held_credits);
@@ -330,6 +347,7 @@ impl Promises {
             (Resolution::SettledLate, Some(outcome)) => was_said(outcome) && charged == price.max(at_expiry),
             _ => false,
         };
+        assert!(!is_released || resolved.resolution == Resolution::Refunded, "{record:?} was released");
         assert!(right, "{record:?} of {:?}", self.attempts[&record.terms.attempt_id]);
     }
 

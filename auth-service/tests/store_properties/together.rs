@@ -9,7 +9,9 @@ use auth_service::price::Price;
 use auth_service::refunds::RefundLimit;
 use auth_service::store::clock::Clock;
 use auth_service::store::sqlite::SqliteStore;
-use auth_service::store::{ChargeRequest, CheckAnswer, CheckRequest, GrantRequest, PresentedCredential, Scope, Store, StoreLimits};
+use auth_service::store::{
+    ChargeRequest, CheckAnswer, CheckRequest, GrantRequest, PresentedCredential, ReleaseRequest, Scope, Store, StoreLimits,
+};
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -60,6 +62,11 @@ enum Action {
         usage: TokenUsage,
         times: usize,
     },
+    /// As for a Check that was not answered; `times` calls at the same time.
+    Release {
+        back: usize,
+        times: usize,
+    },
     /// `times` calls at the same time.
     Grant {
         request: u8,
@@ -90,6 +97,7 @@ fn action() -> impl Strategy<Value = (usize, Action)> {
         8 => check,
         4 => (0..8_usize, usage()).prop_map(|(back, usage)| Action::Extend { back, usage }),
         7 => settle,
+        3 => (0..8_usize, 1..3_usize).prop_map(|(back, times)| Action::Release { back, times }),
         1 => (0..6_u8, 1..3_i64, 1..4_usize).prop_map(|(request, credits, times)| Action::Grant { request, credits, times }),
         1 => Just(Action::Balance),
         1 => (0..8_u8).prop_map(|request| Action::Receipt { request }),
@@ -185,6 +193,21 @@ impl Stage {
                 };
                 let answers = self.at_once(client, times, settle).await.into_iter();
                 answers.map(|answer| Answered::Settle { handle: handle.clone(), altered, outcome, usage, answer }).collect()
+            }
+            Action::Release { back, times } => {
+                let Some(handle) = who.handle(back) else { return Vec::new() };
+                let release = ReleaseRequest {
+                    account,
+                    credential: PresentedCredential::AccessToken { user_id: user, issued_at_ms: now_ms },
+                    request_id: handle.request_id.clone(),
+                    attempt_id: handle.attempt_id.clone(),
+                };
+                let ask = |store: Arc<dyn Store>| {
+                    let release = release.clone();
+                    async move { store.release(release).await.unwrap() }
+                };
+                let answers = self.at_once(client, times, ask).await.into_iter();
+                answers.map(|answer| Answered::Release { handle: handle.clone(), answer }).collect()
             }
             Action::Grant { request, credits, times } => {
                 let request_id = format!("grant-{request}");
