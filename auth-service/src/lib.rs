@@ -13,6 +13,7 @@ pub mod grant;
 pub mod hold;
 pub mod ids;
 pub mod keyring;
+pub mod ledger_export;
 pub mod password;
 pub mod price;
 pub mod price_table;

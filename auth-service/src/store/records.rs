@@ -5,7 +5,7 @@
 
 use prost::Message;
 
-use super::{ApiKeyRecord, EntryKind, LedgerEntry, Scope};
+use super::{ApiKeyRecord, Checkpoint, EntryKind, LedgerEntry, Scope};
 use crate::access::{KeyRights, Member};
 use crate::hold::{Outcome, Resolution, Settlement, Terms, TokenUsage};
 use crate::ids::{KeyId, UserId};
@@ -32,7 +32,7 @@ macro_rules! versioned {
     )+ };
 }
 
-versioned!(StoredUser, StoredMember, StoredKey, StoredEnding, StoredEntry);
+versioned!(StoredUser, StoredMember, StoredKey, StoredEnding, StoredEntry, StoredCheckpoint);
 
 /// A user, beside their id.
 #[derive(Clone, PartialEq, Message)]
@@ -131,6 +131,23 @@ struct StoredEntry {
     estimated: bool,
     #[prost(string, tag = "10")]
     note: String,
+}
+
+/// What stands for an account's oldest ledger entries.
+#[derive(Clone, PartialEq, Message)]
+struct StoredCheckpoint {
+    #[prost(uint32, tag = "1")]
+    version: u32,
+    #[prost(uint64, tag = "2")]
+    last_entry: u64,
+    #[prost(int64, tag = "3")]
+    granted: i64,
+    #[prost(int64, tag = "4")]
+    charged: i64,
+    #[prost(int64, tag = "5")]
+    available: i64,
+    #[prost(int64, tag = "6")]
+    at_ms: i64,
 }
 
 /// Numbers that stand for a type's values, in stored messages and in columns. They never change.
@@ -295,6 +312,16 @@ pub(super) fn ledger_entry(figures: EntryFigures, bytes: &[u8]) -> Option<Ledger
     Some(LedgerEntry { entry, kind, credits, available, request_id, user_id, key_id, model, usage, at_ms, note })
 }
 
+pub(super) fn checkpoint_bytes(checkpoint: &Checkpoint) -> Vec<u8> {
+    let Checkpoint { last_entry, granted, charged, available, at_ms } = *checkpoint;
+    StoredCheckpoint { version: VERSION, last_entry, granted, charged, available, at_ms }.encode_to_vec()
+}
+
+pub(super) fn checkpoint(bytes: &[u8]) -> Option<Checkpoint> {
+    let StoredCheckpoint { last_entry, granted, charged, available, at_ms, .. } = decode(bytes)?;
+    Some(Checkpoint { last_entry, granted, charged, available, at_ms })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -332,6 +359,8 @@ mod tests {
             revoked_at_ms: None,
         };
         assert_eq!(api_key(&api_key_bytes(&key)), Some(key));
+        let folded = Checkpoint { last_entry: u64::MAX, granted: 1 << 40, charged: 1, available: 0, at_ms: -1 };
+        assert_eq!(checkpoint(&checkpoint_bytes(&folded)), Some(folded));
     }
 
     #[test]
@@ -357,5 +386,7 @@ mod tests {
         let place = Member { role: Role::Admin, disabled: true, tokens_valid_from_ms: 300 };
         assert_eq!(member_bytes(&place), [8, 1, 16, 2, 24, 1, 32, 0xac, 2]);
         assert_eq!(progress_bytes(true), [8, 1, 16, 1]);
+        let folded = Checkpoint { last_entry: 300, granted: 10, charged: 4, available: 6, at_ms: 7 };
+        assert_eq!(checkpoint_bytes(&folded), [8, 1, 16, 0xac, 2, 24, 10, 32, 4, 40, 6, 48, 7]);
     }
 }

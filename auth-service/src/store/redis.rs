@@ -11,6 +11,7 @@ mod failures;
 mod fitness;
 mod holds;
 mod keys;
+mod ledger;
 mod link;
 mod move_batcher;
 mod move_script;
@@ -35,9 +36,9 @@ use self::scripts::{ScriptCall, Scripts};
 use super::clock::Clock;
 use super::known_callers::KnownCallers;
 use super::{
-    AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Condition, ExtendAnswer, GrantAnswer,
-    GrantRequest, LedgerEntry, NewApiKey, NewUser, ReleaseAnswer, ReleaseRequest, SettleAnswer, Store, StoreError, StoreLimits,
-    StoreOpenError, Swept, UserCreation,
+    AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition, ExtendAnswer,
+    GrantAnswer, GrantRequest, LedgerPage, LedgerPart, NewApiKey, NewUser, ReleaseAnswer, ReleaseRequest, SettleAnswer, Store, StoreError,
+    StoreLimits, StoreOpenError, Swept, UserCreation,
 };
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
@@ -226,7 +227,7 @@ impl Store for RedisStore {
         self.read_receipt(account, user, request_id).await
     }
 
-    async fn ledger_entries(&self, account: &AccountId, before: Option<u64>, limit: u32) -> Result<Vec<LedgerEntry>, StoreError> {
+    async fn ledger_entries(&self, account: &AccountId, before: Option<u64>, limit: u32) -> Result<LedgerPage, StoreError> {
         self.read_ledger(account, before, limit).await
     }
 
@@ -240,6 +241,18 @@ impl Store for RedisStore {
 
     async fn snapshot(&self, account: &AccountId) -> Result<Option<AccountSnapshot>, StoreError> {
         self.read_snapshot(account).await
+    }
+
+    async fn accounts(&self, after: Option<String>) -> Result<AccountPage, StoreError> {
+        self.page_of_accounts(after).await
+    }
+
+    async fn oldest_entries(&self, account: &AccountId, after: u64, limit: u32) -> Result<LedgerPart, StoreError> {
+        self.read_oldest_entries(account, after, limit).await
+    }
+
+    async fn fold_ledger(&self, account: &AccountId, first: u64, checkpoint: Checkpoint) -> Result<bool, StoreError> {
+        self.fold(account, first, &checkpoint).await
     }
 }
 

@@ -1,5 +1,5 @@
-//! The embedded store: SQLite in one file, with nothing else installed. One process serves from it; `create-admin` may write to it at the
-//! same time.
+//! The embedded store: SQLite in one file, with nothing else installed. One process serves from it; `create-admin` and
+//! `export-ledger` may write to it at the same time.
 
 mod account;
 mod api_keys;
@@ -31,9 +31,9 @@ use self::writer::Writer;
 use super::clock::Clock;
 use super::known_callers::{CallerId, KnownCallers};
 use super::{
-    AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Condition, ExtendAnswer, GrantAnswer,
-    GrantRequest, LedgerEntry, NewApiKey, NewUser, ReleaseAnswer, ReleaseRequest, SettleAnswer, Store, StoreError, StoreLimits,
-    StoreOpenError, Swept, UserCreation,
+    AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition, ExtendAnswer,
+    GrantAnswer, GrantRequest, LedgerPage, LedgerPart, NewApiKey, NewUser, ReleaseAnswer, ReleaseRequest, SettleAnswer, Store, StoreError,
+    StoreLimits, StoreOpenError, Swept, UserCreation,
 };
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
@@ -169,7 +169,7 @@ impl Store for SqliteStore {
         self.run(move |context| credits::receipt(context, &account, &user, &request_id)).await
     }
 
-    async fn ledger_entries(&self, account: &AccountId, before: Option<u64>, limit: u32) -> Result<Vec<LedgerEntry>, StoreError> {
+    async fn ledger_entries(&self, account: &AccountId, before: Option<u64>, limit: u32) -> Result<LedgerPage, StoreError> {
         let account = account.clone();
         self.run(move |context| credits::ledger_entries(context, &account, before, limit)).await
     }
@@ -187,6 +187,20 @@ impl Store for SqliteStore {
         let account = account.clone();
         // Read only: not swept, not written.
         self.run(move |context| Account::load(context, &account)?.map(|account| account.snapshot()).transpose()).await
+    }
+
+    async fn accounts(&self, after: Option<String>) -> Result<AccountPage, StoreError> {
+        self.run(move |context| sweep::accounts(context, after)).await
+    }
+
+    async fn oldest_entries(&self, account: &AccountId, after: u64, limit: u32) -> Result<LedgerPart, StoreError> {
+        let account = account.clone();
+        self.run(move |context| ledger::oldest_entries(context, &account, after, limit)).await
+    }
+
+    async fn fold_ledger(&self, account: &AccountId, first: u64, checkpoint: Checkpoint) -> Result<bool, StoreError> {
+        let account = account.clone();
+        self.run(move |context| ledger::fold(context, &account, first, &checkpoint)).await
     }
 }
 

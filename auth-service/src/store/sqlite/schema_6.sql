@@ -35,6 +35,12 @@ CREATE INDEX holds_to_forget ON holds (account_id, charged_credits > 0, forget_a
 DROP INDEX holds_due;
 CREATE INDEX holds_due ON holds (account_id, expires_at_ms, user_id, digest, state) WHERE state = 0;
 
+-- What stands for an account's oldest ledger entries, once they were exported and folded. Not beside the credits, which every call writes.
+CREATE TABLE checkpoints (
+    account_id TEXT PRIMARY KEY,
+    record BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- A key's record may be longer than a quarter of a page, and would take a page of its own in a table without row ids.
 CREATE TABLE api_keys_6 (
     account_id TEXT NOT NULL,
