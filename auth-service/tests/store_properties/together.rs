@@ -34,7 +34,7 @@ const LONG_MEMORY: StoreLimits = StoreLimits {
 const SHORT_MEMORY: StoreLimits =
     StoreLimits { forget_after: Duration::from_millis(300), max_remembered_requests: 6, max_free_requests: 4, ..LONG_MEMORY };
 /// Refunds are soon too many.
-const FEW_REFUNDS: StoreLimits = StoreLimits { refunds: RefundLimit { burst: 3, every: Duration::from_millis(80) }, ..LONG_MEMORY };
+const FEW_REFUNDS: StoreLimits = StoreLimits { refunds: RefundLimit { burst: 1, every: Duration::from_millis(400) }, ..LONG_MEMORY };
 const ACCOUNTS: usize = 3;
 const STARTING_CREDITS: i64 = 150;
 
