@@ -13,8 +13,8 @@
 //! - **Requests are forgotten at their time.** From then on a resolved request counts as none. It is removed where another one takes its
 //!   place: whenever a hold is resolved, and by the walk, requests are removed whose time is over, and the oldest above
 //!   [`StoreLimits::max_remembered_requests`] and [`StoreLimits::max_free_requests`]: up to [`StoreLimits::sweep_batch`] of each.
-//! - **What costs nothing leaves nothing for good.** The ledger records what moves credits; of requests that cost nothing, a few are
-//!   remembered for their time.
+//! - **What costs nothing leaves nothing for good.** The ledger records what moves credits, and expiries; of requests that cost nothing, a
+//!   few are remembered for their time.
 //! - **The ledger is appended to, and folded from its beginning.** Entries are numbered from 1 without a gap, and no number comes again.
 //!   Those up to the checkpoint's last are no longer kept one by one; the checkpoint's figures stand for theirs.
 //! - **The store's clock.** Times are milliseconds since 1970 by the store's own clock. A clock that jumps may expire a hold early or late;

@@ -137,7 +137,7 @@ cases! {
     remembered::a_request_that_is_refunded_and_held_again_without_end_is_one_request,
     remembered::a_late_settle_is_remembered_from_then_on,
     handles::a_handle_that_was_altered_in_any_field_settles_and_extends_nothing_and_the_hold_stays,
-    remembered::what_costs_nothing_leaves_no_ledger_entry_and_few_records,
+    remembered::what_costs_nothing_leaves_no_ledger_entry_but_for_an_expiry_and_few_records,
     remembered::an_account_whose_calls_come_to_nothing_waits_until_its_bucket_fills,
     remembered::the_slow_walk_forgets_all_whose_time_is_over,
     credits::a_receipt_tells_what_became_of_a_request,

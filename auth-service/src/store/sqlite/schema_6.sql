@@ -40,3 +40,13 @@ CREATE TABLE checkpoints (
     account_id TEXT PRIMARY KEY,
     record BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
+-- A key's record may be longer than a quarter of a page, and would take a page of its own in a table without row ids.
+CREATE TABLE api_keys_6 (
+    account_id TEXT NOT NULL,
+    secret_hash BLOB NOT NULL,
+    record BLOB NOT NULL,
+    PRIMARY KEY (account_id, secret_hash)
+) STRICT;
+INSERT INTO api_keys_6 SELECT account_id, secret_hash, record FROM api_keys;
+DROP TABLE api_keys;
+ALTER TABLE api_keys_6 RENAME TO api_keys;
