@@ -7,6 +7,7 @@ use shared::authorization::ServiceCaller;
 use shared::model_name;
 use shared::proto::auth as pb;
 use shared::proto::auth::auth_server::Auth;
+use shared::request_context::PREVIOUS_ATTEMPTS_HEADER;
 use shared::request_id::{REQUEST_ID_RULE, is_request_id};
 use tonic::{Request, Response, Status};
 
@@ -16,6 +17,7 @@ use crate::hold::{Outcome, Terms, is_attempt_id};
 use crate::ids::AccountId;
 use crate::price::MAX_TOKENS;
 use crate::price_table::PriceTable;
+use crate::service::call_lines::{self, CheckSubject};
 use crate::service::contract;
 use crate::service::service_error::ServiceError;
 use crate::service::violations::{Violation, Violations};
@@ -38,10 +40,15 @@ pub struct AuthService {
 }
 
 impl AuthService {
-    async fn answer_check(&self, request: pb::CheckRequest) -> Result<pb::CheckResponse, ServiceError> {
+    /// `subject` is told what the line of a refusal says.
+    async fn answer_check(&self, request: pb::CheckRequest, subject: &mut CheckSubject) -> Result<pb::CheckResponse, ServiceError> {
         let operation = request.operation();
+        if let Some(charge) = &request.charge {
+            charge.request_id.clone_into(&mut subject.request_id);
+        }
         let mut violations = Violations::default();
         let permission = violations.keep_all(permission(operation, &request.model));
+        subject.model = request.model;
         let account_ok = request.account.is_empty() || AccountId::parse(&request.account).is_some();
         violations.require(account_ok, "account", || "must be an account's id: 16 letters and digits".to_owned());
         let charge = match request.charge {
@@ -57,6 +64,7 @@ impl AuthService {
         let (permission, charge) = violations.finish(permission.zip(charge))?;
         let charged = charge.is_some();
         let Presented { account, credential } = credential::present(&request.credential, &request.account, &self.tokens)?;
+        subject.account = Some(account.clone());
         let answer = self.store.check(CheckRequest { account: account.clone(), credential, permission, charge }).await?;
         let (principal, result) = match answer {
             CheckAnswer::Allowed(principal) => (principal, None),
@@ -71,7 +79,11 @@ impl AuthService {
                 };
                 (principal, Some(pb::check_response::Result::Grant(grant)))
             }
-            CheckAnswer::Recorded(principal, record) => (principal, Some(pb::check_response::Result::Recorded(contract::receipt(record)))),
+            CheckAnswer::Recorded(principal, record) => {
+                let receipt = contract::receipt(record);
+                call_lines::replayed(&account, &receipt);
+                (principal, Some(pb::check_response::Result::Recorded(receipt)))
+            }
             CheckAnswer::Refused(refusal) => return Err(ServiceError::Store(refusal)),
         };
         if charged != result.is_some() {
@@ -125,7 +137,11 @@ impl AuthService {
         });
         let (hold, outcome) = violations.finish(hold.zip(outcome))?;
         match self.store.settle(&hold, outcome, contract::reported_usage(request.usage)).await? {
-            SettleAnswer::Settled(record) => Ok(pb::SettleResponse { receipt: Some(contract::receipt(record)) }),
+            SettleAnswer::Settled(record) => {
+                let receipt = contract::receipt(record);
+                call_lines::settled(&hold.account, &receipt);
+                Ok(pb::SettleResponse { receipt: Some(receipt) })
+            }
             SettleAnswer::NotFound => Err(ServiceError::HoldNotFound),
             SettleAnswer::Superseded => Err(ServiceError::HoldResolved),
         }
@@ -165,7 +181,10 @@ fn permission(operation: pb::Operation, model: &str) -> Result<Permission, Vec<V
 impl Auth for AuthService {
     async fn check(&self, request: Request<pb::CheckRequest>) -> Result<Response<pb::CheckResponse>, Status> {
         admit(&request)?;
-        Ok(Response::new(self.answer_check(request.into_inner()).await?))
+        let is_repeated = request.metadata().contains_key(PREVIOUS_ATTEMPTS_HEADER);
+        let mut subject = CheckSubject::default();
+        let answered = self.answer_check(request.into_inner(), &mut subject).await;
+        answered.map(Response::new).map_err(|error| call_lines::refused(subject, error, is_repeated))
     }
 
     async fn extend(&self, request: Request<pb::ExtendRequest>) -> Result<Response<pb::ExtendResponse>, Status> {

@@ -61,7 +61,7 @@ impl SqliteStore {
     pub fn open(path: &Path, limits: StoreLimits, clock: Clock) -> Result<Self, StoreOpenError> {
         let runtime = Handle::try_current().map_err(|error| StoreOpenError::Unusable(error.to_string()))?;
         let writer = Writer::start(path, &runtime)?;
-        Ok(Self { writer, condition: Condition::default(), known_callers: KnownCallers::new(), limits, clock })
+        Ok(Self { writer, condition: Condition::of(path.display().to_string()), known_callers: KnownCallers::new(), limits, clock })
     }
 
     async fn run<T, F>(&self, operation: F) -> Result<T, StoreError>

@@ -153,6 +153,7 @@ impl ReleaseQueue {
 mod tests {
     use futures_util::StreamExt;
     use futures_util::stream::FuturesUnordered;
+    use shared::call_record::CallRecord;
     use shared::proto::auth::Operation;
     use shared::secret::Secret;
     use tokio::net::TcpListener;
@@ -188,7 +189,7 @@ mod tests {
                 max_output_tokens: 1,
                 require_full: false,
             };
-            client.admit(&caller, Operation::Chat, "llama3.2", charge).await.unwrap_err()
+            client.admit(&caller, Operation::Chat, "llama3.2", charge, CallRecord::begin()).await.unwrap_err()
         };
         let mut calls: FuturesUnordered<_> = (0..calls).map(call).collect();
         while let Some(error) = calls.next().await {

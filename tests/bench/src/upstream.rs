@@ -43,9 +43,10 @@ async fn answer_requests(mut stream: TcpStream) -> std::io::Result<()> {
     let many: Bytes = token.repeat(TOKENS_AT_ONCE).into();
     let mut buffer = BytesMut::with_capacity(4096);
     while let Some(request) = read_request(&mut stream, &mut buffer).await? {
-        // What a model is, asked before its first answer: no more than its own context, so that requests are as they always were.
+        // What a model is, asked before its first answer: no more than its own context, so that requests are as they always were. And the
+        // version, which is asked for all the time.
         if request["options"].is_null() {
-            let facts = json!({ "capabilities": ["completion"], "parameters": "num_ctx 4096" }).to_string();
+            let facts = json!({ "version": "0.32.15", "capabilities": ["completion"], "parameters": "num_ctx 4096" }).to_string();
             stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{facts}", facts.len()).as_bytes()).await?;
             continue;
         }

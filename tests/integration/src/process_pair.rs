@@ -17,6 +17,9 @@ use crate::polling::until;
 use crate::processes::ServiceProcess;
 use crate::stack::{Answer, PASSWORD, channel, chat_request, read_all};
 
+/// auth-service's service that inference-service asks.
+pub const AUTH: &str = "tollgate.auth.v1.Auth";
+
 const SOON: Duration = Duration::from_secs(15);
 
 /// Both services.
@@ -85,9 +88,9 @@ pub fn bearer<T>(credential: &str, message: T) -> Request<T> {
 }
 
 impl ProcessPair {
-    /// Whether auth-service says that it serves.
+    /// Whether auth-service says that it can answer.
     pub async fn is_healthy(&self) -> bool {
-        shared::healthcheck::check(self.auth.address()).await.is_ok()
+        shared::healthcheck::check(self.auth.address(), AUTH).await.is_ok()
     }
 
     /// Waits until auth-service says so.

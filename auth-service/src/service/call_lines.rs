@@ -1,0 +1,76 @@
+//! Which calls have their line in this service's log: those whose Check is refused or answered with a record, and those that are settled.
+//! A Check that holds has none, since its call goes on.
+
+use shared::ErrorReason;
+use shared::call_record::CallRecord;
+use shared::error::{ACCOUNT_METADATA, CallError};
+use shared::model_name;
+use shared::proto::auth as pb;
+use tonic::Status;
+
+use crate::ids::AccountId;
+use crate::service::service_error::ServiceError;
+use crate::store::Refusal;
+
+/// What a Check is about, for its line.
+#[derive(Debug, Default)]
+pub struct CheckSubject {
+    /// As the caller named the request.
+    pub request_id: String,
+    /// As it was sent.
+    pub model: String,
+    /// Whose credential it is, unless that is not proved.
+    pub account: Option<AccountId>,
+}
+
+/// Logs a Check that was refused, and gives the error that it is answered with. `is_repeated`: it was sent before.
+pub fn refused(mut subject: CheckSubject, error: ServiceError, is_repeated: bool) -> Status {
+    // Who shows a secret that is none of the account's has not proved to be of it.
+    if matches!(error, ServiceError::Store(Refusal::CredentialUnknown)) {
+        subject.account = None;
+    }
+    let has_line = match &error {
+        // It will be sent again, and has its line then.
+        ServiceError::Store(Refusal::SweepInProgress) => false,
+        // Whoever got no answer looks again for what may be held: the call itself is over, and has its line.
+        ServiceError::StoreFailed(_) => !is_repeated,
+        _ => true,
+    };
+    let mut error = CallError::from(error);
+    let account = subject.account.map(|account| account.to_string());
+    if has_line {
+        log_refusal(&subject.request_id, &subject.model, account.clone(), error.reason());
+    }
+    if let Some(account) = account {
+        error = error.metadata(ACCOUNT_METADATA, account);
+    }
+    error.into()
+}
+
+fn log_refusal(request_id: &str, model: &str, account: Option<String>, reason: ErrorReason) {
+    let mut record = CallRecord::begin();
+    record.request_id(request_id);
+    if let Ok(model) = model_name::canonical(model) {
+        record.model(&model);
+    }
+    record.account(account.unwrap_or_default());
+    record.refused(reason);
+}
+
+/// Logs a call that is settled.
+pub fn settled(account: &AccountId, receipt: &pb::Receipt) {
+    begin(account, receipt).settled(receipt);
+}
+
+/// Logs a call that is answered with the receipt of the one that was paid for.
+pub fn replayed(account: &AccountId, receipt: &pb::Receipt) {
+    begin(account, receipt).replayed(receipt);
+}
+
+fn begin(account: &AccountId, receipt: &pb::Receipt) -> CallRecord {
+    let mut record = CallRecord::begin();
+    record.request_id(&receipt.request_id);
+    record.model(&receipt.model);
+    record.account(account.to_string());
+    record
+}
