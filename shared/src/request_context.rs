@@ -20,9 +20,6 @@ use crate::error::CallError;
 pub use crate::request_id::REQUEST_ID_HEADER;
 use crate::request_id::is_request_id;
 
-/// How often a call was sent before, as gRPC's own retries say it; absent at the first time.
-pub const PREVIOUS_ATTEMPTS_HEADER: &str = "grpc-previous-rpc-attempts";
-
 const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID_HEADER);
 const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 

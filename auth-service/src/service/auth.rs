@@ -7,7 +7,6 @@ use shared::authorization::ServiceCaller;
 use shared::model_name;
 use shared::proto::auth as pb;
 use shared::proto::auth::auth_server::Auth;
-use shared::request_context::PREVIOUS_ATTEMPTS_HEADER;
 use shared::request_id::{REQUEST_ID_RULE, is_request_id};
 use tonic::{Request, Response, Status};
 
@@ -181,10 +180,9 @@ fn permission(operation: pb::Operation, model: &str) -> Result<Permission, Vec<V
 impl Auth for AuthService {
     async fn check(&self, request: Request<pb::CheckRequest>) -> Result<Response<pb::CheckResponse>, Status> {
         admit(&request)?;
-        let is_repeated = request.metadata().contains_key(PREVIOUS_ATTEMPTS_HEADER);
         let mut subject = CheckSubject::default();
         let answered = self.answer_check(request.into_inner(), &mut subject).await;
-        answered.map(Response::new).map_err(|error| call_lines::refused(subject, error, is_repeated))
+        answered.map(Response::new).map_err(|error| call_lines::refused(subject, error))
     }
 
     async fn extend(&self, request: Request<pb::ExtendRequest>) -> Result<Response<pb::ExtendResponse>, Status> {

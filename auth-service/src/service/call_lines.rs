@@ -23,22 +23,17 @@ pub struct CheckSubject {
     pub account: Option<AccountId>,
 }
 
-/// Logs a Check that was refused, and gives the error that it is answered with. `is_repeated`: it was sent before.
-pub fn refused(mut subject: CheckSubject, error: ServiceError, is_repeated: bool) -> Status {
+/// Logs a Check that was refused, and gives the error that it is answered with.
+pub fn refused(mut subject: CheckSubject, error: ServiceError) -> Status {
     // Who shows a secret that is none of the account's has not proved to be of it.
     if matches!(error, ServiceError::Store(Refusal::CredentialUnknown)) {
         subject.account = None;
     }
-    let has_line = match &error {
-        // It will be sent again, and has its line then.
-        ServiceError::Store(Refusal::SweepInProgress) => false,
-        // Whoever got no answer looks again for what may be held: the call itself is over, and has its line.
-        ServiceError::StoreFailed(_) => !is_repeated,
-        _ => true,
-    };
+    // What is swept meanwhile may make it a yes: it is sent again, and has its line then.
+    let is_final = !matches!(error, ServiceError::Store(Refusal::SweepInProgress));
     let mut error = CallError::from(error);
     let account = subject.account.map(|account| account.to_string());
-    if has_line {
+    if is_final {
         log_refusal(&subject.request_id, &subject.model, account.clone(), error.reason());
     }
     if let Some(account) = account {

@@ -1,6 +1,5 @@
 //! The generated client of auth-service, with the headers and the deadline of each call.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use shared::ErrorReason;
@@ -8,7 +7,7 @@ use shared::error::reason_of;
 use shared::proto::auth as wire;
 use shared::proto::auth::auth_client::AuthClient as GeneratedClient;
 use shared::proto::auth::auth_server::AuthServer;
-use shared::request_context::{PREVIOUS_ATTEMPTS_HEADER, REQUEST_ID_HEADER};
+use shared::request_context::REQUEST_ID_HEADER;
 use shared::secret::Secret;
 use tokio::time::{Instant, timeout_at};
 use tonic::metadata::errors::InvalidMetadataValue;
@@ -38,12 +37,11 @@ pub(super) struct RetryableCheck {
     /// For auth-service's log.
     pub(super) request_id: String,
     sent: SentFlag,
-    attempts: AtomicU32,
 }
 
 impl RetryableCheck {
     pub(super) fn new(message: wire::CheckRequest, request_id: &str) -> Self {
-        Self { message, request_id: request_id.to_owned(), sent: SentFlag::default(), attempts: AtomicU32::new(0) }
+        Self { message, request_id: request_id.to_owned(), sent: SentFlag::default() }
     }
 
     /// Whether it may have reached auth-service.
@@ -88,10 +86,6 @@ impl Stub {
     pub(super) async fn check(&self, check: &RetryableCheck, deadline: Instant) -> Result<wire::CheckResponse, Status> {
         let mut request = self.request(check.message.clone(), &check.request_id, deadline);
         request.extensions_mut().insert(check.sent.clone());
-        let before = check.attempts.fetch_add(1, Ordering::Relaxed);
-        if before > 0 {
-            request.metadata_mut().insert(PREVIOUS_ATTEMPTS_HEADER, before.into());
-        }
         answer(self.client.clone().check(request), deadline).await
     }
 
