@@ -76,7 +76,7 @@ pub const VARIABLES: &[Variable] = &[
     variable("TOLLGATE_ACCESS_TOKEN_TTL", "30m", "How long an access token is good.", "30"),
     variable("TOLLGATE_HOLD_TTL", "60s", "How long a hold lives after Check and after each Extend; 1s to 1h.", "2h"),
     variable("TOLLGATE_FORGET_AFTER", "1h", "How long a resolved request is remembered.", "soon"),
-    variable("TOLLGATE_MAX_OPEN_HOLDS", "10000", "Open holds of one account, at most.", "0"),
+    variable("TOLLGATE_MAX_OPEN_HOLDS", "64", "Calls in progress of one account, at most: each has an open hold; 1 to 1,000,000.", "0"),
     variable(
         "TOLLGATE_MAX_REMEMBERED_REQUESTS",
         "200000",

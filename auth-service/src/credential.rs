@@ -4,7 +4,7 @@
 use shared::credential_form::{self, ACCOUNT_HEADER, API_KEY_PREFIX, FormError, is_access_token};
 use tonic::metadata::MetadataMap;
 
-use crate::access_token::{AccessTokenError, AccessTokens};
+use crate::access_token::{AccessTokenError, AccessTokens, VerifiedToken};
 use crate::api_key::ApiKey;
 use crate::ids::AccountId;
 use crate::store::PresentedCredential;
@@ -45,8 +45,21 @@ pub fn account_header(metadata: &MetadataMap) -> Result<&str, CredentialError> {
     Ok(credential_form::account(metadata.as_ref())?)
 }
 
-/// Verifies form, checksum or signature. `account` may be empty: the key's own, or the token's user's own.
+/// Verifies form, checksum or signature, and a token's times. `account` may be empty: the key's own, or the token's user's own.
 pub fn present(text: &str, account: &str, tokens: &AccessTokens) -> Result<Presented, CredentialError> {
+    presented(text, account, |text| tokens.verify(text))
+}
+
+/// The same of a credential that was shown before: whether a token's time is over by now doesn't matter.
+pub fn present_again(text: &str, account: &str, tokens: &AccessTokens) -> Result<Presented, CredentialError> {
+    presented(text, account, |text| tokens.owner(text))
+}
+
+fn presented(
+    text: &str,
+    account: &str,
+    verify: impl FnOnce(&str) -> Result<VerifiedToken, AccessTokenError>,
+) -> Result<Presented, CredentialError> {
     let named = if account.is_empty() { None } else { Some(AccountId::parse(account).ok_or(CredentialError::AccountMalformed)?) };
     if text.is_empty() {
         return Err(CredentialError::Form(FormError::Missing));
@@ -62,7 +75,7 @@ pub fn present(text: &str, account: &str, tokens: &AccessTokens) -> Result<Prese
     if !is_access_token(text) {
         return Err(FormError::Unknown.into());
     }
-    let token = tokens.verify(text)?;
+    let token = verify(text)?;
     let account = named.unwrap_or_else(|| AccountId::from(&token.user_id));
     let credential = PresentedCredential::AccessToken { user_id: token.user_id, issued_at_ms: token.issued_at_ms };
     Ok(Presented { account, credential })

@@ -173,7 +173,8 @@ pub fn on_check(
         }
     }
     if funds.open_holds >= funds.max_open_holds {
-        return CheckDecision::Refuse(Refusal::TooManyOpenHolds);
+        // Holds whose time is over take no place: that is not the last word while more are due.
+        return CheckDecision::Refuse(if funds.more_is_due { Refusal::SweepInProgress } else { Refusal::TooManyOpenHolds });
     }
     if let Some(retry_after) = funds.refund_wait {
         return CheckDecision::Refuse(Refusal::TooManyRefunds { retry_after });
@@ -330,6 +331,30 @@ pub fn on_expiry(hold: &HoldRecord) -> Settlement {
     let usage = hold.usage;
     let charge = hold.terms.price.of_tokens(usage.input_tokens, usage.output_tokens).min(hold.terms.held_credits);
     Settlement { resolution: Resolution::Expired, outcome: None, usage, charge, charged_credits: charge, uncollected_credits: 0 }
+}
+
+/// What becomes of a Release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReleaseDecision {
+    /// The hold is resolved so: all of it goes back.
+    Release(Settlement),
+    /// All of it went back before.
+    Released,
+    /// The attempt holds nothing.
+    NothingHeld,
+    /// The hold was resolved in another way.
+    Resolved,
+}
+
+/// Decides a Release. `hold`: what is there under the request's name, unless it is forgotten. Another attempt's hold stays.
+#[must_use]
+pub fn on_release(hold: Option<&HoldRecord>, attempt_id: &str) -> ReleaseDecision {
+    let Some(hold) = hold.filter(|hold| hold.terms.attempt_id == attempt_id) else { return ReleaseDecision::NothingHeld };
+    match hold.resolved.as_ref().map(|resolved| resolved.resolution) {
+        None => ReleaseDecision::Release(settlement(&hold.terms, Outcome::NothingGenerated, TokenUsage::default())),
+        Some(Resolution::Refunded) => ReleaseDecision::Released,
+        Some(Resolution::Settled | Resolution::Expired | Resolution::SettledLate) => ReleaseDecision::Resolved,
+    }
 }
 
 #[cfg(test)]

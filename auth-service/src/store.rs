@@ -30,7 +30,7 @@ use shared::essential::Lost;
 
 pub use self::api_key::{ApiKeyCreation, ApiKeyRecord, NewApiKey};
 pub use self::caller::{Permission, PresentedCredential, Principal, Scope};
-pub use self::check::{ChargeRequest, CheckAnswer, CheckRequest, ExtendAnswer, Held, Refusal, SettleAnswer};
+pub use self::check::{ChargeRequest, CheckAnswer, CheckRequest, ExtendAnswer, Held, Refusal, ReleaseAnswer, ReleaseRequest, SettleAnswer};
 pub use self::condition::Condition;
 pub use self::failure::{StoreError, StoreOpenError};
 pub use self::ledger::{AccountSnapshot, Balance, EntryKind, GrantAnswer, GrantRequest, LedgerEntry};
@@ -91,6 +91,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn extend(&self, hold: &Terms, usage: TokenUsage) -> Result<ExtendAnswer, StoreError>;
     /// Resolves a hold. Idempotent: the first answer is the answer.
     async fn settle(&self, hold: &Terms, outcome: Outcome, usage: TokenUsage) -> Result<SettleAnswer, StoreError>;
+    /// Gives back what an attempt holds, whether or not its credential is still in force. Never makes a hold, and works when the store is
+    /// full. Idempotent.
+    async fn release(&self, attempt: ReleaseRequest) -> Result<ReleaseAnswer, StoreError>;
 
     /// Adds credits. Idempotent by request id.
     async fn grant(&self, grant: GrantRequest) -> Result<GrantAnswer, StoreError>;
@@ -101,8 +104,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Ledger entries below `before` (or the newest), newest first, at most `limit`.
     async fn ledger_entries(&self, account: &AccountId, before: Option<u64>, limit: u32) -> Result<Vec<LedgerEntry>, StoreError>;
 
-    /// Resolves holds that are due on some accounts, forgets requests whose time is over, and says where to go on. Each step is bounded.
-    async fn sweep(&self, from: Option<String>) -> Result<SweepStep, StoreError>;
+    /// Looks at the next accounts, and answers those of them that [`sweep`](Self::sweep) has something to do on. `after`: what the page
+    /// before answered. All accounts have their place in an order that stays, whichever are added meanwhile.
+    async fn accounts_to_sweep(&self, after: Option<String>) -> Result<AccountPage, StoreError>;
+    /// Does one operation's share of what is to be done on an account that nobody may call: resolves holds that are due, and forgets
+    /// requests whose time is over.
+    async fn sweep(&self, account: &AccountId) -> Result<Swept, StoreError>;
     /// Everything about an account's credits, without sweeping; `None`: no such account.
     async fn snapshot(&self, account: &AccountId) -> Result<Option<AccountSnapshot>, StoreError>;
 }
@@ -114,7 +121,7 @@ pub struct StoreLimits {
     pub hold_ttl: Duration,
     /// How long a resolved request is remembered.
     pub forget_after: Duration,
-    /// Open holds that an account may have.
+    /// Open holds that an account may have: each is a call in progress.
     pub max_open_holds: u32,
     /// Charged requests that an account has remembered: above, the oldest is forgotten before its time.
     pub max_remembered_requests: u32,
@@ -131,7 +138,7 @@ impl Default for StoreLimits {
         Self {
             hold_ttl: Duration::from_secs(60),
             forget_after: Duration::from_secs(3600),
-            max_open_holds: 10_000,
+            max_open_holds: 64,
             max_remembered_requests: 200_000,
             max_free_requests: 500,
             refunds: RefundLimit::default(),
@@ -140,11 +147,20 @@ impl Default for StoreLimits {
     }
 }
 
-/// One step of the slow walk over all accounts.
+/// Accounts that wait to be swept, of some that were looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SweepStep {
+pub struct AccountPage {
+    /// In their order.
+    pub accounts: Vec<AccountId>,
+    /// Where the next page begins; `None`: this is the last one.
+    pub next: Option<String>,
+}
+
+/// What one operation's share of sweeping an account came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Swept {
     /// Holds that were resolved. Requests that were forgotten don't count.
     pub expired: u32,
-    /// Where the next step goes on; `None`: the walk is at its end.
-    pub next: Option<String>,
+    /// Whether holds are still due, or requests to be forgotten.
+    pub more: bool,
 }

@@ -8,6 +8,8 @@ mod accounts;
 mod credentials;
 #[path = "store_contract/credits.rs"]
 mod credits;
+#[path = "store_contract/failover.rs"]
+mod failover;
 #[path = "store_contract/fixture.rs"]
 mod fixture;
 #[path = "store_contract/forwarder.rs"]
@@ -24,6 +26,8 @@ mod redis_due;
 mod redis_only;
 #[path = "store_contract/redis_opening.rs"]
 mod redis_opening;
+#[path = "store_contract/release.rs"]
+mod release;
 #[path = "store_contract/remembered.rs"]
 mod remembered;
 #[path = "store_contract/sqlite_conditions.rs"]
@@ -32,6 +36,8 @@ mod sqlite_conditions;
 mod sqlite_only;
 #[path = "store_contract/sqlite_versions.rs"]
 mod sqlite_versions;
+#[path = "store_contract/walk.rs"]
+mod walk;
 
 use std::time::Duration;
 
@@ -133,4 +139,17 @@ cases! {
     credits::fifty_at_once_on_ten_credits_are_ten,
     credits::a_model_name_may_hold_any_printable_character,
     credits::large_figures_stay_exact,
+    walk::every_account_has_its_turn_in_the_walk_however_much_waits_on_others,
+    walk::the_walk_comes_back_to_what_it_left_before_the_next_one_begins,
+    walk::accounts_that_are_added_during_a_walk_keep_it_from_none_of_those_before,
+    walk::the_walk_forgets_what_a_lowered_bound_leaves_above_it,
+    credits::holds_whose_time_is_over_take_no_place,
+    credits::a_call_above_the_bound_is_refused_costs_nothing_and_leaves_other_accounts_alone,
+    release::released_holds_go_back_whole_and_a_repetition_says_the_same,
+    release::a_released_request_id_may_be_held_by_another_attempt_and_not_by_the_same,
+    release::a_release_never_makes_a_hold_and_writes_nothing_where_nothing_is_held,
+    release::a_release_that_overtook_its_check_finds_the_hold_when_it_comes_again,
+    release::a_hold_is_released_whatever_became_of_its_credential,
+    release::what_was_settled_or_has_expired_is_left_as_it_is,
+    release::of_many_releases_and_settles_at_once_one_resolves_the_hold,
 }

@@ -231,17 +231,7 @@ async fn apply(store: &dyn Store, user: &fixture::Person, now_ms: i64, operation
         (Operation::Balance, _) => format!("{:?}", store.balance(&user.account).await.unwrap()),
         (Operation::Receipt { request }, _) => format!("{:?}", store.receipt(&user.account, &user.id, &name(request)).await.unwrap()),
         (Operation::Ledger { before, limit }, _) => format!("{:?}", store.ledger_entries(&user.account, before, limit).await.unwrap()),
-        (Operation::Walk, _) => {
-            let (mut expired, mut from) = (0, None);
-            loop {
-                let step = store.sweep(from).await.unwrap();
-                expired += step.expired;
-                from = step.next;
-                if from.is_none() {
-                    return format!("{expired}");
-                }
-            }
-        }
+        (Operation::Walk, _) => format!("{}", fixture::walk(store).await),
         (Operation::Extend { .. } | Operation::Settle { .. } | Operation::Wait { .. }, _) => String::new(),
     }
 }

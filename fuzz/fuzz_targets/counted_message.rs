@@ -35,6 +35,9 @@ const REQUESTS: &[Request] = requests! {
     inference:
         ChatRequest GenerateRequest EmbedRequest ListModelsRequest ShowModelRequest CreateModelRequest PullModelRequest
         CopyModelRequest DeleteModelRequest ShowModelfileRequest;
+    // At the end: seeds name a request by its place.
+    auth:
+        ReleaseRequest;
 };
 
 static MESSAGES: LazyLock<HashMap<String, DescriptorProto>> = LazyLock::new(|| {

@@ -1,7 +1,8 @@
 //! The client of auth-service, and the one place that can make a [`Grant`].
 //!
 //! What is held is given back on every exit. A Check whose caller goes away is finished by the process, and the grant that comes back is
-//! refunded. Settles run in tasks of their own, which the process waits for at its end.
+//! refunded. What a Check without an answer may have held is released. Settles run in tasks of their own, which the process waits for at
+//! its end.
 
 mod auth_urls;
 mod balancer;
@@ -157,8 +158,8 @@ impl AuthClient {
     }
 
     async fn check_free(&self, caller: &Caller, operation: wire::Operation, model: &str) -> Result<wire::CheckResponse, Status> {
-        let check = new_check(caller, operation, model, None);
-        self.check(&check, Instant::now() + self.inner.check_timeout).await
+        let mut check = new_check(caller, operation, model, None);
+        self.check(&mut check, Instant::now() + self.inner.check_timeout).await
     }
 
     /// Authenticates the caller, authorizes the operation, and holds the worst case of the charge.
@@ -182,16 +183,16 @@ impl AuthClient {
             max_output_tokens: charge.max_output_tokens,
             require_full: charge.require_full,
         };
-        let check = new_check(caller, operation, model, Some(charge));
+        let mut check = new_check(caller, operation, model, Some(charge));
         let client = self.clone();
         let check = async move {
-            let mut checked = client.check(&check, Instant::now() + client.inner.check_timeout).await;
+            let deadline = Instant::now() + client.inner.check_timeout;
+            let mut checked = client.check(&mut check, deadline).await;
             record.account(account_of(&mut checked));
-            // What was never sent can't have held anything.
-            let unknown = check.was_sent() && checked.as_ref().is_err_and(may_have_held);
             let admission = record.note_refusal(client.admission(checked, &check.request_id));
-            if unknown {
-                client.release(check);
+            // Whatever the last try was answered: the one before it may still be carried out.
+            if admission.is_err() && check.may_have_held() {
+                client.release(check, deadline);
             }
             Ok(match admission? {
                 Admission::Granted(grant) => Admission::Granted(grant.recorded_in(record)),
@@ -217,13 +218,14 @@ impl AuthClient {
     }
 
     /// Sends a Check, and sends it again while that may help and `give_up` is not reached. Each attempt may go to another replica.
-    async fn check(&self, check: &RetryableCheck, give_up: Instant) -> Result<wire::CheckResponse, Status> {
+    async fn check(&self, check: &mut RetryableCheck, give_up: Instant) -> Result<wire::CheckResponse, Status> {
         let mut pause = Duration::from_millis(50);
         loop {
             let status = match self.inner.stub.check(check, give_up).await {
                 Ok(response) => return Ok(response),
                 Err(status) => status,
             };
+            check.is_uncertain |= may_have_held(&status);
             if !is_retryable(&status) || Instant::now() + pause >= give_up {
                 return Err(status);
             }

@@ -107,6 +107,7 @@ fn another_fingerprint_under_the_same_id_is_refused_whatever_the_hold_is() {
 fn a_check_is_refused_for_want_of_places_or_refunds_before_credits_and_credits_may_come_back_while_more_is_due() {
     let full = Funds { open_holds: 2, available: 0, ..FUNDS };
     assert_eq!(check(None, "a", full), CheckDecision::Refuse(Refusal::TooManyOpenHolds));
+    assert_eq!(check(None, "a", Funds { more_is_due: true, ..full }), CheckDecision::Refuse(Refusal::SweepInProgress));
     let retry_after = Duration::from_millis(7);
     let often_refunded = Funds { available: 0, refund_wait: Some(retry_after), ..FUNDS };
     assert_eq!(check(None, "a", often_refunded), CheckDecision::Refuse(Refusal::TooManyRefunds { retry_after }));
@@ -150,6 +151,25 @@ fn settle_is_what_the_table_says() {
     );
     let superseded = SettleDecision::Superseded;
     assert_eq!(rows().map(|hold| settle(hold, "b")), [not_found, superseded, superseded, superseded, superseded, superseded]);
+}
+
+#[test]
+fn release_is_what_the_table_says() {
+    let release = |hold: Option<HoldRecord>, attempt_id| on_release(hold.as_ref(), attempt_id);
+    let refunded = Settlement {
+        resolution: Resolution::Refunded,
+        outcome: Some(Outcome::NothingGenerated),
+        usage: used(0, 0),
+        charge: 0,
+        charged_credits: 0,
+        uncollected_credits: 0,
+    };
+    let (nothing, resolved) = (ReleaseDecision::NothingHeld, ReleaseDecision::Resolved);
+    assert_eq!(
+        rows().map(|hold| release(hold, "a")),
+        [nothing, ReleaseDecision::Release(refunded), resolved, ReleaseDecision::Released, resolved, resolved]
+    );
+    assert_eq!(rows().map(|hold| release(hold, "b")), [nothing; 6], "another attempt's hold stays");
 }
 
 #[test]

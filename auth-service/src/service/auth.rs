@@ -20,10 +20,16 @@ use crate::service::call_lines::{self, CheckSubject};
 use crate::service::contract;
 use crate::service::service_error::ServiceError;
 use crate::service::violations::{Violation, Violations};
-use crate::store::{ChargeRequest, CheckAnswer, CheckRequest, ExtendAnswer, Permission, Scope, SettleAnswer, Store};
+use crate::store::{
+    ChargeRequest, CheckAnswer, CheckRequest, ExtendAnswer, Permission, ReleaseAnswer, ReleaseRequest, Scope, SettleAnswer, Store,
+};
 
 /// The longest fingerprint.
 const MAX_FINGERPRINT_BYTES: usize = 64;
+/// What an attempt's id must be.
+const ATTEMPT_ID_RULE: &str = "must be 1 to 64 letters, digits, - or _";
+/// What an account's id must be.
+const ACCOUNT_RULE: &str = "must be an account's id: 16 letters and digits";
 
 /// The Auth service.
 #[derive(Debug)]
@@ -49,7 +55,7 @@ impl AuthService {
         let permission = violations.keep_all(permission(operation, &request.model));
         subject.model = request.model;
         let account_ok = request.account.is_empty() || AccountId::parse(&request.account).is_some();
-        violations.require(account_ok, "account", || "must be an account's id: 16 letters and digits".to_owned());
+        violations.require(account_ok, "account", || ACCOUNT_RULE.to_owned());
         let charge = match request.charge {
             None => Some(None),
             // Whether this operation may be charged at all can't be said of one that isn't known.
@@ -96,7 +102,7 @@ impl AuthService {
     fn charge(&self, charge: pb::Charge, model: &str) -> Result<ChargeRequest, Vec<Violation>> {
         let mut violations = Violations::default();
         violations.require(is_request_id(&charge.request_id), "charge.request_id", || REQUEST_ID_RULE.to_owned());
-        violations.require(is_attempt_id(&charge.attempt_id), "charge.attempt_id", || "must be 1 to 64 letters, digits, - or _".to_owned());
+        violations.require(is_attempt_id(&charge.attempt_id), "charge.attempt_id", || ATTEMPT_ID_RULE.to_owned());
         violations.require((1..=MAX_FINGERPRINT_BYTES).contains(&charge.fingerprint.len()), "charge.fingerprint", || {
             format!("must have 1 to {MAX_FINGERPRINT_BYTES} bytes")
         });
@@ -144,6 +150,35 @@ impl AuthService {
             SettleAnswer::NotFound => Err(ServiceError::HoldNotFound),
             SettleAnswer::Superseded => Err(ServiceError::HoldResolved),
         }
+    }
+
+    async fn answer_release(&self, request: pb::ReleaseRequest) -> Result<pb::ReleaseResponse, ServiceError> {
+        let pb::ReleaseRequest { credential, account, request_id, attempt_id } = request;
+        let mut violations = Violations::default();
+        violations.require(!credential.is_empty(), "credential", || "must be what the Check had".to_owned());
+        let account_ok = account.is_empty() || AccountId::parse(&account).is_some();
+        violations.require(account_ok, "account", || ACCOUNT_RULE.to_owned());
+        violations.require(is_request_id(&request_id), "request_id", || REQUEST_ID_RULE.to_owned());
+        violations.require(is_attempt_id(&attempt_id), "attempt_id", || ATTEMPT_ID_RULE.to_owned());
+        violations.finish(Some(()))?;
+        let answer = match credential::present_again(&credential, &account, &self.tokens) {
+            Ok(Presented { account, credential }) => {
+                let attempt = ReleaseRequest { account: account.clone(), credential, request_id: request_id.clone(), attempt_id };
+                let answer = self.store.release(attempt).await?;
+                if answer == ReleaseAnswer::Released {
+                    call_lines::released(&account, &request_id);
+                }
+                answer
+            }
+            // No Check can have held anything by it. What is wrong with it is nobody's to learn here.
+            Err(_) => ReleaseAnswer::NothingHeld,
+        };
+        let result = match answer {
+            ReleaseAnswer::Released => pb::ReleaseResult::Released,
+            ReleaseAnswer::NothingHeld => pb::ReleaseResult::NothingHeld,
+            ReleaseAnswer::ResolvedBefore => pb::ReleaseResult::ResolvedBefore,
+        };
+        Ok(pb::ReleaseResponse { result: result.into() })
     }
 }
 
@@ -193,6 +228,11 @@ impl Auth for AuthService {
     async fn settle(&self, request: Request<pb::SettleRequest>) -> Result<Response<pb::SettleResponse>, Status> {
         admit(&request)?;
         Ok(Response::new(self.answer_settle(request.into_inner()).await?))
+    }
+
+    async fn release(&self, request: Request<pb::ReleaseRequest>) -> Result<Response<pb::ReleaseResponse>, Status> {
+        admit(&request)?;
+        Ok(Response::new(self.answer_release(request.into_inner()).await?))
     }
 
     type WatchRevocationsStream = tokio_stream::Empty<Result<pb::WatchRevocationsResponse, Status>>;

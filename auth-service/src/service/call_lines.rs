@@ -1,5 +1,5 @@
-//! Which calls have their line in this service's log: those whose Check is refused or answered with a record, and those that are settled.
-//! A Check that holds has none, since its call goes on.
+//! Which calls have their line in this service's log: those whose Check is refused or answered with a record, and those whose hold is
+//! settled or released. A Check that holds has none, since its call goes on.
 
 use shared::ErrorReason;
 use shared::call_record::CallRecord;
@@ -60,6 +60,13 @@ pub fn settled(account: &AccountId, receipt: &pb::Receipt) {
 /// Logs a call that is answered with the receipt of the one that was paid for.
 pub fn replayed(account: &AccountId, receipt: &pb::Receipt) {
     begin(account, receipt).replayed(receipt);
+}
+
+/// Logs a call whose Check had no answer, and whose hold went back all the same.
+pub fn released(account: &AccountId, request_id: &str) {
+    let (outcome, state) = (pb::Outcome::NothingGenerated.into(), pb::RequestState::Refunded.into());
+    let receipt = pb::Receipt { request_id: request_id.to_owned(), outcome, state, charged_credits: Some(0), ..Default::default() };
+    begin(account, &receipt).settled(&receipt);
 }
 
 fn begin(account: &AccountId, receipt: &pb::Receipt) -> CallRecord {

@@ -284,8 +284,10 @@ fn store_refusal(refusal: Refusal) -> CallError {
         )
         .retry_after(retry_after.max(RETRY_SOON)),
         Refusal::TooManyOpenHolds => {
-            exhausted(ErrorReason::TooManyOpenHolds, "the account has as many requests in progress as it may; wait for one to end")
-                .quota("open_holds", "requests in progress of one account")
+            let message = "the account has as many calls in progress as it may; wait until one of them has ended, or ask the operator for \
+                           more at a time";
+            exhausted(ErrorReason::TooManyOpenHolds, message)
+                .quota("open_holds", "calls in progress of one account")
                 .retry_after(RETRY_LATER)
         }
     }

@@ -1,4 +1,4 @@
-//! What Check, Extend and Settle are asked, and what they answer.
+//! What Check, Extend, Settle and Release are asked, and what they answer.
 
 use std::time::Duration;
 
@@ -102,7 +102,7 @@ pub enum Refusal {
         /// What there is.
         available: i64,
     },
-    /// Too few credits are available, and more holds are due than one operation sweeps: the same call may succeed.
+    /// Too few credits are available, or too many holds are open, and more are due than one operation sweeps: the same call may succeed.
     SweepInProgress,
     /// The account has as many open holds as it may.
     TooManyOpenHolds,
@@ -137,4 +137,28 @@ pub enum SettleAnswer {
     NotFound,
     /// This attempt was refunded, and another attempt has held the request since.
     Superseded,
+}
+
+/// An attempt, by the names that its Check had.
+#[derive(Debug, Clone)]
+pub struct ReleaseRequest {
+    /// The account that pays.
+    pub account: AccountId,
+    /// Whose hold it is. Whether it is still in force doesn't matter.
+    pub credential: PresentedCredential,
+    /// As in [`ChargeRequest`].
+    pub request_id: String,
+    /// As in [`ChargeRequest`].
+    pub attempt_id: String,
+}
+
+/// The answer to a [`ReleaseRequest`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReleaseAnswer {
+    /// All that the attempt held has gone back, now or before.
+    Released,
+    /// The attempt holds nothing, or the credential is nobody's.
+    NothingHeld,
+    /// The attempt's hold was settled, or its expiry came first.
+    ResolvedBefore,
 }

@@ -40,6 +40,11 @@ pub(super) struct KnownCaller {
 }
 
 impl KnownCaller {
+    /// Whether they are the caller's rights still, at this rights version of the account and at this time.
+    pub(super) fn counts(&self, rights_version: RightsVersion, now_ms: i64) -> bool {
+        self.rights_version == rights_version && self.rights.end_at_ms().is_none_or(|end_at_ms| end_at_ms > now_ms)
+    }
+
     pub(super) fn principal(&self) -> &Principal {
         &self.rights.principal
     }
@@ -70,5 +75,35 @@ impl KnownCallers {
         let known = Arc::new(KnownCaller { rights_version, rights });
         self.lock().insert(caller, Arc::clone(&known));
         known
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{Member, authorize};
+    use crate::store::{Permission, Scope};
+    use crate::user::Role;
+
+    const NOW_MS: i64 = 1_700_000_000_000;
+
+    #[test]
+    fn rights_that_were_learned_at_a_step_that_the_store_lost_count_at_none_that_takes_its_place() {
+        let request = CheckRequest {
+            account: AccountId::parse("0123456789abcdef").unwrap(),
+            credential: PresentedCredential::AccessToken { user_id: UserId::parse("0123456789abcdef").unwrap(), issued_at_ms: NOW_MS },
+            permission: Permission { scope: Scope::Inference, admin: false, model: "llama3".to_owned() },
+            charge: None,
+        };
+        let member = Member { role: Role::User, disabled: false, tokens_valid_from_ms: 0 };
+        let rights = authorize(&request, None, Some(member), NOW_MS).unwrap();
+        let (known_callers, lost) = (KnownCallers::new(), RightsVersion::draw().unwrap());
+        known_callers.learn(CallerId::of(&request), lost, rights);
+        let known = known_callers.find(&request).unwrap();
+        assert!(known.counts(lost, NOW_MS));
+        // Whatever is changed in its place, and however often.
+        for _ in 0..1000 {
+            assert!(!known.counts(RightsVersion::draw().unwrap(), NOW_MS));
+        }
     }
 }

@@ -14,8 +14,10 @@ mod keys;
 mod link;
 mod move_batcher;
 mod move_script;
+mod release;
 mod scripts;
 mod stored;
+mod sweep;
 mod users;
 
 use std::fmt;
@@ -33,8 +35,9 @@ use self::scripts::{ScriptCall, Scripts};
 use super::clock::Clock;
 use super::known_callers::KnownCallers;
 use super::{
-    AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Condition, ExtendAnswer, GrantAnswer, GrantRequest,
-    LedgerEntry, NewApiKey, NewUser, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, SweepStep, UserCreation,
+    AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Condition, ExtendAnswer, GrantAnswer,
+    GrantRequest, LedgerEntry, NewApiKey, NewUser, ReleaseAnswer, ReleaseRequest, SettleAnswer, Store, StoreError, StoreLimits,
+    StoreOpenError, Swept, UserCreation,
 };
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
@@ -208,6 +211,10 @@ impl Store for RedisStore {
         self.settle_hold(hold, outcome, usage).await
     }
 
+    async fn release(&self, attempt: ReleaseRequest) -> Result<ReleaseAnswer, StoreError> {
+        self.release_attempt(&attempt).await
+    }
+
     async fn grant(&self, grant: GrantRequest) -> Result<GrantAnswer, StoreError> {
         self.grant_credits(&grant).await
     }
@@ -224,8 +231,12 @@ impl Store for RedisStore {
         self.read_ledger(account, before, limit).await
     }
 
-    async fn sweep(&self, from: Option<String>) -> Result<SweepStep, StoreError> {
-        self.sweep_step(from).await
+    async fn accounts_to_sweep(&self, after: Option<String>) -> Result<AccountPage, StoreError> {
+        self.find_accounts_to_sweep(after).await
+    }
+
+    async fn sweep(&self, account: &AccountId) -> Result<Swept, StoreError> {
+        self.sweep_account(account).await
     }
 
     async fn snapshot(&self, account: &AccountId) -> Result<Option<AccountSnapshot>, StoreError> {

@@ -31,8 +31,9 @@ use self::writer::Writer;
 use super::clock::Clock;
 use super::known_callers::{CallerId, KnownCallers};
 use super::{
-    AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Condition, ExtendAnswer, GrantAnswer, GrantRequest,
-    LedgerEntry, NewApiKey, NewUser, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, SweepStep, UserCreation,
+    AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Condition, ExtendAnswer, GrantAnswer,
+    GrantRequest, LedgerEntry, NewApiKey, NewUser, ReleaseAnswer, ReleaseRequest, SettleAnswer, Store, StoreError, StoreLimits,
+    StoreOpenError, Swept, UserCreation,
 };
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
@@ -147,6 +148,10 @@ impl Store for SqliteStore {
         self.run(move |context| credits::settle(context, &hold, outcome, usage)).await
     }
 
+    async fn release(&self, attempt: ReleaseRequest) -> Result<ReleaseAnswer, StoreError> {
+        self.run(move |context| credits::release(context, &attempt)).await
+    }
+
     async fn grant(&self, grant: GrantRequest) -> Result<GrantAnswer, StoreError> {
         if !(1..=MAX_CREDITS).contains(&grant.credits) {
             return Err(Failure::Corrupt(format!("a grant of {} credits", grant.credits)).into());
@@ -169,8 +174,13 @@ impl Store for SqliteStore {
         self.run(move |context| credits::ledger_entries(context, &account, before, limit)).await
     }
 
-    async fn sweep(&self, from: Option<String>) -> Result<SweepStep, StoreError> {
-        self.run(move |context| sweep::sweep(context, from)).await
+    async fn accounts_to_sweep(&self, after: Option<String>) -> Result<AccountPage, StoreError> {
+        self.run(move |context| sweep::accounts_to_sweep(context, after)).await
+    }
+
+    async fn sweep(&self, account: &AccountId) -> Result<Swept, StoreError> {
+        let account = account.clone();
+        self.run(move |context| sweep::sweep(context, &account)).await
     }
 
     async fn snapshot(&self, account: &AccountId) -> Result<Option<AccountSnapshot>, StoreError> {

@@ -6,4 +6,5 @@ mod binary;
 mod fields;
 mod hostile_tokens;
 mod logins;
+mod release;
 mod support;

@@ -153,6 +153,11 @@ impl Server {
         let credential = self.service_credential.clone();
         Ok(self.auth.extend(with(&credential, request)).await?.into_inner())
     }
+
+    pub(crate) async fn release(&mut self, request: pb::ReleaseRequest) -> Result<pb::ReleaseResult, Status> {
+        let credential = self.service_credential.clone();
+        Ok(self.auth.release(with(&credential, request)).await?.into_inner().result())
+    }
 }
 
 /// A chat to be paid for.
@@ -170,6 +175,16 @@ pub(crate) fn chat(credential: &str, request_id: &str) -> pb::CheckRequest {
             require_full: false,
         }),
         ..Default::default()
+    }
+}
+
+/// The attempt that [`chat`] is.
+pub(crate) fn attempt(credential: &str, request_id: &str) -> pb::ReleaseRequest {
+    pb::ReleaseRequest {
+        credential: credential.into(),
+        account: String::new(),
+        request_id: request_id.into(),
+        attempt_id: "attempt-1".into(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use auth_service::hold::{HoldRecord, Outcome, Resolution, Terms, TokenUsage};
 use auth_service::price::Price;
-use auth_service::store::{Balance, ChargeRequest, CheckAnswer, EntryKind, ExtendAnswer, Refusal, Scope, SettleAnswer};
+use auth_service::store::{Balance, ChargeRequest, CheckAnswer, EntryKind, ExtendAnswer, Refusal, Scope, SettleAnswer, StoreLimits};
 use shared::ledger::MAX_CREDITS;
 
 use crate::fixture::{Fixture, Person, altered, by_token, of_attempt, one_credit, permission, used};
@@ -358,6 +358,52 @@ pub(crate) async fn open_holds_have_a_bound(f: Fixture) {
     assert_eq!(f.hold(&ada, one_credit(&format!("r{}", f.limits.max_open_holds - 1), "a")).await, last);
     f.settle(&last.terms, Outcome::Completed, 1).await;
     f.hold(&ada, one_credit("more", "a")).await;
+}
+
+pub(crate) async fn a_call_above_the_bound_is_refused_costs_nothing_and_leaves_other_accounts_alone(f: Fixture) {
+    let (ada, bob) = (f.person("ada", 100).await, f.person("bob", 100).await);
+    let mut held = Vec::new();
+    for i in 0..f.limits.max_open_holds {
+        held.push(f.hold(&ada, one_credit(&format!("r{i}"), "a")).await);
+    }
+    let before = f.snapshot(&ada).await;
+    for i in 0..3 {
+        assert_eq!(f.check(&ada, one_credit(&format!("more{i}"), "a")).await, CheckAnswer::Refused(Refusal::TooManyOpenHolds));
+    }
+    assert_eq!(f.snapshot(&ada).await, before, "a refusal writes nothing");
+    f.hold(&bob, one_credit("r", "a")).await;
+    // However a call ends, its place is free for one more.
+    for (i, held) in held.iter().take(3).enumerate() {
+        match i {
+            0 => drop(f.settle(&held.terms, Outcome::Completed, 1).await),
+            1 => drop(f.settle(&held.terms, Outcome::NothingGenerated, 0).await),
+            _ => f.pass_ttl(),
+        }
+        f.hold(&ada, one_credit(&format!("next{i}"), "a")).await;
+    }
+}
+
+pub(crate) async fn holds_whose_time_is_over_take_no_place(f: Fixture) {
+    // Made while an account could have more.
+    let ada = f.person("ada", 1000).await;
+    let limits = f.limits;
+    let f = f.open_again(StoreLimits { max_open_holds: 200, ..limits }).await;
+    for i in 0..120 {
+        f.hold(&ada, one_credit(&format!("r{i}"), "a")).await;
+    }
+    let f = f.open_again(limits).await;
+    assert_eq!(f.check(&ada, one_credit("new", "a")).await, CheckAnswer::Refused(Refusal::TooManyOpenHolds));
+    f.pass_ttl();
+    // One operation resolves sixteen of them: it says that the same may succeed, until there is a place.
+    let mut answers = Vec::new();
+    loop {
+        match f.check(&ada, one_credit("new", "a")).await {
+            CheckAnswer::Held(..) => break,
+            other => answers.push(other),
+        }
+        assert!(answers.len() < 10, "{answers:?}");
+    }
+    assert_eq!(answers, vec![CheckAnswer::Refused(Refusal::SweepInProgress); 3], "120, 104, 88, 72 and 56 are open");
 }
 
 pub(crate) async fn a_receipt_tells_what_became_of_a_request(f: Fixture) {

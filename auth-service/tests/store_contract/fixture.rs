@@ -16,6 +16,7 @@ use auth_service::store::{
     AccountSnapshot, ApiKeyCreation, ApiKeyRecord, ChargeRequest, CheckAnswer, CheckRequest, Held, NewApiKey, NewUser, Permission,
     PresentedCredential, Scope, SettleAnswer, Store, StoreLimits, UserCreation,
 };
+use auth_service::sweeper::{Ahead, Walk};
 use auth_service::user::{Role, UserName};
 use rustix::process::{Resource, Rlimit};
 use tokio::net::TcpSocket;
@@ -222,6 +223,18 @@ impl Fixture {
         Self { store, hand, limits, home: Home::Sqlite(folder) }
     }
 
+    /// The same store, opened again with other limits.
+    pub(crate) async fn open_again(self, limits: StoreLimits) -> Self {
+        let Self { store, hand, home, .. } = self;
+        drop(store);
+        let clock = Clock::Fixed(Arc::clone(&hand));
+        let store: Arc<dyn Store> = match &home {
+            Home::Redis(server) => Arc::new(server.store(limits, clock).await),
+            Home::Sqlite(folder) => Arc::new(SqliteStore::open(&sqlite_file(folder.path()), limits, clock).unwrap()),
+        };
+        Self { store, hand, limits, home }
+    }
+
     pub(crate) fn now_ms(&self) -> i64 {
         self.hand.load(Ordering::SeqCst)
     }
@@ -326,17 +339,17 @@ impl Fixture {
 
     /// Walks over all accounts; the holds that were resolved.
     pub(crate) async fn walk(&self) -> u32 {
-        let mut expired = 0;
-        let mut from = None;
-        loop {
-            let step = self.store.sweep(from).await.unwrap();
-            expired += step.expired;
-            from = step.next;
-            if from.is_none() {
-                return expired;
-            }
-        }
+        walk(&*self.store).await
     }
+}
+
+/// Walks over all accounts until nothing is left to do; the holds that were resolved.
+pub(crate) async fn walk(store: &dyn Store) -> u32 {
+    let (mut walk, mut expired) = (Walk::new(), 0);
+    while walk.ahead() != Ahead::Nothing {
+        expired += walk.turn(store).await.unwrap();
+    }
+    expired
 }
 
 pub(crate) fn sqlite_file(folder: &Path) -> std::path::PathBuf {

@@ -41,7 +41,7 @@ async fn is_used_again(f: &Fixture, ada: &Person) {
 }
 
 /// Waits until Redis says this about itself.
-fn until_info(server: &RedisServer, section: &str, says: &str) {
+pub(crate) fn until_info(server: &RedisServer, section: &str, says: &str) {
     let started = Instant::now();
     let mut connection = server.connection();
     loop {

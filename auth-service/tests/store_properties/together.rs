@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use crate::fixture::{Person, RedisServer, START_MS, new_user, permission, sqlite_file};
+use crate::fixture::{self, Person, RedisServer, START_MS, new_user, permission, sqlite_file};
 use crate::promises::{Answered, Promises};
 use crate::{outcome, price, usage};
 
@@ -201,7 +201,7 @@ impl Stage {
                 vec![Answered::Receipt { request_id, answer }]
             }
             Action::Walk => {
-                walk(&**store).await;
+                fixture::walk(&**store).await;
                 Vec::new()
             }
         }
@@ -225,16 +225,6 @@ impl Stage {
             by_account[payer].extend(answers);
         }
         by_account
-    }
-}
-
-async fn walk(store: &dyn Store) {
-    let mut from = None;
-    loop {
-        from = store.sweep(from).await.unwrap().next;
-        if from.is_none() {
-            return;
-        }
     }
 }
 
@@ -267,7 +257,7 @@ fn keep_their_promises(runtime: &Runtime, stores: &[Arc<dyn Store>], hand: &Atom
             }
             // Whatever is still open ends at its expiry.
             let now_ms = hand.fetch_add(10_000, Ordering::SeqCst) + 10_000;
-            walk(&*stores[0]).await;
+            fixture::walk(&*stores[0]).await;
             for (payer, promises) in stage.payers.iter().zip(&mut promises) {
                 let after = stores[0].snapshot(&payer.person.account).await.unwrap().unwrap();
                 assert_eq!((&after.open, after.balance.held), (&Vec::new(), 0));

@@ -1,51 +1,65 @@
-//! Checks that nobody answered, and that may have held credits all the same: they are sent again later, and the hold is released.
+//! Checks that nobody answered, and that may have held credits all the same: what they hold is released.
 //!
-//! A caller needs no good credential to leave one: while auth-service is silent, every call does. So there is one task for all of them, and
-//! the queue is bounded. What finds no place is left to the hold's expiry, which gives back the same a little later.
+//! A Release never makes a hold, so it may overtake its Check. That nothing is held is the last word only when the Check can no longer be
+//! carried out. auth-service gives a Check up at the deadline that came with it, and then nothing is sent to Redis for it; what was sent is
+//! waited for [`STORE_TIME`]. (SQLite's thread does what it is given in its order.) Until then the Release is sent again. What is carried
+//! out later still, by a process that stood still meanwhile, expires by itself.
+//!
+//! A caller needs no good credential to leave a Check without an answer: while auth-service is silent, every call does. So there is one
+//! task for all of them, and the queue is bounded. What finds no place is left to the hold's expiry, which gives back the same a little
+//! later.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prost::Message;
+use shared::proto::auth as wire;
 use shared::request_context::CurrentCall;
 use tokio::time::Instant;
+use tonic::{Code, Status};
 
 use super::AuthClient;
-use super::refusal::may_have_held;
 use super::stub::RetryableCheck;
 
-/// How long a Check is sent again. By then the hold has expired.
+/// How long auth-service waits for its store: so much later than its deadline may a Check still be carried out.
+const STORE_TIME: Duration = Duration::from_secs(2);
+/// How long a Release is sent again that nobody answers. By then the hold has expired.
 const RELEASE_FOR: Duration = Duration::from_secs(60);
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(15);
-/// The most Checks in the queue.
+/// The most Releases in the queue.
 const MAX_QUEUED: usize = 1024;
 /// The most bytes that their messages have together: a credential may have 8 KiB.
 const MAX_QUEUED_BYTES: usize = 2 << 20;
 
 impl AuthClient {
     /// Gives back what a Check without an answer may have held: the caller was told that nothing was charged, and may come again under the
-    /// same request id. The same attempt gets the same grant again, which is dropped here, and so refunded.
-    pub(super) fn release(&self, check: RetryableCheck) {
-        match self.inner.releases.push(Release::new(check)) {
+    /// same request id. `deadline`: the one that came with the Check.
+    pub(super) fn release(&self, check: RetryableCheck, deadline: Instant) {
+        let Some(release) = Release::new(check, deadline) else { return };
+        match self.inner.releases.push(release) {
             Push::First => drop(self.inner.tasks.spawn(self.clone().release_all())),
             Push::Queued => {}
             Push::Full => tracing::debug!("too many Checks had no answer: what this one may have held is left to its expiry"),
         }
     }
 
-    /// Sends what is queued, one after the other, until the queue is empty.
+    /// Sends what is queued, in rounds with a pause between them, until the queue is empty.
     async fn release_all(self) {
-        // Unhurried: who gave no answer to one is unlikely to answer the next.
         let mut pause = MIN_PAUSE;
         while !self.inner.releases.is_done() {
             tokio::time::sleep(pause).await;
+            // Unhurried: who gave no answer to one is unlikely to answer the next.
             pause = (pause * 2).min(MAX_PAUSE);
-            while let Some(release) = self.inner.releases.pop(Instant::now()) {
-                if !release.call.clone().scope(self.send_again(&release.check)).await {
+            for _ in 0..self.inner.releases.count() {
+                let Some(mut release) = self.inner.releases.pop(Instant::now()) else { break };
+                let told = release.call.clone().scope(self.ask(&mut release)).await;
+                if told != Told::Enough {
                     // When others have taken its place meanwhile, it is left to its expiry.
                     self.inner.releases.push(release);
+                }
+                if told == Told::Nothing {
                     break;
                 }
                 pause = MIN_PAUSE;
@@ -53,37 +67,85 @@ impl AuthClient {
         }
     }
 
-    /// Sends a Check once more, and refunds what it held. Whether there was an answer.
-    async fn send_again(&self, check: &RetryableCheck) -> bool {
-        let checked = self.inner.stub.check(check, Instant::now() + self.inner.check_timeout).await;
-        let answered = !checked.as_ref().is_err_and(may_have_held);
-        if answered {
-            let held = self.admission(checked, &check.request_id).is_ok();
-            tracing::info!(held, "a Check that had no answer was looked up again");
+    /// Sends a Release once.
+    async fn ask(&self, release: &mut Release) -> Told {
+        let asked = Instant::now();
+        let answer = self.inner.stub.release(release.message.clone(), &release.request_id, asked + self.inner.check_timeout).await;
+        let told = release.told(answer.as_ref().map(wire::ReleaseResponse::result), asked);
+        match answer {
+            Ok(response) if told == Told::Enough => {
+                tracing::info!(result = response.result().as_str_name(), "a Check that had no answer was released");
+            }
+            Err(status) if status.code() == Code::Unimplemented => {
+                if self.inner.releases.is_first_refusal() {
+                    tracing::warn!("this auth-service can't release what Checks without an answer may have held: it is left to its expiry");
+                }
+            }
+            Err(status) if told == Told::Enough => tracing::error!(code = ?status.code(), "a Check that had no answer can't be released"),
+            Ok(_) | Err(_) => {}
         }
-        answered
+        told
     }
 }
 
-/// A Check that is to be sent again.
+/// What a Release has brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// There is no more to ask.
+    Enough,
+    /// An answer that may change.
+    NotYet,
+    /// None.
+    Nothing,
+}
+
+/// A Release that is to be sent, until it has brought enough.
 struct Release {
-    check: RetryableCheck,
+    message: wire::ReleaseRequest,
+    /// For auth-service's log.
+    request_id: String,
     /// For the log.
     call: CurrentCall,
+    /// Whoever is asked from then on that nothing is held, says it for good.
+    final_from: Instant,
     give_up: Instant,
 }
 
 impl Release {
-    fn new(check: RetryableCheck) -> Self {
-        Self { check, call: CurrentCall::get(), give_up: Instant::now() + RELEASE_FOR }
+    /// `None`: the Check was to hold nothing.
+    fn new(check: RetryableCheck, deadline: Instant) -> Option<Self> {
+        let RetryableCheck { message: wire::CheckRequest { credential, account, charge, .. }, request_id, .. } = check;
+        let wire::Charge { request_id: charged_id, attempt_id, .. } = charge?;
+        Some(Self {
+            message: wire::ReleaseRequest { credential, account, request_id: charged_id, attempt_id },
+            request_id,
+            call: CurrentCall::get(),
+            final_from: deadline + STORE_TIME,
+            give_up: Instant::now() + RELEASE_FOR,
+        })
+    }
+
+    /// What an answer means to a question that was asked at this time.
+    fn told(&mut self, answer: Result<wire::ReleaseResult, &Status>, asked: Instant) -> Told {
+        match answer {
+            Ok(wire::ReleaseResult::Released | wire::ReleaseResult::ResolvedBefore) => Told::Enough,
+            Ok(wire::ReleaseResult::NothingHeld | wire::ReleaseResult::Unspecified) if asked < self.final_from => Told::NotYet,
+            Ok(wire::ReleaseResult::NothingHeld | wire::ReleaseResult::Unspecified) => Told::Enough,
+            Err(status) if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted) => {
+                // What stands before its store now may be carried out once the store answers again.
+                self.final_from = self.final_from.max(Instant::now() + STORE_TIME);
+                Told::Nothing
+            }
+            Err(_) => Told::Enough,
+        }
     }
 
     fn size_bytes(&self) -> usize {
-        self.check.message.encoded_len() + self.check.request_id.len()
+        self.message.encoded_len() + self.request_id.len()
     }
 }
 
-/// What became of a Check that was to be queued.
+/// What became of a Release that was to be queued.
 #[derive(Debug, PartialEq, Eq)]
 enum Push {
     /// It is queued, and no task runs yet that takes it.
@@ -103,6 +165,8 @@ struct State {
     queue: VecDeque<Release>,
     bytes: usize,
     has_task: bool,
+    /// Whether an auth-service has said that it knows no Release.
+    was_refused: bool,
 }
 
 impl ReleaseQueue {
@@ -121,6 +185,11 @@ impl ReleaseQueue {
         state.bytes = bytes;
         state.queue.push_back(release);
         if std::mem::replace(&mut state.has_task, true) { Push::Queued } else { Push::First }
+    }
+
+    /// How many wait.
+    fn count(&self) -> usize {
+        self.lock().queue.len()
     }
 
     /// The next that is not given up.
@@ -142,6 +211,11 @@ impl ReleaseQueue {
         !state.has_task
     }
 
+    /// Whether nobody has said before that there is no Release.
+    fn is_first_refusal(&self) -> bool {
+        !std::mem::replace(&mut self.lock().was_refused, true)
+    }
+
     #[cfg(test)]
     fn waiting(&self) -> (usize, usize) {
         let state = self.lock();
@@ -150,87 +224,4 @@ impl ReleaseQueue {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::StreamExt;
-    use futures_util::stream::FuturesUnordered;
-    use shared::call_record::CallRecord;
-    use shared::proto::auth::Operation;
-    use shared::secret::Secret;
-    use tokio::net::TcpListener;
-    use tokio_util::task::TaskTracker;
-    use tonic::{Code, Request};
-
-    use super::super::{AuthClientConfig, AuthUrls, Charge};
-    use super::*;
-    use crate::caller::Caller;
-    use crate::timers::Timers;
-
-    fn client(listener: &TcpListener) -> (AuthClient, TaskTracker) {
-        let tasks = TaskTracker::new();
-        let config = AuthClientConfig {
-            urls: AuthUrls::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap(),
-            service_credential: Secret::generate().unwrap().0,
-            check_timeout: Duration::from_millis(500),
-            settle_retry_for: Duration::from_secs(1),
-        };
-        (AuthClient::new(config, tasks.clone(), Timers::new(tokio_util::sync::CancellationToken::new())).unwrap(), tasks)
-    }
-
-    /// So many calls at once with made-up credentials, all of which are refused.
-    async fn refused(client: &AuthClient, calls: usize) {
-        let call = |number: usize| async move {
-            let mut request = Request::new(());
-            request.metadata_mut().insert("authorization", format!("Bearer tg_{number}{}", "x".repeat(4000)).parse().unwrap());
-            let caller = Caller::from_request(&request).unwrap();
-            let charge = Charge {
-                request_id: format!("r-{number}"),
-                fingerprint: vec![1],
-                max_input_tokens: 1,
-                max_output_tokens: 1,
-                require_full: false,
-            };
-            client.admit(&caller, Operation::Chat, "llama3.2", charge, CallRecord::begin()).await.unwrap_err()
-        };
-        let mut calls: FuturesUnordered<_> = (0..calls).map(call).collect();
-        while let Some(error) = calls.next().await {
-            assert_eq!(tonic::Status::from(error).code(), Code::Unavailable);
-        }
-    }
-
-    #[tokio::test]
-    async fn calls_that_a_silent_auth_service_leaves_without_answer_leave_one_task_and_bounded_memory() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (client, tasks) = client(&listener);
-        // Takes connections and calls, and answers none.
-        let silent = tokio::spawn(async move {
-            let mut connections = Vec::new();
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                connections.push(tokio::spawn(async move {
-                    let mut server = h2::server::Builder::new();
-                    let serving = server.max_concurrent_streams(10_000).handshake::<_, bytes::Bytes>(stream);
-                    let mut connection = serving.await.unwrap();
-                    let mut calls = Vec::new();
-                    while let Some(Ok(call)) = connection.accept().await {
-                        calls.push(call);
-                    }
-                }));
-            }
-        });
-        refused(&client, 5000).await;
-        let (waiting, bytes) = client.inner.releases.waiting();
-        assert!((1..=MAX_QUEUED).contains(&waiting), "{waiting} wait");
-        assert!(bytes <= MAX_QUEUED_BYTES, "{bytes} bytes");
-        assert_eq!(tasks.len(), 1);
-        silent.abort();
-    }
-
-    #[tokio::test]
-    async fn a_check_that_was_never_sent_leaves_nothing_to_be_released() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (client, tasks) = client(&listener);
-        drop(listener);
-        refused(&client, 5000).await;
-        assert_eq!((client.inner.releases.waiting(), tasks.len()), ((0, 0), 0));
-    }
-}
+mod tests;

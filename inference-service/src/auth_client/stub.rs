@@ -36,12 +36,19 @@ pub(super) struct RetryableCheck {
     pub(super) message: wire::CheckRequest,
     /// For auth-service's log.
     pub(super) request_id: String,
+    /// Whether one of its tries had no answer that says what became of it.
+    pub(super) is_uncertain: bool,
     sent: SentFlag,
 }
 
 impl RetryableCheck {
     pub(super) fn new(message: wire::CheckRequest, request_id: &str) -> Self {
-        Self { message, request_id: request_id.to_owned(), sent: SentFlag::default() }
+        Self { message, request_id: request_id.to_owned(), is_uncertain: false, sent: SentFlag::default() }
+    }
+
+    /// Whether one of its tries may have held credits that nobody knows of. What was never sent can't have.
+    pub(super) fn may_have_held(&self) -> bool {
+        self.was_sent() && self.is_uncertain
     }
 
     /// Whether it may have reached auth-service.
@@ -107,6 +114,16 @@ impl Stub {
         deadline: Instant,
     ) -> Result<wire::SettleResponse, Status> {
         answer(self.client.clone().settle(self.request(message, request_id, deadline)), deadline).await
+    }
+
+    /// Sends a Release.
+    pub(super) async fn release(
+        &self,
+        message: wire::ReleaseRequest,
+        request_id: &str,
+        deadline: Instant,
+    ) -> Result<wire::ReleaseResponse, Status> {
+        answer(self.client.clone().release(self.request(message, request_id, deadline)), deadline).await
     }
 
     fn request<T>(&self, message: T, request_id: &str, deadline: Instant) -> Request<T> {

@@ -251,8 +251,13 @@ pub struct TestUser {
 impl Stack {
     /// Starts one more inference-service, in front of this auth-service.
     pub async fn start_inference(&mut self, auth: usize) {
+        self.start_inference_asking(&format!("http://{}", self.auths[auth].address)).await;
+    }
+
+    /// Starts one more inference-service, which asks auth-service there.
+    pub async fn start_inference_asking(&mut self, auth_url: &str) {
         let mut environment = self.environment.clone();
-        environment.insert("TOLLGATE_AUTH_URL".to_owned(), format!("http://{}", self.auths[auth].address));
+        environment.insert("TOLLGATE_AUTH_URL".to_owned(), auth_url.to_owned());
         let config = inference_service::config::Config::read(&environment).expect("a configuration");
         let application = inference_service::startup::Application::build(config).await.expect("inference-service starts");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

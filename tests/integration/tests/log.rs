@@ -49,7 +49,8 @@ async fn a_reader_of_the_log_that_does_not_read_stops_no_call_and_is_told_how_ma
 #[tokio::test(flavor = "multi_thread")]
 async fn every_line_is_there_after_a_sigterm_and_whole() {
     let upstream = ScriptedUpstream::start().await;
-    let mut processes = ProcessPair::start(&upstream.url(), &[("TOLLGATE_LOG", "info"), ("TOLLGATE_STARTING_CREDITS", "1000")]);
+    let more = [("TOLLGATE_LOG", "info"), ("TOLLGATE_STARTING_CREDITS", "1000"), ("TOLLGATE_MAX_OPEN_HOLDS", "100")];
+    let mut processes = ProcessPair::start(&upstream.url(), &more);
     let key = processes.user().await;
     let answers = join_all((0..100).map(|_| processes.chat(&key))).await;
     assert!(answers.iter().all(|answer| answer.as_ref().is_ok_and(|answer| answer.charged() == Some(1))));

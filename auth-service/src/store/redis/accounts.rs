@@ -1,20 +1,16 @@
-//! Grants, balances, receipts and the ledger in Redis, and the walk over accounts.
+//! Grants, balances, receipts and the ledger in Redis.
 
 use shared::ledger::MAX_CREDITS;
 
 use super::RedisStore;
 use super::decision::{Next, Operation, Situation};
-use super::keys::REGISTRY_SHARDS;
 use super::move_script::{Done, Move};
 use super::scripts::ScriptCall;
 use super::stored::{Counters, Stored, StreamEntry, ledger, unreadable};
 use crate::grant::on_grant;
 use crate::hold::{HoldRecord, hold_id};
 use crate::ids::{AccountId, UserId};
-use crate::store::{AccountSnapshot, Balance, GrantAnswer, GrantRequest, LedgerEntry, StoreError, SweepStep, records};
-
-/// Accounts that one step of the slow walk looks at.
-const ACCOUNTS_PER_STEP: usize = 32;
+use crate::store::{AccountSnapshot, Balance, GrantAnswer, GrantRequest, LedgerEntry, StoreError, records};
 
 struct Grant<'a>(&'a GrantRequest);
 
@@ -61,35 +57,6 @@ impl Operation for Read {
     }
 }
 
-/// Resolves what is due on an account, and forgets what is to be forgotten: how many holds were due, and whether there is more to do.
-struct Sweep {
-    resolved: u32,
-}
-
-impl Operation for Sweep {
-    type Answer = (u32, bool);
-
-    fn first(&mut self) -> Move {
-        Move::forget()
-    }
-
-    fn expire(&mut self, resolved: u32) {
-        self.resolved += resolved;
-    }
-
-    fn done(&mut self, now_ms: i64, Done { counters, .. }: Done) -> Result<(u32, bool), StoreError> {
-        Ok((self.resolved, counters.next_due_ms <= now_ms || counters.next_forget_ms <= now_ms))
-    }
-
-    fn decide(&mut self, situation: Situation<'_>) -> Result<Next<(u32, bool)>, StoreError> {
-        // What finds nothing to do finds no account, or one that contradicts itself.
-        match situation.found.counters()? {
-            None => Ok(Next::Answer((self.resolved, false))),
-            Some(_) => Err(unreadable("a hold")),
-        }
-    }
-}
-
 impl RedisStore {
     pub(super) async fn grant_credits(&self, grant: &GrantRequest) -> Result<GrantAnswer, StoreError> {
         if !(1..=MAX_CREDITS).contains(&grant.credits) {
@@ -123,44 +90,6 @@ impl RedisStore {
         pipeline.arg("COUNT").arg(limit);
         let (entries,): (Vec<StreamEntry>,) = self.query(&pipeline).await?;
         ledger(&entries)
-    }
-
-    pub(super) async fn sweep_step(&self, from: Option<String>) -> Result<SweepStep, StoreError> {
-        let (shard, after) = match from.as_deref().map(|from| from.split_once(':')) {
-            None => (0, ""),
-            Some(position) => position
-                .and_then(|(shard, after)| Some((shard.parse::<u8>().ok()?, after)))
-                .ok_or_else(|| unreadable("where the walk goes on"))?,
-        };
-        let start = if after.is_empty() { "-".to_owned() } else { format!("({after}") };
-        let mut pipeline = ::redis::pipe();
-        pipeline.cmd("ZRANGEBYLEX").arg(self.keys.registry(shard)).arg(start).arg("+").arg("LIMIT").arg(0).arg(ACCOUNTS_PER_STEP);
-        let (ids,): (Vec<String>,) = self.query(&pipeline).await?;
-        let mut expired = 0;
-        let mut last = after;
-        for id in &ids {
-            let account = AccountId::parse(id).ok_or_else(|| unreadable("the registry of accounts"))?;
-            let (resolved, more) = match self.operate(&account, Sweep { resolved: 0 }).await {
-                // One account that contradicts itself must not keep the walk from all others.
-                Err(StoreError::Corrupt(what)) => {
-                    tracing::error!(%account, what, "the account can't be swept");
-                    (0, false)
-                }
-                answer => answer?,
-            };
-            expired += resolved;
-            if more {
-                // The next step begins with this account again.
-                return Ok(SweepStep { expired, next: Some(format!("{shard}:{last}")) });
-            }
-            last = id;
-        }
-        let next = if ids.len() == ACCOUNTS_PER_STEP {
-            Some(format!("{shard}:{last}"))
-        } else {
-            (shard + 1 < REGISTRY_SHARDS).then(|| format!("{}:", shard + 1))
-        };
-        Ok(SweepStep { expired, next })
     }
 
     pub(super) async fn read_snapshot(&self, account: &AccountId) -> Result<Option<AccountSnapshot>, StoreError> {

@@ -264,7 +264,7 @@ impl RedisStore {
     }
 
     /// The time that was set, or what Redis says it is, in seconds and microseconds.
-    fn time_ms(&self, (seconds, micros): (i64, i64)) -> i64 {
+    pub(super) fn time_ms(&self, (seconds, micros): (i64, i64)) -> i64 {
         self.clock.fixed_ms().unwrap_or(seconds * 1000 + micros / 1000)
     }
 }

@@ -37,6 +37,41 @@ pub(super) struct Counters {
     pub(super) next_forget_ms: i64,
 }
 
+/// The columns of counters, in the order in which [`Counters::read`] reads them.
+macro_rules! counter_columns {
+    () => {
+        "last_entry, open_holds, paid, free, refunds_until_ms, next_due_ms, next_forget_ms"
+    };
+}
+pub(super) use counter_columns;
+
+impl Counters {
+    /// Reads them from a row's columns, `first` and those behind it.
+    pub(super) fn read(row: &Row<'_>, first: usize) -> rusqlite::Result<Self> {
+        Ok(Self {
+            last_entry: row.get(first)?,
+            open_holds: row.get(first + 1)?,
+            paid: row.get(first + 2)?,
+            free: row.get(first + 3)?,
+            refunds_until_ms: row.get(first + 4)?,
+            next_due_ms: row.get(first + 5)?,
+            next_forget_ms: row.get(first + 6)?,
+        })
+    }
+
+    /// Whether holds are due, or requests to be forgotten, as far as is known without looking: exactly so after a sweep.
+    pub(super) fn are_due(&self, context: Context<'_>) -> bool {
+        self.next_due_ms.min(self.next_forget_ms) <= context.now_ms
+    }
+
+    /// Whether there is something to do, also that more requests are remembered than may be, since the bounds were lowered: the walk
+    /// forgets a share of them each time.
+    pub(super) fn wait_for_sweep(&self, context: Context<'_>) -> bool {
+        let StoreLimits { max_remembered_requests, max_free_requests, .. } = context.limits;
+        self.are_due(context) || self.paid > max_remembered_requests || self.free > max_free_requests
+    }
+}
+
 impl<'c> Account<'c> {
     /// Makes an account without credits.
     pub(super) fn create(context: Context<'c>, id: &AccountId) -> StoreResult<Self> {
@@ -51,14 +86,14 @@ impl<'c> Account<'c> {
         let read = |row: &Row<'_>| {
             let (available, held, spent) = (row.get(0)?, row.get(1)?, row.get(2)?);
             let balance = Balance { available, held, spent, lapsed: row.get(3)?, granted: row.get(4)? };
-            let (last_entry, open_holds, paid, free) = (row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?);
-            let (refunds_until_ms, next_due_ms, next_forget_ms) = (row.get(9)?, row.get(11)?, row.get(12)?);
-            let counters = Counters { last_entry, open_holds, paid, free, refunds_until_ms, next_due_ms, next_forget_ms };
-            let rights_version = RightsVersion::from_bytes(row.get(10)?);
+            let (rights_version, counters) = (RightsVersion::from_bytes(row.get(5)?), Counters::read(row, 6)?);
             Ok(Self { context, id: id.clone(), balance, rights_version, counters, before: (balance, counters) })
         };
-        let sql = "SELECT available, held, spent, lapsed, granted, last_entry, open_holds, paid, free, refunds_until_ms, \
-                   rights_version, next_due_ms, next_forget_ms FROM accounts WHERE account_id = ?";
+        let sql = concat!(
+            "SELECT available, held, spent, lapsed, granted, rights_version, ",
+            counter_columns!(),
+            " FROM accounts WHERE account_id = ?"
+        );
         let account = context.connection.prepare_cached(sql)?.query_row([id], read).optional()?;
         if let Some(account) = &account {
             verify(&account.balance)?;

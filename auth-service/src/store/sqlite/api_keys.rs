@@ -44,6 +44,14 @@ impl Keys {
     }
 }
 
+/// The key of this secret, in force or not.
+pub(super) fn find(context: Context<'_>, account: &AccountId, secret_hash: &[u8; 32]) -> StoreResult<Option<ApiKeyRecord>> {
+    let sql = "SELECT record FROM api_keys WHERE account_id = ? AND secret_hash = ?";
+    let mut statement = context.connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![account, secret_hash])?;
+    rows.next()?.map(|row| record(row, 0, "an API key", records::api_key)).transpose()
+}
+
 pub(super) fn create(context: Context<'_>, new: NewApiKey) -> StoreResult<ApiKeyCreation> {
     let NewApiKey { account, secret_hash, record } = new;
     let exists = "SELECT EXISTS (SELECT 1 FROM accounts WHERE account_id = ?)";

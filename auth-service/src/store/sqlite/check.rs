@@ -3,6 +3,7 @@
 use rusqlite::params;
 
 use super::account::Account;
+use super::api_keys;
 use super::columns::record;
 use super::context::Context;
 use super::failure::{Failure, StoreResult};
@@ -20,9 +21,7 @@ pub(super) fn check(context: Context<'_>, request: CheckRequest, known: Option<&
     // What is wrong with it is told only to those who may spend from it.
     let account = if request.charge.is_some() { Account::load(context, &request.account) } else { Ok(None) };
     let rights_version = account.as_ref().ok().and_then(Option::as_ref).map(|account| account.rights_version);
-    let counts = |known: &&KnownCaller| {
-        rights_version == Some(known.rights_version) && known.rights.end_at_ms().is_none_or(|end_at_ms| end_at_ms > context.now_ms)
-    };
+    let counts = |known: &&KnownCaller| rights_version.is_some_and(|version| known.counts(version, context.now_ms));
     let (caller, learned) = match known.filter(counts) {
         Some(known) => (known.principal().clone(), None),
         None => match authorize(context, &request)? {
@@ -42,10 +41,7 @@ fn authorize(context: Context<'_>, request: &CheckRequest) -> StoreResult<Result
     let (key, user_id) = match &request.credential {
         PresentedCredential::AccessToken { user_id, .. } => (None, Some(user_id.clone())),
         PresentedCredential::ApiKey { secret_hash } => {
-            let sql = "SELECT record FROM api_keys WHERE account_id = ? AND secret_hash = ?";
-            let mut statement = context.connection.prepare_cached(sql)?;
-            let mut rows = statement.query(params![request.account, secret_hash])?;
-            let key = rows.next()?.map(|row| record(row, 0, "an API key", records::api_key)).transpose()?;
+            let key = api_keys::find(context, &request.account, secret_hash)?;
             let user_id = key.as_ref().map(|key| key.user_id.clone());
             (key.map(Into::into), user_id)
         }

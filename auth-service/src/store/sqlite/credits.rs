@@ -1,12 +1,17 @@
 //! What is done with an account's credits beside Check: each operation reads, has it decided, and writes.
 
 use super::account::Account;
+use super::api_keys;
 use super::context::Context;
 use super::failure::StoreResult;
 use crate::grant::on_grant;
-use crate::hold::{ExtendDecision, HoldRecord, Outcome, SettleDecision, Terms, TokenUsage, on_extend, on_settle};
+use crate::hold::{
+    ExtendDecision, HoldRecord, Outcome, ReleaseDecision, SettleDecision, Terms, TokenUsage, on_extend, on_release, on_settle,
+};
 use crate::ids::{AccountId, UserId};
-use crate::store::{Balance, ExtendAnswer, GrantAnswer, GrantRequest, LedgerEntry, SettleAnswer};
+use crate::store::{
+    Balance, ExtendAnswer, GrantAnswer, GrantRequest, LedgerEntry, PresentedCredential, ReleaseAnswer, ReleaseRequest, SettleAnswer,
+};
 
 pub(super) fn extend(context: Context<'_>, handle: &Terms, reported: TokenUsage) -> StoreResult<ExtendAnswer> {
     let Some(account) = Account::load_swept(context, &handle.account)? else { return Ok(ExtendAnswer::NotFound) };
@@ -33,6 +38,29 @@ pub(super) fn settle(context: Context<'_>, handle: &Terms, outcome: Outcome, rep
         (SettleDecision::Recorded, Some(hold)) => SettleAnswer::Settled(hold),
         (SettleDecision::Superseded, _) => SettleAnswer::Superseded,
         (SettleDecision::NotFound | SettleDecision::Resolve(_) | SettleDecision::Recorded, _) => SettleAnswer::NotFound,
+    };
+    account.save()?;
+    Ok(answer)
+}
+
+pub(super) fn release(context: Context<'_>, attempt: &ReleaseRequest) -> StoreResult<ReleaseAnswer> {
+    let Some(mut account) = Account::load_swept(context, &attempt.account)? else { return Ok(ReleaseAnswer::NothingHeld) };
+    let user_id = match &attempt.credential {
+        PresentedCredential::AccessToken { user_id, .. } => Some(user_id.clone()),
+        PresentedCredential::ApiKey { secret_hash } => api_keys::find(context, &attempt.account, secret_hash)?.map(|key| key.user_id),
+    };
+    let hold = match user_id {
+        Some(user_id) => account.remembered_hold(&user_id, &attempt.request_id)?,
+        None => None,
+    };
+    let answer = match (on_release(hold.as_ref(), &attempt.attempt_id), hold) {
+        (ReleaseDecision::Release(settlement), Some(hold)) => {
+            account.resolve(hold, &settlement)?;
+            ReleaseAnswer::Released
+        }
+        (ReleaseDecision::Released, _) => ReleaseAnswer::Released,
+        (ReleaseDecision::NothingHeld | ReleaseDecision::Release(_), _) => ReleaseAnswer::NothingHeld,
+        (ReleaseDecision::Resolved, _) => ReleaseAnswer::ResolvedBefore,
     };
     account.save()?;
     Ok(answer)

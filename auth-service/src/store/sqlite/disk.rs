@@ -36,7 +36,7 @@ impl From<Failure> for StoreError {
 }
 
 /// Whether an error says that what is stored contradicts itself.
-pub(super) fn is_contradiction(error: &rusqlite::Error) -> bool {
+fn is_contradiction(error: &rusqlite::Error) -> bool {
     match error.sqlite_error_code() {
         // A constraint that doesn't hold is an invariant that would be broken.
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch)

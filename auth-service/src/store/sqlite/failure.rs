@@ -1,7 +1,5 @@
 //! Why an operation on the file gave no answer.
 
-use super::disk;
-
 /// Why an operation gave no answer.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -24,14 +22,5 @@ impl Failure {
     /// What is stored says this.
     pub(super) fn corrupt(what: &str) -> Self {
         Self::Corrupt(what.to_owned())
-    }
-
-    /// What contradicts itself, if that is what failed.
-    pub(super) fn contradiction(self) -> Result<String, Self> {
-        match self {
-            Self::Corrupt(text) => Ok(text),
-            Self::Sqlite(error) if disk::is_contradiction(&error) => Ok(error.to_string()),
-            Self::Sqlite(error) => Err(Self::Sqlite(error)),
-        }
     }
 }

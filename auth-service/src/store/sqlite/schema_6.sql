@@ -1,5 +1,5 @@
--- From version 5 to 6: the rights version is random, charged requests are counted apart from those that cost nothing, and refunds have a
--- bucket.
+-- From version 5 to 6: the rights version is random, charged requests are counted apart from those that cost nothing, refunds have a
+-- bucket, and an account's due holds are found among its own.
 CREATE TABLE accounts_6 (
     account_id TEXT PRIMARY KEY,
     available INTEGER NOT NULL CHECK (available >= 0),
@@ -22,10 +22,15 @@ CREATE TABLE accounts_6 (
     next_forget_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 INSERT INTO accounts_6 SELECT account_id, available, held, spent, lapsed, granted, last_entry, open_holds,
-    (SELECT count(*) FROM holds WHERE holds.account_id = accounts.account_id AND state <> 0 AND charged_credits > 0),
-    (SELECT count(*) FROM holds WHERE holds.account_id = accounts.account_id AND state <> 0 AND charged_credits = 0),
-    0, randomblob(8), next_due_ms, next_forget_ms FROM accounts;
+    coalesce(paid, 0), coalesce(free, 0), 0, randomblob(8), next_due_ms, next_forget_ms
+FROM accounts LEFT JOIN (
+    SELECT account_id, count(*) FILTER (WHERE charged_credits > 0) AS paid, count(*) FILTER (WHERE charged_credits = 0) AS free
+    FROM holds WHERE state <> 0 GROUP BY account_id
+) USING (account_id);
 DROP TABLE accounts;
 ALTER TABLE accounts_6 RENAME TO accounts;
 DROP INDEX holds_to_forget;
 CREATE INDEX holds_to_forget ON holds (account_id, charged_credits > 0, forget_at_ms, user_id, digest) WHERE forget_at_ms IS NOT NULL;
+-- The state is in it so that the table need not be looked into.
+DROP INDEX holds_due;
+CREATE INDEX holds_due ON holds (account_id, expires_at_ms, user_id, digest, state) WHERE state = 0;

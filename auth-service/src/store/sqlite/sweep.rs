@@ -1,54 +1,37 @@
-//! The slow walk: holds that are due and requests to be forgotten on accounts that nobody calls.
+//! Sweeping of accounts that nobody may call.
 
-use super::account::Account;
+use super::account::{Account, Counters, counter_columns};
 use super::context::Context;
 use super::failure::StoreResult;
-use super::writer::in_savepoint;
 use crate::ids::AccountId;
-use crate::store::SweepStep;
+use crate::store::{AccountPage, Swept};
 
-/// Accounts that one step looks at.
-const ACCOUNTS_PER_STEP: usize = 32;
+/// Accounts that one look takes in.
+const PAGE: usize = 32;
 
-/// One step of the slow walk.
-pub(super) fn sweep(context: Context<'_>, from: Option<String>) -> StoreResult<SweepStep> {
-    let mut last = from.unwrap_or_default();
-    let ids = {
-        let sql = "SELECT account_id FROM accounts WHERE account_id > ? ORDER BY account_id LIMIT ?";
-        let mut statement = context.connection.prepare_cached(sql)?;
-        statement
-            .query_map(rusqlite::params![last, ACCOUNTS_PER_STEP], |row| row.get::<_, AccountId>(0))?
-            .collect::<rusqlite::Result<Vec<_>>>()?
-    };
-    let mut expired = 0;
-    for id in &ids {
-        // In a savepoint of its own: one account that contradicts itself must not keep the walk from all others.
-        let more = match in_savepoint(context.connection, |_| sweep_account(context, id)) {
-            Ok((resolved, more)) => {
-                expired += resolved;
-                more
-            }
-            Err(failure) => {
-                let what = failure.contradiction()?;
-                tracing::error!(account = %id, what, "the account can't be swept");
-                false
-            }
-        };
-        if more {
-            // The next step begins with this account again.
-            return Ok(SweepStep { expired, next: Some(last) });
+/// The next accounts that wait to be swept, in the order of their ids.
+pub(super) fn accounts_to_sweep(context: Context<'_>, after: Option<String>) -> StoreResult<AccountPage> {
+    let sql = concat!("SELECT account_id, ", counter_columns!(), " FROM accounts WHERE account_id > ? ORDER BY account_id LIMIT ?");
+    let mut statement = context.connection.prepare_cached(sql)?;
+    let mut rows = statement.query(rusqlite::params![after.unwrap_or_default(), PAGE])?;
+    let (mut page, mut looked_at) = (AccountPage { accounts: Vec::new(), next: None }, 0);
+    while let Some(row) = rows.next()? {
+        let id: AccountId = row.get(0)?;
+        looked_at += 1;
+        page.next = (looked_at == PAGE).then(|| id.as_str().to_owned());
+        if Counters::read(row, 1)?.wait_for_sweep(context) {
+            page.accounts.push(id);
         }
-        id.as_str().clone_into(&mut last);
     }
-    Ok(SweepStep { expired, next: (ids.len() == ACCOUNTS_PER_STEP).then_some(last) })
+    Ok(page)
 }
 
-/// Resolves what is due on one account and forgets what is to be forgotten: how many holds were resolved, and whether there is more.
-fn sweep_account(context: Context<'_>, id: &AccountId) -> StoreResult<(u32, bool)> {
-    let Some(mut account) = Account::load(context, id)? else { return Ok((0, false)) };
-    let resolved = account.expire()?;
+/// Resolves what is due on one account, and forgets what is to be forgotten, as much as one operation may.
+pub(super) fn sweep(context: Context<'_>, id: &AccountId) -> StoreResult<Swept> {
+    let Some(mut account) = Account::load(context, id)? else { return Ok(Swept { expired: 0, more: false }) };
+    let expired = account.expire()?;
     account.forget()?;
-    let more = account.more_is_due() || account.more_is_to_forget();
+    let more = account.counters.are_due(context);
     account.save()?;
-    Ok((resolved, more))
+    Ok(Swept { expired, more })
 }
