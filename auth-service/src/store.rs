@@ -45,6 +45,7 @@ mod caller;
 mod check;
 pub mod clock;
 mod condition;
+mod expiry_line;
 mod failure;
 mod known_callers;
 mod ledger;

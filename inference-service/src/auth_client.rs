@@ -153,7 +153,7 @@ impl AuthClient {
         record: &mut CallRecord,
     ) -> Result<(), CallError> {
         let mut checked = self.check_free(caller, operation, model).await;
-        record.account(account_of(&mut checked));
+        record.set_account(account_of(&mut checked));
         principal(checked.map_err(|status| refusal(&status, &self.inner.urls))).map(|_| ())
     }
 
@@ -188,7 +188,7 @@ impl AuthClient {
         let check = async move {
             let deadline = Instant::now() + client.inner.check_timeout;
             let mut checked = client.check(&mut check, deadline).await;
-            record.account(account_of(&mut checked));
+            record.set_account(account_of(&mut checked));
             let admission = record.note_refusal(client.admission(checked, &check.request_id));
             // Whatever the last try was answered: the one before it may still be carried out.
             if admission.is_err() && check.may_have_held() {

@@ -82,7 +82,7 @@ impl Application {
     pub async fn build(config: Config) -> Result<Self, StartError> {
         let essentials = Essentials::default();
         let engine = choose_engine(&config, &essentials).await?;
-        tracing::info!(engine = engine.place(), "answers come from here");
+        tracing::info!(engine = engine.place(), "this engine answers");
         Ok(Self { essentials, ..Self::with_engine(config, engine)? })
     }
 
@@ -209,7 +209,6 @@ async fn answers(ollama: &OllamaEngine) -> bool {
 #[cfg(feature = "embedded-engine")]
 fn embedded(config: &Config, essentials: &Essentials) -> Result<Arc<dyn Engine>, StartError> {
     use crate::engine::embedded::{EmbeddedConfig, EmbeddedEngine};
-    tracing::info!(folder = %config.models_folder.display(), "models run in this process");
     Ok(Arc::new(EmbeddedEngine::open(EmbeddedConfig {
         models_folder: config.models_folder.clone(),
         overlays_folder: config.overlays_folder.clone(),

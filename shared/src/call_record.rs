@@ -38,6 +38,14 @@ impl CallRecord {
         Self::of(call)
     }
 
+    /// Of a call that others worked on, and whose hold has expired.
+    pub fn expired(usage: auth::TokenUsage, charged_credits: i64) -> Self {
+        let mut record = Self::of(CurrentCall::none());
+        (record.outcome, record.state) = ("expired", Some("expired"));
+        (record.usage, record.charged_credits) = (Some(usage), Some(charged_credits));
+        record
+    }
+
     fn of(call: CurrentCall) -> Self {
         Self {
             call,
@@ -53,19 +61,19 @@ impl CallRecord {
     }
 
     /// Sets the id that the charge has in the ledger. What can be none is left out: it is whatever somebody sent.
-    pub fn request_id(&mut self, request_id: &str) {
+    pub fn set_request_id(&mut self, request_id: &str) {
         if is_request_id(request_id) {
             request_id.clone_into(&mut self.request_id);
         }
     }
 
     /// Sets the model, by its canonical name.
-    pub fn model(&mut self, canonical: &str) {
+    pub fn set_model(&mut self, canonical: &str) {
         self.model = canonical.to_ascii_lowercase();
     }
 
     /// Sets the account that pays. Its id, and only after the caller has proved to be one of its own.
-    pub fn account(&mut self, account: String) {
+    pub fn set_account(&mut self, account: String) {
         self.account = account;
     }
 
@@ -122,7 +130,7 @@ impl CallRecord {
             input_tokens = usage.map(auth::TokenUsage::input_tokens),
             output_tokens = usage.map(auth::TokenUsage::output_tokens),
             charged_credits = self.charged_credits,
-            elapsed_ms = u64::try_from(self.call.elapsed().as_millis()).unwrap_or(u64::MAX),
+            elapsed_ms = self.call.elapsed().map(|elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)),
             "a call is over"
         );
     }

@@ -77,10 +77,15 @@ impl CurrentCall {
         self.0.as_ref().and_then(|call| call.method.as_ref()).map(PathAndQuery::path)
     }
 
-    /// How long ago it arrived. Zero outside of a call.
+    /// No call.
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
+    /// How long ago it arrived; `None` outside of a call.
     #[must_use]
-    pub fn elapsed(&self) -> Duration {
-        self.0.as_ref().map(|call| call.arrived.elapsed()).unwrap_or_default()
+    pub fn elapsed(&self) -> Option<Duration> {
+        self.0.as_ref().map(|call| call.arrived.elapsed())
     }
 
     /// Whether its caller's deadline has passed.

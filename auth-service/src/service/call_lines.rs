@@ -44,11 +44,11 @@ pub fn refused(mut subject: CheckSubject, error: ServiceError) -> Status {
 
 fn log_refusal(request_id: &str, model: &str, account: Option<String>, reason: ErrorReason) {
     let mut record = CallRecord::begin();
-    record.request_id(request_id);
+    record.set_request_id(request_id);
     if let Ok(model) = model_name::canonical(model) {
-        record.model(&model);
+        record.set_model(&model);
     }
-    record.account(account.unwrap_or_default());
+    record.set_account(account.unwrap_or_default());
     record.refused(reason);
 }
 
@@ -71,8 +71,8 @@ pub fn released(account: &AccountId, request_id: &str) {
 
 fn begin(account: &AccountId, receipt: &pb::Receipt) -> CallRecord {
     let mut record = CallRecord::begin();
-    record.request_id(&receipt.request_id);
-    record.model(&receipt.model);
-    record.account(account.to_string());
+    record.set_request_id(&receipt.request_id);
+    record.set_model(&receipt.model);
+    record.set_account(account.to_string());
     record
 }

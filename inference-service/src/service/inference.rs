@@ -62,8 +62,8 @@ impl InferenceService {
             id if id.is_empty() => new_request_id(),
             id => id,
         };
-        request.record.request_id(&request_id);
-        request.record.model(request.prompt.model.as_str());
+        request.record.set_request_id(&request_id);
+        request.record.set_model(request.prompt.model.as_str());
         let is_supported = self.engine.refuse_unsupported(&request.prompt).map_err(|error| CallError::from(&error));
         request.record.note_refusal(is_supported)?;
         let runs = self.check_capabilities(&mut request).await;
@@ -128,9 +128,9 @@ fn note_refused_prompt(
     model: &str,
 ) -> Result<Prompt, CallError> {
     if prompt.is_err() {
-        record.request_id(request_id);
+        record.set_request_id(request_id);
         if let Ok(model) = ModelName::parse(model) {
-            record.model(model.as_str());
+            record.set_model(model.as_str());
         }
     }
     record.note_refusal(prompt)

@@ -6,9 +6,11 @@ use std::time::Duration;
 use integration::polling::until;
 use integration::process_pair::{ProcessPair, bearer};
 use integration::processes::ServiceProcess;
+use integration::redis_server::RedisServer;
 use integration::scripted_upstream::{Gate, Script, ScriptedUpstream};
 use integration::stack::{Answer, channel, chat_request, read_all};
 use serde_json::{Value, json};
+use shared::credential_form::{API_KEY_PREFIX, checksum};
 use shared::proto::auth::accounts_client::AccountsClient;
 use shared::proto::auth::{self, LedgerEntry};
 use shared::proto::inference::{ChatRequest, GenerateRequest, Tool};
@@ -27,18 +29,23 @@ impl Line {
     }
 }
 
-/// The lines of calls in a log, by the id in the call's header.
-fn call_lines(process: &ServiceProcess, x_request_id: &str) -> Vec<Line> {
+/// The lines of calls in a log.
+fn lines_of_target(process: &ServiceProcess) -> impl Iterator<Item = Value> {
+    let lines: Vec<Value> = process.log().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    lines.into_iter().filter(|line| line["target"] == "call")
+}
+
+fn said(line: &Value) -> Line {
     const FIELDS: [&str; 9] =
         ["account", "model", "outcome", "state", "reason", "request_id", "input_tokens", "output_tokens", "charged_credits"];
-    let lines = process.log();
-    let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let of_call = lines.filter(|line| line["target"] == "call" && line["x_request_id"] == x_request_id);
-    let said = |line: Value| {
-        assert!(line["elapsed_ms"].is_u64() && line["level"] == "INFO" && line["method"].is_string(), "{line}");
-        Line(FIELDS.iter().filter(|field| !line[**field].is_null()).map(|field| ((*field).to_owned(), line[*field].clone())).collect())
-    };
-    of_call.map(said).collect()
+    assert!(line["level"] == "INFO" && line["message"] == "a call is over", "{line}");
+    Line(FIELDS.iter().filter(|field| !line[**field].is_null()).map(|field| ((*field).to_owned(), line[*field].clone())).collect())
+}
+
+/// The lines of one call, by the id in its header.
+fn call_lines(process: &ServiceProcess, x_request_id: &str) -> Vec<Line> {
+    let of_call = lines_of_target(process).filter(|line| line["x_request_id"] == x_request_id);
+    of_call.inspect(|line| assert!(line["elapsed_ms"].is_u64() && line["method"].is_string(), "{line}")).map(|line| said(&line)).collect()
 }
 
 /// Both services, a user, and prices that tell tokens apart.
@@ -51,8 +58,13 @@ struct Calls {
 
 impl Calls {
     async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    async fn start_with(more: &[(&str, &str)]) -> Self {
         let upstream = ScriptedUpstream::start().await;
-        let more = [("TOLLGATE_PRICES", "*=10/1000/1000"), ("TOLLGATE_STARTING_CREDITS", "5000"), ("TOLLGATE_LOG", "info")];
+        let own = [("TOLLGATE_PRICES", "*=10/1000/1000"), ("TOLLGATE_STARTING_CREDITS", "5000"), ("TOLLGATE_LOG", "info")];
+        let more = [&own, more].concat();
         let processes = ProcessPair::start(&upstream.url(), &more);
         let key = processes.user().await;
         let mut accounts = AccountsClient::new(channel(processes.auth.address()));
@@ -112,6 +124,12 @@ impl Calls {
             (said(&self.processes.inference) >= inference && said(&self.processes.auth) >= auth).then_some(())
         })
         .await;
+    }
+
+    /// Waits until auth-service has a line of the request.
+    async fn until_said_by_auth(&self, request_id: &str) {
+        let is_said = || async { lines_of_target(&self.processes.auth).any(|line| line["request_id"] == request_id).then_some(()) };
+        until("the line of the request", SOON, is_said).await;
     }
 
     /// Ends both services, and with them both logs: these are the lines of the call, and no others.
@@ -229,11 +247,16 @@ async fn a_call_that_is_refused_before_a_hold_has_one_line_in_each_service_that_
     assert_eq!(inference.chat(dear).await.unwrap_err().code(), Code::ResourceExhausted);
     // Refused by it, as a stranger.
     let mut strange = calls.chat("strange");
-    let other = if calls.key.ends_with('x') { 'y' } else { 'x' };
-    let stranger = format!("{}{other}", &calls.key[..calls.key.len() - 1]);
+    let body = format!("{API_KEY_PREFIX}{}", "Zz19".repeat(10));
+    let stranger = format!("{body}{}", std::str::from_utf8(&checksum(&body)).unwrap());
     strange.metadata_mut().insert("authorization", format!("Bearer {stranger}").parse().unwrap());
     assert_eq!(inference.chat(strange).await.unwrap_err().code(), Code::Unauthenticated);
     // auth-service hears nothing of these.
+    let mut mistyped = calls.chat("mistyped");
+    let other = if calls.key.ends_with('x') { 'y' } else { 'x' };
+    let key = format!("{}{other}", &calls.key[..calls.key.len() - 1]);
+    mistyped.metadata_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+    assert_eq!(inference.chat(mistyped).await.unwrap_err().code(), Code::Unauthenticated);
     let mut wrong = calls.chat("wrong");
     wrong.get_mut().messages.clear();
     assert_eq!(inference.chat(wrong).await.unwrap_err().code(), Code::InvalidArgument);
@@ -260,6 +283,7 @@ async fn a_call_that_is_refused_before_a_hold_has_one_line_in_each_service_that_
         ("dear", dear.clone(), Some(dear)),
         ("strange", strange.clone(), Some(strange)),
         ("wrong", wrong, None),
+        ("mistyped", unread("CREDENTIAL_INVALID"), None),
         ("nobody", unread("CREDENTIAL_MISSING"), None),
         ("timeless", unread("INVALID_ARGUMENT"), None),
         ("unnamed", unread("INVALID_ARGUMENT"), None),
@@ -314,4 +338,41 @@ async fn a_call_that_the_drain_cuts_off_has_its_line_before_the_process_ends() {
     let tokens = (usage.input_tokens(), usage.output_tokens());
     let line = calls.held("cut", "upstream_failed", "settled", tokens, credits, Some("DRAINING"));
     calls.assert_lines(&[("cut", line.clone(), Some(without_reason(&line)))]);
+}
+
+async fn a_call_whose_service_died_has_its_line_when_its_hold_expires(more: &[(&str, &str)]) {
+    let mut calls = Calls::start_with(&[&[("TOLLGATE_HOLD_TTL", "1s")], more].concat()).await;
+    calls.upstream.script("/api/chat", Script::stream().token("one").stall());
+    let mut stream = calls.processes.inference().chat(calls.chat("orphan")).await.unwrap().into_inner();
+    stream.message().await.unwrap().unwrap();
+    calls.processes.inference.kill();
+    calls.until_said_by_auth("orphan").await;
+    let ledger = calls.ledger().await;
+    let entry = ledger.iter().find(|entry| entry.request_id == "orphan");
+    let usage = entry.and_then(|entry| entry.usage).unwrap_or_default();
+    let tokens = (usage.input_tokens(), usage.output_tokens());
+    let charged = -entry.map(LedgerEntry::credits).unwrap_or_default();
+    let expected = without_reason(&calls.held("orphan", "expired", "expired", tokens, charged, None));
+    assert!(calls.processes.auth.stop().success());
+    let orphans = lines_of_target(&calls.processes.auth).filter(|line| line["request_id"] == "orphan").map(|line| said(&line));
+    assert_eq!(orphans.collect::<Vec<_>>(), [expected]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_service_died_has_its_line_when_its_hold_expires_in_sqlite() {
+    a_call_whose_service_died_has_its_line_when_its_hold_expires(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_service_died_has_its_line_when_its_hold_expires_in_redis() {
+    let redis = RedisServer::start();
+    let secret = || shared::secret::Secret::generate().unwrap().1;
+    let (jwt, service, url) = (format!("k1:{}", secret()), secret(), redis.url());
+    let more = [
+        ("TOLLGATE_REDIS_URL", url.as_str()),
+        ("TOLLGATE_JWT_SECRETS", jwt.as_str()),
+        ("TOLLGATE_SERVICE_CREDENTIALS", service.as_str()),
+        ("TOLLGATE_SERVICE_CREDENTIAL", service.as_str()),
+    ];
+    a_call_whose_service_died_has_its_line_when_its_hold_expires(&more).await;
 }
