@@ -1,7 +1,7 @@
 //! Who may do what on an account.
 
 use crate::ids::{AccountId, KeyId, UserId};
-use crate::price_table::matches;
+use crate::model_pattern::{FullName, ModelPattern};
 use crate::store::{CheckRequest, Permission, PresentedCredential, Principal, Refusal, Scope};
 use crate::user::Role;
 
@@ -40,8 +40,8 @@ pub struct KeyRights {
     pub user_id: UserId,
     /// What it may do.
     pub scopes: Vec<Scope>,
-    /// Patterns of model names, in any case: those kept before case was folded still count. Empty: all.
-    pub models: Vec<String>,
+    /// The models that it may name. Empty: all.
+    pub models: Vec<ModelPattern>,
     /// When it ends, if ever.
     pub expires_at_ms: Option<i64>,
     /// When it was revoked.
@@ -114,9 +114,15 @@ impl Rights {
         if !key.scopes.contains(&permission.scope) {
             return Some(Refusal::ScopeRequired);
         }
-        let unbounded = key.models.is_empty() || permission.model.is_empty();
-        let allowed = unbounded || key.models.iter().any(|pattern| matches(&pattern.to_ascii_lowercase(), &permission.model));
+        let allowed = permission.model.is_empty() || self.allow(&permission.model);
         (!allowed).then_some(Refusal::ModelNotAllowed)
+    }
+
+    /// Whether they let the caller name a model, by its name as [`folded`](shared::model_name::folded) gives it.
+    #[must_use]
+    pub fn allow(&self, model: &str) -> bool {
+        let name = FullName::of(model);
+        self.key.as_ref().is_none_or(|key| key.models.is_empty() || key.models.iter().any(|pattern| pattern.matches(&name)))
     }
 
     /// When they end by themselves: at a key's time.

@@ -1,7 +1,8 @@
-//! The command line: serve, make an admin, ask for health.
+//! The command line: serve, make an admin, export the ledger, ask for health.
 
 use std::future::Future;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -13,9 +14,10 @@ use tonic::server::NamedService;
 
 use crate::config::Config;
 use crate::ids::UserId;
+use crate::ledger_export::{Destination, ExportError, Exported, OutputError, export};
 use crate::password::{HashingError, MAX_BYTES_AS_SENT, NewPassword, PasswordHashing, UnfitPassword};
 use crate::service::auth::AuthService;
-use crate::startup::{Application, StartError, open_store};
+use crate::startup::{Application, StartError, open_store, outlive_the_longest_file};
 use crate::store::{NewUser, StoreError, StoreOpenError, UserCreation};
 use crate::user::{Role, UserName};
 
@@ -34,6 +36,16 @@ enum Command {
     CreateAdmin {
         /// The user's name.
         name: String,
+    },
+    /// Appends the ledger to a file as JSON lines, then folds what is older than TOLLGATE_LEDGER_RETENTION.
+    ///
+    /// With TOLLGATE_LEDGER_RETENTION, entries that are older are written. Once they are on the disk, they are folded into one checkpoint
+    /// an account, and no longer kept. Without it, all entries are written and none is folded. The services may run meanwhile. An export
+    /// that breaks off loses nothing; the next one may write some entries again, under the same accountId and ledgerEntryId.
+    ExportLedger {
+        /// The file; - is standard output, whose reader must read to the end.
+        #[arg(long, value_name = "FILE", default_value = "-")]
+        to: PathBuf,
     },
     /// Exits with 0 when the service that listens at TOLLGATE_AUTH_LISTEN can answer calls: its store takes writes.
     Healthcheck {
@@ -66,11 +78,27 @@ enum CommandError {
     Random(#[from] getrandom::Error),
     #[error("the password can't be read from standard input: {0}")]
     Input(#[from] io::Error),
+    #[error("{error}. {}", done(.exported))]
+    Export { error: ExportError, exported: Exported },
+    #[error("a signal stopped the export. {}; the next export goes on", done(.0))]
+    ExportStopped(Exported),
+    #[error("{}. {} accounts contradict themselves and were passed over: the log names them", done(.0), .0.passed_over)]
+    AccountsPassedOver(Exported),
+}
+
+fn done(exported: &Exported) -> String {
+    format!("{} ledger entries were written, and {} of them folded", exported.written, exported.folded)
 }
 
 impl From<StoreOpenError> for CommandError {
     fn from(error: StoreOpenError) -> Self {
         Self::Start(error.into())
+    }
+}
+
+impl From<OutputError> for CommandError {
+    fn from(error: OutputError) -> Self {
+        Self::Export { error: error.into(), exported: Exported::default() }
     }
 }
 
@@ -92,17 +120,21 @@ impl CommandError {
             | Self::NameInProgress(_)
             | Self::Store(_)
             | Self::Random(_)
-            | Self::Input(_) => 1,
+            | Self::Input(_)
+            | Self::Export { .. }
+            | Self::ExportStopped(_)
+            | Self::AccountsPassedOver(_) => 1,
         }
     }
 }
 
 impl CommandLine {
-    /// Does what the command line says, and gives what the process exits with. `shutdown` ends serving.
+    /// Does what the command line says, and gives what the process exits with. `shutdown` ends serving, and an export.
     pub async fn run(self, strings: &dyn Strings, shutdown: impl Future<Output = ()> + Send + 'static) -> ExitCode {
         let done = match self.command {
             None => serve(strings, shutdown).await,
             Some(Command::CreateAdmin { name }) => create_admin(strings, &name).await,
+            Some(Command::ExportLedger { to }) => export_ledger(strings, &to, shutdown).await,
             Some(Command::Healthcheck { live }) => check_health(strings, live).await,
         };
         match done {
@@ -153,6 +185,42 @@ async fn create_admin(strings: &dyn Strings, name: &str) -> Result<(), CommandEr
         UserCreation::NameTaken => Err(CommandError::NameTaken),
         UserCreation::NameInProgress { retry_after } => Err(CommandError::NameInProgress(retry_after)),
     }
+}
+
+async fn export_ledger(strings: &dyn Strings, to: &Path, shutdown: impl Future<Output = ()>) -> Result<(), CommandError> {
+    let config = Config::read(strings)?;
+    config.log.install();
+    outlive_the_longest_file();
+    let mut exported = Exported::default();
+    let stopped = {
+        let exporting = async {
+            // Before the store is opened: nobody waits for it in vain.
+            let destination = if to == Path::new("-") {
+                Destination::standard_output(config.ledger_retention.is_some())?
+            } else {
+                Destination::file(to).await?
+            };
+            let store = open_store(&config).await?;
+            Ok(export(&*store, &destination, config.ledger_retention, &mut exported).await)
+        };
+        tokio::select! {
+            biased;
+            () = shutdown => None,
+            done = exporting => Some(done),
+        }
+    };
+    let result = match stopped {
+        None => Err(CommandError::ExportStopped(exported)),
+        Some(Ok(Err(error))) => Err(CommandError::Export { error, exported }),
+        Some(Ok(Ok(()))) if exported.passed_over > 0 => Err(CommandError::AccountsPassedOver(exported)),
+        Some(opened) => opened.map(|_| ()),
+    };
+    let Exported { written, folded, passed_over } = exported;
+    tracing::info!(
+        target: "audit", action = "export_ledger", actor = "command line", to = %to.display(), written, folded, passed_over,
+        succeeded = result.is_ok(), "the ledger was exported"
+    );
+    result
 }
 
 /// The first line of standard input, without its end.

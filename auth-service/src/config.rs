@@ -69,8 +69,8 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "TOLLGATE_PRICES",
         "one credit a call",
-        "`pattern=per_call[/per_1k_input_tokens[/per_1k_output_tokens]]` in whole credits, comma separated; `*` is any run of characters; \
-         the first match counts.",
+        "`pattern=per_call[/per_1k_input_tokens[/per_1k_output_tokens]]` in whole credits, comma separated; the first match counts. \
+         docs/models.md has what a pattern matches.",
         "llama3=cheap",
     ),
     variable("TOLLGATE_ACCESS_TOKEN_TTL", "30m", "How long an access token is good.", "30"),
@@ -119,6 +119,12 @@ pub const VARIABLES: &[Variable] = &[
         "unset: none but `TOLLGATE_AUTH_LISTEN`",
         "The IP address on which a container's port is published. Only the default of `TOLLGATE_REFLECTION` follows from it.",
         "localhost",
+    ),
+    variable(
+        "TOLLGATE_LEDGER_RETENTION",
+        "unset: all entries are kept",
+        "How old a ledger entry becomes before `auth-service export-ledger` folds it; at least `TOLLGATE_FORGET_AFTER`.",
+        "1y",
     ),
 ];
 
@@ -177,6 +183,9 @@ pub struct Config {
     pub store: StoreConfig,
     /// The store's bounds and times.
     pub limits: StoreLimits,
+    /// How old a ledger entry becomes before an export folds it; `None`: none is folded. Not shorter than requests are remembered, so that
+    /// a receipt's entry is there.
+    pub ledger_retention: Option<Duration>,
     /// The store's clock; not from the environment. Tests inject one.
     pub clock: Clock,
     /// The access tokens' secrets; not empty, the first signs.
@@ -252,6 +261,10 @@ impl Config {
             },
             sweep_batch: default.sweep_batch,
         };
+        let ledger_retention = reader.string("TOLLGATE_LEDGER_RETENTION").map(|_| {
+            let least = limits.forget_after;
+            reader.duration("TOLLGATE_LEDGER_RETENTION", least, least..=hours(24 * 366 * 100))
+        });
         let sweep_interval = reader.duration("TOLLGATE_SWEEP_INTERVAL", seconds(5), Duration::from_millis(100)..=hours(1));
         let drain_deadline = reader.duration("TOLLGATE_DRAIN_DEADLINE", seconds(30), Duration::ZERO..=hours(1));
         let reflection = reader.reflection();
@@ -275,6 +288,7 @@ impl Config {
             listen,
             store,
             limits,
+            ledger_retention,
             clock: Clock::Store,
             signing_secrets,
             access_token_ttl,
@@ -458,6 +472,22 @@ mod tests {
         let plaintext = ("TOLLGATE_ALLOW_PLAINTEXT", "true");
         assert_eq!(read(&[data, listen, plaintext]).unwrap().sign_up, SignUpPolicy::Closed);
         assert_eq!(read(&[data, listen, plaintext, ("TOLLGATE_SIGNUP", "open")]).unwrap().sign_up, SignUpPolicy::Open);
+    }
+
+    #[test]
+    fn the_ledger_is_kept_unless_a_retention_is_given_that_no_receipt_outlives() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = ("TOLLGATE_DATA_DIR", folder.path().to_str().unwrap());
+        let retention = |value| ("TOLLGATE_LEDGER_RETENTION", value);
+        assert_eq!(read(&[data]).unwrap().ledger_retention, None);
+        assert_eq!(read(&[data, retention("")]).unwrap().ledger_retention, None);
+        assert_eq!(read(&[data, retention("1h")]).unwrap().ledger_retention, Some(Duration::from_secs(3600)));
+        let forget_after = ("TOLLGATE_FORGET_AFTER", "2h");
+        assert_eq!(read(&[data, forget_after, retention("2h")]).unwrap().ledger_retention, Some(Duration::from_secs(7200)));
+        for wrong in [&[data, retention("3599s")][..], &[data, forget_after, retention("119m")], &[data, retention("0s")]] {
+            let Mistakes(mistakes) = read(wrong).unwrap_err();
+            assert!(mistakes.len() == 1 && mistakes[0].starts_with("TOLLGATE_LEDGER_RETENTION"), "{mistakes:?}");
+        }
     }
 
     #[test]

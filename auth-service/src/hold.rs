@@ -94,7 +94,7 @@ pub struct ResolvedHold {
     pub uncollected_credits: i64,
     /// Available on the account right after.
     pub remaining_credits: i64,
-    /// The ledger entry of the last change; `None` when no credits were moved.
+    /// The ledger entry of the last change; `None` when there is none: see [`Settlement::is_in_ledger`].
     pub ledger_entry: Option<u64>,
     /// When.
     pub at_ms: i64,
@@ -253,11 +253,11 @@ pub struct Settlement {
 }
 
 impl Settlement {
-    /// Whether the ledger gets an entry: when credits are charged, and for what came late, which may not have been there to charge. What
-    /// costs nothing leaves nothing for good.
+    /// Whether the ledger gets an entry: when credits are charged, for an expiry, and for what came late, which may not have been there to
+    /// charge. No caller can bring about an expiry: it says that a service died. All else that costs nothing leaves nothing for good.
     #[must_use]
     pub fn is_in_ledger(&self) -> bool {
-        self.charge != 0 || self.resolution == Resolution::SettledLate
+        self.charge != 0 || matches!(self.resolution, Resolution::Expired | Resolution::SettledLate)
     }
 
     /// Whether all of a hold comes back that held something: that takes from the account's [`RefundLimit`](crate::refunds::RefundLimit).

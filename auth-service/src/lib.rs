@@ -13,6 +13,8 @@ pub mod grant;
 pub mod hold;
 pub mod ids;
 pub mod keyring;
+pub mod ledger_export;
+pub mod model_pattern;
 pub mod password;
 pub mod price;
 pub mod price_table;

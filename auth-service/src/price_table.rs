@@ -1,12 +1,11 @@
 //! What models cost: patterns of model names and their prices, the first match counts.
 
-use shared::model_name;
-
+use crate::model_pattern::{FullName, ModelPattern};
 use crate::price::{MAX_PRICE, Price};
 
 /// Patterns and prices, in order. A model that no pattern matches costs [`Price::default`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct PriceTable(Vec<(String, Price)>);
+pub struct PriceTable(Vec<(ModelPattern, Price)>);
 
 impl PriceTable {
     /// Parses `pattern=per_call[/per_1k_input_tokens[/per_1k_output_tokens]]`, comma separated; prices are whole credits.
@@ -14,14 +13,15 @@ impl PriceTable {
         text.split(',').map(|entry| parse_entry(entry.trim())).collect::<Result<_, _>>().map(Self)
     }
 
-    /// What a model costs, by its name as [`model_name::folded`] gives it.
+    /// What a model costs, by its name as [`folded`](shared::model_name::folded) gives it.
     #[must_use]
     pub fn price_of(&self, model: &str) -> Price {
-        self.0.iter().find(|(pattern, _)| matches(pattern, model)).map_or_else(Price::default, |(_, price)| *price)
+        let name = FullName::of(model);
+        self.0.iter().find(|(pattern, _)| pattern.matches(&name)).map_or_else(Price::default, |(_, price)| *price)
     }
 }
 
-fn parse_entry(entry: &str) -> Result<(String, Price), String> {
+fn parse_entry(entry: &str) -> Result<(ModelPattern, Price), String> {
     let wrong = || {
         format!(
             "must be pattern=per_call[/per_1k_input[/per_1k_output]] in whole credits up to {MAX_PRICE}, comma separated, and has {entry:?}"
@@ -33,30 +33,19 @@ fn parse_entry(entry: &str) -> Result<(String, Price), String> {
         let slot = figures.get_mut(count).ok_or_else(wrong)?;
         *slot = text.parse().ok().filter(|price| (0..=MAX_PRICE).contains(price)).ok_or_else(wrong)?;
     }
-    let pattern = model_name::folded_pattern(pattern).map_err(|_| {
-        format!("must name models as Ollama does, such as llama3.2, llama3.2:3b or llama3*, comma separated, and has {entry:?}")
+    let pattern = ModelPattern::parse(pattern).map_err(|invalid| {
+        format!(
+            "must name models as Ollama does, such as llama3.2, llama3.2:3b or llama3*, comma separated; it has {entry:?}, which {invalid}"
+        )
     })?;
     let [per_call, per_1k_input_tokens, per_1k_output_tokens] = figures;
     Ok((pattern, Price { per_call, per_1k_input_tokens, per_1k_output_tokens }))
 }
 
-/// Whether a name matches a pattern, in which `*` stands for any run of characters, also none. `check.lua` does the same: what is between
-/// two stars is looked for once, from where the part before it was first found, so that no pattern makes it go back.
-#[must_use]
-pub(crate) fn matches(pattern: &str, name: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = name.strip_prefix(first) else { return false };
-    let Some(last) = parts.next_back() else { return rest.is_empty() };
-    for part in parts {
-        let Some(at) = rest.find(part) else { return false };
-        rest = &rest[at + part.len()..];
-    }
-    rest.ends_with(last)
-}
-
 #[cfg(test)]
 mod tests {
+    use shared::model_name;
+
     use super::*;
 
     fn price(per_call: i64, per_1k_input_tokens: i64, per_1k_output_tokens: i64) -> Price {
@@ -71,23 +60,6 @@ mod tests {
         assert_eq!(table.price_of("qwen:70b"), price(10, 5, 0));
         assert_eq!(table.price_of("tiny"), price(0, 0, 0));
         assert_eq!(table.price_of("tiny:1b"), Price::default());
-    }
-
-    #[test]
-    fn a_star_stands_for_any_run_of_characters() {
-        for (pattern, name, expected) in [
-            ("*", "", true),
-            ("*", "anything", true),
-            ("a*b*c", "abc", true),
-            ("a*b*c", "a-b-b-c", true),
-            ("a*b*c", "a-c-b", false),
-            ("ab*ba", "aba", false),
-            ("a", "ab", false),
-            ("", "a", false),
-            ("*b", "ab", true),
-        ] {
-            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
-        }
     }
 
     #[test]
@@ -110,24 +82,33 @@ mod tests {
         }
     }
 
-    proptest::proptest! {
-        #[test]
-        fn matching_agrees_with_trying_every_run_of_characters(pattern in "[ab*]{0,8}", name in "[ab]{0,8}") {
-            fn tries(pattern: &str, name: &str) -> bool {
-                match pattern.chars().next() {
-                    None => name.is_empty(),
-                    Some('*') => (0..=name.len()).any(|taken| tries(&pattern[1..], &name[taken..])),
-                    Some(one) => name.strip_prefix(one).is_some_and(|rest| tries(&pattern[1..], rest)),
-                }
-            }
-            proptest::prop_assert_eq!(matches(&pattern, &name), tries(&pattern, &name));
+    #[test]
+    fn a_price_of_ollamas_library_is_not_everybodys() {
+        let table = PriceTable::parse("library/*=1,hf.co/*=20,*=50").unwrap();
+        for (model, per_call) in
+            [("llama3.2", 1), ("llama3.2:3b", 1), ("hf.co/a/big:q8_0", 20), ("someone/big", 50), ("huggingface.co/a/big", 50)]
+        {
+            assert_eq!(table.price_of(model), price(per_call, 0, 0), "{model}");
         }
     }
 
     #[test]
     fn a_malformed_table_is_refused() {
-        for wrong in ["", "a", "=1", "a=", "a=-1", "a=1/2/3/4", "a=1.5", "a=1000001", "a=1,,b=2", "a b=1", "a:cloud:local=1", "https://*=1"]
-        {
+        for wrong in [
+            "",
+            "a",
+            "=1",
+            "a=",
+            "a=-1",
+            "a=1/2/3/4",
+            "a=1.5",
+            "a=1000001",
+            "a=1,,b=2",
+            "a b=1",
+            "a:cloud:local=1",
+            "https://*=1",
+            "*-cloud=1",
+        ] {
             assert!(PriceTable::parse(wrong).is_err(), "{wrong}");
         }
     }

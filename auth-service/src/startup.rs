@@ -118,7 +118,7 @@ async fn open_store_once(config: &Config) -> Result<Arc<dyn Store>, StoreOpenErr
 
 /// A file that grows beyond the longest that the process may write (`ulimit -f`) would end it by a signal. Watched, the signal does nothing
 /// more: the write fails, and the store is full.
-fn outlive_the_longest_file() {
+pub(crate) fn outlive_the_longest_file() {
     if let Err(error) = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())) {
         tracing::warn!(%error, "SIGXFSZ can't be watched");
     }

@@ -13,8 +13,10 @@
 //! - **Requests are forgotten at their time.** From then on a resolved request counts as none. It is removed where another one takes its
 //!   place: whenever a hold is resolved, and by the walk, requests are removed whose time is over, and the oldest above
 //!   [`StoreLimits::max_remembered_requests`] and [`StoreLimits::max_free_requests`]: up to [`StoreLimits::sweep_batch`] of each.
-//! - **What costs nothing leaves nothing for good.** The ledger records what moves credits; of requests that cost nothing, a few are
-//!   remembered for their time.
+//! - **What costs nothing leaves nothing for good.** The ledger records what moves credits, and expiries; of requests that cost nothing, a
+//!   few are remembered for their time.
+//! - **The ledger is appended to, and folded from its beginning.** Entries are numbered from 1 without a gap, and no number comes again.
+//!   Those up to the checkpoint's last are no longer kept one by one; the checkpoint's figures stand for theirs.
 //! - **The store's clock.** Times are milliseconds since 1970 by the store's own clock. A clock that jumps may expire a hold early or late;
 //!   it never breaks the balance.
 //! - **Unreachable is an error.** [`StoreError::Unavailable`] says nothing about whether the operation happened; every operation here may
@@ -31,10 +33,12 @@ use shared::essential::Lost;
 pub use self::api_key::{ApiKeyCreation, ApiKeyRecord, NewApiKey};
 pub use self::caller::{Permission, PresentedCredential, Principal, Scope};
 pub use self::check::{ChargeRequest, CheckAnswer, CheckRequest, ExtendAnswer, Held, Refusal, ReleaseAnswer, ReleaseRequest, SettleAnswer};
+pub use self::checkpoint::{Checkpoint, Contradiction, count_older_than};
 pub use self::condition::Condition;
 pub use self::failure::{StoreError, StoreOpenError};
-pub use self::ledger::{AccountSnapshot, Balance, EntryKind, GrantAnswer, GrantRequest, LedgerEntry};
+pub use self::ledger::{AccountSnapshot, Balance, EntryKind, GrantAnswer, GrantRequest, LedgerEntry, LedgerPage, LedgerPart};
 pub use self::new_user::{NAME_CLAIM_LIFE, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserCreation};
+use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::refunds::RefundLimit;
@@ -43,6 +47,7 @@ use crate::user::{UserName, UserRecord};
 mod api_key;
 mod caller;
 mod check;
+mod checkpoint;
 pub mod clock;
 mod condition;
 mod expiry_line;
@@ -88,6 +93,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Authenticates, authorizes, and holds credits, in this order, so that a refusal tells no more than the credential may know.
     /// Idempotent by (account, user, request id) and attempt: see the table in `ARCHITECTURE.md`.
     async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError>;
+    /// Authenticates and authorizes as `check` does, holds nothing, and answers what else the caller may.
+    async fn authorize(&self, request: CheckRequest) -> Result<Result<Rights, Refusal>, StoreError>;
     /// Moves a hold's expiry to now + `hold_ttl`, never back, and records usage, each figure never falling and clamped to the hold.
     async fn extend(&self, hold: &Terms, usage: TokenUsage) -> Result<ExtendAnswer, StoreError>;
     /// Resolves a hold. Idempotent: the first answer is the answer.
@@ -102,8 +109,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError>;
     /// What became of a request; `None`: nothing of that id is remembered.
     async fn receipt(&self, account: &AccountId, user: &UserId, request_id: &str) -> Result<Option<HoldRecord>, StoreError>;
-    /// Ledger entries below `before` (or the newest), newest first, at most `limit`.
-    async fn ledger_entries(&self, account: &AccountId, before: Option<u64>, limit: u32) -> Result<Vec<LedgerEntry>, StoreError>;
+    /// Ledger entries below `before` (or the newest), newest first, and behind the oldest that is kept the checkpoint; at most `limit`.
+    async fn ledger_entries(&self, account: &AccountId, before: Option<u64>, limit: u32) -> Result<LedgerPage, StoreError>;
 
     /// Looks at the next accounts, and answers those of them that [`sweep`](Self::sweep) has something to do on. `after`: what the page
     /// before answered. All accounts have their place in an order that stays, whichever are added meanwhile.
@@ -113,6 +120,16 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn sweep(&self, account: &AccountId) -> Result<Swept, StoreError>;
     /// Everything about an account's credits, without sweeping; `None`: no such account.
     async fn snapshot(&self, account: &AccountId) -> Result<Option<AccountSnapshot>, StoreError>;
+
+    /// The next accounts, all of them. `after`: what the page before answered; the order is that of
+    /// [`accounts_to_sweep`](Self::accounts_to_sweep).
+    async fn accounts(&self, after: Option<String>) -> Result<AccountPage, StoreError>;
+    /// The oldest ledger entries above `after` that are kept, at most `limit`, without sweeping. Of no account: none.
+    async fn oldest_entries(&self, account: &AccountId, after: u64, limit: u32) -> Result<LedgerPart, StoreError>;
+    /// Folds the oldest ledger entries: removes those from `first` to the checkpoint's last, and replaces the checkpoint that stood for
+    /// those before them. `false`: `first` isn't the oldest one that is kept, and nothing was written. Idempotent. Works when the store is
+    /// full. How many they are is the caller's business: no other call is answered meanwhile.
+    async fn fold_ledger(&self, account: &AccountId, first: u64, checkpoint: Checkpoint) -> Result<bool, StoreError>;
 }
 
 /// Bounds and times that a store is opened with.
@@ -148,7 +165,7 @@ impl Default for StoreLimits {
     }
 }
 
-/// Accounts that wait to be swept, of some that were looked at.
+/// Accounts, or those of them that wait to be swept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountPage {
     /// In their order.

@@ -8,6 +8,8 @@ mod accounts;
 mod credentials;
 #[path = "store_contract/credits.rs"]
 mod credits;
+#[path = "store_contract/export_command.rs"]
+mod export_command;
 #[path = "store_contract/failover.rs"]
 mod failover;
 #[path = "store_contract/fixture.rs"]
@@ -16,6 +18,8 @@ mod fixture;
 mod forwarder;
 #[path = "store_contract/handles.rs"]
 mod handles;
+#[path = "store_contract/ledger.rs"]
+mod ledger;
 #[path = "store_contract/redis_batches.rs"]
 mod redis_batches;
 #[path = "store_contract/redis_conditions.rs"]
@@ -95,6 +99,7 @@ cases! {
     credentials::a_key_is_refused_when_unknown_expired_or_revoked,
     credentials::a_revocation_keeps_its_first_time,
     credentials::a_key_is_good_for_its_scopes_and_models_only,
+    credentials::a_caller_is_told_which_models_it_may_name,
     credentials::a_keys_patterns_match_as_those_of_prices_do,
     credentials::what_needs_an_admin_refuses_others,
     credentials::a_disabled_users_credentials_are_refused_and_old_tokens_stay_refused,
@@ -132,7 +137,7 @@ cases! {
     remembered::a_request_that_is_refunded_and_held_again_without_end_is_one_request,
     remembered::a_late_settle_is_remembered_from_then_on,
     handles::a_handle_that_was_altered_in_any_field_settles_and_extends_nothing_and_the_hold_stays,
-    remembered::what_costs_nothing_leaves_no_ledger_entry_and_few_records,
+    remembered::what_costs_nothing_leaves_no_ledger_entry_but_for_an_expiry_and_few_records,
     remembered::an_account_whose_calls_come_to_nothing_waits_until_its_bucket_fills,
     remembered::the_slow_walk_forgets_all_whose_time_is_over,
     credits::a_receipt_tells_what_became_of_a_request,
@@ -152,4 +157,24 @@ cases! {
     release::a_hold_is_released_whatever_became_of_its_credential,
     release::what_was_settled_or_has_expired_is_left_as_it_is,
     release::of_many_releases_and_settles_at_once_one_resolves_the_hold,
+    ledger::folding_leaves_balances_grants_receipts_and_the_numbers_of_entries_right,
+    ledger::pages_end_with_the_checkpoint_and_stay_right_when_it_is_made_between_two_of_them,
+    ledger::an_entry_exactly_as_old_as_the_retention_is_kept_and_folded_a_millisecond_later,
+    ledger::without_a_retention_all_is_written_and_nothing_is_folded,
+    ledger::two_exports_at_once_write_and_fold_every_entry_and_the_store_folds_it_once,
+    ledger::calls_go_on_while_the_ledger_is_folded_and_none_of_their_entries_is_lost,
+    ledger::what_can_not_be_written_is_not_folded,
+    ledger::a_fold_of_what_is_not_the_oldest_writes_nothing_and_the_same_fold_twice_is_one,
+    export_command::the_command_exports_what_is_old_beside_those_who_use_the_store,
+    export_command::without_a_retention_the_command_writes_all_to_standard_output_and_folds_nothing,
+    export_command::standard_output_that_is_read_to_its_end_is_folded_whether_it_is_a_pipe_or_a_file,
+    export_command::a_pipe_whose_reader_goes_away_ends_the_command_before_it_folds_what_was_not_read,
+    export_command::standard_output_that_keeps_nothing_is_refused_before_anything_is_folded,
+    export_command::an_account_that_contradicts_itself_is_passed_over_and_named_and_all_others_are_exported,
+    export_command::a_named_pipe_that_nobody_reads_does_not_keep_a_signal_from_ending_the_command,
+    export_command::a_process_that_is_killed_between_writing_and_folding_leaves_entries_written_twice_and_none_lost,
+    export_command::a_signal_ends_the_command_and_what_was_not_written_is_not_folded,
+    export_command::a_file_that_can_not_be_written_is_refused_with_what_to_do_and_nothing_is_folded,
+    export_command::a_file_is_appended_to_and_a_line_that_broke_off_spoils_no_other,
+    export_command::a_file_that_another_export_writes_to_is_waited_for,
 }

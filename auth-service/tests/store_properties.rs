@@ -22,7 +22,7 @@ use auth_service::price::Price;
 use auth_service::refunds::RefundLimit;
 use auth_service::store::clock::Clock;
 use auth_service::store::sqlite::SqliteStore;
-use auth_service::store::{ChargeRequest, CheckRequest, GrantRequest, PresentedCredential, Scope, Store, StoreLimits};
+use auth_service::store::{ChargeRequest, CheckRequest, GrantRequest, PresentedCredential, ReleaseRequest, Scope, Store, StoreLimits};
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
@@ -46,6 +46,7 @@ enum Operation {
     Check { request: u8, attempt: u8, fingerprint: u8, price: Price, max_in: u32, max_out: u32, require_full: bool },
     Extend { handle: Handle, usage: TokenUsage },
     Settle { handle: Handle, outcome: Outcome, usage: TokenUsage },
+    Release { request: u8, attempt: u8 },
     Grant { request: u8, credits: i64 },
     Balance,
     Receipt { request: u8 },
@@ -136,6 +137,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         8 => check,
         3 => (handle(), usage()).prop_map(|(handle, usage)| Operation::Extend { handle, usage }),
         6 => (handle(), outcome(), usage()).prop_map(|(handle, outcome, usage)| Operation::Settle { handle, outcome, usage }),
+        3 => (request(), 0..3_u8).prop_map(|(request, attempt)| Operation::Release { request, attempt }),
         1 => (0..4_u8, 1..30_i64).prop_map(|(request, credits)| Operation::Grant { request, credits }),
         1 => Just(Operation::Balance),
         1 => request().prop_map(|request| Operation::Receipt { request }),
@@ -154,8 +156,22 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
         2 => (several(), request()).prop_map(|(dues, request)| more_is_due(&dues, request)),
         2 => (several(), 0..3_u8).prop_map(|(requests, attempt)| requests.into_iter().map(|request| check(request, attempt, 0)).collect()),
         1 => several().prop_map(|requests| forgotten_together(&requests)),
+        1 => (several(), proptest::collection::vec(-50..30_i64, 1..5)).prop_map(|(requests, waits)| clock_goes_back(&requests, &waits)),
         2 => (request(), request(), outcome()).prop_map(|(request, other, outcome)| settled_when_all_is_held(request, other, outcome)),
     ]
+}
+
+/// As many refunds as there can be, and a clock that goes back behind them.
+fn clock_goes_back(requests: &[u8], waits: &[i64]) -> Vec<Operation> {
+    let refund = |back| Operation::Settle {
+        handle: Handle { back, change: Change::Nothing },
+        outcome: Outcome::NothingGenerated,
+        usage: TokenUsage::default(),
+    };
+    let held = requests.iter().map(|request| check(*request, 0, 1));
+    let refunded = (0..requests.len()).map(refund);
+    let asked = waits.iter().flat_map(|ms| [Operation::Wait { ms: *ms }, check(13, 1, 1), refund(0)]);
+    held.chain(refunded).chain(asked).collect()
 }
 
 const LAST: Handle = Handle { back: 0, change: Change::Nothing };
@@ -218,6 +234,15 @@ async fn apply(store: &dyn Store, user: &fixture::Person, now_ms: i64, operation
         }
         (Operation::Extend { usage, .. }, Some(handle)) => format!("{:?}", store.extend(handle, usage).await.unwrap()),
         (Operation::Settle { outcome, usage, .. }, Some(handle)) => format!("{:?}", store.settle(handle, outcome, usage).await.unwrap()),
+        (Operation::Release { request, attempt }, _) => {
+            let release = ReleaseRequest {
+                account: user.account.clone(),
+                credential: PresentedCredential::AccessToken { user_id: user.id.clone(), issued_at_ms: now_ms },
+                request_id: name(request),
+                attempt_id: format!("attempt-{attempt}"),
+            };
+            format!("{:?}", store.release(release).await.unwrap())
+        }
         (Operation::Grant { request, credits }, _) => {
             let grant = GrantRequest {
                 account: user.account.clone(),
@@ -230,7 +255,9 @@ async fn apply(store: &dyn Store, user: &fixture::Person, now_ms: i64, operation
         }
         (Operation::Balance, _) => format!("{:?}", store.balance(&user.account).await.unwrap()),
         (Operation::Receipt { request }, _) => format!("{:?}", store.receipt(&user.account, &user.id, &name(request)).await.unwrap()),
-        (Operation::Ledger { before, limit }, _) => format!("{:?}", store.ledger_entries(&user.account, before, limit).await.unwrap()),
+        (Operation::Ledger { before, limit }, _) => {
+            format!("{:?}", store.ledger_entries(&user.account, before, limit).await.unwrap().entries)
+        }
         (Operation::Walk, _) => format!("{}", fixture::walk(store).await),
         (Operation::Extend { .. } | Operation::Settle { .. } | Operation::Wait { .. }, _) => String::new(),
     }
@@ -284,8 +311,9 @@ fn agrees_with_the_model(runtime: &Runtime, store: &dyn Store, oldest: Oldest, h
     // What random ones come to seldom.
     let requests: Vec<u8> = (0..8).collect();
     let many_open: Vec<_> = requests.iter().map(|request| check(*request, 0, 0)).collect();
+    let back = clock_goes_back(&requests[..6], &[20, -50, -50]);
     for seldom in
-        [many_open, more_is_due(&requests[..4], 9), forgotten_together(&requests), settled_when_all_is_held(1, 2, Outcome::Completed)]
+        [many_open, more_is_due(&requests[..4], 9), forgotten_together(&requests), settled_when_all_is_held(1, 2, Outcome::Completed), back]
     {
         case(&seldom).unwrap();
     }

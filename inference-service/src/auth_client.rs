@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::call_record::CallRecord;
+use shared::counted_message::MAX_CHECK_MODELS;
 use shared::error::{ACCOUNT_METADATA, CallError, metadata_of};
 use shared::proto::auth as wire;
 use shared::secret::Secret;
@@ -44,6 +45,8 @@ use crate::timers::Timers;
 
 /// Replicas that are asked in turn, before all of them count as out of order.
 const MAX_PROBED_REPLICAS: usize = 3;
+/// The most bytes of names in one Check, whose message may have 64 KiB with a credential of 8 KiB.
+const MAX_ASKED_BYTES: usize = 32 << 10;
 
 /// How auth-service is reached.
 #[derive(Debug, Clone)]
@@ -162,6 +165,31 @@ impl AuthClient {
         self.check(&mut check, Instant::now() + self.inner.check_timeout).await
     }
 
+    /// Which of these models the caller may name, by their places in the list. auth-service knows the rule; it is asked in pieces that fit
+    /// a message.
+    pub async fn allowed_models(&self, caller: &Caller, operation: wire::Operation, models: &[&str]) -> Result<Vec<bool>, CallError> {
+        let mut allowed = vec![false; models.len()];
+        let mut from = 0;
+        while from < models.len() {
+            let piece = &models[from..from + piece_length(&models[from..])];
+            let mut check = new_check(caller, operation, "", None);
+            check.message.models = piece.iter().map(|model| (*model).to_owned()).collect();
+            let checked = self
+                .check(&mut check, Instant::now() + self.inner.check_timeout)
+                .await
+                .map_err(|status| refusal(&status, &self.inner.urls))?;
+            for place in checked.allowed_models {
+                // A place beyond the piece is nobody's.
+                let place = usize::try_from(place).ok().filter(|place| *place < piece.len());
+                if let Some(allowed) = place.and_then(|place| allowed.get_mut(from + place)) {
+                    *allowed = true;
+                }
+            }
+            from += piece.len();
+        }
+        Ok(allowed)
+    }
+
     /// Authenticates the caller, authorizes the operation, and holds the worst case of the charge.
     ///
     /// Dropping the future loses nothing: the hold that may come back then is refunded. The call's record is ended by whoever learns how
@@ -252,6 +280,17 @@ fn account_of(checked: &mut Result<wire::CheckResponse, Status>) -> String {
     }
 }
 
+/// How many of these models are asked for in one Check, from the first on; at least one.
+fn piece_length(models: &[&str]) -> usize {
+    let mut bytes = 0;
+    let fits = |model: &&&str| {
+        // A tag and a length are beside each name.
+        bytes += model.len() + 4;
+        bytes <= MAX_ASKED_BYTES
+    };
+    models.iter().take(MAX_CHECK_MODELS).take_while(fits).count().max(1)
+}
+
 fn new_check(caller: &Caller, operation: wire::Operation, model: &str, charge: Option<wire::Charge>) -> RetryableCheck {
     let message = wire::CheckRequest {
         credential: caller.credential().to_owned(),
@@ -259,6 +298,7 @@ fn new_check(caller: &Caller, operation: wire::Operation, model: &str, charge: O
         operation: operation.into(),
         model: model.to_owned(),
         charge,
+        models: Vec::new(),
     };
     RetryableCheck::new(message, caller.request_id())
 }

@@ -34,13 +34,21 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// Refuses what this engine can't do, whatever the model. Asked before anything is held, so it costs the caller nothing.
     fn refuse_unsupported(&self, prompt: &Prompt) -> Result<(), EngineError>;
 
+    /// Whether it takes a question to know that the model is there and can answer at all. Told from memory, at once: for a model that was
+    /// used lately it is false.
+    fn is_in_doubt(&self, prompt: &Prompt) -> bool;
+
+    /// Refuses a model that is known to be missing, or to be made for something else than answers. Asked before anything is held. What
+    /// can't be found out is no refusal.
+    async fn refuse_unusable(&self, prompt: &Prompt) -> Result<(), EngineError>;
+
     /// Starts to answer, with at most `max_output_tokens` (≥ 1) whatever the prompt or the model say. Returns once the engine has accepted
     /// the request and its first piece may come; the waiting for that (load, queue, prompt evaluation) may be part of this or of the
     /// stream. Dropping the future stops it. `dispatched` is marked as soon as the request is on its way to the model: from then on it
     /// costs.
     async fn answer(&self, prompt: &Prompt, max_output_tokens: u32, dispatched: &Dispatched) -> Result<AnswerStream, EngineError>;
 
-    /// The models there are.
+    /// The models there are, but those that run elsewhere where that isn't allowed.
     async fn list_models(&self) -> Result<Vec<ModelEntry>, EngineError>;
 
     /// What can be known of a model. May be cached for some seconds.
@@ -161,7 +169,7 @@ pub struct ModelDetails {
 /// A model as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelEntry {
-    /// For requests.
+    /// For requests: its canonical name.
     pub name: String,
     /// Bytes on disk.
     pub size_bytes: i64,

@@ -4,6 +4,7 @@ mod audit;
 pub mod inference;
 pub mod models;
 
+use std::collections::{BTreeSet, HashSet};
 use std::pin::Pin;
 
 use http::HeaderMap;
@@ -43,6 +44,21 @@ impl Authorizer {
         let caller = self.caller(request)?;
         let principal = self.auth.authorize(&caller, operation, model).await?;
         Ok((caller, principal))
+    }
+}
+
+impl Authorizer {
+    /// Those of these models that the caller may name.
+    async fn allowed_models<'a>(
+        &self,
+        caller: &Caller,
+        operation: Operation,
+        models: impl Iterator<Item = &'a str>,
+    ) -> Result<HashSet<&'a str>, CallError> {
+        let models: BTreeSet<&str> = models.collect();
+        let models: Vec<&str> = models.into_iter().collect();
+        let allowed = self.auth.allowed_models(caller, operation, &models).await?;
+        Ok(models.into_iter().zip(allowed).filter(|(_, allowed)| *allowed).map(|(model, _)| model).collect())
     }
 }
 

@@ -109,7 +109,12 @@ impl Application {
                 stream_limits: config.stream_limits,
                 owner: owner.clone(),
             },
-            models: ModelsService { authorizer, engine, cut_off: owner.cut_off.clone() },
+            models: ModelsService {
+                authorizer,
+                engine,
+                allow_cloud_models: config.prompt_limits.allow_cloud_models,
+                cut_off: owner.cut_off.clone(),
+            },
             owner,
             draining,
             serve: config.serve,

@@ -322,6 +322,30 @@ async fn a_created_model_survives_and_its_system_prompt_reaches_the_model() {
 }
 
 #[tokio::test]
+async fn a_model_that_is_missing_is_known_before_it_is_asked_and_one_that_is_there_is_looked_up_once() {
+    let bench = bench();
+    let mut asked = chat(&[(ChatRole::User, "hi")]);
+    for missing in ["nosuch", "SmolLM2", "hf.co/a/smollm2", "smollm2:1b"] {
+        asked.model = name(missing);
+        assert!(bench.engine.is_in_doubt(&asked), "{missing}");
+        assert!(matches!(bench.engine.refuse_unusable(&asked).await, Err(EngineError::ModelNotFound)), "{missing}");
+        assert!(bench.engine.is_in_doubt(&asked), "{missing}");
+    }
+    for there in ["smollm2", "made"] {
+        if there == "made" {
+            bench.create(there, "FROM smollm2").await.unwrap();
+        }
+        asked.model = name(there);
+        assert!(bench.engine.is_in_doubt(&asked), "{there}");
+        bench.engine.refuse_unusable(&asked).await.unwrap();
+        assert!(!bench.engine.is_in_doubt(&asked), "{there}");
+    }
+    bench.engine.delete_model(&name("made")).await.unwrap();
+    assert!(bench.engine.is_in_doubt(&asked));
+    assert!(matches!(bench.engine.refuse_unusable(&asked).await, Err(EngineError::ModelNotFound)));
+}
+
+#[tokio::test]
 async fn a_modelfile_that_cant_be_followed_changes_nothing_and_says_its_line() {
     let bench = bench();
     let cases = [

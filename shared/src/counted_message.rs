@@ -25,6 +25,9 @@ pub const MAX_STOPS: usize = 16;
 /// Patterns of the models that an API key may name.
 pub const MAX_KEY_PATTERNS: usize = 32;
 
+/// Models of which one Check may ask whether the caller may name them.
+pub const MAX_CHECK_MODELS: usize = 1_000;
+
 /// The most elements of each repeated field in one request.
 pub const LIMITS: &[(&str, usize)] = &[
     ("tollgate.inference.v1.ChatRequest.messages", MAX_MESSAGES),
@@ -36,6 +39,7 @@ pub const LIMITS: &[(&str, usize)] = &[
     ("tollgate.inference.v1.EmbedRequest.inputs", 2_048),
     ("tollgate.auth.v1.CreateApiKeyRequest.scopes", 16),
     ("tollgate.auth.v1.CreateApiKeyRequest.models", MAX_KEY_PATTERNS),
+    ("tollgate.auth.v1.CheckRequest.models", MAX_CHECK_MODELS),
 ];
 
 /// Messages within messages that are looked into. Ours are five deep.
@@ -279,7 +283,7 @@ mod tests {
         assert_eq!(check_type::<GenerateRequest>(&images.encode_to_vec()), too_many("images", 64));
         let inputs = EmbedRequest { inputs, ..Default::default() };
         assert_eq!(check_type::<EmbedRequest>(&inputs.encode_to_vec()), too_many("inputs", 2_048));
-        assert_eq!(check_type::<crate::proto::auth::CheckRequest>(&[0xff]), Ok(()), "what has no limits is the decoder's");
+        assert_eq!(check_type::<crate::proto::auth::SettleRequest>(&[0xff]), Ok(()), "what has no limits is the decoder's");
     }
 
     #[test]

@@ -6,14 +6,18 @@
 
 use std::borrow::Cow;
 
-/// The longest name, in bytes.
-pub const MAX_BYTES: usize = 255;
+/// The longest name, in bytes. Ollama's longest has 593; no more is kept here for each request than people's models need.
+pub const MAX_BYTES: usize = 160;
+/// The longest spelling of a name, with all that it may leave out.
+const MAX_SPELLING_BYTES: usize = MAX_BYTES + "registry.ollama.ai/library/".len() + ":latest:local".len();
 /// The longest namespace, model or tag, in bytes, as Ollama has it.
 const MAX_PART_BYTES: usize = 80;
-/// What Ollama fills in for a host, a namespace and a tag that aren't there.
-const DEFAULT_HOST: &str = "registry.ollama.ai";
-const DEFAULT_NAMESPACE: &str = "library";
-const DEFAULT_TAG: &str = "latest";
+/// What Ollama fills in for a registry's host that isn't there.
+pub const DEFAULT_REGISTRY: &str = "registry.ollama.ai";
+/// What Ollama fills in for a namespace that isn't there.
+pub const DEFAULT_NAMESPACE: &str = "library";
+/// What Ollama fills in for a tag that isn't there.
+pub const DEFAULT_TAG: &str = "latest";
 /// The tag of a model that runs elsewhere, and, behind a hyphen, the ending of such a model's tag.
 const CLOUD: &str = "cloud";
 /// What asks Ollama for the model on its own machine, as a tag or behind one.
@@ -46,7 +50,7 @@ pub fn canonical(text: &str) -> Result<String, InvalidModelName> {
     if text.is_empty() {
         return Err(InvalidModelName::Empty);
     }
-    if text.len() > MAX_BYTES {
+    if text.len() > MAX_SPELLING_BYTES {
         return Err(InvalidModelName::Malformed);
     }
     if text.contains("://") {
@@ -63,7 +67,7 @@ pub fn canonical(text: &str) -> Result<String, InvalidModelName> {
     if !fits {
         return Err(InvalidModelName::Malformed);
     }
-    let host = host.filter(|host| !host.eq_ignore_ascii_case(DEFAULT_HOST));
+    let host = host.filter(|host| !host.eq_ignore_ascii_case(DEFAULT_REGISTRY));
     // Another registry's `library` is a namespace like any other.
     let namespace = namespace.filter(|namespace| host.is_some() || !namespace.eq_ignore_ascii_case(DEFAULT_NAMESPACE));
     let tag = match (tag, cloud) {
@@ -89,28 +93,6 @@ pub fn canonical(text: &str) -> Result<String, InvalidModelName> {
 /// The canonical form in lower case: what prices and keys' lists are compared with. To Ollama, case tells no two models apart.
 pub fn folded(text: &str) -> Result<String, InvalidModelName> {
     canonical(text).map(|name| name.to_ascii_lowercase())
-}
-
-/// A pattern of names, in which `*` stands for any run of characters, in the form that [`folded`] names are compared with. A pattern
-/// without a `*` is a name. Of one with a `*`, only what its start and its end certainly say is made canonical.
-pub fn folded_pattern(pattern: &str) -> Result<String, InvalidModelName> {
-    if !pattern.contains('*') {
-        return folded(pattern);
-    }
-    if pattern.contains("://") {
-        return Err(InvalidModelName::Scheme);
-    }
-    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:*".contains(&byte);
-    if pattern.len() > MAX_BYTES || !pattern.bytes().all(known) {
-        return Err(InvalidModelName::Malformed);
-    }
-    let pattern = pattern.to_ascii_lowercase();
-    let rest = pattern.strip_prefix(DEFAULT_HOST).and_then(|rest| rest.strip_prefix('/')).unwrap_or(&pattern);
-    let rest = rest.strip_prefix(DEFAULT_NAMESPACE).and_then(|rest| rest.strip_prefix('/')).unwrap_or(rest);
-    Ok(match rest.rsplit_once(':') {
-        Some((name, DEFAULT_TAG | LOCAL)) => name.to_owned(),
-        _ => rest.to_owned(),
-    })
 }
 
 /// Whether a canonical name is of a model that runs elsewhere, on the operator's account: its tag is `cloud` or ends in `-cloud`.
@@ -310,10 +292,25 @@ mod tests {
             "llama3:latest.",
             "library./llama3",
             &long,
-            &format!("{}/{}/{}:{}", "3".repeat(80), "3".repeat(80), "3".repeat(80), "3".repeat(80)),
+            &format!("{}/{}/{}:{}", "3".repeat(40), "3".repeat(40), "3".repeat(40), "3".repeat(38)),
+            "llama3.2\0",
+            "llama3.2/",
+            "/llama3.2",
+            "l\u{131}ama3.2",
+            "\u{ff4c}lama3.2",
         ] {
             assert_eq!(canonical(wrong), Err(InvalidModelName::Malformed), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_longest_name_has_160_characters_and_says_so() {
+        let longest = format!("{}:{}", "m".repeat(80), "t".repeat(79));
+        assert_eq!((longest.len(), canonical(&longest).as_deref()), (MAX_BYTES, Ok(longest.as_str())));
+        assert_eq!(canonical(&format!("registry.ollama.ai/library/{longest}:local")).as_deref(), Ok(longest.as_str()));
+        let longer = canonical(&format!("n/{longest}"));
+        assert_eq!(longer, Err(InvalidModelName::Malformed));
+        assert!(longer.unwrap_err().to_string().contains("at most 160 characters"));
     }
 
     #[test]
@@ -323,26 +320,6 @@ mod tests {
         }
         for local in ["cloud", "my-cloud", "cloud/x", "x-cloud/y:z", "qwen3:cloudy", "qwen3:8b:local"] {
             assert!(!is_cloud(&canonical(local).unwrap()), "{local}");
-        }
-    }
-
-    #[test]
-    fn a_pattern_is_compared_in_the_same_form() {
-        for (pattern, folded) in [
-            ("Llama3.2:LOCAL", "llama3.2"),
-            ("registry.ollama.ai/library/llama*:latest", "llama*"),
-            ("Library/LLAMA3*", "llama3*"),
-            ("llama3*:local", "llama3*"),
-            ("*", "*"),
-            ("*:70b", "*:70b"),
-            ("*:cloud", "*:cloud"),
-            ("*-cloud", "*-cloud"),
-            ("hf.co/*", "hf.co/*"),
-        ] {
-            assert_eq!(folded_pattern(pattern).as_deref(), Ok(folded), "{pattern}");
-        }
-        for wrong in ["", "foo:cloud:local", "a b", "a *", "https://*", "é*", "*\u{7}"] {
-            assert!(folded_pattern(wrong).is_err(), "{wrong}");
         }
     }
 }

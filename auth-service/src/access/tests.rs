@@ -40,7 +40,7 @@ fn a_key_is_refused_for_the_first_of_its_reasons() {
     let disabled = Member { disabled: true, ..member() };
     let ended = KeyRights { expires_at_ms: Some(NOW_MS), ..key() };
     let revoked = KeyRights { revoked_at_ms: Some(1), ..ended.clone() };
-    let elsewhere = KeyRights { scopes: vec![Scope::Account], models: vec!["qwen*".to_owned()], ..key() };
+    let elsewhere = KeyRights { scopes: vec![Scope::Account], models: vec![ModelPattern::read("qwen*")], ..key() };
     assert_eq!(refusal(None, Some(member())), Refusal::CredentialUnknown);
     assert_eq!(refusal(Some(revoked), Some(disabled)), Refusal::CredentialRevoked);
     assert_eq!(refusal(Some(ended), Some(disabled)), Refusal::CredentialExpired);
@@ -53,7 +53,7 @@ fn a_key_is_refused_for_the_first_of_its_reasons() {
 
 #[test]
 fn a_good_key_says_who_acts_and_when_it_ends() {
-    let ends = KeyRights { expires_at_ms: Some(NOW_MS + 1), models: vec!["LLAMA3*".to_owned()], ..key() };
+    let ends = KeyRights { expires_at_ms: Some(NOW_MS + 1), models: vec![ModelPattern::read("LLAMA3*")], ..key() };
     let rights = authorize(&by_key(), Some(ends), Some(member()), NOW_MS).unwrap();
     assert_eq!(rights.principal, Principal { user_id: user(), role: Role::User, key_id: Some(key().key_id) });
     assert_eq!(rights.end_at_ms(), Some(NOW_MS + 1));
@@ -81,4 +81,18 @@ fn only_an_admin_may_do_what_needs_the_role() {
     request.permission = Permission { scope: Scope::Models, admin: true, model: String::new() };
     assert_eq!(authorize(&request, None, Some(member()), NOW_MS).unwrap_err(), Refusal::RoleRequired);
     assert!(authorize(&request, None, Some(Member { role: Role::Admin, ..member() }), NOW_MS).is_ok());
+}
+
+#[test]
+fn a_limited_key_may_name_its_models_and_no_other() {
+    let rights = |models: &[&str]| {
+        let key = KeyRights { models: models.iter().map(|pattern| ModelPattern::read(pattern)).collect(), ..key() };
+        authenticate(&by_key(), Some(key), Some(member()), NOW_MS).unwrap()
+    };
+    let limited = rights(&["library/*", "Hf.co/A/B*"]);
+    for (model, allowed) in [("llama3", true), ("hf.co/a/big:q8_0", true), ("hf.co/evil/big", false), ("someone/llama3", false)] {
+        assert_eq!(limited.allow(model), allowed, "{model}");
+        assert!(rights(&[]).allow(model), "{model}");
+        assert!(!rights(&["", "no pattern"]).allow(model), "{model}");
+    }
 }

@@ -15,7 +15,7 @@ use crate::password::{self, HashingError, PasswordHashing};
 use crate::service::authorizer::{Authorizer, Caller};
 use crate::service::contract;
 use crate::service::key_fields::KeyFields;
-use crate::service::ledger_page::{page_size, page_start, page_token};
+use crate::service::ledger_page::{page_of, page_size, page_start};
 use crate::service::not_built::not_built;
 use crate::service::service_error::ServiceError;
 use crate::service::sign_up_policy::{Origin, SignUpPolicy};
@@ -200,11 +200,7 @@ impl AccountsService {
         let before = violations.keep(page_start(&request.page_token));
         let (size, before) = violations.finish(size.zip(before))?;
         // One more than asked for tells whether there is a next page.
-        let mut entries = self.store.ledger_entries(&caller.account, before, size + 1).await?;
-        let more = entries.len() > size as usize;
-        entries.truncate(size as usize);
-        let next_page_token = entries.last().filter(|_| more).map(|last| page_token(last.entry)).unwrap_or_default();
-        Ok(pb::ListLedgerEntriesResponse { entries: entries.into_iter().map(contract::ledger_entry).collect(), next_page_token })
+        Ok(page_of(self.store.ledger_entries(&caller.account, before, size + 1).await?, size))
     }
 }
 

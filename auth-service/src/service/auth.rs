@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::authorization::ServiceCaller;
+use shared::counted_message::MAX_CHECK_MODELS;
 use shared::model_name;
 use shared::proto::auth as pb;
 use shared::proto::auth::auth_server::Auth;
@@ -66,11 +67,25 @@ impl AuthService {
                 violations.keep_all(self.charge(charge, permission.as_ref().map_or("", |permission| &permission.model))).map(Some)
             }
         };
-        let (permission, charge) = violations.finish(permission.zip(charge))?;
+        let models = violations.keep_all(asked_models(&request.models));
+        violations.require(request.models.is_empty() || !matches!(charge, Some(Some(_))), "models", || {
+            "must be empty where credits are held".to_owned()
+        });
+        let ((permission, charge), models) = violations.finish(permission.zip(charge).zip(models))?;
         let charged = charge.is_some();
         let Presented { account, credential } = credential::present(&request.credential, &request.account, &self.tokens)?;
         subject.account = Some(account.clone());
-        let answer = self.store.check(CheckRequest { account: account.clone(), credential, permission, charge }).await?;
+        let check = CheckRequest { account: account.clone(), credential, permission, charge };
+        if !models.is_empty() {
+            let rights = self.store.authorize(check).await?.map_err(ServiceError::Store)?;
+            let allowed_models = (0..).zip(&models).filter(|(_, model)| rights.allow(model)).map(|(place, _)| place).collect();
+            return Ok(pb::CheckResponse {
+                principal: Some(contract::principal(&rights.principal, &account)),
+                result: None,
+                allowed_models,
+            });
+        }
+        let answer = self.store.check(check).await?;
         let (principal, result) = match answer {
             CheckAnswer::Allowed(principal) => (principal, None),
             CheckAnswer::Held(principal, held) => {
@@ -95,7 +110,7 @@ impl AuthService {
             // Nothing may be generated without a grant: an answer that lacks one where it was asked for is no yes.
             return Err(ServiceError::defect("the store's answer doesn't fit the question"));
         }
-        Ok(pb::CheckResponse { principal: Some(contract::principal(&principal, &account)), result })
+        Ok(pb::CheckResponse { principal: Some(contract::principal(&principal, &account)), result, allowed_models: Vec::new() })
     }
 
     /// `model` in its folded form, for its price.
@@ -209,6 +224,16 @@ fn permission(operation: pb::Operation, model: &str) -> Result<Permission, Vec<V
     let model = if model.is_empty() && !runs_a_model(operation) { Ok(String::new()) } else { model_name::folded(model) };
     let model = violations.keep(model.map_err(|invalid| Violation::new("model", invalid.to_string())));
     violations.into_result(right.zip(model).map(|((scope, admin), model)| Permission { scope, admin, model }))
+}
+
+/// The names of models that are asked about, in their folded form.
+fn asked_models(models: &[String]) -> Result<Vec<String>, Vec<Violation>> {
+    let mut violations = Violations::default();
+    violations.require(models.len() <= MAX_CHECK_MODELS, "models", || format!("must be at most {MAX_CHECK_MODELS} names"));
+    let fold =
+        |model: &String| model_name::folded(model).map_err(|invalid| Violation::new("models", format!("has {model:?}, which {invalid}")));
+    let folded = violations.keep(models.iter().take(MAX_CHECK_MODELS).map(fold).collect());
+    violations.into_result(folded)
 }
 
 #[tonic::async_trait]

@@ -7,7 +7,7 @@ use shared::scope;
 use crate::hold::{HoldRecord, Outcome, Resolution, TokenUsage};
 use crate::ids::AccountId;
 use crate::price::MAX_TOKENS;
-use crate::store::{ApiKeyRecord, Balance, EntryKind, LedgerEntry, Principal, Scope};
+use crate::store::{ApiKeyRecord, Balance, Checkpoint, EntryKind, LedgerEntry, Principal, Scope};
 use crate::user::{Role, UserRecord};
 
 /// Milliseconds since 1970 as a timestamp.
@@ -179,6 +179,21 @@ pub fn ledger_entry(entry: LedgerEntry) -> pb::LedgerEntry {
         usage: entry.usage.map(usage),
         created_at: Some(timestamp(entry.at_ms)),
         note: entry.note,
+        folded_entries: None,
+    }
+}
+
+/// What stands for an account's oldest entries, as an entry.
+#[must_use]
+pub fn checkpoint(checkpoint: Checkpoint) -> pb::LedgerEntry {
+    pb::LedgerEntry {
+        ledger_entry_id: checkpoint.last_entry.to_string(),
+        kind: pb::LedgerEntryKind::Checkpoint.into(),
+        credits: Some(checkpoint.credits()),
+        available_credits: Some(checkpoint.available),
+        created_at: Some(timestamp(checkpoint.at_ms)),
+        folded_entries: Some(checkpoint.last_entry),
+        ..Default::default()
     }
 }
 

@@ -1,8 +1,11 @@
 //! Pages of the ledger: where one starts, and how long it is.
 
 use shared::ledger::{DEFAULT_PAGE_ENTRIES, MAX_PAGE_ENTRIES};
+use shared::proto::auth as pb;
 
+use crate::service::contract;
 use crate::service::violations::Violation;
+use crate::store::LedgerPage;
 
 /// Where a page of the ledger starts: opaque, so that it may come to name more than an entry.
 pub(crate) fn page_token(last: u64) -> String {
@@ -27,9 +30,58 @@ pub(crate) fn page_start(token: &str) -> Result<Option<u64>, Violation> {
     entry.map(Some).ok_or_else(|| Violation::new("page_token", "must be a next_page_token of this method, or empty"))
 }
 
+/// The first `size` of what was read, the checkpoint counted, and where the rest begins.
+pub(crate) fn page_of(read: LedgerPage, size: u32) -> pb::ListLedgerEntriesResponse {
+    let size = size as usize;
+    let more = read.entries.len() + usize::from(read.checkpoint.is_some()) > size;
+    let last = read.entries.iter().take(size).next_back().filter(|_| more);
+    let next_page_token = last.map(|last| page_token(last.entry)).unwrap_or_default();
+    let entries = read.entries.into_iter().map(contract::ledger_entry).chain(read.checkpoint.map(contract::checkpoint));
+    pb::ListLedgerEntriesResponse { entries: entries.take(size).collect(), next_page_token }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::UserId;
+    use crate::store::{Checkpoint, EntryKind, LedgerEntry};
+
+    #[test]
+    fn a_page_ends_with_the_checkpoint_where_it_has_room_and_the_token_leads_to_what_it_has_not() {
+        let entry = |entry| LedgerEntry {
+            entry,
+            kind: EntryKind::Grant,
+            credits: 1,
+            available: 1,
+            request_id: String::new(),
+            user_id: UserId::parse("0123456789abcdef").unwrap(),
+            key_id: None,
+            model: String::new(),
+            usage: None,
+            at_ms: 0,
+            note: String::new(),
+        };
+        let folded = Checkpoint { last_entry: 4, granted: 9, charged: 2, available: 6, at_ms: 5 };
+        for (entries, checkpoint, size, ids, next) in [
+            (&[][..], None, 2, &[][..], ""),
+            (&[], Some(folded), 2, &["4"], ""),
+            (&[5], Some(folded), 2, &["5", "4"], ""),
+            (&[6, 5], None, 2, &["6", "5"], ""),
+            (&[6, 5], Some(folded), 2, &["6", "5"], "l5"),
+            (&[7, 6, 5], None, 2, &["7", "6"], "l6"),
+            (&[5], Some(folded), 1, &["5"], "l5"),
+        ] {
+            let read = LedgerPage { entries: entries.iter().copied().map(entry).collect(), checkpoint };
+            let page = page_of(read, size);
+            assert_eq!(page.entries.iter().map(|entry| entry.ledger_entry_id.as_str()).collect::<Vec<_>>(), ids);
+            assert_eq!(page.next_page_token, next, "{entries:?}");
+        }
+        let page = page_of(LedgerPage { entries: Vec::new(), checkpoint: Some(folded) }, 1);
+        let shown = &page.entries[0];
+        assert_eq!(shown.kind(), pb::LedgerEntryKind::Checkpoint);
+        assert_eq!((shown.credits(), shown.available_credits(), shown.folded_entries()), (7, 6, 4));
+        assert_eq!(shown.created_at, Some(contract::timestamp(5)));
+    }
 
     #[test]
     fn a_page_token_leads_back_to_its_entry_and_nothing_else_does() {

@@ -23,7 +23,7 @@ pub struct CheckRequest {
 /// One request to be paid for.
 #[derive(Debug, Clone)]
 pub struct ChargeRequest {
-    /// Names the request within (account, user); 1 to 128 printable ASCII characters.
+    /// Names the request within (account, user); 1 to 64 printable ASCII characters.
     pub request_id: String,
     /// Names the attempt; 1 to 64 ASCII letters, digits, `-`, `_`.
     pub attempt_id: String,

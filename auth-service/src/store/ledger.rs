@@ -1,5 +1,6 @@
 //! An account's credits, and the ledger of their changes.
 
+use super::Checkpoint;
 use crate::hold::{HoldRecord, Resolution, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
 
@@ -94,6 +95,34 @@ pub struct LedgerEntry {
     pub note: String,
 }
 
+/// A page of an account's ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LedgerPage {
+    /// Newest first.
+    pub entries: Vec<LedgerEntry>,
+    /// What stands for all entries before these, where the page reaches them and there were any.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+impl LedgerPage {
+    /// A page of at most `limit`, the checkpoint counted. `entries`: the newest of those that are kept, as many as there are, or `limit`.
+    pub(super) fn new(entries: Vec<LedgerEntry>, checkpoint: Option<Checkpoint>, limit: u32) -> Self {
+        let checkpoint = checkpoint.filter(|_| entries.len() < limit as usize);
+        Self { entries, checkpoint }
+    }
+}
+
+/// A part of an account's ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LedgerPart {
+    /// When they were read, by the store's clock.
+    pub now_ms: i64,
+    /// What stands for all entries that were no longer kept then.
+    pub checkpoint: Option<Checkpoint>,
+    /// In the order that was asked for.
+    pub entries: Vec<LedgerEntry>,
+}
+
 /// Everything about an account's credits, for verification and tests. Reads it all: not for the hot path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountSnapshot {
@@ -103,8 +132,10 @@ pub struct AccountSnapshot {
     pub open: Vec<HoldRecord>,
     /// Resolved requests that are there, by (user id, request id): also those that count as forgotten, until they are removed.
     pub remembered: Vec<HoldRecord>,
-    /// The ledger, oldest first.
+    /// The ledger's entries that are kept, oldest first.
     pub ledger: Vec<LedgerEntry>,
+    /// What stands for the entries before them; `None`: there were none.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 impl AccountSnapshot {
@@ -128,15 +159,75 @@ impl AccountSnapshot {
         );
         let open: i64 = self.open.iter().map(|hold| hold.terms.held_credits).sum();
         require(held == open, format!("held is {held}, and the open holds hold {open}"));
-        let granted_by_ledger: i64 = self.ledger.iter().filter(|entry| entry.kind == EntryKind::Grant).map(|entry| entry.credits).sum();
+        let sum = |wanted: fn(EntryKind) -> bool| -> i64 {
+            self.ledger.iter().filter(|entry| wanted(entry.kind)).map(|entry| entry.credits).sum()
+        };
+        let (last_folded, folded_grants, folded_charges) =
+            self.checkpoint.map_or((0, 0, 0), |folded| (folded.last_entry, folded.granted, folded.charged));
+        let granted_by_ledger = folded_grants + sum(|kind| kind == EntryKind::Grant);
         require(granted == granted_by_ledger, format!("granted is {granted}, and the ledger granted {granted_by_ledger}"));
-        let spent_by_ledger: i64 =
-            -self.ledger.iter().filter(|entry| entry.kind != EntryKind::Grant).map(|entry| entry.credits).sum::<i64>();
+        let spent_by_ledger = folded_charges - sum(|kind| kind != EntryKind::Grant);
         require(spent == spent_by_ledger, format!("spent is {spent}, and the ledger charged {spent_by_ledger}"));
         require(
-            self.ledger.iter().zip(1..).all(|(entry, number)| entry.entry == number),
-            "the ledger's entries aren't numbered from 1 without a gap".to_owned(),
+            self.ledger.iter().zip(last_folded + 1..).all(|(entry, number)| entry.entry == number),
+            format!("the ledger's entries aren't numbered from {} without a gap", last_folded + 1),
         );
         violations
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(entry: u64, kind: EntryKind, credits: i64) -> LedgerEntry {
+        let user_id = UserId::parse("0123456789abcdef").unwrap();
+        let (request_id, model, note) = (String::new(), String::new(), String::new());
+        LedgerEntry { entry, kind, credits, available: 0, request_id, user_id, key_id: None, model, usage: None, at_ms: 0, note }
+    }
+
+    /// Granted 20 and charged 5 by four entries, of which the first two may be folded.
+    fn snapshot(is_folded: bool) -> AccountSnapshot {
+        let settled = EntryKind::Resolved(Resolution::Settled);
+        let ledger = vec![entry(1, EntryKind::Grant, 15), entry(2, settled, -3), entry(3, EntryKind::Grant, 5), entry(4, settled, -2)];
+        let checkpoint = Checkpoint { last_entry: 2, granted: 15, charged: 3, available: 12, at_ms: 0 };
+        AccountSnapshot {
+            balance: Balance { available: 15, held: 0, spent: 5, lapsed: 0, granted: 20 },
+            open: Vec::new(),
+            remembered: Vec::new(),
+            ledger: if is_folded { ledger[2..].to_vec() } else { ledger },
+            checkpoint: is_folded.then_some(checkpoint),
+        }
+    }
+
+    #[test]
+    fn a_ledger_is_right_whether_or_not_its_beginning_is_folded() {
+        assert_eq!(snapshot(false).violations(), Vec::<String>::new());
+        assert_eq!(snapshot(true).violations(), Vec::<String>::new());
+        let all = AccountSnapshot {
+            ledger: Vec::new(),
+            checkpoint: Some(Checkpoint { last_entry: 4, granted: 20, charged: 5, available: 15, at_ms: 0 }),
+            ..snapshot(true)
+        };
+        assert_eq!(all.violations(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_checkpoint_that_is_not_what_was_folded_is_found() {
+        type Change = fn(&mut AccountSnapshot);
+        let changes: [(&str, Change); 6] = [
+            ("granted", |snapshot| snapshot.checkpoint.as_mut().unwrap().granted += 1),
+            ("spent", |snapshot| snapshot.checkpoint.as_mut().unwrap().charged -= 1),
+            ("numbered from 2", |snapshot| snapshot.checkpoint.as_mut().unwrap().last_entry = 1),
+            ("numbered from 4", |snapshot| snapshot.checkpoint.as_mut().unwrap().last_entry = 3),
+            ("numbered from 1", |snapshot| snapshot.checkpoint = None),
+            ("numbered from 3", |snapshot| drop(snapshot.ledger.remove(0))),
+        ];
+        for (what, change) in changes {
+            let mut wrong = snapshot(true);
+            change(&mut wrong);
+            let violations = wrong.violations().join("; ");
+            assert!(violations.contains(what), "{what}: {violations}");
+        }
     }
 }

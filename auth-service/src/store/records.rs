@@ -5,10 +5,11 @@
 
 use prost::Message;
 
-use super::{ApiKeyRecord, EntryKind, LedgerEntry, Scope};
+use super::{ApiKeyRecord, Checkpoint, EntryKind, LedgerEntry, Scope};
 use crate::access::{KeyRights, Member};
 use crate::hold::{Outcome, Resolution, Settlement, Terms, TokenUsage};
 use crate::ids::{KeyId, UserId};
+use crate::model_pattern::ModelPattern;
 use crate::user::{Role, UserName, UserRecord};
 
 const VERSION: u32 = 1;
@@ -32,7 +33,7 @@ macro_rules! versioned {
     )+ };
 }
 
-versioned!(StoredUser, StoredMember, StoredKey, StoredEnding, StoredEntry);
+versioned!(StoredUser, StoredMember, StoredKey, StoredEnding, StoredEntry, StoredCheckpoint);
 
 /// A user, beside their id.
 #[derive(Clone, PartialEq, Message)]
@@ -91,7 +92,14 @@ struct StoredKey {
     expires_at_ms: Option<i64>,
     #[prost(int64, optional, tag = "10")]
     revoked_at_ms: Option<i64>,
+    /// How `models` are compared. 0: with short names as a whole, as they were at first. 1: with full names, part by part.
+    #[prost(uint32, tag = "11")]
+    pattern_rule: u32,
 }
+
+/// See [`StoredKey::pattern_rule`].
+const PATTERNS_WHOLE: u32 = 0;
+const PATTERNS_BY_PART: u32 = 1;
 
 /// What is recorded of a hold beside its terms and figures.
 #[derive(Clone, PartialEq, Message)]
@@ -131,6 +139,23 @@ struct StoredEntry {
     estimated: bool,
     #[prost(string, tag = "10")]
     note: String,
+}
+
+/// What stands for an account's oldest ledger entries.
+#[derive(Clone, PartialEq, Message)]
+struct StoredCheckpoint {
+    #[prost(uint32, tag = "1")]
+    version: u32,
+    #[prost(uint64, tag = "2")]
+    last_entry: u64,
+    #[prost(int64, tag = "3")]
+    granted: i64,
+    #[prost(int64, tag = "4")]
+    charged: i64,
+    #[prost(int64, tag = "5")]
+    available: i64,
+    #[prost(int64, tag = "6")]
+    at_ms: i64,
 }
 
 /// Numbers that stand for a type's values, in stored messages and in columns. They never change.
@@ -184,8 +209,17 @@ pub(super) fn member(bytes: &[u8]) -> Option<Member> {
 }
 
 pub(super) fn api_key_bytes(key: &ApiKeyRecord) -> Vec<u8> {
+    stored_key(key, PATTERNS_BY_PART).encode_to_vec()
+}
+
+/// The same of a key that was made when patterns were compared with short names as a whole.
+pub(super) fn api_key_of_before_bytes(key: &ApiKeyRecord) -> Vec<u8> {
+    stored_key(key, PATTERNS_WHOLE).encode_to_vec()
+}
+
+fn stored_key(key: &ApiKeyRecord, pattern_rule: u32) -> StoredKey {
     let ApiKeyRecord { key_id, user_id, name, hint, scopes, models, created_at_ms, expires_at_ms, revoked_at_ms } = key.clone();
-    let stored = StoredKey {
+    StoredKey {
         version: VERSION,
         key_id: key_id.to_string(),
         user_id: user_id.to_string(),
@@ -196,8 +230,8 @@ pub(super) fn api_key_bytes(key: &ApiKeyRecord) -> Vec<u8> {
         created_at_ms,
         expires_at_ms,
         revoked_at_ms,
-    };
-    stored.encode_to_vec()
+        pattern_rule,
+    }
 }
 
 pub(super) fn api_key(bytes: &[u8]) -> Option<ApiKeyRecord> {
@@ -207,11 +241,15 @@ pub(super) fn api_key(bytes: &[u8]) -> Option<ApiKeyRecord> {
     Some(ApiKeyRecord { key_id, user_id, name, hint, scopes, models, created_at_ms, expires_at_ms, revoked_at_ms })
 }
 
-impl From<ApiKeyRecord> for KeyRights {
-    fn from(key: ApiKeyRecord) -> Self {
-        let ApiKeyRecord { key_id, user_id, scopes, models, expires_at_ms, revoked_at_ms, .. } = key;
-        Self { key_id, user_id, scopes, models, expires_at_ms, revoked_at_ms }
-    }
+/// What a key may do. A rule for patterns that isn't known can't be read: what it allows isn't known either.
+pub(super) fn key_rights(bytes: &[u8]) -> Option<KeyRights> {
+    let read = match decode::<StoredKey>(bytes)?.pattern_rule {
+        PATTERNS_WHOLE => ModelPattern::read_whole,
+        PATTERNS_BY_PART => ModelPattern::read,
+        _ => return None,
+    };
+    let ApiKeyRecord { key_id, user_id, scopes, models, expires_at_ms, revoked_at_ms, .. } = api_key(bytes)?;
+    Some(KeyRights { key_id, user_id, scopes, models: models.iter().map(|text| read(text)).collect(), expires_at_ms, revoked_at_ms })
 }
 
 /// What is recorded of an open hold beside its terms and figures: whether its usage is estimated.
@@ -295,9 +333,20 @@ pub(super) fn ledger_entry(figures: EntryFigures, bytes: &[u8]) -> Option<Ledger
     Some(LedgerEntry { entry, kind, credits, available, request_id, user_id, key_id, model, usage, at_ms, note })
 }
 
+pub(super) fn checkpoint_bytes(checkpoint: &Checkpoint) -> Vec<u8> {
+    let Checkpoint { last_entry, granted, charged, available, at_ms } = *checkpoint;
+    StoredCheckpoint { version: VERSION, last_entry, granted, charged, available, at_ms }.encode_to_vec()
+}
+
+pub(super) fn checkpoint(bytes: &[u8]) -> Option<Checkpoint> {
+    let StoredCheckpoint { last_entry, granted, charged, available, at_ms, .. } = decode(bytes)?;
+    Some(Checkpoint { last_entry, granted, charged, available, at_ms })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model_pattern::FullName;
 
     const USER: &str = "0123456789abcdef";
 
@@ -331,7 +380,35 @@ mod tests {
             expires_at_ms: Some(13),
             revoked_at_ms: None,
         };
-        assert_eq!(api_key(&api_key_bytes(&key)), Some(key));
+        assert_eq!(api_key(&api_key_bytes(&key)), Some(key.clone()));
+        assert_eq!(api_key(&api_key_of_before_bytes(&key)), Some(key));
+        let folded = Checkpoint { last_entry: u64::MAX, granted: 1 << 40, charged: 1, available: 0, at_ms: -1 };
+        assert_eq!(checkpoint(&checkpoint_bytes(&folded)), Some(folded));
+    }
+
+    #[test]
+    fn a_key_that_was_made_before_patterns_had_parts_allows_no_more_than_it_did() {
+        let key = ApiKeyRecord {
+            key_id: KeyId::parse("0123456789ab").unwrap(),
+            user_id: user_id(),
+            name: String::new(),
+            hint: String::new(),
+            scopes: vec![Scope::Inference],
+            models: vec!["Llama3*".to_owned(), "*:1b".to_owned(), "qwen:*".to_owned()],
+            created_at_ms: 12,
+            expires_at_ms: None,
+            revoked_at_ms: None,
+        };
+        let allowed = |bytes: &[u8]| {
+            let rights = key_rights(bytes).unwrap();
+            ["llama3:70b", "llama3x/evil", "x:1b", "hf.co/evil/x:1b", "qwen", "qwen:8b"]
+                .into_iter()
+                .filter(|name| rights.models.iter().any(|pattern| pattern.matches(&FullName::of(name))))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(allowed(&api_key_of_before_bytes(&key)), ["llama3:70b", "x:1b", "qwen:8b"]);
+        assert_eq!(allowed(&api_key_bytes(&key)), ["llama3:70b", "x:1b", "qwen", "qwen:8b"]);
+        assert_eq!(key_rights(&stored_key(&key, 2).encode_to_vec()), None);
     }
 
     #[test]
@@ -357,5 +434,7 @@ mod tests {
         let place = Member { role: Role::Admin, disabled: true, tokens_valid_from_ms: 300 };
         assert_eq!(member_bytes(&place), [8, 1, 16, 2, 24, 1, 32, 0xac, 2]);
         assert_eq!(progress_bytes(true), [8, 1, 16, 1]);
+        let folded = Checkpoint { last_entry: 300, granted: 10, charged: 4, available: 6, at_ms: 7 };
+        assert_eq!(checkpoint_bytes(&folded), [8, 1, 16, 0xac, 2, 24, 10, 32, 4, 40, 6, 48, 7]);
     }
 }

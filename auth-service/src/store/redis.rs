@@ -11,6 +11,7 @@ mod failures;
 mod fitness;
 mod holds;
 mod keys;
+mod ledger;
 mod link;
 mod move_batcher;
 mod move_script;
@@ -27,6 +28,7 @@ use ::redis::{FromRedisValue, RedisError, RedisResult, Value, from_redis_value};
 use async_trait::async_trait;
 use shared::essential::Lost;
 
+use self::check::Authorize;
 use self::failures::{open_error, store_error};
 use self::keys::Keys;
 use self::link::Link;
@@ -35,10 +37,11 @@ use self::scripts::{ScriptCall, Scripts};
 use super::clock::Clock;
 use super::known_callers::KnownCallers;
 use super::{
-    AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Condition, ExtendAnswer, GrantAnswer,
-    GrantRequest, LedgerEntry, NewApiKey, NewUser, ReleaseAnswer, ReleaseRequest, SettleAnswer, Store, StoreError, StoreLimits,
-    StoreOpenError, Swept, UserCreation,
+    AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition, ExtendAnswer,
+    GrantAnswer, GrantRequest, LedgerPage, LedgerPart, NewApiKey, NewUser, Refusal, ReleaseAnswer, ReleaseRequest, SettleAnswer, Store,
+    StoreError, StoreLimits, StoreOpenError, Swept, UserCreation,
 };
+use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::user::{UserName, UserRecord};
@@ -203,6 +206,10 @@ impl Store for RedisStore {
         self.check_request(&request).await
     }
 
+    async fn authorize(&self, request: CheckRequest) -> Result<Result<Rights, Refusal>, StoreError> {
+        self.operate(&request.account, Authorize { request: &request }).await
+    }
+
     async fn extend(&self, hold: &Terms, usage: TokenUsage) -> Result<ExtendAnswer, StoreError> {
         self.extend_hold(hold, usage).await
     }
@@ -227,7 +234,7 @@ impl Store for RedisStore {
         self.read_receipt(account, user, request_id).await
     }
 
-    async fn ledger_entries(&self, account: &AccountId, before: Option<u64>, limit: u32) -> Result<Vec<LedgerEntry>, StoreError> {
+    async fn ledger_entries(&self, account: &AccountId, before: Option<u64>, limit: u32) -> Result<LedgerPage, StoreError> {
         self.read_ledger(account, before, limit).await
     }
 
@@ -241,6 +248,18 @@ impl Store for RedisStore {
 
     async fn snapshot(&self, account: &AccountId) -> Result<Option<AccountSnapshot>, StoreError> {
         self.read_snapshot(account).await
+    }
+
+    async fn accounts(&self, after: Option<String>) -> Result<AccountPage, StoreError> {
+        self.page_of_accounts(after).await
+    }
+
+    async fn oldest_entries(&self, account: &AccountId, after: u64, limit: u32) -> Result<LedgerPart, StoreError> {
+        self.read_oldest_entries(account, after, limit).await
+    }
+
+    async fn fold_ledger(&self, account: &AccountId, first: u64, checkpoint: Checkpoint) -> Result<bool, StoreError> {
+        self.fold(account, first, &checkpoint).await
     }
 }
 

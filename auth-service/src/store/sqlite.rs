@@ -1,5 +1,5 @@
-//! The embedded store: SQLite in one file, with nothing else installed. One process serves from it; `create-admin` may write to it at the
-//! same time.
+//! The embedded store: SQLite in one file, with nothing else installed. One process serves from it; `create-admin` and
+//! `export-ledger` may write to it at the same time.
 
 mod account;
 mod api_keys;
@@ -34,10 +34,11 @@ use super::clock::Clock;
 use super::expiry_line;
 use super::known_callers::{CallerId, KnownCallers};
 use super::{
-    AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Condition, ExtendAnswer, GrantAnswer,
-    GrantRequest, LedgerEntry, NewApiKey, NewUser, ReleaseAnswer, ReleaseRequest, SettleAnswer, Store, StoreError, StoreLimits,
-    StoreOpenError, Swept, UserCreation,
+    AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition, ExtendAnswer,
+    GrantAnswer, GrantRequest, LedgerPage, LedgerPart, NewApiKey, NewUser, Refusal, ReleaseAnswer, ReleaseRequest, SettleAnswer, Store,
+    StoreError, StoreLimits, StoreOpenError, Swept, UserCreation,
 };
+use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::user::{UserName, UserRecord};
@@ -147,6 +148,10 @@ impl Store for SqliteStore {
         Ok(answer)
     }
 
+    async fn authorize(&self, request: CheckRequest) -> Result<Result<Rights, Refusal>, StoreError> {
+        self.run(move |context| check::authorize(context, &request)).await
+    }
+
     async fn extend(&self, hold: &Terms, usage: TokenUsage) -> Result<ExtendAnswer, StoreError> {
         let hold = hold.clone();
         self.run(move |context| credits::extend(context, &hold, usage)).await
@@ -178,7 +183,7 @@ impl Store for SqliteStore {
         self.run(move |context| credits::receipt(context, &account, &user, &request_id)).await
     }
 
-    async fn ledger_entries(&self, account: &AccountId, before: Option<u64>, limit: u32) -> Result<Vec<LedgerEntry>, StoreError> {
+    async fn ledger_entries(&self, account: &AccountId, before: Option<u64>, limit: u32) -> Result<LedgerPage, StoreError> {
         let account = account.clone();
         self.run(move |context| credits::ledger_entries(context, &account, before, limit)).await
     }
@@ -196,6 +201,20 @@ impl Store for SqliteStore {
         let account = account.clone();
         // Read only: not swept, not written.
         self.run(move |context| Account::load(context, &account)?.map(|account| account.snapshot()).transpose()).await
+    }
+
+    async fn accounts(&self, after: Option<String>) -> Result<AccountPage, StoreError> {
+        self.run(move |context| sweep::accounts(context, after)).await
+    }
+
+    async fn oldest_entries(&self, account: &AccountId, after: u64, limit: u32) -> Result<LedgerPart, StoreError> {
+        let account = account.clone();
+        self.run(move |context| ledger::oldest_entries(context, &account, after, limit)).await
+    }
+
+    async fn fold_ledger(&self, account: &AccountId, first: u64, checkpoint: Checkpoint) -> Result<bool, StoreError> {
+        let account = account.clone();
+        self.run(move |context| ledger::fold(context, &account, first, &checkpoint)).await
     }
 }
 

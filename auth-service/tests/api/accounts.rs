@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use auth_service::ids::AccountId;
+use auth_service::store::Checkpoint;
+use auth_service::user::UserName;
 use shared::ErrorReason;
 use shared::error::retry_delay_of;
 use shared::proto::auth as pb;
@@ -301,6 +304,40 @@ async fn the_ledger_is_paged_newest_first() {
     ] {
         assert_refused(server.accounts.list_ledger_entries(with(&token, wrong)).await, Code::InvalidArgument, ErrorReason::InvalidArgument);
     }
+}
+
+#[tokio::test]
+async fn a_ledger_whose_beginning_is_folded_is_paged_to_its_checkpoint() {
+    let mut server = start().await;
+    let operator = server.operator().await;
+    let token = server.user("mario").await;
+    for number in 1..=4 {
+        let request =
+            pb::GrantCreditsRequest { user_name: "mario".into(), credits: number, request_id: format!("g{number}"), note: String::new() };
+        server.admin.grant_credits(with(&operator, request)).await.unwrap();
+    }
+    let user = server.store.user_by_name(&UserName::parse("mario").unwrap()).await.unwrap().unwrap();
+    let account = AccountId::from(&user.user_id);
+    let oldest = server.store.oldest_entries(&account, 0, 3).await.unwrap().entries;
+    let folded = Checkpoint::fold(None, &oldest).unwrap().unwrap();
+    assert!(server.store.fold_ledger(&account, 1, folded).await.unwrap());
+    let mut page = async |page_token| {
+        let request = with(&token, pb::ListLedgerEntriesRequest { page_size: 2, page_token });
+        server.accounts.list_ledger_entries(request).await.unwrap().into_inner()
+    };
+    let first = page(String::new()).await;
+    assert_eq!(first.entries.iter().map(|entry| entry.credits()).collect::<Vec<_>>(), [4, 3]);
+    let last = page(first.next_page_token).await;
+    let expected = pb::LedgerEntry {
+        ledger_entry_id: "3".to_owned(),
+        kind: pb::LedgerEntryKind::Checkpoint.into(),
+        credits: Some(13),
+        available_credits: Some(13),
+        created_at: last.entries[0].created_at,
+        folded_entries: Some(3),
+        ..Default::default()
+    };
+    assert_eq!((last.entries, last.next_page_token), (vec![expected], String::new()));
 }
 
 #[tokio::test]

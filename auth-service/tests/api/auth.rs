@@ -138,7 +138,7 @@ async fn every_wrong_field_of_a_check_is_named() {
         ("account", pb::CheckRequest { account: "x".into(), ..chat(&token, "r1") }),
         ("charge ", pb::CheckRequest { operation: pb::Operation::ReadModels.into(), ..chat(&token, "r1") }),
         ("charge.request_id", charged(|charge| charge.request_id = String::new())),
-        ("charge.request_id", charged(|charge| charge.request_id = "x".repeat(129))),
+        ("charge.request_id", charged(|charge| charge.request_id = "x".repeat(65))),
         ("charge.attempt_id", charged(|charge| charge.attempt_id = "a.b".into())),
         ("charge.fingerprint", charged(|charge| charge.fingerprint.clear())),
         ("charge.fingerprint", charged(|charge| charge.fingerprint = vec![0; 65])),

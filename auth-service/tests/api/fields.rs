@@ -11,20 +11,10 @@ use serde_json::json;
 use shared::ErrorReason;
 use shared::error::{reason_of, violations_of};
 use shared::proto::auth as pb;
-use tonic::{Code, Status};
+use tonic::Code;
 
 use crate::hostile_tokens::{changed, claims, header, now, sign_right};
 use crate::support::*;
-
-/// The violated fields that a refusal names; each of them is in its sentence, too.
-fn violated<T: std::fmt::Debug>(answer: Result<T, Status>) -> Vec<String> {
-    let status = assert_refused(answer, Code::InvalidArgument, ErrorReason::InvalidArgument);
-    let violations = violations_of(&status);
-    for (field, expected) in &violations {
-        assert!(!expected.is_empty() && status.message().contains(&format!("{field} {expected}")), "{status:?}");
-    }
-    violations.into_iter().map(|(field, _)| field).collect()
-}
 
 #[tokio::test]
 async fn all_violated_fields_of_a_request_are_named_at_once() {

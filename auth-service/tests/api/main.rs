@@ -6,5 +6,6 @@ mod binary;
 mod fields;
 mod hostile_tokens;
 mod logins;
+mod model_patterns;
 mod release;
 mod support;

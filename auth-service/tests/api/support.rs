@@ -14,7 +14,7 @@ use auth_service::store::{NewUser, Store};
 use auth_service::user::{Role, UserName};
 use shared::ErrorReason;
 use shared::credential_form::to_bearer;
-use shared::error::reason_of;
+use shared::error::{reason_of, violations_of};
 use shared::proto::auth as pb;
 use shared::proto::auth::accounts_client::AccountsClient;
 use shared::proto::auth::admin_client::AdminClient;
@@ -197,4 +197,14 @@ pub(crate) fn grant(answer: pb::CheckResponse) -> pb::Grant {
 
 pub(crate) fn new_secret() -> Secret {
     Secret::generate().unwrap().0
+}
+
+/// The violated fields that a refusal names; each of them is in its sentence, too.
+pub(crate) fn violated<T: std::fmt::Debug>(answer: Result<T, Status>) -> Vec<String> {
+    let status = assert_refused(answer, Code::InvalidArgument, ErrorReason::InvalidArgument);
+    let violations = violations_of(&status);
+    for (field, expected) in &violations {
+        assert!(!expected.is_empty() && status.message().contains(&format!("{field} {expected}")), "{status:?}");
+    }
+    violations.into_iter().map(|(field, _)| field).collect()
 }

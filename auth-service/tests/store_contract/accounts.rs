@@ -1,7 +1,9 @@
 //! Users, grants and the ledger.
 
 use auth_service::ids::{AccountId, UserId};
-use auth_service::store::{Balance, EntryKind, GrantAnswer, GrantRequest, NewUser, STARTING_GRANT_NOTE, StoreError, UserCreation};
+use auth_service::store::{
+    Balance, EntryKind, GrantAnswer, GrantRequest, LedgerPage, NewUser, STARTING_GRANT_NOTE, StoreError, UserCreation,
+};
 use auth_service::user::UserName;
 use shared::ledger::MAX_CREDITS;
 
@@ -77,7 +79,7 @@ pub(crate) async fn nothing_is_known_of_an_unknown_user_or_account(f: Fixture) {
     assert_eq!(f.store.balance(&account).await.unwrap(), None);
     assert_eq!(f.store.snapshot(&account).await.unwrap(), None);
     assert_eq!(f.store.api_keys(&account).await.unwrap(), []);
-    assert_eq!(f.store.ledger_entries(&account, None, 10).await.unwrap(), []);
+    assert_eq!(f.store.ledger_entries(&account, None, 10).await.unwrap(), LedgerPage::default());
     assert_eq!(f.store.receipt(&account, &id, "r").await.unwrap(), None);
     assert_eq!(f.store.grant(grant(&Person { id, account }, 1, "g")).await.unwrap(), GrantAnswer::NotFound);
 }
@@ -132,7 +134,7 @@ pub(crate) async fn the_ledger_is_paged_from_the_newest(f: Fixture) {
         f.store.grant(grant(&ada, i, &format!("g{i}"))).await.unwrap();
     }
     let page = async |before, limit| -> Vec<u64> {
-        f.store.ledger_entries(&ada.account, before, limit).await.unwrap().into_iter().map(|entry| entry.entry).collect()
+        f.store.ledger_entries(&ada.account, before, limit).await.unwrap().entries.into_iter().map(|entry| entry.entry).collect()
     };
     assert_eq!(page(None, 3).await, [7, 6, 5]);
     assert_eq!(page(Some(5), 3).await, [4, 3, 2]);
@@ -141,7 +143,7 @@ pub(crate) async fn the_ledger_is_paged_from_the_newest(f: Fixture) {
     assert_eq!(page(Some(0), 3).await, [0; 0]);
     assert_eq!(page(Some(u64::MAX), 1).await, [7]);
     assert_eq!(page(None, 0).await, [0; 0]);
-    let mut all = f.store.ledger_entries(&ada.account, None, 100).await.unwrap();
+    let mut all = f.store.ledger_entries(&ada.account, None, 100).await.unwrap().entries;
     all.reverse();
     assert_eq!(all, f.snapshot(&ada).await.ledger);
 }

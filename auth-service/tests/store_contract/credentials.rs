@@ -83,6 +83,22 @@ pub(crate) async fn a_key_is_good_for_its_scopes_and_models_only(f: Fixture) {
     assert_eq!(f.check_key(&ada, 1, permission(Scope::Models), None).await, CheckAnswer::Refused(Refusal::ScopeRequired));
 }
 
+pub(crate) async fn a_caller_is_told_which_models_it_may_name(f: Fixture) {
+    let ada = f.person("ada", 10).await;
+    f.key(&ada, 1, |key| key.models = vec!["library/*".to_owned(), "Hf.co/A/B*".to_owned()]).await;
+    let asked = |credential| CheckRequest { account: ada.account.clone(), credential, permission: model(""), charge: None };
+    let key = |secret| PresentedCredential::ApiKey { secret_hash: [secret; 32] };
+    let rights = f.store.authorize(asked(key(1))).await.unwrap().unwrap();
+    for (name, allowed) in [("llama3:70b", true), ("hf.co/a/bx:q4", true), ("hf.co/evil/big", false), ("someone/llama3", false)] {
+        assert_eq!(rights.allow(name), allowed, "{name}");
+        let checked = f.check_key(&ada, 1, model(name), None).await;
+        assert_eq!(matches!(checked, CheckAnswer::Allowed(_)), allowed, "{name}: {checked:?}");
+    }
+    let rights = f.store.authorize(f.request(&ada, None)).await.unwrap().unwrap();
+    assert!(rights.allow("hf.co/evil/big"), "an access token isn't limited");
+    assert_eq!(f.store.authorize(asked(key(2))).await.unwrap(), Err(Refusal::CredentialUnknown));
+}
+
 /// Every text of these characters, up to a length.
 fn texts(characters: &str, most: usize) -> Vec<String> {
     let mut texts = vec![String::new()];

@@ -353,7 +353,7 @@ pub(crate) async fn walk(store: &dyn Store) -> u32 {
 }
 
 pub(crate) fn sqlite_file(folder: &Path) -> std::path::PathBuf {
-    folder.join("tollgate.sqlite3")
+    folder.join(auth_service::config::STORE_FILE)
 }
 
 pub(crate) fn new_user(name: &str, credits: i64) -> NewUser {

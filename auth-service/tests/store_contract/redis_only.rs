@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use auth_service::hold::Outcome;
 use auth_service::store::clock::Clock;
-use auth_service::store::{CheckAnswer, Refusal, Scope, Store, StoreError, UserCreation};
+use auth_service::store::{CheckAnswer, Checkpoint, GrantAnswer, GrantRequest, Refusal, Scope, Store, StoreError, UserCreation};
 
 use crate::fixture::{Fixture, Home, RedisServer, by_token, new_user, one_credit, permission, used};
 use crate::limits;
@@ -286,4 +286,46 @@ async fn three_stores_on_one_redis_admit_what_the_credits_pay_for() {
     let held = tasks.join_all().await.into_iter().filter(|answer| matches!(answer, CheckAnswer::Held(..))).count();
     assert_eq!(held, 10);
     f.snapshot(&ada).await;
+}
+
+#[tokio::test]
+async fn numbers_of_a_ledger_that_was_folded_empty_go_on_after_a_restart_and_a_rewritten_log_and_none_comes_again() {
+    let f = Fixture::redis(limits()).await;
+    let ada = f.person("ada", 5).await;
+    let held = f.hold(&ada, one_credit("r", "a")).await;
+    f.settle(&held.terms, Outcome::Completed, 1).await;
+    let read = f.store.oldest_entries(&ada.account, 0, 9).await.unwrap();
+    let all = Checkpoint::fold(None, &read.entries).unwrap().unwrap();
+    assert!(f.store.fold_ledger(&ada.account, 1, all).await.unwrap());
+    let Fixture { home: Home::Redis(mut server), hand, .. } = f else { panic!("not Redis") };
+    let log = format!("tg:{{{}}}:log", ada.account);
+    let add = |server: &RedisServer, id: &str| redis::cmd("XADD").arg(&log).arg(id).arg("e").arg("").exec(&mut server.connection());
+    for rewrites in [false, true] {
+        if rewrites {
+            server.command(&["BGREWRITEAOF"]);
+            let started = std::time::Instant::now();
+            while server.counted("persistence", "aof_rewrite_in_progress:") + server.counted("persistence", "aof_rewrite_scheduled:") > 0 {
+                assert!(started.elapsed() < Duration::from_secs(20), "it rewrites for ever");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        server.stop();
+        server.start_again(&[]);
+        // It takes connections before it has loaded what it wrote.
+        let started = std::time::Instant::now();
+        while let Err(error) = redis::cmd("PING").exec(&mut server.connection()) {
+            assert!(started.elapsed() < Duration::from_secs(20), "{error}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        for id in ["1-0", "2-0"] {
+            let refused = add(&server, id).unwrap_err().to_string();
+            assert!(refused.contains("equal or smaller"), "{id}: {refused}");
+        }
+    }
+    let store = server.store(limits(), Clock::Fixed(hand)).await;
+    let granted_by = ada.id.clone();
+    let grant = GrantRequest { account: ada.account.clone(), credits: 1, request_id: "g".to_owned(), note: String::new(), granted_by };
+    assert!(matches!(store.grant(grant).await.unwrap(), GrantAnswer::Granted { entry: 3, .. }));
+    let snapshot = store.snapshot(&ada.account).await.unwrap().unwrap();
+    assert_eq!((snapshot.violations(), snapshot.checkpoint), (Vec::new(), Some(all)));
 }

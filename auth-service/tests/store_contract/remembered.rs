@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use auth_service::hold::{HoldRecord, Outcome, Resolution, Terms};
 use auth_service::price::Price;
-use auth_service::store::{ChargeRequest, CheckAnswer, ExtendAnswer, Refusal, SettleAnswer};
+use auth_service::store::{ChargeRequest, CheckAnswer, EntryKind, ExtendAnswer, LedgerEntry, Refusal, SettleAnswer};
 
 use crate::credits::{expired, recorded, resolution};
 use crate::fixture::{Fixture, Person, of_attempt, one_credit, used};
@@ -122,12 +122,14 @@ pub(crate) async fn the_slow_walk_forgets_all_whose_time_is_over(f: Fixture) {
     assert_eq!(f.snapshot(&ada).await.remembered, []);
 }
 
-pub(crate) async fn what_costs_nothing_leaves_no_ledger_entry_and_few_records(f: Fixture) {
+pub(crate) async fn what_costs_nothing_leaves_no_ledger_entry_but_for_an_expiry_and_few_records(f: Fixture) {
     let ada = f.person("ada", 1).await;
+    let mut expired = 0;
     for i in 0..f.limits.max_free_requests * 3 {
         f.advance(Duration::from_millis(1));
         if i % 3 == 0 {
-            // Nobody comes back: it expires.
+            // Nobody comes back: it expires. A service died, which the ledger tells.
+            expired += 1;
             f.hold(&ada, one_credit(&format!("r{i}"), "a")).await;
             f.pass_ttl();
             f.store.balance(&ada.account).await.unwrap();
@@ -137,7 +139,9 @@ pub(crate) async fn what_costs_nothing_leaves_no_ledger_entry_and_few_records(f:
         }
     }
     let snapshot = f.snapshot(&ada).await;
-    assert_eq!((snapshot.ledger.len(), snapshot.remembered.len()), (1, f.limits.max_free_requests as usize));
+    assert_eq!((snapshot.ledger.len(), snapshot.remembered.len()), (1 + expired, f.limits.max_free_requests as usize));
+    let is_expiry = |entry: &LedgerEntry| entry.kind == EntryKind::Resolved(Resolution::Expired) && entry.credits == 0;
+    assert!(snapshot.ledger[1..].iter().all(is_expiry), "{:?}", snapshot.ledger);
     assert_eq!(snapshot.balance.available, 1);
     // The last ones are remembered.
     assert!(is_remembered(&f, &ada, &format!("r{}", f.limits.max_free_requests * 3 - 1)).await);

@@ -179,6 +179,7 @@ fn expected() -> AccountSnapshot {
             LedgerEntry { usage: Some(usage(7, 2, false)), ..entry(7, expired, -2, 84, "late", 3000) },
             LedgerEntry { usage: Some(usage(7, 10, true)), ..entry(8, late, -6, 78, "late", 1000) },
         ],
+        checkpoint: None,
     }
 }
 

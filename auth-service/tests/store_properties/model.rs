@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use auth_service::hold::{Fields, HoldRecord, Outcome, Resolution, ResolvedHold, Terms, TokenUsage, request_digest};
 use auth_service::price::Price;
 use auth_service::store::{
-    AccountSnapshot, Balance, CheckAnswer, EntryKind, ExtendAnswer, GrantAnswer, Held, LedgerEntry, Principal, Refusal,
+    AccountSnapshot, Balance, CheckAnswer, EntryKind, ExtendAnswer, GrantAnswer, Held, LedgerEntry, Principal, Refusal, ReleaseAnswer,
     STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, SettleAnswer, StoreLimits,
 };
 use auth_service::user::Role;
@@ -15,7 +15,7 @@ use crate::fixture::Person;
 use crate::{Change, Handle, Operation};
 
 /// What can happen.
-pub(crate) const ALL: [&str; 17] = [
+pub(crate) const ALL: [&str; 22] = [
     "a part is held",
     "asked for what is forgotten and still there",
     "extended with an altered handle",
@@ -23,8 +23,13 @@ pub(crate) const ALL: [&str; 17] = [
     "forgotten before its time",
     "held already",
     "more due than one operation resolves",
+    "more refunds than there can be",
     "more to forget than one operation removes",
     "refunded and asked for by another attempt",
+    "released",
+    "released after it was resolved",
+    "released again",
+    "released by an attempt that holds nothing",
     "settled again",
     "settled by an attempt that is superseded",
     "settled late",
@@ -88,7 +93,7 @@ impl Model {
 
     pub(crate) fn snapshot(&self) -> AccountSnapshot {
         let (open, remembered) = self.holds.values().cloned().partition(|hold| hold.resolved.is_none());
-        AccountSnapshot { balance: self.balance, open, remembered, ledger: self.ledger.clone() }
+        AccountSnapshot { balance: self.balance, open, remembered, ledger: self.ledger.clone(), checkpoint: None }
     }
 
     /// A handle that was given out, and perhaps altered; `None`: none was yet.
@@ -152,6 +157,9 @@ impl Model {
             }
             (Operation::Extend { usage, .. }, Some(handle)) => format!("{:?}", self.extend(handle, usage)),
             (Operation::Settle { outcome, usage, .. }, Some(handle)) => format!("{:?}", self.settle(handle, outcome, usage)),
+            (Operation::Release { request, attempt }, _) => {
+                format!("{:?}", self.release(&format!("request-{request}"), &format!("attempt-{attempt}")))
+            }
             (Operation::Grant { request, credits }, _) => format!("{:?}", self.grant(&format!("grant-{request}"), credits)),
             (Operation::Balance, _) => format!("{:?}", Some(self.balance)),
             (Operation::Receipt { request }, _) => format!("{:?}", self.known(&format!("request-{request}"))),
@@ -263,12 +271,9 @@ impl Model {
             self.reached.insert("too many open holds");
             return CheckAnswer::Refused(Refusal::TooManyOpenHolds);
         }
-        // How many refunds there are in the bucket, in time.
-        let (every, burst) = (millis(self.limits.refunds.every), i64::from(self.limits.refunds.burst));
-        let used = self.refunds_until_ms - self.now_ms;
-        if used > (burst - 1) * every {
+        if let Some(wait_ms) = self.wait_for_refunds_ms() {
             self.reached.insert("too many refunds");
-            let retry_after = std::time::Duration::from_millis((used - (burst - 1) * every).unsigned_abs());
+            let retry_after = std::time::Duration::from_millis(wait_ms.unsigned_abs());
             return CheckAnswer::Refused(Refusal::TooManyRefunds { retry_after });
         }
         let (available, mut wanted) = (self.balance.available, wanted);
@@ -294,6 +299,24 @@ impl Model {
         let expires_at_ms = self.now_ms + millis(self.limits.hold_ttl);
         self.holds.insert(id, HoldRecord { terms: terms.clone(), usage: TokenUsage::default(), expires_at_ms, resolved: None });
         CheckAnswer::Held(principal, Held { terms, remaining_credits: self.balance.available, expires_at_ms })
+    }
+
+    /// How much of the bucket is used, as the time in which it fills again. The bucket and all holds that may be open can't use more than
+    /// so much; what says more was written before the clock went back, and counts as nothing.
+    fn used_refunds_ms(&mut self) -> i64 {
+        let (every_ms, burst) = (millis(self.limits.refunds.every), i64::from(self.limits.refunds.burst));
+        let used_ms = (self.refunds_until_ms - self.now_ms).max(0);
+        if used_ms > (burst - 1 + i64::from(self.limits.max_open_holds)) * every_ms {
+            self.reached.insert("more refunds than there can be");
+            return 0;
+        }
+        used_ms
+    }
+
+    /// How long the bucket takes until one more refund has room in it.
+    fn wait_for_refunds_ms(&mut self) -> Option<i64> {
+        let room_ms = (i64::from(self.limits.refunds.burst) - 1) * millis(self.limits.refunds.every);
+        Some(self.used_refunds_ms() - room_ms).filter(|wait_ms| *wait_ms > 0)
     }
 
     fn extend(&mut self, handle: &Terms, usage: TokenUsage) -> ExtendAnswer {
@@ -359,12 +382,38 @@ impl Model {
         }
     }
 
+    /// An attempt whose Check had no answer gives back what it may have held.
+    fn release(&mut self, request_id: &str, attempt_id: &str) -> ReleaseAnswer {
+        let Some(mut hold) = self.known(request_id) else { return ReleaseAnswer::NothingHeld };
+        if hold.terms.attempt_id != attempt_id {
+            self.reached.insert("released by an attempt that holds nothing");
+            return ReleaseAnswer::NothingHeld;
+        }
+        match hold.resolved.as_ref().map(|resolved| resolved.resolution) {
+            None => {
+                self.reached.insert("released");
+                hold.usage = TokenUsage::default();
+                self.resolve(hold, Resolution::Refunded, Some(Outcome::NothingGenerated), 0);
+                ReleaseAnswer::Released
+            }
+            Some(Resolution::Refunded) => {
+                self.reached.insert("released again");
+                ReleaseAnswer::Released
+            }
+            Some(_) => {
+                self.reached.insert("released after it was resolved");
+                ReleaseAnswer::ResolvedBefore
+            }
+        }
+    }
+
     fn resolve(&mut self, hold: HoldRecord, resolution: Resolution, outcome: Option<Outcome>, charged: i64) -> HoldRecord {
         self.balance.held -= hold.terms.held_credits;
         self.balance.available += hold.terms.held_credits - charged;
         self.balance.spent += charged;
         if charged == 0 && hold.terms.held_credits > 0 {
-            self.refunds_until_ms = self.refunds_until_ms.max(self.now_ms) + millis(self.limits.refunds.every);
+            let (every_ms, used_ms) = (millis(self.limits.refunds.every), self.used_refunds_ms());
+            self.refunds_until_ms = self.now_ms + used_ms + every_ms;
         }
         self.remember(hold, resolution, outcome, charged, charged, 0)
     }
@@ -379,7 +428,7 @@ impl Model {
         uncollected_credits: i64,
     ) -> HoldRecord {
         let next_entry = self.ledger.len() as u64 + 1;
-        let ledger_entry = (charged_now > 0 || resolution == Resolution::SettledLate).then_some(next_entry);
+        let ledger_entry = (charged_now > 0 || matches!(resolution, Resolution::Expired | Resolution::SettledLate)).then_some(next_entry);
         if let Some(entry) = ledger_entry {
             self.ledger.push(LedgerEntry {
                 entry,

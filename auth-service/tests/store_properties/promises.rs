@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use auth_service::hold::{HoldRecord, Outcome, Resolution, Terms, TokenUsage};
 use auth_service::store::{
-    AccountSnapshot, Balance, ChargeRequest, CheckAnswer, EntryKind, ExtendAnswer, GrantAnswer, Held, Refusal, STARTING_GRANT_REQUEST_ID,
-    SettleAnswer, StoreLimits,
+    AccountSnapshot, Balance, ChargeRequest, CheckAnswer, EntryKind, ExtendAnswer, GrantAnswer, Held, Refusal, ReleaseAnswer,
+    STARTING_GRANT_REQUEST_ID, SettleAnswer, StoreLimits,
 };
 
 use crate::model::{cost, tokens_cost};
@@ -17,6 +17,7 @@ pub(crate) enum Answered {
     Check { charge: ChargeRequest, answer: CheckAnswer },
     Extend { handle: Terms, usage: TokenUsage, answer: ExtendAnswer },
     Settle { handle: Terms, altered: bool, outcome: Outcome, usage: TokenUsage, answer: SettleAnswer },
+    Release { handle: Terms, answer: ReleaseAnswer },
     Grant { request_id: String, credits: i64, answer: GrantAnswer },
     Balance(Balance),
     Receipt { request_id: String, answer: Option<HoldRecord> },
@@ -33,6 +34,10 @@ struct Attempt {
     settles: Vec<(Outcome, (u32, u32))>,
     /// Its last record, unless it is one that a late settle may still replace.
     receipt: Option<HoldRecord>,
+    /// When all that it held came back.
+    refunded_at_ms: Option<i64>,
+    /// Whether a Release said that it did.
+    is_released: bool,
 }
 
 /// What was promised on one account.
@@ -44,6 +49,9 @@ pub(crate) struct Promises {
     /// Credits and entry, by request id.
     grants: BTreeMap<String, (i64, u64)>,
     before: AccountSnapshot,
+    now_ms: i64,
+    /// Checks that were refused because too many holds had come back.
+    pub(crate) refused_for_refunds: usize,
 }
 
 fn tokens(usage: TokenUsage) -> (u32, u32) {
@@ -53,12 +61,14 @@ fn tokens(usage: TokenUsage) -> (u32, u32) {
 impl Promises {
     pub(crate) fn new(limits: StoreLimits, before: AccountSnapshot) -> Self {
         let grants = [(STARTING_GRANT_REQUEST_ID.to_owned(), (before.balance.granted, 1))].into();
-        Self { limits, attempts: BTreeMap::new(), grants, before }
+        Self { limits, attempts: BTreeMap::new(), grants, before, now_ms: 0, refused_for_refunds: 0 }
     }
 
     /// Takes in what a round was answered, and compares all that was ever promised with what is there after it.
     pub(crate) fn compare(&mut self, now_ms: i64, answers: &[Answered], after: AccountSnapshot) {
         assert_eq!(after.violations(), Vec::<String>::new());
+        self.now_ms = now_ms;
+        let refunds_before = self.refunds_until_ms();
         self.take_holds(now_ms, answers);
         for answered in answers {
             self.take(now_ms, answered, &after);
@@ -68,6 +78,7 @@ impl Promises {
         self.compare_receipts(&after);
         self.compare_ledger(&after);
         self.compare_due(now_ms, answers.len(), &after);
+        self.compare_refunds(refunds_before, answers);
         self.before = after;
     }
 
@@ -93,6 +104,8 @@ impl Promises {
                 recorded: (0, 0),
                 settles: Vec::new(),
                 receipt: None,
+                refunded_at_ms: None,
+                is_released: false,
             });
             assert_eq!((&attempt.terms, attempt.expires_at_ms), (terms, *expires_at_ms), "two holds of one attempt");
         }
@@ -139,6 +152,19 @@ impl Promises {
                     SettleAnswer::NotFound => assert!(*altered || forgets, "{handle:?} is forgotten"),
                 }
             }
+            Answered::Release { handle, answer } => {
+                let others = self.attempts.values().filter(|attempt| attempt.terms.request_id == handle.request_id).count() > 1;
+                let attempt = self.attempts.get_mut(&handle.attempt_id).unwrap();
+                assert!(after.open.iter().all(|hold| hold.terms != *handle), "{handle:?} was released, {answer:?}, and is open");
+                match answer {
+                    ReleaseAnswer::Released => {
+                        attempt.is_released = true;
+                        attempt.refunded_at_ms = attempt.refunded_at_ms.or(Some(now_ms).filter(|_| handle.held_credits > 0));
+                    }
+                    ReleaseAnswer::NothingHeld => assert!(others || forgets, "{handle:?} holds nothing"),
+                    ReleaseAnswer::ResolvedBefore => assert!(!attempt.is_released, "{handle:?} was released, and resolved in another way"),
+                }
+            }
             Answered::Grant { request_id, credits, answer: GrantAnswer::Granted { entry, .. } } => {
                 assert_eq!(self.grants.insert(request_id.clone(), (*credits, *entry)), None, "{request_id} was granted twice");
             }
@@ -160,6 +186,18 @@ impl Promises {
     fn take_record(&mut self, record: &HoldRecord) {
         let attempt = self.attempts.get_mut(&record.terms.attempt_id).unwrap();
         assert_eq!(attempt.terms, record.terms);
+        if let Some(resolved) = &record.resolved {
+            let (input_tokens, output_tokens) = attempt.recorded;
+            let at_expiry = tokens_cost(&attempt.terms.price, input_tokens, output_tokens);
+            let came_back = match resolved.resolution {
+                Resolution::Refunded => Some(resolved.at_ms),
+                Resolution::Expired => Some(resolved.at_ms).filter(|_| at_expiry == 0),
+                // It was not there as an expired one after the last round: it has expired in this one.
+                Resolution::SettledLate => Some(self.now_ms).filter(|_| at_expiry == 0),
+                Resolution::Settled => Some(resolved.at_ms).filter(|_| resolved.charged_credits == 0),
+            };
+            attempt.refunded_at_ms = attempt.refunded_at_ms.or(came_back.filter(|_| attempt.terms.held_credits > 0));
+        }
         match &record.resolved {
             Some(resolved) if resolved.resolution != Resolution::Expired => {
                 let first = attempt.receipt.get_or_insert_with(|| record.clone());
@@ -215,6 +253,8 @@ impl Promises {
                 CheckAnswer::Refused(Refusal::SweepInProgress) => {
                     assert!(due > self.limits.sweep_batch as usize && !is_enough, "{charge:?}: {answer:?}");
                 }
+                // `compare_refunds` looks at it.
+                CheckAnswer::Refused(Refusal::TooManyRefunds { .. }) => {}
                 CheckAnswer::Allowed(_) | CheckAnswer::Refused(_) => panic!("{charge:?}: {answer:?}"),
             }
         }
@@ -293,7 +333,7 @@ impl Promises {
     }
 
     fn compare_receipt(&self, record: &HoldRecord) {
-        let Attempt { terms, recorded, settles, .. } = &self.attempts[&record.terms.attempt_id];
+        let Attempt { terms, recorded, settles, is_released, .. } = &self.attempts[&record.terms.attempt_id];
         let (resolved, usage) = (record.resolved.as_ref().unwrap(), tokens(record.usage));
         let at_expiry = tokens_cost(&terms.price, recorded.0, recorded.1).min(terms.held_credits);
         let price = cost(&terms.price, usage.0, usage.1).min(terms.held_credits);
@@ -307,6 +347,7 @@ impl Promises {
             (Resolution::SettledLate, Some(outcome)) => was_said(outcome) && charged == price.max(at_expiry),
             _ => false,
         };
+        assert!(!is_released || resolved.resolution == Resolution::Refunded, "{record:?} was released");
         assert!(right, "{record:?} of {:?}", self.attempts[&record.terms.attempt_id]);
     }
 
@@ -326,5 +367,38 @@ impl Promises {
         let due = |snapshot: &AccountSnapshot| snapshot.open.iter().filter(|hold| hold.expires_at_ms <= now_ms).count();
         let left = due(&self.before).saturating_sub(calls.min(1) * self.limits.sweep_batch as usize);
         assert!(due(after) <= left, "{} are due after {calls} calls, of {}", due(after), due(&self.before));
+    }
+
+    /// Until when the account's refunds reach, each with its span behind the one before it.
+    fn refunds_until_ms(&self) -> i64 {
+        let mut refunds: Vec<_> = self.attempts.values().filter_map(|attempt| attempt.refunded_at_ms).collect();
+        refunds.sort_unstable();
+        let every_ms = i64::try_from(self.limits.refunds.every.as_millis()).unwrap();
+        refunds.into_iter().fold(0, |until_ms, at_ms| at_ms.max(until_ms) + every_ms)
+    }
+
+    /// Checks are refused for the sake of refunds exactly when there were too many, as far as an order of the calls can be found for it:
+    /// at the time of each, some of the round's refunds had happened, and others not yet.
+    fn compare_refunds(&mut self, before_ms: i64, answers: &[Answered]) {
+        if self.forgets() {
+            // What expired and was forgotten at once was never seen.
+            return;
+        }
+        let every_ms = i64::try_from(self.limits.refunds.every.as_millis()).unwrap();
+        let full_ms = self.now_ms + (i64::from(self.limits.refunds.burst) - 1) * every_ms;
+        let (least_ms, most_ms) = (before_ms - full_ms, self.refunds_until_ms() - full_ms);
+        for answered in answers {
+            match answered {
+                Answered::Check { answer: CheckAnswer::Held(..), charge } => {
+                    assert!(least_ms <= 0, "{charge:?} was held {least_ms} ms early")
+                }
+                Answered::Check { answer: CheckAnswer::Refused(Refusal::TooManyRefunds { retry_after }), charge } => {
+                    let wait_ms = i64::try_from(retry_after.as_millis()).unwrap();
+                    assert!((least_ms.max(1)..=most_ms).contains(&wait_ms), "{charge:?} waits {wait_ms} ms, of {least_ms} to {most_ms}");
+                    self.refused_for_refunds += 1;
+                }
+                _ => {}
+            }
+        }
     }
 }

@@ -9,7 +9,9 @@ use auth_service::price::Price;
 use auth_service::refunds::RefundLimit;
 use auth_service::store::clock::Clock;
 use auth_service::store::sqlite::SqliteStore;
-use auth_service::store::{ChargeRequest, CheckAnswer, CheckRequest, GrantRequest, PresentedCredential, Scope, Store, StoreLimits};
+use auth_service::store::{
+    ChargeRequest, CheckAnswer, CheckRequest, GrantRequest, PresentedCredential, ReleaseRequest, Scope, Store, StoreLimits,
+};
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -31,6 +33,8 @@ const LONG_MEMORY: StoreLimits = StoreLimits {
 /// Requests are forgotten at their time, and before it.
 const SHORT_MEMORY: StoreLimits =
     StoreLimits { forget_after: Duration::from_millis(300), max_remembered_requests: 6, max_free_requests: 4, ..LONG_MEMORY };
+/// Refunds are soon too many.
+const FEW_REFUNDS: StoreLimits = StoreLimits { refunds: RefundLimit { burst: 3, every: Duration::from_millis(80) }, ..LONG_MEMORY };
 const ACCOUNTS: usize = 3;
 const STARTING_CREDITS: i64 = 150;
 
@@ -56,6 +60,11 @@ enum Action {
         altered: bool,
         outcome: Outcome,
         usage: TokenUsage,
+        times: usize,
+    },
+    /// As for a Check that was not answered; `times` calls at the same time.
+    Release {
+        back: usize,
         times: usize,
     },
     /// `times` calls at the same time.
@@ -88,6 +97,7 @@ fn action() -> impl Strategy<Value = (usize, Action)> {
         8 => check,
         4 => (0..8_usize, usage()).prop_map(|(back, usage)| Action::Extend { back, usage }),
         7 => settle,
+        3 => (0..8_usize, 1..3_usize).prop_map(|(back, times)| Action::Release { back, times }),
         1 => (0..6_u8, 1..3_i64, 1..4_usize).prop_map(|(request, credits, times)| Action::Grant { request, credits, times }),
         1 => Just(Action::Balance),
         1 => (0..8_u8).prop_map(|request| Action::Receipt { request }),
@@ -184,6 +194,21 @@ impl Stage {
                 let answers = self.at_once(client, times, settle).await.into_iter();
                 answers.map(|answer| Answered::Settle { handle: handle.clone(), altered, outcome, usage, answer }).collect()
             }
+            Action::Release { back, times } => {
+                let Some(handle) = who.handle(back) else { return Vec::new() };
+                let release = ReleaseRequest {
+                    account,
+                    credential: PresentedCredential::AccessToken { user_id: user, issued_at_ms: now_ms },
+                    request_id: handle.request_id.clone(),
+                    attempt_id: handle.attempt_id.clone(),
+                };
+                let ask = |store: Arc<dyn Store>| {
+                    let release = release.clone();
+                    async move { store.release(release).await.unwrap() }
+                };
+                let answers = self.at_once(client, times, ask).await.into_iter();
+                answers.map(|answer| Answered::Release { handle: handle.clone(), answer }).collect()
+            }
             Action::Grant { request, credits, times } => {
                 let request_id = format!("grant-{request}");
                 let grant = GrantRequest { account, credits, request_id: request_id.clone(), note: String::new(), granted_by: user };
@@ -230,7 +255,7 @@ impl Stage {
 
 /// Has random operations done together, and compares after each round what was promised.
 fn keep_their_promises(runtime: &Runtime, stores: &[Arc<dyn Store>], hand: &AtomicI64, limits: StoreLimits) {
-    let users = std::cell::Cell::new(0);
+    let (users, refused_for_refunds) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
     let config = ProptestConfig { cases: 24, failure_persistence: None, max_shrink_iters: 32, ..ProptestConfig::default() };
     proptest!(config, |(rounds in proptest::collection::vec(round(), 1..8))| {
         hand.store(START_MS, Ordering::SeqCst);
@@ -262,9 +287,11 @@ fn keep_their_promises(runtime: &Runtime, stores: &[Arc<dyn Store>], hand: &Atom
                 let after = stores[0].snapshot(&payer.person.account).await.unwrap().unwrap();
                 assert_eq!((&after.open, after.balance.held), (&Vec::new(), 0));
                 promises.compare(now_ms, &[], after);
+                refused_for_refunds.set(refused_for_refunds.get() + promises.refused_for_refunds);
             }
         });
     });
+    assert_eq!(refused_for_refunds.get() > 0, limits.refunds.burst < 10, "{} Checks were refused for refunds", refused_for_refunds.get());
 }
 
 fn several_threads() -> Runtime {
@@ -306,4 +333,14 @@ fn what_redis_promises_to_many_at_once_is_kept() {
 #[test]
 fn what_redis_promises_to_many_at_once_is_kept_while_requests_are_forgotten() {
     redis_keeps_its_promises(SHORT_MEMORY);
+}
+
+#[test]
+fn what_sqlite_promises_to_many_at_once_is_kept_while_refunds_are_bounded() {
+    sqlite_keeps_its_promises(FEW_REFUNDS);
+}
+
+#[test]
+fn what_redis_promises_to_many_at_once_is_kept_while_refunds_are_bounded() {
+    redis_keeps_its_promises(FEW_REFUNDS);
 }

@@ -153,7 +153,7 @@ pub(crate) enum Keys {
         /// What it may do; may be repeated [default: inference account]
         #[arg(long = "scope", value_name = "SCOPE", value_enum)]
         scopes: Vec<Scope>,
-        /// A model it may use, with * for any run of characters; may be repeated [default: all]
+        /// A model it may use, or a pattern such as llama3*, library/* or hf.co/*; may be repeated [default: all]
         #[arg(long = "model", value_name = "PATTERN")]
         models: Vec<String>,
         /// When it ends, such as 12h, 30d or 8w [default: never]

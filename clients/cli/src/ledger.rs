@@ -29,6 +29,7 @@ fn history_row(entry: LedgerEntry) -> [String; 9] {
         LedgerEntryKind::Refund => "refund",
         LedgerEntryKind::Expire => "expire",
         LedgerEntryKind::SettleLate => "charge-late",
+        LedgerEntryKind::Checkpoint => "checkpoint",
     };
     // `~`: estimated.
     let tokens = |count: u32, estimated: bool| format!("{}{count}", if estimated { "~" } else { "" });
@@ -36,7 +37,8 @@ fn history_row(entry: LedgerEntry) -> [String; 9] {
     let (input, out) = usage.unwrap_or_default();
     let credits = if entry.credits() > 0 { format!("+{}", entry.credits()) } else { entry.credits().to_string() };
     let available = entry.available_credits().to_string();
-    [time(entry.created_at), kind.to_owned(), credits, available, input, out, entry.model, entry.request_id, entry.note]
+    let note = entry.folded_entries.map_or(entry.note, |folded| format!("stands for {folded} entries"));
+    [time(entry.created_at), kind.to_owned(), credits, available, input, out, entry.model, entry.request_id, note]
 }
 
 pub(crate) async fn receipt(client: &Client, request_id: &str, output: &mut Output) -> Result<(), Failure> {
@@ -111,6 +113,14 @@ mod tests {
             ..LedgerEntry::default()
         };
         assert_eq!(history_row(grant), ["", "grant", "+10", "10", "", "", "", "", "start"]);
+        let checkpoint = LedgerEntry {
+            kind: LedgerEntryKind::Checkpoint.into(),
+            credits: Some(7),
+            available_credits: Some(6),
+            folded_entries: Some(12),
+            ..LedgerEntry::default()
+        };
+        assert_eq!(history_row(checkpoint), ["", "checkpoint", "+7", "6", "", "", "", "", "stands for 12 entries"]);
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub struct ApiKeyOptions {
     pub name: String,
     /// `inference`, `models`, `account`. Empty: `inference` and `account`.
     pub scopes: Vec<String>,
-    /// The models it may name, with `*` for any run of characters. Empty: all.
+    /// Patterns of the models that it may name: `llama3*`, `library/*`, `hf.co/*`. Empty: all.
     pub models: Vec<String>,
     /// When it ends. `None`: never.
     pub expires_at: Option<SystemTime>,

@@ -114,6 +114,19 @@ impl Engine for EmbeddedEngine {
         }
     }
 
+    fn is_in_doubt(&self, prompt: &Prompt) -> bool {
+        !self.catalog.was_there(&prompt.model)
+    }
+
+    async fn refuse_unusable(&self, prompt: &Prompt) -> Result<(), EngineError> {
+        let model = prompt.model.clone();
+        match self.with_catalog(move |catalog| catalog.resolve(&model)).await {
+            Err(EngineError::ModelNotFound) => Err(EngineError::ModelNotFound),
+            // A file that can't be read is found out by the answer.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
     /// Returns once the model is loaded and the prompt is known to fit. Dropping this, or the stream, takes the prompt out of the queue or
     /// stops its answer within one token.
     async fn answer(&self, prompt: &Prompt, max_output_tokens: u32, dispatched: &Dispatched) -> Result<AnswerStream, EngineError> {

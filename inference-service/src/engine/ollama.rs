@@ -27,6 +27,7 @@ mod facts;
 pub(crate) mod fuzzing;
 mod host;
 mod http1;
+mod model_list;
 mod ndjson;
 mod ollama_error;
 mod wire;
@@ -35,11 +36,12 @@ pub use host::OllamaHost;
 
 use answer::AnswerLines;
 use classification::{classify, lacks_answers, request_failed};
-use facts::{FactsCache, KnownFacts, parse_time};
+use facts::{FactsCache, KnownFacts, has_no_answers};
 use http1::{Client, Response};
+use model_list::{Listed, ModelList, Tag};
 use ndjson::Lines;
 use ollama_error::{MAX_ERROR_BYTES, OllamaError, cause_chain};
-use wire::{DetailsBody, malformed};
+use wire::malformed;
 
 /// The most that a list of models or a model's facts may take; the facts list every tensor.
 const MAX_REPLY_BYTES: usize = 32 << 20;
@@ -86,7 +88,21 @@ pub struct OllamaEngine {
     /// Where it is, for errors.
     place: Arc<str>,
     client: Client,
-    facts: Arc<FactsCache>,
+    known: Arc<KnownModels>,
+}
+
+/// What is kept in memory of Ollama's models.
+struct KnownModels {
+    facts: FactsCache,
+    list: ModelList,
+}
+
+impl KnownModels {
+    /// A model has changed, or may have.
+    fn outdate(&self) {
+        self.facts.invalidate_all();
+        self.list.outdate();
+    }
 }
 
 impl fmt::Debug for OllamaEngine {
@@ -103,7 +119,8 @@ impl OllamaEngine {
         let client = Client::new(origin, config.host.authorization().cloned(), config.connect_timeout)
             .map_err(|error| unusable(cause_chain(&error)))?;
         let place = config.host.to_string().into();
-        Ok(Self { config, place, client, facts: Arc::default() })
+        let known = KnownModels { facts: FactsCache::default(), list: ModelList::new(config.allow_cloud_models) };
+        Ok(Self { config, place, client, known: Arc::new(known) })
     }
 
     /// Ollama's version.
@@ -119,16 +136,22 @@ impl OllamaEngine {
 
     /// Asks what a model is, and caches it.
     async fn fetch_facts(&self, model: &ModelName) -> Result<KnownFacts, EngineError> {
-        let generation = self.facts.generation();
+        let generation = self.known.facts.generation();
         let known = match self.reply(Method::POST, "/api/show", Some(&model_body(model))).await {
             Ok(reply) => facts::parse(&reply, self.config.allow_cloud_models),
             Err(error) => Err(error),
         };
         match &known {
-            Err(EngineError::ModelNotFound | EngineError::NotSupported { .. }) => self.facts.remove(model),
-            known => self.facts.insert(model, known.as_ref().ok(), generation, self.facts_ttl()),
+            Err(EngineError::ModelNotFound | EngineError::NotSupported { .. }) => self.known.facts.remove(model),
+            known => self.known.facts.insert(model, known.as_ref().ok(), generation, self.facts_ttl()),
         }
         known
+    }
+
+    /// Asks which models there are, and keeps the list.
+    async fn fetch_list(&self) -> Result<Vec<Tag>, EngineError> {
+        let reply = self.reply(Method::GET, "/api/tags", None).await?;
+        model_list::parse(&reply)
     }
 
     /// From when on facts are cached, and for how long.
@@ -142,16 +165,16 @@ impl OllamaEngine {
     async fn context_to_ask_for(&self, prompt: &Prompt) -> Result<Option<u32>, EngineError> {
         let Some(cap) = self.config.max_context_tokens else { return Ok(prompt.options.num_ctx) };
         let model = &prompt.model;
-        let own = match self.facts.context(model, Instant::now()) {
+        let own = match self.known.facts.context(model, Instant::now()) {
             Some(own) => own,
             None => match tokio::time::timeout(CONTEXT_TIMEOUT, self.fetch_facts(model)).await {
                 Ok(Ok(known)) => known.context,
                 Ok(Err(error @ EngineError::NotSupported { .. })) => return Err(error),
                 // The answer may come all the same, or its error says more.
-                Ok(Err(_)) => self.facts.stale_context(model).unwrap_or_default(),
+                Ok(Err(_)) => self.known.facts.stale_context(model).unwrap_or_default(),
                 Err(_) => {
-                    self.facts.insert(model, None, self.facts.generation(), self.facts_ttl());
-                    self.facts.stale_context(model).unwrap_or_default()
+                    self.known.facts.insert(model, None, self.known.facts.generation(), self.facts_ttl());
+                    self.known.facts.stale_context(model).unwrap_or_default()
                 }
             },
         };
@@ -162,12 +185,8 @@ impl OllamaEngine {
     /// apart.
     async fn why_without_answers(&self, prompt: &Prompt, detail: String) -> EngineError {
         let other = |facts: &ModelFacts| facts.capabilities.iter().any(|has| matches!(has.as_str(), "embedding" | "image"));
-        let capability = match &prompt.task {
-            Task::Chat { .. } => "chat",
-            Task::Generate { .. } => "generate",
-        };
         match self.show_model(&prompt.model).await {
-            Ok(facts) if other(&facts) => EngineError::ModelIncapable { capability: capability.to_owned() },
+            Ok(facts) if other(&facts) => incapable_of_answers(prompt),
             Ok(_) | Err(_) => EngineError::ModelBroken { detail },
         }
     }
@@ -226,6 +245,15 @@ async fn read_beginning(mut response: Response, most: usize) -> Vec<u8> {
     body
 }
 
+/// A model that is made for something else.
+fn incapable_of_answers(prompt: &Prompt) -> EngineError {
+    let capability = match &prompt.task {
+        Task::Chat { .. } => "chat",
+        Task::Generate { .. } => "generate",
+    };
+    EngineError::ModelIncapable { capability: capability.to_owned() }
+}
+
 fn model_body(model: &ModelName) -> Vec<u8> {
     serde_json::json!({ "model": model.as_str() }).to_string().into_bytes()
 }
@@ -245,6 +273,33 @@ impl Engine for OllamaEngine {
         Ok(())
     }
 
+    /// A model that runs elsewhere need not be listed.
+    fn is_in_doubt(&self, prompt: &Prompt) -> bool {
+        let model = &prompt.model;
+        if model.is_cloud() {
+            return false;
+        }
+        match self.known.list.recall(model, Instant::now()) {
+            None => true,
+            Some(_) => self.known.facts.answers_nothing(model),
+        }
+    }
+
+    async fn refuse_unusable(&self, prompt: &Prompt) -> Result<(), EngineError> {
+        let model = &prompt.model;
+        match self.known.list.find(model, self.fetch_list()).await {
+            Listed::Missing => return Err(EngineError::ModelNotFound),
+            Listed::Elsewhere => return Err(facts::runs_elsewhere()),
+            Listed::Answers | Listed::Unknown if !self.known.facts.answers_nothing(model) => return Ok(()),
+            Listed::Answers | Listed::Unknown | Listed::AnswersNothing => {}
+        }
+        match self.show_model(model).await {
+            Ok(facts) if has_no_answers(&facts.capabilities) => Err(incapable_of_answers(prompt)),
+            // What it can do now isn't known: its answer says.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
     async fn answer(&self, prompt: &Prompt, max_output_tokens: u32, dispatched: &Dispatched) -> Result<AnswerStream, EngineError> {
         let num_ctx = self.context_to_ask_for(prompt).await?;
         let encode = || wire::answer_request(prompt, max_output_tokens, num_ctx, self.config.max_keep_alive);
@@ -253,6 +308,10 @@ impl Engine for OllamaEngine {
             Err(EngineError::ModelBroken { detail }) if lacks_answers(&detail) => {
                 return Err(self.why_without_answers(prompt, detail).await);
             }
+            Err(EngineError::ModelNotFound) => {
+                self.known.list.remove(&prompt.model);
+                return Err(EngineError::ModelNotFound);
+            }
             answered => answered?,
         };
         let place = Arc::clone(&self.place);
@@ -260,37 +319,15 @@ impl Engine for OllamaEngine {
     }
 
     async fn list_models(&self) -> Result<Vec<ModelEntry>, EngineError> {
-        #[derive(Deserialize)]
-        struct Tags {
-            models: Option<Vec<Tag>>,
-        }
-        #[derive(Deserialize)]
-        struct Tag {
-            name: String,
-            #[serde(default)]
-            size: i64,
-            #[serde(default)]
-            digest: String,
-            #[serde(default)]
-            modified_at: String,
-            #[serde(default)]
-            details: DetailsBody,
-        }
-        let reply = self.reply(Method::GET, "/api/tags", None).await?;
-        let Tags { models } = serde_json::from_slice(&reply).map_err(|error| malformed("the list of models", &error))?;
-        let entry = |tag: Tag| ModelEntry {
-            // One name per model here: without `:latest`.
-            name: ModelName::parse(&tag.name).map_or(tag.name, |name| name.to_string()),
-            size_bytes: tag.size,
-            digest: tag.digest,
-            modified_at: parse_time(&tag.modified_at),
-            details: tag.details.into_details(),
-        };
-        Ok(models.unwrap_or_default().into_iter().map(entry).collect())
+        let asked = self.known.list.begin();
+        let tags = self.fetch_list().await?;
+        self.known.list.keep(&tags, asked);
+        let may_be_used = |tag: &Tag| self.config.allow_cloud_models || !tag.runs_elsewhere();
+        Ok(tags.into_iter().filter(may_be_used).filter_map(Tag::into_entry).collect())
     }
 
     async fn show_model(&self, model: &ModelName) -> Result<ModelFacts, EngineError> {
-        match self.facts.get(model, Instant::now()) {
+        match self.known.facts.get(model, Instant::now()) {
             Some(known) => Ok(known.facts),
             None => Ok(self.fetch_facts(model).await?.facts),
         }
@@ -307,13 +344,14 @@ impl Engine for OllamaEngine {
         let body = create::body(model, &from, modelfile)?;
         let made = self.accepted(Method::POST, "/api/create", Some(&body), None).await.map_err(|error| create::refused(modelfile, error));
         let place = Arc::clone(&self.place);
-        let progress = create::CreateProgress::new(Lines::new(made?.body), Arc::clone(&self.facts));
+        let progress = create::CreateProgress::new(Lines::new(made?.body), Arc::clone(&self.known));
         Ok(Box::pin(progress.map(move |step| step.map_err(|error| error.at(&place)))))
     }
 
     async fn delete_model(&self, model: &ModelName) -> Result<(), EngineError> {
         let deleted = self.reply(Method::DELETE, "/api/delete", Some(&model_body(model))).await;
-        self.facts.invalidate_all();
+        self.known.outdate();
+        self.known.list.remove(model);
         deleted.map(|_| ())
     }
 }

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use shared::model_name;
+use shared::error::CallError;
+use shared::{ErrorReason, model_name};
+use tonic::Code;
 
 /// A model's name in its canonical form ([`shared::model_name`]): however it was spelled, a model has one name here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,6 +20,15 @@ impl ModelName {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Refuses what runs on the operator's account elsewhere, unless that is allowed.
+    pub fn refuse_cloud(&self, allowed: bool) -> Result<(), CallError> {
+        if self.is_cloud() && !allowed {
+            let message = "models that run elsewhere on the operator's account are not allowed on this server";
+            return Err(CallError::new(Code::PermissionDenied, ErrorReason::CloudModelNotAllowed, message));
+        }
+        Ok(())
     }
 
     /// Whether it runs on the operator's account elsewhere.

@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use prost_types::Duration as WireDuration;
 use serde_json::value::RawValue;
-use shared::ErrorReason;
 use shared::counted_message::{MAX_IMAGES, MAX_MESSAGES, MAX_STOPS, MAX_TOOLS};
 use shared::error::CallError;
 use shared::proto::inference as wire;
 use shared::request_id::{MAX_REQUEST_ID_CHARACTERS, is_request_id};
-use tonic::Code;
 
 use super::schema_guard::{self, SpecialGroups};
 use super::{ChatRole, Format, Message, ModelName, Options, Prompt, PromptLimits, Task, Think, Tool, ToolCall, Violations};
@@ -102,10 +100,7 @@ struct PromptFields {
 impl PromptFields {
     fn with_model(self, model: Option<ModelName>, wrong: Violations, limits: &PromptLimits) -> Result<Prompt, CallError> {
         let Some(model) = model.filter(|_| wrong.is_empty()) else { return Err(wrong.refuse()) };
-        if model.is_cloud() && !limits.allow_cloud_models {
-            let message = "models that run elsewhere on the operator's account are not allowed on this server";
-            return Err(CallError::new(Code::PermissionDenied, ErrorReason::CloudModelNotAllowed, message));
-        }
+        model.refuse_cloud(limits.allow_cloud_models)?;
         let Self { task, options, format, think, top_logprobs, max_output_tokens, truncate, keep_alive } = self;
         Ok(Prompt { model, task, options, format, think, top_logprobs, max_output_tokens, truncate, keep_alive })
     }
@@ -271,6 +266,9 @@ fn keep_alive(sent: Option<WireDuration>, limits: &PromptLimits, wrong: &mut Vio
 
 #[cfg(test)]
 mod tests {
+    use shared::ErrorReason;
+    use tonic::Code;
+
     use super::*;
 
     const LIMITS: PromptLimits = PromptLimits {

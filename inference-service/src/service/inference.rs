@@ -1,5 +1,6 @@
 //! `tollgate.inference.v1.Inference`: one call from its credential to its stream.
 
+use std::collections::HashSet;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use crate::auth_client::{Admission, Charge};
 use crate::caller::Caller;
 use crate::capability::required_capabilities;
 use crate::chat_stream::{AnswerPlan, ChatStream, StreamEvent, StreamLimits, StreamOwner, replay};
-use crate::engine::{Engine, EngineError, ModelDetails};
+use crate::engine::{Engine, EngineError, ModelDetails, ModelEntry};
 use crate::prompt::{ModelName, Prompt, PromptLimits, Think};
 
 /// The service.
@@ -66,7 +67,7 @@ impl InferenceService {
         request.record.set_model(request.prompt.model.as_str());
         let is_supported = self.engine.refuse_unsupported(&request.prompt).map_err(|error| CallError::from(&error));
         request.record.note_refusal(is_supported)?;
-        let runs = self.check_capabilities(&mut request).await;
+        let runs = self.check_model(&mut request).await;
         let runs = request.record.note_refusal(runs)?;
         let max_input_tokens = request.prompt.max_input_tokens(&self.prompt_limits).saturating_mul(runs);
         let charge = Charge {
@@ -98,18 +99,44 @@ impl InferenceService {
         Ok(Response::new(Box::pin(answer.map(|event| event.map(T::from)))))
     }
 
-    /// Refuses what the model can't do, before anything is held, and answers how often the engine may run it.
+    /// The models there are that the caller may name in a chat, without the names of others that they were made from.
+    async fn nameable_models(&self, caller: &Caller) -> Result<Vec<ModelEntry>, CallError> {
+        let models = self.engine.list_models().await.map_err(|error| CallError::from(&error))?;
+        let may_run = |entry: &ModelEntry| {
+            ModelName::parse(&entry.name).is_ok_and(|name| name.refuse_cloud(self.prompt_limits.allow_cloud_models).is_ok())
+        };
+        let models: Vec<_> = models.into_iter().filter(may_run).map(|entry| (parent_of(&entry.details), entry)).collect();
+        let parents = models.iter().filter_map(|(parent, _)| parent.as_ref()).map(ModelName::as_str);
+        let names = models.iter().map(|(_, entry)| entry.name.as_str()).chain(parents);
+        let allowed: HashSet<String> =
+            self.authorizer.allowed_models(caller, Operation::ReadModels, names).await?.into_iter().map(str::to_owned).collect();
+        let nameable = models.into_iter().filter(|(_, entry)| allowed.contains(&entry.name)).map(|(parent, mut entry)| {
+            let parent = parent.filter(|parent| allowed.contains(parent.as_str()));
+            entry.details.parent_model = parent.map(|parent| parent.to_string()).unwrap_or_default();
+            entry
+        });
+        Ok(nameable.collect())
+    }
+
+    /// Refuses a model that is missing, and what the model can't do, before anything is held. Answers how often the engine may run it.
     ///
-    /// The model is looked up only for a caller that may use it, and only when the prompt asks for more than text.
-    async fn check_capabilities(&self, request: &mut AnswerRequest) -> Result<u32, CallError> {
+    /// The model is looked up only for a caller that may use it, and only when it isn't known or the prompt asks for more than text.
+    async fn check_model(&self, request: &mut AnswerRequest) -> Result<u32, CallError> {
         let required = required_capabilities(&request.prompt);
         let may_run_twice = request.prompt.format.is_some() && request.prompt.think != Some(Think::Off);
-        if required.is_empty() && !may_run_twice {
+        let (asks_for_more, in_doubt) = (!required.is_empty() || may_run_twice, self.engine.is_in_doubt(&request.prompt));
+        if !asks_for_more && !in_doubt {
             return Ok(1);
         }
         let model = &request.prompt.model;
         let (auth, caller) = (&self.authorizer.auth, &request.caller);
         auth.authorize_recorded(caller, request.operation, model.as_str(), &mut request.record).await?;
+        if in_doubt {
+            self.engine.refuse_unusable(&request.prompt).await.map_err(|error| CallError::from(&error))?;
+        }
+        if !asks_for_more {
+            return Ok(1);
+        }
         let facts = self.engine.show_model(model).await.map_err(|error| CallError::from(&error))?;
         let has = |capability: &str| facts.capabilities.iter().any(|has| has == capability);
         if let Some(missing) = required.into_iter().find(|capability| !has(capability)) {
@@ -118,6 +145,11 @@ impl InferenceService {
         // Ollama lets a thinking model think freely first, and runs it again with the format.
         Ok(if may_run_twice && has("thinking") { 2 } else { 1 })
     }
+}
+
+/// The model that one was made from. On Ollama this can be a file's path on the server: only a model's name goes out.
+fn parent_of(details: &ModelDetails) -> Option<ModelName> {
+    ModelName::parse(&details.parent_model).ok()
 }
 
 /// Notes a prompt that is refused, with what can be read of its names.
@@ -184,9 +216,8 @@ impl Inference for InferenceService {
     }
 
     async fn list_models(&self, request: Request<wire::ListModelsRequest>) -> Result<Response<wire::ListModelsResponse>, Status> {
-        self.authorizer.authorize(&request, Operation::ReadModels, "").await?;
-        let models = self.engine.list_models().await.map_err(|error| CallError::from(&error))?;
-        let models = models.into_iter().map(|entry| wire::Model {
+        let (caller, _) = self.authorizer.authorize(&request, Operation::ReadModels, "").await?;
+        let models = self.nameable_models(&caller).await?.into_iter().map(|entry| wire::Model {
             name: entry.name,
             size_bytes: entry.size_bytes,
             digest: entry.digest,
@@ -198,8 +229,12 @@ impl Inference for InferenceService {
 
     async fn show_model(&self, request: Request<wire::ShowModelRequest>) -> Result<Response<wire::ShowModelResponse>, Status> {
         let model = parse_model(&request.get_ref().model)?;
-        self.authorizer.authorize(&request, Operation::ReadModels, model.as_str()).await?;
-        let facts = self.engine.show_model(&model).await.map_err(|error| CallError::from(&error))?;
+        model.refuse_cloud(self.prompt_limits.allow_cloud_models)?;
+        let (caller, _) = self.authorizer.authorize(&request, Operation::ReadModels, model.as_str()).await?;
+        let mut facts = self.engine.show_model(&model).await.map_err(|error| CallError::from(&error))?;
+        let parent = parent_of(&facts.details).map(|parent| parent.to_string());
+        let allowed = self.authorizer.allowed_models(&caller, Operation::ReadModels, parent.as_deref().into_iter()).await?;
+        facts.details.parent_model = parent.clone().filter(|parent| allowed.contains(parent.as_str())).unwrap_or_default();
         Ok(Response::new(wire::ShowModelResponse {
             details: Some(facts.details.into()),
             capabilities: facts.capabilities,
@@ -216,8 +251,7 @@ impl From<ModelDetails> for wire::ModelDetails {
             family: details.family,
             parameter_size: details.parameter_size,
             quantization_level: details.quantization_level,
-            // On Ollama this can be a file's path on the server: only a model's name goes out.
-            parent_model: if ModelName::parse(&details.parent_model).is_ok() { details.parent_model } else { String::new() },
+            parent_model: details.parent_model,
         }
     }
 }

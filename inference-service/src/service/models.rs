@@ -17,6 +17,7 @@ use tonic::{Request, Response, Status};
 use super::audit::{AuditEntry, AuditOutcome};
 use super::{Authorizer, parse_model};
 use crate::call_failure::{CallFailure, Limit};
+use crate::caller::Caller;
 use crate::engine::{Engine, Progress, ProgressStream};
 use crate::modelfile::Modelfile;
 use crate::prompt::{ModelName, Violations};
@@ -28,6 +29,8 @@ pub struct ModelsService {
     pub authorizer: Authorizer,
     /// What has the models.
     pub engine: Arc<dyn Engine>,
+    /// Whether models may be made that run elsewhere, on the operator's account.
+    pub allow_cloud_models: bool,
     /// Cancelled when streams that still run must end.
     pub cut_off: CancellationToken,
 }
@@ -36,7 +39,12 @@ pub struct ModelsService {
 const SUCCESS: &str = "success";
 
 impl ModelsService {
-    async fn start_create(&self, sent: &wire::CreateModelRequest) -> Result<ProgressStream, CallError> {
+    /// Refuses a model that the caller's key isn't good for.
+    async fn may_manage(&self, caller: &Caller, model: &ModelName) -> Result<(), CallError> {
+        self.authorizer.auth.authorize(caller, Operation::ManageModels, model.as_str()).await.map(|_| ())
+    }
+
+    async fn start_create(&self, caller: &Caller, sent: &wire::CreateModelRequest) -> Result<ProgressStream, CallError> {
         let mut wrong = Violations::default();
         let model = wrong.take("model", ModelName::parse(&sent.model));
         let modelfile = Modelfile::parse(&sent.modelfile);
@@ -45,11 +53,18 @@ impl ModelsService {
             wrong.add("modelfile", mistake.to_string());
             return Err(wrong.refuse().metadata("line", mistake.line.to_string()));
         };
+        model.refuse_cloud(self.allow_cloud_models)?;
+        self.may_manage(caller, &model).await?;
+        // What is no name is the engine's to refuse, by its line.
+        if let Ok(from) = ModelName::parse(&modelfile.from.value) {
+            self.may_manage(caller, &from).await?;
+        }
         self.engine.create_model(&model, modelfile).await.map_err(|error| CallError::from(&error))
     }
 
-    async fn remove(&self, model: &str) -> Result<(), CallError> {
+    async fn remove(&self, caller: &Caller, model: &str) -> Result<(), CallError> {
         let model = parse_model(model)?;
+        self.may_manage(caller, &model).await?;
         self.engine.delete_model(&model).await.map_err(|error| CallError::from(&error))
     }
 }
@@ -80,7 +95,7 @@ impl Models for ModelsService {
         let (caller, principal) = self.authorizer.authorize(&request, Operation::ManageModels, "").await?;
         let sent = request.into_inner();
         let mut audit = AuditEntry::begin("create_model", principal, &sent.model);
-        let progress = audit.record_failure(self.start_create(&sent).await)?;
+        let progress = audit.record_failure(self.start_create(&caller, &sent).await)?;
         // The last event of a success is the same whatever the engine calls its own last step.
         let mut limit = Box::pin(limit(caller.deadline(), self.cut_off.clone()));
         let (mut progress, mut is_over) = (progress, false);
@@ -114,10 +129,10 @@ impl Models for ModelsService {
     }
 
     async fn delete_model(&self, request: Request<wire::DeleteModelRequest>) -> Result<Response<wire::DeleteModelResponse>, Status> {
-        let (_, principal) = self.authorizer.authorize(&request, Operation::ManageModels, "").await?;
+        let (caller, principal) = self.authorizer.authorize(&request, Operation::ManageModels, "").await?;
         let model = &request.get_ref().model;
         let mut audit = AuditEntry::begin("delete_model", principal, model);
-        audit.record_failure(self.remove(model).await)?;
+        audit.record_failure(self.remove(&caller, model).await)?;
         audit.end(AuditOutcome::Success);
         Ok(Response::new(wire::DeleteModelResponse {}))
     }

@@ -234,7 +234,6 @@ async fn keys_are_listed_and_a_revoked_one_is_refused_with_77() {
 async fn credits_that_are_gone_exit_3_and_what_went_wrong_upstream_its_own_way() {
     let upstream = ScriptedUpstream::start().await;
     upstream.script_once("/api/chat", Script::error(503, "server busy, please try again.  maximum pending requests exceeded"));
-    upstream.script_once("/api/chat", Script::error(404, "model 'nosuch' not found"));
     upstream.script("/api/chat", Script::stream().token("one").error_line("unexpected EOF"));
     let stack = Plan::with_upstream(&upstream.url()).set("TOLLGATE_STARTING_CREDITS", "1").start().await;
     let (_, shell) = Shell::at(&stack).user("ada").await;

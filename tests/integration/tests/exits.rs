@@ -190,7 +190,8 @@ async fn a_caller_that_goes_away_before_its_request_went_upstream_pays_nothing()
     let stack = Plan::with_upstream(&format!("http://{address}")).start().await;
     let user = stack.user("ada").await;
     let mut request = Request::new(chat_request("smollm2", "hi"));
-    request.set_timeout(Duration::from_millis(400));
+    // Two of it go to the list of models, which can't be had.
+    request.set_timeout(Duration::from_secs(3));
     let mut stream = stack.inference(&user.key).chat(request).await.unwrap().into_inner();
     assert_eq!(read_all(&mut stream).await.failure.unwrap().code(), Code::DeadlineExceeded);
     assert_eq!(settled(&stack, &user).await, 0);

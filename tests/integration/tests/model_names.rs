@@ -10,6 +10,7 @@ use tonic::Code;
 #[tokio::test]
 async fn every_spelling_of_a_model_is_charged_and_sent_as_one() {
     let upstream = ScriptedUpstream::start().await;
+    upstream.model("llama3.2", &["completion"], 8192);
     upstream.script("/api/chat", Script::chat(&["x"]));
     let stack = Plan::with_upstream(&upstream.url())
         .set("TOLLGATE_PRICES", "llama3.2=61,*=1")

@@ -1,16 +1,17 @@
-//! Grants, balances, receipts and the ledger in Redis.
+//! Grants, balances and receipts in Redis.
 
 use shared::ledger::MAX_CREDITS;
 
 use super::RedisStore;
 use super::decision::{Next, Operation, Situation};
+use super::ledger::{CHECKPOINT, checkpoint};
 use super::move_script::{Done, Move};
 use super::scripts::ScriptCall;
 use super::stored::{Counters, Stored, StreamEntry, ledger, unreadable};
 use crate::grant::on_grant;
 use crate::hold::{HoldRecord, hold_id};
 use crate::ids::{AccountId, UserId};
-use crate::store::{AccountSnapshot, Balance, GrantAnswer, GrantRequest, LedgerEntry, StoreError, records};
+use crate::store::{AccountSnapshot, Balance, GrantAnswer, GrantRequest, StoreError, records};
 
 struct Grant<'a>(&'a GrantRequest);
 
@@ -38,7 +39,7 @@ impl Operation for Grant<'_> {
 }
 
 /// Reads an account's figures and one of its records, after what is due. `None`: no such account.
-struct Read(String);
+pub(super) struct Read(pub(super) String);
 
 impl Operation for Read {
     type Answer = Option<(i64, Counters, Option<Stored>)>;
@@ -79,19 +80,6 @@ impl RedisStore {
         Ok(Some(stored.hold()?).filter(|hold| !hold.is_forgotten(self.limits.forget_after, now_ms)))
     }
 
-    pub(super) async fn read_ledger(&self, account: &AccountId, before: Option<u64>, limit: u32) -> Result<Vec<LedgerEntry>, StoreError> {
-        let Some((_, counters, _)) = self.operate(account, Read(String::new())).await? else { return Ok(Vec::new()) };
-        let newest = before.map_or(counters.entries, |before| counters.entries.min(before.saturating_sub(1)));
-        if newest == 0 || limit == 0 {
-            return Ok(Vec::new());
-        }
-        let mut pipeline = ::redis::pipe();
-        pipeline.cmd("XREVRANGE").arg(self.keys.account_part(account, "log")).arg(format!("{newest}-0")).arg("-");
-        pipeline.arg("COUNT").arg(limit);
-        let (entries,): (Vec<StreamEntry>,) = self.query(&pipeline).await?;
-        ledger(&entries)
-    }
-
     pub(super) async fn read_snapshot(&self, account: &AccountId) -> Result<Option<AccountSnapshot>, StoreError> {
         type Parts = (Vec<(String, Vec<u8>)>, Vec<(String, f64)>, usize, usize, Vec<StreamEntry>);
         let keys = ["acct", "due", "paid", "free", "log"].map(|part| self.keys.account_part(account, part));
@@ -101,10 +89,11 @@ impl RedisStore {
         if fields.is_empty() {
             return Ok(None);
         }
-        let counters = fields.iter().find(|(field, _)| field == "counters").ok_or_else(|| unreadable("the account's counters"))?;
-        let counters = Counters::parse(&counters.1)?;
+        let own = |name| fields.iter().find(|(field, _)| field == name).map(|(_, bytes)| bytes.as_slice());
+        let counters = Counters::parse(own("counters").ok_or_else(|| unreadable("the account's counters"))?)?;
+        let checkpoint = checkpoint(own(CHECKPOINT))?;
         let (mut open, mut remembered) = (Vec::new(), Vec::new());
-        for (field, record) in fields.iter().filter(|(field, _)| field != "counters") {
+        for (field, record) in fields.iter().filter(|(field, _)| !["counters", CHECKPOINT].contains(&field.as_str())) {
             match Stored::read(record)? {
                 Stored::Grant { .. } => {}
                 Stored::Hold(hold) if hold.resolved.is_some() => remembered.push(hold),
@@ -126,6 +115,6 @@ impl RedisStore {
         for holds in [&mut open, &mut remembered] {
             holds.sort_by(|a, b| (&a.terms.user_id, &a.terms.request_id).cmp(&(&b.terms.user_id, &b.terms.request_id)));
         }
-        Ok(Some(AccountSnapshot { balance: counters.balance, open, remembered, ledger: ledger(&log)? }))
+        Ok(Some(AccountSnapshot { balance: counters.balance, open, remembered, ledger: ledger(&log)?, checkpoint }))
     }
 }

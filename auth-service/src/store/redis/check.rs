@@ -12,33 +12,33 @@ use crate::store::{ChargeRequest, CheckAnswer, CheckRequest, Held, PresentedCred
 impl RedisStore {
     pub(super) async fn check_request(&self, request: &CheckRequest) -> Result<CheckAnswer, StoreError> {
         match &request.charge {
-            None => self.operate(&request.account, Authorize { request }).await,
+            None => Ok(match self.operate(&request.account, Authorize { request }).await? {
+                Ok(rights) => CheckAnswer::Allowed(rights.principal),
+                Err(refusal) => CheckAnswer::Refused(refusal),
+            }),
             Some(charge) => self.operate(&request.account, Check { redis: self, request, charge, rights: None, holding: None }).await,
         }
     }
 }
 
 /// A Check that holds nothing. It only reads: it must be answered when Redis is full, or no key could be revoked then.
-struct Authorize<'a> {
-    request: &'a CheckRequest,
+pub(super) struct Authorize<'a> {
+    pub(super) request: &'a CheckRequest,
 }
 
 impl Operation for Authorize<'_> {
-    type Answer = CheckAnswer;
+    type Answer = Result<Rights, Refusal>;
 
     fn first(&mut self) -> Move {
         Move::read(String::new()).for_caller(&self.request.credential).swept()
     }
 
-    fn done(&mut self, _: i64, _: Done) -> Result<CheckAnswer, StoreError> {
+    fn done(&mut self, _: i64, _: Done) -> Result<Self::Answer, StoreError> {
         Err(unreadable("a script's answer"))
     }
 
-    fn decide(&mut self, situation: Situation<'_>) -> Result<Next<CheckAnswer>, StoreError> {
-        Ok(Next::Answer(match authorize(self.request, situation.now_ms, situation.found)? {
-            Ok(rights) => CheckAnswer::Allowed(rights.principal),
-            Err(refusal) => CheckAnswer::Refused(refusal),
-        }))
+    fn decide(&mut self, situation: Situation<'_>) -> Result<Next<Self::Answer>, StoreError> {
+        authorize(self.request, situation.now_ms, situation.found).map(Next::Answer)
     }
 }
 
@@ -140,5 +140,5 @@ impl Operation for Check<'_> {
 }
 
 fn authorize(request: &CheckRequest, now_ms: i64, found: &Found) -> Result<Result<Rights, Refusal>, StoreError> {
-    Ok(access::authorize(request, found.key()?.map(Into::into), found.member()?, now_ms))
+    Ok(access::authorize(request, found.key()?, found.member()?, now_ms))
 }

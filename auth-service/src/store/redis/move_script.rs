@@ -4,7 +4,7 @@ use ::redis::Value;
 
 use super::scripts::ScriptCall;
 use super::stored::{Counters, GRANT, OPEN, Stored, expiry_in, unreadable};
-use crate::access::{Member, RightsVersion};
+use crate::access::{KeyRights, Member, RightsVersion};
 use crate::hold::{HoldRecord, Settlement, Terms, TokenUsage, hold_id, on_expiry};
 use crate::ids::UserId;
 use crate::store::expiry_line::Expired;
@@ -303,8 +303,12 @@ impl Found {
     }
 
     /// The caller's key.
-    pub(super) fn key(&self) -> Result<Option<ApiKeyRecord>, StoreError> {
-        self.key.as_deref().map(stored_api_key).transpose()
+    pub(super) fn key(&self) -> Result<Option<KeyRights>, StoreError> {
+        let read = |bytes: &[u8]| {
+            let (user_id, record) = bytes.split_at_checked(UserId::LENGTH)?;
+            records::key_rights(record).filter(|key| key.user_id.as_str().as_bytes() == user_id)
+        };
+        self.key.as_deref().map(|bytes| read(bytes).ok_or_else(|| unreadable("an API key"))).transpose()
     }
 
     /// The caller's place in the account.

@@ -83,6 +83,9 @@ pub(super) struct Scripts {
     /// `replace.lua` for what takes a right away: works when Redis is full.
     pub(super) restrict: Script,
     pub(super) snapshot: Script,
+    pub(super) ledger: Script,
+    /// Gives back: works when Redis is full.
+    pub(super) fold: Script,
 }
 
 impl Scripts {
@@ -102,12 +105,14 @@ impl Scripts {
             replace: account("", replace),
             restrict: account(WHEN_FULL, replace),
             snapshot: account(READS, include_str!("lua/snapshot.lua")),
+            ledger: Script::new(&["#!lua", READS, "\n", include_str!("lua/clock.lua"), include_str!("lua/ledger.lua")].concat()),
+            fold: Script::new(&["#!lua", WHEN_FULL, "\n", include_str!("lua/fold.lua")].concat()),
         }
     }
 
     /// All of them, to be loaded when a connection is opened: a full Redis must not have to take one in.
-    pub(super) fn all(&self) -> [&Script; 9] {
-        let Self { probe, claim_name, create_user, hold, settle, read, replace, restrict, snapshot } = self;
-        [probe, claim_name, create_user, hold, settle, read, replace, restrict, snapshot]
+    pub(super) fn all(&self) -> [&Script; 11] {
+        let Self { probe, claim_name, create_user, hold, settle, read, replace, restrict, snapshot, ledger, fold } = self;
+        [probe, claim_name, create_user, hold, settle, read, replace, restrict, snapshot, ledger, fold]
     }
 }

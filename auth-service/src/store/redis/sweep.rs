@@ -1,4 +1,4 @@
-//! Sweeping of accounts that nobody may call, in Redis.
+//! Walks over all accounts in Redis, and the sweeping of those that nobody may call.
 
 use ::redis::{Value, from_redis_value};
 
@@ -54,8 +54,13 @@ fn waits_for_sweep(counters: &Counters, limits: &StoreLimits, now_ms: i64) -> bo
 }
 
 impl RedisStore {
-    /// `after`: the shard of the registry, and the account in it that was looked at last.
     pub(super) async fn find_accounts_to_sweep(&self, after: Option<String>) -> Result<AccountPage, StoreError> {
+        let AccountPage { accounts, next } = self.page_of_accounts(after).await?;
+        Ok(AccountPage { accounts: self.waiting_of(accounts).await?, next })
+    }
+
+    /// `after`: the shard of the registry, and the account in it that was looked at last.
+    pub(super) async fn page_of_accounts(&self, after: Option<String>) -> Result<AccountPage, StoreError> {
         let (shard, after) = match after.as_deref().map(|after| after.split_once(':')) {
             None => (0, ""),
             Some(position) => position
@@ -79,7 +84,7 @@ impl RedisStore {
                 None => tracing::error!(shard, id, "the registry of accounts has an id that is none"),
             }
         }
-        Ok(AccountPage { accounts: self.waiting_of(accounts).await?, next })
+        Ok(AccountPage { accounts, next })
     }
 
     /// Those of these accounts that wait to be swept, and those that can't be read.

@@ -6,6 +6,7 @@ use super::columns::record;
 use super::context::Context;
 use super::failure::{Failure, StoreResult};
 use super::users::rights_changed;
+use crate::access::KeyRights;
 use crate::ids::{AccountId, KeyId};
 use crate::keyring::{Revocation, on_create, on_revoke};
 use crate::store::{ApiKeyCreation, ApiKeyRecord, NewApiKey, records};
@@ -44,12 +45,12 @@ impl Keys {
     }
 }
 
-/// The key of this secret, in force or not.
-pub(super) fn find(context: Context<'_>, account: &AccountId, secret_hash: &[u8; 32]) -> StoreResult<Option<ApiKeyRecord>> {
+/// What the key of this secret may do, in force or not.
+pub(super) fn find(context: Context<'_>, account: &AccountId, secret_hash: &[u8; 32]) -> StoreResult<Option<KeyRights>> {
     let sql = "SELECT record FROM api_keys WHERE account_id = ? AND secret_hash = ?";
     let mut statement = context.connection.prepare_cached(sql)?;
     let mut rows = statement.query(params![account, secret_hash])?;
-    rows.next()?.map(|row| record(row, 0, "an API key", records::api_key)).transpose()
+    rows.next()?.map(|row| record(row, 0, "an API key", records::key_rights)).transpose()
 }
 
 pub(super) fn create(context: Context<'_>, new: NewApiKey) -> StoreResult<ApiKeyCreation> {

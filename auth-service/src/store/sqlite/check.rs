@@ -37,13 +37,14 @@ pub(super) fn check(context: Context<'_>, request: CheckRequest, known: Option<&
     Ok((answer, learned))
 }
 
-fn authorize(context: Context<'_>, request: &CheckRequest) -> StoreResult<Result<Rights, Refusal>> {
+/// What the caller may do, when it suffices.
+pub(super) fn authorize(context: Context<'_>, request: &CheckRequest) -> StoreResult<Result<Rights, Refusal>> {
     let (key, user_id) = match &request.credential {
         PresentedCredential::AccessToken { user_id, .. } => (None, Some(user_id.clone())),
         PresentedCredential::ApiKey { secret_hash } => {
             let key = api_keys::find(context, &request.account, secret_hash)?;
             let user_id = key.as_ref().map(|key| key.user_id.clone());
-            (key.map(Into::into), user_id)
+            (key, user_id)
         }
     };
     let member = match user_id {

@@ -4,13 +4,14 @@ use super::account::Account;
 use super::api_keys;
 use super::context::Context;
 use super::failure::StoreResult;
+use super::ledger::checkpoint;
 use crate::grant::on_grant;
 use crate::hold::{
     ExtendDecision, HoldRecord, Outcome, ReleaseDecision, SettleDecision, Terms, TokenUsage, on_extend, on_release, on_settle,
 };
 use crate::ids::{AccountId, UserId};
 use crate::store::{
-    Balance, ExtendAnswer, GrantAnswer, GrantRequest, LedgerEntry, PresentedCredential, ReleaseAnswer, ReleaseRequest, SettleAnswer,
+    Balance, ExtendAnswer, GrantAnswer, GrantRequest, LedgerPage, PresentedCredential, ReleaseAnswer, ReleaseRequest, SettleAnswer,
 };
 
 pub(super) fn extend(context: Context<'_>, handle: &Terms, reported: TokenUsage) -> StoreResult<ExtendAnswer> {
@@ -93,9 +94,9 @@ pub(super) fn receipt(context: Context<'_>, id: &AccountId, user: &UserId, reque
     Ok(hold)
 }
 
-pub(super) fn ledger_entries(context: Context<'_>, id: &AccountId, before: Option<u64>, limit: u32) -> StoreResult<Vec<LedgerEntry>> {
-    let Some(account) = Account::load_swept(context, id)? else { return Ok(Vec::new()) };
-    let entries = account.ledger(before, limit)?;
+pub(super) fn ledger_entries(context: Context<'_>, id: &AccountId, before: Option<u64>, limit: u32) -> StoreResult<LedgerPage> {
+    let Some(account) = Account::load_swept(context, id)? else { return Ok(LedgerPage::default()) };
+    let page = LedgerPage::new(account.ledger(before, limit)?, checkpoint(context, id)?, limit);
     account.save()?;
-    Ok(entries)
+    Ok(page)
 }

@@ -1,13 +1,14 @@
-//! An account's ledger, which is only appended to, and its grants.
+//! An account's ledger, which is only appended to and folded from its beginning, and its grants.
 
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, Rows, params};
 
 use super::account::Account;
 use super::columns::record;
-use super::failure::StoreResult;
-use crate::ids::UserId;
+use super::context::Context;
+use super::failure::{Failure, StoreResult};
+use crate::ids::{AccountId, UserId};
 use crate::store::records::{self, EntryFigures};
-use crate::store::{AccountSnapshot, LedgerEntry};
+use crate::store::{AccountSnapshot, Checkpoint, LedgerEntry, LedgerPart};
 
 impl Account<'_> {
     /// Appends to the ledger, with the next number, what is available, and the time. The number is answered.
@@ -43,12 +44,7 @@ impl Account<'_> {
                    ORDER BY entry DESC LIMIT ?";
         let before = before.and_then(|before| i64::try_from(before).ok()).unwrap_or(i64::MAX);
         let mut statement = self.context.connection.prepare_cached(sql)?;
-        let mut rows = statement.query(params![self.id, before, limit])?;
-        let mut entries = Vec::new();
-        while let Some(row) = rows.next()? {
-            entries.push(entry_of(row)?);
-        }
-        Ok(entries)
+        entries_of(statement.query(params![self.id, before, limit])?)
     }
 
     /// Everything, verified.
@@ -56,8 +52,52 @@ impl Account<'_> {
         self.verify_counters()?;
         let mut ledger = self.ledger(None, u32::MAX)?;
         ledger.reverse();
-        Ok(AccountSnapshot { balance: self.balance, open: self.all_holds(true)?, remembered: self.all_holds(false)?, ledger })
+        let (open, remembered) = (self.all_holds(true)?, self.all_holds(false)?);
+        Ok(AccountSnapshot { balance: self.balance, open, remembered, ledger, checkpoint: checkpoint(self.context, &self.id)? })
     }
+}
+
+/// What stands for the entries of an account that were folded.
+pub(super) fn checkpoint(context: Context<'_>, account: &AccountId) -> StoreResult<Option<Checkpoint>> {
+    let mut statement = context.connection.prepare_cached("SELECT record FROM checkpoints WHERE account_id = ?")?;
+    let mut rows = statement.query([account])?;
+    rows.next()?.map(|row| record(row, 0, "the checkpoint of a ledger", records::checkpoint)).transpose()
+}
+
+/// The oldest entries above `after`.
+pub(super) fn oldest_entries(context: Context<'_>, account: &AccountId, after: u64, limit: u32) -> StoreResult<LedgerPart> {
+    let sql = "SELECT entry, credits, available, at_ms, detail FROM ledger WHERE account_id = ? AND entry > ? ORDER BY entry LIMIT ?";
+    let mut statement = context.connection.prepare_cached(sql)?;
+    let entries = entries_of(statement.query(params![account, after, limit])?)?;
+    Ok(LedgerPart { now_ms: context.now_ms, checkpoint: checkpoint(context, account)?, entries })
+}
+
+/// Folds the oldest entries, if `first` is the oldest.
+pub(super) fn fold(context: Context<'_>, account: &AccountId, first: u64, folded: &Checkpoint) -> StoreResult<bool> {
+    if checkpoint(context, account)? == Some(*folded) {
+        return Ok(true);
+    }
+    let oldest = "SELECT min(entry) FROM ledger WHERE account_id = ?";
+    let oldest: Option<u64> = context.connection.prepare_cached(oldest)?.query_row([account], |row| row.get(0))?;
+    if oldest != Some(first) {
+        return Ok(false);
+    }
+    let replace = "INSERT OR REPLACE INTO checkpoints (account_id, record) VALUES (?, ?)";
+    context.connection.prepare_cached(replace)?.execute(params![account, records::checkpoint_bytes(folded)])?;
+    let remove = "DELETE FROM ledger WHERE account_id = ? AND entry <= ?";
+    let removed = context.connection.prepare_cached(remove)?.execute(params![account, folded.last_entry])?;
+    if removed as u64 != folded.last_entry.saturating_sub(first) + 1 {
+        return Err(Failure::corrupt("the ledger's entries aren't numbered without a gap"));
+    }
+    Ok(true)
+}
+
+fn entries_of(mut rows: Rows<'_>) -> StoreResult<Vec<LedgerEntry>> {
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        entries.push(entry_of(row)?);
+    }
+    Ok(entries)
 }
 
 fn entry_of(row: &Row<'_>) -> StoreResult<LedgerEntry> {

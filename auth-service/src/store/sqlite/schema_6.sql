@@ -34,3 +34,19 @@ CREATE INDEX holds_to_forget ON holds (account_id, charged_credits > 0, forget_a
 -- The state is in it so that the table need not be looked into.
 DROP INDEX holds_due;
 CREATE INDEX holds_due ON holds (account_id, expires_at_ms, user_id, digest, state) WHERE state = 0;
+
+-- What stands for an account's oldest ledger entries, once they were exported and folded. Not beside the credits, which every call writes.
+CREATE TABLE checkpoints (
+    account_id TEXT PRIMARY KEY,
+    record BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+-- A key's record may be longer than a quarter of a page, and would take a page of its own in a table without row ids.
+CREATE TABLE api_keys_6 (
+    account_id TEXT NOT NULL,
+    secret_hash BLOB NOT NULL,
+    record BLOB NOT NULL,
+    PRIMARY KEY (account_id, secret_hash)
+) STRICT;
+INSERT INTO api_keys_6 SELECT account_id, secret_hash, record FROM api_keys;
+DROP TABLE api_keys;
+ALTER TABLE api_keys_6 RENAME TO api_keys;

@@ -1,4 +1,4 @@
-//! Sweeping of accounts that nobody may call.
+//! Walks over all accounts, and the sweeping of those that nobody may call.
 
 use super::account::{Account, Counters, counter_columns};
 use super::context::Context;
@@ -8,6 +8,16 @@ use crate::store::{AccountPage, Swept};
 
 /// Accounts that one look takes in.
 const PAGE: usize = 32;
+
+/// The next accounts, in the order of their ids.
+pub(super) fn accounts(context: Context<'_>, after: Option<String>) -> StoreResult<AccountPage> {
+    let sql = "SELECT account_id FROM accounts WHERE account_id > ? ORDER BY account_id LIMIT ?";
+    let mut statement = context.connection.prepare_cached(sql)?;
+    let ids = statement.query_map(rusqlite::params![after.unwrap_or_default(), PAGE], |row| row.get::<_, AccountId>(0))?;
+    let accounts = ids.collect::<rusqlite::Result<Vec<_>>>()?;
+    let next = accounts.last().filter(|_| accounts.len() == PAGE).map(ToString::to_string);
+    Ok(AccountPage { accounts, next })
+}
 
 /// The next accounts that wait to be swept, in the order of their ids.
 pub(super) fn accounts_to_sweep(context: Context<'_>, after: Option<String>) -> StoreResult<AccountPage> {

@@ -95,7 +95,7 @@ fn api_keys(connection: &Connection) -> StoreResult<()> {
             expires_at_ms: row.get(9)?,
             revoked_at_ms: row.get(10)?,
         };
-        insert.execute(params![row.get::<_, AccountId>(0)?, row.get::<_, [u8; 32]>(1)?, records::api_key_bytes(&key)])?;
+        insert.execute(params![row.get::<_, AccountId>(0)?, row.get::<_, [u8; 32]>(1)?, records::api_key_of_before_bytes(&key)])?;
         Ok(())
     })
 }

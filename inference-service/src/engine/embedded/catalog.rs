@@ -2,7 +2,7 @@
 //!
 //! The folders are the truth, read again each time: a GGUF that is put there can be used at once, and several processes may share them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -18,12 +18,17 @@ use crate::engine::{EngineError, ModelDetails, ModelEntry, ModelFacts};
 use crate::modelfile::Modelfile;
 use crate::prompt::ModelName;
 
+/// Models that are known to be there, at most. Where a file system ignores case, one file has many names.
+const MAX_THERE: usize = 4096;
+
 /// Both folders.
 pub(super) struct Catalog {
     models_folder: PathBuf,
     overlays_folder: PathBuf,
     /// Headers take some tens of milliseconds to read, so what they say is kept as long as the file is the same. One entry per file.
     known: Mutex<HashMap<PathBuf, (Stamp, Header)>>,
+    /// Models that were there when they were looked for last.
+    there: Mutex<HashSet<ModelName>>,
 }
 
 /// Tells whether a file has changed.
@@ -58,7 +63,7 @@ impl Catalog {
     pub(super) fn open(models_folder: PathBuf, overlays_folder: PathBuf) -> Result<Self, EngineError> {
         fs::read_dir(&models_folder).map_err(|error| unusable(&models_folder, &error))?;
         fs::create_dir_all(&overlays_folder).map_err(|error| unusable(&overlays_folder, &error))?;
-        Ok(Self { models_folder, overlays_folder, known: Mutex::default() })
+        Ok(Self { models_folder, overlays_folder, known: Mutex::default(), there: Mutex::default() })
     }
 
     /// Where the models are.
@@ -66,8 +71,28 @@ impl Catalog {
         &self.models_folder
     }
 
+    /// Whether a model was there when it was looked for last. Reads no file.
+    pub(super) fn was_there(&self, model: &ModelName) -> bool {
+        self.there.lock().unwrap_or_else(PoisonError::into_inner).contains(model)
+    }
+
     /// Finds a model by name.
     pub(super) fn resolve(&self, model: &ModelName) -> Result<Resolved, EngineError> {
+        let found = self.look_up(model);
+        let mut there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
+        match &found {
+            Ok(_) => {
+                if there.len() >= MAX_THERE {
+                    there.clear();
+                }
+                there.insert(model.clone());
+            }
+            Err(_) => drop(there.remove(model)),
+        }
+        found
+    }
+
+    fn look_up(&self, model: &ModelName) -> Result<Resolved, EngineError> {
         if let Some(gguf) = self.gguf(model.as_str()) {
             return Ok(Resolved { gguf, overlay: Overlay::bare(model) });
         }
@@ -138,6 +163,7 @@ impl Catalog {
 
     /// Removes a model that was made.
     pub(super) fn delete(&self, model: &ModelName) -> Result<(), EngineError> {
+        self.there.lock().unwrap_or_else(PoisonError::into_inner).remove(model);
         match fs::remove_file(self.overlay_path(model)) {
             Ok(()) => self.sync_overlays(),
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unusable(&self.overlays_folder, &error)),

@@ -10,8 +10,8 @@ use futures_util::Stream;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::KnownModels;
 use super::answer::mid_stream_error;
-use super::facts::FactsCache;
 use super::ndjson::Lines;
 use super::wire::malformed;
 use crate::engine::{EngineError, Progress};
@@ -202,13 +202,13 @@ pub(super) struct CreateProgress {
     /// Gone after the last item.
     lines: Option<Lines>,
     succeeded: bool,
-    /// Told of each step: which of them replaces the model isn't said.
-    facts: Arc<FactsCache>,
+    /// Told of each step: which of them replaces the model is not said.
+    known: Arc<KnownModels>,
 }
 
 impl CreateProgress {
-    pub(super) fn new(lines: Lines, facts: Arc<FactsCache>) -> Self {
-        Self { lines: Some(lines), succeeded: false, facts }
+    pub(super) fn new(lines: Lines, known: Arc<KnownModels>) -> Self {
+        Self { lines: Some(lines), succeeded: false, known }
     }
 }
 
@@ -246,10 +246,13 @@ impl Stream for CreateProgress {
             }
             None => Err(EngineError::Interrupted { detail: "the making of the model ended without success".to_owned() }),
         };
-        self.facts.invalidate_all();
         match &item {
             Ok(progress) => self.succeeded = progress.status == "success",
             Err(_) => self.lines = None,
+        }
+        self.known.facts.invalidate_all();
+        if self.succeeded || self.lines.is_none() {
+            self.known.list.outdate();
         }
         Poll::Ready(Some(item))
     }

@@ -83,6 +83,13 @@ impl FactsCache {
         Some(entry.context())
     }
 
+    /// Whether a model is known to be made for something else than answers, stale or not.
+    pub(super) fn answers_nothing(&self, model: &ModelName) -> bool {
+        let entries = self.lock();
+        let known = entries.by_model.get(model).and_then(|entry| entry.known.as_ref());
+        known.is_some_and(|known| has_no_answers(&known.facts.capabilities))
+    }
+
     /// A model's own context, stale or not.
     pub(super) fn stale_context(&self, model: &ModelName) -> Option<OwnContext> {
         self.lock().by_model.get(model).map(Entry::context)
@@ -133,6 +140,17 @@ impl Entry {
     }
 }
 
+/// The operator doesn't allow models that run elsewhere.
+pub(super) fn runs_elsewhere() -> EngineError {
+    EngineError::NotSupported { feature: "models that run elsewhere".to_owned() }
+}
+
+/// Whether a model is made for something else than answers, such as embeddings. One whose capabilities aren't known may answer.
+pub(super) fn has_no_answers(capabilities: &[String]) -> bool {
+    let has = |word: &str| capabilities.iter().any(|has| has == word);
+    !has("completion") && (has("embedding") || has("image"))
+}
+
 /// RFC 3339, as Go writes it. What can't be read is unknown: nobody's request fails for it.
 pub(super) fn parse_time(text: &str) -> Option<SystemTime> {
     text.parse::<prost_types::Timestamp>().ok().and_then(|time| SystemTime::try_from(time).ok())
@@ -159,7 +177,7 @@ pub(super) fn parse(reply: &[u8], allow_cloud_models: bool) -> Result<KnownFacts
     let show: Show<'_> = serde_json::from_slice(reply).map_err(|error| malformed("the facts of a model", &error))?;
     if !show.remote_host.is_empty() && !allow_cloud_models {
         // A name tells a cloud model only until somebody makes another model from it.
-        return Err(EngineError::NotSupported { feature: "models that run elsewhere".to_owned() });
+        return Err(runs_elsewhere());
     }
     let info = show.model_info.unwrap_or_default();
     let context_length =

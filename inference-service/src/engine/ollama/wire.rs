@@ -17,7 +17,7 @@ pub(super) fn malformed(what: &str, error: &serde_json::Error) -> EngineError {
 }
 
 /// A model's details, in `/api/tags` and `/api/show`.
-#[derive(Deserialize, Default)]
+#[derive(Debug, Clone, Deserialize, Default)]
 #[serde(default)]
 pub(super) struct DetailsBody {
     parent_model: String,

@@ -138,6 +138,7 @@ impl Bench {
         upstream.model("withtools", &["completion", "tools"], 8192);
         upstream.model("withthinking", &["completion", "thinking"], 8192);
         upstream.model("thinks", &["completion", "thinking"], 8192);
+        upstream.model("gone", &["completion"], 8192);
         let Price { call, token } = price;
         let prices = format!("*={call}/{0}/{0}", token * 1000);
         let stack =
@@ -181,9 +182,9 @@ impl Bench {
         Ok(heard)
     }
 
-    /// What went upstream so far; asking for a model's facts changes and costs nothing there.
+    /// What went upstream so far; asking for the list of models or a model's facts changes and costs nothing there.
     fn sent(&self) -> usize {
-        self.upstream.requests().iter().filter(|request| request.path != "/api/show").count()
+        self.upstream.requests().iter().filter(|request| !matches!(request.path.as_str(), "/api/tags" | "/api/show")).count()
     }
 
     /// A call that Tollgate refuses by itself: nothing goes upstream, nothing is charged.
@@ -215,11 +216,9 @@ impl Bench {
                 Call::plain(path)
             }
         };
-        if path == "/api/show" {
-            // A new service remembers no facts of models.
-            self.stack.inferences.clear();
-            self.stack.start_inference(0).await;
-        }
+        // A new service remembers nothing of models.
+        self.stack.inferences.clear();
+        self.stack.start_inference(0).await;
         let (spent, number) = (self.spent(name).await, self.upstream.requests_to(path).len());
         self.upstream.script_once(path, exchange.script(0.0));
 
@@ -441,7 +440,7 @@ async fn what_tollgate_refuses_itself_never_goes_upstream_and_costs_nothing() {
         ("top_logprobs", chat(|r| r.top_logprobs = Some(21))),
         ("keep_alive", chat(|r| r.keep_alive = Some(prost_types::Duration { seconds: -1, nanos: 0 }))),
         ("keep_alive", chat(|r| r.keep_alive = Some(prost_types::Duration { seconds: 1801, nanos: 0 }))),
-        ("request_id", chat(|r| r.request_id = "x".repeat(129))),
+        ("request_id", chat(|r| r.request_id = "x".repeat(65))),
         ("request_id", chat(|r| r.request_id = "naïve".into())),
         ("model", generate(|r| r.model.clear())),
         ("prompt", generate(|r| r.prompt.clear())),

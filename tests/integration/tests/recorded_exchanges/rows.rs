@@ -56,6 +56,8 @@ const fn incapable(says: &'static str) -> Replay {
     Refused(Code::FailedPrecondition, Reason::ModelIncapable, says)
 }
 const REJECTED: Becomes = Fails(Code::InvalidArgument, Reason::UpstreamRejected);
+/// By the list of models, without a call for it.
+const MISSING: Replay = Refused(Code::NotFound, Reason::ModelNotFound, "no such model");
 const NOT_FOUND: Becomes = Fails(Code::NotFound, Reason::ModelNotFound);
 const INCAPABLE: Becomes = Fails(Code::FailedPrecondition, Reason::ModelIncapable);
 const UNAVAILABLE: Becomes = Fails(Code::Unavailable, Reason::UpstreamUnavailable);
@@ -102,7 +104,7 @@ pub(crate) const ROWS: &[Row] = &[
     ("chat-mario", (AsRecorded, Answers(Length, 55, 10))),
     ("chat-model-bad-name", (invalid("model"), REJECTED)),
     ("chat-model-empty", (invalid("model is required"), REJECTED)),
-    ("chat-model-missing", (AsRecorded, NOT_FOUND)),
+    ("chat-model-missing", (MISSING, NOT_FOUND)),
     ("chat-no-messages-field", (invalid("messages"), PROTOCOL)),
     ("chat-num-predict-0", (invalid("max_output_tokens"), Answers(Stop, 17, 24))),
     ("chat-num-predict-1", (AsRecorded, Answers(Length, 17, 1))),
@@ -171,7 +173,7 @@ pub(crate) const ROWS: &[Row] = &[
     ("generate-bad-template", (Unsayable, REJECTED)),
     ("generate-empty-prompt-loads", (invalid("prompt is required"), PROTOCOL)),
     ("generate-empty-prompt-unloads", (invalid("prompt is required"), PROTOCOL)),
-    ("generate-model-missing", (AsRecorded, NOT_FOUND)),
+    ("generate-model-missing", (MISSING, NOT_FOUND)),
     ("generate-one-reply", (AsRecorded, Answers(Length, 15, 6))),
     ("generate-raw", (AsRecorded, Answers(Length, 4, 6))),
     ("generate-raw-with-system", (invalid("system"), REJECTED)),

@@ -17,7 +17,8 @@
 --            rights_version  8 random bytes, drawn anew at each change of who may spend from this account, and how
 --          Its other fields: a hold or request by its id, a grant by `g.` and its request id. Each is a head (HEAD: version, state, expiry
 --          in ms, credits, input tokens, output tokens, bytes of the terms; HEAD_OUTCOME, of what isn't open, also: charged, available
---          right after, ledger entry, time in ms), then the terms and the rest. Only Rust reads these two.
+--          right after, ledger entry, time in ms), then the terms and the rest. Only Rust reads these two. And `checkpoint`, which Rust
+--          reads: what stands for the log's oldest entries, once they were folded.
 -- due      sorted set: id of each open hold, by its expiry
 -- paid, free  lists: each resolved request, in the order of resolution: the time in ms as a double, and the id
 -- log      stream: the ledger, entry n under n-0. Its field `e`: figures (ENTRY_FIGURES: version, credits, available, time in ms), and what
