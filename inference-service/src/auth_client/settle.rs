@@ -35,7 +35,8 @@ impl AuthClient {
                     return None;
                 }
                 code => {
-                    tracing::warn!(asked = %self.inner.urls, ?code, why = status.message(), ?pause, "a settle did not land; it is tried again")
+                    let why = status.message();
+                    tracing::warn!(asked = %self.inner.urls, ?code, why, ?pause, "a settle did not land; it is tried again");
                 }
             }
             tokio::time::sleep(pause).await;
