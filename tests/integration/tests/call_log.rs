@@ -294,27 +294,17 @@ async fn a_call_that_is_refused_before_a_hold_has_one_line_in_each_service_that_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_leaves_during_its_check_has_one_line_in_each_service() {
     let calls = Calls::start().await;
+    // From then on the model is known, and the first that auth-service is asked is to hold credits.
+    calls.upstream.script_once("/api/chat", Script::chat(&["x"]));
+    assert!(calls.answer(calls.chat("first")).await.finished.is_some());
     // auth-service takes the Check, and answers it when nobody waits any more.
     calls.processes.auth.signal("STOP");
-    let mut inference = calls.processes.inference();
-    let request = calls.chat("gone");
-    let call = tokio::spawn(async move { inference.chat(request).await.map(|_| ()) });
-    until("the Check to be on its way", SOON, || async {
-        let queued = std::fs::read_to_string("/proc/net/tcp").unwrap();
-        let port = format!(":{:04X} ", calls.processes.auth.address().port());
-        let unread = |line: &str| {
-            let mut fields = line.split_whitespace().skip(1);
-            let (local, queues) = (fields.next()?, fields.nth(2)?);
-            (format!("{local} ").ends_with(&port) && !queues.ends_with(":00000000")).then_some(())
-        };
-        queued.lines().find_map(unread)
-    })
-    .await;
-    call.abort();
-    assert!(call.await.unwrap_err().is_cancelled());
+    let mut request = calls.chat("gone");
+    request.set_timeout(Duration::from_secs(1));
+    assert_eq!(calls.processes.inference().chat(request).await.unwrap_err().code(), Code::DeadlineExceeded);
     calls.processes.auth.signal("CONT");
     calls.until_said("gone", 1, 1).await;
-    let line = calls.held("gone", "nothing_generated", "refunded", (0, 0), 0, Some("CANCELLED"));
+    let line = calls.held("gone", "nothing_generated", "refunded", (0, 0), 0, Some("DEADLINE_EXCEEDED"));
     calls.assert_lines(&[("gone", line.clone(), Some(without_reason(&line)))]);
 }
 
