@@ -20,6 +20,7 @@ use crate::refunds::RefundLimit;
 use crate::service::sign_up_policy::SignUpPolicy;
 use crate::store::StoreLimits;
 use crate::store::clock::Clock;
+use crate::store::redis::address;
 
 /// The store's file in the data folder.
 pub const STORE_FILE: &str = "tollgate.db";
@@ -150,6 +151,18 @@ pub enum StoreConfig {
         /// Whether a Redis without an append-only file is taken.
         allow_no_aof: bool,
     },
+}
+
+impl StoreConfig {
+    /// Where it is, for the log: the file, or the Redis without user and password.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Self::Sqlite { path } => path.display().to_string(),
+            // What is no address is refused with a message of its own.
+            Self::Redis { url, .. } => address::client(url).map(|client| address::place(&client)).unwrap_or_default(),
+        }
+    }
 }
 
 impl std::fmt::Debug for StoreConfig {
@@ -333,8 +346,7 @@ fn read_redis(reader: &mut Reader<'_>) -> Option<StoreConfig> {
         })
     });
     let named = reader.string("TOLLGATE_REDIS_URL").is_some();
-    let url = reader
-        .parse("TOLLGATE_REDIS_URL", |value| crate::store::redis::address::client(value).map(|_| value.to_owned()).map_err(str::to_owned));
+    let url = reader.parse("TOLLGATE_REDIS_URL", |value| address::client(value).map(|_| value.to_owned()).map_err(str::to_owned));
     named.then(|| StoreConfig::Redis {
         url: url.unwrap_or_default(),
         key_prefix: key_prefix.unwrap_or_else(|| "tg".to_owned()),

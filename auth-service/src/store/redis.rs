@@ -97,6 +97,7 @@ impl RedisStore {
     /// and [`StoreOpenError::Unsafe`] when it may lose what it is given, or doesn't let us see whether it may.
     pub async fn connect(url: &str, limits: StoreLimits, options: RedisOptions) -> Result<Self, StoreOpenError> {
         let client = address::client(url).map_err(|change| StoreOpenError::Misconfigured(format!("it {change}")))?;
+        let place = address::place(&client);
         let link = Link::connect(client).await.map_err(|error| open_error(&error))?;
         let mut connection = link.line().connection;
         fitness::require(&mut connection, &options).await?;
@@ -106,7 +107,7 @@ impl RedisStore {
         }
         Ok(Self {
             link,
-            condition: Condition::default(),
+            condition: Condition::of(place),
             scripts,
             keys: Keys::new(&options.key_prefix),
             known_callers: KnownCallers::new(),
