@@ -79,13 +79,14 @@ class Service:
             if output:
                 output.close()
 
-    def wait_until_healthy(self, seconds=60):
-        """Asks with the service's own `healthcheck`, as a container's health check does."""
+    def wait_until_healthy(self, seconds=60, live=False):
+        """Asks with the service's own `healthcheck`, as a container's health check does. `live`: whatever it waits for itself."""
+        command = [str(self.program), "healthcheck", *(["--live"] if live else [])]
         deadline = time.monotonic() + seconds
         while True:
             if self.process.poll() is not None:
                 raise SetupError(f"{self.name} ended at its start, with exit status {self.process.returncode}{self.last_lines()}")
-            asked = subprocess.run([str(self.program), "healthcheck"], env=self.environment, stdin=subprocess.DEVNULL, capture_output=True)
+            asked = subprocess.run(command, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True)
             if asked.returncode == 0:
                 return
             if time.monotonic() > deadline:

@@ -8,13 +8,16 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use shared::env::{EXIT_USAGE, Mistakes, Strings};
 use shared::healthcheck::{self, Unhealthy};
+use shared::proto::auth::auth_server::AuthServer;
 use shared::service_log::log_beside_the_service;
 use shared::{serving, telemetry};
+use tonic::server::NamedService;
 
 use crate::config::Config;
 use crate::ids::UserId;
 use crate::ledger_export::{Destination, ExportError, Exported, OutputError, export};
 use crate::password::{HashingError, MAX_BYTES_AS_SENT, NewPassword, PasswordHashing, UnfitPassword};
+use crate::service::auth::AuthService;
 use crate::startup::{Application, StartError, open_store, outlive_the_longest_file};
 use crate::store::{NewUser, StoreError, StoreOpenError, UserCreation};
 use crate::user::{Role, UserName};
@@ -45,8 +48,12 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "-")]
         to: PathBuf,
     },
-    /// Exits with 0 when the service that listens at TOLLGATE_AUTH_LISTEN serves.
-    Healthcheck,
+    /// Exits with 0 when the service that listens at TOLLGATE_AUTH_LISTEN can answer calls: its store takes writes.
+    Healthcheck {
+        /// Ask only whether the process lives.
+        #[arg(long)]
+        live: bool,
+    },
 }
 
 /// Why a command failed.
@@ -129,7 +136,7 @@ impl CommandLine {
             None => serve(strings, shutdown).await,
             Some(Command::CreateAdmin { name }) => create_admin(strings, &name).await,
             Some(Command::ExportLedger { to }) => export_ledger(strings, &to, shutdown).await,
-            Some(Command::Healthcheck) => check_health(strings).await,
+            Some(Command::Healthcheck { live }) => check_health(strings, live).await,
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,
@@ -233,6 +240,7 @@ fn read_password() -> io::Result<String> {
     Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
 }
 
-async fn check_health(strings: &dyn Strings) -> Result<(), CommandError> {
-    Ok(healthcheck::check(Config::read_listen_address(strings)?).await?)
+async fn check_health(strings: &dyn Strings, live: bool) -> Result<(), CommandError> {
+    let service = if live { healthcheck::PROCESS } else { <AuthServer<AuthService> as NamedService>::NAME };
+    Ok(healthcheck::check(Config::read_listen_address(strings)?, service).await?)
 }

@@ -20,7 +20,7 @@ use crate::refunds::RefundLimit;
 use crate::service::sign_up_policy::SignUpPolicy;
 use crate::store::StoreLimits;
 use crate::store::clock::Clock;
-use crate::store::redis::RedisPassword;
+use crate::store::redis::{RedisPassword, address};
 
 /// The store's file in the data folder.
 pub const STORE_FILE: &str = "tollgate.db";
@@ -173,6 +173,18 @@ pub enum StoreConfig {
         /// Whether a Redis without an append-only file is taken.
         allow_no_aof: bool,
     },
+}
+
+impl StoreConfig {
+    /// Where it is, for the log: the file, or the Redis without user and password.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self {
+            Self::Sqlite { path } => path.display().to_string(),
+            // What is no address is refused with a message of its own.
+            Self::Redis { url, .. } => address::client(url).map(|client| address::place(&client)).unwrap_or_default(),
+        }
+    }
 }
 
 impl std::fmt::Debug for StoreConfig {
@@ -357,13 +369,12 @@ fn read_redis(reader: &mut Reader<'_>) -> Option<StoreConfig> {
         })
     });
     let named = reader.string("TOLLGATE_REDIS_URL").is_some();
-    let url = reader
-        .parse("TOLLGATE_REDIS_URL", |value| crate::store::redis::address::client(value).map(|_| value.to_owned()).map_err(str::to_owned));
+    let url = reader.parse("TOLLGATE_REDIS_URL", |value| address::client(value).map(|_| value.to_owned()).map_err(str::to_owned));
     let password = reader.string("TOLLGATE_REDIS_PASSWORD").map(RedisPassword::new);
     if password.is_some() && !named {
         reader.mistake("TOLLGATE_REDIS_PASSWORD", "is set, and no Redis is named by TOLLGATE_REDIS_URL, such as redis://redis:6379");
     }
-    if password.is_some() && url.as_deref().is_some_and(crate::store::redis::address::has_password) {
+    if password.is_some() && url.as_deref().is_some_and(address::has_password) {
         reader.mistake("TOLLGATE_REDIS_PASSWORD", "is set, and TOLLGATE_REDIS_URL has a password too: take it out of the URL");
     }
     named.then(|| StoreConfig::Redis {

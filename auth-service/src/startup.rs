@@ -88,13 +88,14 @@ impl StartError {
 
 /// Opens the configured store; one that can't be reached is tried for about ten seconds.
 pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreOpenError> {
-    let give_up = Instant::now() + REACH_STORE_FOR;
+    let (give_up, place) = (Instant::now() + REACH_STORE_FOR, config.store.place());
     loop {
         match open_store_once(config).await {
             Err(StoreOpenError::Unreachable(why)) if Instant::now() < give_up => {
-                tracing::warn!(why, "the store can't be reached; trying again");
+                tracing::warn!(store = place, why, "the store can't be reached; trying again");
                 tokio::time::sleep(REACH_STORE_EVERY).await;
             }
+            Err(StoreOpenError::Unreachable(why)) => return Err(StoreOpenError::Unreachable(format!("{place}: {why}"))),
             opened => return opened,
         }
     }
@@ -212,7 +213,7 @@ impl Application {
         let health = Health::new(&services).await;
         let watch = StoreWatch::begin(Arc::clone(&self.store), health.clone(), draining.clone()).await;
         if let Ok(address) = listener.local_addr() {
-            tracing::info!(%address, "auth-service serves");
+            tracing::info!(%address, store = self.store.condition().place(), "auth-service serves");
         }
         let essentials = Essentials::default();
         let sweep = sweeper::run(Arc::clone(&self.store), self.sweep_interval, draining.clone());
@@ -236,11 +237,11 @@ impl Application {
 /// Who may call a method, and how long its message may be.
 fn policy(service: &str, method: &str) -> MethodPolicy {
     match (service, method) {
-        ("tollgate.auth.v1.Auth", _) => MethodPolicy { caller: CallerKind::Service, most_bytes: MAX_REQUEST_BYTES },
+        ("tollgate.auth.v1.Auth", _) => MethodPolicy { caller: CallerKind::Service, most_bytes: MAX_REQUEST_BYTES, is_recorded: false },
         ("tollgate.auth.v1.Accounts", "SignUp" | "Login" | "Refresh" | "BeginSignIn" | "ExchangeIdToken") => {
-            MethodPolicy { caller: CallerKind::Anybody, most_bytes: MAX_OPEN_REQUEST_BYTES }
+            MethodPolicy { caller: CallerKind::Anybody, most_bytes: MAX_OPEN_REQUEST_BYTES, is_recorded: false }
         }
-        _ => MethodPolicy { caller: CallerKind::EndUser, most_bytes: MAX_REQUEST_BYTES },
+        _ => MethodPolicy { caller: CallerKind::EndUser, most_bytes: MAX_REQUEST_BYTES, is_recorded: false },
     }
 }
 

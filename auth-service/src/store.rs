@@ -50,6 +50,7 @@ mod check;
 mod checkpoint;
 pub mod clock;
 mod condition;
+mod expiry_line;
 mod failure;
 mod known_callers;
 mod ledger;

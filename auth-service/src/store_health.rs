@@ -1,4 +1,4 @@
-//! The service's health follows its store: while the store takes no writes, health says NOT_SERVING.
+//! Whether the services are ready follows the store: while it takes no writes, their health says NOT_SERVING. The process lives on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,20 +19,18 @@ pub struct StoreWatch {
     store: Arc<dyn Store>,
     health: Health,
     draining: CancellationToken,
-    /// What health was told last.
-    serving: bool,
 }
 
 impl StoreWatch {
-    /// Asks the store once: health is right before the first call comes. `health` says until then that all is well.
+    /// Asks the store once: health is right before the first call comes.
     pub async fn begin(store: Arc<dyn Store>, health: Health, draining: CancellationToken) -> Self {
-        let mut watch = Self { store, health, draining, serving: true };
+        let watch = Self { store, health, draining };
         watch.ask().await;
         watch
     }
 
     /// Asks again and again until the drain begins, and at once when a call has met a failure.
-    pub async fn run(mut self) {
+    pub async fn run(self) {
         let draining = self.draining.clone();
         let asking = async {
             loop {
@@ -46,19 +44,10 @@ impl StoreWatch {
         draining.run_until_cancelled(asking).await;
     }
 
-    async fn ask(&mut self) {
+    async fn ask(&self) {
         let silence = || StoreError::Unavailable(format!("no answer within {} s", ASK_FOR.as_secs()));
         let answer = tokio::time::timeout(ASK_FOR, self.store.ping()).await.unwrap_or_else(|_| Err(silence()));
         self.store.condition().probed(&answer);
-        let works = self.store.condition().works();
-        // Whoever watches health is told of changes alone.
-        if works != self.serving {
-            self.serving = works;
-            self.health.set_serving(works).await;
-            // The drain may have begun meanwhile, in another thread: what it says stays.
-            if self.draining.is_cancelled() {
-                self.health.set_serving(false).await;
-            }
-        }
+        self.health.set_ready(self.store.condition().works()).await;
     }
 }

@@ -23,8 +23,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::call_record::CallRecord;
 use shared::counted_message::MAX_CHECK_MODELS;
-use shared::error::CallError;
+use shared::error::{ACCOUNT_METADATA, CallError, metadata_of};
 use shared::proto::auth as wire;
 use shared::secret::Secret;
 use tokio::time::Instant;
@@ -42,6 +43,8 @@ use self::stub::{RetryableCheck, Stub};
 use crate::caller::Caller;
 use crate::timers::Timers;
 
+/// Replicas that are asked in turn, before all of them count as out of order.
+const MAX_PROBED_REPLICAS: usize = 3;
 /// The most bytes of names in one Check, whose message may have 64 KiB with a credential of 8 KiB.
 const MAX_ASKED_BYTES: usize = 32 << 10;
 
@@ -65,6 +68,7 @@ pub struct AuthClient {
 }
 
 struct Inner {
+    urls: AuthUrls,
     stub: Stub,
     check_timeout: Duration,
     settle_retry_for: Duration,
@@ -107,6 +111,7 @@ impl AuthClient {
     /// A client that connects at its first call. `tasks` owns what must outlive a request, `timers` extend holds.
     pub fn new(config: AuthClientConfig, tasks: TaskTracker, timers: Timers) -> Result<Self, InvalidMetadataValue> {
         let inner = Inner {
+            urls: config.urls.clone(),
             stub: Stub::new(Balancer::new(config.urls), &config.service_credential)?,
             check_timeout: config.check_timeout,
             settle_retry_for: config.settle_retry_for,
@@ -117,15 +122,47 @@ impl AuthClient {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// Where auth-service is asked.
+    #[must_use]
+    pub fn urls(&self) -> &AuthUrls {
+        &self.inner.urls
+    }
+
+    /// Whether auth-service can be asked: it takes this service's credential, and says that it can answer. The error says why not, for the
+    /// log. `patience`: how long each try may take.
+    pub async fn probe(&self, patience: Duration) -> Result<(), String> {
+        let mut answer = Ok(());
+        for _ in 0..MAX_PROBED_REPLICAS {
+            answer = self.inner.stub.probe(Instant::now() + patience).await;
+            if answer.is_ok() {
+                break;
+            }
+        }
+        answer
+    }
+
     /// Authenticates the caller and authorizes the operation, for what costs nothing. Answers who is calling.
     pub async fn authorize(&self, caller: &Caller, operation: wire::Operation, model: &str) -> Result<wire::Principal, CallError> {
+        let checked = self.check_free(caller, operation, model).await;
+        principal(checked.map_err(|status| refusal(&status, &self.inner.urls)))
+    }
+
+    /// The same for a call that has a record: it learns whose the call is.
+    pub async fn authorize_recorded(
+        &self,
+        caller: &Caller,
+        operation: wire::Operation,
+        model: &str,
+        record: &mut CallRecord,
+    ) -> Result<(), CallError> {
+        let mut checked = self.check_free(caller, operation, model).await;
+        record.set_account(account_of(&mut checked));
+        principal(checked.map_err(|status| refusal(&status, &self.inner.urls))).map(|_| ())
+    }
+
+    async fn check_free(&self, caller: &Caller, operation: wire::Operation, model: &str) -> Result<wire::CheckResponse, Status> {
         let mut check = new_check(caller, operation, model, None);
-        let checked = self.check(&mut check, Instant::now() + self.inner.check_timeout).await;
-        let principal = checked.map_err(|status| refusal(&status))?.principal;
-        principal.filter(|principal| !principal.user_id.is_empty()).ok_or_else(|| {
-            tracing::error!("auth-service let somebody in without saying whom");
-            CallError::internal()
-        })
+        self.check(&mut check, Instant::now() + self.inner.check_timeout).await
     }
 
     /// Which of these models the caller may name, by their places in the list. auth-service knows the rule; it is asked in pieces that fit
@@ -137,7 +174,10 @@ impl AuthClient {
             let piece = &models[from..from + piece_length(&models[from..])];
             let mut check = new_check(caller, operation, "", None);
             check.message.models = piece.iter().map(|model| (*model).to_owned()).collect();
-            let checked = self.check(&mut check, Instant::now() + self.inner.check_timeout).await.map_err(|status| refusal(&status))?;
+            let checked = self
+                .check(&mut check, Instant::now() + self.inner.check_timeout)
+                .await
+                .map_err(|status| refusal(&status, &self.inner.urls))?;
             for place in checked.allowed_models {
                 // A place beyond the piece is nobody's.
                 let place = usize::try_from(place).ok().filter(|place| *place < piece.len());
@@ -152,8 +192,16 @@ impl AuthClient {
 
     /// Authenticates the caller, authorizes the operation, and holds the worst case of the charge.
     ///
-    /// Dropping the future loses nothing: the hold that may come back then is refunded.
-    pub async fn admit(&self, caller: &Caller, operation: wire::Operation, model: &str, charge: Charge) -> Result<Admission, CallError> {
+    /// Dropping the future loses nothing: the hold that may come back then is refunded. The call's record is ended by whoever learns how
+    /// the call ended: here, or by the settle of the grant.
+    pub async fn admit(
+        &self,
+        caller: &Caller,
+        operation: wire::Operation,
+        model: &str,
+        charge: Charge,
+        mut record: CallRecord,
+    ) -> Result<Admission, CallError> {
         let charge = wire::Charge {
             request_id: charge.request_id,
             // A new one for each attempt at a request, the same for each retry of this attempt.
@@ -167,20 +215,27 @@ impl AuthClient {
         let client = self.clone();
         let check = async move {
             let deadline = Instant::now() + client.inner.check_timeout;
-            let checked = client.check(&mut check, deadline).await;
-            let admission = client.admission(checked, &check.request_id);
+            let mut checked = client.check(&mut check, deadline).await;
+            record.set_account(account_of(&mut checked));
+            let admission = record.note_refusal(client.admission(checked, &check.request_id));
             // Whatever the last try was answered: the one before it may still be carried out.
             if admission.is_err() && check.may_have_held() {
                 client.release(check, deadline);
             }
-            admission
+            Ok(match admission? {
+                Admission::Granted(grant) => Admission::Granted(grant.recorded_in(record)),
+                Admission::Recorded(receipt) => {
+                    record.replayed(&receipt);
+                    Admission::Recorded(receipt)
+                }
+            })
         };
         // When nobody waits any more, the grant that comes is dropped, and so refunded.
         DetachOnDrop::new(check, self.inner.tasks.clone()).await
     }
 
     fn admission(&self, checked: Result<wire::CheckResponse, Status>, request_id: &str) -> Result<Admission, CallError> {
-        match checked.map_err(|status| refusal(&status))?.result {
+        match checked.map_err(|status| refusal(&status, &self.inner.urls))?.result {
             Some(wire::check_response::Result::Grant(grant)) => Ok(Admission::Granted(Grant::new(self.clone(), grant, request_id))),
             Some(wire::check_response::Result::Recorded(receipt)) => Ok(Admission::Recorded(receipt)),
             None => {
@@ -205,6 +260,23 @@ impl AuthClient {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(1));
         }
+    }
+}
+
+/// Who is calling. A yes that doesn't say so is none.
+fn principal(checked: Result<wire::CheckResponse, CallError>) -> Result<wire::Principal, CallError> {
+    let principal = checked?.principal;
+    principal.filter(|principal| !principal.user_id.is_empty()).ok_or_else(|| {
+        tracing::error!("auth-service let somebody in without saying whom");
+        CallError::internal()
+    })
+}
+
+/// The account that pays, or that was refused: empty where its credential is not proved.
+fn account_of(checked: &mut Result<wire::CheckResponse, Status>) -> String {
+    match checked {
+        Ok(response) => response.principal.as_mut().map(|principal| std::mem::take(&mut principal.account_id)).unwrap_or_default(),
+        Err(status) => metadata_of(status, ACCOUNT_METADATA).unwrap_or_default(),
     }
 }
 

@@ -105,7 +105,7 @@ enum Phase {
     },
     /// The answer failed.
     Failing {
-        failure: CallFailure,
+        error: CallError,
         receipt: SettledReceipt,
         timeout: Pin<Box<Sleep>>,
     },
@@ -170,7 +170,8 @@ impl ChatStream {
             if let Some((limit, receipt)) = answer.cut_off.take() {
                 // A caller whose deadline has passed gets its error now; the others wait for the receipt.
                 let wait = if limit == Limit::Deadline { Duration::ZERO } else { self.settle_wait };
-                self.phase = Phase::Failing { failure: CallFailure::Limit(limit), receipt, timeout: timeout(wait) };
+                let error = CallError::from(&CallFailure::Limit(limit));
+                self.phase = Phase::Failing { error, receipt, timeout: timeout(wait) };
                 drop(answer);
                 return self.poll_end(cx);
             }
@@ -232,7 +233,7 @@ impl ChatStream {
             None => last,
         };
         let usage = answer.tally.usage(Some(done));
-        let settled = self.state.call.clone().enter(|| answer.settle(Outcome::Completed, usage));
+        let settled = self.state.call.clone().enter(|| answer.settle(Outcome::Completed, usage, None));
         let Some(receipt) = settled else { return Poll::Ready(None) };
         let finished = Box::new(finished(done, usage, answer.tally.tool_calls() > 0));
         drop(answer);
@@ -249,10 +250,14 @@ impl ChatStream {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<StreamEvent, Status>>> {
         let (outcome, usage) = (answer.outcome_of_failure(), answer.tally.usage(done));
-        let settled = self.state.call.clone().enter(|| answer.settle(outcome, usage));
+        let (error, settled) = self.state.call.clone().enter(|| {
+            let error = CallError::from(&error);
+            let settled = answer.settle(outcome, usage, Some(error.reason()));
+            (error, settled)
+        });
         let Some(receipt) = settled else { return Poll::Ready(None) };
         drop(answer);
-        self.phase = Phase::Failing { failure: CallFailure::Engine(error), receipt, timeout: timeout(self.settle_wait) };
+        self.phase = Phase::Failing { error, receipt, timeout: timeout(self.settle_wait) };
         self.poll_end(cx)
     }
 
@@ -269,9 +274,9 @@ impl ChatStream {
                 self.phase = Phase::Ended;
                 Poll::Ready(Some(Ok(StreamEvent::Finished(finished))))
             }
-            Phase::Failing { failure, receipt, timeout } => {
+            Phase::Failing { error, receipt, timeout } => {
                 let Poll::Ready(receipt) = poll_receipt(receipt, timeout, cx) else { return Poll::Pending };
-                let mut error = self.state.call.clone().enter(|| CallError::from(&*failure));
+                let mut error = error.clone();
                 if let Some(receipt) = receipt {
                     error = error.receipt(&receipt);
                 }
@@ -305,8 +310,7 @@ impl Drop for ChatStream {
         if answer.grant.is_some() {
             self.state.call.clone().enter(|| {
                 let (outcome, usage) = (answer.outcome_of_cancel(), answer.tally.usage(None));
-                tracing::info!(?outcome, output_tokens = usage.output_tokens, "the caller went away");
-                drop(answer.settle(outcome, usage));
+                drop(answer.settle(outcome, usage, None));
             });
         }
     }

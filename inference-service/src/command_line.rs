@@ -8,7 +8,7 @@ use shared::env::{EXIT_USAGE, Strings};
 use shared::{healthcheck, serving, telemetry};
 
 use crate::config::{Config, listen_address};
-use crate::startup::Application;
+use crate::startup::{Application, INFERENCE};
 
 /// Streams a model's answers, after each call was authenticated and paid for. Configured by environment variables.
 #[derive(Debug, Parser)]
@@ -20,8 +20,12 @@ pub struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Exits 0 when the service on this host serves.
-    Healthcheck,
+    /// Exits 0 when the service on this host can answer calls: it reaches auth-service and a model server.
+    Healthcheck {
+        /// Ask only whether the process lives.
+        #[arg(long)]
+        live: bool,
+    },
 }
 
 /// What the process exits with, and why.
@@ -32,7 +36,7 @@ impl CommandLine {
     pub async fn run(self, strings: &dyn Strings, shutdown: impl Future<Output = ()> + Send + 'static) -> ExitCode {
         let done = match self.command {
             None => serve(strings, shutdown).await,
-            Some(Command::Healthcheck) => check_health(strings).await,
+            Some(Command::Healthcheck { live }) => check_health(strings, live).await,
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,
@@ -55,7 +59,7 @@ async fn serve(strings: &dyn Strings, shutdown: impl Future<Output = ()> + Send 
     Ok(())
 }
 
-async fn check_health(strings: &dyn Strings) -> Result<(), Failure> {
+async fn check_health(strings: &dyn Strings, live: bool) -> Result<(), Failure> {
     let address = listen_address(strings).map_err(|mistakes| (EXIT_USAGE, mistakes.into()))?;
-    healthcheck::check(address).await.map_err(|error| (1, error.into()))
+    healthcheck::check(address, if live { healthcheck::PROCESS } else { INFERENCE }).await.map_err(|error| (1, error.into()))
 }

@@ -25,6 +25,12 @@ pub use error::EngineError;
 /// Something that answers prompts.
 #[async_trait]
 pub trait Engine: fmt::Debug + Send + Sync + 'static {
+    /// Where it is, for the log: an address without a credential.
+    fn place(&self) -> String;
+
+    /// Whether it can be asked at all. Loads no model.
+    async fn probe(&self) -> Result<(), EngineError>;
+
     /// Refuses what this engine can't do, whatever the model. Asked before anything is held, so it costs the caller nothing.
     fn refuse_unsupported(&self, prompt: &Prompt) -> Result<(), EngineError>;
 

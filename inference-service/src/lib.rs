@@ -2,7 +2,7 @@
 //!
 //! One call, by module: [`service`] reads it, [`caller`] finds its credential, [`prompt`] checks it, [`auth_client`] has it admitted and
 //! gives a grant, [`engine`] answers, and [`chat_stream`] streams the answer and settles the grant. [`timers`] end what takes too long, and
-//! extend holds.
+//! extend holds. `readiness` asks whether calls can be answered at all.
 
 pub mod auth_client;
 pub mod call_failure;
@@ -16,6 +16,7 @@ pub mod engine;
 pub mod fuzzing;
 pub mod modelfile;
 pub mod prompt;
+mod readiness;
 pub mod service;
 pub mod startup;
 mod tcp;

@@ -23,10 +23,13 @@ use crate::chat_stream::StreamOwner;
 use crate::config::{Config, EngineChoice};
 use crate::engine::ollama::{OllamaConfig, OllamaEngine};
 use crate::engine::{Engine, EngineError};
+use crate::readiness;
 use crate::service::Authorizer;
 use crate::service::inference::InferenceService;
 use crate::service::models::ModelsService;
 
+/// The service whose health says whether chats can be answered.
+pub const INFERENCE: &str = "tollgate.inference.v1.Inference";
 /// The largest Modelfile: a template and a conversation, and no weights.
 const MAX_MODELFILE_BYTES: usize = 1024 * 1024;
 
@@ -79,6 +82,7 @@ impl Application {
     pub async fn build(config: Config) -> Result<Self, StartError> {
         let essentials = Essentials::default();
         let engine = choose_engine(&config, &essentials).await?;
+        tracing::info!(engine = engine.place(), "this engine answers");
         Ok(Self { essentials, ..Self::with_engine(config, engine)? })
     }
 
@@ -126,13 +130,16 @@ impl Application {
     /// may land before, and what runs is not waited for.
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), RunError> {
         let Self { inference, models, owner, draining, serve: config, essentials } = self;
-        let services = ["tollgate.inference.v1.Inference", "tollgate.inference.v1.Models"];
+        let services = [INFERENCE, "tollgate.inference.v1.Models"];
+        let (auth, engine) = (inference.authorizer.auth.clone(), Arc::clone(&inference.engine));
         let policies = MethodPolicies::new(&services, policy).with_confirmation(Arc::new(inference.authorizer.clone()));
         let (mut routes, gzip) = (RoutesBuilder::default(), CompressionEncoding::Gzip);
         routes
             .add_service(InferenceServer::new(inference).max_decoding_message_size(MAX_MESSAGE_BYTES).send_compressed(gzip))
             .add_service(ModelsServer::new(models).max_decoding_message_size(MAX_MODELFILE_BYTES).send_compressed(gzip));
         let health = Health::new(&services).await;
+        let watch = readiness::watch(auth, engine, health.clone(), draining.clone());
+        let _watch = essentials.spawn("the watch over auth-service and the model server", &draining, watch);
 
         // Answers that still run are cut off a little before the deadline, so that their holds are settled by then.
         let deadline = config.drain_deadline;
@@ -169,10 +176,10 @@ impl Application {
     }
 }
 
-/// Who may call a method, and how long its message may be.
-fn policy(service: &str, _: &str) -> MethodPolicy {
+/// Who may call a method, how long its message may be, and whether each call has a line in the log.
+fn policy(service: &str, method: &str) -> MethodPolicy {
     let most_bytes = if service == "tollgate.inference.v1.Models" { MAX_MODELFILE_BYTES } else { MAX_MESSAGE_BYTES };
-    MethodPolicy { caller: CallerKind::EndUser, most_bytes }
+    MethodPolicy { caller: CallerKind::EndUser, most_bytes, is_recorded: matches!(method, "Chat" | "Generate") }
 }
 
 async fn choose_engine(config: &Config, essentials: &Essentials) -> Result<Arc<dyn Engine>, StartError> {
@@ -188,7 +195,7 @@ async fn choose_engine(config: &Config, essentials: &Essentials) -> Result<Arc<d
     match config.engine {
         EngineChoice::Ollama => Ok(Arc::new(ollama)),
         EngineChoice::Embedded => embedded(config, essentials),
-        EngineChoice::Auto if ollama.probe().await => Ok(Arc::new(ollama)),
+        EngineChoice::Auto if answers(&ollama).await => Ok(Arc::new(ollama)),
         EngineChoice::Auto => match embedded_when_usable(config, essentials)? {
             Some(engine) => Ok(engine),
             None => {
@@ -199,10 +206,14 @@ async fn choose_engine(config: &Config, essentials: &Essentials) -> Result<Arc<d
     }
 }
 
+/// Whether an Ollama answers, within a second.
+async fn answers(ollama: &OllamaEngine) -> bool {
+    matches!(tokio::time::timeout(Duration::from_secs(1), ollama.probe()).await, Ok(Ok(())))
+}
+
 #[cfg(feature = "embedded-engine")]
 fn embedded(config: &Config, essentials: &Essentials) -> Result<Arc<dyn Engine>, StartError> {
     use crate::engine::embedded::{EmbeddedConfig, EmbeddedEngine};
-    tracing::info!(folder = %config.models_folder.display(), "models run in this process");
     Ok(Arc::new(EmbeddedEngine::open(EmbeddedConfig {
         models_folder: config.models_folder.clone(),
         overlays_folder: config.overlays_folder.clone(),

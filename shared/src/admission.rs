@@ -22,6 +22,7 @@ use tower::Service;
 
 use crate::ErrorReason;
 use crate::authorization::{CallerKind, judge_end_user, judge_service};
+use crate::call_record::UnclaimedCall;
 use crate::caller_address::{TrustedProxies, network};
 use crate::connection_slots::ConnectionState;
 use crate::credential_form::ACCOUNT_HEADER;
@@ -29,6 +30,7 @@ use crate::error::{CallError, reason_of};
 use crate::holding_body::HoldingBody;
 use crate::message_guard::{BodyRules, Budgets, Confirmation, GuardedBody, server_busy};
 use crate::proto;
+use crate::request_context::MalformedDeadline;
 use crate::request_id::REQUEST_ID_HEADER;
 use crate::secret::Secret;
 
@@ -55,6 +57,9 @@ pub struct MethodPolicy {
     pub caller: CallerKind,
     /// The longest message, in bytes.
     pub most_bytes: usize,
+    /// Whether each call leaves a [`CallRecord`](crate::call_record::CallRecord), also one that is refused before its method. Its method
+    /// begins one.
+    pub is_recorded: bool,
 }
 
 /// Asks whether a caller's credential is in force, before much is read from the caller.
@@ -102,7 +107,7 @@ impl MethodPolicies {
                 }
             }
         }
-        let open = MethodPolicy { caller: CallerKind::Anybody, most_bytes: MAX_OPEN_MESSAGE_BYTES };
+        let open = MethodPolicy { caller: CallerKind::Anybody, most_bytes: MAX_OPEN_MESSAGE_BYTES, is_recorded: false };
         for (method, gives_many) in [("Check", false), ("Watch", true)] {
             methods.insert(format!("{HEALTH}{method}"), Method { policy: open, takes_many: false, gives_many });
         }
@@ -161,10 +166,15 @@ impl Admission {
 }
 
 impl Rules {
-    /// Judges a call by its metadata, and bounds its body. Answers the method.
-    fn judge(&self, request: &mut Request<Body>, connection: &Arc<ConnectionState>) -> Result<Method, CallError> {
-        let path = request.uri().path();
-        let method = *self.policies.methods.get(path).ok_or_else(|| method_unknown(path))?;
+    fn method(&self, path: &str) -> Result<Method, CallError> {
+        self.policies.methods.get(path).copied().ok_or_else(|| method_unknown(path))
+    }
+
+    /// Judges a call by its metadata, and bounds its body.
+    fn judge(&self, method: Method, request: &mut Request<Body>, connection: &Arc<ConnectionState>) -> Result<(), CallError> {
+        if let Some(MalformedDeadline(malformed)) = request.extensions_mut().remove() {
+            return Err(malformed);
+        }
         match method.policy.caller {
             CallerKind::Anybody => {}
             CallerKind::EndUser => judge_end_user(request.headers())?,
@@ -201,7 +211,7 @@ impl Rules {
         };
         let body = std::mem::take(request.body_mut());
         *request.body_mut() = Body::new(GuardedBody::new(body, rules));
-        Ok(method)
+        Ok(())
     }
 }
 
@@ -260,15 +270,28 @@ impl Service<Request<Body>> for AdmissionService {
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Answer {
-        let method = match self.admission.rules.judge(&mut request, &self.connection) {
+        let refuse = |refused: CallError| -> Answer { Box::pin(std::future::ready(Ok(Status::from(refused).into_http()))) };
+        let method = match self.admission.rules.method(request.uri().path()) {
             Ok(method) => method,
-            Err(refused) => return Box::pin(std::future::ready(Ok(Status::from(refused).into_http()))),
+            Err(unknown) => return refuse(unknown),
         };
+        let unclaimed = method.policy.is_recorded.then(UnclaimedCall::begin);
+        if let Err(refused) = self.admission.rules.judge(method, &mut request, &self.connection) {
+            if let Some(unclaimed) = unclaimed {
+                unclaimed.refused(refused.reason());
+            }
+            return refuse(refused);
+        }
         let Self { admission: Admission { rules, mut inner }, connection } = self.clone();
         Box::pin(async move {
             let held = match call_permit(&connection, request.uri().path(), &rules.budgets).await {
                 Ok(held) => held,
-                Err(refused) => return Ok(Status::from(refused).into_http()),
+                Err(refused) => {
+                    if let Some(unclaimed) = unclaimed {
+                        unclaimed.refused(refused.reason());
+                    }
+                    return Ok(Status::from(refused).into_http());
+                }
             };
             let response = inner.call(request).await?;
             let is_error = response.headers().contains_key(STATUS);
@@ -276,6 +299,9 @@ impl Service<Request<Body>> for AdmissionService {
                 connection.prove();
             }
             let mut response = if is_error { with_reason(response) } else { response };
+            if let Some(unclaimed) = unclaimed {
+                unclaimed.answered(|| Status::from_header_map(response.headers()));
+            }
             if let Some(held) = held.filter(|_| method.gives_many) {
                 // A stream keeps its permit until it ends.
                 response = response.map(|body| Body::new(HoldingBody::new(body, held)));

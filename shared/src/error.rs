@@ -10,6 +10,9 @@ use tonic_types::pb;
 
 use crate::ErrorReason;
 
+/// Under this key a refused Check says whose credential it was, once that is proved. It is for the calling service's log.
+pub const ACCOUNT_METADATA: &str = "account_id";
+
 /// The domain of every reason.
 pub const DOMAIN: &str = "tollgate";
 
@@ -133,6 +136,13 @@ pub fn reason_of(status: &Status) -> Option<ErrorReason> {
         return None;
     }
     ErrorReason::from_str_name(&format!("ERROR_REASON_{}", info.reason))
+}
+
+/// What a status's `ErrorInfo` says under this key, for programs.
+#[must_use]
+pub fn metadata_of(status: &Status, key: &str) -> Option<String> {
+    let mut info: pb::ErrorInfo = detail_of(status, "google.rpc.ErrorInfo")?;
+    info.metadata.remove(key).filter(|_| info.domain == DOMAIN)
 }
 
 /// The receipt that a status carries, when a failed call had cost something.

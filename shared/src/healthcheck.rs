@@ -1,4 +1,4 @@
-//! The `healthcheck` subcommand: asks the service that listens on an address of this host whether it serves. For container health checks.
+//! The `healthcheck` subcommand: asks the service that listens on an address of this host whether it can answer calls, or whether it lives.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -27,16 +27,28 @@ pub enum Unhealthy {
         /// What it said.
         status: Box<tonic::Status>,
     },
-    /// It says that it doesn't serve.
-    #[error("{address} is not serving")]
-    NotServing {
+    /// It lives, and can't answer calls of this service now.
+    #[error("{address} is NOT_SERVING {service}: its log says what it lacks, or that it stops")]
+    NotReady {
+        /// Where it listens.
+        address: SocketAddr,
+        /// Which service.
+        service: String,
+    },
+    /// The process stops.
+    #[error("{address} stops: it is NOT_SERVING")]
+    Draining {
         /// Where it listens.
         address: SocketAddr,
     },
 }
 
-/// Asks for the health of the service that listens on `listen`; a wildcard address is asked on loopback.
-pub async fn check(listen: SocketAddr) -> Result<(), Unhealthy> {
+/// The name to ask for when only the process's life counts.
+pub const PROCESS: &str = "";
+
+/// Asks the process that listens on `listen` whether it serves `service`, such as `tollgate.auth.v1.Auth`, or lives ([`PROCESS`]). A
+/// wildcard address is asked on loopback.
+pub async fn check(listen: SocketAddr, service: &str) -> Result<(), Unhealthy> {
     let address = SocketAddr::new(on_loopback(listen.ip()), listen.port());
     let unreachable = |source| Unhealthy::Unreachable { address, source };
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
@@ -44,9 +56,14 @@ pub async fn check(listen: SocketAddr) -> Result<(), Unhealthy> {
         .connect_timeout(Duration::from_secs(2))
         .timeout(Duration::from_secs(2));
     let channel = endpoint.connect().await.map_err(unreachable)?;
-    let answer = HealthClient::new(channel).check(HealthCheckRequest::default()).await;
+    let service = service.to_owned();
+    let answer = HealthClient::new(channel).check(HealthCheckRequest { service: service.clone() }).await;
     let answer = answer.map_err(|status| Unhealthy::Refused { address, status: Box::new(status) })?;
-    if answer.into_inner().status() == ServingStatus::Serving { Ok(()) } else { Err(Unhealthy::NotServing { address }) }
+    match answer.into_inner().status() {
+        ServingStatus::Serving => Ok(()),
+        _ if service == PROCESS => Err(Unhealthy::Draining { address }),
+        _ => Err(Unhealthy::NotReady { address, service }),
+    }
 }
 
 fn on_loopback(ip: IpAddr) -> IpAddr {

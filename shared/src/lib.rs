@@ -24,6 +24,8 @@ pub mod admission;
 #[cfg(feature = "server")]
 pub mod authorization;
 #[cfg(feature = "server")]
+pub mod call_record;
+#[cfg(feature = "server")]
 pub mod caller_address;
 #[cfg(feature = "server")]
 mod connection_slots;

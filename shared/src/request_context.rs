@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -31,6 +31,10 @@ const DEADLINE_MARGIN: Duration = Duration::from_millis(2);
 #[derive(Debug, Clone, Copy)]
 pub struct CallDeadline(pub Instant);
 
+/// In the extensions of a request whose deadline can't be read: it is to be refused with this.
+#[derive(Debug, Clone)]
+pub(crate) struct MalformedDeadline(pub(crate) CallError);
+
 /// DEADLINE_EXCEEDED, for a call whose caller's deadline passed.
 pub fn deadline_passed() -> CallError {
     CallError::new(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, "the call's deadline passed before the answer's end")
@@ -45,6 +49,9 @@ pub struct CurrentCall(Option<Arc<Call>>);
 struct Call {
     request_id: HeaderValue,
     method: Option<PathAndQuery>,
+    arrived: Instant,
+    deadline: Option<Instant>,
+    is_claimed: AtomicBool,
 }
 
 tokio::task_local! {
@@ -58,7 +65,7 @@ impl CurrentCall {
         CURRENT.try_with(Self::clone).unwrap_or(Self(None))
     }
 
-    /// The id that its caller gave it, or that was made for it.
+    /// The id in its header, which its caller gave it or which was made for it. It is not the id that a charge has in the ledger.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         self.0.as_ref().and_then(|call| call.request_id.to_str().ok())
@@ -70,11 +77,36 @@ impl CurrentCall {
         self.0.as_ref().and_then(|call| call.method.as_ref()).map(PathAndQuery::path)
     }
 
+    /// No call.
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
+    /// How long ago it arrived; `None` outside of a call.
+    #[must_use]
+    pub fn elapsed(&self) -> Option<Duration> {
+        self.0.as_ref().map(|call| call.arrived.elapsed())
+    }
+
+    /// Whether its caller's deadline has passed.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        self.0.as_ref().and_then(|call| call.deadline).is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    /// Claims the one line that says how the call ended. False when it was claimed before.
+    pub(crate) fn claim(&self) -> bool {
+        self.0.as_ref().is_none_or(|call| !call.is_claimed.swap(true, Ordering::Relaxed))
+    }
+
     /// A call with this id and method.
     #[cfg(test)]
     pub(crate) fn of(request_id: &'static str, method: &'static str) -> Self {
-        let request_id = HeaderValue::from_static(request_id);
-        Self(Some(Arc::new(Call { request_id, method: Some(PathAndQuery::from_static(method)) })))
+        Self::new(HeaderValue::from_static(request_id), Some(PathAndQuery::from_static(method)), None)
+    }
+
+    fn new(request_id: HeaderValue, method: Option<PathAndQuery>, deadline: Option<Instant>) -> Self {
+        Self(Some(Arc::new(Call { request_id, method, arrived: Instant::now(), deadline, is_claimed: AtomicBool::new(false) })))
     }
 
     /// Works for this call: in a task of its own, say, which outlives it.
@@ -90,11 +122,11 @@ impl CurrentCall {
 
 impl fmt::Display for CurrentCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "call{{request_id={} method={}}}", self.request_id().unwrap_or_default(), self.method().unwrap_or_default())
+        write!(f, "call{{x_request_id={} method={}}}", self.request_id().unwrap_or_default(), self.method().unwrap_or_default())
     }
 }
 
-/// Gives each call a request id, a place in the log and its deadline, and refuses a malformed `grpc-timeout`.
+/// Gives each call a request id, a place in the log and its deadline. Admission refuses a malformed `grpc-timeout`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RequestContextLayer;
 
@@ -128,7 +160,6 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let id = request_id(request.headers());
-        let call = CurrentCall(Some(Arc::new(Call { request_id: id.clone(), method: request.uri().path_and_query().cloned() })));
         request.headers_mut().insert(REQUEST_ID, id.clone());
         let deadline = deadline(request.headers());
         // A deadline beyond what the clock can tell is none.
@@ -136,12 +167,16 @@ where
         if let Ok(Some(at)) = deadline {
             request.extensions_mut().insert(CallDeadline(at));
         }
-        let answer = deadline.map(|at| (at, self.inner.call(request)));
+        let deadline = deadline.unwrap_or_else(|malformed| {
+            request.extensions_mut().insert(MalformedDeadline(malformed));
+            None
+        });
+        let call = CurrentCall::new(id.clone(), request.uri().path_and_query().cloned(), deadline);
+        let answer = call.clone().enter(|| self.inner.call(request));
         Box::pin(call.scope(async move {
-            let mut response = match answer {
-                Err(malformed) => Status::from(malformed).into_http(),
-                Ok((None, answer)) => answer.await?,
-                Ok((Some(at), answer)) => match tokio::time::timeout_at(at, answer).await {
+            let mut response = match deadline {
+                None => answer.await?,
+                Some(at) => match tokio::time::timeout_at(at, answer).await {
                     Ok(answer) => answer?,
                     Err(_) => Status::from(deadline_passed()).into_http(),
                 },

@@ -136,9 +136,8 @@ pub async fn serve(
     }
     // Whoever comes now is told at once that nobody listens.
     drop(listener);
-    // First, so that nothing sets it back: who watches a dependency stops at this.
     draining.cancel();
-    health.set_serving(false).await;
+    health.drain().await;
     watches_end.cancel();
     tracing::info!(deadline = ?config.drain_deadline, "draining: running calls may finish, new ones are refused");
     let drained = async {
@@ -251,6 +250,5 @@ fn reflection(services: &[String]) -> tonic_reflection::server::Builder<'static>
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
     let beside = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
-    let served = services.iter().map(String::as_str).filter(|name| !name.is_empty());
-    served.chain(beside).fold(builder, tonic_reflection::server::Builder::with_service_name)
+    services.iter().map(String::as_str).chain(beside).fold(builder, tonic_reflection::server::Builder::with_service_name)
 }

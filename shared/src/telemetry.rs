@@ -111,7 +111,10 @@ fn json() -> Format<format::Json> {
     format().json().flatten_event(true).with_current_span(true).with_span_list(false)
 }
 
-/// Lines that say which call they are about: people read it at a line's end, programs find the fields `request_id` and `method`.
+/// What a line takes with what it says of its call.
+const LINE_BYTES: usize = 512;
+
+/// Lines that say which call they are about: people read it at a line's end, programs find the fields `x_request_id` and `method`.
 struct CallFormat<F> {
     lines: F,
     json: bool,
@@ -128,13 +131,13 @@ where
         let (Some(request_id), Some(method)) = (call.request_id(), call.method()) else {
             return self.lines.format_event(context, writer, event);
         };
-        let mut line = String::new();
+        let mut line = String::with_capacity(LINE_BYTES);
         self.lines.format_event(context, Writer::new(&mut line), event)?;
         let line = line.trim_end_matches('\n');
         if self.json {
             let fields = line.strip_suffix('}').ok_or(fmt::Error)?;
             // Debug quotes and escapes as JSON does, since both are printable ASCII.
-            return writeln!(writer, "{fields},\"request_id\":{request_id:?},\"method\":{method:?}}}");
+            return writeln!(writer, "{fields},\"x_request_id\":{request_id:?},\"method\":{method:?}}}");
         }
         writeln!(writer, "{line} {call}")
     }
@@ -216,12 +219,12 @@ mod tests {
     #[test]
     fn each_line_says_which_call_it_is_about() {
         let [alone, within] = written(json, true);
-        assert!(alone.contains("\"credits\":3") && !alone.contains("request_id"), "{alone}");
-        assert!(within.ends_with(",\"request_id\":\"id-\\\"1\\\"\",\"method\":\"/p.S/M\"}\n"), "{within}");
+        assert!(alone.contains("\"credits\":3") && !alone.contains("x_request_id"), "{alone}");
+        assert!(within.ends_with(",\"x_request_id\":\"id-\\\"1\\\"\",\"method\":\"/p.S/M\"}\n"), "{within}");
         assert_eq!(within.lines().count(), 1);
         let [alone, within] = written(|| human(false), false);
         assert!(alone.ends_with("settled credits=3\n"), "{alone}");
-        assert!(within.ends_with("settled credits=3 call{request_id=id-\"1\" method=/p.S/M}\n"), "{within}");
+        assert!(within.ends_with("settled credits=3 call{x_request_id=id-\"1\" method=/p.S/M}\n"), "{within}");
     }
 
     #[test]

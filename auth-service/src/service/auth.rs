@@ -17,6 +17,7 @@ use crate::hold::{Outcome, Terms, is_attempt_id};
 use crate::ids::AccountId;
 use crate::price::MAX_TOKENS;
 use crate::price_table::PriceTable;
+use crate::service::call_lines::{self, CheckSubject};
 use crate::service::contract;
 use crate::service::service_error::ServiceError;
 use crate::service::violations::{Violation, Violations};
@@ -45,10 +46,15 @@ pub struct AuthService {
 }
 
 impl AuthService {
-    async fn answer_check(&self, request: pb::CheckRequest) -> Result<pb::CheckResponse, ServiceError> {
+    /// `subject` is told what the line of a refusal says.
+    async fn answer_check(&self, request: pb::CheckRequest, subject: &mut CheckSubject) -> Result<pb::CheckResponse, ServiceError> {
         let operation = request.operation();
+        if let Some(charge) = &request.charge {
+            charge.request_id.clone_into(&mut subject.request_id);
+        }
         let mut violations = Violations::default();
         let permission = violations.keep_all(permission(operation, &request.model));
+        subject.model = request.model;
         let account_ok = request.account.is_empty() || AccountId::parse(&request.account).is_some();
         violations.require(account_ok, "account", || ACCOUNT_RULE.to_owned());
         let charge = match request.charge {
@@ -68,6 +74,7 @@ impl AuthService {
         let ((permission, charge), models) = violations.finish(permission.zip(charge).zip(models))?;
         let charged = charge.is_some();
         let Presented { account, credential } = credential::present(&request.credential, &request.account, &self.tokens)?;
+        subject.account = Some(account.clone());
         let check = CheckRequest { account: account.clone(), credential, permission, charge };
         if !models.is_empty() {
             let rights = self.store.authorize(check).await?.map_err(ServiceError::Store)?;
@@ -92,7 +99,11 @@ impl AuthService {
                 };
                 (principal, Some(pb::check_response::Result::Grant(grant)))
             }
-            CheckAnswer::Recorded(principal, record) => (principal, Some(pb::check_response::Result::Recorded(contract::receipt(record)))),
+            CheckAnswer::Recorded(principal, record) => {
+                let receipt = contract::receipt(record);
+                call_lines::replayed(&account, &receipt);
+                (principal, Some(pb::check_response::Result::Recorded(receipt)))
+            }
             CheckAnswer::Refused(refusal) => return Err(ServiceError::Store(refusal)),
         };
         if charged != result.is_some() {
@@ -146,7 +157,11 @@ impl AuthService {
         });
         let (hold, outcome) = violations.finish(hold.zip(outcome))?;
         match self.store.settle(&hold, outcome, contract::reported_usage(request.usage)).await? {
-            SettleAnswer::Settled(record) => Ok(pb::SettleResponse { receipt: Some(contract::receipt(record)) }),
+            SettleAnswer::Settled(record) => {
+                let receipt = contract::receipt(record);
+                call_lines::settled(&hold.account, &receipt);
+                Ok(pb::SettleResponse { receipt: Some(receipt) })
+            }
             SettleAnswer::NotFound => Err(ServiceError::HoldNotFound),
             SettleAnswer::Superseded => Err(ServiceError::HoldResolved),
         }
@@ -163,7 +178,12 @@ impl AuthService {
         violations.finish(Some(()))?;
         let answer = match credential::present_again(&credential, &account, &self.tokens) {
             Ok(Presented { account, credential }) => {
-                self.store.release(ReleaseRequest { account, credential, request_id, attempt_id }).await?
+                let attempt = ReleaseRequest { account: account.clone(), credential, request_id: request_id.clone(), attempt_id };
+                let answer = self.store.release(attempt).await?;
+                if answer == ReleaseAnswer::Released {
+                    call_lines::released(&account, &request_id);
+                }
+                answer
             }
             // No Check can have held anything by it. What is wrong with it is nobody's to learn here.
             Err(_) => ReleaseAnswer::NothingHeld,
@@ -220,7 +240,9 @@ fn asked_models(models: &[String]) -> Result<Vec<String>, Vec<Violation>> {
 impl Auth for AuthService {
     async fn check(&self, request: Request<pb::CheckRequest>) -> Result<Response<pb::CheckResponse>, Status> {
         admit(&request)?;
-        Ok(Response::new(self.answer_check(request.into_inner()).await?))
+        let mut subject = CheckSubject::default();
+        let answered = self.answer_check(request.into_inner(), &mut subject).await;
+        answered.map(Response::new).map_err(|error| call_lines::refused(subject, error))
     }
 
     async fn extend(&self, request: Request<pb::ExtendRequest>) -> Result<Response<pb::ExtendResponse>, Status> {

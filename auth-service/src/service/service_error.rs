@@ -135,7 +135,13 @@ impl From<getrandom::Error> for ServiceError {
 
 impl From<ServiceError> for Status {
     fn from(error: ServiceError) -> Self {
-        call_error(error).into()
+        CallError::from(error).into()
+    }
+}
+
+impl From<ServiceError> for CallError {
+    fn from(error: ServiceError) -> Self {
+        call_error(error)
     }
 }
 

@@ -9,6 +9,8 @@ use super::StoreError;
 /// The condition of one store. Calls report what fails; only a write that was tried for it (the probe) says that all is well again.
 #[derive(Debug, Default)]
 pub struct Condition {
+    /// Where the store is, for the log: no user and no password.
+    place: String,
     state: Mutex<State>,
     worsened: Notify,
 }
@@ -45,6 +47,18 @@ impl Kind {
 }
 
 impl Condition {
+    /// Of the store that is there. It works until something else is known.
+    #[must_use]
+    pub fn of(place: String) -> Self {
+        Self { place, ..Self::default() }
+    }
+
+    /// Where the store is, for the log.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
     /// Whether the store takes writes.
     #[must_use]
     pub fn works(&self) -> bool {
@@ -69,7 +83,7 @@ impl Condition {
         // Which way it is broken is the probe's to say: calls of several sorts may be refused for several reasons, in turn.
         if state.now == Kind::Works {
             state.now = kind;
-            say(error);
+            self.say(error);
             self.worsened.notify_one();
         }
     }
@@ -82,11 +96,11 @@ impl Condition {
             Ok(()) if state.now == Kind::Works || refused => {}
             Ok(()) => {
                 state.now = Kind::Works;
-                tracing::info!("the store takes writes again");
+                tracing::info!(store = self.place, "the store takes writes again");
             }
             Err(error) => {
                 if std::mem::replace(&mut state.now, Kind::of(error)) != Kind::of(error) {
-                    say(error);
+                    self.say(error);
                 }
             }
         }
@@ -96,11 +110,11 @@ impl Condition {
         // Nothing in it can be left half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// What the operator reads.
-fn say(error: &StoreError) {
-    tracing::error!(reason = error.reason(), "{error}; calls are refused until the store takes writes again");
+    /// What the operator reads.
+    fn say(&self, error: &StoreError) {
+        tracing::error!(store = self.place, reason = error.reason(), "{error}; calls are refused until the store takes writes again");
+    }
 }
 
 #[cfg(test)]

@@ -104,6 +104,7 @@ impl RedisStore {
             Some(password) => password.on(&client).map_err(|error| open_error(&error))?,
             None => client,
         };
+        let place = address::place(&client);
         let link = Link::connect(client).await.map_err(|error| open_error(&error))?;
         let mut connection = link.line().connection;
         fitness::require(&mut connection, &options).await?;
@@ -113,7 +114,7 @@ impl RedisStore {
         }
         Ok(Self {
             link,
-            condition: Condition::default(),
+            condition: Condition::of(place),
             scripts,
             keys: Keys::new(&options.key_prefix),
             known_callers: KnownCallers::new(),

@@ -17,9 +17,11 @@ mod users;
 mod version_4;
 mod writer;
 
+use std::cell::RefCell;
 use std::path::Path;
 
 use async_trait::async_trait;
+use rusqlite::Connection;
 use shared::essential::Lost;
 use shared::ledger::MAX_CREDITS;
 use tokio::runtime::Handle;
@@ -29,6 +31,7 @@ use self::context::Context;
 use self::failure::{Failure, StoreResult};
 use self::writer::Writer;
 use super::clock::Clock;
+use super::expiry_line;
 use super::known_callers::{CallerId, KnownCallers};
 use super::{
     AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition, ExtendAnswer,
@@ -63,7 +66,7 @@ impl SqliteStore {
     pub fn open(path: &Path, limits: StoreLimits, clock: Clock) -> Result<Self, StoreOpenError> {
         let runtime = Handle::try_current().map_err(|error| StoreOpenError::Unusable(error.to_string()))?;
         let writer = Writer::start(path, &runtime)?;
-        Ok(Self { writer, condition: Condition::default(), known_callers: KnownCallers::new(), limits, clock })
+        Ok(Self { writer, condition: Condition::of(path.display().to_string()), known_callers: KnownCallers::new(), limits, clock })
     }
 
     async fn run<T, F>(&self, operation: F) -> Result<T, StoreError>
@@ -73,8 +76,14 @@ impl SqliteStore {
     {
         let (limits, clock) = (self.limits, self.clock.clone());
         // The clock is read when the operation's turn comes, so that times don't run backwards on an account.
-        let done = self.writer.run(move |connection| operation(Context { connection, limits, now_ms: clock.now_ms() })).await;
-        done.inspect_err(|error| self.condition.call_failed(error))
+        let work = move |connection: &Connection| {
+            let expired = RefCell::default();
+            let answer = operation(Context { connection, limits, now_ms: clock.now_ms(), expired: &expired })?;
+            Ok((answer, expired.into_inner()))
+        };
+        let (answer, expired) = self.writer.run(work).await.inspect_err(|error| self.condition.call_failed(error))?;
+        expiry_line::log_all(expired);
+        Ok(answer)
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use shared::ErrorReason;
+use shared::call_record::CallRecord;
 use shared::proto::auth as wire;
 use tokio::sync::oneshot;
 
@@ -70,6 +72,8 @@ pub struct Grant {
 
 struct OpenGrant {
     extension: Arc<Extension>,
+    /// `None` for one that nobody waits for any more: its call has a line already.
+    record: Option<CallRecord>,
     /// Dropped, it ends the extending.
     _extending: TimerGuard,
 }
@@ -86,11 +90,19 @@ impl Grant {
         let timers = client.inner.timers.clone();
         let (extension, at) = Extension::new(client, grant.hold, request_id, interval);
         Self {
-            open: Some(OpenGrant { _extending: timers.arm(extension.clone(), at), extension }),
+            open: Some(OpenGrant { _extending: timers.arm(extension.clone(), at), extension, record: None }),
             held_credits: grant.held_credits,
             remaining_credits: grant.remaining_credits,
             max_output_tokens: grant.max_output_tokens.max(1),
         }
+    }
+
+    /// The same; its settle ends the record of the call that it is for.
+    pub(super) fn recorded_in(mut self, record: CallRecord) -> Self {
+        if let Some(open) = &mut self.open {
+            open.record = Some(record);
+        }
+        self
     }
 
     /// Credits held.
@@ -118,28 +130,34 @@ impl Grant {
     }
 
     /// Resolves the hold, in a task that the process owns. The receipt comes when it has landed; dropping the receiver changes nothing.
-    pub fn settle(mut self, outcome: Outcome, usage: TokenUsage) -> oneshot::Receiver<Option<wire::Receipt>> {
+    /// `reason`: what the caller is told when the answer failed; `None`: all is well, or the caller is gone.
+    pub fn settle(mut self, outcome: Outcome, usage: TokenUsage, reason: Option<ErrorReason>) -> oneshot::Receiver<Option<wire::Receipt>> {
         let (receipt, received) = oneshot::channel();
         if let Some(open) = self.open.take() {
-            open.settle(outcome, usage, receipt);
+            open.settle(outcome, usage, reason, receipt);
         }
         received
     }
 }
 
 impl OpenGrant {
-    fn settle(self, outcome: Outcome, usage: TokenUsage, receipt: oneshot::Sender<Option<wire::Receipt>>) {
-        let Extension { client, hold, request_id, call, .. } = &*self.extension;
+    fn settle(self, outcome: Outcome, usage: TokenUsage, reason: Option<ErrorReason>, receipt: oneshot::Sender<Option<wire::Receipt>>) {
+        let Self { extension, mut record, .. } = self;
+        let Extension { client, hold, request_id, call, .. } = &*extension;
         let (client, request_id) = (client.clone(), request_id.clone());
-        let request = wire::SettleRequest { hold: hold.clone(), outcome: wire::Outcome::from(outcome).into(), usage: Some(usage.into()) };
+        let (outcome, usage) = (wire::Outcome::from(outcome), wire::TokenUsage::from(usage));
+        let request = wire::SettleRequest { hold: hold.clone(), outcome: outcome.into(), usage: Some(usage) };
+        if let Some(record) = &mut record {
+            record.settling(outcome, usage, reason);
+        }
         let tasks = client.inner.tasks.clone();
         tasks.spawn(call.clone().scope(async move {
             let settled = client.settle(&request, &request_id).await;
-            if let Some(receipt) = &settled {
-                let charged_credits = receipt.charged_credits();
-                let TokenUsage { input_tokens, output_tokens, .. } = usage;
-                tracing::info!(?outcome, charged_credits, input_tokens, output_tokens, "settled");
+            if let (Some(record), Some(receipt)) = (&mut record, &settled) {
+                record.settled(receipt);
             }
+            // The line is there before the caller's last event.
+            drop(record);
             drop(receipt.send(settled));
         }));
     }
@@ -148,7 +166,7 @@ impl OpenGrant {
 impl Drop for Grant {
     fn drop(&mut self) {
         if let Some(open) = self.open.take() {
-            open.settle(Outcome::NothingGenerated, TokenUsage::default(), oneshot::channel().0);
+            open.settle(Outcome::NothingGenerated, TokenUsage::default(), None, oneshot::channel().0);
         }
     }
 }

@@ -6,6 +6,8 @@ use shared::ErrorReason;
 use shared::error::{CallError, reason_of};
 use tonic::{Code, Status};
 
+use super::auth_urls::AuthUrls;
+
 /// Whether the same Check may succeed soon: nobody answered, or the answer says so. Every other answer of auth-service's is final.
 pub(super) fn is_retryable(status: &Status) -> bool {
     reason_of(status).is_none_or(|reason| reason == ErrorReason::SweepInProgress)
@@ -21,10 +23,11 @@ pub(super) fn may_have_held(status: &Status) -> bool {
 }
 
 /// What a caller is told of a refusal: auth-service's own words where they are about the caller, ours where they are about this service.
-pub(super) fn refusal(status: &Status) -> CallError {
+/// `asked`: where, for the log.
+pub(super) fn refusal(status: &Status, asked: &AuthUrls) -> CallError {
     let Some(reason) = reason_of(status).filter(|reason| *reason != ErrorReason::DeadlineExceeded) else {
         // The text of a failed connection names addresses: it goes to the log alone.
-        tracing::warn!(code = ?status.code(), message = status.message(), "auth-service can't be reached");
+        tracing::warn!(%asked, code = ?status.code(), why = status.message(), "auth-service can't be reached");
         return CallError::new(
             Code::Unavailable,
             ErrorReason::AuthUnavailable,
@@ -33,7 +36,7 @@ pub(super) fn refusal(status: &Status) -> CallError {
         .retry_after(Duration::from_secs(1));
     };
     if reason == ErrorReason::ServiceCredentialInvalid {
-        tracing::error!(?reason, "auth-service refuses this service's credential: check TOLLGATE_SERVICE_CREDENTIAL");
+        tracing::error!(%asked, ?reason, "auth-service refuses this service's credential: check TOLLGATE_SERVICE_CREDENTIAL");
         return CallError::new(
             Code::Unavailable,
             ErrorReason::AuthUnavailable,

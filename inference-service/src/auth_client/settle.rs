@@ -31,10 +31,13 @@ impl AuthClient {
                     return None;
                 }
                 code if Instant::now() + pause >= give_up => {
-                    tracing::error!(?code, "a settle was given up; the hold is resolved as its expiry says");
+                    tracing::error!(asked = %self.inner.urls, ?code, "a settle was given up; the hold is resolved as its expiry says");
                     return None;
                 }
-                code => tracing::warn!(?code, ?pause, "a settle did not land; it is tried again"),
+                code => {
+                    let why = status.message();
+                    tracing::warn!(asked = %self.inner.urls, ?code, why, ?pause, "a settle did not land; it is tried again");
+                }
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(MAX_PAUSE);

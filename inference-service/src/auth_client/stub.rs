@@ -6,12 +6,17 @@ use shared::ErrorReason;
 use shared::error::reason_of;
 use shared::proto::auth as wire;
 use shared::proto::auth::auth_client::AuthClient as GeneratedClient;
+use shared::proto::auth::auth_server::AuthServer;
 use shared::request_context::REQUEST_ID_HEADER;
 use shared::secret::Secret;
 use tokio::time::{Instant, timeout_at};
 use tonic::metadata::errors::InvalidMetadataValue;
 use tonic::metadata::{Ascii, MetadataValue};
+use tonic::server::NamedService;
 use tonic::{Code, Request, Response, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 use super::balancer::Balancer;
 use super::connection::SentFlag;
@@ -22,6 +27,7 @@ const MAX_MESSAGE_BYTES: usize = 64 << 10;
 /// Calls auth-service. Every failure that is not auth-service's own is UNAVAILABLE without a reason.
 pub(super) struct Stub {
     client: GeneratedClient<Balancer>,
+    health: HealthClient<Balancer>,
     authorization: MetadataValue<Ascii>,
 }
 
@@ -56,7 +62,31 @@ impl Stub {
     pub(super) fn new(balancer: Balancer, credential: &Secret) -> Result<Self, InvalidMetadataValue> {
         let mut authorization = MetadataValue::try_from(format!("Bearer {}", credential.to_hex()))?;
         authorization.set_sensitive(true);
-        Ok(Self { client: GeneratedClient::new(balancer).max_decoding_message_size(MAX_MESSAGE_BYTES), authorization })
+        let health = HealthClient::new(balancer.clone());
+        let client = GeneratedClient::new(balancer).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        Ok(Self { client, health, authorization })
+    }
+
+    /// Asks a replica whether it takes our credential and can answer calls. It costs nothing, and leaves nothing there.
+    pub(super) async fn probe(&self, deadline: Instant) -> Result<(), String> {
+        // An Extend of no hold: whoever takes the credential answers that there is none in it, before it asks its store.
+        let refused = self.extend(wire::ExtendRequest::default(), "", deadline).await.err();
+        match refused.as_ref().and_then(reason_of) {
+            Some(ErrorReason::InvalidArgument) => {}
+            Some(ErrorReason::ServiceCredentialInvalid) => {
+                return Err("it refuses this service's credential: check TOLLGATE_SERVICE_CREDENTIAL".to_owned());
+            }
+            _ => return Err(refused.map_or_else(|| "it answers as no auth-service does".to_owned(), |status| status.message().to_owned())),
+        }
+        let service = <AuthServer<()> as NamedService>::NAME.to_owned();
+        let request = self.request(HealthCheckRequest { service }, "", deadline);
+        let answer = timeout_at(deadline, self.health.clone().check(request)).await;
+        match answer.map(|answer| answer.map(|answer| answer.into_inner().status())) {
+            Ok(Ok(ServingStatus::Serving)) => Ok(()),
+            Ok(Ok(_)) => Err("it says NOT_SERVING: its own log says what it lacks".to_owned()),
+            Ok(Err(status)) => Err(format!("its health can't be asked: {}", status.message())),
+            Err(_) => Err("its health was not answered in time".to_owned()),
+        }
     }
 
     /// Sends a Check.

@@ -10,6 +10,7 @@ use h2::{Reason, RecvStream};
 use http::{Method, Request};
 use prost::Message;
 use shared::ErrorReason;
+use shared::call_record::CallRecord;
 use shared::error::{CallError, reason_of};
 use shared::proto::auth as wire;
 use shared::secret::Secret;
@@ -405,7 +406,8 @@ async fn a_check_whose_connection_broke_is_sent_to_another_replica_under_the_sam
     request.metadata_mut().insert("authorization", "Bearer tg_x".parse().unwrap());
     let charge =
         Charge { request_id: "r-1".to_owned(), fingerprint: vec![1], max_input_tokens: 1, max_output_tokens: 1, require_full: false };
-    let admitted = client.admit(&Caller::from_request(&request).unwrap(), wire::Operation::Chat, "llama3.2", charge).await;
+    let admitted =
+        client.admit(&Caller::from_request(&request).unwrap(), wire::Operation::Chat, "llama3.2", charge, CallRecord::begin()).await;
     assert!(matches!(admitted, Ok(Admission::Recorded(_))), "{admitted:?}");
     let (first, second) = (checks.recv().await.unwrap(), checks.recv().await.unwrap());
     assert_ne!(first.0, second.0, "another replica");

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use shared::ErrorReason;
 use shared::proto::auth;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -94,10 +95,10 @@ impl Answer {
         self.tally.pieces() > self.max_pieces
     }
 
-    /// Begins to settle, and closes the upstream connection. `None`: it had begun before.
-    pub(super) fn settle(&mut self, outcome: Outcome, usage: TokenUsage) -> Option<SettledReceipt> {
+    /// Begins to settle, and closes the upstream connection. `reason`: what the caller is told of a failure. `None`: it had begun before.
+    pub(super) fn settle(&mut self, outcome: Outcome, usage: TokenUsage, reason: Option<ErrorReason>) -> Option<SettledReceipt> {
         self.source = Source::Closed;
-        self.grant.take().map(|grant| grant.settle(outcome, usage))
+        self.grant.take().map(|grant| grant.settle(outcome, usage, reason))
     }
 
     /// A failure before the first token costs nothing; after it, what was read.

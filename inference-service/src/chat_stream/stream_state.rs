@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use shared::error::CallError;
 use shared::request_context::CurrentCall;
 use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::limits::{StreamLimits, StreamTimes};
 use super::unread_waker::UnreadWaker;
-use crate::call_failure::Limit;
+use crate::call_failure::{CallFailure, Limit};
 use crate::timers::Timed;
 
 pub(super) struct StreamState {
@@ -55,8 +56,9 @@ impl StreamState {
         self.call.clone().enter(|| {
             let (outcome, usage) = (answer.outcome_of_limit(limit), answer.tally.usage(None));
             let after = self.unread.opened.elapsed();
-            tracing::info!(?limit, ?after, output_tokens = usage.output_tokens, "an answer was cut off");
-            answer.cut_off = answer.settle(outcome, usage).map(|receipt| (limit, receipt));
+            tracing::debug!(?limit, ?after, output_tokens = usage.output_tokens, "an answer was cut off");
+            let reason = CallError::from(&CallFailure::Limit(limit)).reason();
+            answer.cut_off = answer.settle(outcome, usage, Some(reason)).map(|receipt| (limit, receipt));
         });
         drop(answer);
         self.unread.wake_caller();

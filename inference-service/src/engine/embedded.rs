@@ -92,6 +92,15 @@ impl EmbeddedEngine {
 
 #[async_trait]
 impl Engine for EmbeddedEngine {
+    fn place(&self) -> String {
+        format!("this process, with the models of {}", self.catalog.models_folder().display())
+    }
+
+    /// The thread that runs models is there as long as the process is.
+    async fn probe(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     fn refuse_unsupported(&self, prompt: &Prompt) -> Result<(), EngineError> {
         let (tools, images, suffix) = match &prompt.task {
             Task::Chat { messages, tools } => (!tools.is_empty(), messages.iter().any(|message| !message.images.is_empty()), false),

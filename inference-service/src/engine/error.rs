@@ -16,10 +16,12 @@ pub enum EngineError {
     #[error("the model server's queue is full")]
     Busy,
     /// It sent nothing for longer than it may.
-    #[error("the model server sent nothing for {waited:?}")]
+    #[error("the model server sent nothing for {waited:?}: {place}")]
     TimedOut {
         /// How long it was waited for.
         waited: Duration,
+        /// Where it is, for the log.
+        place: String,
     },
     /// The request is wrong in a way that only the engine could tell.
     #[error("the model server refused the request: {detail}")]
@@ -69,4 +71,26 @@ pub enum EngineError {
         /// For the caller; names the instruction, and its line where there is one.
         sentence: String,
     },
+}
+
+impl EngineError {
+    /// The same, with the address that was asked in what the log says.
+    #[must_use]
+    pub fn at(mut self, place: &str) -> Self {
+        match &mut self {
+            Self::Unreachable { detail }
+            | Self::Rejected { detail }
+            | Self::ModelBroken { detail }
+            | Self::Interrupted { detail }
+            | Self::Protocol { detail } => *detail = format!("{place}: {detail}"),
+            Self::TimedOut { place: asked, .. } => place.clone_into(asked),
+            Self::Busy
+            | Self::ModelNotFound
+            | Self::ModelIncapable { .. }
+            | Self::NotSupported { .. }
+            | Self::PromptTooLong
+            | Self::Modelfile { .. } => {}
+        }
+        self
+    }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::StreamExt;
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use shared::runtime::work_through;
@@ -84,6 +85,8 @@ impl Default for OllamaConfig {
 /// An Ollama.
 pub struct OllamaEngine {
     config: OllamaConfig,
+    /// Where it is, for errors.
+    place: Arc<str>,
     client: Client,
     known: Arc<KnownModels>,
 }
@@ -115,14 +118,9 @@ impl OllamaEngine {
         let origin = config.host.origin().map_err(unusable)?;
         let client = Client::new(origin, config.host.authorization().cloned(), config.connect_timeout)
             .map_err(|error| unusable(cause_chain(&error)))?;
+        let place = config.host.to_string().into();
         let known = KnownModels { facts: FactsCache::default(), list: ModelList::new(config.allow_cloud_models) };
-        Ok(Self { config, client, known: Arc::new(known) })
-    }
-
-    /// Whether an Ollama answers, within a second.
-    pub async fn probe(&self) -> bool {
-        let second = Duration::from_secs(1);
-        matches!(tokio::time::timeout(second, self.version()).await, Ok(Ok(_)))
+        Ok(Self { config, place, client, known: Arc::new(known) })
     }
 
     /// Ollama's version.
@@ -193,8 +191,20 @@ impl OllamaEngine {
         }
     }
 
-    /// A response with status 200, or what another one means. `dispatched` is marked when the request goes out.
+    /// A response with status 200, or what another one means: its detail says who was asked. `dispatched` is marked when the request goes
+    /// out.
     async fn accepted(
+        &self,
+        method: Method,
+        endpoint: &str,
+        body: Option<&[u8]>,
+        dispatched: Option<&Dispatched>,
+    ) -> Result<Response, EngineError> {
+        let answered = self.answered(method, endpoint, body, dispatched).await;
+        answered.map_err(|error| error.at(&self.place))
+    }
+
+    async fn answered(
         &self,
         method: Method,
         endpoint: &str,
@@ -213,7 +223,7 @@ impl OllamaEngine {
     async fn reply(&self, method: Method, endpoint: &str, body: Option<&[u8]>) -> Result<Vec<u8>, EngineError> {
         let reply = async { read(self.accepted(method, endpoint, body, None).await?, MAX_REPLY_BYTES).await };
         let waited = self.config.reply_timeout;
-        tokio::time::timeout(waited, reply).await.map_err(|_| EngineError::TimedOut { waited })?
+        tokio::time::timeout(waited, reply).await.map_err(|_| EngineError::TimedOut { waited, place: self.place.to_string() })?
     }
 }
 
@@ -250,6 +260,14 @@ fn model_body(model: &ModelName) -> Vec<u8> {
 
 #[async_trait]
 impl Engine for OllamaEngine {
+    fn place(&self) -> String {
+        self.place.to_string()
+    }
+
+    async fn probe(&self) -> Result<(), EngineError> {
+        self.version().await.map(|_| ())
+    }
+
     /// Ollama can do everything in the contract; what a model can't is in its capabilities.
     fn refuse_unsupported(&self, _prompt: &Prompt) -> Result<(), EngineError> {
         Ok(())
@@ -296,7 +314,8 @@ impl Engine for OllamaEngine {
             }
             answered => answered?,
         };
-        Ok(Box::pin(AnswerLines::new(Lines::new(response.body))))
+        let place = Arc::clone(&self.place);
+        Ok(Box::pin(AnswerLines::new(Lines::new(response.body)).map(move |event| event.map_err(|error| error.at(&place)))))
     }
 
     async fn list_models(&self) -> Result<Vec<ModelEntry>, EngineError> {
@@ -324,7 +343,9 @@ impl Engine for OllamaEngine {
         }
         let body = create::body(model, &from, modelfile)?;
         let made = self.accepted(Method::POST, "/api/create", Some(&body), None).await.map_err(|error| create::refused(modelfile, error));
-        Ok(Box::pin(create::CreateProgress::new(Lines::new(made?.body), Arc::clone(&self.known))))
+        let place = Arc::clone(&self.place);
+        let progress = create::CreateProgress::new(Lines::new(made?.body), Arc::clone(&self.known));
+        Ok(Box::pin(progress.map(move |step| step.map_err(|error| error.at(&place)))))
     }
 
     async fn delete_model(&self, model: &ModelName) -> Result<(), EngineError> {

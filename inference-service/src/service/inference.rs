@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures_util::{Stream, StreamExt, stream};
 use prost::Message;
 use sha2::{Digest, Sha256};
+use shared::call_record::CallRecord;
 use shared::error::CallError;
 use shared::proto::auth::Operation;
 use shared::proto::inference as wire;
@@ -42,6 +43,7 @@ pub struct InferenceService {
 struct AnswerRequest {
     operation: Operation,
     caller: Caller,
+    record: CallRecord,
     requested_model: String,
     prompt: Prompt,
     request_id: String,
@@ -53,13 +55,20 @@ struct AnswerRequest {
 type EventStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl InferenceService {
-    async fn answer<T: From<StreamEvent> + Send + 'static>(&self, request: AnswerRequest) -> Result<Response<EventStream<T>>, CallError> {
-        self.engine.refuse_unsupported(&request.prompt).map_err(|error| CallError::from(&error))?;
-        let runs = self.check_model(&request).await?;
-        let request_id = match request.request_id {
+    async fn answer<T: From<StreamEvent> + Send + 'static>(
+        &self,
+        mut request: AnswerRequest,
+    ) -> Result<Response<EventStream<T>>, CallError> {
+        let request_id = match std::mem::take(&mut request.request_id) {
             id if id.is_empty() => new_request_id(),
             id => id,
         };
+        request.record.set_request_id(&request_id);
+        request.record.set_model(request.prompt.model.as_str());
+        let is_supported = self.engine.refuse_unsupported(&request.prompt).map_err(|error| CallError::from(&error));
+        request.record.note_refusal(is_supported)?;
+        let runs = self.check_model(&mut request).await;
+        let runs = request.record.note_refusal(runs)?;
         let max_input_tokens = request.prompt.max_input_tokens(&self.prompt_limits).saturating_mul(runs);
         let charge = Charge {
             request_id: request_id.clone(),
@@ -68,7 +77,8 @@ impl InferenceService {
             max_output_tokens: request.prompt.output_bound(&self.prompt_limits).saturating_mul(runs),
             require_full: request.require_full,
         };
-        let admission = self.authorizer.auth.admit(&request.caller, request.operation, request.prompt.model.as_str(), charge).await?;
+        let (caller, model) = (&request.caller, request.prompt.model.as_str());
+        let admission = self.authorizer.auth.admit(caller, request.operation, model, charge, request.record).await?;
         let grant = match admission {
             Admission::Granted(grant) => grant,
             Admission::Recorded(recorded) => {
@@ -111,7 +121,7 @@ impl InferenceService {
     /// Refuses a model that is missing, and what the model can't do, before anything is held. Answers how often the engine may run it.
     ///
     /// The model is looked up only for a caller that may use it, and only when it isn't known or the prompt asks for more than text.
-    async fn check_model(&self, request: &AnswerRequest) -> Result<u32, CallError> {
+    async fn check_model(&self, request: &mut AnswerRequest) -> Result<u32, CallError> {
         let required = required_capabilities(&request.prompt);
         let may_run_twice = request.prompt.format.is_some() && request.prompt.think != Some(Think::Off);
         let (asks_for_more, in_doubt) = (!required.is_empty() || may_run_twice, self.engine.is_in_doubt(&request.prompt));
@@ -119,7 +129,8 @@ impl InferenceService {
             return Ok(1);
         }
         let model = &request.prompt.model;
-        self.authorizer.auth.authorize(&request.caller, request.operation, model.as_str()).await?;
+        let (auth, caller) = (&self.authorizer.auth, &request.caller);
+        auth.authorize_recorded(caller, request.operation, model.as_str(), &mut request.record).await?;
         if in_doubt {
             self.engine.refuse_unusable(&request.prompt).await.map_err(|error| CallError::from(&error))?;
         }
@@ -141,6 +152,22 @@ fn parent_of(details: &ModelDetails) -> Option<ModelName> {
     ModelName::parse(&details.parent_model).ok()
 }
 
+/// Notes a prompt that is refused, with what can be read of its names.
+fn note_refused_prompt(
+    record: &mut CallRecord,
+    prompt: Result<Prompt, CallError>,
+    request_id: &str,
+    model: &str,
+) -> Result<Prompt, CallError> {
+    if prompt.is_err() {
+        record.set_request_id(request_id);
+        if let Ok(model) = ModelName::parse(model) {
+            record.set_model(model.as_str());
+        }
+    }
+    record.note_refusal(prompt)
+}
+
 /// A digest of all that the caller asks for, the request id aside. The method is part of it.
 fn fingerprint(method: &str, request: &impl Message) -> Vec<u8> {
     let mut digest = Sha256::new();
@@ -156,29 +183,31 @@ impl Inference for InferenceService {
     type GenerateStream = EventStream<wire::GenerateEvent>;
 
     async fn chat(&self, request: Request<wire::ChatRequest>) -> Result<Response<Self::ChatStream>, Status> {
-        let caller = self.authorizer.caller(&request)?;
+        let mut record = CallRecord::begin();
+        let caller = record.note_refusal(self.authorizer.caller(&request))?;
         let mut sent = request.into_inner();
         let request_id = std::mem::take(&mut sent.request_id);
         let (requested_model, require_full, one_delta) = (sent.model.clone(), sent.require_full, sent.stream == Some(false));
         let (fingerprint, prompt) =
             work_through(sent.encoded_len(), || (fingerprint("chat", &sent), Prompt::from_chat(sent, &request_id, &self.prompt_limits)));
-        let prompt = prompt?;
+        let prompt = note_refused_prompt(&mut record, prompt, &request_id, &requested_model)?;
         let operation = Operation::Chat;
-        let answer = AnswerRequest { operation, caller, requested_model, prompt, request_id, fingerprint, require_full, one_delta };
+        let answer = AnswerRequest { operation, caller, record, requested_model, prompt, request_id, fingerprint, require_full, one_delta };
         Ok(self.answer(answer).await?)
     }
 
     async fn generate(&self, request: Request<wire::GenerateRequest>) -> Result<Response<Self::GenerateStream>, Status> {
-        let caller = self.authorizer.caller(&request)?;
+        let mut record = CallRecord::begin();
+        let caller = record.note_refusal(self.authorizer.caller(&request))?;
         let mut sent = request.into_inner();
         let request_id = std::mem::take(&mut sent.request_id);
         let (requested_model, require_full, one_delta) = (sent.model.clone(), sent.require_full, sent.stream == Some(false));
         let (fingerprint, prompt) = work_through(sent.encoded_len(), || {
             (fingerprint("generate", &sent), Prompt::from_generate(sent, &request_id, &self.prompt_limits))
         });
-        let prompt = prompt?;
+        let prompt = note_refused_prompt(&mut record, prompt, &request_id, &requested_model)?;
         let operation = Operation::Generate;
-        let answer = AnswerRequest { operation, caller, requested_model, prompt, request_id, fingerprint, require_full, one_delta };
+        let answer = AnswerRequest { operation, caller, record, requested_model, prompt, request_id, fingerprint, require_full, one_delta };
         Ok(self.answer(answer).await?)
     }
 

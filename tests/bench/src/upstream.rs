@@ -43,9 +43,17 @@ async fn answer_requests(mut stream: TcpStream) -> std::io::Result<()> {
     let many: Bytes = token.repeat(TOKENS_AT_ONCE).into();
     let mut buffer = BytesMut::with_capacity(4096);
     while let Some(request) = read_request(&mut stream, &mut buffer).await? {
-        // What a model is, asked before its first answer: no more than its own context, so that requests are as they always were.
+        // Asked before a model's first answer: whether it is there, and what it is; and all the time, for the version. No more than its own
+        // context, so that requests are as they always were.
         if request["options"].is_null() {
-            let facts = json!({ "capabilities": ["completion"], "parameters": "num_ctx 4096" }).to_string();
+            let facts = match request["model"].as_str() {
+                None => {
+                    let models = [SATURATED, SINGLY, PACED, IDLE].map(|name| json!({ "name": name, "model": name }));
+                    json!({ "version": "0.32.15", "models": models })
+                }
+                Some(_) => json!({ "capabilities": ["completion"], "parameters": "num_ctx 4096" }),
+            }
+            .to_string();
             stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{facts}", facts.len()).as_bytes()).await?;
             continue;
         }

@@ -17,6 +17,9 @@ use crate::polling::until;
 use crate::processes::ServiceProcess;
 use crate::stack::{Answer, PASSWORD, channel, chat_request, read_all};
 
+/// auth-service's service that inference-service asks.
+pub const AUTH: &str = "tollgate.auth.v1.Auth";
+
 const SOON: Duration = Duration::from_secs(15);
 
 /// Both services.
@@ -85,9 +88,9 @@ pub fn bearer<T>(credential: &str, message: T) -> Request<T> {
 }
 
 impl ProcessPair {
-    /// Whether auth-service says that it serves.
+    /// Whether auth-service says that it can answer.
     pub async fn is_healthy(&self) -> bool {
-        shared::healthcheck::check(self.auth.address()).await.is_ok()
+        shared::healthcheck::check(self.auth.address(), AUTH).await.is_ok()
     }
 
     /// Waits until auth-service says so.
@@ -113,7 +116,9 @@ impl ProcessPair {
         self.until_healthy(false).await;
         let _ = self.auth.wait_for_log(&format!("\"{name}\""));
         let log = self.auth.log();
-        let said: Vec<_> = log.lines().filter(|line| line.contains(&format!("\"{name}\""))).collect();
+        // Each call has its own line; the operator's are the others.
+        let calls = "\"target\":\"call\"";
+        let said: Vec<_> = log.lines().filter(|line| line.contains(&format!("\"{name}\"")) && !line.contains(calls)).collect();
         assert!(said.len() == 1 && said[0].contains("ERROR") && said[0].contains(words), "{said:#?}");
     }
 

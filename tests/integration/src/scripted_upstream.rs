@@ -127,9 +127,14 @@ impl Drop for ScriptedUpstream {
 
 impl ScriptedUpstream {
     /// Starts one that has the model `smollm2`, with the capability `completion` and a context of 8192 tokens.
-    #[expect(clippy::expect_used, reason = "only tests call this, and a panic is how they fail")]
     pub async fn start() -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0))).await
+    }
+
+    /// The same at an address that is reserved for it.
+    #[expect(clippy::expect_used, reason = "only tests call this, and a panic is how they fail")]
+    pub async fn start_at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a free port");
         let address = listener.local_addr().expect("it listens");
         let shared = Arc::new(Shared { state: Mutex::default(), requests: watch::Sender::new(Vec::new()) });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));

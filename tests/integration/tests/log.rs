@@ -57,9 +57,11 @@ async fn every_line_is_there_after_a_sigterm_and_whole() {
     assert!(processes.inference.stop().success() && processes.auth.stop().success());
 
     let (inference, auth) = (lines(&processes.inference), lines(&processes.auth));
-    let settled = with_message(&inference, "settled");
-    assert_eq!(settled.len(), 100, "a line for each answer");
-    assert!(settled.iter().all(|line| line["request_id"].is_string() && line["charged_credits"] == 1));
+    for lines in [&inference, &auth] {
+        let settled = with_message(lines, "a call is over");
+        assert_eq!(settled.len(), 100, "a line for each answer");
+        assert!(settled.iter().all(|line| line["request_id"].is_string() && line["charged_credits"] == 1));
+    }
     assert_eq!(inference.last().map(|line| &line["message"]), Some(&Value::from("stopped")));
     let audited: Vec<&str> = auth.iter().filter(|line| line["target"] == "audit").filter_map(|line| line["action"].as_str()).collect();
     assert_eq!(audited, ["sign_up", "create_api_key"]);

@@ -469,7 +469,8 @@ async fn a_call_that_gets_no_head_says_whether_it_may_have_run() {
     let nobody = OllamaHost::parse(&reserved.address().to_string()).unwrap();
     let engine = OllamaEngine::new(OllamaConfig { host: nobody, ..OllamaConfig::default() }).unwrap();
     assert!(matches!(engine.answer(&chat(), 9, &Dispatched::default()).await.err(), Some(EngineError::Unreachable { .. })));
-    assert!(!engine.probe().await);
+    let unreachable = engine.probe().await.unwrap_err().to_string();
+    assert!(unreachable.contains(&reserved.address().to_string()), "the address asked is named: {unreachable}");
 }
 
 #[tokio::test]
@@ -502,7 +503,7 @@ async fn one_answer_after_another_comes_whole_when_each_is_left_at_its_last_line
     }
     let requests = upstream.requests_to("/api/chat");
     assert_eq!(requests.len(), 2);
-    assert!(engine.probe().await);
+    assert!(engine.probe().await.is_ok());
 }
 
 #[tokio::test]

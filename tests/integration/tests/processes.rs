@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use integration::polling::until;
-use integration::process_pair::{ProcessPair, bearer};
+use integration::process_pair::{AUTH, ProcessPair, bearer};
 use integration::processes::{ServiceProcess, run};
 use integration::redis_server::RedisServer;
 use integration::scripted_upstream::{Gate, Script, ScriptedUpstream};
@@ -78,7 +78,7 @@ async fn a_stopped_store_fails_closed_and_comes_back() {
     let refused = processes.inference().chat(bearer(&key, chat_request("smollm2", "hi"))).await.unwrap_err();
     assert_eq!((refused.code(), reason_of(&refused)), (Code::Unavailable, Some(ErrorReason::StoreUnavailable)));
     assert!(upstream.requests_to("/api/chat").is_empty());
-    let healthy = || async { shared::healthcheck::check(processes.auth.address()).await.is_ok() };
+    let healthy = || async { shared::healthcheck::check(processes.auth.address(), AUTH).await.is_ok() };
     until("health to say so", SOON, || async { (!healthy().await).then_some(()) }).await;
     redis.start_again();
     until("health to be well again", SOON, || async { healthy().await.then_some(()) }).await;
@@ -156,7 +156,7 @@ async fn a_full_redis_refuses_new_calls_settles_those_that_run_and_is_used_again
     processes.refuse_writes(&key, ErrorReason::StoreFull, "OOM command not allowed").await;
     // One that starts now says so from its first answer on.
     let second = ServiceProcess::start("auth-service", &processes.environment);
-    assert!(shared::healthcheck::check(second.address()).await.is_err());
+    assert!(shared::healthcheck::check(second.address(), AUTH).await.is_err());
     gate.open_for_good();
     assert_eq!(read_all(&mut running).await.charged(), Some(1), "its settle lands all the same");
     redis_command(&redis, &["CONFIG", "SET", "maxmemory", "0"]);

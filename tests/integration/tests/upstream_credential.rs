@@ -74,7 +74,7 @@ async fn a_credential_for_ollama_is_in_no_line_of_the_log_whatever_happens() {
         .into();
         let mut service = ServiceProcess::start("inference-service", &environment);
         // From then on it stops in order.
-        let serves = || async { shared::healthcheck::check(service.address()).await.ok() };
+        let serves = || async { shared::healthcheck::check(service.address(), shared::healthcheck::PROCESS).await.ok() };
         until("it to serve", Duration::from_secs(20), serves).await;
         assert!(service.stop().success());
         let log = service.log();

@@ -66,6 +66,11 @@ pub(crate) fn client(url: &str) -> Result<Client, &'static str> {
     Client::open(url).map_err(|_| FORM)
 }
 
+/// Where it is, for the log: host and port, or the socket's file. No user and no password.
+pub(crate) fn place(client: &Client) -> String {
+    client.get_connection_info().addr().to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,6 +86,18 @@ mod tests {
             "unix:///run/redis.sock?db=1",
         ] {
             assert!(client(url).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn the_log_has_host_and_port_and_never_a_password() {
+        for (url, said) in [
+            ("redis://:can%2Fary@redis", "redis:6379"),
+            ("redis://canary:canary@10.0.0.1:6380/3", "10.0.0.1:6380"),
+            ("redis://:canary@[::1]:1", "::1:1"),
+            ("unix:///run/redis.sock?pass=canary", "/run/redis.sock"),
+        ] {
+            assert_eq!(place(&client(url).unwrap()), said, "{url}");
         }
     }
 

@@ -9,7 +9,7 @@ use super::scripts::ScriptCall;
 use super::stored::unreadable;
 use super::{RedisStore, millis};
 use crate::ids::AccountId;
-use crate::store::StoreError;
+use crate::store::{StoreError, expiry_line};
 
 /// How often an operation is decided, at most. Each time but the first, others have changed what it was decided from.
 const MAX_DECISIONS: usize = 3;
@@ -58,12 +58,16 @@ impl RedisStore {
     pub(super) async fn operate<O: Operation>(&self, account: &AccountId, mut operation: O) -> Result<O::Answer, StoreError> {
         let (mut moves, mut next) = (Vec::new(), operation.first());
         let (mut swept, mut more_is_due, mut decisions) = (false, false, 0);
+        let mut expiring = Vec::new();
         loop {
             moves.push(next.clone());
             let call = Call { account: account.clone(), moves };
             let batcher = if call.effect() == Effect::Reads { &self.reads } else { &self.writes };
             let (now_ms, mut moved) = batcher.run(self, call).await?;
-            let found = match moved.pop().ok_or_else(|| unreadable("a script's answer"))? {
+            let last = moved.pop().ok_or_else(|| unreadable("a script's answer"))?;
+            let expired = std::mem::take(&mut expiring).into_iter().zip(moved).filter(|(_, moved)| matches!(moved, Moved::Done(_)));
+            expiry_line::log_all(expired.map(|(expired, _)| expired));
+            let found = match last {
                 Moved::Done(done) => return operation.done(now_ms, done),
                 Moved::Found(found) => found,
             };
@@ -74,7 +78,8 @@ impl RedisStore {
             let (expirations, more) = found.expirations(self.limits.sweep_batch as usize)?;
             if !swept && !expirations.is_empty() {
                 operation.expire(u32::try_from(expirations.len()).unwrap_or(u32::MAX));
-                (swept, more_is_due, moves, next) = (true, more, expirations, next.swept());
+                (expiring, moves) = expirations.into_iter().unzip();
+                (swept, more_is_due, next) = (true, more, next.swept());
                 continue;
             }
             if decisions == MAX_DECISIONS {

@@ -7,6 +7,7 @@ use super::stored::{Counters, GRANT, OPEN, Stored, expiry_in, unreadable};
 use crate::access::{KeyRights, Member, RightsVersion};
 use crate::hold::{HoldRecord, Settlement, Terms, TokenUsage, hold_id, on_expiry};
 use crate::ids::UserId;
+use crate::store::expiry_line::Expired;
 use crate::store::records;
 use crate::store::{ApiKeyRecord, PresentedCredential, StoreError};
 
@@ -317,13 +318,15 @@ impl Found {
     }
 
     /// How the holds that are due are resolved, one operation's number of them, and whether there are more.
-    pub(super) fn expirations(&self, most: usize) -> Result<(Vec<Move>, bool), StoreError> {
+    pub(super) fn expirations(&self, most: usize) -> Result<(Vec<(Expired, Move)>, bool), StoreError> {
         let expire = |(id, record): &(String, Vec<u8>)| {
             let hold = Stored::read(record)?.hold()?;
             if hold.resolved.is_some() || hold_id(&hold.terms.user_id, &hold.terms.request_id) != *id {
                 return Err(StoreError::Corrupt("a hold that is due is not open".to_owned()));
             }
-            Ok(Move::resolve(&hold.terms, &on_expiry(&hold), Some(record.clone())).swept())
+            let settlement = on_expiry(&hold);
+            let expire = Move::resolve(&hold.terms, &settlement, Some(record.clone())).swept();
+            Ok((Expired { terms: hold.terms, settlement }, expire))
         };
         let moves = self.due.iter().take(most).map(expire).collect::<Result<_, _>>()?;
         Ok((moves, self.due.len() > most))

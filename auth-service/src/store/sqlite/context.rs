@@ -1,10 +1,12 @@
 //! What an operation works with.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use rusqlite::Connection;
 
 use crate::store::StoreLimits;
+use crate::store::expiry_line::Expired;
 
 /// The connection, inside a savepoint; the bounds; and the time, read once for the whole operation.
 #[derive(Debug, Clone, Copy)]
@@ -12,6 +14,8 @@ pub(super) struct Context<'c> {
     pub(super) connection: &'c Connection,
     pub(super) limits: StoreLimits,
     pub(super) now_ms: i64,
+    /// Holds that have expired in this operation: they are logged once it is stored.
+    pub(super) expired: &'c RefCell<Vec<Expired>>,
 }
 
 impl Context<'_> {

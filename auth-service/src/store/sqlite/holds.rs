@@ -7,6 +7,7 @@ use super::columns::record;
 use super::failure::{Failure, StoreResult};
 use crate::hold::{HoldRecord, ResolvedHold, Settlement, Terms, TokenUsage, on_expiry, request_digest};
 use crate::ids::UserId;
+use crate::store::expiry_line::Expired;
 use crate::store::{Held, records};
 
 /// The state of an open hold. Resolved ones have the number of their resolution.
@@ -154,8 +155,9 @@ impl Account<'_> {
         let mut resolved = 0;
         for Name { user_id, request_id } in due {
             if let Some(hold) = self.hold(&user_id, &request_id)? {
-                let settlement = on_expiry(&hold);
+                let (terms, settlement) = (hold.terms.clone(), on_expiry(&hold));
                 self.resolve(hold, &settlement)?;
+                self.context.expired.borrow_mut().push(Expired { terms, settlement });
                 resolved += 1;
             }
         }

@@ -6,6 +6,7 @@ use futures_util::stream::FuturesUnordered;
 use h2::RecvStream;
 use http::Request as HttpRequest;
 use shared::ErrorReason;
+use shared::call_record::CallRecord;
 use shared::error::{CallError, reason_of};
 use shared::proto::auth::Operation;
 use shared::secret::Secret;
@@ -41,7 +42,7 @@ async fn refused_call(client: &AuthClient, number: usize) -> tonic::Status {
     let caller = Caller::from_request(&request).unwrap();
     let charge =
         Charge { request_id: format!("r-{number}"), fingerprint: vec![1], max_input_tokens: 1, max_output_tokens: 1, require_full: false };
-    client.admit(&caller, Operation::Chat, "llama3.2", charge).await.unwrap_err().into()
+    client.admit(&caller, Operation::Chat, "llama3.2", charge, CallRecord::begin()).await.unwrap_err().into()
 }
 
 /// So many of them at once.

@@ -23,6 +23,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tonic::transport::Channel;
 
 use crate::kept::Kept;
+use crate::ways::{FULL_TAG, longest_name};
 
 const SOON: Duration = Duration::from_secs(30);
 /// Models that the upstream has; `answer` says what becomes of a chat with each. Each of the last seven ends without a token.
@@ -206,8 +207,8 @@ async fn log_in(accounts: &mut AccountsClient<Channel>, name: &str) -> String {
 
 async fn start_upstream(gate: &Gate) -> ScriptedUpstream {
     let upstream = ScriptedUpstream::start().await;
-    for name in MODELS {
-        upstream.model(name, &["completion"], 8192);
+    for name in MODELS.map(str::to_owned).into_iter().chain(["elsewhere".to_owned(), longest_name(0, FULL_TAG)]) {
+        upstream.model(&name, &["completion"], 8192);
     }
     let behind = gate.clone();
     let model_of = |request: &RecordedRequest| request.json()["model"].as_str().unwrap_or_default().to_owned();
@@ -224,7 +225,7 @@ async fn start_upstream(gate: &Gate) -> ScriptedUpstream {
 
 /// Whether it is a model for which there is never a place.
 fn is_full(model: &str) -> bool {
-    model == "full" || model.ends_with(":full")
+    model == "full" || model == longest_name(0, FULL_TAG)
 }
 
 fn answer(model: &str, gate: &Gate) -> Script {

@@ -80,7 +80,7 @@ pub(crate) fn longest_id(number: usize) -> String {
 }
 
 /// The name of a model as long as may be, another one for each number, with this tag.
-fn longest_name(number: usize, tag: &str) -> String {
+pub(crate) fn longest_name(number: usize, tag: &str) -> String {
     let (host, namespace) = (format!("host{number}.example"), "n".repeat(70));
     // No part has more than 80 characters.
     let model = "m".repeat((MAX_BYTES - host.len() - namespace.len() - tag.len() - 3).min(80));
@@ -92,10 +92,13 @@ const REFUNDS: usize = 1700;
 /// Calls that never hold anything.
 const REFUSALS: usize = 200;
 
+/// The tag of models that upstream has no place for.
+pub(crate) const FULL_TAG: &str = "full";
+
 /// Upstream has the model, and no place in its queue. Names are as long as may be.
 pub(crate) fn full() -> Way {
     let way = way("upstream is full", REFUNDS, &["UPSTREAM_BUSY"], |mut who, number| async move {
-        end_of(who.inference.chat(bearer(&who.key, named(&longest_name(number, "full"), &longest_id(number)))).await).await
+        end_of(who.inference.chat(bearer(&who.key, named(&longest_name(0, FULL_TAG), &longest_id(number)))).await).await
     });
     Way { callers: 1, ..way }
 }

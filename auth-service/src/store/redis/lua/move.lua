@@ -82,7 +82,8 @@ for i = 1, #KEYS / 2 do
     available, held, spent, granted = available + grant - charge - more_held, held + more_held, spent + charge, granted + grant
     fits = fits and (rights == ANY or rights == rights_version) and NOW < good_until
       and available >= 0 and available + more_held + charge - grant <= most and held >= 0 and charge >= 0 and granted <= MAX_CREDITS
-      and not (is_open and not was_open and (open >= MAX_OPEN or refunds_until > NOW + REFUNDS_AHEAD and refunds_until <= NOW + REFUNDS_FARTHEST))
+      and not (is_open and not was_open and (open >= MAX_OPEN
+        or refunds_until > NOW + REFUNDS_AHEAD and refunds_until <= NOW + REFUNDS_FARTHEST))
   end
 
   if fits then
@@ -109,6 +110,8 @@ for i = 1, #KEYS / 2 do
       end
       -- It was resolved lately, as a rule.
       call('LREM', sub(acct, 1, -5) .. list, -1, pack('<d', was_at) .. id)
+      -- If the clock went back, one behind it may be earlier: the lists are looked at with the next resolution.
+      next_forget = min(next_forget, NOW)
     end
     if is_open then
       open, expires = open + 1, was_open and expires > NEW_EXPIRY and expires or NEW_EXPIRY
