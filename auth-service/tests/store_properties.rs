@@ -22,7 +22,9 @@ use auth_service::price::Price;
 use auth_service::refunds::RefundLimit;
 use auth_service::store::clock::Clock;
 use auth_service::store::sqlite::SqliteStore;
-use auth_service::store::{ChargeRequest, CheckRequest, GrantRequest, PresentedCredential, ReleaseRequest, Scope, Store, StoreLimits};
+use auth_service::store::{
+    ChargeRequest, CheckRequest, Checkpoint, GrantRequest, PresentedCredential, ReleaseRequest, Scope, Store, StoreLimits,
+};
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
@@ -43,16 +45,49 @@ const STARTING_CREDITS: i64 = 40;
 
 #[derive(Debug, Clone)]
 enum Operation {
-    Check { request: u8, attempt: u8, fingerprint: u8, price: Price, max_in: u32, max_out: u32, require_full: bool },
-    Extend { handle: Handle, usage: TokenUsage },
-    Settle { handle: Handle, outcome: Outcome, usage: TokenUsage },
-    Release { request: u8, attempt: u8 },
-    Grant { request: u8, credits: i64 },
+    Check {
+        request: u8,
+        attempt: u8,
+        fingerprint: u8,
+        price: Price,
+        max_in: u32,
+        max_out: u32,
+        require_full: bool,
+    },
+    Extend {
+        handle: Handle,
+        usage: TokenUsage,
+    },
+    Settle {
+        handle: Handle,
+        outcome: Outcome,
+        usage: TokenUsage,
+    },
+    Release {
+        request: u8,
+        attempt: u8,
+    },
+    Grant {
+        request: u8,
+        credits: i64,
+    },
     Balance,
-    Receipt { request: u8 },
-    Ledger { before: Option<u64>, limit: u32 },
+    Receipt {
+        request: u8,
+    },
+    Ledger {
+        before: Option<u64>,
+        limit: u32,
+    },
+    /// The oldest entries, as many as there are of these; `is_stale`: somebody else folded the first one meanwhile.
+    Fold {
+        entries: u32,
+        is_stale: bool,
+    },
     Walk,
-    Wait { ms: i64 },
+    Wait {
+        ms: i64,
+    },
 }
 
 /// A handle that was given out, counted from the last one back, and perhaps altered.
@@ -142,6 +177,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => Just(Operation::Balance),
         1 => request().prop_map(|request| Operation::Receipt { request }),
         1 => (proptest::option::of(0..20_u64), 0..6_u32).prop_map(|(before, limit)| Operation::Ledger { before, limit }),
+        1 => (1..5_u32, prop_oneof![4 => Just(false), 1 => Just(true)]).prop_map(|(entries, is_stale)| Operation::Fold { entries, is_stale }),
         1 => Just(Operation::Walk),
         4 => prop_oneof![8 => 0..60_i64, 2 => 60..300_i64, 1 => 300..600_i64, 2 => -40..0_i64].prop_map(|ms| Operation::Wait { ms }),
     ]
@@ -257,6 +293,12 @@ async fn apply(store: &dyn Store, user: &fixture::Person, now_ms: i64, operation
         (Operation::Receipt { request }, _) => format!("{:?}", store.receipt(&user.account, &user.id, &name(request)).await.unwrap()),
         (Operation::Ledger { before, limit }, _) => {
             format!("{:?}", store.ledger_entries(&user.account, before, limit).await.unwrap().entries)
+        }
+        (Operation::Fold { entries, is_stale }, _) => {
+            let part = store.oldest_entries(&user.account, 0, entries).await.unwrap();
+            let Some(first) = part.entries.first().map(|entry| entry.entry) else { return "false".to_owned() };
+            let checkpoint = Checkpoint::fold(part.checkpoint, &part.entries).unwrap().unwrap();
+            format!("{}", store.fold_ledger(&user.account, first + u64::from(is_stale), checkpoint).await.unwrap())
         }
         (Operation::Walk, _) => format!("{}", fixture::walk(store).await),
         (Operation::Extend { .. } | Operation::Settle { .. } | Operation::Wait { .. }, _) => String::new(),

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use auth_service::hold::{Fields, HoldRecord, Outcome, Resolution, ResolvedHold, Terms, TokenUsage, request_digest};
 use auth_service::price::Price;
 use auth_service::store::{
-    AccountSnapshot, Balance, CheckAnswer, EntryKind, ExtendAnswer, GrantAnswer, Held, LedgerEntry, Principal, Refusal, ReleaseAnswer,
-    STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, SettleAnswer, StoreLimits,
+    AccountSnapshot, Balance, CheckAnswer, Checkpoint, EntryKind, ExtendAnswer, GrantAnswer, Held, LedgerEntry, Principal, Refusal,
+    ReleaseAnswer, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, SettleAnswer, StoreLimits,
 };
 use auth_service::user::Role;
 
@@ -15,10 +15,11 @@ use crate::fixture::Person;
 use crate::{Change, Handle, Operation};
 
 /// What can happen.
-pub(crate) const ALL: [&str; 22] = [
+pub(crate) const ALL: [&str; 23] = [
     "a part is held",
     "asked for what is forgotten and still there",
     "extended with an altered handle",
+    "folded",
     "forgotten at its time",
     "forgotten before its time",
     "held already",
@@ -59,6 +60,8 @@ pub(crate) struct Model {
     holds: BTreeMap<String, HoldRecord>,
     grants: BTreeMap<String, (i64, u64)>,
     ledger: Vec<LedgerEntry>,
+    /// What stands for the entries before those.
+    checkpoint: Option<Checkpoint>,
     /// Handles that Check answered, oldest first.
     given_out: Vec<Terms>,
     /// Until when the refunds reach.
@@ -81,6 +84,7 @@ impl Model {
             holds: BTreeMap::new(),
             grants: BTreeMap::new(),
             ledger: Vec::new(),
+            checkpoint: None,
             given_out: Vec::new(),
             refunds_until_ms: 0,
             oldest,
@@ -93,7 +97,7 @@ impl Model {
 
     pub(crate) fn snapshot(&self) -> AccountSnapshot {
         let (open, remembered) = self.holds.values().cloned().partition(|hold| hold.resolved.is_none());
-        AccountSnapshot { balance: self.balance, open, remembered, ledger: self.ledger.clone(), checkpoint: None }
+        AccountSnapshot { balance: self.balance, open, remembered, ledger: self.ledger.clone(), checkpoint: self.checkpoint }
     }
 
     /// A handle that was given out, and perhaps altered; `None`: none was yet.
@@ -132,6 +136,8 @@ impl Model {
                     }
                 }
             }
+            // Nothing is swept for it.
+            Operation::Fold { entries, is_stale } => return format!("{}", self.fold(*entries as usize, *is_stale)),
             _ => self.expire(),
         }
         match (operation.clone(), handle) {
@@ -167,7 +173,10 @@ impl Model {
                 let below = self.ledger.iter().rev().filter(|entry| before.is_none_or(|before| entry.entry < before));
                 format!("{:?}", below.take(limit as usize).collect::<Vec<_>>())
             }
-            (Operation::Extend { .. } | Operation::Settle { .. } | Operation::Walk | Operation::Wait { .. }, _) => String::new(),
+            (
+                Operation::Extend { .. } | Operation::Settle { .. } | Operation::Fold { .. } | Operation::Walk | Operation::Wait { .. },
+                _,
+            ) => String::new(),
         }
     }
 
@@ -382,6 +391,30 @@ impl Model {
         }
     }
 
+    fn next_entry(&self) -> u64 {
+        self.checkpoint.map_or(0, |checkpoint| checkpoint.last_entry) + self.ledger.len() as u64 + 1
+    }
+
+    /// Whether the oldest entries are folded into what stands for those before them.
+    fn fold(&mut self, entries: usize, is_stale: bool) -> bool {
+        if is_stale || self.ledger.is_empty() {
+            return false;
+        }
+        self.reached.insert("folded");
+        for entry in self.ledger.drain(..entries.min(self.ledger.len())) {
+            let before = self.checkpoint.map_or((0, 0), |checkpoint| (checkpoint.granted, checkpoint.charged));
+            let (granted, charged) = if entry.credits > 0 { (entry.credits, 0) } else { (0, -entry.credits) };
+            self.checkpoint = Some(Checkpoint {
+                last_entry: entry.entry,
+                granted: before.0 + granted,
+                charged: before.1 + charged,
+                available: entry.available,
+                at_ms: entry.at_ms,
+            });
+        }
+        true
+    }
+
     /// An attempt whose Check had no answer gives back what it may have held.
     fn release(&mut self, request_id: &str, attempt_id: &str) -> ReleaseAnswer {
         let Some(mut hold) = self.known(request_id) else { return ReleaseAnswer::NothingHeld };
@@ -427,7 +460,7 @@ impl Model {
         charged_credits: i64,
         uncollected_credits: i64,
     ) -> HoldRecord {
-        let next_entry = self.ledger.len() as u64 + 1;
+        let next_entry = self.next_entry();
         let ledger_entry = (charged_now > 0 || matches!(resolution, Resolution::Expired | Resolution::SettledLate)).then_some(next_entry);
         if let Some(entry) = ledger_entry {
             self.ledger.push(LedgerEntry {
@@ -473,7 +506,7 @@ impl Model {
     fn add(&mut self, credits: i64, request_id: &str, note: &str) -> u64 {
         self.balance.available += credits;
         self.balance.granted += credits;
-        let entry = self.ledger.len() as u64 + 1;
+        let entry = self.next_entry();
         self.ledger.push(LedgerEntry {
             entry,
             kind: EntryKind::Grant,
