@@ -46,7 +46,7 @@ pub(crate) const ALL: [&str; 23] = [
 pub(crate) enum Oldest {
     /// The one that was resolved first, also when the clock went back in between.
     InOrder,
-    /// By their times; of the same time, the one with the lesser digest.
+    /// By their times; of the same time, the one with the lesser request id.
     ByTime,
 }
 
@@ -217,9 +217,10 @@ impl Model {
         }
     }
 
-    /// The first few by time, then by the hold's name.
+    /// The first few by time, then by the hold's name, which in Redis is a digest.
     fn first(&self, time: impl Fn(&HoldRecord) -> Option<i64>) -> Vec<(i64, String)> {
-        let mut all: Vec<_> = self.holds.iter().filter_map(|(id, hold)| Some((time(hold)?, request_digest(id), id.clone()))).collect();
+        let name = |id: &String| if self.oldest == Oldest::InOrder { request_digest(id) } else { id.clone() };
+        let mut all: Vec<_> = self.holds.iter().filter_map(|(id, hold)| Some((time(hold)?, name(id), id.clone()))).collect();
         all.sort();
         all.into_iter().take(self.limits.sweep_batch as usize).map(|(at_ms, _, id)| (at_ms, id)).collect()
     }

@@ -5,7 +5,7 @@ use rusqlite::{Row, Rows, params};
 use super::account::Account;
 use super::columns::record;
 use super::failure::{Failure, StoreResult};
-use crate::hold::{HoldRecord, ResolvedHold, Settlement, Terms, TokenUsage, on_expiry, request_digest};
+use crate::hold::{HoldRecord, ResolvedHold, Settlement, Terms, TokenUsage, on_expiry};
 use crate::ids::UserId;
 use crate::store::expiry_line::Expired;
 use crate::store::{Held, records};
@@ -26,17 +26,17 @@ macro_rules! insert_hold {
         concat!(
             "INSERT ",
             $or,
-            " INTO holds (request_id, account_id, user_id, digest, state, terms, input_tokens, output_tokens, ending, expires_at_ms) \
-             VALUES (?, ?, ?, ?, 0, ?, 0, 0, ?, ?)"
+            " INTO holds (request_id, account_id, user_id, state, terms, input_tokens, output_tokens, ending, expires_at_ms) \
+             VALUES (?, ?, ?, 0, ?, 0, 0, ?, ?)"
         )
     };
 }
 
 /// An account's own, in the order of time. Neither looks at what others have.
 const OPEN_BY_TIME: &str = "SELECT expires_at_ms, user_id, request_id FROM holds INDEXED BY holds_due WHERE account_id = ? AND state = 0 \
-                            ORDER BY expires_at_ms, user_id, digest";
+                            ORDER BY expires_at_ms, request_id, user_id";
 const RESOLVED_BY_TIME: &str = "SELECT forget_at_ms, user_id, request_id FROM holds INDEXED BY holds_to_forget WHERE account_id = ? \
-                                AND (charged_credits > 0) = ? AND forget_at_ms IS NOT NULL ORDER BY forget_at_ms, user_id, digest";
+                                AND (charged_credits > 0) = ? AND forget_at_ms IS NOT NULL ORDER BY forget_at_ms, request_id, user_id";
 
 /// A hold's name within its account.
 struct Name {
@@ -78,7 +78,6 @@ impl Account<'_> {
             terms.request_id,
             self.id,
             terms.user_id,
-            request_digest(&terms.request_id),
             terms.as_bytes(),
             records::progress_bytes(false),
             self.context.expires_at_ms()
@@ -293,8 +292,8 @@ mod tests {
     #[test]
     fn thousands_of_due_holds_of_one_account_cost_the_search_in_another_not_a_step() {
         let connection = tables();
-        let hold = "INSERT INTO holds (request_id, account_id, user_id, digest, state, terms, input_tokens, output_tokens, ending, \
-                    expires_at_ms) VALUES (?, ?, 'a user', ?1, 0, x'', 0, 0, x'', ?)";
+        let hold = "INSERT INTO holds (request_id, account_id, user_id, state, terms, input_tokens, output_tokens, ending, expires_at_ms) \
+                    VALUES (?, ?, 'a user', 0, x'', 0, 0, x'', ?)";
         let steps = |account: &str| {
             let mut statement = connection.prepare(super::OPEN_BY_TIME).unwrap();
             let found = statement.query_map([account], |row| row.get::<_, i64>(0)).unwrap().collect::<Result<Vec<_>, _>>().unwrap();

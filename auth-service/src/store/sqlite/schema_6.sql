@@ -29,11 +29,34 @@ FROM accounts LEFT JOIN (
 ) USING (account_id);
 DROP TABLE accounts;
 ALTER TABLE accounts_6 RENAME TO accounts;
-DROP INDEX holds_to_forget;
-CREATE INDEX holds_to_forget ON holds (account_id, charged_credits > 0, forget_at_ms, user_id, digest) WHERE forget_at_ms IS NOT NULL;
+
+-- Without the digests of request ids, which took a third of what is written of a hold.
+CREATE TABLE holds_6 (
+    request_id TEXT NOT NULL,
+    account_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    state INTEGER NOT NULL, -- 0: open; else the number of the resolution
+    terms BLOB NOT NULL, -- the bytes of the hold's handle
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    ending BLOB NOT NULL,
+    expires_at_ms INTEGER NOT NULL,
+    -- What follows is set once it is resolved.
+    charged_credits INTEGER,
+    remaining_credits INTEGER,
+    ledger_entry INTEGER,
+    resolved_at_ms INTEGER,
+    forget_at_ms INTEGER,
+    PRIMARY KEY (request_id, account_id, user_id)
+) STRICT, WITHOUT ROWID;
+INSERT INTO holds_6 SELECT request_id, account_id, user_id, state, terms, input_tokens, output_tokens, ending, expires_at_ms,
+    charged_credits, remaining_credits, ledger_entry, resolved_at_ms, forget_at_ms FROM holds;
+DROP TABLE holds;
+ALTER TABLE holds_6 RENAME TO holds;
+CREATE INDEX holds_to_forget ON holds (account_id, charged_credits > 0, forget_at_ms, request_id, user_id)
+    WHERE forget_at_ms IS NOT NULL;
 -- The state is in it so that the table need not be looked into.
-DROP INDEX holds_due;
-CREATE INDEX holds_due ON holds (account_id, expires_at_ms, user_id, digest, state) WHERE state = 0;
+CREATE INDEX holds_due ON holds (account_id, expires_at_ms, request_id, user_id, state) WHERE state = 0;
 
 -- What stands for an account's oldest ledger entries, once they were exported and folded. Not beside the credits, which every call writes.
 CREATE TABLE checkpoints (
