@@ -177,7 +177,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => Just(Operation::Balance),
         1 => request().prop_map(|request| Operation::Receipt { request }),
         1 => (proptest::option::of(0..20_u64), 0..6_u32).prop_map(|(before, limit)| Operation::Ledger { before, limit }),
-        1 => (1..5_u32, prop_oneof![4 => Just(false), 1 => Just(true)]).prop_map(|(entries, is_stale)| Operation::Fold { entries, is_stale }),
+        1 => (1..5_u32, prop_oneof![4 => Just(false), 1 => Just(true)])
+            .prop_map(|(entries, is_stale)| Operation::Fold { entries, is_stale }),
         1 => Just(Operation::Walk),
         4 => prop_oneof![8 => 0..60_i64, 2 => 60..300_i64, 1 => 300..600_i64, 2 => -40..0_i64].prop_map(|ms| Operation::Wait { ms }),
     ]
