@@ -7,7 +7,7 @@
 --       1 numbers, as MOVE has them:
 --         state          the record's new state, or what to do instead: READ, or FORGET what is to be forgotten
 --         swept          1: due holds are no obstacle
---         expected       what must be there: NOTHING; an OPEN_HOLD on the same terms; the same with NO_MORE_TOKENS recorded; EXACTLY a
+--         expected       what must be there: NOTHING; an OPEN_HOLD on the same terms; 2, the same with no more tokens recorded; EXACTLY a
 --                        record
 --         extra_kind     what argument 4 is: a ledger ENTRY, or a KEY or a USER whose rights are answered with what is found
 --         is_refund      1: it takes one of the account's refunds
