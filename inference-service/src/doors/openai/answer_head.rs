@@ -23,8 +23,13 @@ pub(super) struct AnswerHead {
 
 impl AnswerHead {
     pub(super) fn new(prefix: &str, started: &wire::Started) -> Self {
+        Self::at(unix_seconds(SystemTime::now()), prefix, started)
+    }
+
+    /// The same, begun then.
+    pub(super) fn at(created: u64, prefix: &str, started: &wire::Started) -> Self {
         let id = format!("{prefix}{}", started.request_id);
-        Self { id, prefix_length: prefix.len(), created: unix_seconds(SystemTime::now()), model: started.model.clone() }
+        Self { id, prefix_length: prefix.len(), created, model: started.model.clone() }
     }
 
     pub(super) fn request_id(&self) -> &str {

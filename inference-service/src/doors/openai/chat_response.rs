@@ -1,5 +1,6 @@
 //! The whole answer to a chat.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::answer_head::{AnswerHead, FINGERPRINT, SERVICE_TIER};
@@ -9,8 +10,9 @@ use super::tool_calls::ToolCalls;
 use super::usage::{Usage, finish_reason};
 use crate::doors::answer::WholeAnswer;
 
-#[derive(Serialize)]
-struct ChatCompletion<'a> {
+/// An answer.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ChatCompletion<'a> {
     id: &'a str,
     object: &'static str,
     created: u64,
@@ -22,7 +24,7 @@ struct ChatCompletion<'a> {
     usage: Usage,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Choice<'a> {
     index: u32,
     message: Message<'a>,
@@ -30,7 +32,7 @@ struct Choice<'a> {
     finish_reason: &'a str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Message<'a> {
     role: &'static str,
     /// `null` beside calls alone.
@@ -58,12 +60,8 @@ pub(super) fn to_json(head: &AnswerHead, form: AnswerForm, whole: &WholeAnswer) 
         reasoning_content: thinking,
         tool_calls: ToolCalls { calls, first: 0, request_id: head.request_id(), with_index: false },
     };
-    let choice = Choice {
-        index: 0,
-        message,
-        logprobs: form.logprobs.then_some(ChatLogprobs(logprobs)),
-        finish_reason: finish_reason(finished),
-    };
+    let choice =
+        Choice { index: 0, message, logprobs: form.logprobs.then_some(ChatLogprobs(logprobs)), finish_reason: finish_reason(finished) };
     let completion = ChatCompletion {
         id: &head.id,
         object: "chat.completion",
@@ -74,8 +72,7 @@ pub(super) fn to_json(head: &AnswerHead, form: AnswerForm, whole: &WholeAnswer) 
         choices: [choice],
         usage: Usage::of(finished),
     };
-    // Its keys are texts: nothing can fail.
-    serde_json::to_vec(&completion).unwrap_or_default()
+    super::to_json(&completion)
 }
 
 #[cfg(test)]
@@ -87,7 +84,7 @@ mod tests {
 
     fn said(form: AnswerForm, whole: WholeAnswer) -> Value {
         let started = wire::Started { request_id: "r".into(), model: "m:7b".into(), ..Default::default() };
-        let head = AnswerHead { created: 7, ..AnswerHead::new("chatcmpl-", &started) };
+        let head = AnswerHead::at(7, "chatcmpl-", &started);
         serde_json::from_slice(&to_json(&head, form, &whole)).unwrap()
     }
 

@@ -156,7 +156,7 @@ mod tests {
 
     fn writer(form: AnswerForm) -> ChunkWriter {
         let started = wire::Started { request_id: "r".into(), model: "m".into(), ..Default::default() };
-        let head = AnswerHead { created: 7, ..AnswerHead::new("chatcmpl-", &started) };
+        let head = AnswerHead::at(7, "chatcmpl-", &started);
         ChunkWriter::new(head, form)
     }
 
@@ -184,17 +184,11 @@ mod tests {
         let choice = |delta: &str, reason: &str| {
             format!(r#"{HEAD}"choices":[{{"index":0,"delta":{{{delta}}},"logprobs":null,"finish_reason":{reason}}}]"#)
         };
-        assert_eq!(
-            written(&mut writer, text("one\n")),
-            format!("{}}}\n\n", choice(r#""role":"assistant","content":"one\n""#, "null"))
-        );
+        assert_eq!(written(&mut writer, text("one\n")), format!("{}}}\n\n", choice(r#""role":"assistant","content":"one\n""#, "null")));
         assert_eq!(written(&mut writer, text("two")), format!("{}}}\n\n", choice(r#""content":"two""#, "null")));
         assert_eq!(
             written(&mut writer, finished(wire::FinishReason::Length)),
-            format!(
-                "{},\"receipt\":{{\"charged_credits\":1,\"remaining_credits\":9}}}}\n\ndata: [DONE]\n\n",
-                choice("", "\"length\"")
-            )
+            format!("{},\"receipt\":{{\"charged_credits\":1,\"remaining_credits\":9}}}}\n\ndata: [DONE]\n\n", choice("", "\"length\""))
         );
     }
 
@@ -222,11 +216,15 @@ mod tests {
         let calls = wire::Delta { tool_calls: vec![call], ..Default::default() };
         for index in 0..2 {
             let event = written(&mut writer, Ok(StreamEvent::Delta(calls.clone())));
-            let expected =
-                format!(r#""delta":{{"tool_calls":[{{"index":{index},"id":"c","type":"function","function":{{"name":"f","arguments":"{{}}"}}}}]}}"#);
+            let expected = format!(
+                r#""delta":{{"tool_calls":[{{"index":{index},"id":"c","type":"function","function":{{"name":"f","arguments":"{{}}"}}}}]}}"#
+            );
             assert!(event.contains(&expected), "{event}");
         }
-        assert!(written(&mut writer, finished(wire::FinishReason::ToolCalls)).contains(r#""delta":{},"logprobs":null,"finish_reason":"tool_calls""#));
+        assert!(
+            written(&mut writer, finished(wire::FinishReason::ToolCalls))
+                .contains(r#""delta":{},"logprobs":null,"finish_reason":"tool_calls""#)
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The answer to a bare prompt: whole, and in chunks, which have the same form.
 
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::doors::Refusal;
 use shared::proto::inference as wire;
@@ -13,8 +14,9 @@ use super::{error, event};
 use crate::chat_stream::StreamEvent;
 use crate::doors::answer::WholeAnswer;
 
-#[derive(Serialize)]
-struct Completion<'a> {
+/// An answer, or a chunk of one.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Completion<'a> {
     id: &'a str,
     object: &'static str,
     created: u64,
@@ -29,7 +31,7 @@ struct Completion<'a> {
     receipt: Option<Receipt>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Choice<'a> {
     index: u32,
     text: &'a str,
@@ -70,8 +72,7 @@ pub(super) fn to_json(head: &AnswerHead, form: AnswerForm, whole: &WholeAnswer) 
         logprobs: form.logprobs.then_some(CompletionLogprobs { logprobs: &whole.logprobs, offset: 0 }),
         finish_reason: Some(finish_reason(&whole.finished)),
     };
-    // Its keys are texts: nothing can fail.
-    serde_json::to_vec(&completion(head, &[choice], Some(Some(Usage::of(&whole.finished))), None)).unwrap_or_default()
+    super::to_json(&completion(head, &[choice], Some(Some(Usage::of(&whole.finished))), None))
 }
 
 /// Writes an answer's chunks.
@@ -134,7 +135,7 @@ mod tests {
 
     fn head() -> AnswerHead {
         let started = wire::Started { request_id: "r".into(), model: "m".into(), ..Default::default() };
-        AnswerHead { created: 7, ..AnswerHead::new("cmpl-", &started) }
+        AnswerHead::at(7, "cmpl-", &started)
     }
 
     fn finished() -> wire::Finished {

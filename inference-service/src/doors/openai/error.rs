@@ -9,9 +9,8 @@ use serde::Serialize;
 use shared::ErrorReason;
 use shared::doors::Refusal;
 
-use super::event;
-use super::json_response;
 use super::usage::Receipt;
+use super::{event, json_response, to_json};
 
 #[derive(Serialize)]
 struct ErrorBody<'a> {
@@ -38,14 +37,15 @@ impl<'a> From<&'a Refusal> for ErrorBody<'a> {
         let first = refusal.fields.first().map(|(field, _)| field.as_str());
         let param = first.or_else(|| is_about_model(refusal.reason).then_some("model"));
         let receipt = refusal.receipt.as_ref().map(Receipt::from);
-        let error = ApiError { message: in_words_of_http(&refusal.message), kind: kind(refusal.status), param, code: refusal.code(), receipt };
+        let error =
+            ApiError { message: in_words_of_http(&refusal.message), kind: kind(refusal.status), param, code: refusal.code(), receipt };
         Self { error }
     }
 }
 
 /// A refusal as a response.
 pub(super) fn response(refusal: &Refusal) -> Response<Body> {
-    json_response(&ErrorBody::from(refusal))
+    json_response(to_json(&ErrorBody::from(refusal)))
 }
 
 /// A failure in mid-stream: both SDKs raise what has `error`. Nothing comes after it.

@@ -1,5 +1,9 @@
 //! Log probabilities, as each of the two endpoints has them. They are written from the contract's, without a copy.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::ser::{SerializeMap, SerializeStruct};
 use serde::{Serialize, Serializer};
 use shared::proto::inference as wire;
@@ -29,11 +33,12 @@ impl Serialize for Tokens<'_> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Token<'a> {
     token: &'a str,
     logprob: f64,
     bytes: &'a [u8],
+    #[schemars(with = "Vec<TopToken<'a>>")]
     top_logprobs: TopTokens<'a>,
 }
 
@@ -45,7 +50,7 @@ impl Serialize for TopTokens<'_> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct TopToken<'a> {
     token: &'a str,
     logprob: f64,
@@ -111,6 +116,44 @@ impl Serialize for TopMap<'_> {
             }
         }
         map.end()
+    }
+}
+
+/// The form of what [`ChatLogprobs`] writes.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "its fields are the schema")]
+struct ChatLogprobsForm {
+    content: Vec<Token<'static>>,
+    refusal: Option<Vec<Token<'static>>>,
+}
+
+/// The form of what [`CompletionLogprobs`] writes.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "its fields are the schema")]
+struct CompletionLogprobsForm {
+    tokens: Vec<String>,
+    token_logprobs: Vec<f64>,
+    top_logprobs: Option<Vec<BTreeMap<String, f64>>>,
+    text_offset: Vec<usize>,
+}
+
+impl JsonSchema for ChatLogprobs<'_> {
+    fn schema_name() -> Cow<'static, str> {
+        "ChatLogprobs".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        ChatLogprobsForm::json_schema(generator)
+    }
+}
+
+impl JsonSchema for CompletionLogprobs<'_> {
+    fn schema_name() -> Cow<'static, str> {
+        "CompletionLogprobs".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        CompletionLogprobsForm::json_schema(generator)
     }
 }
 

@@ -279,7 +279,9 @@ mod tests {
     #[test]
     fn a_tools_result_has_the_name_of_the_last_call_with_its_id_or_its_own() {
         let call = |name: &str| {
-            format!(r#"{{"role":"assistant","tool_calls":[{{"id":"c","type":"function","function":{{"name":"{name}","arguments":"{{}}"}}}}]}}"#)
+            format!(
+                r#"{{"role":"assistant","tool_calls":[{{"id":"c","type":"function","function":{{"name":"{name}","arguments":"{{}}"}}}}]}}"#
+            )
         };
         let result = r#"{"role":"tool","tool_call_id":"c","content":"x"}"#;
         let messages = read_well(&format!("[{},{result},{},{result}]", call("first"), call("second")));
@@ -290,9 +292,8 @@ mod tests {
 
     #[test]
     fn a_refusal_in_the_history_is_what_the_assistant_said() {
-        let messages = read_well(
-            r#"[{"role":"assistant","refusal":"I can't."},{"role":"assistant","content":[{"type":"refusal","refusal":"No."}]}]"#,
-        );
+        let messages =
+            read_well(r#"[{"role":"assistant","refusal":"I can't."},{"role":"assistant","content":[{"type":"refusal","refusal":"No."}]}]"#);
         assert_eq!((messages[0].content.as_str(), messages[1].content.as_str()), ("I can't.", "No."));
     }
 
@@ -306,7 +307,10 @@ mod tests {
         let conversation = Conversation::read(serde_json::from_str(json).unwrap(), &mut wrong);
         assert!(wrong.is_empty());
         assert_eq!(conversation.messages[0].images, [[1, 2], [3, 4]]);
-        assert_eq!([conversation.pictures.part(0, 0), conversation.pictures.part(0, 1), conversation.pictures.part(0, 2)], [Some(1), Some(2), None]);
+        assert_eq!(
+            [conversation.pictures.part(0, 0), conversation.pictures.part(0, 1), conversation.pictures.part(0, 2)],
+            [Some(1), Some(2), None]
+        );
     }
 
     #[test]
@@ -329,8 +333,14 @@ mod tests {
                 r#"{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://example.com/a.png"}}]}"#,
                 "messages[0].content[0].image_url.url nothing is fetched",
             ),
-            (r#"{"role":"assistant","tool_calls":[{"id":"c","type":"custom","custom":{}}],"content":""}"#, "messages[0].tool_calls[0].type "),
-            (r#"{"role":"assistant","tool_calls":[{"id":"c","type":"function"}],"content":""}"#, "messages[0].tool_calls[0].function is required"),
+            (
+                r#"{"role":"assistant","tool_calls":[{"id":"c","type":"custom","custom":{}}],"content":""}"#,
+                "messages[0].tool_calls[0].type ",
+            ),
+            (
+                r#"{"role":"assistant","tool_calls":[{"id":"c","type":"function"}],"content":""}"#,
+                "messages[0].tool_calls[0].function is required",
+            ),
         ] {
             let (_, wrong) = read(&format!("[{message}]"));
             assert!(wrong.len() == 1 && wrong[0].starts_with(begins), "{message}: {wrong:?}");

@@ -1,5 +1,8 @@
 //! The calls of an answer, as they are written.
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 use shared::proto::inference as wire;
 
@@ -31,17 +34,32 @@ impl Serialize for ToolCalls<'_> {
     }
 }
 
-#[derive(Serialize)]
+impl JsonSchema for ToolCalls<'_> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "ToolCalls".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Vec::<ToolCall<'static>>::json_schema(generator)
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
 struct ToolCall<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<usize>,
+    #[schemars(with = "String")]
     id: CallId<'a>,
     #[serde(rename = "type")]
     kind: &'static str,
     function: Function<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Function<'a> {
     name: &'a str,
     /// A JSON object, as text.
