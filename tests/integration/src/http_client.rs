@@ -20,13 +20,14 @@ pub struct HttpCall {
     path: String,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
+    announced: Option<u64>,
 }
 
 impl HttpCall {
     /// A request without a body.
     #[must_use]
     pub fn new(address: SocketAddr, method: &str, path: &str) -> Self {
-        Self { address, method: method.to_owned(), path: path.to_owned(), headers: Vec::new(), body: Vec::new() }
+        Self { address, method: method.to_owned(), path: path.to_owned(), headers: Vec::new(), body: Vec::new(), announced: None }
     }
 
     /// A GET.
@@ -61,6 +62,12 @@ impl HttpCall {
         self
     }
 
+    /// Says that its body has so many bytes, however many are sent.
+    #[must_use]
+    pub fn announcing(self, bytes: u64) -> Self {
+        Self { announced: Some(bytes), ..self }
+    }
+
     /// Sends it, and waits for the answer's head.
     #[expect(clippy::expect_used, reason = "only tests call this, and a panic is how they fail")]
     pub async fn send(self) -> HttpAnswer {
@@ -70,7 +77,8 @@ impl HttpCall {
         for (name, value) in &self.headers {
             request += &format!("{name}: {value}\r\n");
         }
-        let mut request = (request + &format!("content-length: {}\r\n\r\n", self.body.len())).into_bytes();
+        let length = self.announced.unwrap_or(self.body.len() as u64);
+        let mut request = (request + &format!("content-length: {length}\r\n\r\n")).into_bytes();
         request.extend_from_slice(&self.body);
         // A refusal may come, and the connection close, before all of it is sent.
         let _ = stream.write_all(&request).await;

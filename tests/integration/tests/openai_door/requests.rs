@@ -100,6 +100,20 @@ async fn pictures_reach_the_model_server_as_they_were_sent() {
 }
 
 #[tokio::test]
+async fn a_picture_of_a_megabyte_reaches_the_model_server_and_too_many_are_refused_by_their_path() {
+    let scene = Scene::start().await;
+    let mut picture = include_bytes!("../../fixtures/pixel.png").to_vec();
+    picture.resize(1 << 20, 7);
+    let picture = STANDARD.encode(picture);
+    let part = |picture: &str| json!({ "type": "image_url", "image_url": { "url": format!("data:image/png;base64,{picture}") } });
+    let message = |parts: Vec<Value>| json!({ "model": "sees", "messages": [{ "role": "user", "content": parts }] });
+    assert_eq!(asked(&scene, message(vec![part(&picture)])).await["messages"][0]["images"], json!([picture]));
+    let small = STANDARD.encode(include_bytes!("../../fixtures/pixel.png"));
+    let mut answer = scene.chat(message(vec![part(&small); 65])).await;
+    assert_eq!(crate::error(&mut answer).await.3, "messages[].content[].image_url");
+}
+
+#[tokio::test]
 async fn efforts_are_the_model_servers_levels() {
     for (effort, think) in [("none", json!(false)), ("minimal", json!("low")), ("medium", json!("medium")), ("xhigh", json!("max"))] {
         let scene = Scene::start().await;
