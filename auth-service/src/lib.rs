@@ -1,6 +1,6 @@
 //! Who may spend what: users, passwords, access tokens, API keys, and the ledger of credits.
 //!
-//! [`startup::Application`] is what `main` and the tests start. From the wire inwards: [`service`] → [`credential`] → [`access_token`] or
+//! [`startup::Application`] is what `main` and the tests start. From the wire inwards: [`service`] or [`doors`] → [`credential`] → [`access_token`] or
 //! [`api_key`] → [`store`].
 
 pub mod access;
@@ -9,6 +9,7 @@ pub mod api_key;
 pub mod command_line;
 pub mod config;
 pub mod credential;
+pub mod doors;
 pub mod grant;
 pub mod hold;
 pub mod ids;
@@ -26,4 +27,5 @@ pub mod store;
 pub mod store_health;
 pub mod sweeper;
 pub mod throttle;
+pub mod token_scopes;
 pub mod user;
