@@ -143,7 +143,7 @@ impl CommandLine {
             Some(Command::CreateAdmin { name }) => create_admin(strings, &name).await,
             Some(Command::ExportLedger { to }) => export_ledger(strings, &to, shutdown).await,
             Some(Command::Openapi) => print_openapi(),
-            Some(Command::Descriptors) => Ok(io::stdout().write_all(&descriptor_set())?),
+            Some(Command::Descriptors) => io::stdout().write_all(&descriptor_set()).map_err(CommandError::from),
             Some(Command::Healthcheck { live }) => check_health(strings, live).await,
         };
         match done {

@@ -8,8 +8,8 @@ mod users_me;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::doors::Door;
 use serde_json::Value;
+use shared::doors::Door;
 use shared::doors::openapi::{Answerer, Doors};
 use shared::doors::published::with_published;
 use shared::secret::Secret;
@@ -20,8 +20,8 @@ use crate::service::accounts::AccountsService;
 use crate::service::authorizer::Authorizer;
 use crate::service::sign_up_policy::SignUpPolicy;
 use crate::startup::{SERVICES, StartError, policy};
-use crate::store::sqlite::SqliteStore;
 use crate::store::clock::Clock;
+use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreLimits};
 use crate::throttle::{LoginThrottle, SignUpThrottle};
 

@@ -14,7 +14,7 @@ use shared::proto::auth::accounts_server::AccountsServer;
 use shared::proto::auth::admin_server::AdminServer;
 use shared::proto::auth::auth_server::AuthServer;
 use shared::secret::Secret;
-use shared::serving::{self, Health, ServeConfig, ServeError};
+use shared::serving::{self, Health, ServeConfig, ServeError, Served};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,7 @@ use tonic::service::RoutesBuilder;
 
 use crate::access_token::AccessTokens;
 use crate::config::{Config, StoreConfig};
+use crate::doors::doors;
 use crate::password::{HashingError, PasswordHashing};
 use crate::service::accounts::AccountsService;
 use crate::service::admin::AdminService;
@@ -209,15 +210,17 @@ impl Application {
     /// [`StartError::Serve`] when serving broke; [`StartError::Lost`], at once, when the process lost what it can't do without.
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
         let draining = CancellationToken::new();
+        let accounts = Arc::new(self.accounts);
+        let doors = doors(&accounts);
         let mut routes = RoutesBuilder::default();
         let (most, gzip) = (MAX_REQUEST_BYTES, CompressionEncoding::Gzip);
         routes.add_service(AuthServer::new(self.auth).max_decoding_message_size(most).send_compressed(gzip));
-        let accounts = Arc::new(self.accounts);
-        routes.add_service(AccountsServer::from_arc(Arc::clone(&accounts)).max_decoding_message_size(most).send_compressed(gzip));
+        routes.add_service(AccountsServer::from_arc(accounts).max_decoding_message_size(most).send_compressed(gzip));
         routes.add_service(AdminServer::new(self.admin).max_decoding_message_size(most).send_compressed(gzip));
         let policies = MethodPolicies::new(&SERVICES, policy).with_service_credentials(self.service_credentials);
         let health = Health::new(&SERVICES).await;
-        let watch = StoreWatch::begin(Arc::clone(&self.store), health.clone(), draining.clone()).await;
+        let served = Served { name: "Tollgate's auth-service", routes, policies, doors, health: health.clone() };
+        let watch = StoreWatch::begin(Arc::clone(&self.store), health, draining.clone()).await;
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, store = self.store.condition().place(), "auth-service serves");
         }
@@ -226,7 +229,7 @@ impl Application {
         let mut sweep = essentials.spawn("the walk over due holds", &draining, sweep);
         let _watch = essentials.spawn("the watch over the store", &draining, watch.run());
         let serve = async {
-            let served = serving::serve(listener, routes, policies, health, self.serve, draining.clone(), shutdown).await;
+            let served = serving::serve(listener, served, self.serve, draining.clone(), shutdown).await;
             // Also when serving broke: the walk ends with it.
             draining.cancel();
             sweep.ended().await;

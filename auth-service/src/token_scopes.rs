@@ -7,8 +7,7 @@ use shared::scope;
 use crate::store::Scope;
 
 /// All scopes, and their names as OAuth2 writes them.
-const ALL: [(Scope, &str); 3] =
-    [(Scope::Inference, scope::INFERENCE), (Scope::Models, scope::MODELS), (Scope::Account, scope::ACCOUNT)];
+const ALL: [(Scope, &str); 3] = [(Scope::Inference, scope::INFERENCE), (Scope::Models, scope::MODELS), (Scope::Account, scope::ACCOUNT)];
 
 /// What an access token may be used for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -94,6 +93,9 @@ mod tests {
             assert_eq!(claim.map_or(TokenScopes::All, |claim| TokenScopes::of_claim(&claim)), scopes);
         }
         assert_eq!(TokenScopes::of_claim("a-scope-of-later"), TokenScopes::Only(vec![]));
-        assert_eq!(TokenScopes::of_claim("inference models account"), TokenScopes::Only(vec![Scope::Inference, Scope::Models, Scope::Account]));
+        assert_eq!(
+            TokenScopes::of_claim("inference models account"),
+            TokenScopes::Only(vec![Scope::Inference, Scope::Models, Scope::Account])
+        );
     }
 }

@@ -2,8 +2,8 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, PRAGMA, WWW_AUTHENTICATE};
 use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, PRAGMA, WWW_AUTHENTICATE};
 use schemars::JsonSchema;
 use serde::Serialize;
 use shared::ErrorReason;
@@ -106,7 +106,17 @@ fn by_status(status: StatusCode) -> &'static str {
 
 /// A description has printable ASCII alone, and neither a quotation mark nor a backslash.
 fn plain(text: &str) -> String {
-    text.chars().map(|c| if c == '"' || c == '\\' { '\'' } else if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect()
+    text.chars()
+        .map(|c| {
+            if c == '"' || c == '\\' {
+                '\''
+            } else if c == ' ' || c.is_ascii_graphic() {
+                c
+            } else {
+                '?'
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -116,7 +126,8 @@ mod tests {
     #[test]
     fn each_refusal_has_its_word_of_oauth2() {
         let refusal = |status, reason| Refusal::new(StatusCode::from_u16(status).unwrap(), reason, "no");
-        let of_field = |field: &str, status, reason| Refusal { fields: vec![(field.to_owned(), "no".to_owned())], ..refusal(status, reason) };
+        let of_field =
+            |field: &str, status, reason| Refusal { fields: vec![(field.to_owned(), "no".to_owned())], ..refusal(status, reason) };
         for (refusal, word) in [
             (refusal(400, ErrorReason::LoginFailed), "invalid_grant"),
             (of_field("grant_type", 400, ErrorReason::NotSupported), "unsupported_grant_type"),
@@ -148,9 +159,6 @@ mod tests {
         let missing = Refusal::new(StatusCode::UNAUTHORIZED, ErrorReason::CredentialMissing, "send one");
         assert_eq!(challenge(&missing), "Bearer realm=\"tollgate\"");
         let invalid = Refusal::new(StatusCode::UNAUTHORIZED, ErrorReason::CredentialInvalid, "a \"wrong\" one\\\r\n\u{e4}");
-        assert_eq!(
-            challenge(&invalid),
-            "Bearer realm=\"tollgate\", error=\"invalid_token\", error_description=\"a 'wrong' one'???\""
-        );
+        assert_eq!(challenge(&invalid), "Bearer realm=\"tollgate\", error=\"invalid_token\", error_description=\"a 'wrong' one'???\"");
     }
 }

@@ -23,7 +23,10 @@ use crate::startup::MAX_OPEN_REQUEST_BYTES;
 /// What the door refuses, and why.
 pub const REFUSED: &[(&str, &str)] = &[
     ("`grant_type` other than `password`", "`unsupported_grant_type`: the others come with sessions"),
-    ("a `client_secret` that isn't empty, in the form or by HTTP Basic", "`invalid_client`: no clients are registered, so none has a secret"),
+    (
+        "a `client_secret` that isn't empty, in the form or by HTTP Basic",
+        "`invalid_client`: no clients are registered, so none has a secret",
+    ),
     ("a `scope` other than `inference`, `models` and `account`", "`invalid_scope`"),
     ("a parameter that is sent twice", "`invalid_request`: it could be read in two ways"),
     ("anything behind a `?`", "`invalid_request`: what stands in a URL is logged on its way"),

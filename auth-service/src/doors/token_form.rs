@@ -103,7 +103,8 @@ fn basic_client(headers: &HeaderMap) -> Result<Option<BasicClient>, Refusal> {
     }
     let decoded = STANDARD.decode(sent[scheme_end..].trim_ascii()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let pair = decoded.as_deref().and_then(|text| text.split_once(':'));
-    let (id, secret) = pair.ok_or_else(|| malformed("the authorization header", "must be Basic with a client's name and secret in base64"))?;
+    let (id, secret) =
+        pair.ok_or_else(|| malformed("the authorization header", "must be Basic with a client's name and secret in base64"))?;
     Ok(Some(BasicClient { id: id.to_owned(), secret: secret.to_owned() }))
 }
 
@@ -192,9 +193,14 @@ mod tests {
 
     #[test]
     fn a_grant_of_another_type_and_what_lacks_are_told_by_name() {
-        for other in ["refresh_token", "client_credentials", "authorization_code", "Password", "urn:ietf:params:oauth:grant-type:device_code"] {
+        for other in
+            ["refresh_token", "client_credentials", "authorization_code", "Password", "urn:ietf:params:oauth:grant-type:device_code"]
+        {
             let refusal = parse(pairs(&[("grant_type", other)]), &HeaderMap::new()).unwrap_err();
-            assert_eq!((refusal.status.as_u16(), refusal.reason, refusal.fields[0].0.as_str()), (400, ErrorReason::NotSupported, "grant_type"));
+            assert_eq!(
+                (refusal.status.as_u16(), refusal.reason, refusal.fields[0].0.as_str()),
+                (400, ErrorReason::NotSupported, "grant_type")
+            );
         }
         for (form, named) in [
             (&GOOD[1..], &["grant_type"][..]),

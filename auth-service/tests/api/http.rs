@@ -54,6 +54,7 @@ pub(crate) async fn http_from(from: IpAddr, address: SocketAddr, request: &str, 
     let (head, body) = answered.split_once("\r\n\r\n").unwrap();
     let mut lines = head.lines();
     let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-    let headers = lines.map(|line| line.split_once(": ").unwrap()).map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
+    let headers =
+        lines.map(|line| line.split_once(": ").unwrap()).map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
     Reply { status, headers, body: body.to_owned() }
 }

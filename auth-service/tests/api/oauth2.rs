@@ -27,7 +27,10 @@ async fn name_and_password_give_a_bearer_token_that_is_good_on_every_door_and_is
     assert_eq!((answer.status, answer.header("cache-control"), answer.header("pragma")), (200, "no-store", "no-cache"), "{answer:?}");
     assert_eq!(answer.header("content-type"), "application/json");
     let json = answer.json();
-    assert_eq!((&json["token_type"], &json["expires_in"], &json["scope"]), (&"Bearer".into(), &600.into(), &"inference models account".into()));
+    assert_eq!(
+        (&json["token_type"], &json["expires_in"], &json["scope"]),
+        (&"Bearer".into(), &600.into(), &"inference models account".into())
+    );
     let access_token = answer.text("access_token");
     assert_eq!(server.balance(&access_token).await.unwrap().available_credits(), 10);
     server.check(chat(&access_token, "r1")).await.unwrap();

@@ -48,7 +48,9 @@ async fn the_descriptors_are_served_without_a_credential() {
     let server = start().await;
     let channel = tokio::net::TcpStream::connect(server.address).await.unwrap();
     let mut channel = channel;
-    tokio::io::AsyncWriteExt::write_all(&mut channel, b"GET /descriptors.pb HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut channel, b"GET /descriptors.pb HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
     let mut answer = Vec::new();
     tokio::io::AsyncReadExt::read_to_end(&mut channel, &mut answer).await.unwrap();
     let head = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();

@@ -10,8 +10,8 @@ mod schemas;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-pub use self::descriptors::descriptor_set;
 use self::descriptors::Descriptors;
+pub use self::descriptors::descriptor_set;
 pub use self::reasons::{Answerer, ExplainedReason, connect_code, explained_reasons, is_answered};
 pub use self::refusals::{RefusalSample, refusal_samples};
 use self::schemas::Schemas;
@@ -166,8 +166,7 @@ fn operation(route: &Route, door: &Door, schemas: &mut Schemas, refused: &Map<St
     });
     if let Some(schema) = takes {
         let most = format!("At most {} bytes.", route.policy.most_bytes);
-        operation["requestBody"] =
-            json!({ "required": true, "description": most, "content": { route.media_type: { "schema": schema } } });
+        operation["requestBody"] = json!({ "required": true, "description": most, "content": { route.media_type: { "schema": schema } } });
     }
     operation
 }
@@ -223,7 +222,8 @@ fn security_schemes() -> Value {
 }
 
 fn parameters() -> Value {
-    let header = |name: &str, description: &str| json!({ "name": name, "in": "header", "description": description, "schema": { "type": "string" } });
+    let header =
+        |name: &str, description: &str| json!({ "name": name, "in": "header", "description": description, "schema": { "type": "string" } });
     let timeout = "How long the caller waits, in milliseconds. In a service that stops waiting, what a call holds is given back.";
     json!({
         "Account": header(crate::credential_form::ACCOUNT_HEADER, "The account to pay from, for access tokens. Without it, the user's own."),
@@ -267,9 +267,9 @@ fn connect_error() -> Value {
 }
 
 fn connect_refusal() -> Value {
-    let lines = explained_reasons().into_iter().map(|each| {
-        format!("`{}` with `{}`: {}", connect_code(each.code), crate::error::reason_name(each.reason), each.meaning)
-    });
+    let lines = explained_reasons()
+        .into_iter()
+        .map(|each| format!("`{}` with `{}`: {}", connect_code(each.code), crate::error::reason_name(each.reason), each.meaning));
     let lines = lines.collect::<Vec<_>>().join("\n\n");
     json!({ "description": lines, "content": { "application/json": { "schema": reference("schemas", "Connect.Error") } } })
 }

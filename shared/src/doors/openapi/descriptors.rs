@@ -122,7 +122,7 @@ mod tests {
             }
             assert!(before.insert(file.name().to_owned()), "{} is there twice", file.name());
         }
-        for needed in ["tollgate/auth/v1/accounts.proto", "tollgate/inference/v1/models.proto", "google/rpc/error_details.proto"] {
+        for needed in ["tollgate/auth/v1/accounts.proto", "tollgate/inference/v1/models.proto", "health.proto"] {
             assert!(before.contains(needed), "{needed}");
         }
     }

@@ -129,6 +129,7 @@ fn way(reason: ErrorReason) -> Way {
         | ErrorReason::InsufficientCredits
         | ErrorReason::RequestInProgress
         | ErrorReason::RequestIdReused
+        | ErrorReason::RequestResolved
         | ErrorReason::SweepInProgress
         | ErrorReason::TooManyOpenHolds
         | ErrorReason::AuthUnavailable

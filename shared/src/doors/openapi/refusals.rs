@@ -41,9 +41,9 @@ impl RefusalSample {
 #[must_use]
 pub fn refusal_samples(door: &Door, answerer: Answerer) -> Vec<RefusalSample> {
     let is_open = door.routes.iter().all(|route| route.policy.caller == CallerKind::Anybody);
-    let answered = explained_reasons().into_iter().filter(|explained| {
-        is_answered(explained.reason, answerer) && !(is_open && is_about_credential(explained.reason))
-    });
+    let answered = explained_reasons()
+        .into_iter()
+        .filter(|explained| is_answered(explained.reason, answerer) && !(is_open && is_about_credential(explained.reason)));
     answered.map(|explained| sample(door, explained)).collect()
 }
 

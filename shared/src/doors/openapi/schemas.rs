@@ -30,7 +30,8 @@ impl Schemas {
             route.taking.map(|schema| schema(&mut all.taken));
             route.giving.map(|schema| schema(&mut all.given));
         }
-        all.differ = all.given.definitions().iter().any(|(name, schema)| all.taken.definitions().get(name).is_some_and(|other| other != schema));
+        all.differ =
+            all.given.definitions().iter().any(|(name, schema)| all.taken.definitions().get(name).is_some_and(|other| other != schema));
         all
     }
 
@@ -78,13 +79,14 @@ impl Schemas {
 fn renamed(schema: Value, name: &dyn Fn(&str) -> String) -> Value {
     match schema {
         Value::Object(object) => {
-            let entry = |(key, value): (String, Value)| match value.as_str().filter(|_| key == "$ref").and_then(|to| to.strip_prefix(PREFIX)) {
-                Some(target) => {
-                    let target = format!("{PREFIX}{}", name(target));
-                    (key, target.into())
-                }
-                None => (key, renamed(value, name)),
-            };
+            let entry =
+                |(key, value): (String, Value)| match value.as_str().filter(|_| key == "$ref").and_then(|to| to.strip_prefix(PREFIX)) {
+                    Some(target) => {
+                        let target = format!("{PREFIX}{}", name(target));
+                        (key, target.into())
+                    }
+                    None => (key, renamed(value, name)),
+                };
             Value::Object(object.into_iter().map(entry).collect())
         }
         Value::Array(elements) => Value::Array(elements.into_iter().map(|element| renamed(element, name)).collect()),
