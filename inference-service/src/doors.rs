@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod event_stream;
 pub mod openai;
+pub mod published;
 
 use shared::admission::MethodPolicy;
 use shared::authorization::CallerKind;
