@@ -4,7 +4,7 @@
 //! ends in the same methods as gRPC. What every call goes through before that is here: its credential is judged before its body is read,
 //! its body is bounded, and every refusal has one reason.
 
-pub(crate) mod connect;
+pub mod connect;
 mod entry;
 pub(crate) mod grpc_web;
 mod json;
@@ -22,6 +22,7 @@ use axum::response::Response;
 use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+pub(crate) use self::connect::MessageForm;
 pub(crate) use self::entry::{HttpEntry, Routing, is_grpc, refuse_plainly};
 pub(crate) use self::plain_body::PlainBody;
 pub use self::refusal::{Refusal, http_status, insert_receipt, json};
