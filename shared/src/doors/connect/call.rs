@@ -160,7 +160,9 @@ fn read(method: &RpcMethod, form: &mut AnswerForm, parts: &Parts) -> Result<Call
                 Some("proto") => Codec::Proto,
                 other => {
                     form.refused = other.is_some().then_some(NoCall::WrongType { accepted: UNARY_TYPES });
-                    return Err(CallError::invalid_argument("the query must have encoding=json or encoding=proto"));
+                    return Err(CallError::invalid_argument(
+                        "the query must have encoding=json or encoding=proto, and message: ?encoding=json&message=%7B%7D is {}",
+                    ));
                 }
             };
             refuse_other_version(query.version.as_deref().map(str::as_bytes), "v1", "connect in the query")?;
