@@ -4,7 +4,7 @@
 //! ends in the same methods as gRPC. What every call goes through before that is here: its credential is judged before its body is read,
 //! its body is bounded, and every refusal has one reason.
 
-pub mod connect;
+pub(crate) mod connect;
 mod entry;
 pub(crate) mod grpc_web;
 mod json;

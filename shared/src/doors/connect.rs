@@ -25,29 +25,10 @@ use tower::Service;
 pub(crate) use self::request_body::MessageForm;
 use crate::error::CallError;
 
-/// Headers that a browser's client sends, of Connect and of gRPC-Web: for CORS.
-pub const REQUEST_HEADERS: [&str; 9] = [
-    "content-type",
-    "connect-protocol-version",
-    "connect-timeout-ms",
-    "connect-content-encoding",
-    "connect-accept-encoding",
-    "grpc-timeout",
-    "x-grpc-web",
-    "x-user-agent",
-    "authorization",
-];
-
-/// Headers of an answer that a browser's client must be able to read, of Connect and of gRPC-Web: for CORS.
-pub const EXPOSED_HEADERS: [&str; 7] = [
-    "content-encoding",
-    "connect-content-encoding",
-    "grpc-status",
-    "grpc-message",
-    "grpc-status-details-bin",
-    "retry-after",
-    "x-request-id",
-];
+/// Headers of an answer that a browser's client must be able to read, of Connect and of gRPC-Web: for CORS. What such a client sends is for
+/// CORS to allow whole: `content-type`, `authorization`, `connect-*`, `grpc-timeout`, `x-grpc-web`, `x-user-agent`.
+pub(crate) const EXPOSED_HEADERS: [&str; 5] =
+    ["grpc-status", "grpc-message", "grpc-status-details-bin", "connect-accept-encoding", "accept-encoding"];
 
 /// Whether a path is a method's: `/package.Service/Method`. No door over HTTP has such a path.
 pub(crate) fn is_method_path(path: &str) -> bool {
