@@ -66,7 +66,9 @@ async fn gathered(mut body: GuardedBody) -> Result<Bytes, Status> {
 }
 
 /// A body of one frame, which is made once it is asked for.
-struct OneMessage(Option<Pin<Box<dyn Future<Output = Result<Bytes, Status>> + Send>>>);
+struct OneMessage(Option<Making>);
+
+type Making = Pin<Box<dyn Future<Output = Result<Bytes, Status>> + Send>>;
 
 impl OneMessage {
     fn new(message: impl Future<Output = Result<Bytes, Status>> + Send + 'static) -> Self {

@@ -59,13 +59,13 @@ async fn every_mistake_has_its_status_its_code_and_its_reason_on_both_services()
     let missing = "CREDENTIAL_MISSING";
     let invalid = "INVALID_ARGUMENT";
     // service, HTTP method, path, authorization, another header, body; status, code, reason
-    let table: &[(_, &str, &str, &str, (&str, &str), &str, u16, &str, &str)] = &[
+    let table = [
         (auth, "POST", BALANCE, "", JSON, "{}", 401, "unauthenticated", missing),
-        (auth, "POST", BALANCE, &mistyped, JSON, "{}", 401, "unauthenticated", "CREDENTIAL_INVALID"),
+        (auth, "POST", BALANCE, mistyped.as_str(), JSON, "{}", 401, "unauthenticated", "CREDENTIAL_INVALID"),
         (auth, "POST", BALANCE, "Basic eDp5", JSON, "{}", 401, "unauthenticated", "CREDENTIAL_INVALID"),
         (auth, "POST", CHECK, key, JSON, "{}", 401, "unauthenticated", "SERVICE_CREDENTIAL_INVALID"),
         (auth, "POST", CREATE_KEY, key, JSON, "{}", 403, "permission_denied", "ACCESS_TOKEN_REQUIRED"),
-        (auth, "POST", "/tollgate.auth.v1.Admin/DisableUser", &token, JSON, "{}", 403, "permission_denied", "ROLE_REQUIRED"),
+        (auth, "POST", "/tollgate.auth.v1.Admin/DisableUser", token.as_str(), JSON, "{}", 403, "permission_denied", "ROLE_REQUIRED"),
         (auth, "POST", "/tollgate.auth.v1.Accounts/GetReceipt", key, JSON, r#"{"requestId":"x"}"#, 404, "not_found", "REQUEST_NOT_FOUND"),
         (auth, "POST", REFRESH, "", JSON, "{}", 501, "unimplemented", "NOT_IMPLEMENTED"),
         (auth, "POST", "/tollgate.auth.v1.Accounts/Nope", key, JSON, "{}", 404, "unimplemented", "METHOD_UNKNOWN"),
@@ -89,13 +89,13 @@ async fn every_mistake_has_its_status_its_code_and_its_reason_on_both_services()
         (inference, "GET", MODELS, key, JSON, "", 400, "invalid_argument", invalid),
     ];
     for (service, method, path, authorization, header, body, status, code, expected) in table {
-        let mut headers = vec![*header];
-        headers.extend((!authorization.is_empty()).then_some(("authorization", *authorization)));
-        let answer = raw_http1::call(*service, method, path, &headers, body.as_bytes()).await;
+        let mut headers = vec![header];
+        headers.extend((!authorization.is_empty()).then_some(("authorization", authorization)));
+        let answer = raw_http1::call(service, method, path, &headers, body.as_bytes()).await;
         let error = answer.json();
         let case = format!("{method} {path} {body}: {error}");
-        assert_eq!((answer.status, error["code"].as_str()), (*status, Some(*code)), "{case}");
-        assert_eq!(reason(&error), *expected, "{case}");
+        assert_eq!((answer.status, error["code"].as_str()), (status, Some(code)), "{case}");
+        assert_eq!(reason(&error), expected, "{case}");
         assert_eq!(answer.header("content-type"), "application/json", "{case}");
         assert!(!answer.header("x-request-id").is_empty() && !error["message"].as_str().unwrap().is_empty(), "{case}");
     }
@@ -143,7 +143,7 @@ async fn json_and_protobuf_say_the_same_over_both_versions_of_http_and_by_get() 
     let answer = post(stage.auth(), BALANCE, &[JSON, bearer], &json!({})).await;
     assert!(is_it(&answer.json()), "{answer:?}");
     let answer = raw_http1::call(stage.auth(), "POST", BALANCE, &[PROTO, bearer], b"").await;
-    assert_eq!((answer.header("content-type"), in_protobuf(&answer.body)), ("application/proto", expected.clone()));
+    assert_eq!((answer.header("content-type"), in_protobuf(&answer.body)), ("application/proto", expected));
     let http2 = RawHttp2::connect(stage.auth()).await;
     let answer = http2.plain("POST", BALANCE, &[JSON, bearer], b"{}").await;
     assert!(answer.status() == 200 && is_it(&serde_json::from_slice(answer.body()).unwrap()), "{answer:?}");
