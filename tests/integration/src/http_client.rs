@@ -4,10 +4,9 @@
 use std::net::SocketAddr;
 
 use bytes::BytesMut;
-use http::HeaderMap;
 use serde_json::Value;
 
-use crate::raw_http1::{self, RawHttp1};
+use crate::raw_http1::{Begun, RawHttp1};
 
 /// A request that is being put together.
 #[derive(Debug, Clone)]
@@ -70,12 +69,11 @@ impl HttpCall {
         let length = self.announced.unwrap_or(self.body.len() as u64).to_string();
         let headers = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let headers: Vec<(&str, &str)> = headers.chain([("content-length", length.as_str())]).collect();
-        let mut request = raw_http1::head(&self.method, &self.path, &headers);
-        request.extend_from_slice(&self.body);
         let mut connection = RawHttp1::connect(self.address).await;
-        connection.send_what_is_taken(&request).await;
-        let (status, headers) = connection.head().await;
-        HttpAnswer { status: status.as_u16(), headers, connection, is_over: false, read: BytesMut::new() }
+        connection.send_head(&self.method, &self.path, &headers).await;
+        connection.send(&self.body).await;
+        let begun = connection.head().await;
+        HttpAnswer { status: begun.status, begun, read: BytesMut::new() }
     }
 }
 
@@ -84,9 +82,7 @@ impl HttpCall {
 pub struct HttpAnswer {
     /// For example 200.
     pub status: u16,
-    headers: HeaderMap,
-    connection: RawHttp1,
-    is_over: bool,
+    begun: Begun,
     /// What was read of the body and not taken yet.
     read: BytesMut,
 }
@@ -95,7 +91,7 @@ impl HttpAnswer {
     /// A header's value.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
+        self.begun.headers.get(name)?.to_str().ok()
     }
 
     /// All of the body.
@@ -137,18 +133,8 @@ impl HttpAnswer {
 
     /// Reads some of the body; false at its end.
     async fn read_more(&mut self) -> bool {
-        if self.is_over {
-            return false;
-        }
-        if self.headers.contains_key("transfer-encoding") {
-            let chunk = self.connection.chunk().await;
-            self.is_over = chunk.is_none();
-            self.read.extend_from_slice(&chunk.unwrap_or_default());
-        } else {
-            let length = self.header("content-length").and_then(|length| length.parse().ok());
-            self.read.extend_from_slice(&self.connection.rest(length).await);
-            self.is_over = true;
-        }
-        true
+        let piece = self.begun.piece().await;
+        self.read.extend_from_slice(piece.as_deref().unwrap_or_default());
+        piece.is_some()
     }
 }
