@@ -12,8 +12,9 @@ use shared::doors::Refusal;
 use super::usage::Receipt;
 use super::{event, json_response, to_json};
 
+/// An error, as the body of a response and as an event.
 #[derive(Serialize)]
-struct ErrorBody<'a> {
+pub(in crate::doors) struct ErrorBody<'a> {
     error: ApiError<'a>,
 }
 
@@ -44,7 +45,7 @@ impl<'a> From<&'a Refusal> for ErrorBody<'a> {
 }
 
 /// A refusal as a response.
-pub(super) fn response(refusal: &Refusal) -> Response<Body> {
+pub(in crate::doors) fn response(refusal: &Refusal) -> Response<Body> {
     json_response(to_json(&ErrorBody::from(refusal)))
 }
 
