@@ -22,6 +22,7 @@ use shared::proto::inference as wire;
 use shared::runtime::work_through;
 
 use self::conversion::{AnswerForm, Converted, NAMES, convert};
+use self::error::with_request_id;
 use self::events::MessageEvents;
 use self::message::{ContentBlock, Message, UNSIGNED, message_id};
 pub use self::refused::REFUSED;
@@ -63,14 +64,14 @@ async fn respond(inference: Arc<InferenceService>, mut request: DoorRequest) -> 
     let open = OpenAnswer::begin(events).await?;
     if is_stream {
         let format = MessageEvents::new(&open.started, form);
-        return Ok(named_events(open.events(), format));
+        return Ok(with_request_id(named_events(open.events(), format)));
     }
     let whole = open.whole().await?;
     let id = message_id(&whole.started.request_id);
     let message = Message::new(&id, &whole.started.model, content(&whole, form)?, Some(&whole.finished));
     let mut response = json(&message);
     receipt_headers(&mut response, &whole.finished);
-    Ok(response)
+    Ok(with_request_id(response))
 }
 
 /// The blocks of an answer that is whole.

@@ -1,12 +1,15 @@
 //! Anthropic's form of an error.
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use axum::response::Response;
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use shared::doors::{Refusal, json};
 use shared::request_context::CurrentCall;
 
+use crate::doors::openai::error::in_words_of_http;
 use crate::doors::openai::usage::Receipt;
 
 /// An error, as the body of a response and as an event of a stream.
@@ -23,7 +26,7 @@ pub(super) struct ErrorBody<'a> {
 struct Error<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
-    message: &'a str,
+    message: Cow<'a, str>,
     /// Our reason.
     code: &'static str,
     /// What the call had cost all the same.
@@ -32,10 +35,13 @@ struct Error<'a> {
     details: Details<'a>,
 }
 
+/// The code by which Anthropic's SDKs know that they must send the whole conversation: their tool runners ask for a thread first.
+const NO_THREADS: &str = "thread_unsupported_request";
+
 /// Where Anthropic's SDKs look for a code.
 #[derive(Serialize)]
 struct Details<'a> {
-    error_code: &'static str,
+    error_code: &'a str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     fields: Vec<WrongField<'a>>,
 }
@@ -50,15 +56,25 @@ impl<'a> ErrorBody<'a> {
     pub(super) fn new(refusal: &'a Refusal, request_id: Option<String>) -> Self {
         let fields = refusal.fields.iter().map(|(field, must)| WrongField { field, must }).collect();
         let code = refusal.code();
-        let (receipt, details) = (refusal.receipt.as_ref().map(Receipt::from), Details { error_code: code, fields });
-        let error = Error { kind: kind(refusal.status), message: &refusal.message, code, receipt, details };
+        let asks_for_thread = refusal.fields.iter().any(|(field, _)| field == "thread");
+        let error_code = if asks_for_thread { NO_THREADS } else { code };
+        let (receipt, details) = (refusal.receipt.as_ref().map(Receipt::from), Details { error_code, fields });
+        let error = Error { kind: kind(refusal.status), message: in_words_of_http(&refusal.message), code, receipt, details };
         Self { kind: "error", error, request_id }
     }
 }
 
 /// The body of a refusal.
 pub(super) fn refusal(refusal: &Refusal) -> Response<Body> {
-    json(&ErrorBody::new(refusal, CurrentCall::get().request_id().map(str::to_owned)))
+    with_request_id(json(&ErrorBody::new(refusal, CurrentCall::get().request_id().map(str::to_owned))))
+}
+
+/// With the call's id in the header in which Anthropic's SDKs look for it, too.
+pub(super) fn with_request_id(mut response: Response<Body>) -> Response<Body> {
+    if let Some(id) = CurrentCall::get().request_id().and_then(|id| HeaderValue::from_str(id).ok()) {
+        response.headers_mut().insert(HeaderName::from_static("request-id"), id);
+    }
+    response
 }
 
 /// Anthropic's type of error for a status.
@@ -112,5 +128,20 @@ mod tests {
             });
             assert_eq!(body, serde_json::json!({ "type": "error", "error": error, "request_id": "r-1" }));
         }
+    }
+
+    #[test]
+    fn a_thread_is_refused_so_that_the_sdk_sends_the_whole_conversation() {
+        let refusal = Refusal::invalid("thread", "can't be had");
+        let body = serde_json::to_value(ErrorBody::new(&refusal, None)).unwrap();
+        assert_eq!(body["error"]["details"]["error_code"], "thread_unsupported_request");
+        assert_eq!(body["error"]["code"], "INVALID_ARGUMENT");
+    }
+
+    #[test]
+    fn a_sentence_names_what_is_there_over_http() {
+        let refusal = Refusal::new(StatusCode::NOT_FOUND, ErrorReason::ModelNotFound, "there is none; ListModels has those there are");
+        let body = serde_json::to_value(ErrorBody::new(&refusal, None)).unwrap();
+        assert_eq!(body["error"]["message"], "there is none; GET /v1/models has those there are");
     }
 }

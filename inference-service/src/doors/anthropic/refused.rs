@@ -4,14 +4,18 @@ use crate::doors::other_fields::RefusedField;
 
 /// The fields of Anthropic's API that are refused by name, and why. A field that isn't part of that API is refused as well.
 pub const REFUSED: &[RefusedField] = &[
+    ("billing_policy", "can't be had: who pays is who the key belongs to"),
+    ("compaction", "can't be had: ask the model for a summary, and send it in place of what it summarizes"),
     ("container", "can't be had: no code runs on this server"),
     ("context_management", "can't be had: the conversation goes to the model as it is sent"),
     ("diagnostics", "can't be had: there is no prompt cache to tell about"),
+    ("fallback_credit_token", "can't be had: the model that is named answers, or none"),
     ("fallbacks", "can't be had: the model that is named answers, or none"),
     ("inference_geo", "can't be had: the models run where this server's operator has them"),
     ("mcp_servers", "can't be had: this server connects to no MCP server; call its tools yourself, and send them as tools"),
     ("output_format", "is not the field's name any more: send output_config.format"),
     ("speed", "must be standard, or absent: there is one speed"),
+    ("thread", "can't be had: no conversation is kept; send all of it as messages"),
     ("user_profile_id", "can't be had: who pays is who the key belongs to"),
     ("max_tokens: 0", "must be 1 or more: no prompt cache is filled ahead"),
     ("messages[].content[].type", "must be a type of block that a model here can read: others need a service of Anthropic's"),

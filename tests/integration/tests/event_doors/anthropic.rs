@@ -19,6 +19,7 @@ fn weather() -> Value {
 async fn a_whole_message_has_its_text_its_end_and_its_counts() {
     let scene = Scene::start().await;
     let mut answer = scene.message(json!({ "system": "be short", "stop_sequences": ["END"], "temperature": 0.5, "top_k": 3 })).await;
+    assert_eq!(answer.header("request-id"), answer.header("x-request-id"), "where Anthropic's SDKs look for it");
     let mut message = whole(&mut answer).await;
     assert!(message["id"].take().as_str().unwrap().starts_with("msg_"));
     let expected = json!({

@@ -28,6 +28,7 @@ async fn what_a_door_cannot_do_is_refused_by_name_and_never_reaches_the_model_se
         assert_eq!((answer.status, &body["type"], &body["error"]["type"]), (400, &json!("error"), &json!("invalid_request_error")));
         assert_eq!(body["error"]["details"]["fields"][0]["field"], name, "{body}");
         assert_eq!(body["request_id"].as_str(), answer.header("x-request-id"));
+        assert_eq!(answer.header("request-id"), answer.header("x-request-id"), "where Anthropic's SDKs look for it");
     }
     for (fields, name) in [
         (json!({ "previous_response_id": "resp_1" }), "previous_response_id"),

@@ -172,6 +172,10 @@ fn tool(field: &str, value: Value) -> Value {
 #[test]
 fn each_field_that_is_refused_is_named_with_its_reason() {
     let examples: Vec<(&str, &str, Value)> = vec![
+        ("billing_policy", "billing_policy", with(json!({ "billing_policy": {} }))),
+        ("compaction", "compaction", with(json!({ "compaction": {} }))),
+        ("fallback_credit_token", "fallback_credit_token", with(json!({ "fallback_credit_token": "t" }))),
+        ("thread", "thread", with(json!({ "thread": { "type": "create" } }))),
         ("container", "container", with(json!({ "container": "c" }))),
         ("context_management", "context_management", with(json!({ "context_management": { "edits": [] } }))),
         ("diagnostics", "diagnostics", with(json!({ "diagnostics": {} }))),
