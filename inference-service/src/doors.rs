@@ -10,6 +10,7 @@ mod field_names;
 mod named_events;
 pub mod openai;
 mod other_fields;
+pub mod published;
 pub mod responses;
 
 use http::HeaderMap;

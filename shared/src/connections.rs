@@ -1,25 +1,37 @@
 //! A connection from its acceptance to its first frames: what a listed proxy's PROXY header says, which HTTP it speaks, and a time limit
 //! until HTTP/2 has begun, or until the head of an HTTP/1.1 request is whole.
 
+mod request_heads;
+
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use ppp::v2;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+pub(crate) use self::request_heads::MAX_HEADERS;
+use self::request_heads::RequestHeads;
 use crate::connection_slots::ConnectionState;
 use crate::gathered_writes::GatheredWrites;
 
 /// How long a client may take until its HTTP/2 preface and its first SETTINGS are here, or the head of its first HTTP/1.1 request.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the head of a later request may take, from its first byte.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an HTTP/1.1 connection is read on that we have closed.
+const LINGER: Duration = Duration::from_secs(2);
+/// How often that is read without giving others their turn.
+const READS_AT_ONCE: usize = 16;
+/// Between two probes of an HTTP/1.1 connection on which nothing is said: it has no pings.
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+/// How long what was sent may be unacknowledged.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED_FOR: Duration = Duration::from_secs(40);
 /// The longest PROXY header that is read: addresses, and what proxies add to them.
 const MAX_PROXY_HEADER_BYTES: usize = 1024;
 /// The fixed part of a PROXY header: signature, version, family, and the length of the rest.
@@ -111,6 +123,15 @@ async fn read_proxy_header(stream: &mut TcpStream, read: &mut Vec<u8>) -> io::Re
     })
 }
 
+/// Has the operating system notice that nobody is there any more, in about the time in which pings would tell it of HTTP/2.
+pub(crate) fn notice_silence(stream: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_EVERY).with_interval(PROBE_EVERY).with_retries(3))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_FOR))?;
+    Ok(())
+}
+
 fn timed_out() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "the connection didn't begin in time")
 }
@@ -132,7 +153,9 @@ enum Timing {
     /// It has. From here on pings tell whether the other side is there.
     Begun,
     /// The head of an HTTP/1.1 request must become whole.
-    Heads(HeadTimer),
+    Heads(RequestHeads),
+    /// We have closed it, and its other side must do so as well.
+    Lingering(Pin<Box<Sleep>>),
 }
 
 #[derive(Debug)]
@@ -142,37 +165,13 @@ struct Beginning {
     read: Vec<u8>,
 }
 
-/// Gives each request's head its time: the first from the connection's acceptance, the others from their first byte.
-#[derive(Debug)]
-struct HeadTimer {
-    connection: Arc<ConnectionState>,
-    /// Requests that had begun when this was looked at last: their heads are whole.
-    begun: u32,
-    timeout: Option<Pin<Box<Sleep>>>,
-}
-
-impl HeadTimer {
-    /// Whether a head is late, when so many bytes were just read.
-    fn is_late(&mut self, read: usize, cx: &mut Context<'_>) -> bool {
-        let begun = self.connection.begun_requests();
-        if begun != self.begun {
-            (self.begun, self.timeout) = (begun, None);
-        }
-        // What comes while a request is answered is its body.
-        if read > 0 && self.timeout.is_none() && self.connection.idle_for().is_some() {
-            self.timeout = Some(Box::pin(tokio::time::sleep(HEAD_TIMEOUT)));
-        }
-        self.timeout.as_mut().is_some_and(|timeout| timeout.as_mut().poll(cx).is_ready())
-    }
-}
-
 impl Connection {
     /// Goes on behind the first bytes. By the deadline HTTP/2 must have begun, or the head of a first HTTP/1.1 request be whole.
     pub(crate) fn new(stream: TcpStream, first: FirstBytes, deadline: Instant, connection: &Arc<ConnectionState>) -> Self {
         let timeout = Box::pin(tokio::time::sleep_until(deadline));
         let timing = match first.protocol {
             Protocol::Http2 => Timing::Beginning(Beginning { timeout, read: Vec::new() }),
-            Protocol::Http1 => Timing::Heads(HeadTimer { connection: Arc::clone(connection), begun: 0, timeout: Some(timeout) }),
+            Protocol::Http1 => Timing::Heads(RequestHeads::new(Arc::clone(connection), timeout)),
         };
         Self { stream: GatheredWrites::new(stream), before: first.rest, timing }
     }
@@ -189,6 +188,27 @@ fn has_begun(read: &[u8]) -> bool {
     frame[3] != SETTINGS || length > MAX_SETTINGS_BYTES || frame.len() >= FRAME_HEAD_BYTES + length
 }
 
+impl Connection {
+    /// Reads on, and forgets what comes, until the other side closes as well or its time is over. Closed with something unread, a connection
+    /// is reset, and the last response could be lost: a client that is refused may still be sending.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Timing::Lingering(ends) = &mut self.timing else { return Poll::Ready(Ok(())) };
+        if ends.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        for _ in 0..READS_AT_ONCE {
+            let mut bytes = [0; 4096];
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => return Poll::Ready(Ok(())),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
@@ -202,7 +222,7 @@ impl AsyncRead for Connection {
         };
         let new = &buffer.filled()[before..];
         match &mut self.timing {
-            Timing::Begun => {}
+            Timing::Begun | Timing::Lingering(_) => {}
             Timing::Beginning(beginning) => {
                 let room = (PREFACE.len() + FRAME_HEAD_BYTES + MAX_SETTINGS_BYTES).saturating_sub(beginning.read.len());
                 beginning.read.extend(new.iter().take(room));
@@ -212,8 +232,8 @@ impl AsyncRead for Connection {
                     return Poll::Ready(Err(timed_out()));
                 }
             }
-            Timing::Heads(timer) => {
-                if timer.is_late(new.len(), cx) {
+            Timing::Heads(heads) => {
+                if heads.is_late(new, cx) {
                     return Poll::Ready(Err(timed_out()));
                 }
             }
@@ -232,7 +252,11 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        if matches!(self.timing, Timing::Heads(_)) {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            self.timing = Timing::Lingering(Box::pin(tokio::time::sleep(LINGER)));
+        }
+        if matches!(self.timing, Timing::Lingering(_)) { self.poll_linger(cx) } else { Pin::new(&mut self.stream).poll_shutdown(cx) }
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {

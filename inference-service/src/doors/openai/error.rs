@@ -100,10 +100,16 @@ mod tests {
     #[test]
     fn an_error_has_openais_form_and_our_reason() {
         let refusal = Refusal::invalid("temperature", "must be 0 or more");
-        let expected = r#"{"error":{"message":"temperature must be 0 or more","type":"invalid_request_error","param":"temperature","code":"INVALID_ARGUMENT"}}"#;
+        let expected = concat!(
+            r#"{"error":{"message":"temperature must be 0 or more","type":"invalid_request_error","param":"temperature","#,
+            r#""code":"INVALID_ARGUMENT"}}"#
+        );
         assert_eq!(said(&refusal), expected);
         let missing = Refusal::new(StatusCode::NOT_FOUND, ErrorReason::ModelNotFound, "none; ListModels has them");
-        let expected = r#"{"error":{"message":"none; GET /v1/models has them","type":"invalid_request_error","param":"model","code":"MODEL_NOT_FOUND"}}"#;
+        let expected = concat!(
+            r#"{"error":{"message":"none; GET /v1/models has them","type":"invalid_request_error","param":"model","#,
+            r#""code":"MODEL_NOT_FOUND"}}"#
+        );
         assert_eq!(said(&missing), expected);
     }
 

@@ -267,7 +267,8 @@ mod tests {
         let messages = read_well(
             r#"[{"role":"assistant","content":null,"refusal":null,"annotations":[],"audio":null,"function_call":null,
                  "reasoning":"hm","reasoning_content":"hm",
-                 "tool_calls":[{"index":0,"id":"call_1","type":"function","function":{"name":"weather","arguments":"{\"city\": \"Rome\"}"}}]},
+                 "tool_calls":[
+                    {"index":0,"id":"call_1","type":"function","function":{"name":"weather","arguments":"{\"city\": \"Rome\"}"}}]},
                 {"role":"tool","tool_call_id":"call_1","content":"sunny"}]"#,
         );
         assert_eq!(messages[0].thinking, "hm");
