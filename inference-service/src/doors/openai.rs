@@ -46,7 +46,7 @@ pub use self::completion_request::{REFUSED as COMPLETION_REFUSED, TAKEN as COMPL
 use self::model_list::{Model, ModelList};
 use super::answer::{OpenAnswer, receipt_headers, request_id};
 use super::event_stream::event_stream;
-use super::{FREE, METERED, anthropic};
+use super::{FREE, METERED, anthropic, body_bytes};
 use crate::caller::Caller;
 use crate::service::inference::InferenceService;
 
@@ -81,7 +81,7 @@ async fn chat_completions(inference: Arc<InferenceService>, mut request: DoorReq
     let request_id = request_id(request.headers())?;
     let caller = Caller::from_parts(request.headers(), request.extensions());
     let sent: ChatCompletionRequest = request.json().await?;
-    let ReadRequest { asked, form, names } = work_through(sent.picture_bytes(), || sent.read(request_id))?;
+    let ReadRequest { asked, form, names } = work_through(body_bytes(request.headers()), || sent.read(request_id))?;
     let events = inference.chat_events(caller, asked).await.map_err(|error| names.rename(error.into()))?;
     let answer = OpenAnswer::begin(events).await?;
     let head = AnswerHead::new("chatcmpl-", &answer.started);

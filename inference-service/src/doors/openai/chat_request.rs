@@ -151,11 +151,6 @@ pub(super) struct ReadRequest<T> {
 }
 
 impl ChatCompletionRequest {
-    /// Bytes of pictures, as they were sent.
-    pub(super) fn picture_bytes(&self) -> usize {
-        self.messages.iter().map(ChatMessage::picture_bytes).sum()
-    }
-
     /// The contract's request. Everything that this endpoint can't do is refused, by all its names at once.
     pub(super) fn read(self, request_id: String) -> Result<ReadRequest<wire::ChatRequest>, Refusal> {
         let mut wrong = Violations::default();

@@ -39,19 +39,6 @@ pub(super) struct ChatMessage {
     function_call: Option<Unread>,
 }
 
-impl ChatMessage {
-    /// Bytes of its pictures as they were sent: decoding them takes the longer the more there are.
-    pub(super) fn picture_bytes(&self) -> usize {
-        let Some(StringOr::Other(parts)) = &self.content else { return 0 };
-        let bytes = |part: &ContentPart| match &part.image_url {
-            Some(StringOr::String(url)) => url.len(),
-            Some(StringOr::Other(image)) => image.url.len(),
-            None => 0,
-        };
-        parts.iter().map(bytes).sum()
-    }
-}
-
 /// A part of a message's content.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

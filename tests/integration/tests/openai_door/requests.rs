@@ -45,6 +45,7 @@ async fn any_json_is_asked_for_by_json_object_and_free_text_by_text() {
 async fn a_conversation_with_calls_and_results_reaches_the_model_server() {
     let scene = Scene::start().await;
     let parameters = json!({ "type": "object", "properties": { "city": { "type": "string" } } });
+    let called = json!({ "name": "get_weather", "arguments": "{\"city\": \"Paris\", \"a\": 1.0}" });
     let body = asked(
         &scene,
         json!({
@@ -53,7 +54,7 @@ async fn a_conversation_with_calls_and_results_reaches_the_model_server() {
                 { "role": "developer", "content": "Be brief." },
                 { "role": "user", "content": [{ "type": "text", "text": "Weather" }, { "type": "text", "text": "in Paris?" }] },
                 { "role": "assistant", "content": null, "tool_calls": [
-                    { "id": "call_1", "type": "function", "function": { "name": "get_weather", "arguments": "{\"city\": \"Paris\", \"a\": 1.0}" } },
+                    { "id": "call_1", "type": "function", "function": called },
                 ] },
                 { "role": "tool", "tool_call_id": "call_1", "content": "sunny" },
             ],
