@@ -12,7 +12,6 @@ mod completion_request;
 pub(super) mod data_url;
 pub(super) mod error;
 mod event;
-mod field_names;
 mod logprobs;
 mod message;
 mod model_list;

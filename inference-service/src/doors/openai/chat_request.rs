@@ -7,13 +7,13 @@ use serde::Deserialize;
 use shared::doors::Refusal;
 use shared::proto::inference as wire;
 
-use super::field_names::FieldNames;
-use super::message::{ChatMessage, Conversation};
+use super::message::{ChatMessage, Conversation, PicturePlaces};
 use super::refused::{RefusedFields, refuse_given};
 use super::response_format::ResponseFormat;
 use super::sampling::{Stop, StreamOptions, is_penalty, options};
 use super::string_or::Unread;
 use super::tool::{self, ChatTool, ToolChoice};
+use crate::doors::field_names::FieldNames;
 use crate::prompt::Violations;
 
 /// What this endpoint can't do.
@@ -174,8 +174,54 @@ pub(super) struct AnswerForm {
 pub(super) struct ReadRequest<T> {
     pub(super) asked: T,
     pub(super) form: AnswerForm,
-    pub(super) names: FieldNames,
+    pub(super) names: RequestNames,
 }
+
+/// How a request's fields are called here.
+#[derive(Debug)]
+pub(super) struct RequestNames {
+    pub(super) fields: FieldNames,
+    pub(super) pictures: PicturePlaces,
+}
+
+impl RequestNames {
+    /// The same refusal, with each field by its name here.
+    pub(super) fn rename(&self, refusal: Refusal) -> Refusal {
+        self.fields.translate(refusal, &self.pictures.origins())
+    }
+}
+
+/// With the bound by its newer name.
+const NAMES: FieldNames = FieldNames {
+    messages: "messages",
+    system: "messages",
+    paths: &[
+        ("max_output_tokens", "max_completion_tokens"),
+        ("think", "reasoning_effort"),
+        ("format.json_schema", "response_format.json_schema.schema"),
+        ("images", "messages[].content[].image_url"),
+        ("request_id", "Idempotency-Key"),
+    ],
+    endings: &[
+        (".arguments_json", ".function.arguments"),
+        (".parameters_json", ".function.parameters"),
+        (".name", ".function.name"),
+        (".thinking", ".reasoning"),
+        (".tool_name", ".name"),
+    ],
+};
+
+/// With the bound by its older name.
+const OLDER_NAMES: FieldNames = FieldNames {
+    paths: &[
+        ("max_output_tokens", "max_tokens"),
+        ("think", "reasoning_effort"),
+        ("format.json_schema", "response_format.json_schema.schema"),
+        ("images", "messages[].content[].image_url"),
+        ("request_id", "Idempotency-Key"),
+    ],
+    ..NAMES
+};
 
 impl ChatCompletionRequest {
     /// The contract's request. Everything that this endpoint can't do is refused, by all its names at once.
@@ -183,7 +229,7 @@ impl ChatCompletionRequest {
         let mut wrong = Violations::default();
         self.refuse_what_cant_be_done(&mut wrong);
         let stream = self.stream.unwrap_or_default();
-        let (max_output_tokens, bound_name) = output_bound(self.max_completion_tokens, self.max_tokens, &mut wrong);
+        let (max_output_tokens, fields) = output_bound(self.max_completion_tokens, self.max_tokens, &mut wrong);
         let top_logprobs = match (self.logprobs.unwrap_or_default(), self.top_logprobs) {
             (true, count) => Some(count.unwrap_or_default()),
             (false, None | Some(0)) => None,
@@ -217,8 +263,7 @@ impl ChatCompletionRequest {
             one_call: self.parallel_tool_calls == Some(false),
             service_tier: self.service_tier.is_some(),
         };
-        let names = FieldNames { max_output_tokens: bound_name, top_logprobs: "top_logprobs", pictures: conversation.pictures };
-        Ok(ReadRequest { asked, form, names })
+        Ok(ReadRequest { asked, form, names: RequestNames { fields, pictures: conversation.pictures } })
     }
 
     fn refuse_what_cant_be_done(&self, wrong: &mut Violations) {
@@ -243,15 +288,16 @@ impl ChatCompletionRequest {
     }
 }
 
-/// The bound on tokens, and what the caller called it. Two different ones are refused, because one of them would be dropped.
-fn output_bound(new: Option<u32>, old: Option<u32>, wrong: &mut Violations) -> (Option<u32>, &'static str) {
+/// The bound on tokens, and the names that go with what the caller called it. Two different ones are refused, because one of them would be
+/// dropped.
+fn output_bound(new: Option<u32>, old: Option<u32>, wrong: &mut Violations) -> (Option<u32>, FieldNames) {
     match (new, old) {
         (Some(new), Some(old)) if new != old => {
             wrong.add("max_tokens", "can't differ from max_completion_tokens; send one of them");
-            (None, "max_completion_tokens")
+            (None, NAMES)
         }
-        (Some(new), _) => (Some(new), "max_completion_tokens"),
-        (None, old) => (old, "max_tokens"),
+        (Some(new), _) => (Some(new), NAMES),
+        (None, old) => (old, OLDER_NAMES),
     }
 }
 

@@ -7,12 +7,12 @@ use serde::Deserialize;
 use shared::doors::Refusal;
 use shared::proto::inference as wire;
 
-use super::chat_request::{AnswerForm, ReadRequest};
-use super::field_names::FieldNames;
+use super::chat_request::{AnswerForm, ReadRequest, RequestNames};
 use super::message::PicturePlaces;
 use super::refused::{RefusedFields, refuse_given};
 use super::sampling::{Stop, StreamOptions, is_penalty, options};
 use super::string_or::{StringOr, Unread};
+use crate::doors::field_names::FieldNames;
 use crate::prompt::Violations;
 
 /// What this endpoint can't do.
@@ -29,6 +29,14 @@ pub const REFUSED: RefusedFields = &[
 
 /// What is taken and changes no answer.
 pub const TAKEN: &[&str] = &["user"];
+
+/// How the contract's fields are called here.
+const NAMES: FieldNames = FieldNames {
+    messages: "messages",
+    system: "prompt",
+    paths: &[("max_output_tokens", "max_tokens"), ("top_logprobs", "logprobs"), ("request_id", "Idempotency-Key")],
+    endings: &[],
+};
 
 /// A text to go on from.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -106,8 +114,7 @@ impl CompletionRequest {
             logprobs: asked.top_logprobs.is_some(),
             ..AnswerForm::default()
         };
-        let names = FieldNames { max_output_tokens: "max_tokens", top_logprobs: "logprobs", pictures: PicturePlaces::default() };
-        Ok(ReadRequest { asked, form, names })
+        Ok(ReadRequest { asked, form, names: RequestNames { fields: NAMES, pictures: PicturePlaces::default() } })
     }
 
     fn refuse_what_cant_be_done(&self, wrong: &mut Violations) {
@@ -177,7 +184,8 @@ mod tests {
         };
         assert_eq!(asked, expected);
         assert_eq!(form, AnswerForm { stream: true, include_usage: true, logprobs: true, ..Default::default() });
-        assert_eq!((names.max_output_tokens, names.top_logprobs), ("max_tokens", "logprobs"));
+        let name = |path: &str| names.rename(Refusal::invalid(path, "must be right")).fields.remove(0).0;
+        assert_eq!(["max_output_tokens", "top_logprobs", "options.stop"].map(name), ["max_tokens", "logprobs", "stop"]);
     }
 
     #[test]

@@ -178,8 +178,9 @@ fn the_newer_name_of_the_bound_counts_and_two_that_differ_are_refused() {
     assert_eq!(read(json!({ "max_tokens": 3 })).asked.max_output_tokens, Some(3));
     assert_eq!(read(json!({ "max_tokens": 3, "max_completion_tokens": 3 })).asked.max_output_tokens, Some(3));
     assert_eq!(refusal(json!({ "max_tokens": 3, "max_completion_tokens": 4 })).fields[0].0, "max_tokens");
-    assert_eq!(read(json!({ "max_tokens": 3 })).names.max_output_tokens, "max_tokens");
-    assert_eq!(read(json!({ "max_completion_tokens": 3 })).names.max_output_tokens, "max_completion_tokens");
+    let name = |fields: Value| read(fields).names.rename(Refusal::invalid("max_output_tokens", "must be 1 or more")).message;
+    assert_eq!(name(json!({ "max_tokens": 3 })), "max_tokens must be 1 or more");
+    assert_eq!(name(json!({ "max_completion_tokens": 3 })), "max_completion_tokens must be 1 or more");
 }
 
 #[test]
@@ -211,4 +212,30 @@ fn a_stop_is_a_string_or_several() {
 fn unknown_fields_are_refused_as_openai_does() {
     let error = serde_json::from_str::<ChatCompletionRequest>(r#"{"model":"m","messages":[],"num_ctx":4096}"#).unwrap_err();
     assert!(error.to_string().contains("unknown field `num_ctx`"), "{error}");
+}
+
+#[test]
+fn fields_of_the_contract_have_the_names_that_the_caller_used() {
+    let picture = json!({ "type": "image_url", "image_url": { "url": "data:;base64," } });
+    let message = json!({ "role": "user", "content": [{ "type": "text", "text": "?" }, picture] });
+    let names = read(json!({ "messages": [{ "role": "user", "content": "x" }, message] })).names;
+    for (path, name) in [
+        ("model", "model"),
+        ("options.top_p", "top_p"),
+        ("top_logprobs", "top_logprobs"),
+        ("think", "reasoning_effort"),
+        ("format.json_schema", "response_format.json_schema.schema"),
+        ("messages[1].images[0]", "messages[1].content[1].image_url.url"),
+        ("messages[0].tool_calls[2].arguments_json", "messages[0].tool_calls[2].function.arguments"),
+        ("messages[0].tool_calls[2].name", "messages[0].tool_calls[2].function.name"),
+        ("messages[0].tool_name", "messages[0].name"),
+        ("messages[0].role", "messages[0].role"),
+        ("messages[0].thinking", "messages[0].reasoning"),
+        ("tools[10].parameters_json", "tools[10].function.parameters"),
+        ("tools[10].name", "tools[10].function.name"),
+        ("request_id", "Idempotency-Key"),
+        ("images", "messages[].content[].image_url"),
+    ] {
+        assert_eq!(names.rename(Refusal::invalid(path, "must be right")).fields[0].0, name);
+    }
 }
