@@ -29,7 +29,6 @@ use crate::credential_form::{self, ACCOUNT_HEADER};
 use crate::doors::{MessageForm, PlainBody};
 use crate::error::{CallError, reason_of};
 use crate::holding_body::HoldingBody;
-use crate::key_in_path::RefusedKey;
 use crate::message_guard::{BodyRules, Budgets, Confirmation, GuardedBody, server_busy};
 use crate::proto;
 use crate::request_context::EarlyRefusal;
@@ -190,9 +189,6 @@ impl Rules {
         if form.is_some() && method.policy.caller == CallerKind::EndUser {
             credential_form::join_api_key(request.headers_mut())?;
         }
-        if let Some(RefusedKey(refused)) = request.extensions_mut().remove() {
-            return Err(refused);
-        }
         if let Some(service) = self.judge_caller(method.policy.caller, request.headers(), connection)? {
             request.extensions_mut().insert(service);
         }
@@ -260,7 +256,7 @@ impl Rules {
         body: axum::body::Body,
         connection: &Arc<ConnectionState>,
     ) -> Result<(PlainBody, Option<CallPermit>), CallError> {
-        if let Some(RefusedKey(refused)) = parts.extensions.remove() {
+        if let Some(EarlyRefusal(refused)) = parts.extensions.remove() {
             return Err(refused);
         }
         if policy.caller == CallerKind::EndUser {

@@ -358,9 +358,12 @@ struct Calls {
 impl Calls {
     fn answer(&self, request: http::Request<Incoming>) -> BoxedAnswer {
         let mut request = request.map(Body::new);
+        if is_grpc(request.headers()) {
+            return self.grpc.clone().call(request);
+        }
         // Before anything reads the path.
         key_in_path::take(&mut request, self.keys_in_paths);
-        if is_grpc(request.headers()) { self.grpc.clone().call(request) } else { self.http.clone().call(request) }
+        self.http.clone().call(request)
     }
 
     /// The same over HTTP/1.1, which has no gRPC.
