@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use integration::polling::until;
-use integration::raw_http1::Begun;
 use integration::raw_http2::prefixed;
 use integration::scripted_upstream::{Gate, Script};
 use shared::proto::inference::chat_event::Event;
@@ -24,7 +23,7 @@ struct Stream {
 impl Stream {
     async fn open(stage: &Stage, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Self {
         let headers = [headers, &[("authorization", stage.bearer.as_str())]].concat();
-        let answer = raw_http1::begin(stage.inference(), "POST", path, &headers, body).await;
+        let answer = Begun::call(stage.inference(), path, &headers, body).await;
         Self { answer, read: BytesMut::new() }
     }
 
@@ -134,7 +133,7 @@ async fn a_stream_that_is_refused_or_fails_says_so_in_its_last_envelope() {
         let [(2, end)] = &stream.rest().await[..] else { panic!("more than the end") };
         assert_eq!((end["error"]["code"].as_str().unwrap(), reason(&end["error"]).as_str()), expected, "{end}");
     }
-    let nobody = raw_http1::call(stage.inference(), "POST", CHAT, &[STREAM_JSON], &envelope(&chat("a"))).await;
+    let nobody = call(stage.inference(), "POST", CHAT, &[STREAM_JSON], &envelope(&chat("a"))).await;
     let [(2, end)] = &envelopes(&nobody.body)[..] else { panic!("more than the end") };
     assert_eq!((&end["error"]["code"], reason(&end["error"]).as_str()), (&json!("unauthenticated"), "CREDENTIAL_MISSING"));
     // Cut in the middle: what it had cost is among the details.
@@ -187,7 +186,7 @@ async fn a_call_leaves_its_line_in_the_log_whether_it_is_refused_before_or_by_it
     Stream::open(&stage, CHAT, &[STREAM_JSON, id("well-ended")], &body).await.rest().await;
     Stream::open(&stage, CHAT, &[STREAM_JSON, id("bad-timeout"), ("connect-timeout-ms", "x")], &body).await.rest().await;
     Stream::open(&stage, CHAT, &[STREAM_JSON, id("bad-message")], &envelope(&json!({ "messages": 1 }))).await.rest().await;
-    raw_http1::call(stage.inference(), "POST", CHAT, &[STREAM_JSON, id("no-key")], &body).await;
+    call(stage.inference(), "POST", CHAT, &[STREAM_JSON, id("no-key")], &body).await;
     for (id, outcome, reason) in [
         ("well-ended", "completed", Value::Null),
         ("bad-timeout", "refused", json!("INVALID_ARGUMENT")),
