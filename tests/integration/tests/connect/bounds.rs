@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use integration::hostile_http1::{chunk, head};
 use integration::processes::ServiceProcess;
-use integration::raw_http1::{chunk, head};
 use integration::raw_http2::RawHttp2;
 use shared::credential_form::{API_KEY_PREFIX, checksum};
 
@@ -50,13 +50,13 @@ async fn a_call_is_judged_by_its_headers_before_a_byte_of_its_body_comes() {
     ] {
         let headers: Vec<_> = authorization.iter().map(|value| ("authorization", *value)).collect();
         let length = [&[JSON, ("content-length", "30000000")], &headers[..]].concat();
-        let mut connection = RawHttp1::connect(stage.inference()).await;
+        let mut connection = HostileHttp1::connect(stage.inference()).await;
         connection.send(&head("POST", EMBED, &length)).await;
         let answer = Whole::read(connection).await;
         assert_eq!((answer.status, reason(&answer.json()).as_str()), (401, expected), "{authorization:?}");
         // The same in chunks, which don't say how long they become.
         let chunked = [&[JSON, ("transfer-encoding", "chunked")], &headers[..]].concat();
-        let mut connection = RawHttp1::connect(stage.inference()).await;
+        let mut connection = HostileHttp1::connect(stage.inference()).await;
         connection.send(&head("POST", EMBED, &chunked)).await;
         if authorization == Some(made_up.as_str()) {
             connection.send_what_is_taken(&chunk(&vec![b' '; (64 << 10) + 1])).await;
@@ -67,12 +67,40 @@ async fn a_call_is_judged_by_its_headers_before_a_byte_of_its_body_comes() {
 }
 
 #[tokio::test]
+async fn a_connection_that_closes_after_a_refusal_says_so_and_any_other_goes_on() {
+    let stage = Stage::set().await;
+    let bearer = ("authorization", stage.bearer.as_str());
+    for (path, headers, body, status, closes) in [
+        (BALANCE, vec![JSON], &b"{}"[..], 401, true),
+        ("/tollgate.auth.v1.Accounts/Nope", vec![JSON], b"{}", 404, true),
+        (BALANCE, vec![("content-type", "text/plain"), bearer], b"{}", 415, true),
+        (BALANCE, vec![JSON, bearer], b"{", 400, false),
+        (BALANCE, vec![JSON, bearer], b"{}", 200, false),
+    ] {
+        // The body comes when the answer is there: as with a client that writes it by itself.
+        let mut connection = HostileHttp1::connect(stage.auth()).await;
+        let length = body.len().to_string();
+        connection.send(&head("POST", path, &[&headers[..], &[("content-length", length.as_str())]].concat())).await;
+        let answer = if closes { Some(connection.response(false).await) } else { None };
+        connection.send_what_is_taken(body).await;
+        let answer = match answer {
+            Some(answer) => answer,
+            None => connection.response(false).await,
+        };
+        assert_eq!((answer.status.as_u16(), answer.header("connection") == "close"), (status, closes), "{path} {answer:?}");
+        if !closes {
+            assert_eq!(connection.call("POST", BALANCE, &[JSON, bearer], b"{}").await.status.as_u16(), 200, "after {status}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_long_message_is_taken_whole_once_its_caller_is_confirmed() {
     let stage = Stage::set().await;
     let bearer = ("authorization", stage.bearer.as_str());
     let long = chat(&"word ".repeat(300 << 10));
     let body = envelope(&long);
-    let mut connection = RawHttp1::connect(stage.inference()).await;
+    let mut connection = HostileHttp1::connect(stage.inference()).await;
     connection.send(&head("POST", CHAT, &[STREAM_JSON, bearer, ("transfer-encoding", "chunked")])).await;
     for piece in body.chunks(100_000).chain([&[][..]]) {
         connection.send_what_is_taken(&chunk(piece)).await;
@@ -86,7 +114,7 @@ async fn a_long_message_is_taken_whole_once_its_caller_is_confirmed() {
     let expected = call(stage.inference(), "POST", EMBED, &[JSON, bearer], br#"{"model":"smollm2","inputs":["word"]}"#).await;
     let with_length = call(stage.inference(), "POST", EMBED, &[JSON, bearer], inputs.as_bytes()).await;
     assert_eq!((with_length.status, with_length.json()["code"].clone()), (expected.status, expected.json()["code"].clone()));
-    let mut connection = RawHttp1::connect(stage.inference()).await;
+    let mut connection = HostileHttp1::connect(stage.inference()).await;
     connection.send(&head("POST", EMBED, &[JSON, bearer, ("transfer-encoding", "chunked")])).await;
     for piece in inputs.as_bytes().chunks(100_000).chain([&[][..]]) {
         connection.send_what_is_taken(&chunk(piece)).await;
@@ -103,7 +131,7 @@ async fn what_is_longer_than_its_method_takes_is_refused_unread() {
     let long = json!({ "user_name": "a".repeat(MIB), "password": PASSWORD }).to_string();
     let answer = call(stage.auth(), "POST", LOGIN, &[JSON], long.as_bytes()).await;
     assert_eq!((answer.status, reason(&answer.json()).as_str()), (429, "MESSAGE_TOO_LARGE"));
-    let mut connection = RawHttp1::connect(stage.inference()).await;
+    let mut connection = HostileHttp1::connect(stage.inference()).await;
     let headers = [JSON, ("authorization", stage.bearer.as_str()), ("content-length", "4000000000")];
     connection.send(&head("POST", MODELS, &headers)).await;
     let answer = Whole::read(connection).await;
@@ -155,7 +183,7 @@ async fn a_bomb_of_json_or_gzip_takes_no_memory() {
 async fn a_body_that_does_not_come_is_not_waited_for_beyond_its_time() {
     let stage = Stage::set().await;
     let began = Instant::now();
-    let mut connection = RawHttp1::connect(stage.auth()).await;
+    let mut connection = HostileHttp1::connect(stage.auth()).await;
     connection.send(&head("POST", LOGIN, &[JSON, ("content-length", "20")])).await;
     connection.send(b"{").await;
     let answer = Whole::read(connection).await;

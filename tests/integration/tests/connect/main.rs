@@ -13,8 +13,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
 use http::HeaderMap;
+use integration::hostile_http1::{self, HostileHttp1};
 use integration::process_pair::ProcessPair;
-use integration::raw_http1::{self, RawHttp1};
 use integration::scripted_upstream::ScriptedUpstream;
 use integration::stack::PASSWORD;
 use prost::Message;
@@ -40,8 +40,12 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
+        Self::set_with(&[]).await
+    }
+
+    async fn set_with(variables: &[(&str, &str)]) -> Self {
         let upstream = ScriptedUpstream::start().await;
-        let pair = ProcessPair::start(&upstream.url(), &[]);
+        let pair = ProcessPair::start(&upstream.url(), variables);
         let key = pair.user().await;
         Self { upstream, pair, bearer: to_bearer(&key), key }
     }
@@ -84,7 +88,7 @@ impl Whole {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
     }
 
-    async fn read(mut connection: RawHttp1) -> Self {
+    async fn read(mut connection: HostileHttp1) -> Self {
         let answer = connection.response(false).await;
         Self { status: answer.status.as_u16(), headers: answer.headers, body: answer.body }
     }
@@ -92,8 +96,8 @@ impl Whole {
 
 /// Makes a call on a connection of its own, with the body's length, and reads its whole answer.
 async fn call(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Whole {
-    let mut connection = RawHttp1::connect(address).await;
-    connection.send_what_is_taken(&raw_http1::request(method, path, headers, body)).await;
+    let mut connection = HostileHttp1::connect(address).await;
+    connection.send_what_is_taken(&hostile_http1::request(method, path, headers, body)).await;
     Whole::read(connection).await
 }
 
@@ -101,14 +105,14 @@ async fn call(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &
 struct Begun {
     status: u16,
     headers: HeaderMap,
-    connection: RawHttp1,
+    connection: HostileHttp1,
 }
 
 impl Begun {
     /// Makes a call on a connection of its own, and reads the answer's head.
     async fn call(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Self {
-        let mut connection = RawHttp1::connect(address).await;
-        connection.send_what_is_taken(&raw_http1::request("POST", path, headers, body)).await;
+        let mut connection = HostileHttp1::connect(address).await;
+        connection.send_what_is_taken(&hostile_http1::request("POST", path, headers, body)).await;
         let (status, headers) = connection.head().await;
         Self { status: status.as_u16(), headers, connection }
     }

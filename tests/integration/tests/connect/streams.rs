@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use integration::polling::until;
-use integration::raw_http2::prefixed;
+use integration::raw_http2::{RawHttp2, prefixed};
 use integration::scripted_upstream::{Gate, Script};
 use shared::proto::inference::chat_event::Event;
 use shared::proto::inference::{ChatEvent, ChatRequest, Receipt};
@@ -152,6 +152,28 @@ async fn a_stream_that_is_refused_or_fails_says_so_in_its_last_envelope() {
     }
     let [(2, end)] = &Stream::open(&stage, CHAT, &[STREAM_JSON], &envelope(&chat("a"))).await.rest().await[..] else { panic!("credits") };
     assert_eq!((&end["error"]["code"], reason(&end["error"]).as_str()), (&json!("resource_exhausted"), "INSUFFICIENT_CREDITS"));
+}
+
+#[tokio::test]
+async fn a_stream_over_http_2_is_the_same_and_one_that_is_reset_is_noticed() {
+    let stage = Stage::set().await;
+    let http2 = RawHttp2::connect(stage.inference()).await;
+    let headers = [STREAM_JSON, ("authorization", stage.bearer.as_str())];
+    let answer = http2.plain("POST", CHAT, &headers, &envelope(&chat("hi"))).await;
+    let events = envelopes(answer.body());
+    assert!(answer.status() == 200 && events[0].1["started"].is_object(), "{events:?}");
+    assert_eq!(events.last().unwrap(), &(2, json!({})));
+    stage.upstream.script("/api/chat", Script::stream().token("one").stall());
+    let body = envelope(&chat("slow"));
+    let left = http2.plain("POST", CHAT, &headers, &body);
+    let request = async { stage.upstream.request("/api/chat", 1).await };
+    let request = tokio::select! {
+        _ = left => panic!("it never ends by itself"),
+        request = request => request,
+    };
+    // Whoever drops an answer resets its stream.
+    request.client_closed().await;
+    assert_eq!(stage.available().await, 8);
 }
 
 #[tokio::test]

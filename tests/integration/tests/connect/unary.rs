@@ -219,3 +219,40 @@ async fn a_page_of_another_origin_signs_nobody_up_with_a_form() {
     let answer = post(stage.auth(), SIGN_UP, &[("content-type", "application/x-www-form-urlencoded")], &sign_up("eve")).await;
     assert_eq!(answer.status, 200, "nobody had taken the name: {answer:?}");
 }
+
+#[tokio::test]
+async fn a_page_of_a_listed_origin_may_call_and_any_other_may_not() {
+    const PAGE: &str = "https://app.example.com";
+    let stage = Stage::set_with(&[("TOLLGATE_CORS_ORIGINS", PAGE)]).await;
+    let asks = [
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", "authorization,connect-protocol-version,connect-timeout-ms,content-type"),
+    ];
+    let bearer = ("authorization", stage.bearer.as_str());
+    let grpc_web = ("content-type", "application/grpc-web+proto");
+    for (address, path) in [(stage.auth(), BALANCE), (stage.inference(), CHAT)] {
+        let asked = call(address, "OPTIONS", path, &[&[("origin", PAGE)], &asks[..]].concat(), b"").await;
+        assert!((200..300).contains(&asked.status), "{asked:?}");
+        assert_eq!(asked.header("access-control-allow-origin"), PAGE);
+        let allowed = asked.header("access-control-allow-headers").to_ascii_lowercase();
+        assert!(asks[1].1.split(',').all(|header| allowed.contains(header)), "{allowed}");
+        assert!(
+            asked.header("access-control-allow-methods").contains("POST") && asked.header("access-control-allow-credentials").is_empty()
+        );
+        let other = call(address, "OPTIONS", path, &[&[("origin", "https://evil.example")], &asks[..]].concat(), b"").await;
+        assert_eq!(other.header("access-control-allow-origin"), "", "{other:?}");
+    }
+    for kind in [JSON, grpc_web] {
+        let body: &[u8] = if kind == JSON { b"{}" } else { &[0; 5] };
+        let answer = call(stage.auth(), "POST", BALANCE, &[kind, bearer, ("origin", PAGE)], body).await;
+        assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, PAGE), "{answer:?}");
+        let exposed = answer.header("access-control-expose-headers").to_ascii_lowercase();
+        assert!(["grpc-status", "grpc-message", "grpc-status-details-bin", "x-request-id"].iter().all(|name| exposed.contains(name)));
+        // Refusals can be read, too.
+        let answer = call(stage.auth(), "POST", BALANCE, &[kind, ("origin", PAGE)], body).await;
+        assert_eq!(answer.header("access-control-allow-origin"), PAGE);
+    }
+    let closed = Stage::set().await;
+    let asked = call(closed.auth(), "OPTIONS", BALANCE, &[&[("origin", PAGE)], &asks[..]].concat(), b"").await;
+    assert_eq!((asked.status, asked.header("access-control-allow-origin")), (405, ""), "off unless origins are listed");
+}

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A connection.
 #[derive(Debug)]
-pub struct RawHttp1 {
+pub struct HostileHttp1 {
     /// To do with it what no client does.
     pub stream: TcpStream,
     read: BytesMut,
@@ -78,7 +78,7 @@ pub fn chunk(bytes: &[u8]) -> Vec<u8> {
     [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
 }
 
-impl RawHttp1 {
+impl HostileHttp1 {
     /// Connects.
     pub async fn connect(address: SocketAddr) -> Self {
         Self::over(TcpStream::connect(address).await.expect("a connection"))
