@@ -191,6 +191,12 @@ async fn gzip_is_read_and_given_to_who_takes_it() {
     let answer = call(stage.auth(), "POST", LOGIN, &[proto, GZIP], b"").await;
     assert_eq!(reason(&answer.json()), "LOGIN_FAILED", "an empty message is one");
     let bearer = ("authorization", stage.bearer.as_str());
+    // In a stream each message is compressed by itself.
+    let mut zipped = integration::raw_http2::prefixed(&gzipped(chat("hi").to_string().as_bytes()));
+    zipped[0] = 1;
+    let stream_gzip = ("connect-content-encoding", "gzip");
+    let answer = call(stage.inference(), "POST", CHAT, &[STREAM_JSON, stream_gzip, bearer], &zipped).await;
+    assert_eq!(envelopes(&answer.body).last().unwrap(), &(2, json!({})), "{answer:?}");
     for number in 0..20 {
         stage.upstream.model(&format!("a-model-with-a-long-name-{number}"), &["completion"], 8192);
     }
