@@ -40,7 +40,7 @@ use crate::caller_address::TrustedProxies;
 pub use crate::connection_slots::SlotLimits;
 use crate::connection_slots::{ConnectionSlot, ConnectionSlots, ConnectionState};
 use crate::connections::{Connection, HANDSHAKE_TIMEOUT, MAX_HEADERS, Protocol, first_bytes, notice_silence};
-use crate::doors::{Door, HttpEntry, Refusal, Routing, is_grpc, refuse_plainly};
+use crate::doors::{BodyEnd, Door, HttpEntry, Refusal, Routing, is_grpc, refuse_plainly};
 use crate::error::CallError;
 use crate::holding_body::HoldingBody;
 use crate::key_in_path::{self, KeyInPath};
@@ -369,10 +369,18 @@ impl Calls {
     /// The same over HTTP/1.1, which has no gRPC.
     fn answer_http1(&self, mut request: http::Request<Incoming>) -> BoxedAnswer {
         key_in_path::take(&mut request, self.keys_in_paths);
-        if is_grpc(request.headers()) {
-            return refuse_malformed("gRPC needs HTTP/2; over HTTP/1.1 there are gRPC-Web and Connect");
-        }
-        self.http.clone().call(request.map(Body::new))
+        let (parts, body) = request.into_parts();
+        let (body, end) = BodyEnd::watch(body);
+        let answer = if is_grpc(&parts.headers) {
+            refuse_malformed("gRPC needs HTTP/2; over HTTP/1.1 there are gRPC-Web and Connect")
+        } else {
+            self.http.clone().call(http::Request::from_parts(parts, Body::new(body)))
+        };
+        Box::pin(async move {
+            let mut response = answer.await?;
+            end.tell(&mut response);
+            Ok(response)
+        })
     }
 }
 
