@@ -10,6 +10,7 @@ mod chunk;
 mod completion;
 mod completion_request;
 pub(super) mod data_url;
+mod embeddings;
 pub(super) mod error;
 mod event;
 mod logprobs;
@@ -42,6 +43,7 @@ use self::chunk::ChunkWriter;
 use self::completion::{Completion, CompletionWriter};
 use self::completion_request::CompletionRequest;
 pub use self::completion_request::{REFUSED as COMPLETION_REFUSED, TAKEN as COMPLETION_TAKEN};
+pub use self::embeddings::REFUSED as EMBEDDINGS_REFUSED;
 use self::model_list::{Model, ModelList};
 use super::answer::{OpenAnswer, receipt_headers, request_id};
 use super::event_stream::event_stream;
@@ -52,6 +54,7 @@ use crate::service::inference::InferenceService;
 /// The door.
 #[must_use]
 pub fn door(inference: &InferenceService) -> Door {
+    let embeddings = embeddings::route(inference);
     let inference = Arc::new(inference.clone());
     let (chat, completion, models, model) = (inference.clone(), inference.clone(), inference.clone(), inference);
     let routes = vec![
@@ -72,6 +75,7 @@ pub fn door(inference: &InferenceService) -> Door {
         // A name may have slashes.
         Route::new(Method::GET, "/v1/models/{*model}", FREE, "one model", move |request| show_model(Arc::clone(&model), request))
             .giving::<Model>(),
+        embeddings,
     ];
     Door { name: "OpenAI", refusal: error::response, routes }
 }
