@@ -10,7 +10,7 @@ use shared::proto::inference as wire;
 use super::message::{ChatMessage, Conversation, PicturePlaces};
 use super::refused::{RefusedFields, refuse_given};
 use super::response_format::ResponseFormat;
-use super::sampling::{Stop, StreamOptions, is_penalty, options};
+use super::sampling::{Sampling, Stop, StreamOptions};
 use super::string_or::Unread;
 use super::tool::{self, ChatTool, ToolChoice};
 use crate::doors::field_names::FieldNames;
@@ -19,7 +19,6 @@ use crate::prompt::Violations;
 /// What this endpoint can't do.
 pub const REFUSED: RefusedFields = &[
     ("audio", "is not taken: answers are text"),
-    ("frequency_penalty", "must be 0: it isn't passed on to the model server"),
     ("function_call", "is the old form: use tool_choice"),
     ("functions", "is the old form: use tools"),
     ("logit_bias", "is not taken: the model server has no such option"),
@@ -34,7 +33,6 @@ pub const REFUSED: RefusedFields = &[
     ("moderation", "is not taken: nothing moderates here"),
     ("n", "must be 1: send a request for each answer"),
     ("prediction", "is not taken: the model server has no such option"),
-    ("presence_penalty", "must be 0: it isn't passed on to the model server"),
     ("store", "must be false: no answer is stored"),
     ("stream_options.include_obfuscation", "must be false: chunks are as long as what is in them"),
     ("tool_choice", "must be none or auto: the model server can't make a model call; response_format gets JSON of a form for certain"),
@@ -83,10 +81,10 @@ pub(super) struct ChatCompletionRequest {
     seed: Option<i64>,
     /// At most 16.
     stop: Option<Stop>,
-    /// Only 0.
-    frequency_penalty: Option<f64>,
-    /// Only 0.
-    presence_penalty: Option<f64>,
+    /// -2 to 2. Unset: as the model has it.
+    frequency_penalty: Option<f32>,
+    /// -2 to 2. Unset: as the model has it.
+    presence_penalty: Option<f32>,
     /// What the model may ask to be called.
     tools: Option<Vec<ChatTool>>,
     /// none or auto.
@@ -241,11 +239,19 @@ impl ChatCompletionRequest {
         let effort = self.reasoning.and_then(|reasoning| reasoning.effort).or(self.reasoning_effort);
         let think = effort.and_then(|effort| think(&effort, &mut wrong));
         let conversation = Conversation::read(self.messages, &mut wrong);
+        let sampling = Sampling {
+            temperature: self.temperature,
+            top_p: self.top_p,
+            frequency_penalty: self.frequency_penalty,
+            presence_penalty: self.presence_penalty,
+            seed: self.seed,
+            stop: self.stop,
+        };
         let asked = wire::ChatRequest {
             model: self.model,
             messages: conversation.messages,
             max_output_tokens,
-            options: options(self.temperature, self.top_p, self.seed, self.stop),
+            options: sampling.into_options(),
             format: self.response_format.and_then(|format| format.read(&mut wrong)),
             tools: tool::read(self.tools.unwrap_or_default(), self.tool_choice, &mut wrong),
             think,
@@ -270,7 +276,6 @@ impl ChatCompletionRequest {
         let obfuscates = self.stream_options.is_some_and(|options| options.include_obfuscation == Some(true));
         let fields = [
             ("audio", self.audio.is_some()),
-            ("frequency_penalty", is_penalty(self.frequency_penalty)),
             ("function_call", self.function_call.is_some()),
             ("functions", self.functions.as_ref().is_some_and(|functions| !functions.is_empty())),
             ("logit_bias", self.logit_bias.as_ref().is_some_and(|bias| !bias.is_empty())),
@@ -278,7 +283,6 @@ impl ChatCompletionRequest {
             ("moderation", self.moderation.is_some()),
             ("n", self.n.is_some_and(|n| n != 1)),
             ("prediction", self.prediction.is_some()),
-            ("presence_penalty", is_penalty(self.presence_penalty)),
             ("store", self.store == Some(true)),
             ("stream_options.include_obfuscation", obfuscates),
             ("verbosity", self.verbosity.as_ref().is_some_and(|verbosity| verbosity != "medium")),
