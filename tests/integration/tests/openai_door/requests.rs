@@ -26,7 +26,10 @@ async fn sampling_bounds_and_the_form_reach_the_model_server() {
         }),
     )
     .await;
-    let options = json!({ "temperature": 0.25, "top_p": 0.5, "presence_penalty": 0.0, "frequency_penalty": 0.5, "seed": 42, "stop": ["\n\n", "END"], "num_predict": 9 });
+    let options = json!({
+        "temperature": 0.25, "top_p": 0.5, "presence_penalty": 0.0, "frequency_penalty": 0.5, "seed": 42, "stop": ["\n\n", "END"],
+        "num_predict": 9,
+    });
     assert_eq!(body["options"], options);
     // Keys in the order in which they were sent: a grammar follows it.
     assert_eq!(body["format"].to_string(), schema.to_string());
