@@ -25,7 +25,7 @@ use self::conversion::{AnswerForm, Converted, NAMES, convert};
 use self::error::with_request_id;
 use self::events::MessageEvents;
 use self::message::{ContentBlock, Message, UNSIGNED, message_id};
-pub use self::refused::REFUSED;
+pub use self::refused::{REFUSED, TAKEN};
 use self::request::MessagesRequest;
 use super::answer::{OpenAnswer, WholeAnswer, receipt_headers, request_id};
 use super::named_events::named_events;
@@ -49,8 +49,8 @@ pub fn door(inference: &InferenceService) -> Door {
 
 /// A guess would be taken for a count.
 fn refuse_to_count() -> Refusal {
-    let message = "this server can't count tokens before a model reads them; send the message itself, with max_tokens 1 if the count is all \
-                   you want: its usage has the exact number";
+    let message = "this server can't count tokens before a model reads them; send the message itself, with max_tokens 1 if the count is \
+                   all you want: its usage has the exact number";
     Refusal::new(StatusCode::NOT_IMPLEMENTED, ErrorReason::NotSupported, message)
 }
 

@@ -247,7 +247,8 @@ mod tests {
         let pieces = [thinking("hm"), thinking("m"), text("I"), wire::Delta { tool_calls: vec![call], ..text(" call") }];
         let all = events(WHOLE, &pieces, Ok(&finished(wire::FinishReason::ToolCalls)));
         let message = json!({
-            "id": "msg_r-1", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": null, "stop_sequence": null,
+            "id": "msg_r-1", "type": "message", "role": "assistant", "model": "m", "content": [],
+            "stop_reason": null, "stop_sequence": null,
             "usage": { "input_tokens": 0, "output_tokens": 0, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0 },
         });
         let start = |index: u32, block: Value| json!({ "type": "content_block_start", "index": index, "content_block": block });

@@ -1,4 +1,4 @@
-//! What `/v1/messages` doesn't do.
+//! What `/v1/messages` doesn't do, and what it takes for nothing.
 
 use crate::doors::other_fields::RefusedField;
 
@@ -31,4 +31,19 @@ pub const REFUSED: &[RefusedField] = &[
     ("tools[].defer_loading: true", "must be false, or absent: the model is told of every tool"),
     ("tools[].allowed_callers", "must be direct alone, or absent: no code runs on this server"),
     ("tools[].input_examples", "can't be had: put the examples into the description"),
+];
+
+/// What is taken and changes no answer.
+pub const TAKEN: &[&str] = &[
+    "cache_control",
+    "messages[].content[].cache_control",
+    "messages[].content[].caller",
+    "messages[].content[].data",
+    "messages[].content[].signature",
+    "messages[].content[].source.media_type",
+    "metadata",
+    "service_tier",
+    "thinking.budget_tokens",
+    "tools[].cache_control",
+    "tools[].eager_input_streaming",
 ];

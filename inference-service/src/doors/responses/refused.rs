@@ -1,4 +1,4 @@
-//! What `/v1/responses` doesn't do.
+//! What `/v1/responses` doesn't do, and what it takes for nothing.
 
 use crate::doors::other_fields::RefusedField;
 
@@ -34,4 +34,31 @@ pub const REFUSED: &[RefusedField] = &[
     ("tools[].output_schema", "can't be had: the model isn't told of it"),
     ("tools[].defer_loading: true", "must be false, or absent: the model is told of every tool"),
     ("tools[].allowed_callers", "must be direct alone, or absent: no code runs on this server"),
+];
+
+/// What is taken and changes no answer; some of it comes back with the answer.
+pub const TAKEN: &[&str] = &[
+    "input[].content[].annotations",
+    "input[].content[].detail",
+    "input[].content[].logprobs",
+    "input[].content[].prompt_cache_breakpoint",
+    "input[].encrypted_content",
+    "input[].id",
+    "input[].phase",
+    "input[].status",
+    "max_tool_calls",
+    "metadata",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "reasoning.generate_summary",
+    "reasoning.summary",
+    "safety_identifier",
+    "service_tier",
+    "stream_options.include_obfuscation",
+    "text.format.description",
+    "text.format.name",
+    "text.format.strict",
+    "tools[].strict",
+    "user",
 ];

@@ -71,7 +71,8 @@ async fn a_call_that_a_real_ollama_made_arrives_whole_in_both_ways_and_its_resul
 
         let result = json!([{ "type": "tool_result", "tool_use_id": call["id"], "content": "11 degrees" }]);
         let turns = json!([
-            { "role": "user", "content": "hi" }, { "role": "assistant", "content": message["content"] }, { "role": "user", "content": result },
+            { "role": "user", "content": "hi" }, { "role": "assistant", "content": message["content"] },
+            { "role": "user", "content": result },
         ]);
         whole(&mut scene.message(json!({ "model": "withtools", "tools": weather(), "messages": turns })).await).await;
         let sent = scene.upstream.request("/api/chat", 2).await.json();
