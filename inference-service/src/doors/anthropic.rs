@@ -59,7 +59,13 @@ async fn respond(inference: Arc<InferenceService>, mut request: DoorRequest) -> 
     let request_id = request_id(request.headers())?;
     let sent: MessagesRequest = request.json().await?;
     let is_stream = sent.stream == Some(true);
-    let Converted { request: asked, origins, form } = work_through(body_bytes(request.headers()), || convert(sent, request_id))?;
+    let Converted { request: mut asked, origins, effort, form } =
+        work_through(body_bytes(request.headers()), || convert(sent, request_id))?;
+    if let Some(effort) = effort {
+        // Anthropic's models think or not by themselves; one that can't is asked to think by nobody.
+        let facts = inference.model(caller.clone(), &asked.model).await?;
+        asked.think = facts.capabilities.iter().any(|can| can == "thinking").then_some(effort);
+    }
     let events = inference.chat_events(caller, asked).await.map_err(|error| NAMES.translate(error.into(), &origins))?;
     let open = OpenAnswer::begin(events).await?;
     if is_stream {

@@ -7,7 +7,7 @@ pub const REFUSED: &[RefusedField] = &[
     ("billing_policy", "can't be had: who pays is who the key belongs to"),
     ("compaction", "can't be had: ask the model for a summary, and send it in place of what it summarizes"),
     ("container", "can't be had: no code runs on this server"),
-    ("context_management", "can't be had: the conversation goes to the model as it is sent"),
+    ("context_management.edits", "must keep all: the conversation goes to the model as it is sent"),
     ("diagnostics", "can't be had: there is no prompt cache to tell about"),
     ("fallback_credit_token", "can't be had: the model that is named answers, or none"),
     ("fallbacks", "can't be had: the model that is named answers, or none"),

@@ -17,7 +17,8 @@ pub const REFUSED: &[RefusedField] = &[
     ("store: true", "must be false, or absent: nothing is stored"),
     (
         "input[].type",
-        "must be message, function_call, function_call_output or reasoning: others belong to tools that OpenAI runs, or are stored",
+        "must be message, function_call, function_call_output or reasoning: others are stored (send the items themselves, as SDKs do with \
+         store: false), or belong to tools that OpenAI runs",
     ),
     ("input[].async", "can't be had: a call's output comes after the call"),
     ("input[].caller", "can't be had: no code runs on this server"),

@@ -146,3 +146,17 @@ async fn models_are_in_anthropics_form_where_its_header_is_sent() {
     let one = whole(&mut get("/v1/models/thinks").await).await;
     assert_eq!((&one["type"], &one["id"], &one["display_name"]), (&json!("model"), &json!("thinks"), &json!("thinks")));
 }
+
+#[tokio::test]
+async fn effort_counts_where_the_model_thinks_and_is_no_reason_to_refuse_one_that_does_not() {
+    let scene = Scene::start().await;
+    for (number, (model, think)) in [("smollm2", Value::Null), ("thinks", json!("high"))].into_iter().enumerate() {
+        let config = json!({ "thinking": { "type": "adaptive" }, "output_config": { "effort": "high" }, "model": model });
+        whole(&mut scene.message(config).await).await;
+        assert_eq!(scene.upstream.request("/api/chat", number).await.json()["think"], think);
+    }
+    let mut missing = scene.message(json!({ "output_config": { "effort": "high" }, "model": "nothere" })).await;
+    assert_eq!(crate::error(&mut missing).await.0, 404);
+    let body = crate::with(crate::plain_message(), json!({ "output_config": { "effort": "low" } }));
+    assert_eq!(HttpCall::post(scene.address(), MESSAGES, &body).bearer("tg_wrong").send().await.status, 401);
+}

@@ -136,17 +136,19 @@ fn calls_and_their_results_become_messages_in_their_order_with_the_tools_name() 
 
 #[test]
 fn how_much_the_model_thinks_follows_from_thinking_and_effort() {
-    for (fields, think) in [
-        (json!({}), None),
-        (json!({ "thinking": { "type": "disabled" } }), Some("off")),
-        (json!({ "thinking": { "type": "adaptive" } }), None),
-        (json!({ "thinking": { "type": "enabled", "budget_tokens": 2000 } }), Some("on")),
-        (json!({ "thinking": { "type": "adaptive" }, "output_config": { "effort": "medium" } }), Some("medium")),
-        (json!({ "thinking": { "type": "disabled" }, "output_config": { "effort": "high" } }), Some("off")),
-        (json!({ "output_config": { "effort": "xhigh" } }), Some("high")),
-        (json!({ "output_config": { "effort": "max" } }), Some("max")),
+    for (fields, think, where_able) in [
+        (json!({}), None, None),
+        (json!({ "thinking": { "type": "disabled" } }), Some("off"), None),
+        (json!({ "thinking": { "type": "adaptive" } }), None, None),
+        (json!({ "thinking": { "type": "enabled", "budget_tokens": 2000 } }), Some("on"), None),
+        (json!({ "thinking": { "type": "enabled" }, "output_config": { "effort": "low" } }), Some("low"), None),
+        (json!({ "thinking": { "type": "adaptive" }, "output_config": { "effort": "medium" } }), None, Some("medium")),
+        (json!({ "thinking": { "type": "disabled" }, "output_config": { "effort": "high" } }), Some("off"), None),
+        (json!({ "output_config": { "effort": "xhigh" } }), None, Some("high")),
+        (json!({ "output_config": { "effort": "max" } }), None, Some("max")),
     ] {
-        assert_eq!(converted(with(fields.clone())).think.as_deref(), think, "{fields}");
+        let Converted { request, effort, .. } = read(with(fields.clone())).unwrap_or_else(|error| panic!("{}", error.message()));
+        assert_eq!((request.think.as_deref(), effort.as_deref()), (think, where_able), "{fields}");
     }
     let omitted = json!({ "thinking": { "type": "enabled", "budget_tokens": 2000, "display": "omitted" } });
     assert!(read(with(omitted)).is_ok_and(|converted| converted.form.omits_thinking));
@@ -179,7 +181,11 @@ fn each_field_that_is_refused_is_named_with_its_reason() {
         ("fallback_credit_token", "fallback_credit_token", with(json!({ "fallback_credit_token": "t" }))),
         ("thread", "thread", with(json!({ "thread": { "type": "create" } }))),
         ("container", "container", with(json!({ "container": "c" }))),
-        ("context_management", "context_management", with(json!({ "context_management": { "edits": [] } }))),
+        (
+            "context_management.edits",
+            "context_management.edits[0]",
+            with(json!({ "context_management": { "edits": [{ "type": "clear_thinking_20251015", "keep": { "value": 1 } }] } })),
+        ),
         ("diagnostics", "diagnostics", with(json!({ "diagnostics": {} }))),
         ("fallbacks", "fallbacks", with(json!({ "fallbacks": [] }))),
         ("inference_geo", "inference_geo", with(json!({ "inference_geo": "eu" }))),
@@ -347,5 +353,16 @@ fn each_field_that_is_taken_for_nothing_changes_nothing() {
     assert_eq!(paths, TAKEN);
     for (path, given, without) in examples {
         assert_eq!(converted(given), converted(without), "{path}");
+    }
+}
+
+#[test]
+fn edits_of_the_conversation_that_leave_out_nothing_are_taken() {
+    let keep = json!({ "type": "clear_thinking_20251015", "keep": "all" });
+    for edits in [json!([]), json!([keep]), Value::Null] {
+        assert_eq!(converted(with(json!({ "context_management": { "edits": edits } }))), converted(plain()));
+    }
+    for edit in [json!({ "type": "clear_tool_uses_20250919" }), json!({ "type": "clear_thinking_20251015" })] {
+        assert_eq!(refused(with(json!({ "context_management": { "edits": [keep, edit] } })))[0].0, "context_management.edits[1]");
     }
 }
