@@ -68,12 +68,16 @@ enum EmptyBlock<'a> {
 struct EmptyObject {}
 
 #[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 enum BlockDelta<'a> {
-    ThinkingDelta { thinking: &'a str },
-    SignatureDelta { signature: &'static str },
-    TextDelta { text: &'a str },
-    InputJsonDelta { partial_json: &'a str },
+    #[serde(rename = "thinking_delta")]
+    Thinking { thinking: &'a str },
+    #[serde(rename = "signature_delta")]
+    Signature { signature: &'static str },
+    #[serde(rename = "text_delta")]
+    Text { text: &'a str },
+    #[serde(rename = "input_json_delta")]
+    InputJson { partial_json: &'a str },
 }
 
 #[derive(Serialize)]
@@ -125,7 +129,7 @@ impl MessageEvents {
     fn close(&mut self, out: &mut Vec<u8>) {
         let Some(block) = self.open.take() else { return };
         if block == OpenBlock::Thinking {
-            self.write_delta(BlockDelta::SignatureDelta { signature: UNSIGNED }, out);
+            self.write_delta(BlockDelta::Signature { signature: UNSIGNED }, out);
         }
         self.stop(out);
     }
@@ -148,7 +152,7 @@ impl MessageEvents {
         self.close(out);
         let content_block = EmptyBlock::ToolUse { id: &call.id, name: &call.name, input: EmptyObject {} };
         Event::ContentBlockStart { index: self.index, content_block }.write(out);
-        self.write_delta(BlockDelta::InputJsonDelta { partial_json: &call.arguments_json }, out);
+        self.write_delta(BlockDelta::InputJson { partial_json: &call.arguments_json }, out);
         self.stop(out);
     }
 }
@@ -164,12 +168,12 @@ impl EventFormat for MessageEvents {
         if !delta.thinking.is_empty() {
             self.open(OpenBlock::Thinking, out);
             if !self.form.omits_thinking {
-                self.write_delta(BlockDelta::ThinkingDelta { thinking: &delta.thinking }, out);
+                self.write_delta(BlockDelta::Thinking { thinking: &delta.thinking }, out);
             }
         }
         if !delta.content.is_empty() {
             self.open(OpenBlock::Text, out);
-            self.write_delta(BlockDelta::TextDelta { text: &delta.content }, out);
+            self.write_delta(BlockDelta::Text { text: &delta.content }, out);
         }
         for call in &delta.tool_calls {
             self.tool_use(call, out);
