@@ -24,7 +24,7 @@ use shared::runtime::work_through;
 use self::conversion::{AnswerForm, Converted, NAMES, convert};
 use self::error::with_request_id;
 use self::events::MessageEvents;
-use self::message::{ContentBlock, Message, UNSIGNED, message_id};
+use self::message::{ContentBlock, Message, UNSIGNED, call_id, message_id};
 pub use self::refused::{REFUSED, TAKEN};
 use self::request::MessagesRequest;
 use super::answer::{OpenAnswer, WholeAnswer, receipt_headers, request_id};
@@ -74,14 +74,14 @@ async fn respond(inference: Arc<InferenceService>, mut request: DoorRequest) -> 
     }
     let whole = open.whole().await?;
     let id = message_id(&whole.started.request_id);
-    let message = Message::new(&id, &whole.started.model, content(&whole, form)?, Some(&whole.finished));
+    let message = Message::new(&id, &whole.started.model, content(&whole, &id, form)?, Some(&whole.finished));
     let mut response = json(&message);
     receipt_headers(&mut response, &whole.finished);
     Ok(with_request_id(response))
 }
 
 /// The blocks of an answer that is whole.
-fn content(whole: &WholeAnswer, form: AnswerForm) -> Result<Vec<ContentBlock<'_>>, Refusal> {
+fn content<'a>(whole: &'a WholeAnswer, id: &str, form: AnswerForm) -> Result<Vec<ContentBlock<'a>>, Refusal> {
     let mut blocks = Vec::new();
     if !whole.thinking.is_empty() {
         let thinking = if form.omits_thinking { "" } else { &whole.thinking };
@@ -92,9 +92,9 @@ fn content(whole: &WholeAnswer, form: AnswerForm) -> Result<Vec<ContentBlock<'_>
         blocks.push(ContentBlock::Text { text: &whole.content });
     }
     let most_calls = if form.one_call { 1 } else { usize::MAX };
-    for call in whole.tool_calls.iter().take(most_calls) {
+    for (number, call) in whole.tool_calls.iter().take(most_calls).enumerate() {
         let input: &RawValue = serde_json::from_str(&call.arguments_json).map_err(|_| malformed(&whole.finished))?;
-        blocks.push(ContentBlock::ToolUse { id: &call.id, name: &call.name, input });
+        blocks.push(ContentBlock::ToolUse { id: call_id(call, id, number), name: &call.name, input });
     }
     Ok(blocks)
 }

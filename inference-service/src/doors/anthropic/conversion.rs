@@ -75,6 +75,9 @@ pub(super) fn convert(sent: MessagesRequest, request_id: String) -> Result<Conve
         stop: sent.stop_sequences.unwrap_or_default(),
         ..wire::Options::default()
     };
+    if sent.messages.is_empty() {
+        wrong.add("messages", "must hold at least one message");
+    }
     let mut conversation = Conversation::new(&mut wrong);
     if let Some(system) = sent.system {
         conversation.system(system);

@@ -366,3 +366,8 @@ fn edits_of_the_conversation_that_leave_out_nothing_are_taken() {
         assert_eq!(refused(with(json!({ "context_management": { "edits": [keep, edit] } })))[0].0, "context_management.edits[1]");
     }
 }
+
+#[test]
+fn a_conversation_of_a_system_prompt_alone_is_none() {
+    assert_eq!(refused(with(json!({ "system": "s", "messages": [] })))[0].0, "messages");
+}

@@ -335,3 +335,29 @@ fn each_field_that_is_taken_for_nothing_changes_nothing() {
         assert_eq!(converted(given), converted(without.clone()), "{path}");
     }
 }
+
+#[test]
+fn what_only_comes_back_is_bounded() {
+    let long = "é".repeat(513);
+    for (fields, name) in [
+        (json!({ "metadata": { "k": long } }), "metadata"),
+        (json!({ "metadata": { "k".repeat(65): "v" } }), "metadata"),
+        (json!({ "metadata": (0..17).map(|index| (index.to_string(), json!("v"))).collect::<serde_json::Map<_, _>>() }), "metadata"),
+        (json!({ "user": long }), "user"),
+        (json!({ "safety_identifier": long }), "safety_identifier"),
+        (json!({ "prompt_cache_key": long }), "prompt_cache_key"),
+        (json!({ "text": { "format": { "type": "json_schema", "name": long, "schema": {} } } }), "text.format.name"),
+        (
+            json!({ "text": { "format": { "type": "json_schema", "schema": {}, "description": long.repeat(8) } } }),
+            "text.format.description",
+        ),
+    ] {
+        assert_eq!(refused(with(fields))[0].0, name);
+    }
+    assert!(read(with(json!({ "user": "é".repeat(512), "metadata": { "k".repeat(64): "é".repeat(512) } }))).is_ok());
+}
+
+#[test]
+fn a_conversation_of_instructions_alone_is_none() {
+    assert_eq!(refused(with(json!({ "instructions": "s", "input": [] })))[0].0, "input");
+}
