@@ -222,8 +222,8 @@ fn security_schemes() -> Value {
 }
 
 fn parameters() -> Value {
-    let header =
-        |name: &str, description: &str| json!({ "name": name, "in": "header", "description": description, "schema": { "type": "string" } });
+    let text = json!({ "type": "string" });
+    let header = |name: &str, said: &str| json!({ "name": name, "in": "header", "description": said, "schema": text });
     let timeout = "How long the caller waits, in milliseconds. In a service that stops waiting, what a call holds is given back.";
     json!({
         "Account": header(crate::credential_form::ACCOUNT_HEADER, "The account to pay from, for access tokens. Without it, the user's own."),

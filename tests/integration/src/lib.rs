@@ -1,6 +1,7 @@
 //! The parts of the integration tests: both services in this process or as real processes, a real Redis, and a scripted upstream for what a
 //! real Ollama won't do on command.
 
+pub mod http_docs;
 pub mod lossy_forwarder;
 pub mod polling;
 pub mod process_pair;

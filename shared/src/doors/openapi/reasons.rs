@@ -77,11 +77,9 @@ pub enum Answerer {
 enum Way {
     /// Both services, on every door.
     Everywhere,
-    /// auth-service, on every door.
-    Auth,
     /// inference-service, on every door.
     Inference,
-    /// auth-service's gRPC methods, also by Connect.
+    /// Methods of gRPC, also by Connect, and what a door says of itself alone.
     AuthMethods,
     /// What no door answers.
     Nowhere,
@@ -105,7 +103,6 @@ fn way(reason: ErrorReason) -> Way {
         | ErrorReason::StoreMisconfigured
         | ErrorReason::DeadlineExceeded
         | ErrorReason::Draining
-        | ErrorReason::NotSupported
         | ErrorReason::Internal
         | ErrorReason::MessageTooLarge
         | ErrorReason::MessageMalformed
@@ -113,8 +110,8 @@ fn way(reason: ErrorReason) -> Way {
         | ErrorReason::ServerBusy
         | ErrorReason::MethodUnknown
         | ErrorReason::CompressionUnknown => Way::Everywhere,
-        ErrorReason::LoginFailed => Way::Auth,
-        ErrorReason::AccessTokenRequired
+        ErrorReason::LoginFailed
+        | ErrorReason::AccessTokenRequired
         | ErrorReason::SignUpClosed
         | ErrorReason::HoldNotFound
         | ErrorReason::HoldResolved
@@ -144,7 +141,8 @@ fn way(reason: ErrorReason) -> Way {
         | ErrorReason::CloudModelNotAllowed
         | ErrorReason::SlowReader
         | ErrorReason::StreamTooLong
-        | ErrorReason::NotImplemented => Way::Inference,
+        | ErrorReason::NotImplemented
+        | ErrorReason::NotSupported => Way::Inference,
     }
 }
 
@@ -153,7 +151,6 @@ fn way(reason: ErrorReason) -> Way {
 pub fn is_answered(reason: ErrorReason, by: Answerer) -> bool {
     match way(reason) {
         Way::Everywhere => true,
-        Way::Auth => by == Answerer::Auth,
         Way::Inference => by == Answerer::Inference,
         Way::AuthMethods | Way::Nowhere => false,
     }
