@@ -4,6 +4,8 @@
 //! engine nor auth-service by itself.
 
 pub mod answer;
+pub mod event_stream;
+pub mod openai;
 pub mod published;
 
 use shared::admission::MethodPolicy;
@@ -21,6 +23,6 @@ pub const FREE: MethodPolicy = MethodPolicy { caller: CallerKind::EndUser, most_
 
 /// All doors.
 #[must_use]
-pub fn doors(_inference: &InferenceService, _models: &ModelsService) -> Vec<Door> {
-    Vec::new()
+pub fn doors(inference: &InferenceService, _models: &ModelsService) -> Vec<Door> {
+    vec![openai::door(inference)]
 }

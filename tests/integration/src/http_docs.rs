@@ -18,10 +18,16 @@ pub const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/http.md"
 /// What isn't taken somewhere, each with why.
 type Refused = (&'static str, &'static [(&'static str, &'static str)]);
 
-const REFUSED: &[Refused] = &[("`POST /token`", auth::TOKEN_REFUSED), ("`GET /users/me`", auth::USERS_ME_REFUSED)];
+const REFUSED: &[Refused] = &[
+    ("`POST /v1/chat/completions`", inference::openai::CHAT_REFUSED),
+    ("`POST /v1/completions`", inference::openai::COMPLETION_REFUSED),
+    ("`POST /token`", auth::TOKEN_REFUSED),
+    ("`GET /users/me`", auth::USERS_ME_REFUSED),
+];
 
 /// What is taken somewhere and changes no answer.
-const TAKEN: &[(&str, &[&str])] = &[];
+const TAKEN: &[(&str, &[&str])] =
+    &[("`POST /v1/chat/completions`", inference::openai::CHAT_TAKEN), ("`POST /v1/completions`", inference::openai::COMPLETION_TAKEN)];
 
 /// The page with its generated parts made anew; the rest as it is. It is called on a runtime.
 ///

@@ -32,11 +32,10 @@ async fn every_command_works_as_it_stands_one_after_the_other() {
     assert!(commands.len() >= 8, "{commands:#?}");
     // One shell for all of them: a command may use what one before it has set. A line of marks ends what each has printed.
     let script: String = commands.iter().map(|(_, command)| format!("{command}\necho; echo '=== end'\n")).collect();
-    let address = |url: String| url;
     let shell = Command::new("bash")
         .args(["-euo", "pipefail", "-c", &script])
-        .env("AUTH", address(processes.auth.url()))
-        .env("TOLLGATE", address(processes.inference.url()))
+        .env("AUTH", processes.auth.url())
+        .env("TOLLGATE", processes.inference.url())
         .output()
         .unwrap();
     let (said, complained) = (String::from_utf8_lossy(&shell.stdout), String::from_utf8_lossy(&shell.stderr));
