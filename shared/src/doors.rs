@@ -24,6 +24,7 @@ use axum::response::Response;
 use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+pub(crate) use self::connect::MessageForm;
 pub(crate) use self::entry::{HttpEntry, Routing, is_grpc, refuse_plainly};
 pub(crate) use self::plain_body::PlainBody;
 pub use self::refusal::{Refusal, http_status, insert_receipt, json};

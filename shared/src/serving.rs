@@ -134,8 +134,8 @@ pub async fn serve(
     let routes = routes.routes().prepare();
     let rules = Arc::new(Rules::new(policies, limits.trusted_proxies.clone()));
     let server = Arc::new(Server {
-        admission: Admission::new(Arc::clone(&rules), routes.clone()),
-        routing: Routing::new(name, doors, config.cors.layer(), rules, routes),
+        admission: Admission::new(Arc::clone(&rules), routes),
+        routing: Routing::new(name, doors, config.cors.layer(), rules),
         slots: ConnectionSlots::new(slots),
         proxies: limits.trusted_proxies,
         idle: limits.idle,

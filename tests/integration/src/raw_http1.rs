@@ -1,190 +1,183 @@
-//! An HTTP/1.1 client that says what it is told to, byte by byte: what a hostile client does, and no HTTP library would.
+//! An HTTP/1.1 client that says what it is told to, byte by byte, and reads an answer piece by piece as it comes.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use serde_json::Value;
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
-/// How long any answer is waited for.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a test waits for what must come.
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A connection.
 #[derive(Debug)]
 pub struct RawHttp1 {
-    /// To do with it what no client does.
-    pub stream: TcpStream,
+    stream: TcpStream,
     read: BytesMut,
 }
 
-/// How a request was answered.
-#[derive(Debug, Clone)]
-pub struct Response {
-    /// Of the status line.
-    pub status: StatusCode,
-    /// Headers.
+/// An answer that is whole.
+#[derive(Debug)]
+pub struct Whole {
+    /// HTTP's status.
+    pub status: u16,
+    /// All headers.
     pub headers: HeaderMap,
-    /// All of the body.
+    /// Without its framing.
     pub body: Bytes,
 }
 
-impl Response {
-    /// A header; empty when there is none.
+/// An answer whose head is here.
+#[derive(Debug)]
+pub struct Begun {
+    /// HTTP's status.
+    pub status: u16,
+    /// All headers.
+    pub headers: HeaderMap,
+    connection: RawHttp1,
+    framing: Framing,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Framing {
+    Chunked,
+    Length(usize),
+}
+
+impl Whole {
+    /// A header's value; empty when there is none.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        self.headers.get(name).map(|value| value.to_str().expect("a text")).unwrap_or_default()
     }
 
     /// The body as JSON.
     #[must_use]
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
-    }
-
-    /// The body as text.
-    #[must_use]
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
     }
 }
 
-/// The bytes of a request with a `Content-Length`.
-#[must_use]
-pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+/// Makes a call on a connection of its own, with the body's length, and reads its whole answer.
+pub async fn call(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Whole {
+    begin(address, method, path, headers, body).await.whole().await
+}
+
+/// Makes a call on a connection of its own, with the body's length, and reads the answer's head.
+pub async fn begin(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Begun {
     let length = body.len().to_string();
-    let mut all = head(method, path, &[headers, &[("content-length", &length)]].concat());
-    all.extend_from_slice(body);
-    all
-}
-
-/// The bytes of a request's head.
-#[must_use]
-pub fn head(method: &str, path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
-    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: tollgate\r\n");
-    for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    head.push_str("\r\n");
-    head.into_bytes()
-}
-
-/// A piece of a body in chunks.
-#[must_use]
-pub fn chunk(bytes: &[u8]) -> Vec<u8> {
-    [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
+    let mut all = vec![("content-length", length.as_str())];
+    all.extend_from_slice(headers);
+    let mut connection = RawHttp1::connect(address).await;
+    connection.send_head(method, path, &all).await;
+    connection.send(body).await;
+    connection.head().await
 }
 
 impl RawHttp1 {
     /// Connects.
     pub async fn connect(address: SocketAddr) -> Self {
-        Self::over(TcpStream::connect(address).await.expect("a connection"))
+        Self { stream: TcpStream::connect(address).await.expect("a connection"), read: BytesMut::new() }
     }
 
-    /// Goes on with a connection that may have said something before.
-    #[must_use]
-    pub fn over(stream: TcpStream) -> Self {
-        Self { stream, read: BytesMut::new() }
+    /// Sends a request's head, with `host` beside these headers.
+    pub async fn send_head(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nhost: test\r\n");
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
+        self.send(head.as_bytes()).await;
     }
 
-    /// Sends these bytes as they are.
+    /// Sends bytes as they are. A server that has answered may read no more.
     pub async fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).await.expect("it is written");
+        // How it answered is what the test reads.
+        let _ = tokio::time::timeout(DEADLINE, self.stream.write_all(bytes)).await.expect("the server reads or closes");
     }
 
-    /// Sends as many of these bytes as the other side takes.
-    pub async fn send_what_is_taken(&mut self, bytes: &[u8]) {
-        // A server that has refused the rest may have closed.
-        let _ = self.stream.write_all(bytes).await;
+    /// Sends one chunk; an empty one ends the body.
+    pub async fn send_chunk(&mut self, bytes: &[u8]) {
+        let framed = [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat();
+        self.send(&framed).await;
     }
 
-    /// Makes a request, and reads its answer.
-    pub async fn call(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
-        self.send_what_is_taken(&request(method, path, headers, body)).await;
-        self.response(method == "HEAD").await
-    }
-
-    /// Reads more; false at the end.
-    async fn more(&mut self) -> bool {
-        let read = timeout(PATIENCE, self.stream.read_buf(&mut self.read)).await.expect("an answer in time");
-        read.is_ok_and(|read| read > 0)
-    }
-
-    /// Reads a response's head.
-    pub async fn head(&mut self) -> (StatusCode, HeaderMap) {
+    /// Reads the answer's head.
+    pub async fn head(mut self) -> Begun {
         loop {
-            let mut found = [httparse::EMPTY_HEADER; 64];
-            let mut response = httparse::Response::new(&mut found);
-            if let Ok(httparse::Status::Complete(length)) = response.parse(&self.read) {
-                let status = StatusCode::from_u16(response.code.expect("a status")).expect("a status");
-                let headers = response.headers.iter().map(|header| {
-                    let name = HeaderName::from_bytes(header.name.as_bytes()).expect("a name");
-                    (name, HeaderValue::from_bytes(header.value).expect("a value"))
-                });
-                let headers = headers.collect();
-                let _head = self.read.split_to(length);
-                return (status, headers);
+            if let Some(end) = self.read.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                let head = self.read.split_to(end + 4);
+                let text = std::str::from_utf8(&head).expect("a head");
+                let mut lines = text.lines();
+                let status = lines.next().and_then(|line| line.split(' ').nth(1)).expect("a status").parse().expect("a number");
+                let headers: HeaderMap = lines.filter_map(|line| line.split_once(": ")).map(header).collect();
+                let length = headers.get("content-length").map(|value| value.to_str().expect("a text").parse().expect("a number"));
+                return Begun { status, headers, connection: self, framing: length.map_or(Framing::Chunked, Framing::Length) };
             }
-            assert!(self.more().await, "the connection ended before a response: {:?}", self.read);
+            assert!(self.read_more().await, "the connection ended before an answer: {:?}", self.read);
         }
     }
 
-    /// Reads a response; interim ones are skipped.
-    pub async fn response(&mut self, of_head: bool) -> Response {
-        let (status, headers) = loop {
-            let (status, headers) = self.head().await;
-            if !status.is_informational() {
-                break (status, headers);
-            }
-        };
-        let length: Option<usize> = headers.get("content-length").map(|length| length.to_str().unwrap().parse().unwrap());
-        let is_chunked = headers.get("transfer-encoding").is_some_and(|encoding| encoding == "chunked");
-        let mut body = Vec::new();
-        if of_head || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
-        } else if is_chunked {
-            while let Some(chunk) = self.chunk().await {
-                body.extend_from_slice(&chunk);
-            }
-        } else if let Some(length) = length {
-            while self.read.len() < length {
-                assert!(self.more().await, "the response is cut off");
-            }
-            body = self.read.split_to(length).to_vec();
-        } else {
-            while self.more().await {}
-            body = self.read.split().to_vec();
-        }
-        Response { status, headers, body: body.into() }
+    /// Whether something came before the connection's end.
+    async fn read_more(&mut self) -> bool {
+        let read = tokio::time::timeout(DEADLINE, self.stream.read_buf(&mut self.read)).await.expect("something comes");
+        read.expect("the connection stands") > 0
     }
 
-    /// Reads a chunk of a body; `None` at its end. Panics when it is cut off.
-    pub async fn chunk(&mut self) -> Option<Bytes> {
-        self.try_chunk().await.expect("the body is cut off")
-    }
-
-    /// The same; an error when it is cut off.
-    pub async fn try_chunk(&mut self) -> Result<Option<Bytes>, ()> {
+    async fn line(&mut self) -> Bytes {
         loop {
-            if let Some(end) = self.read.windows(2).position(|two| two == b"\r\n") {
-                let size = usize::from_str_radix(std::str::from_utf8(&self.read[..end]).unwrap().trim(), 16).unwrap();
-                if self.read.len() >= end + 2 + size + 2 {
-                    let _size = self.read.split_to(end + 2);
-                    let chunk = self.read.split_to(size).freeze();
-                    let _line = self.read.split_to(2);
-                    return Ok((size > 0).then_some(chunk));
+            if let Some(end) = self.read.windows(2).position(|bytes| bytes == b"\r\n") {
+                let line = self.read.split_to(end);
+                self.read.advance(2);
+                return line.freeze();
+            }
+            assert!(self.read_more().await, "the body is cut off");
+        }
+    }
+
+    async fn exactly(&mut self, bytes: usize) -> Bytes {
+        while self.read.len() < bytes {
+            assert!(self.read_more().await, "the body is cut off");
+        }
+        self.read.split_to(bytes).freeze()
+    }
+}
+
+fn header((name, value): (&str, &str)) -> (HeaderName, HeaderValue) {
+    (name.parse().expect("a name"), value.parse().expect("a value"))
+}
+
+impl Begun {
+    /// The next chunk of the body; `None` at its end.
+    pub async fn piece(&mut self) -> Option<Bytes> {
+        match self.framing {
+            Framing::Length(0) => None,
+            Framing::Length(length) => {
+                self.framing = Framing::Length(0);
+                Some(self.connection.exactly(length).await)
+            }
+            Framing::Chunked => {
+                let size = self.connection.line().await;
+                let size = usize::from_str_radix(std::str::from_utf8(&size).expect("a size"), 16).expect("a size");
+                let piece = self.connection.exactly(size).await;
+                self.connection.exactly(2).await;
+                if size == 0 {
+                    self.framing = Framing::Length(0);
                 }
-            }
-            if !self.more().await {
-                return Err(());
+                (size > 0).then_some(piece)
             }
         }
     }
 
-    /// Whether the other side has closed, without another byte.
-    pub async fn is_closed(&mut self) -> bool {
-        self.read.is_empty() && !self.more().await
+    /// The whole answer.
+    pub async fn whole(mut self) -> Whole {
+        let mut body = BytesMut::new();
+        // A refusal may come before the request's end.
+        while let Some(piece) = self.piece().await {
+            body.extend_from_slice(&piece);
+        }
+        Whole { status: self.status, headers: self.headers, body: body.freeze() }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use integration::raw_http1::{RawHttp1, chunk, head, request};
+use integration::hostile_http1::{HostileHttp1, chunk, head, request};
 use shared::credential_form::to_bearer;
 use tokio::time::timeout;
 
@@ -11,7 +11,7 @@ use crate::server::{Server, good_key, text_of};
 
 /// Sends a request with these headers, and behind its body the beginning of another one.
 async fn answers(server: &Server, headers: &[(&str, &str)], body: &[u8]) -> Vec<StatusCode> {
-    let mut http1 = RawHttp1::connect(server.address).await;
+    let mut http1 = HostileHttp1::connect(server.address).await;
     http1.send(&[&head("POST", "/open", headers)[..], body].concat()).await;
     let mut statuses = Vec::new();
     statuses.push(http1.response(false).await.status);
@@ -67,7 +67,7 @@ async fn what_is_no_header_is_refused() {
         "G\u{e9}T /item/a HTTP/1.1\r\n\r\n",
         "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}\u{fc}\u{3}\u{3}",
     ] {
-        let mut http1 = RawHttp1::connect(server.address).await;
+        let mut http1 = HostileHttp1::connect(server.address).await;
         http1.send(wrong.as_bytes()).await;
         let refused = http1.response(false).await.status;
         assert!(refused.is_client_error() || refused.is_server_error(), "{refused} {wrong:?}");
@@ -82,14 +82,14 @@ async fn headers_have_a_bound_in_bytes_and_in_number() {
     let many: Vec<(String, String)> = (0..101).map(|number| (format!("x-{number}"), String::new())).collect();
     let many: Vec<(&str, &str)> = many.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     for headers in [vec![("x-long", long.as_str())], many] {
-        let mut http1 = RawHttp1::connect(server.address).await;
+        let mut http1 = HostileHttp1::connect(server.address).await;
         http1.send_what_is_taken(&head("GET", "/item/a", &headers)).await;
         assert_eq!(http1.response(false).await.status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
     }
-    let mut http1 = RawHttp1::connect(server.address).await;
+    let mut http1 = HostileHttp1::connect(server.address).await;
     let answer = http1.call("GET", "/item/a", &[("x-long", &long[..15 << 10])], b"").await;
     assert_eq!(answer.status, StatusCode::OK);
-    let mut endless = RawHttp1::connect(server.address).await;
+    let mut endless = HostileHttp1::connect(server.address).await;
     endless.send_what_is_taken(&[b"GET /item/a HTTP/1.1\r\nx-endless: ".to_vec(), vec![b'x'; 1 << 20]].concat()).await;
     let answer = timeout(Duration::from_secs(5), endless.response(false)).await.expect("it isn't read to its end");
     assert_eq!(answer.status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
@@ -98,7 +98,7 @@ async fn headers_have_a_bound_in_bytes_and_in_number() {
 #[tokio::test]
 async fn requests_that_come_together_are_answered_in_their_order() {
     let server = Server::start().await;
-    let mut http1 = RawHttp1::connect(server.address).await;
+    let mut http1 = HostileHttp1::connect(server.address).await;
     let key = to_bearer(&good_key());
     let three = [
         request("GET", "/item/a", &[], b""),
@@ -118,7 +118,7 @@ async fn a_body_in_chunks_is_whole_wherever_it_is_cut_and_one_that_is_cut_off_is
     let headers = [("authorization", key.as_str()), ("transfer-encoding", "chunked")];
     let text = text_of(100);
     for size in [1, 7, 50, 200] {
-        let mut http1 = RawHttp1::connect(server.address).await;
+        let mut http1 = HostileHttp1::connect(server.address).await;
         let mut sent = head("POST", "/echo", &headers);
         text.chunks(size).for_each(|piece| sent.extend(chunk(piece)));
         sent.extend(b"0\r\nx-trailer: 1\r\n\r\n");
@@ -129,7 +129,7 @@ async fn a_body_in_chunks_is_whole_wherever_it_is_cut_and_one_that_is_cut_off_is
         assert_eq!(http1.call("GET", "/item/next", &[], b"").await.text(), "next");
     }
     for wrong in ["5\r\nabc", "zz\r\nabc\r\n0\r\n\r\n", "-1\r\n\r\n", "ffffffffffffffffff\r\nabc"] {
-        let mut http1 = RawHttp1::connect(server.address).await;
+        let mut http1 = HostileHttp1::connect(server.address).await;
         http1.send(&[head("POST", "/echo", &headers), wrong.as_bytes().to_vec()].concat()).await;
         if wrong.starts_with('5') {
             tokio::io::AsyncWriteExt::shutdown(&mut http1.stream).await.unwrap();

@@ -1,7 +1,7 @@
 //! Where a request goes, and what it is told when it goes nowhere.
 
 use http::{Method, Request, StatusCode};
-use integration::raw_http1::{RawHttp1, head};
+use integration::hostile_http1::{HostileHttp1, head};
 use integration::raw_http2::RawHttp2;
 use shared::ErrorReason;
 use shared::credential_form::to_bearer;
@@ -30,7 +30,7 @@ async fn over_http2(server: &Server, method: Method, path: &str, body: Vec<u8>) 
 #[tokio::test]
 async fn http_1_1_and_http_2_and_grpc_are_answered_on_one_port() {
     let server = Server::start().await;
-    let mut http1 = RawHttp1::connect(server.address).await;
+    let mut http1 = HostileHttp1::connect(server.address).await;
     let key = to_bearer(&good_key());
     for bytes in [0, 5, 1000] {
         let echoed = http1.call("POST", "/echo", &[("authorization", &key)], &text_of(bytes)).await;
@@ -49,7 +49,7 @@ async fn http_1_1_and_http_2_and_grpc_are_answered_on_one_port() {
 #[tokio::test]
 async fn a_wrong_path_answers_404_with_the_list_of_doors() {
     let server = Server::start().await;
-    let mut http1 = RawHttp1::connect(server.address).await;
+    let mut http1 = HostileHttp1::connect(server.address).await;
     for path in ["/v1", "/echo/", "/ECHO", "/item", "/item/", "//echo", "/%65cho", "/..%2fecho", "/favicon.ico"] {
         let answer = http1.call("GET", path, &[], b"").await;
         assert_eq!((answer.status, answer.header("content-type")), (StatusCode::NOT_FOUND, "application/json"), "{path}");
@@ -67,7 +67,7 @@ async fn a_wrong_path_answers_404_with_the_list_of_doors() {
 #[tokio::test]
 async fn a_wrong_method_answers_405_with_those_that_are_allowed() {
     let server = Server::start().await;
-    let mut http1 = RawHttp1::connect(server.address).await;
+    let mut http1 = HostileHttp1::connect(server.address).await;
     for method in ["GET", "PUT", "DELETE", "OPTIONS", "PROPFIND"] {
         let answer = http1.call(method, "/echo", &[], b"").await;
         assert_eq!(refusal(&answer), (StatusCode::METHOD_NOT_ALLOWED, "METHOD_UNKNOWN".to_owned()), "{method}");
@@ -81,7 +81,7 @@ async fn a_wrong_method_answers_405_with_those_that_are_allowed() {
 #[tokio::test]
 async fn the_root_names_the_service_and_its_doors_and_answers_a_heartbeat() {
     let server = Server::start().await;
-    let mut http1 = RawHttp1::connect(server.address).await;
+    let mut http1 = HostileHttp1::connect(server.address).await;
     let answer = http1.call("GET", "/", &[], b"").await;
     assert_eq!(answer.status, StatusCode::OK);
     assert!(answer.text().starts_with("The test's server is running.") && answer.text().contains("POST /echo"), "{}", answer.text());
@@ -92,7 +92,7 @@ async fn the_root_names_the_service_and_its_doors_and_answers_a_heartbeat() {
 #[tokio::test]
 async fn a_part_of_a_path_is_decoded_and_stays_one_part() {
     let server = Server::start().await;
-    let mut http1 = RawHttp1::connect(server.address).await;
+    let mut http1 = HostileHttp1::connect(server.address).await;
     for (path, name) in [("/item/a", "a"), ("/item/a%3Ab", "a:b"), ("/item/hf.co%2Fx%2Fy", "hf.co/x/y"), ("/item/..%2F..", "../..")] {
         assert_eq!(http1.call("GET", path, &[], b"").await.text(), name);
     }
@@ -103,7 +103,7 @@ async fn a_part_of_a_path_is_decoded_and_stays_one_part() {
 #[tokio::test]
 async fn grpc_over_http_1_1_is_refused_by_words() {
     let server = Server::start().await;
-    let mut http1 = RawHttp1::connect(server.address).await;
+    let mut http1 = HostileHttp1::connect(server.address).await;
     let answer = http1.call("POST", "/grpc.health.v1.Health/Check", &[("content-type", "application/grpc")], &[0; 5]).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
     assert!(answer.json()["error"]["message"].as_str().unwrap().contains("HTTP/2"));
@@ -112,7 +112,7 @@ async fn grpc_over_http_1_1_is_refused_by_words() {
 #[tokio::test]
 async fn a_page_of_a_listed_origin_may_call_and_no_other() {
     let server = Server::planned(Plan { cors: "https://app.example.com, http://localhost:3000", ..Plan::default() }).await;
-    let mut http1 = RawHttp1::connect(server.address).await;
+    let mut http1 = HostileHttp1::connect(server.address).await;
     let asking = [("access-control-request-method", "POST"), ("access-control-request-headers", "authorization, content-type")];
     for origin in ["https://app.example.com", "http://localhost:3000"] {
         let preflight = http1.call("OPTIONS", "/echo", &[&[("origin", origin)], &asking[..]].concat(), b"").await;
@@ -135,7 +135,7 @@ async fn a_page_of_a_listed_origin_may_call_and_no_other() {
 #[tokio::test]
 async fn no_page_may_call_where_no_origin_is_listed() {
     let server = Server::start().await;
-    let mut http1 = RawHttp1::connect(server.address).await;
+    let mut http1 = HostileHttp1::connect(server.address).await;
     for method in ["OPTIONS", "POST"] {
         let answer = http1.call(method, "/open", &[("origin", "https://app.example.com")], &text_of(1)).await;
         assert!(answer.headers.keys().all(|name| !name.as_str().starts_with("access-control")), "{:?}", answer.headers);
@@ -145,13 +145,13 @@ async fn no_page_may_call_where_no_origin_is_listed() {
 #[tokio::test]
 async fn an_absolute_uri_and_http_1_0_are_understood() {
     let server = Server::start().await;
-    let mut http1 = RawHttp1::connect(server.address).await;
+    let mut http1 = HostileHttp1::connect(server.address).await;
     http1.send(b"GET http://anywhere/item/a?x=1 HTTP/1.1\r\nhost: anywhere\r\n\r\n").await;
     assert_eq!(http1.response(false).await.text(), "a");
     http1.send(b"GET /item/b HTTP/1.0\r\n\r\n").await;
     assert_eq!(http1.response(false).await.text(), "b");
     assert!(http1.is_closed().await, "HTTP/1.0 keeps no connection alive");
-    let mut http1 = RawHttp1::connect(server.address).await;
+    let mut http1 = HostileHttp1::connect(server.address).await;
     http1.send(&head("CONNECT", "/echo", &[])).await;
     assert!(http1.response(false).await.status.is_client_error());
 }

@@ -223,6 +223,6 @@ pub(crate) fn text_of(bytes: usize) -> Vec<u8> {
 }
 
 /// Status and reason of a refusal.
-pub(crate) fn refusal(response: &integration::raw_http1::Response) -> (StatusCode, String) {
+pub(crate) fn refusal(response: &integration::hostile_http1::Response) -> (StatusCode, String) {
     (response.status, response.json()["code"].as_str().unwrap_or_default().to_owned())
 }
