@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use auth_service::doors as auth;
 use inference_service::doors as inference;
 use shared::authorization::CallerKind;
-use shared::doors::openapi::{Answerer, ExplainedReason, RefusalSample, connect_code, explained_reasons, refusal_samples};
+use shared::doors::openapi::{Answerer, ExplainedReason, RefusalSample, explained_reasons, refusal_samples, told_by_connect};
 use shared::doors::{Door, Route};
 use shared::error::reason_name;
 
@@ -122,12 +122,14 @@ fn errors_part(doors: &[(Answerer, Vec<Door>)]) -> String {
 }
 
 fn error_row(explained: &ExplainedReason, columns: &[(&str, Vec<RefusalSample>)]) -> Vec<String> {
-    let ExplainedReason { reason, code, meaning } = explained;
+    let ExplainedReason { reason, meaning, .. } = explained;
     let of_reason = |samples: &[RefusalSample]| -> Vec<RefusalSample> {
         samples.iter().filter(|sample| sample.explained.reason == *reason).cloned().collect()
     };
     let statuses = columns.iter().flat_map(|(_, samples)| of_reason(samples)).map(|sample| sample.status.as_str().to_owned());
-    let mut cells = vec![format!("`{}`", reason_name(*reason)), meaning.clone(), each_once(statuses), format!("`{}`", connect_code(*code))];
+    let (code, by_connect) = told_by_connect(explained);
+    let mut cells =
+        vec![format!("`{}`", reason_name(*reason)), meaning.clone(), each_once(statuses), format!("{} `{code}`", by_connect.as_str())];
     for (_, samples) in columns.iter().filter(|(_, samples)| has_words(samples)) {
         cells.push(each_once(of_reason(samples).iter().filter_map(RefusalSample::kind).map(|kind| format!("`{kind}`"))));
     }
