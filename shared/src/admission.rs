@@ -262,13 +262,13 @@ impl Rules {
         if let Some(service) = self.judge_caller(policy.caller, &parts.headers, connection)? {
             parts.extensions.insert(service);
         }
-        refuse_encoded(&parts.headers)?;
+        let gzip = is_gzip_body(&parts.headers)?;
         let address = self.proxies.caller(connection.address, &parts.headers);
         parts.extensions.insert(address);
         let held = call_permit(connection, parts.uri.path(), &self.budgets).await?;
         let caller = self.unconfirmed(policy.caller, &parts.uri, &parts.headers, connection);
         let (network, budgets) = (network(address.ip), Arc::clone(&self.budgets));
-        Ok((PlainBody { inner: body, most_bytes: policy.most_bytes, gzip: false, network, budgets, caller }, held))
+        Ok((PlainBody { inner: body, most_bytes: policy.most_bytes, gzip, network, budgets, caller }, held))
     }
 }
 
@@ -377,14 +377,19 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, CallError> {
     }
 }
 
-/// A plain request's body comes as it is: no SDK compresses what it sends.
-fn refuse_encoded(headers: &HeaderMap) -> Result<(), CallError> {
-    let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
-    if encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Ok(());
+/// Whether a plain request's body is compressed by gzip; what is compressed otherwise is refused.
+fn is_gzip_body(headers: &HeaderMap) -> Result<bool, CallError> {
+    let mut encodings = headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
+    let is = |encoding: &[u8], name: &str| encoding.eq_ignore_ascii_case(name.as_bytes());
+    match (encodings.next(), encodings.next()) {
+        (None, None) => Ok(false),
+        (Some(one), None) if is(one, "identity") => Ok(false),
+        (Some(one), None) if is(one, "gzip") => Ok(true),
+        _ => {
+            let message = "the body is compressed in a way that this server can't read; send it as it is, or with content-encoding: gzip";
+            Err(CallError::new(Code::Unimplemented, ErrorReason::CompressionUnknown, message))
+        }
     }
-    let message = "the body is compressed, which this server doesn't read; send it as it is, without content-encoding";
-    Err(CallError::new(Code::Unimplemented, ErrorReason::CompressionUnknown, message))
 }
 
 pub(crate) fn method_unknown(path: &str) -> CallError {
