@@ -20,6 +20,7 @@ use self::schemas::Schemas;
 use super::{CHARGED_HEADER, Door, REMAINING_HEADER, Route};
 use crate::admission::MethodPolicy;
 use crate::authorization::CallerKind;
+use crate::credential_form::ACCOUNT_HEADER;
 use crate::error::reason_name;
 use crate::request_id::REQUEST_ID_HEADER;
 
@@ -133,7 +134,7 @@ impl Document {
         item[method.as_str().to_ascii_lowercase()] = operation;
     }
 
-    fn finish(mut self, answerer: Answerer) -> Value {
+    fn finish(self, answerer: Answerer) -> Value {
         let (title, description) = match answerer {
             Answerer::Auth => ("Tollgate auth-service", "Users, access tokens, API keys and credits."),
             Answerer::Inference => ("Tollgate inference-service", "Models at work, each call paid for by credits."),
@@ -252,7 +253,7 @@ fn parameters() -> Value {
     let header = |name: &str, said: &str| json!({ "name": name, "in": "header", "description": said, "schema": text });
     let timeout = "How long the caller waits, in milliseconds. In a service that stops waiting, what a call holds is given back.";
     json!({
-        "Account": header(crate::credential_form::ACCOUNT_HEADER, "The account to pay from, for access tokens. Without it, the user's own."),
+        "Account": header(ACCOUNT_HEADER, "The account to pay from, for access tokens. Without it, the user's own."),
         "IdempotencyKey": header("Idempotency-Key", "Names the request: however often it is sent, it is charged once."),
         "ConnectTimeout": {
             "name": "Connect-Timeout-Ms", "in": "header", "description": timeout, "schema": { "type": "integer", "minimum": 0 },

@@ -21,6 +21,8 @@ type Refused = (&'static str, &'static [(&'static str, &'static str)]);
 const REFUSED: &[Refused] = &[
     ("`POST /v1/chat/completions`", inference::openai::CHAT_REFUSED),
     ("`POST /v1/completions`", inference::openai::COMPLETION_REFUSED),
+    ("`POST /v1/responses`", inference::responses::REFUSED),
+    ("`POST /v1/messages`", inference::anthropic::REFUSED),
     ("`POST /token`", auth::TOKEN_REFUSED),
     ("`GET /users/me`", auth::USERS_ME_REFUSED),
 ];

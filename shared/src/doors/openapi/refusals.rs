@@ -8,8 +8,10 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use serde_json::{Map, Value, json};
 
 use super::reasons::{Answerer, ExplainedReason, explained_reasons, is_about_credential, is_answered};
+use crate::ErrorReason;
 use crate::authorization::CallerKind;
 use crate::doors::{Door, Refusal, http_status};
+use crate::request_context::CurrentCall;
 
 /// Those of the longest are some hundred bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -49,7 +51,10 @@ pub fn refusal_samples(door: &Door, answerer: Answerer) -> Vec<RefusalSample> {
         if own.peek().is_some() {
             samples.extend(own.map(|refusal| sample(door, explained.clone(), refusal)));
         } else if is_answered(reason, answerer) && !(is_open && is_about_credential(reason)) {
-            let refusal = Refusal::new(http_status(reason, explained.code), reason, explained.meaning.clone());
+            let mut refusal = Refusal::new(http_status(reason, explained.code), reason, explained.meaning.clone());
+            if reason == ErrorReason::InvalidArgument {
+                refusal.fields = vec![("model".to_owned(), "must be a model's name".to_owned())];
+            }
             samples.push(sample(door, explained, &refusal));
         }
     }
@@ -58,7 +63,7 @@ pub fn refusal_samples(door: &Door, answerer: Answerer) -> Vec<RefusalSample> {
 
 fn sample(door: &Door, explained: ExplainedReason, refusal: &Refusal) -> RefusalSample {
     let explained = ExplainedReason { meaning: refusal.message.clone(), ..explained };
-    let response = refusal.respond(door.refusal);
+    let response = CurrentCall::example().enter(|| refusal.respond(door.refusal));
     let beside = |name: &&HeaderName| ![CONTENT_TYPE, CONTENT_LENGTH].contains(name);
     let headers = response.headers().keys().filter(beside).cloned().collect();
     let media_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("application/json").to_owned();

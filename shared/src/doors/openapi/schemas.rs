@@ -24,7 +24,9 @@ impl Schemas {
     /// `tag` begins the names of all of them.
     pub(super) fn of_door(door: &Door, tag: &str) -> Self {
         // Generators of clients don't know all that is a schema: `true` is written as `{}`.
-        let mut settings = SchemaSettings::draft2020_12().with_transform(ReplaceBoolSchemas { skip_additional_properties: true });
+        let mut replace = ReplaceBoolSchemas::default();
+        replace.skip_additional_properties = true;
+        let mut settings = SchemaSettings::draft2020_12().with_transform(replace);
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
         let given = settings.clone().for_serialize().into_generator();
