@@ -27,7 +27,7 @@ pub struct Refusal {
     /// A sentence for people that says what to do. It holds no secret.
     pub message: String,
     /// The fields that are wrong, by their paths, and what each must be.
-    pub fields: Vec<(String, String)>,
+    pub fields: Box<[(String, String)]>,
     /// When the same call may succeed.
     pub retry_after: Option<Duration>,
     /// What the call had cost, or what the request that it repeats had cost.
@@ -38,14 +38,14 @@ impl Refusal {
     /// A refusal with its status, its reason, and a sentence for people that says what to do.
     #[must_use]
     pub fn new(status: StatusCode, reason: Reason, message: impl Into<String>) -> Self {
-        Self { status, reason, message: message.into(), fields: Vec::new(), retry_after: None, receipt: None }
+        Self { status, reason, message: message.into(), fields: Box::default(), retry_after: None, receipt: None }
     }
 
     /// A field is wrong: `messages[0].role` must be …
     #[must_use]
     pub fn invalid(field: &str, must: impl Into<String>) -> Self {
         let must = must.into();
-        let fields = vec![(field.to_owned(), must.clone())];
+        let fields = Box::new([(field.to_owned(), must.clone())]);
         Self { fields, ..Self::new(StatusCode::BAD_REQUEST, Reason::InvalidArgument, format!("{field} {must}")) }
     }
 
@@ -67,7 +67,9 @@ impl Refusal {
             // A door's form may know more of what to send.
             headers.entry(WWW_AUTHENTICATE).or_insert(HeaderValue::from_static("Bearer"));
         }
-        if is_repeated_by_status(self.status) && !helps_to_repeat(self.reason) {
+        // What had cost something costs it again: whoever pays decides that, and no SDK by itself.
+        let has_cost = self.receipt.as_ref().is_some_and(|receipt| receipt.charged_credits() > 0);
+        if is_repeated_by_status(self.status) && (has_cost || !helps_to_repeat(self.reason)) {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
         if let Some(receipt) = &self.receipt {
@@ -130,7 +132,7 @@ impl From<Status> for Refusal {
         Self {
             status: http_status(reason, status.code()),
             reason,
-            fields: violations_of(&status),
+            fields: violations_of(&status).into(),
             retry_after: retry_delay_of(&status),
             receipt: receipt_of(&status),
             message: status.message().to_owned(),
@@ -331,6 +333,12 @@ mod tests {
             let refusal = Refusal::from(CallError::new(Code::Internal, reason, "no"));
             assert_eq!(headers(&refusal)["x-should-retry"], "false", "{reason:?}");
         }
+        let cost = |credits| {
+            let receipt = Receipt { charged_credits: Some(credits), ..Receipt::default() };
+            Refusal::from(CallError::new(Code::Unavailable, Reason::UpstreamUnavailable, "broken off").receipt(&receipt))
+        };
+        assert_eq!(headers(&cost(1))["x-should-retry"], "false", "it would be charged again");
+        assert!(!headers(&cost(0)).contains_key("x-should-retry"));
         let paid = Refusal::from(CallError::new(Code::ResourceExhausted, Reason::InsufficientCredits, "no"));
         assert_eq!(paid.status, 402);
         assert!(!headers(&paid).contains_key("x-should-retry"), "nobody repeats a 402");
@@ -342,7 +350,7 @@ mod tests {
         let error = CallError::new(Code::InvalidArgument, Reason::InvalidArgument, "wrong").violations([("a[0].b", "must be c")]);
         let refusal = Refusal::from(error.retry_after(Duration::from_secs(2)).receipt(&receipt));
         assert_eq!((refusal.status.as_u16(), refusal.code()), (400, "INVALID_ARGUMENT"));
-        assert_eq!(refusal.fields, [("a[0].b".to_owned(), "must be c".to_owned())]);
+        assert_eq!(*refusal.fields, [("a[0].b".to_owned(), "must be c".to_owned())]);
         assert_eq!(headers(&refusal)["x-tollgate-charged-credits"], "3");
         assert_eq!(headers(&refusal)["x-tollgate-remaining-credits"], "7");
         let back = Refusal::from(CallError::from(refusal.clone()));
