@@ -1,6 +1,7 @@
 //! The gRPC services.
 
 mod audit;
+mod embed;
 pub mod inference;
 pub mod models;
 

@@ -16,6 +16,7 @@ use shared::request_id::new_request_id;
 use shared::runtime::work_through;
 use tonic::{Request, Response, Status};
 
+use super::embed::MAX_MESSAGE_NUMBERS;
 use super::{Authorizer, parse_model};
 use crate::auth_client::{Admission, Charge};
 use crate::caller::Caller;
@@ -169,7 +170,7 @@ fn note_refused_prompt(
 }
 
 /// A digest of all that the caller asks for, the request id aside. The method is part of it.
-fn fingerprint(method: &str, request: &impl Message) -> Vec<u8> {
+pub(super) fn fingerprint(method: &str, request: &impl Message) -> Vec<u8> {
     let mut digest = Sha256::new();
     digest.update(method.as_bytes());
     digest.update([0]);
@@ -211,8 +212,9 @@ impl Inference for InferenceService {
         Ok(self.answer(answer).await?)
     }
 
-    async fn embed(&self, _: Request<wire::EmbedRequest>) -> Result<Response<wire::EmbedResponse>, Status> {
-        Err(CallError::not_implemented("Inference.Embed").into())
+    async fn embed(&self, request: Request<wire::EmbedRequest>) -> Result<Response<wire::EmbedResponse>, Status> {
+        let caller = self.authorizer.caller(&request);
+        Ok(Response::new(self.embedded_within(caller, request.into_inner(), MAX_MESSAGE_NUMBERS).await?))
     }
 
     async fn list_models(&self, request: Request<wire::ListModelsRequest>) -> Result<Response<wire::ListModelsResponse>, Status> {
