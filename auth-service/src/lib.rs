@@ -9,6 +9,7 @@ pub mod api_key;
 pub mod command_line;
 pub mod config;
 pub mod credential;
+pub mod doors;
 pub mod grant;
 pub mod hold;
 pub mod ids;

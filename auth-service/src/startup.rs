@@ -14,7 +14,7 @@ use shared::proto::auth::accounts_server::AccountsServer;
 use shared::proto::auth::admin_server::AdminServer;
 use shared::proto::auth::auth_server::AuthServer;
 use shared::secret::Secret;
-use shared::serving::{self, Health, ServeConfig, ServeError};
+use shared::serving::{self, Health, ServeConfig, ServeError, Served};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,7 @@ use tonic::service::RoutesBuilder;
 
 use crate::access_token::AccessTokens;
 use crate::config::{Config, StoreConfig};
+use crate::doors::doors;
 use crate::password::{HashingError, PasswordHashing};
 use crate::service::accounts::AccountsService;
 use crate::service::admin::AdminService;
@@ -204,6 +205,7 @@ impl Application {
             <AccountsServer<AccountsService> as NamedService>::NAME,
             <AdminServer<AdminService> as NamedService>::NAME,
         ];
+        let doors = doors(&self.accounts);
         let mut routes = RoutesBuilder::default();
         let (most, gzip) = (MAX_REQUEST_BYTES, CompressionEncoding::Gzip);
         routes.add_service(AuthServer::new(self.auth).max_decoding_message_size(most).send_compressed(gzip));
@@ -211,7 +213,8 @@ impl Application {
         routes.add_service(AdminServer::new(self.admin).max_decoding_message_size(most).send_compressed(gzip));
         let policies = MethodPolicies::new(&services, policy).with_service_credentials(self.service_credentials);
         let health = Health::new(&services).await;
-        let watch = StoreWatch::begin(Arc::clone(&self.store), health.clone(), draining.clone()).await;
+        let served = Served { name: "Tollgate's auth-service", routes, policies, doors, health: health.clone() };
+        let watch = StoreWatch::begin(Arc::clone(&self.store), health, draining.clone()).await;
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, store = self.store.condition().place(), "auth-service serves");
         }
@@ -220,7 +223,7 @@ impl Application {
         let mut sweep = essentials.spawn("the walk over due holds", &draining, sweep);
         let _watch = essentials.spawn("the watch over the store", &draining, watch.run());
         let serve = async {
-            let served = serving::serve(listener, routes, policies, health, self.serve, draining.clone(), shutdown).await;
+            let served = serving::serve(listener, served, self.serve, draining.clone(), shutdown).await;
             // Also when serving broke: the walk ends with it.
             draining.cancel();
             sweep.ended().await;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use http::{Extensions, HeaderMap};
 use shared::credential_form;
 use shared::error::CallError;
 use shared::request_context::{CallDeadline, REQUEST_ID_HEADER};
@@ -20,11 +21,15 @@ pub struct Caller {
 impl Caller {
     /// Reads a call's metadata. A call without a credential is refused here.
     pub fn from_request<T>(request: &Request<T>) -> Result<Self, CallError> {
-        let metadata = request.metadata();
-        let deadline = request.extensions().get::<CallDeadline>().map(|deadline| deadline.0);
-        let credential = credential_form::bearer(metadata.as_ref())?;
-        let account = credential_form::account(metadata.as_ref())?;
-        let request_id = metadata.get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok()).unwrap_or_default();
+        Self::from_parts(request.metadata().as_ref(), request.extensions())
+    }
+
+    /// The same of an HTTP request's headers and extensions.
+    pub fn from_parts(headers: &HeaderMap, extensions: &Extensions) -> Result<Self, CallError> {
+        let deadline = extensions.get::<CallDeadline>().map(|deadline| deadline.0);
+        let credential = credential_form::bearer(headers)?;
+        let account = credential_form::account(headers)?;
+        let request_id = headers.get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok()).unwrap_or_default();
         Ok(Self { credential: credential.to_owned(), account: account.to_owned(), request_id: request_id.to_owned(), deadline })
     }
 

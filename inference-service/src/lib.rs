@@ -13,6 +13,7 @@ pub mod capability;
 pub mod chat_stream;
 pub mod command_line;
 pub mod config;
+pub mod doors;
 pub mod engine;
 #[cfg(fuzzing)]
 pub mod fuzzing;

@@ -1,4 +1,4 @@
-//! The gRPC services.
+//! The gRPC services, whose methods the doors end in as well.
 
 mod audit;
 mod embed;
@@ -8,19 +8,20 @@ pub mod models;
 use std::collections::{BTreeSet, HashSet};
 use std::pin::Pin;
 
-use http::HeaderMap;
+use http::{Extensions, HeaderMap};
 use shared::admission::Confirm;
 use shared::error::CallError;
 use shared::proto::auth::{Operation, Principal};
 use shared::request_context::CurrentCall;
 use tokio_util::sync::CancellationToken;
-use tonic::metadata::MetadataMap;
-use tonic::{Extensions, Request};
 
 use crate::auth_client::AuthClient;
 use crate::call_failure::draining;
 use crate::caller::Caller;
 use crate::prompt::{ModelName, Violations};
+
+/// The doors' paths by which operators handle models.
+const MANAGING_PATHS: [&str; 2] = ["/api/create", "/api/delete"];
 
 /// What every method does first: it finds out who calls, and whether the caller may.
 #[derive(Debug, Clone)]
@@ -32,17 +33,19 @@ pub struct Authorizer {
 }
 
 impl Authorizer {
-    /// Reads who is calling; refuses while draining.
-    fn caller<T>(&self, request: &Request<T>) -> Result<Caller, CallError> {
-        if self.draining.is_cancelled() {
-            return Err(draining());
-        }
-        Caller::from_request(request)
+    /// Refuses every caller while draining.
+    fn admit(&self, caller: Result<Caller, CallError>) -> Result<Caller, CallError> {
+        if self.draining.is_cancelled() { Err(draining()) } else { caller }
     }
 
-    /// The same, and authorizes an operation that costs nothing. Answers the call and whose it is.
-    async fn authorize<T>(&self, request: &Request<T>, operation: Operation, model: &str) -> Result<(Caller, Principal), CallError> {
-        let caller = self.caller(request)?;
+    /// The same, and authorizes an operation that costs nothing. Answers who calls and whose the call is.
+    async fn authorize(
+        &self,
+        caller: Result<Caller, CallError>,
+        operation: Operation,
+        model: &str,
+    ) -> Result<(Caller, Principal), CallError> {
+        let caller = self.admit(caller)?;
         let principal = self.auth.authorize(&caller, operation, model).await?;
         Ok((caller, principal))
     }
@@ -66,11 +69,11 @@ impl Authorizer {
 impl Confirm for Authorizer {
     /// Whether the caller may do what the method does, with some model: which one is still to be read.
     fn confirm(&self, path: &str, headers: HeaderMap) -> Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>> {
-        let models = path.starts_with("/tollgate.inference.v1.Models/");
-        let operation = if models { Operation::ManageModels } else { Operation::ReadModels };
-        let request = Request::from_parts(MetadataMap::from_headers(headers), Extensions::new(), ());
+        let manages = path.starts_with("/tollgate.inference.v1.Models/") || MANAGING_PATHS.contains(&path);
+        let operation = if manages { Operation::ManageModels } else { Operation::ReadModels };
+        let caller = Caller::from_parts(&headers, &Extensions::new());
         let authorizer = self.clone();
-        Box::pin(CurrentCall::get().scope(async move { authorizer.authorize(&request, operation, "").await.map(|_| ()) }))
+        Box::pin(CurrentCall::get().scope(async move { authorizer.authorize(caller, operation, "").await.map(|_| ()) }))
     }
 }
 

@@ -10,7 +10,7 @@ use shared::codec::MAX_MESSAGE_BYTES;
 use shared::essential::{EXIT_SOFTWARE, Essentials, Lost};
 use shared::proto::inference::inference_server::InferenceServer;
 use shared::proto::inference::models_server::ModelsServer;
-use shared::serving::{Health, ServeConfig, ServeError, serve};
+use shared::serving::{Health, ServeConfig, ServeError, Served, serve};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,7 @@ use tonic::service::RoutesBuilder;
 use crate::auth_client::{AuthClient, AuthClientConfig};
 use crate::chat_stream::StreamOwner;
 use crate::config::{Config, EngineChoice};
+use crate::doors::doors;
 use crate::engine::ollama::{OllamaConfig, OllamaEngine};
 use crate::engine::{Engine, EngineError};
 use crate::readiness;
@@ -133,12 +134,14 @@ impl Application {
         let services = [INFERENCE, "tollgate.inference.v1.Models"];
         let (auth, engine) = (inference.authorizer.auth.clone(), Arc::clone(&inference.engine));
         let policies = MethodPolicies::new(&services, policy).with_confirmation(Arc::new(inference.authorizer.clone()));
+        let doors = doors(&inference, &models);
         let (mut routes, gzip) = (RoutesBuilder::default(), CompressionEncoding::Gzip);
         routes
             .add_service(InferenceServer::new(inference).max_decoding_message_size(MAX_MESSAGE_BYTES).send_compressed(gzip))
             .add_service(ModelsServer::new(models).max_decoding_message_size(MAX_MODELFILE_BYTES).send_compressed(gzip));
         let health = Health::new(&services).await;
-        let watch = readiness::watch(auth, engine, health.clone(), draining.clone());
+        let served = Served { name: "Tollgate's inference-service", routes, policies, doors, health: health.clone() };
+        let watch = readiness::watch(auth, engine, health, draining.clone());
         let _watch = essentials.spawn("the watch over auth-service and the model server", &draining, watch);
 
         // Answers that still run are cut off a little before the deadline, so that their holds are settled by then.
@@ -157,7 +160,7 @@ impl Application {
         let mut cutting = essentials.spawn("the task that cuts answers off before the drain's deadline", &draining, cutting);
         let _timing = essentials.spawn("the timer of all streams and holds", &CancellationToken::new(), owner.timers.clone().run());
         let served = tokio::select! {
-            served = serve(listener, routes, policies, health, config, draining, shutdown) => served,
+            served = serve(listener, served, config, draining, shutdown) => served,
             lost = essentials.lost() => {
                 owner.tasks.close();
                 // Without the answer's limits nothing that runs can be trusted to end; what has ended may still be settled.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, CONTENT_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use prost::Message;
 use prost_types::FileDescriptorSet;
@@ -21,11 +21,12 @@ use tonic::{Code, Status};
 use tower::Service;
 
 use crate::ErrorReason;
-use crate::authorization::{CallerKind, judge_end_user, judge_service};
+use crate::authorization::{CallerKind, ServiceCaller, judge_end_user, judge_service};
 use crate::call_record::UnclaimedCall;
 use crate::caller_address::{TrustedProxies, network};
 use crate::connection_slots::ConnectionState;
-use crate::credential_form::ACCOUNT_HEADER;
+use crate::credential_form::{self, ACCOUNT_HEADER};
+use crate::doors::PlainBody;
 use crate::error::{CallError, reason_of};
 use crate::holding_body::HoldingBody;
 use crate::message_guard::{BodyRules, Budgets, Confirmation, GuardedBody, server_busy};
@@ -84,10 +85,10 @@ impl fmt::Debug for MethodPolicies {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Method {
-    policy: MethodPolicy,
-    takes_many: bool,
-    gives_many: bool,
+pub(crate) struct Method {
+    pub(crate) policy: MethodPolicy,
+    pub(crate) takes_many: bool,
+    pub(crate) gives_many: bool,
 }
 
 impl MethodPolicies {
@@ -139,7 +140,7 @@ pub(crate) struct Admission {
 
 /// What calls are judged by.
 #[derive(Debug)]
-struct Rules {
+pub(crate) struct Rules {
     policies: MethodPolicies,
     proxies: TrustedProxies,
     budgets: Arc<Budgets>,
@@ -152,11 +153,15 @@ pub(crate) struct AdmissionService {
     connection: Arc<ConnectionState>,
 }
 
-type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+/// The answer to a request.
+pub(crate) type BoxedAnswer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+/// A permit to run on a connection that has not proved itself, and what it costs of the budget.
+pub(crate) type CallPermit = (tokio::sync::OwnedSemaphorePermit, crate::receive_budget::BudgetPermit);
 
 impl Admission {
-    pub(crate) fn new(policies: MethodPolicies, proxies: TrustedProxies, inner: Routes) -> Self {
-        Self { rules: Arc::new(Rules { policies, proxies, budgets: Arc::default() }), inner }
+    pub(crate) fn new(rules: Arc<Rules>, inner: Routes) -> Self {
+        Self { rules, inner }
     }
 
     /// The service of one connection.
@@ -166,7 +171,12 @@ impl Admission {
 }
 
 impl Rules {
-    fn method(&self, path: &str) -> Result<Method, CallError> {
+    pub(crate) fn new(policies: MethodPolicies, proxies: TrustedProxies) -> Self {
+        Self { policies, proxies, budgets: Arc::default() }
+    }
+
+    /// The method of this path.
+    pub(crate) fn method(&self, path: &str) -> Result<Method, CallError> {
         self.policies.methods.get(path).copied().ok_or_else(|| method_unknown(path))
     }
 
@@ -175,14 +185,8 @@ impl Rules {
         if let Some(MalformedDeadline(malformed)) = request.extensions_mut().remove() {
             return Err(malformed);
         }
-        match method.policy.caller {
-            CallerKind::Anybody => {}
-            CallerKind::EndUser => judge_end_user(request.headers())?,
-            CallerKind::Service => {
-                let service = judge_service(request.headers(), &self.policies.service_credentials)?;
-                request.extensions_mut().insert(service);
-                connection.prove();
-            }
+        if let Some(service) = self.judge_caller(method.policy.caller, request.headers(), connection)? {
+            request.extensions_mut().insert(service);
         }
         let gzip = is_gzip(request.headers())?;
         let address = self.proxies.caller(connection.address, request.headers());
@@ -194,13 +198,7 @@ impl Rules {
             // Pieces of an answer are a few bytes each, which gzip makes longer: it is for those who compress themselves.
             request.headers_mut().remove(ACCEPT_ENCODING);
         }
-        let confirm = self.policies.confirm.clone().filter(|_| method.policy.caller != CallerKind::Anybody);
-        let caller = confirm.map(|confirm| Unconfirmed {
-            confirm,
-            uri: request.uri().clone(),
-            headers: [AUTHORIZATION, ACCOUNT, REQUEST_ID].map(|name| (request.headers().get(&name).cloned(), name)),
-            connection: Some(Arc::clone(connection)),
-        });
+        let caller = self.unconfirmed(method.policy.caller, request.uri(), request.headers(), connection);
         let rules = BodyRules {
             most_bytes: method.policy.most_bytes,
             many_messages: method.takes_many,
@@ -212,6 +210,58 @@ impl Rules {
         let body = std::mem::take(request.body_mut());
         *request.body_mut() = Body::new(GuardedBody::new(body, rules));
         Ok(())
+    }
+
+    /// Judges a call by its credential. A service's good one proves the connection.
+    fn judge_caller(
+        &self,
+        caller: CallerKind,
+        headers: &HeaderMap,
+        connection: &ConnectionState,
+    ) -> Result<Option<ServiceCaller>, CallError> {
+        match caller {
+            CallerKind::Anybody => Ok(None),
+            CallerKind::EndUser => judge_end_user(headers).map(|()| None),
+            CallerKind::Service => {
+                let service = judge_service(headers, &self.policies.service_credentials)?;
+                connection.prove();
+                Ok(Some(service))
+            }
+        }
+    }
+
+    /// How to confirm a caller; `None` where nobody is confirmed.
+    fn unconfirmed(&self, caller: CallerKind, uri: &Uri, headers: &HeaderMap, connection: &Arc<ConnectionState>) -> Option<Unconfirmed> {
+        let confirm = self.policies.confirm.clone().filter(|_| caller != CallerKind::Anybody);
+        confirm.map(|confirm| Unconfirmed {
+            confirm,
+            uri: uri.clone(),
+            headers: [AUTHORIZATION, ACCOUNT, REQUEST_ID].map(|name| (headers.get(&name).cloned(), name)),
+            connection: Some(Arc::clone(connection)),
+        })
+    }
+
+    /// The same for a plain HTTP request: judges it by its metadata, waits for its permit, and bounds its body.
+    pub(crate) async fn admit_plain(
+        &self,
+        policy: MethodPolicy,
+        parts: &mut http::request::Parts,
+        body: axum::body::Body,
+        connection: &Arc<ConnectionState>,
+    ) -> Result<(PlainBody, Option<CallPermit>), CallError> {
+        if policy.caller == CallerKind::EndUser {
+            credential_form::join_api_key(&mut parts.headers)?;
+        }
+        if let Some(service) = self.judge_caller(policy.caller, &parts.headers, connection)? {
+            parts.extensions.insert(service);
+        }
+        refuse_encoded(&parts.headers)?;
+        let address = self.proxies.caller(connection.address, &parts.headers);
+        parts.extensions.insert(address);
+        let held = call_permit(connection, parts.uri.path(), &self.budgets).await?;
+        let caller = self.unconfirmed(policy.caller, &parts.uri, &parts.headers, connection);
+        let (network, budgets) = (network(address.ip), Arc::clone(&self.budgets));
+        Ok((PlainBody { inner: body, most_bytes: policy.most_bytes, network, budgets, caller }, held))
     }
 }
 
@@ -244,11 +294,7 @@ impl Unconfirmed {
 }
 
 /// A permit to run on a connection that has not proved itself, and what it costs of the budget. `None`: nothing to wait for.
-async fn call_permit(
-    connection: &ConnectionState,
-    path: &str,
-    budgets: &Budgets,
-) -> Result<Option<(tokio::sync::OwnedSemaphorePermit, crate::receive_budget::BudgetPermit)>, CallError> {
+async fn call_permit(connection: &ConnectionState, path: &str, budgets: &Budgets) -> Result<Option<CallPermit>, CallError> {
     // The health check of this host gets in whatever others do.
     if connection.is_proved() || (connection.address.is_local() && path.starts_with(HEALTH)) {
         return Ok(None);
@@ -263,14 +309,14 @@ async fn call_permit(
 impl Service<Request<Body>> for AdmissionService {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Answer;
+    type Future = BoxedAnswer;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Service::<Request<Body>>::poll_ready(&mut self.admission.inner, cx)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Answer {
-        let refuse = |refused: CallError| -> Answer { Box::pin(std::future::ready(Ok(Status::from(refused).into_http()))) };
+    fn call(&mut self, mut request: Request<Body>) -> BoxedAnswer {
+        let refuse = |refused: CallError| -> BoxedAnswer { Box::pin(std::future::ready(Ok(Status::from(refused).into_http()))) };
         let method = match self.admission.rules.method(request.uri().path()) {
             Ok(method) => method,
             Err(unknown) => return refuse(unknown),
@@ -322,6 +368,16 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, CallError> {
             Err(CallError::new(Code::Unimplemented, ErrorReason::CompressionUnknown, message))
         }
     }
+}
+
+/// A plain request's body comes as it is: no SDK compresses what it sends.
+fn refuse_encoded(headers: &HeaderMap) -> Result<(), CallError> {
+    let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
+    if encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Ok(());
+    }
+    let message = "the body is compressed, which this server doesn't read; send it as it is, without content-encoding";
+    Err(CallError::new(Code::Unimplemented, ErrorReason::CompressionUnknown, message))
 }
 
 fn method_unknown(path: &str) -> CallError {

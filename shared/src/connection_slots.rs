@@ -40,6 +40,8 @@ pub(crate) struct ConnectionState {
     pub(crate) evicted: CancellationToken,
     proved: AtomicBool,
     running: AtomicU32,
+    /// HTTP/1.1 requests whose head is whole.
+    begun: AtomicU32,
     /// What calls wait for on a connection that has not proved itself.
     pub(crate) call_permits: Arc<Semaphore>,
     /// When the last call ended, or the connection was accepted; milliseconds since `accepted`.
@@ -54,6 +56,7 @@ impl ConnectionState {
             evicted: CancellationToken::new(),
             proved: AtomicBool::new(false),
             running: AtomicU32::new(0),
+            begun: AtomicU32::new(0),
             call_permits: Arc::new(Semaphore::new(CALLS_BEFORE_PROOF)),
             idle_since_ms: AtomicU32::new(0),
             accepted: Instant::now(),
@@ -78,6 +81,16 @@ impl ConnectionState {
         }
         let since = Duration::from_millis(self.idle_since_ms.load(Ordering::Relaxed).into());
         Some(self.accepted.elapsed().saturating_sub(since))
+    }
+
+    /// The head of an HTTP/1.1 request is whole.
+    pub(crate) fn begin_request(&self) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many requests have begun; the count may start again from 0.
+    pub(crate) fn begun_requests(&self) -> u32 {
+        self.begun.load(Ordering::Relaxed)
     }
 
     /// A call on it runs until this is dropped.

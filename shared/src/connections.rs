@@ -1,8 +1,10 @@
-//! A connection from its acceptance to its first frames: what a listed proxy's PROXY header says, and a time limit until HTTP/2 has begun.
+//! A connection from its acceptance to its first frames: what a listed proxy's PROXY header says, which HTTP it speaks, and a time limit
+//! until HTTP/2 has begun, or until the head of an HTTP/1.1 request is whole.
 
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,10 +13,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+use crate::connection_slots::ConnectionState;
 use crate::gathered_writes::GatheredWrites;
 
-/// How long a client may take until its HTTP/2 preface and its first SETTINGS are here.
+/// How long a client may take until its HTTP/2 preface and its first SETTINGS are here, or the head of its first HTTP/1.1 request.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the head of a later request may take, from its first byte.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest PROXY header that is read: addresses, and what proxies add to them.
 const MAX_PROXY_HEADER_BYTES: usize = 1024;
 /// The fixed part of a PROXY header: signature, version, family, and the length of the rest.
@@ -34,8 +39,26 @@ const MAX_SETTINGS_BYTES: usize = 1024;
 pub(crate) struct FirstBytes {
     /// Whom the connection's PROXY header (version 2) names, if it began with one.
     pub(crate) proxied: Option<IpAddr>,
+    /// What is spoken behind that.
+    pub(crate) protocol: Protocol,
     /// What was read behind that.
     rest: Vec<u8>,
+}
+
+/// What a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// What these first bytes belong to; `None`: they may become either.
+fn protocol(read: &[u8]) -> Option<Protocol> {
+    let begun = read.len().min(PREFACE.len());
+    if read[..begun] != PREFACE[..begun] {
+        return Some(Protocol::Http1);
+    }
+    (begun == PREFACE.len()).then_some(Protocol::Http2)
 }
 
 /// Reads the first bytes of a connection, and takes a PROXY header off.
@@ -44,14 +67,27 @@ pub(crate) async fn first_bytes(stream: &mut TcpStream, deadline: Instant) -> io
 }
 
 async fn read_first_bytes(stream: &mut TcpStream) -> io::Result<FirstBytes> {
-    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "the PROXY header can't be read");
     let mut read = Vec::with_capacity(256);
+    let proxied = read_proxy_header(stream, &mut read).await?;
+    loop {
+        if let Some(protocol) = protocol(&read) {
+            return Ok(FirstBytes { proxied, protocol, rest: read });
+        }
+        if stream.read_buf(&mut read).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
+
+/// Whom a PROXY header names, which is taken off what was read.
+async fn read_proxy_header(stream: &mut TcpStream, read: &mut Vec<u8>) -> io::Result<Option<IpAddr>> {
+    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "the PROXY header can't be read");
     let mut needed = PROXY_HEAD_BYTES;
     loop {
-        let ended = stream.read_buf(&mut read).await? == 0;
+        let ended = stream.read_buf(read).await? == 0;
         let begun = read.len().min(PROXY_SIGNATURE.len());
         if ended || read[..begun] != PROXY_SIGNATURE[..begun] {
-            return Ok(FirstBytes { proxied: None, rest: read });
+            return Ok(None);
         }
         if let Some(length) = read.get(PROXY_HEAD_BYTES - 2..PROXY_HEAD_BYTES) {
             needed = PROXY_HEAD_BYTES + usize::from(u16::from_be_bytes([length[0], length[1]]));
@@ -64,29 +100,39 @@ async fn read_first_bytes(stream: &mut TcpStream) -> io::Result<FirstBytes> {
         }
     }
     let rest = read.split_off(needed);
-    let header = v2::Header::try_from(read.as_slice()).map_err(|_| malformed())?;
-    let proxied = match header.addresses {
+    let header = std::mem::replace(read, rest);
+    let header = v2::Header::try_from(header.as_slice()).map_err(|_| malformed())?;
+    Ok(match header.addresses {
         // The proxy's own connection, such as its health check.
         _ if header.command == v2::Command::Local => None,
         v2::Addresses::IPv4(addresses) => Some(addresses.source_address.into()),
         v2::Addresses::IPv6(addresses) => Some(addresses.source_address.into()),
         v2::Addresses::Unix(_) | v2::Addresses::Unspecified => None,
-    };
-    Ok(FirstBytes { proxied, rest })
+    })
 }
 
 fn timed_out() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "the connection didn't begin in time")
 }
 
-/// A connection whose HTTP/2 must begin in time.
+/// A connection that must begin in time.
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: GatheredWrites<TcpStream>,
     /// What was read before, to be read first.
     before: Vec<u8>,
-    /// `None` once HTTP/2 has begun.
-    beginning: Option<Beginning>,
+    timing: Timing,
+}
+
+/// What a connection must do in time.
+#[derive(Debug)]
+enum Timing {
+    /// HTTP/2 must begin.
+    Beginning(Beginning),
+    /// It has. From here on pings tell whether the other side is there.
+    Begun,
+    /// The head of an HTTP/1.1 request must become whole.
+    Heads(HeadTimer),
 }
 
 #[derive(Debug)]
@@ -96,11 +142,39 @@ struct Beginning {
     read: Vec<u8>,
 }
 
+/// Gives each request's head its time: the first from the connection's acceptance, the others from their first byte.
+#[derive(Debug)]
+struct HeadTimer {
+    connection: Arc<ConnectionState>,
+    /// Requests that had begun when this was looked at last: their heads are whole.
+    begun: u32,
+    timeout: Option<Pin<Box<Sleep>>>,
+}
+
+impl HeadTimer {
+    /// Whether a head is late, when so many bytes were just read.
+    fn is_late(&mut self, read: usize, cx: &mut Context<'_>) -> bool {
+        let begun = self.connection.begun_requests();
+        if begun != self.begun {
+            (self.begun, self.timeout) = (begun, None);
+        }
+        // What comes while a request is answered is its body.
+        if read > 0 && self.timeout.is_none() && self.connection.idle_for().is_some() {
+            self.timeout = Some(Box::pin(tokio::time::sleep(HEAD_TIMEOUT)));
+        }
+        self.timeout.as_mut().is_some_and(|timeout| timeout.as_mut().poll(cx).is_ready())
+    }
+}
+
 impl Connection {
-    /// Goes on behind the first bytes. By the deadline HTTP/2 must have begun.
-    pub(crate) fn new(stream: TcpStream, first: FirstBytes, deadline: Instant) -> Self {
-        let beginning = Beginning { timeout: Box::pin(tokio::time::sleep_until(deadline)), read: Vec::new() };
-        Self { stream: GatheredWrites::new(stream), before: first.rest, beginning: Some(beginning) }
+    /// Goes on behind the first bytes. By the deadline HTTP/2 must have begun, or the head of a first HTTP/1.1 request be whole.
+    pub(crate) fn new(stream: TcpStream, first: FirstBytes, deadline: Instant, connection: &Arc<ConnectionState>) -> Self {
+        let timeout = Box::pin(tokio::time::sleep_until(deadline));
+        let timing = match first.protocol {
+            Protocol::Http2 => Timing::Beginning(Beginning { timeout, read: Vec::new() }),
+            Protocol::Http1 => Timing::Heads(HeadTimer { connection: Arc::clone(connection), begun: 0, timeout: Some(timeout) }),
+        };
+        Self { stream: GatheredWrites::new(stream), before: first.rest, timing }
     }
 }
 
@@ -126,13 +200,22 @@ impl AsyncRead for Connection {
             self.before.drain(..length);
             Poll::Ready(Ok(()))
         };
-        if let Some(beginning) = &mut self.beginning {
-            let room = (PREFACE.len() + FRAME_HEAD_BYTES + MAX_SETTINGS_BYTES).saturating_sub(beginning.read.len());
-            beginning.read.extend(buffer.filled()[before..].iter().take(room));
-            if has_begun(&beginning.read) {
-                self.beginning = None;
-            } else if beginning.timeout.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Err(timed_out()));
+        let new = &buffer.filled()[before..];
+        match &mut self.timing {
+            Timing::Begun => {}
+            Timing::Beginning(beginning) => {
+                let room = (PREFACE.len() + FRAME_HEAD_BYTES + MAX_SETTINGS_BYTES).saturating_sub(beginning.read.len());
+                beginning.read.extend(new.iter().take(room));
+                if has_begun(&beginning.read) {
+                    self.timing = Timing::Begun;
+                } else if beginning.timeout.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Err(timed_out()));
+                }
+            }
+            Timing::Heads(timer) => {
+                if timer.is_late(new.len(), cx) {
+                    return Poll::Ready(Err(timed_out()));
+                }
             }
         }
         read
@@ -167,6 +250,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::caller_address::CallerAddress;
 
     async fn pair() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -184,7 +268,11 @@ mod tests {
         client.write_all(said).await.unwrap();
         let deadline = Instant::now() + timeout;
         let first = first_bytes(&mut server, deadline).await;
-        (client, first.map(|first| Connection::new(server, first, deadline)))
+        (client, first.map(|first| Connection::new(server, first, deadline, &state())))
+    }
+
+    fn state() -> Arc<ConnectionState> {
+        Arc::new(ConnectionState::new(CallerAddress { ip: IpAddr::from([192, 0, 2, 1]), through_proxy: false }))
     }
 
     #[tokio::test]
@@ -201,13 +289,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_has_begun_is_kept_and_what_is_no_http2_is_left_to_be_refused() {
-        for said in [settings(0), settings(2), b"GET / HTTP/1.1\r\n".to_vec(), [&PREFACE[..], &[0; 9]].concat()] {
+    async fn one_that_has_begun_is_kept() {
+        for said in [settings(0), settings(2), [&PREFACE[..], &[0; 9]].concat()] {
             let (_client, connection) = connection(&said, HANDSHAKE_TIMEOUT).await;
             let (mut connection, mut read) = (connection.unwrap(), vec![0; said.len()]);
             connection.read_exact(&mut read).await.unwrap();
             assert_eq!(read, said);
-            assert!(connection.beginning.is_none(), "{said:?}");
+            assert!(matches!(connection.timing, Timing::Begun), "{said:?}");
         }
     }
 
@@ -233,7 +321,7 @@ mod tests {
                 let first = first.unwrap();
                 assert_eq!(first.proxied.map(|ip| ip.to_string()).as_deref(), expected);
                 let mut read = vec![0; settings(1).len()];
-                Connection::new(server, first, deadline).read_exact(&mut read).await.unwrap();
+                Connection::new(server, first, deadline, &state()).read_exact(&mut read).await.unwrap();
                 assert_eq!(read, settings(1));
             }
         }

@@ -2,8 +2,8 @@
 //!
 //! The form can be judged from the text alone. Whether the credential is in force, only auth-service knows.
 
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
 use tonic::Code;
 
 use crate::ErrorReason;
@@ -11,6 +11,8 @@ use crate::error::CallError;
 
 /// The header that names the account to pay, for access tokens.
 pub const ACCOUNT_HEADER: &str = "x-tollgate-account";
+/// The header in which some SDKs send their API key.
+pub const API_KEY_HEADER: &str = "x-api-key";
 /// What every API key starts with.
 pub const API_KEY_PREFIX: &str = "tg_";
 /// Characters of an API key: prefix, account's id (16), secret (24), checksum (6).
@@ -37,6 +39,9 @@ pub enum FormError {
     /// Its checksum is wrong.
     #[error("the API key is mistyped or cut: its checksum is wrong")]
     Mistyped,
+    /// `authorization` and `x-api-key` name different ones.
+    #[error("authorization and x-api-key carry different credentials; send one")]
+    TwoCredentials,
     /// Several accounts are named, or what is no text.
     #[error("{ACCOUNT_HEADER} must be one account's id")]
     NotOneAccount,
@@ -47,7 +52,7 @@ impl From<FormError> for CallError {
         let reason = match error {
             FormError::NotOneAccount => return Self::invalid_argument(error.to_string()),
             FormError::Missing => ErrorReason::CredentialMissing,
-            FormError::NotBearer | FormError::Unknown | FormError::Mistyped => ErrorReason::CredentialInvalid,
+            FormError::NotBearer | FormError::TwoCredentials | FormError::Unknown | FormError::Mistyped => ErrorReason::CredentialInvalid,
         };
         Self::new(Code::Unauthenticated, reason, error.to_string())
     }
@@ -69,6 +74,28 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, FormError> {
     // Two headers that a proxy joined are still two.
     let is_one = !credential.is_empty() && !credential.bytes().any(|byte| matches!(byte, b' ' | b',' | b'\t'));
     if scheme.eq_ignore_ascii_case("bearer") && is_one { Ok(credential) } else { Err(FormError::NotBearer) }
+}
+
+/// Takes a credential out of `x-api-key`, where some SDKs send it, into the `authorization` header. Two different ones are refused: a proxy
+/// and a service could choose differently among them.
+pub fn join_api_key(headers: &mut HeaderMap) -> Result<(), FormError> {
+    let mut sent = headers.get_all(API_KEY_HEADER).iter();
+    let Some(first) = sent.next() else { return Ok(()) };
+    let another = sent.next().is_some();
+    let key = first.to_str().ok().filter(|_| !another).ok_or(FormError::NotBearer)?.trim();
+    match bearer(headers) {
+        // SDKs send an empty one beside a token.
+        _ if key.is_empty() => {}
+        Err(FormError::Missing) => {
+            let mut value = HeaderValue::from_str(&to_bearer(key)).map_err(|_| FormError::NotBearer)?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        Ok(credential) if credential == key => {}
+        Ok(_) | Err(_) => return Err(FormError::TwoCredentials),
+    }
+    headers.remove(API_KEY_HEADER);
+    Ok(())
 }
 
 /// The account that a call names; empty when it names none. Several are refused: a proxy and a service could choose differently among them.
@@ -125,7 +152,7 @@ pub fn checksum(text: &str) -> [u8; CHECKSUM_LENGTH] {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderName;
 
     use super::*;
 
@@ -172,6 +199,26 @@ mod tests {
             &["Bearer a", ""],
         ] {
             assert_eq!(bearer(&headers(wrong)), Err(FormError::NotBearer), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn an_api_key_of_an_sdk_is_a_bearer_credential_and_two_are_none() {
+        let joined = |authorization: &[&str], keys: &[&str]| {
+            let mut all = headers(authorization);
+            all.extend(named(HeaderName::from_static(API_KEY_HEADER), keys));
+            join_api_key(&mut all)?;
+            assert!(!all.contains_key(API_KEY_HEADER) || keys.is_empty());
+            bearer(&all).map(str::to_owned)
+        };
+        for (authorization, keys) in [(&[][..], &["a"][..]), (&["Bearer a"], &["a"]), (&["Bearer a"], &[]), (&["Bearer a"], &[""])] {
+            assert_eq!(joined(authorization, keys), Ok("a".to_owned()));
+        }
+        assert_eq!(joined(&[], &[""]), Err(FormError::Missing));
+        assert_eq!(joined(&["Bearer a"], &["b"]), Err(FormError::TwoCredentials));
+        assert_eq!(joined(&["Basic a"], &["a"]), Err(FormError::TwoCredentials));
+        for wrong in [&["a", "a"][..], &["a b"], &["a,b"]] {
+            assert_eq!(joined(&[], wrong), Err(FormError::NotBearer), "{wrong:?}");
         }
     }
 

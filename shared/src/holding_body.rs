@@ -5,26 +5,24 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use tonic::Status;
-use tonic::body::Body;
 
 /// The body, and what is given back when it is dropped.
-pub(crate) struct HoldingBody<T> {
-    body: Body,
+pub(crate) struct HoldingBody<B, T> {
+    body: B,
     _held: T,
 }
 
-impl<T> HoldingBody<T> {
-    pub(crate) fn new(body: Body, held: T) -> Self {
+impl<B, T> HoldingBody<B, T> {
+    pub(crate) fn new(body: B, held: T) -> Self {
         Self { body, _held: held }
     }
 }
 
-impl<T: Unpin> HttpBody for HoldingBody<T> {
+impl<B: HttpBody<Data = Bytes> + Unpin, T: Unpin> HttpBody for HoldingBody<B, T> {
     type Data = Bytes;
-    type Error = Status;
+    type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         Pin::new(&mut self.body).poll_frame(cx)
     }
 

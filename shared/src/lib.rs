@@ -34,6 +34,8 @@ mod connections;
 #[cfg(feature = "server")]
 pub mod data_folder;
 #[cfg(feature = "server")]
+pub mod doors;
+#[cfg(feature = "server")]
 pub mod essential;
 #[cfg(feature = "server")]
 pub mod gathered_writes;

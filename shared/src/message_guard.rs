@@ -27,9 +27,9 @@ use crate::runtime::work_through;
 /// The most that is read of a message before its caller's credential is confirmed.
 pub const MAX_UNCONFIRMED_BYTES: usize = 64 << 10;
 /// How long a message may take to arrive whose caller isn't confirmed.
-const UNCONFIRMED_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const UNCONFIRMED_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long any other may.
-const RECEIVE_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const RECEIVE_TIMEOUT: Duration = Duration::from_secs(60);
 /// When there may be room in the budget again.
 const RETRY_WHEN_BUSY: Duration = Duration::from_secs(1);
 /// What stands before each message: a flag, and its length in four bytes.
@@ -207,8 +207,7 @@ impl GuardedBody {
         if sleep.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        let message = format!("the request's message did not come to its end within {} s", timeout.as_secs());
-        self.fail(CallError::new(Code::DeadlineExceeded, ErrorReason::MessageTooSlow, message))
+        self.fail(too_slow(timeout))
     }
 
     /// Hands on what was read, or keeps it while it is compressed and not whole.
@@ -332,7 +331,14 @@ fn gunzipped(compressed: &[u8], most: usize) -> Result<Option<Bytes>, CallError>
     Ok(Some(plain.into_inner().freeze()))
 }
 
-fn too_large(most: usize) -> CallError {
+/// A message that didn't come to its end in time.
+pub(crate) fn too_slow(timeout: Duration) -> CallError {
+    let message = format!("the request's message did not come to its end within {} s", timeout.as_secs());
+    CallError::new(Code::DeadlineExceeded, ErrorReason::MessageTooSlow, message)
+}
+
+/// A message that is longer than its method takes.
+pub(crate) fn too_large(most: usize) -> CallError {
     let message = format!("the message is longer than the {most} bytes that this method takes; send less");
     CallError::new(Code::ResourceExhausted, ErrorReason::MessageTooLarge, message).metadata("limit_bytes", most.to_string())
 }

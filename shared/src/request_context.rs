@@ -21,7 +21,8 @@ pub use crate::request_id::REQUEST_ID_HEADER;
 use crate::request_id::is_request_id;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID_HEADER);
-const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+/// In which gRPC says how long the caller waits.
+pub(crate) const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// The answer must be there before the caller's own timer fires.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(2);

@@ -1,4 +1,6 @@
-//! Serving a set of gRPC services on a listener that the caller owns, with health, reflection, limits, and a drain that has a deadline.
+//! Serving gRPC services and HTTP doors on a listener that the caller owns, with health, reflection, limits, and a drain that has a deadline.
+//!
+//! One listener answers HTTP/2 and HTTP/1.1, and one set of limits holds for both.
 
 mod health;
 mod lifetime;
@@ -7,11 +9,12 @@ mod shutdown;
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http2;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -29,18 +32,24 @@ pub use self::health::Health;
 use self::lifetime::{Lifetime, LifetimeStep};
 pub use self::limits::{CONNECTION_VARIABLES, ConnectionLimits};
 pub use self::shutdown::shutdown_signal;
-use crate::admission::{Admission, MethodPolicies};
+use crate::admission::{Admission, AdmissionService, BoxedAnswer, MethodPolicies, Rules};
 use crate::caller_address::TrustedProxies;
 pub use crate::connection_slots::SlotLimits;
 use crate::connection_slots::{ConnectionSlot, ConnectionSlots, ConnectionState};
-use crate::connections::{Connection, HANDSHAKE_TIMEOUT, first_bytes};
+use crate::connections::{Connection, HANDSHAKE_TIMEOUT, Protocol, first_bytes};
+use crate::doors::{Door, HttpEntry, Refusal, Routing, is_grpc, refuse_plainly};
+use crate::error::CallError;
 use crate::holding_body::HoldingBody;
 use crate::open_files;
 use crate::proto;
-use crate::request_context::RequestContextLayer;
+use crate::request_context::{RequestContext, RequestContextLayer};
 
 /// The headers of one call, at most: an access token and some more.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
+/// How many headers an HTTP/1.1 request has, at most.
+const MAX_HEADERS: usize = 100;
+/// What is read of an HTTP/1.1 connection at once, and what is written of it without waiting for the client.
+const MAX_BUFFER_BYTES: usize = 64 * 1024;
 /// What a client may send on a stream, and on its connection, before it is read.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 512 * 1024;
@@ -62,6 +71,21 @@ pub struct ServeConfig {
     pub max_concurrent_streams: u32,
     /// How many connections, and for how long.
     pub connections: ConnectionLimits,
+}
+
+/// What is served.
+#[derive(Debug)]
+pub struct Served {
+    /// The process, as people call it.
+    pub name: &'static str,
+    /// Its gRPC services.
+    pub routes: RoutesBuilder,
+    /// What each of their methods requires of a call.
+    pub policies: MethodPolicies,
+    /// Its HTTP doors.
+    pub doors: Vec<Door>,
+    /// What is said of it.
+    pub health: Health,
 }
 
 /// Why serving failed.
@@ -89,14 +113,12 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
 /// on), calls that run may finish until the deadline, and then their connections are closed.
 pub async fn serve(
     listener: TcpListener,
-    routes: RoutesBuilder,
-    policies: MethodPolicies,
-    health: Health,
+    served: Served,
     config: ServeConfig,
     draining: CancellationToken,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
-    let mut routes = routes;
+    let Served { name, mut routes, policies, doors, health } = served;
     let watches_end = CancellationToken::new();
     let service = HealthService::from_health_reporter(health.reporter.clone());
     routes.add_service(HealthServer::new(EndingHealth { service, ended: watches_end.clone() }));
@@ -106,8 +128,11 @@ pub async fn serve(
     }
     let limits = config.connections;
     let slots = SlotLimits { total: open_files::connections(limits.slots.total), ..limits.slots };
+    let routes = routes.routes().prepare();
+    let rules = Arc::new(Rules::new(policies, limits.trusted_proxies.clone()));
     let server = Arc::new(Server {
-        admission: Admission::new(policies, limits.trusted_proxies.clone(), routes.routes().prepare()),
+        admission: Admission::new(Arc::clone(&rules), routes.clone()),
+        routing: Routing::new(name, doors, rules, routes),
         slots: ConnectionSlots::new(slots),
         proxies: limits.trusted_proxies,
         idle: limits.idle,
@@ -161,6 +186,7 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 /// What connections share.
 struct Server {
     admission: Admission,
+    routing: Routing,
     slots: Arc<ConnectionSlots>,
     proxies: TrustedProxies,
     idle: Duration,
@@ -191,15 +217,25 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection was closed before it was used");
         }
-        self.serve_http2(Connection::new(stream, first, deadline), state, slot).await;
+        let protocol = first.protocol;
+        let connection = Connection::new(stream, first, deadline, &state);
+        match protocol {
+            Protocol::Http2 => self.serve_http2(connection, state, slot).await,
+            Protocol::Http1 => self.serve_http1(connection, state, slot).await,
+        }
+    }
+
+    /// What answers the requests of one connection.
+    fn calls(&self, state: &Arc<ConnectionState>) -> Calls {
+        let grpc = RequestContextLayer.layer(self.admission.service(Arc::clone(state)));
+        Calls { http: HttpEntry::new(self.routing.clone(), Arc::clone(state), grpc.clone()), grpc }
     }
 
     async fn serve_http2(&self, connection: Connection, state: Arc<ConnectionState>, _slot: ConnectionSlot) {
-        let calls = RequestContextLayer.layer(self.admission.service(Arc::clone(&state)));
-        let of_connection = Arc::clone(&state);
-        let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+        let (calls, of_connection) = (self.calls(&state), Arc::clone(&state));
+        let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
             let running = of_connection.run();
-            let answer = calls.clone().call(request.map(Body::new));
+            let answer = calls.answer(request);
             async move { answer.await.map(|response| response.map(|body| HoldingBody::new(body, running))) }
         });
         let mut builder = http2::Builder::new(TokioExecutor::new());
@@ -211,7 +247,36 @@ impl Server {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .keep_alive_interval(Some(PING_INTERVAL))
             .keep_alive_timeout(PING_TIMEOUT);
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(connection), service));
+        let connection = pin!(builder.serve_connection(TokioIo::new(connection), service));
+        self.run(connection, http2::Connection::graceful_shutdown, &state).await;
+    }
+
+    async fn serve_http1(&self, connection: Connection, state: Arc<ConnectionState>, _slot: ConnectionSlot) {
+        let (calls, of_connection) = (self.calls(&state), Arc::clone(&state));
+        let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
+            of_connection.begin_request();
+            let running = of_connection.run();
+            let answer = calls.answer_http1(request);
+            async move { answer.await.map(|response| response.map(|body| HoldingBody::new(body, running))) }
+        });
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            // The connection itself watches over that: a client may also be idle between two requests.
+            .header_read_timeout(None)
+            .max_headers(MAX_HEADERS)
+            .max_header_size(MAX_HEADER_BYTES as usize)
+            .max_buf_size(MAX_BUFFER_BYTES);
+        let connection = pin!(builder.serve_connection(TokioIo::new(connection), service));
+        self.run(connection, http1::Connection::graceful_shutdown, &state).await;
+    }
+
+    /// Runs a connection to its end, or until it must end. `end` asks it to end after what runs.
+    async fn run<C, E>(&self, mut connection: Pin<&mut C>, end: impl Fn(Pin<&mut C>), state: &ConnectionState)
+    where
+        C: Future<Output = Result<(), E>>,
+        E: std::fmt::Display,
+    {
         let mut lifetime = Lifetime::new(self.idle, self.age);
         let mut check = pin!(tokio::time::sleep(lifetime.first_check()));
         let (mut draining, mut evicted) = (pin!(self.draining.cancelled()), pin!(state.evicted.cancelled()));
@@ -228,18 +293,41 @@ impl Server {
                 () = &mut evicted => return,
                 () = &mut draining, if !is_draining => {
                     is_draining = true;
-                    connection.as_mut().graceful_shutdown();
+                    end(connection.as_mut());
                 }
-                () = &mut check => match lifetime.check(&state) {
+                () = &mut check => match lifetime.check(state) {
                     LifetimeStep::CheckAgain(after) => check.as_mut().reset(Instant::now() + after),
                     LifetimeStep::GoAway(grace) => {
-                        connection.as_mut().graceful_shutdown();
+                        end(connection.as_mut());
                         check.as_mut().reset(Instant::now() + grace);
                     }
                     LifetimeStep::Close => return,
                 },
             }
         }
+    }
+}
+
+/// Answers the requests of one connection.
+#[derive(Clone)]
+struct Calls {
+    grpc: RequestContext<AdmissionService>,
+    http: HttpEntry,
+}
+
+impl Calls {
+    fn answer(&self, request: http::Request<Incoming>) -> BoxedAnswer {
+        let request = request.map(Body::new);
+        if is_grpc(request.headers()) { self.grpc.clone().call(request) } else { self.http.clone().call(request) }
+    }
+
+    /// The same over HTTP/1.1, which has no gRPC.
+    fn answer_http1(&self, request: http::Request<Incoming>) -> BoxedAnswer {
+        if is_grpc(request.headers()) {
+            let refusal = Refusal::from(CallError::message_malformed("gRPC needs HTTP/2; over HTTP/1.1 there are gRPC-Web and Connect"));
+            return Box::pin(std::future::ready(Ok(refuse_plainly(&refusal))));
+        }
+        self.http.clone().call(request.map(Body::new))
     }
 }
 

@@ -1,8 +1,10 @@
 //! `tollgate.inference.v1.Inference`: one call from its credential to its stream.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use futures_util::{Stream, StreamExt, stream};
 use prost::Message;
@@ -22,7 +24,7 @@ use crate::auth_client::{Admission, Charge};
 use crate::caller::Caller;
 use crate::capability::required_capabilities;
 use crate::chat_stream::{AnswerPlan, ChatStream, StreamEvent, StreamLimits, StreamOwner, replay};
-use crate::engine::{Engine, EngineError, ModelDetails, ModelEntry};
+use crate::engine::{Engine, EngineError, ModelDetails, ModelEntry, ModelFacts};
 use crate::prompt::{ModelName, Prompt, PromptLimits, Think};
 
 /// The service.
@@ -55,11 +57,95 @@ struct AnswerRequest {
 
 type EventStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
+/// The events of an answer: [`StreamEvent::Started`], the deltas, [`StreamEvent::Finished`]; or an error, which is the last. Dropped, its
+/// caller has gone away, and the call is settled.
+pub struct AnswerEvents(Events);
+
+enum Events {
+    /// A model answers.
+    Live(ChatStream),
+    /// The request was resolved before.
+    Recorded(std::array::IntoIter<StreamEvent, 2>),
+}
+
+impl Stream for AnswerEvents {
+    type Item = Result<StreamEvent, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match &mut self.0 {
+            Events::Live(stream) => Pin::new(stream).poll_next(cx),
+            Events::Recorded(events) => Poll::Ready(events.next().map(Ok)),
+        }
+    }
+}
+
+impl fmt::Debug for AnswerEvents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnswerEvents").finish_non_exhaustive()
+    }
+}
+
+/// The events as a method of gRPC wraps them.
+fn wrapped<T: From<StreamEvent> + 'static>(events: AnswerEvents) -> EventStream<T> {
+    match events.0 {
+        Events::Live(stream) => Box::pin(stream.map(|event| event.map(T::from))),
+        Events::Recorded(events) => Box::pin(stream::iter(events.map(|event| Ok(T::from(event))))),
+    }
+}
+
 impl InferenceService {
-    async fn answer<T: From<StreamEvent> + Send + 'static>(
+    /// Answers a conversation. The call is metered whichever door it came by.
+    pub async fn chat_events(&self, caller: Result<Caller, CallError>, mut sent: wire::ChatRequest) -> Result<AnswerEvents, CallError> {
+        let mut record = CallRecord::begin();
+        let caller = record.note_refusal(self.authorizer.admit(caller))?;
+        let request_id = std::mem::take(&mut sent.request_id);
+        let (requested_model, require_full, one_delta) = (sent.model.clone(), sent.require_full, sent.stream == Some(false));
+        let (fingerprint, prompt) =
+            work_through(sent.encoded_len(), || (fingerprint("chat", &sent), Prompt::from_chat(sent, &request_id, &self.prompt_limits)));
+        let prompt = note_refused_prompt(&mut record, prompt, &request_id, &requested_model)?;
+        let operation = Operation::Chat;
+        self.answer(AnswerRequest { operation, caller, record, requested_model, prompt, request_id, fingerprint, require_full, one_delta })
+            .await
+    }
+
+    /// Goes on from a bare prompt. The call is metered whichever door it came by.
+    pub async fn generate_events(
         &self,
-        mut request: AnswerRequest,
-    ) -> Result<Response<EventStream<T>>, CallError> {
+        caller: Result<Caller, CallError>,
+        mut sent: wire::GenerateRequest,
+    ) -> Result<AnswerEvents, CallError> {
+        let mut record = CallRecord::begin();
+        let caller = record.note_refusal(self.authorizer.admit(caller))?;
+        let request_id = std::mem::take(&mut sent.request_id);
+        let (requested_model, require_full, one_delta) = (sent.model.clone(), sent.require_full, sent.stream == Some(false));
+        let (fingerprint, prompt) = work_through(sent.encoded_len(), || {
+            (fingerprint("generate", &sent), Prompt::from_generate(sent, &request_id, &self.prompt_limits))
+        });
+        let prompt = note_refused_prompt(&mut record, prompt, &request_id, &requested_model)?;
+        let operation = Operation::Generate;
+        self.answer(AnswerRequest { operation, caller, record, requested_model, prompt, request_id, fingerprint, require_full, one_delta })
+            .await
+    }
+
+    /// The models there are that the caller may name.
+    pub async fn models(&self, caller: Result<Caller, CallError>) -> Result<Vec<ModelEntry>, CallError> {
+        let (caller, _) = self.authorizer.authorize(caller, Operation::ReadModels, "").await?;
+        self.nameable_models(&caller).await
+    }
+
+    /// What can be known of a model that the caller may name.
+    pub async fn model(&self, caller: Result<Caller, CallError>, name: &str) -> Result<ModelFacts, CallError> {
+        let model = parse_model(name)?;
+        model.refuse_cloud(self.prompt_limits.allow_cloud_models)?;
+        let (caller, _) = self.authorizer.authorize(caller, Operation::ReadModels, model.as_str()).await?;
+        let mut facts = self.engine.show_model(&model).await.map_err(|error| CallError::from(&error))?;
+        let parent = parent_of(&facts.details).map(|parent| parent.to_string());
+        let allowed = self.authorizer.allowed_models(&caller, Operation::ReadModels, parent.as_deref().into_iter()).await?;
+        facts.details.parent_model = parent.clone().filter(|parent| allowed.contains(parent.as_str())).unwrap_or_default();
+        Ok(facts)
+    }
+
+    async fn answer(&self, mut request: AnswerRequest) -> Result<AnswerEvents, CallError> {
         let request_id = match std::mem::take(&mut request.request_id) {
             id if id.is_empty() => new_request_id(),
             id => id,
@@ -83,8 +169,8 @@ impl InferenceService {
         let grant = match admission {
             Admission::Granted(grant) => grant,
             Admission::Recorded(recorded) => {
-                let events = replay(request_id, request.requested_model, &recorded).map(|event| Ok(event.into()));
-                return Ok(Response::new(Box::pin(stream::iter(events))));
+                let events = replay(request_id, request.requested_model, &recorded);
+                return Ok(AnswerEvents(Events::Recorded(events.into_iter())));
             }
         };
         let plan = AnswerPlan {
@@ -97,7 +183,7 @@ impl InferenceService {
             deadline: request.caller.deadline(),
         };
         let answer = ChatStream::open(grant, plan, self.engine.clone(), self.stream_limits, &self.owner);
-        Ok(Response::new(Box::pin(answer.map(|event| event.map(T::from)))))
+        Ok(AnswerEvents(Events::Live(answer)))
     }
 
     /// The models there are that the caller may name in a chat, without the names of others that they were made from.
@@ -184,32 +270,13 @@ impl Inference for InferenceService {
     type GenerateStream = EventStream<wire::GenerateEvent>;
 
     async fn chat(&self, request: Request<wire::ChatRequest>) -> Result<Response<Self::ChatStream>, Status> {
-        let mut record = CallRecord::begin();
-        let caller = record.note_refusal(self.authorizer.caller(&request))?;
-        let mut sent = request.into_inner();
-        let request_id = std::mem::take(&mut sent.request_id);
-        let (requested_model, require_full, one_delta) = (sent.model.clone(), sent.require_full, sent.stream == Some(false));
-        let (fingerprint, prompt) =
-            work_through(sent.encoded_len(), || (fingerprint("chat", &sent), Prompt::from_chat(sent, &request_id, &self.prompt_limits)));
-        let prompt = note_refused_prompt(&mut record, prompt, &request_id, &requested_model)?;
-        let operation = Operation::Chat;
-        let answer = AnswerRequest { operation, caller, record, requested_model, prompt, request_id, fingerprint, require_full, one_delta };
-        Ok(self.answer(answer).await?)
+        let caller = Caller::from_request(&request);
+        Ok(Response::new(wrapped(self.chat_events(caller, request.into_inner()).await?)))
     }
 
     async fn generate(&self, request: Request<wire::GenerateRequest>) -> Result<Response<Self::GenerateStream>, Status> {
-        let mut record = CallRecord::begin();
-        let caller = record.note_refusal(self.authorizer.caller(&request))?;
-        let mut sent = request.into_inner();
-        let request_id = std::mem::take(&mut sent.request_id);
-        let (requested_model, require_full, one_delta) = (sent.model.clone(), sent.require_full, sent.stream == Some(false));
-        let (fingerprint, prompt) = work_through(sent.encoded_len(), || {
-            (fingerprint("generate", &sent), Prompt::from_generate(sent, &request_id, &self.prompt_limits))
-        });
-        let prompt = note_refused_prompt(&mut record, prompt, &request_id, &requested_model)?;
-        let operation = Operation::Generate;
-        let answer = AnswerRequest { operation, caller, record, requested_model, prompt, request_id, fingerprint, require_full, one_delta };
-        Ok(self.answer(answer).await?)
+        let caller = Caller::from_request(&request);
+        Ok(Response::new(wrapped(self.generate_events(caller, request.into_inner()).await?)))
     }
 
     async fn embed(&self, request: Request<wire::EmbedRequest>) -> Result<Response<wire::EmbedResponse>, Status> {
@@ -218,8 +285,7 @@ impl Inference for InferenceService {
     }
 
     async fn list_models(&self, request: Request<wire::ListModelsRequest>) -> Result<Response<wire::ListModelsResponse>, Status> {
-        let (caller, _) = self.authorizer.authorize(&request, Operation::ReadModels, "").await?;
-        let models = self.nameable_models(&caller).await?.into_iter().map(|entry| wire::Model {
+        let models = self.models(Caller::from_request(&request)).await?.into_iter().map(|entry| wire::Model {
             name: entry.name,
             size_bytes: entry.size_bytes,
             digest: entry.digest,
@@ -230,13 +296,7 @@ impl Inference for InferenceService {
     }
 
     async fn show_model(&self, request: Request<wire::ShowModelRequest>) -> Result<Response<wire::ShowModelResponse>, Status> {
-        let model = parse_model(&request.get_ref().model)?;
-        model.refuse_cloud(self.prompt_limits.allow_cloud_models)?;
-        let (caller, _) = self.authorizer.authorize(&request, Operation::ReadModels, model.as_str()).await?;
-        let mut facts = self.engine.show_model(&model).await.map_err(|error| CallError::from(&error))?;
-        let parent = parent_of(&facts.details).map(|parent| parent.to_string());
-        let allowed = self.authorizer.allowed_models(&caller, Operation::ReadModels, parent.as_deref().into_iter()).await?;
-        facts.details.parent_model = parent.clone().filter(|parent| allowed.contains(parent.as_str())).unwrap_or_default();
+        let facts = self.model(Caller::from_request(&request), &request.get_ref().model).await?;
         Ok(Response::new(wire::ShowModelResponse {
             details: Some(facts.details.into()),
             capabilities: facts.capabilities,

@@ -92,7 +92,7 @@ impl Models for ModelsService {
 
     async fn create_model(&self, request: Request<wire::CreateModelRequest>) -> Result<Response<Self::CreateModelStream>, Status> {
         // A caller that may not make models learns nothing of the Modelfile's mistakes, and its Modelfile isn't parsed.
-        let (caller, principal) = self.authorizer.authorize(&request, Operation::ManageModels, "").await?;
+        let (caller, principal) = self.authorizer.authorize(Caller::from_request(&request), Operation::ManageModels, "").await?;
         let sent = request.into_inner();
         let mut audit = AuditEntry::begin("create_model", principal, &sent.model);
         let progress = audit.record_failure(self.start_create(&caller, &sent).await)?;
@@ -129,7 +129,7 @@ impl Models for ModelsService {
     }
 
     async fn delete_model(&self, request: Request<wire::DeleteModelRequest>) -> Result<Response<wire::DeleteModelResponse>, Status> {
-        let (caller, principal) = self.authorizer.authorize(&request, Operation::ManageModels, "").await?;
+        let (caller, principal) = self.authorizer.authorize(Caller::from_request(&request), Operation::ManageModels, "").await?;
         let model = &request.get_ref().model;
         let mut audit = AuditEntry::begin("delete_model", principal, model);
         audit.record_failure(self.remove(&caller, model).await)?;
