@@ -4,6 +4,10 @@
 //! engine nor auth-service by itself.
 
 pub mod answer;
+mod embedding;
+pub mod ollama;
+#[path = "doors/openai/embeddings.rs"]
+pub mod openai_embeddings;
 
 use shared::admission::MethodPolicy;
 use shared::authorization::CallerKind;
@@ -20,6 +24,8 @@ pub const FREE: MethodPolicy = MethodPolicy { caller: CallerKind::EndUser, most_
 
 /// All doors.
 #[must_use]
-pub fn doors(_inference: &InferenceService, _models: &ModelsService) -> Vec<Door> {
-    Vec::new()
+pub fn doors(inference: &InferenceService, models: &ModelsService) -> Vec<Door> {
+    // Until openai's list of routes is here.
+    let embeddings = Door { name: "OpenAI", refusal: openai_embeddings::refusal, routes: vec![openai_embeddings::route(inference)] };
+    vec![ollama::door(inference, models), embeddings]
 }

@@ -19,7 +19,7 @@ mod violations;
 pub use bounds::PromptLimits;
 pub use model_name::ModelName;
 pub use texts::Texts;
-pub use violations::Violations;
+pub use violations::{Violations, rename_violations};
 
 /// A checked request for an answer.
 #[derive(Clone)]

@@ -3,6 +3,7 @@
 mod audit;
 mod embed;
 pub mod inference;
+mod loaded;
 pub mod models;
 
 use std::collections::{BTreeSet, HashSet};

@@ -29,6 +29,7 @@ use crate::credential_form::{self, ACCOUNT_HEADER};
 use crate::doors::PlainBody;
 use crate::error::{CallError, reason_of};
 use crate::holding_body::HoldingBody;
+use crate::key_in_path::RefusedKey;
 use crate::message_guard::{BodyRules, Budgets, Confirmation, GuardedBody, server_busy};
 use crate::proto;
 use crate::request_context::MalformedDeadline;
@@ -185,6 +186,9 @@ impl Rules {
         if let Some(MalformedDeadline(malformed)) = request.extensions_mut().remove() {
             return Err(malformed);
         }
+        if let Some(RefusedKey(refused)) = request.extensions_mut().remove() {
+            return Err(refused);
+        }
         if let Some(service) = self.judge_caller(method.policy.caller, request.headers(), connection)? {
             request.extensions_mut().insert(service);
         }
@@ -249,6 +253,9 @@ impl Rules {
         body: axum::body::Body,
         connection: &Arc<ConnectionState>,
     ) -> Result<(PlainBody, Option<CallPermit>), CallError> {
+        if let Some(RefusedKey(refused)) = parts.extensions.remove() {
+            return Err(refused);
+        }
         if policy.caller == CallerKind::EndUser {
             credential_form::join_api_key(&mut parts.headers)?;
         }

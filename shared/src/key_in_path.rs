@@ -92,7 +92,7 @@ fn decoded(part: &str) -> String {
     percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned()
 }
 
-/// Sets the path and keeps the query, from which keys are taken as well.
+/// Sets the path and keeps the query, which nothing writes down.
 fn set_path<B>(request: &mut Request<B>, path: &str) {
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     let query = parts.path_and_query.as_ref().and_then(|path| path.query());

@@ -59,13 +59,40 @@ impl Violations {
         if others > 0 {
             let names: Vec<&str> = self.listed.iter().skip(1).take(Self::MAX_NAMED).map(|(field, _)| field.as_str()).collect();
             let more = others - names.len();
-            let _ = write!(message, " (wrong as well: {}", names.join(", "));
-            let _ = if more > 0 { write!(message, " and {more} more)") } else { write!(message, ")") };
+            let _ = write!(message, "{OTHERS}{}", names.join(", "));
+            let _ = if more > 0 { write!(message, "{MORE}{more} more)") } else { write!(message, ")") };
         }
         CallError::invalid_argument(message)
             .violations(self.listed.iter().map(|(field, description)| (field.as_str(), description.as_str())))
     }
 }
+
+/// What [`Violations::refuse`] says, with other names for its fields: those that a caller of another protocol used. Both the message and
+/// the fields that it lists are given; the fields are changed in place.
+#[must_use]
+pub fn rename_violations(message: &str, fields: &mut [(String, String)], rename: impl Fn(&str) -> String) -> String {
+    let renamed = fields.first().and_then(|(first, _)| {
+        let rest = message.strip_prefix(first.as_str())?;
+        let (said, others) = rest.rsplit_once(OTHERS).map_or((rest, None), |(said, others)| (said, Some(others)));
+        let mut renamed = rename(first) + said;
+        if let Some(others) = others {
+            let end = others.find(MORE).unwrap_or(others.len() - 1);
+            let (names, end) = others.split_at(end);
+            let names: Vec<String> = names.split(", ").map(&rename).collect();
+            let _ = write!(renamed, "{OTHERS}{}{end}", names.join(", "));
+        }
+        Some(renamed)
+    });
+    for (field, _) in fields {
+        *field = rename(field);
+    }
+    renamed.unwrap_or_else(|| message.to_owned())
+}
+
+/// Begins the names of the fields after the first.
+const OTHERS: &str = " (wrong as well: ";
+/// Begins how many there are that aren't named.
+const MORE: &str = " and ";
 
 /// A field and what is wrong with it, in one sentence.
 fn sentence(field: &str, description: &str) -> String {
@@ -91,6 +118,23 @@ mod tests {
         let listed = violations_of(&Status::from(error));
         assert_eq!(listed[1], ("model".to_owned(), "is required".to_owned()));
         assert_eq!(listed.len(), 3);
+    }
+
+    #[test]
+    fn fields_have_the_names_of_another_protocol_when_they_are_renamed() {
+        let mut violations = Violations::default();
+        for index in 0..10 {
+            violations.add(format!("options.a{index}"), "must be 1 (or 2)");
+        }
+        let error = violations.refuse();
+        let mut fields = violations_of(&Status::from(error.clone()));
+        let rename = |path: &str| path.trim_start_matches("options.").to_uppercase();
+        let message = rename_violations(error.message(), &mut fields, rename);
+        assert_eq!(message, "A0 must be 1 (or 2) (wrong as well: A1, A2, A3, A4, A5 and 4 more)");
+        assert_eq!((fields.len(), fields[9].0.as_str()), (10, "A9"));
+        let mut one = vec![("options.a".to_owned(), "must be 1".to_owned())];
+        assert_eq!(rename_violations("options.a must be 1", &mut one, rename), "A must be 1");
+        assert_eq!(rename_violations("the prompt is too long", &mut [], rename), "the prompt is too long");
     }
 
     #[test]

@@ -34,7 +34,7 @@ impl InferenceService {
         most: usize,
     ) -> Result<wire::EmbedResponse, CallError> {
         let mut record = CallRecord::begin();
-        let caller = record.note_refusal(caller)?;
+        let caller = record.note_refusal(self.authorizer.admit(caller))?;
         let request_id = std::mem::take(&mut sent.request_id);
         let requested_model = sent.model.clone();
         let size = sent.inputs.iter().map(String::len).sum();

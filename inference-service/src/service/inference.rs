@@ -235,7 +235,7 @@ impl InferenceService {
 }
 
 /// The model that one was made from. On Ollama this can be a file's path on the server: only a model's name goes out.
-fn parent_of(details: &ModelDetails) -> Option<ModelName> {
+pub(super) fn parent_of(details: &ModelDetails) -> Option<ModelName> {
     ModelName::parse(&details.parent_model).ok()
 }
 
@@ -280,7 +280,7 @@ impl Inference for InferenceService {
     }
 
     async fn embed(&self, request: Request<wire::EmbedRequest>) -> Result<Response<wire::EmbedResponse>, Status> {
-        let caller = self.authorizer.caller(&request);
+        let caller = Caller::from_request(&request);
         Ok(Response::new(self.embedded_within(caller, request.into_inner(), MAX_MESSAGE_NUMBERS).await?))
     }
 

@@ -353,7 +353,8 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(sent, plain);
-        let sent = chat(r#"{"model":"m","messages":[{"role":"user","content":"u","images":null,"tool_calls":null}],"format":null,"tools":null}"#);
+        let sent =
+            chat(r#"{"model":"m","messages":[{"role":"user","content":"u","images":null,"tool_calls":null}],"format":null,"tools":null}"#);
         assert_eq!(sent.unwrap().messages.len(), 1);
     }
 
@@ -374,16 +375,8 @@ mod tests {
             r#"{"model":"m","messages":[{"role":"user","images":["AQID","§"]}],"format":"xml","think":"enormous","keep_alive":"soon",
                 "top_logprobs":21,"shift":false,"_debug_render_only":true,"options":{"mirostat":1}}"#,
         );
-        let expected = [
-            "shift",
-            "_debug_render_only",
-            "options.mirostat",
-            "messages[0].images[1]",
-            "format",
-            "think",
-            "top_logprobs",
-            "keep_alive",
-        ];
+        let expected =
+            ["shift", "_debug_render_only", "options.mirostat", "messages[0].images[1]", "format", "think", "top_logprobs", "keep_alive"];
         assert_eq!(wrong.unwrap_err(), expected);
         let wrong = generate(r#"{"model":"m","prompt":"p","template":"{{ .Prompt }}","context":[1,2]}"#);
         assert_eq!(wrong.unwrap_err(), ["template", "context"]);
