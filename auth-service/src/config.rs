@@ -10,7 +10,7 @@ use shared::default_address::AUTH_LISTEN;
 use shared::env::{Mistakes, Reader, Strings, Variable};
 use shared::ledger::MAX_CREDITS;
 use shared::secret::Secret;
-use shared::serving::{CONNECTION_VARIABLES, ConnectionLimits};
+use shared::serving::{CONNECTION_VARIABLES, CORS_VARIABLE, ConnectionLimits, CorsOrigins};
 use shared::telemetry::LogConfig;
 
 use crate::access_token::{DEFAULT_LEEWAY, MAX_LEEWAY, SigningSecret};
@@ -124,6 +124,7 @@ pub const VARIABLES: &[Variable] = &[
     CONNECTION_VARIABLES[2],
     CONNECTION_VARIABLES[3],
     CONNECTION_VARIABLES[4],
+    CORS_VARIABLE,
     variable(
         "TOLLGATE_CLOCK_LEEWAY",
         "5s",
@@ -234,6 +235,8 @@ pub struct Config {
     pub reflection: bool,
     /// How many connections, and for how long.
     pub connections: ConnectionLimits,
+    /// Which web pages may call.
+    pub cors: CorsOrigins,
     /// What a password hash costs.
     pub hashing: HashingCost,
     /// What is logged.
@@ -292,6 +295,7 @@ impl Config {
         let drain_deadline = reader.duration("TOLLGATE_DRAIN_DEADLINE", seconds(30), Duration::ZERO..=hours(1));
         let reflection = reader.reflection();
         let connections = ConnectionLimits::read(&mut reader);
+        let cors = CorsOrigins::read(&mut reader);
         let least = HashingCost::default();
         let hashing = HashingCost {
             memory_kib: read_u32(&mut reader, "TOLLGATE_ARGON2_MEMORY_KIB", least.memory_kib, least.memory_kib, 4 * 1024 * 1024),
@@ -325,6 +329,7 @@ impl Config {
             drain_deadline,
             reflection,
             connections,
+            cors,
             hashing,
             log,
         })

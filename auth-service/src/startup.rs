@@ -183,6 +183,7 @@ impl Application {
                 drain_deadline: config.drain_deadline,
                 max_concurrent_streams: MAX_CONCURRENT_STREAMS,
                 connections: config.connections,
+                cors: config.cors,
             },
             sweep_interval: config.sweep_interval,
             service_credentials: config.service_credentials,

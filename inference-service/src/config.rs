@@ -9,7 +9,7 @@ use shared::default_address::{AUTH_URL, INFERENCE_LISTEN};
 use shared::env::{Mistakes, Reader, Strings, Variable};
 use shared::key_in_path::KeyInPath;
 use shared::secret::Secret;
-use shared::serving::{CONNECTION_VARIABLES, ConnectionLimits, ServeConfig};
+use shared::serving::{CONNECTION_VARIABLES, CORS_VARIABLE, ConnectionLimits, CorsOrigins, ServeConfig};
 use shared::telemetry::LogConfig;
 
 use crate::auth_client::AuthUrls;
@@ -161,6 +161,7 @@ pub const VARIABLES: &[Variable] = &[
     CONNECTION_VARIABLES[2],
     CONNECTION_VARIABLES[3],
     CONNECTION_VARIABLES[4],
+    CORS_VARIABLE,
     Variable {
         name: "TOLLGATE_PUBLISHED_ADDRESS",
         default: "unset: none but TOLLGATE_LISTEN",
@@ -312,6 +313,7 @@ impl Config {
             drain_deadline: reader.duration("TOLLGATE_DRAIN_DEADLINE", SECOND * 30, MS * 100..=HOUR),
             max_concurrent_streams: 10_000,
             connections: ConnectionLimits::read(&mut reader),
+            cors: CorsOrigins::read(&mut reader),
         };
         let Some(service_credential) = service_credential else {
             // Why there is none is among the mistakes.

@@ -5,10 +5,11 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use ppp::v2;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
@@ -20,6 +21,15 @@ use crate::gathered_writes::GatheredWrites;
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the head of a later request may take, from its first byte.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an HTTP/1.1 connection is read on that we have closed.
+const LINGER: Duration = Duration::from_secs(2);
+/// How often that is read without giving others their turn.
+const READS_AT_ONCE: usize = 16;
+/// Between two probes of an HTTP/1.1 connection on which nothing is said: it has no pings.
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+/// How long what was sent may be unacknowledged.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED_FOR: Duration = Duration::from_secs(40);
 /// The longest PROXY header that is read: addresses, and what proxies add to them.
 const MAX_PROXY_HEADER_BYTES: usize = 1024;
 /// The fixed part of a PROXY header: signature, version, family, and the length of the rest.
@@ -111,6 +121,15 @@ async fn read_proxy_header(stream: &mut TcpStream, read: &mut Vec<u8>) -> io::Re
     })
 }
 
+/// Has the operating system notice that nobody is there any more, in about the time in which pings would tell it of HTTP/2.
+pub(crate) fn notice_silence(stream: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_EVERY).with_interval(PROBE_EVERY).with_retries(3))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_FOR))?;
+    Ok(())
+}
+
 fn timed_out() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "the connection didn't begin in time")
 }
@@ -133,6 +152,8 @@ enum Timing {
     Begun,
     /// The head of an HTTP/1.1 request must become whole.
     Heads(HeadTimer),
+    /// We have closed it, and its other side must do so as well.
+    Lingering(Pin<Box<Sleep>>),
 }
 
 #[derive(Debug)]
@@ -189,6 +210,27 @@ fn has_begun(read: &[u8]) -> bool {
     frame[3] != SETTINGS || length > MAX_SETTINGS_BYTES || frame.len() >= FRAME_HEAD_BYTES + length
 }
 
+impl Connection {
+    /// Reads on, and forgets what comes, until the other side closes as well or its time is over. Closed with something unread, a connection
+    /// is reset, and the last response could be lost: a client that is refused may still be sending.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Timing::Lingering(ends) = &mut self.timing else { return Poll::Ready(Ok(())) };
+        if ends.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        for _ in 0..READS_AT_ONCE {
+            let mut bytes = [0; 4096];
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => return Poll::Ready(Ok(())),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
@@ -202,7 +244,7 @@ impl AsyncRead for Connection {
         };
         let new = &buffer.filled()[before..];
         match &mut self.timing {
-            Timing::Begun => {}
+            Timing::Begun | Timing::Lingering(_) => {}
             Timing::Beginning(beginning) => {
                 let room = (PREFACE.len() + FRAME_HEAD_BYTES + MAX_SETTINGS_BYTES).saturating_sub(beginning.read.len());
                 beginning.read.extend(new.iter().take(room));
@@ -232,7 +274,11 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        if matches!(self.timing, Timing::Heads(_)) {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            self.timing = Timing::Lingering(Box::pin(tokio::time::sleep(LINGER)));
+        }
+        if matches!(self.timing, Timing::Lingering(_)) { self.poll_linger(cx) } else { Pin::new(&mut self.stream).poll_shutdown(cx) }
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {

@@ -2,6 +2,7 @@
 //!
 //! One listener answers HTTP/2 and HTTP/1.1, and one set of limits holds for both.
 
+mod cors;
 mod health;
 mod lifetime;
 mod limits;
@@ -9,6 +10,7 @@ mod shutdown;
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +29,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthService;
 use tower::{Layer, Service};
 
+pub use self::cors::{CORS_VARIABLE, CorsOrigins};
 use self::health::EndingHealth;
 pub use self::health::Health;
 use self::lifetime::{Lifetime, LifetimeStep};
@@ -36,7 +39,7 @@ use crate::admission::{Admission, AdmissionService, BoxedAnswer, MethodPolicies,
 use crate::caller_address::TrustedProxies;
 pub use crate::connection_slots::SlotLimits;
 use crate::connection_slots::{ConnectionSlot, ConnectionSlots, ConnectionState};
-use crate::connections::{Connection, HANDSHAKE_TIMEOUT, Protocol, first_bytes};
+use crate::connections::{Connection, HANDSHAKE_TIMEOUT, Protocol, first_bytes, notice_silence};
 use crate::doors::{Door, HttpEntry, Refusal, Routing, is_grpc, refuse_plainly};
 use crate::error::CallError;
 use crate::holding_body::HoldingBody;
@@ -74,6 +77,8 @@ pub struct ServeConfig {
     pub keys_in_paths: KeyInPath,
     /// How many connections, and for how long.
     pub connections: ConnectionLimits,
+    /// Which web pages may call.
+    pub cors: CorsOrigins,
 }
 
 /// What is served.
@@ -135,7 +140,7 @@ pub async fn serve(
     let rules = Arc::new(Rules::new(policies, limits.trusted_proxies.clone()));
     let server = Arc::new(Server {
         admission: Admission::new(Arc::clone(&rules), routes.clone()),
-        routing: Routing::new(name, doors, rules, routes),
+        routing: Routing::new(name, doors, config.cors.layer(), rules, routes),
         slots: ConnectionSlots::new(slots),
         proxies: limits.trusted_proxies,
         idle: limits.idle,
@@ -209,6 +214,8 @@ impl Server {
         let first = tokio::select! {
             biased;
             () = state.evicted.cancelled() => return,
+            // Nothing runs on it.
+            () = self.draining.cancelled() => return,
             first = first_bytes(&mut stream, deadline) => first,
         };
         let Ok(first) = first.inspect_err(|error| tracing::debug!(%error, "a connection ended before it began")) else { return };
@@ -223,6 +230,11 @@ impl Server {
             tracing::debug!(%error, "a connection was closed before it was used");
         }
         let protocol = first.protocol;
+        if protocol == Protocol::Http1
+            && let Err(error) = notice_silence(&stream)
+        {
+            tracing::debug!(%error, "a connection whose other side vanishes will be noticed late");
+        }
         let connection = Connection::new(stream, first, deadline, &state);
         match protocol {
             Protocol::Http2 => self.serve_http2(connection, state, slot).await,
@@ -253,7 +265,11 @@ impl Server {
             .keep_alive_interval(Some(PING_INTERVAL))
             .keep_alive_timeout(PING_TIMEOUT);
         let connection = pin!(builder.serve_connection(TokioIo::new(connection), service));
-        self.run(connection, http2::Connection::graceful_shutdown, &state).await;
+        let end = |connection: Pin<&mut http2::Connection<_, _, _>>| {
+            connection.graceful_shutdown();
+            ControlFlow::Continue(())
+        };
+        self.run(connection, end, &state).await;
     }
 
     async fn serve_http1(&self, connection: Connection, state: Arc<ConnectionState>, _slot: ConnectionSlot) {
@@ -273,11 +289,19 @@ impl Server {
             .max_header_size(MAX_HEADER_BYTES as usize)
             .max_buf_size(MAX_BUFFER_BYTES);
         let connection = pin!(builder.serve_connection(TokioIo::new(connection), service));
-        self.run(connection, http1::Connection::graceful_shutdown, &state).await;
+        let end = |connection: Pin<&mut http1::Connection<_, _>>| {
+            // hyper would wait for the head of a first request.
+            if state.begun_requests() == 0 {
+                return ControlFlow::Break(());
+            }
+            connection.graceful_shutdown();
+            ControlFlow::Continue(())
+        };
+        self.run(connection, end, &state).await;
     }
 
-    /// Runs a connection to its end, or until it must end. `end` asks it to end after what runs.
-    async fn run<C, E>(&self, mut connection: Pin<&mut C>, end: impl Fn(Pin<&mut C>), state: &ConnectionState)
+    /// Runs a connection to its end, or until it must end. `end` asks it to end after what runs, or breaks it off when nothing does.
+    async fn run<C, E>(&self, mut connection: Pin<&mut C>, end: impl Fn(Pin<&mut C>) -> ControlFlow<()>, state: &ConnectionState)
     where
         C: Future<Output = Result<(), E>>,
         E: std::fmt::Display,
@@ -298,12 +322,16 @@ impl Server {
                 () = &mut evicted => return,
                 () = &mut draining, if !is_draining => {
                     is_draining = true;
-                    end(connection.as_mut());
+                    if end(connection.as_mut()).is_break() {
+                        return;
+                    }
                 }
                 () = &mut check => match lifetime.check(state) {
                     LifetimeStep::CheckAgain(after) => check.as_mut().reset(Instant::now() + after),
                     LifetimeStep::GoAway(grace) => {
-                        end(connection.as_mut());
+                        if end(connection.as_mut()).is_break() {
+                            return;
+                        }
                         check.as_mut().reset(Instant::now() + grace);
                     }
                     LifetimeStep::Close => return,

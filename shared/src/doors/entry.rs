@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 use tonic::service::Routes;
 use tower::{Layer, Service};
+use tower_http::cors::CorsLayer;
 
 use super::refusal::{Refusal, json, plain_form};
 use super::request::DoorRequest;
@@ -36,6 +37,8 @@ pub(crate) struct Routing {
     /// The methods of gRPC.
     pub(crate) grpc: Routes,
     doors: Router,
+    /// What answers browsers of other origins, where that is allowed.
+    cors: Option<CorsLayer>,
 }
 
 /// A route with its door's form of a refusal.
@@ -52,7 +55,8 @@ struct Arrival {
 }
 
 impl Routing {
-    pub(crate) fn new(service: &str, doors: Vec<Door>, rules: Arc<Rules>, grpc: Routes) -> Self {
+    /// `service`: the process, as people call it.
+    pub(crate) fn new(service: &str, doors: Vec<Door>, cors: Option<CorsLayer>, rules: Arc<Rules>, grpc: Routes) -> Self {
         let list: Arc<[String]> = doors.iter().flat_map(|door| &door.routes).map(|route| format!("{route:?}  {}", route.summary)).collect();
         let greeting: Arc<str> = greeting(service, &list).into();
         let mut router = Router::new().route("/", get(move || ready(greeting.to_string())));
@@ -60,7 +64,7 @@ impl Routing {
             router = router.merge(door_router(refusal, routes));
         }
         let router = router.fallback(move |request: Request| ready(path_unknown(&request, &list)));
-        Self { rules, grpc, doors: router }
+        Self { rules, grpc, doors: router, cors }
     }
 }
 
@@ -165,6 +169,15 @@ impl HttpEntry {
     pub(crate) fn new(routing: Routing, connection: Arc<ConnectionState>, grpc: RequestContext<AdmissionService>) -> Self {
         Self { routing, connection, grpc }
     }
+
+    fn dispatch(&self, mut request: http::Request<tonic::body::Body>) -> BoxedAnswer {
+        if grpc_web::is_for(request.headers()) {
+            return grpc_web::answer(self.grpc.clone(), request);
+        }
+        // gRPC's header: a plain request has no deadline but its caller's patience, which ends with the connection.
+        request.headers_mut().remove(TIMEOUT);
+        RequestContextLayer.layer(Plain { routing: self.routing.clone(), connection: Arc::clone(&self.connection) }).call(request)
+    }
 }
 
 /// Whether a request speaks gRPC, and not gRPC-Web.
@@ -182,13 +195,10 @@ impl Service<http::Request<tonic::body::Body>> for HttpEntry {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: http::Request<tonic::body::Body>) -> BoxedAnswer {
-        if grpc_web::is_for(request.headers()) {
-            return grpc_web::answer(self.grpc.clone(), request);
-        }
-        // gRPC's header: a plain request has no deadline but its caller's patience, which ends with the connection.
-        request.headers_mut().remove(TIMEOUT);
-        RequestContextLayer.layer(Plain { routing: self.routing.clone(), connection: Arc::clone(&self.connection) }).call(request)
+    fn call(&mut self, request: http::Request<tonic::body::Body>) -> BoxedAnswer {
+        let Some(cors) = &self.routing.cors else { return self.dispatch(request) };
+        let entry = self.clone();
+        Box::pin(cors.layer(tower::service_fn(move |request| entry.dispatch(request))).call(request))
     }
 }
 
