@@ -52,6 +52,9 @@ fn from_go(text: &str) -> Option<Option<Duration>> {
     if rest == "0" {
         return Some(Some(Duration::ZERO));
     }
+    if rest.is_empty() {
+        return None;
+    }
     let mut seconds = 0.0;
     while !rest.is_empty() {
         let end = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.')?;
@@ -62,11 +65,7 @@ fn from_go(text: &str) -> Option<Option<Duration>> {
         seconds += number.parse::<f64>().ok()? * unit_seconds(unit)?;
         rest = behind;
     }
-    match (is_negative, text.is_empty()) {
-        (_, true) => None,
-        (true, false) if seconds > 0.0 => Some(None),
-        _ => Duration::try_from_secs_f64(seconds).ok().map(Some),
-    }
+    if is_negative && seconds > 0.0 { Some(None) } else { Duration::try_from_secs_f64(seconds).ok().map(Some) }
 }
 
 fn unit_seconds(unit: &str) -> Option<f64> {

@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(shown["model_info"], info);
         assert_eq!((&shown["details"]["parent_model"], &shown["details"]["families"][0]), (&"base:latest".into(), &"llama".into()));
         let fields: Vec<_> = shown.as_object().unwrap().keys().cloned().collect();
-        assert_eq!(fields, ["capabilities", "details", "model_info", "modified_at"]);
+        assert_eq!(fields, ["details", "model_info", "capabilities", "modified_at"]);
     }
 
     #[test]

@@ -70,8 +70,11 @@ pub(crate) fn refused() -> Vec<Way> {
             request.metadata_mut().insert("x-tollgate-account", format!("{number:0>16}").parse().unwrap());
             ended(&who.inference.chat(request).await)
         }),
-        way("a method that isn't built", REFUSALS, &["NOT_IMPLEMENTED"], |mut who, _| async move {
-            ended(&who.inference.embed(bearer(&who.key, inference::EmbedRequest::default())).await)
+        way("embeddings of a model that has none", REFUSALS, &["MODEL_INCAPABLE", "INVALID_ARGUMENT"], |mut who, number| async move {
+            let inputs = if number % 2 == 0 { vec!["hi".to_owned()] } else { Vec::new() };
+            let request =
+                inference::EmbedRequest { model: "smollm2".into(), inputs, request_id: format!("e-{number}"), ..Default::default() };
+            ended(&who.inference.embed(bearer(&who.key, request)).await)
         }),
     ]
 }
