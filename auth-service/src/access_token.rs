@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use shared::secret::Secret;
 
 use crate::ids::{UserId, random_base62};
+use crate::token_scopes::TokenScopes;
 
 /// The header's `typ`, as RFC 9068 names it.
 pub const TYPE: &str = "at+jwt";
@@ -86,6 +87,8 @@ pub struct IssuedToken {
     pub token: String,
     /// When it ends.
     pub expires_at: SystemTime,
+    /// How long it lives.
+    pub lifetime: Duration,
 }
 
 /// What a good token says.
@@ -95,6 +98,8 @@ pub struct VerifiedToken {
     pub user_id: UserId,
     /// When it was issued, in milliseconds since 1970 (whole seconds).
     pub issued_at_ms: i64,
+    /// What it may be used for.
+    pub scopes: TokenScopes,
 }
 
 /// Why a token is refused.
@@ -137,7 +142,7 @@ pub enum IssueError {
     Signing(#[from] jsonwebtoken::errors::Error),
 }
 
-/// All are required, and each must have exactly this type: a list as `aud`, or a string as `nbf`, is refused.
+/// All but `scope` are required, and each must have exactly this type: a list as `aud`, or a string as `nbf`, is refused.
 #[derive(Serialize, Deserialize)]
 struct Claims {
     iss: String,
@@ -148,6 +153,9 @@ struct Claims {
     nbf: u64,
     exp: u64,
     jti: String,
+    /// As RFC 9068 has it. Absent: all that the user may do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
 }
 
 impl AccessTokens {
@@ -174,8 +182,13 @@ impl AccessTokens {
         })
     }
 
-    /// Makes a token for a user, from now on.
+    /// Makes a token for a user, from now on and for all that the user may do.
     pub fn issue(&self, user: &UserId) -> Result<IssuedToken, IssueError> {
+        self.issue_for(user, &TokenScopes::All)
+    }
+
+    /// The same, for no more than these scopes.
+    pub fn issue_for(&self, user: &UserId, scopes: &TokenScopes) -> Result<IssuedToken, IssueError> {
         let now = unix_seconds();
         let exp = now + self.ttl.as_secs();
         let claims = Claims {
@@ -187,12 +200,13 @@ impl AccessTokens {
             nbf: now,
             exp,
             jti: random_base62(22)?,
+            scope: scopes.to_claim(),
         };
         let mut header = Header::new(Algorithm::HS256);
         header.typ = Some(TYPE.to_owned());
         header.kid = Some(self.signing_kid.clone());
         let token = jsonwebtoken::encode(&header, &claims, &self.signing_key)?;
-        Ok(IssuedToken { token, expires_at: UNIX_EPOCH + Duration::from_secs(exp) })
+        Ok(IssuedToken { token, expires_at: UNIX_EPOCH + Duration::from_secs(exp), lifetime: Duration::from_secs(exp - now) })
     }
 
     /// Whose token it is, whatever its times say: a good signature, once or still.
@@ -232,7 +246,8 @@ impl AccessTokens {
         let plausible = !claims.sid.is_empty() && !claims.jti.is_empty();
         let user_id = UserId::parse(&claims.sub).filter(|_| plausible && claims.iss == ISSUER && claims.aud == AUDIENCE).ok_or(invalid)?;
         let issued_at_ms = i64::try_from(claims.iat).ok().and_then(|seconds| seconds.checked_mul(1000)).ok_or(invalid)?;
-        Ok(Signed { token: VerifiedToken { user_id, issued_at_ms }, from: claims.nbf.max(claims.iat), exp: claims.exp })
+        let scopes = claims.scope.map_or(TokenScopes::All, |claim| TokenScopes::of_claim(&claim));
+        Ok(Signed { token: VerifiedToken { user_id, issued_at_ms, scopes }, from: claims.nbf.max(claims.iat), exp: claims.exp })
     }
 }
 

@@ -1,4 +1,4 @@
-//! The command line: serve, make an admin, export the ledger, ask for health.
+//! The command line: serve, make an admin, export the ledger, print the contract, ask for health.
 
 use std::future::Future;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use shared::doors::openapi::descriptor_set;
 use shared::env::{EXIT_USAGE, Mistakes, Strings};
 use shared::healthcheck::{self, Unhealthy};
 use shared::proto::auth::auth_server::AuthServer;
@@ -14,6 +15,7 @@ use shared::{serving, telemetry};
 use tonic::server::NamedService;
 
 use crate::config::Config;
+use crate::doors;
 use crate::ids::UserId;
 use crate::ledger_export::{Destination, ExportError, Exported, OutputError, export};
 use crate::password::{HashingError, MAX_BYTES_AS_SENT, NewPassword, PasswordHashing, UnfitPassword};
@@ -48,6 +50,10 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "-")]
         to: PathBuf,
     },
+    /// Prints what the HTTP doors take and answer, as OpenAPI 3.1 (JSON).
+    Openapi,
+    /// Prints the descriptors of all gRPC methods of both services: a google.protobuf.FileDescriptorSet, in bytes.
+    Descriptors,
     /// Exits with 0 when the service that listens at TOLLGATE_AUTH_LISTEN can answer calls: its store takes writes.
     Healthcheck {
         /// Ask only whether the process lives.
@@ -77,7 +83,7 @@ enum CommandError {
     Store(#[from] StoreError),
     #[error("no randomness: {0}")]
     Random(#[from] getrandom::Error),
-    #[error("the password can't be read from standard input: {0}")]
+    #[error("standard input can't be read, or standard output can't be written: {0}")]
     Input(#[from] io::Error),
     #[error("{error}. {}", done(.exported))]
     Export { error: ExportError, exported: Exported },
@@ -136,6 +142,8 @@ impl CommandLine {
             None => serve(strings, shutdown).await,
             Some(Command::CreateAdmin { name }) => create_admin(strings, &name).await,
             Some(Command::ExportLedger { to }) => export_ledger(strings, &to, shutdown).await,
+            Some(Command::Openapi) => print_openapi(),
+            Some(Command::Descriptors) => io::stdout().write_all(&descriptor_set()).map_err(CommandError::from),
             Some(Command::Healthcheck { live }) => check_health(strings, live).await,
         };
         match done {
@@ -238,6 +246,10 @@ fn read_password() -> io::Result<String> {
     input.lock().take(MAX_BYTES_AS_SENT as u64 + 2).read_line(&mut line)?;
     let line = line.strip_suffix('\n').unwrap_or(&line);
     Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+}
+
+fn print_openapi() -> Result<(), CommandError> {
+    Ok(writeln!(io::stdout(), "{:#}", doors::document()?)?)
 }
 
 async fn check_health(strings: &dyn Strings, live: bool) -> Result<(), CommandError> {

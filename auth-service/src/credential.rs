@@ -7,7 +7,8 @@ use tonic::metadata::MetadataMap;
 use crate::access_token::{AccessTokenError, AccessTokens, VerifiedToken};
 use crate::api_key::ApiKey;
 use crate::ids::AccountId;
-use crate::store::PresentedCredential;
+use crate::store::{PresentedCredential, Refusal, Scope};
+use crate::token_scopes::TokenScopes;
 
 /// Why a credential is refused before the store is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +34,20 @@ pub struct Presented {
     pub account: AccountId,
     /// The credential.
     pub credential: PresentedCredential,
+    /// What an access token is limited to by itself. What a key may, the store knows.
+    pub scopes: TokenScopes,
+}
+
+impl Presented {
+    /// Refuses what the token is not for.
+    pub fn require(&self, scope: Scope) -> Result<(), Refusal> {
+        if self.scopes.cover(scope) { Ok(()) } else { Err(Refusal::ScopeRequired) }
+    }
+
+    /// Refuses an access token that may do less than its user.
+    pub fn require_all(&self) -> Result<(), Refusal> {
+        if self.scopes.is_limited() { Err(Refusal::ScopeRequired) } else { Ok(()) }
+    }
 }
 
 /// The text behind `Bearer ` of a call's one authorization header.
@@ -70,7 +85,7 @@ fn presented(
             return Err(CredentialError::AccountOfAnotherKey);
         }
         let credential = PresentedCredential::ApiKey { secret_hash: key.secret_hash() };
-        return Ok(Presented { account: key.account().clone(), credential });
+        return Ok(Presented { account: key.account().clone(), credential, scopes: TokenScopes::All });
     }
     if !is_access_token(text) {
         return Err(FormError::Unknown.into());
@@ -78,5 +93,5 @@ fn presented(
     let token = verify(text)?;
     let account = named.unwrap_or_else(|| AccountId::from(&token.user_id));
     let credential = PresentedCredential::AccessToken { user_id: token.user_id, issued_at_ms: token.issued_at_ms };
-    Ok(Presented { account, credential })
+    Ok(Presented { account, credential, scopes: token.scopes })
 }

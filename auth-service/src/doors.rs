@@ -1,11 +1,67 @@
-//! The HTTP doors: OAuth2, and what a user may know of itself.
+//! auth-service's HTTP doors: OAuth2's `/token`, and `/users/me`. Both end in the methods of [`AccountsService`].
 
+mod oauth2_error;
+mod oauth2_token;
+mod token_form;
+mod users_me;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
 use shared::doors::Door;
+use shared::doors::openapi::{Answerer, Doors};
+use shared::doors::published::with_published;
+use shared::secret::Secret;
 
+use crate::access_token::{AccessTokens, DEFAULT_LEEWAY, SigningSecret};
+use crate::password::{HashingCost, PasswordHashing};
 use crate::service::accounts::AccountsService;
+use crate::service::authorizer::Authorizer;
+use crate::service::sign_up_policy::SignUpPolicy;
+use crate::startup::{SERVICES, StartError, policy};
+use crate::store::clock::Clock;
+use crate::store::sqlite::SqliteStore;
+use crate::store::{Store, StoreLimits};
+use crate::throttle::{LoginThrottle, SignUpThrottle};
 
-/// All doors.
+pub use self::oauth2_token::REFUSED as TOKEN_REFUSED;
+pub use self::users_me::REFUSED as USERS_ME_REFUSED;
+
+/// What auth-service answers over HTTP.
 #[must_use]
-pub fn doors(_accounts: &AccountsService) -> Vec<Door> {
-    Vec::new()
+pub fn doors(accounts: &Arc<AccountsService>) -> Vec<Door> {
+    let doors = vec![oauth2_token::door(Arc::clone(accounts)), users_me::door(Arc::clone(accounts))];
+    with_published(doors, Answerer::Auth, &SERVICES, policy)
+}
+
+/// The same doors, to be described and not to be served: nobody is behind them.
+///
+/// # Errors
+/// No randomness, or too little memory for a password's hash.
+pub fn described() -> Result<Vec<Door>, StartError> {
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory(StoreLimits::default(), Clock::Store)?);
+    let (secret, _) = Secret::generate()?;
+    let signing = SigningSecret { kid: "1".to_owned(), secret };
+    let tokens = AccessTokens::new(&[signing], Duration::from_secs(1), DEFAULT_LEEWAY).ok_or(StartError::NoSigningSecret)?;
+    let tokens = Arc::new(tokens);
+    Ok(doors(&Arc::new(AccountsService {
+        authorizer: Authorizer { store: Arc::clone(&store), tokens: Arc::clone(&tokens) },
+        store,
+        tokens,
+        passwords: Arc::new(PasswordHashing::new(HashingCost::default())?),
+        logins: LoginThrottle::default(),
+        sign_ups: SignUpThrottle::new(1),
+        sign_up: SignUpPolicy::Closed,
+        starting_credits: 0,
+    })))
+}
+
+/// The OpenAPI document of all of them.
+///
+/// # Errors
+/// As [`described`]'s.
+pub fn document() -> Result<Value, StartError> {
+    let doors = described()?;
+    Ok(Doors { answerer: Answerer::Auth, doors: &doors, services: &SERVICES, policy }.document())
 }

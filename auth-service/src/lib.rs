@@ -1,6 +1,6 @@
 //! Who may spend what: users, passwords, access tokens, API keys, and the ledger of credits.
 //!
-//! [`startup::Application`] is what `main` and the tests start. From the wire inwards: [`service`] → [`credential`] → [`access_token`] or
+//! [`startup::Application`] is what `main` and the tests start. From the wire inwards: [`service`] or [`doors`] → [`credential`] → [`access_token`] or
 //! [`api_key`] → [`store`].
 
 pub mod access;
@@ -27,4 +27,5 @@ pub mod store;
 pub mod store_health;
 pub mod sweeper;
 pub mod throttle;
+pub mod token_scopes;
 pub mod user;

@@ -48,7 +48,13 @@ const REACH_STORE_EVERY: Duration = Duration::from_millis(250);
 /// The largest request of these services: nothing here is long.
 const MAX_REQUEST_BYTES: usize = MAX_UNCONFIRMED_BYTES;
 /// The largest request of those who show no credential: a name, a password, an e-mail address.
-const MAX_OPEN_REQUEST_BYTES: usize = 16 * 1024;
+pub(crate) const MAX_OPEN_REQUEST_BYTES: usize = 16 * 1024;
+/// The gRPC services.
+pub(crate) const SERVICES: [&str; 3] = [
+    <AuthServer<AuthService> as NamedService>::NAME,
+    <AccountsServer<AccountsService> as NamedService>::NAME,
+    <AdminServer<AdminService> as NamedService>::NAME,
+];
 /// Calls at a time on one connection: an inference-service sends all of its calls on one.
 const MAX_CONCURRENT_STREAMS: u32 = 4096;
 
@@ -64,6 +70,9 @@ pub enum StartError {
     /// No secret to sign access tokens with.
     #[error("there is no secret to sign access tokens with")]
     NoSigningSecret,
+    /// The operating system gave no randomness.
+    #[error("no randomness: {0}")]
+    Random(#[from] getrandom::Error),
     /// Listening or serving failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -83,6 +92,7 @@ impl StartError {
             Self::Store(StoreOpenError::Unsafe(_) | StoreOpenError::Unusable(_))
             | Self::Hashing(_)
             | Self::NoSigningSecret
+            | Self::Random(_)
             | Self::Serve(_) => 1,
         }
     }
@@ -204,19 +214,15 @@ impl Application {
     /// [`StartError::Serve`] when serving broke; [`StartError::Lost`], at once, when the process lost what it can't do without.
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
         let draining = CancellationToken::new();
-        let services = [
-            <AuthServer<AuthService> as NamedService>::NAME,
-            <AccountsServer<AccountsService> as NamedService>::NAME,
-            <AdminServer<AdminService> as NamedService>::NAME,
-        ];
-        let doors = doors(&self.accounts);
+        let accounts = Arc::new(self.accounts);
+        let doors = doors(&accounts);
         let mut routes = RoutesBuilder::default();
         let (most, gzip) = (MAX_REQUEST_BYTES, CompressionEncoding::Gzip);
         routes.add_service(AuthServer::new(self.auth).max_decoding_message_size(most).send_compressed(gzip));
-        routes.add_service(AccountsServer::new(self.accounts).max_decoding_message_size(most).send_compressed(gzip));
+        routes.add_service(AccountsServer::from_arc(accounts).max_decoding_message_size(most).send_compressed(gzip));
         routes.add_service(AdminServer::new(self.admin).max_decoding_message_size(most).send_compressed(gzip));
-        let policies = MethodPolicies::new(&services, policy).with_service_credentials(self.service_credentials);
-        let health = Health::new(&services).await;
+        let policies = MethodPolicies::new(&SERVICES, policy).with_service_credentials(self.service_credentials);
+        let health = Health::new(&SERVICES).await;
         let served = Served { name: "Tollgate's auth-service", routes, policies, doors, health: health.clone() };
         let watch = StoreWatch::begin(Arc::clone(&self.store), health, draining.clone()).await;
         if let Ok(address) = listener.local_addr() {
@@ -242,7 +248,7 @@ impl Application {
 }
 
 /// Who may call a method, and how long its message may be.
-fn policy(service: &str, method: &str) -> MethodPolicy {
+pub(crate) fn policy(service: &str, method: &str) -> MethodPolicy {
     match (service, method) {
         ("tollgate.auth.v1.Auth", _) => MethodPolicy { caller: CallerKind::Service, most_bytes: MAX_REQUEST_BYTES, is_recorded: false },
         ("tollgate.auth.v1.Accounts", "SignUp" | "Login" | "Refresh" | "BeginSignIn" | "ExchangeIdToken") => {

@@ -109,6 +109,7 @@ cases! {
     credentials::an_account_has_a_bound_of_live_keys,
     credentials::a_refused_credential_writes_nothing,
     credentials::a_new_key_leaves_those_that_are_known_what_they_may,
+    credentials::keys_that_are_made_and_ended_at_once_are_all_made_and_all_ended,
     credentials::keys_past_their_time_do_not_count_and_are_kept_within_a_bound,
     credentials::a_keys_patterns_count_whatever_case_they_were_kept_in,
     credits::none_held_is_not_found,

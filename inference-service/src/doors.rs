@@ -5,9 +5,10 @@
 
 pub mod answer;
 mod embedding;
+pub mod event_stream;
 pub mod ollama;
-#[path = "doors/openai/embeddings.rs"]
-pub mod openai_embeddings;
+pub mod openai;
+pub mod published;
 
 use shared::admission::MethodPolicy;
 use shared::authorization::CallerKind;
@@ -25,7 +26,5 @@ pub const FREE: MethodPolicy = MethodPolicy { caller: CallerKind::EndUser, most_
 /// All doors.
 #[must_use]
 pub fn doors(inference: &InferenceService, models: &ModelsService) -> Vec<Door> {
-    // Until openai's list of routes is here.
-    let embeddings = Door { name: "OpenAI", refusal: openai_embeddings::refusal, routes: vec![openai_embeddings::route(inference)] };
-    vec![ollama::door(inference, models), embeddings]
+    vec![openai::door(inference), ollama::door(inference, models)]
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use shared::admission::{MethodPolicies, MethodPolicy};
 use shared::authorization::CallerKind;
 use shared::codec::MAX_MESSAGE_BYTES;
+use shared::doors::Door;
 use shared::essential::{EXIT_SOFTWARE, Essentials, Lost};
 use shared::proto::inference::inference_server::InferenceServer;
 use shared::proto::inference::models_server::ModelsServer;
@@ -21,7 +22,7 @@ use tonic::service::RoutesBuilder;
 use crate::auth_client::{AuthClient, AuthClientConfig};
 use crate::chat_stream::StreamOwner;
 use crate::config::{Config, EngineChoice};
-use crate::doors::doors;
+use crate::doors::published::served;
 use crate::engine::ollama::{OllamaConfig, OllamaEngine};
 use crate::engine::{Engine, EngineError};
 use crate::readiness;
@@ -31,6 +32,8 @@ use crate::service::models::ModelsService;
 
 /// The service whose health says whether chats can be answered.
 pub const INFERENCE: &str = "tollgate.inference.v1.Inference";
+/// The gRPC services.
+pub(crate) const SERVICES: [&str; 2] = [INFERENCE, "tollgate.inference.v1.Models"];
 /// The largest Modelfile: a template and a conversation, and no weights.
 const MAX_MODELFILE_BYTES: usize = 1024 * 1024;
 
@@ -87,6 +90,12 @@ impl Application {
         Ok(Self { essentials, ..Self::with_engine(config, engine)? })
     }
 
+    /// Builds the service on the configured Ollama, whether or not it answers. Nothing is connected to.
+    pub(crate) fn on_ollama(config: Config) -> Result<Self, StartError> {
+        let engine = Arc::new(ollama(&config)?);
+        Self::with_engine(config, engine)
+    }
+
     /// Builds the service on an engine of the caller's.
     pub fn with_engine(config: Config, engine: Arc<dyn Engine>) -> Result<Self, StartError> {
         let owner = StreamOwner::default();
@@ -123,6 +132,11 @@ impl Application {
         })
     }
 
+    /// Its HTTP doors.
+    pub(crate) fn doors(&self) -> Vec<Door> {
+        served(&self.inference, &self.models)
+    }
+
     /// Serves until `shutdown` is ready, then drains: running answers may finish, new calls are refused. What still runs shortly before the
     /// deadline is cut off, and what was held is settled by the deadline.
     ///
@@ -131,15 +145,14 @@ impl Application {
     /// may land before, and what runs is not waited for.
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), RunError> {
         let Self { inference, models, owner, draining, serve: config, essentials } = self;
-        let services = [INFERENCE, "tollgate.inference.v1.Models"];
         let (auth, engine) = (inference.authorizer.auth.clone(), Arc::clone(&inference.engine));
-        let policies = MethodPolicies::new(&services, policy).with_confirmation(Arc::new(inference.authorizer.clone()));
-        let doors = doors(&inference, &models);
+        let policies = MethodPolicies::new(&SERVICES, policy).with_confirmation(Arc::new(inference.authorizer.clone()));
+        let doors = served(&inference, &models);
         let (mut routes, gzip) = (RoutesBuilder::default(), CompressionEncoding::Gzip);
         routes
             .add_service(InferenceServer::new(inference).max_decoding_message_size(MAX_MESSAGE_BYTES).send_compressed(gzip))
             .add_service(ModelsServer::new(models).max_decoding_message_size(MAX_MODELFILE_BYTES).send_compressed(gzip));
-        let health = Health::new(&services).await;
+        let health = Health::new(&SERVICES).await;
         let served = Served { name: "Tollgate's inference-service", routes, policies, doors, health: health.clone() };
         let watch = readiness::watch(auth, engine, health, draining.clone());
         let _watch = essentials.spawn("the watch over auth-service and the model server", &draining, watch);
@@ -180,13 +193,13 @@ impl Application {
 }
 
 /// Who may call a method, how long its message may be, and whether each call has a line in the log.
-fn policy(service: &str, method: &str) -> MethodPolicy {
+pub(crate) fn policy(service: &str, method: &str) -> MethodPolicy {
     let most_bytes = if service == "tollgate.inference.v1.Models" { MAX_MODELFILE_BYTES } else { MAX_MESSAGE_BYTES };
     MethodPolicy { caller: CallerKind::EndUser, most_bytes, is_recorded: matches!(method, "Chat" | "Generate") }
 }
 
-async fn choose_engine(config: &Config, essentials: &Essentials) -> Result<Arc<dyn Engine>, StartError> {
-    let ollama = OllamaEngine::new(OllamaConfig {
+fn ollama(config: &Config) -> Result<OllamaEngine, EngineError> {
+    OllamaEngine::new(OllamaConfig {
         host: config.ollama_host.clone(),
         connect_timeout: Duration::from_secs(5),
         reply_timeout: Duration::from_secs(30),
@@ -194,7 +207,11 @@ async fn choose_engine(config: &Config, essentials: &Essentials) -> Result<Arc<d
         max_context_tokens: Some(config.prompt_limits.max_context_tokens),
         remember_facts: Duration::from_secs(10),
         allow_cloud_models: config.prompt_limits.allow_cloud_models,
-    })?;
+    })
+}
+
+async fn choose_engine(config: &Config, essentials: &Essentials) -> Result<Arc<dyn Engine>, StartError> {
+    let ollama = ollama(config)?;
     match config.engine {
         EngineChoice::Ollama => Ok(Arc::new(ollama)),
         EngineChoice::Embedded => embedded(config, essentials),

@@ -26,13 +26,13 @@ use crate::call_record::UnclaimedCall;
 use crate::caller_address::{TrustedProxies, network};
 use crate::connection_slots::ConnectionState;
 use crate::credential_form::{self, ACCOUNT_HEADER};
-use crate::doors::PlainBody;
+use crate::doors::{MessageForm, PlainBody};
 use crate::error::{CallError, reason_of};
 use crate::holding_body::HoldingBody;
 use crate::key_in_path::RefusedKey;
 use crate::message_guard::{BodyRules, Budgets, Confirmation, GuardedBody, server_busy};
 use crate::proto;
-use crate::request_context::MalformedDeadline;
+use crate::request_context::EarlyRefusal;
 use crate::request_id::REQUEST_ID_HEADER;
 use crate::secret::Secret;
 
@@ -183,8 +183,12 @@ impl Rules {
 
     /// Judges a call by its metadata, and bounds its body.
     fn judge(&self, method: Method, request: &mut Request<Body>, connection: &Arc<ConnectionState>) -> Result<(), CallError> {
-        if let Some(MalformedDeadline(malformed)) = request.extensions_mut().remove() {
-            return Err(malformed);
+        if let Some(EarlyRefusal(refused)) = request.extensions_mut().remove() {
+            return Err(refused);
+        }
+        let form: Option<MessageForm> = request.extensions_mut().remove();
+        if form.is_some() && method.policy.caller == CallerKind::EndUser {
+            credential_form::join_api_key(request.headers_mut())?;
         }
         if let Some(RefusedKey(refused)) = request.extensions_mut().remove() {
             return Err(refused);
@@ -212,7 +216,10 @@ impl Rules {
             caller,
         };
         let body = std::mem::take(request.body_mut());
-        *request.body_mut() = Body::new(GuardedBody::new(body, rules));
+        *request.body_mut() = match form {
+            Some(form) => form.body(body, rules),
+            None => Body::new(GuardedBody::new(body, rules)),
+        };
         Ok(())
     }
 
@@ -268,7 +275,7 @@ impl Rules {
         let held = call_permit(connection, parts.uri.path(), &self.budgets).await?;
         let caller = self.unconfirmed(policy.caller, &parts.uri, &parts.headers, connection);
         let (network, budgets) = (network(address.ip), Arc::clone(&self.budgets));
-        Ok((PlainBody { inner: body, most_bytes: policy.most_bytes, network, budgets, caller }, held))
+        Ok((PlainBody { inner: body, most_bytes: policy.most_bytes, gzip: false, network, budgets, caller }, held))
     }
 }
 
@@ -387,7 +394,7 @@ fn refuse_encoded(headers: &HeaderMap) -> Result<(), CallError> {
     Err(CallError::new(Code::Unimplemented, ErrorReason::CompressionUnknown, message))
 }
 
-fn method_unknown(path: &str) -> CallError {
+pub(crate) fn method_unknown(path: &str) -> CallError {
     let shown: String = path.chars().filter(char::is_ascii_graphic).take(100).collect();
     let message = format!("there is no method {shown} here; reflection lists those that there are, and the other service has others");
     CallError::new(Code::Unimplemented, ErrorReason::MethodUnknown, message)

@@ -42,6 +42,8 @@ pub(crate) struct ConnectionState {
     running: AtomicU32,
     /// HTTP/1.1 requests whose head is whole.
     begun: AtomicU32,
+    /// Whether the next of them can be read in two ways.
+    doubted: AtomicBool,
     /// What calls wait for on a connection that has not proved itself.
     pub(crate) call_permits: Arc<Semaphore>,
     /// When the last call ended, or the connection was accepted; milliseconds since `accepted`.
@@ -57,6 +59,7 @@ impl ConnectionState {
             proved: AtomicBool::new(false),
             running: AtomicU32::new(0),
             begun: AtomicU32::new(0),
+            doubted: AtomicBool::new(false),
             call_permits: Arc::new(Semaphore::new(CALLS_BEFORE_PROOF)),
             idle_since_ms: AtomicU32::new(0),
             accepted: Instant::now(),
@@ -83,9 +86,15 @@ impl ConnectionState {
         Some(self.accepted.elapsed().saturating_sub(since))
     }
 
-    /// The head of an HTTP/1.1 request is whole.
-    pub(crate) fn begin_request(&self) {
+    /// The head of an HTTP/1.1 request is whole. Answers whether it can be read in one way alone.
+    pub(crate) fn begin_request(&self) -> bool {
         self.begun.fetch_add(1, Ordering::Relaxed);
+        !self.doubted.swap(false, Ordering::Relaxed)
+    }
+
+    /// The next request can be read in two ways.
+    pub(crate) fn doubt_next_request(&self) {
+        self.doubted.store(true, Ordering::Relaxed);
     }
 
     /// How many requests have begun; the count may start again from 0.

@@ -1,6 +1,8 @@
 //! A connection from its acceptance to its first frames: what a listed proxy's PROXY header says, which HTTP it speaks, and a time limit
 //! until HTTP/2 has begun, or until the head of an HTTP/1.1 request is whole.
 
+mod request_heads;
+
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -14,13 +16,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+pub(crate) use self::request_heads::MAX_HEADERS;
+use self::request_heads::RequestHeads;
 use crate::connection_slots::ConnectionState;
 use crate::gathered_writes::GatheredWrites;
 
 /// How long a client may take until its HTTP/2 preface and its first SETTINGS are here, or the head of its first HTTP/1.1 request.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the head of a later request may take, from its first byte.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an HTTP/1.1 connection is read on that we have closed.
 const LINGER: Duration = Duration::from_secs(2);
 /// How often that is read without giving others their turn.
@@ -151,7 +153,7 @@ enum Timing {
     /// It has. From here on pings tell whether the other side is there.
     Begun,
     /// The head of an HTTP/1.1 request must become whole.
-    Heads(HeadTimer),
+    Heads(RequestHeads),
     /// We have closed it, and its other side must do so as well.
     Lingering(Pin<Box<Sleep>>),
 }
@@ -163,37 +165,13 @@ struct Beginning {
     read: Vec<u8>,
 }
 
-/// Gives each request's head its time: the first from the connection's acceptance, the others from their first byte.
-#[derive(Debug)]
-struct HeadTimer {
-    connection: Arc<ConnectionState>,
-    /// Requests that had begun when this was looked at last: their heads are whole.
-    begun: u32,
-    timeout: Option<Pin<Box<Sleep>>>,
-}
-
-impl HeadTimer {
-    /// Whether a head is late, when so many bytes were just read.
-    fn is_late(&mut self, read: usize, cx: &mut Context<'_>) -> bool {
-        let begun = self.connection.begun_requests();
-        if begun != self.begun {
-            (self.begun, self.timeout) = (begun, None);
-        }
-        // What comes while a request is answered is its body.
-        if read > 0 && self.timeout.is_none() && self.connection.idle_for().is_some() {
-            self.timeout = Some(Box::pin(tokio::time::sleep(HEAD_TIMEOUT)));
-        }
-        self.timeout.as_mut().is_some_and(|timeout| timeout.as_mut().poll(cx).is_ready())
-    }
-}
-
 impl Connection {
     /// Goes on behind the first bytes. By the deadline HTTP/2 must have begun, or the head of a first HTTP/1.1 request be whole.
     pub(crate) fn new(stream: TcpStream, first: FirstBytes, deadline: Instant, connection: &Arc<ConnectionState>) -> Self {
         let timeout = Box::pin(tokio::time::sleep_until(deadline));
         let timing = match first.protocol {
             Protocol::Http2 => Timing::Beginning(Beginning { timeout, read: Vec::new() }),
-            Protocol::Http1 => Timing::Heads(HeadTimer { connection: Arc::clone(connection), begun: 0, timeout: Some(timeout) }),
+            Protocol::Http1 => Timing::Heads(RequestHeads::new(Arc::clone(connection), timeout)),
         };
         Self { stream: GatheredWrites::new(stream), before: first.rest, timing }
     }
@@ -254,8 +232,8 @@ impl AsyncRead for Connection {
                     return Poll::Ready(Err(timed_out()));
                 }
             }
-            Timing::Heads(timer) => {
-                if timer.is_late(new.len(), cx) {
+            Timing::Heads(heads) => {
+                if heads.is_late(new, cx) {
                     return Poll::Ready(Err(timed_out()));
                 }
             }

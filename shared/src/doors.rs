@@ -9,7 +9,9 @@ mod entry;
 pub(crate) mod grpc_web;
 mod json;
 pub mod json_scan;
+pub mod openapi;
 mod plain_body;
+pub mod published;
 mod refusal;
 mod request;
 
@@ -22,6 +24,7 @@ use axum::response::Response;
 use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+pub(crate) use self::connect::MessageForm;
 pub(crate) use self::entry::{HttpEntry, Routing, is_grpc, refuse_plainly};
 pub(crate) use self::plain_body::PlainBody;
 pub use self::refusal::{Refusal, http_status, insert_receipt, json};
@@ -72,6 +75,8 @@ pub struct Route {
     pub summary: &'static str,
     /// The schema of what it takes.
     pub taking: Option<SchemaOf>,
+    /// The media type of what it takes.
+    pub media_type: &'static str,
     /// The schema of what it gives.
     pub giving: Option<SchemaOf>,
     pub(crate) handler: Handler,
@@ -86,13 +91,19 @@ impl Route {
         F: Future<Output = Result<Response<Body>, Refusal>> + Send + 'static,
     {
         let handler: Handler = Arc::new(move |request| Box::pin(handler(request)));
-        Self { method, path, policy, summary, taking: None, giving: None, handler }
+        Self { method, path, policy, summary, taking: None, media_type: "application/json", giving: None, handler }
     }
 
     /// Takes bodies of this type.
     #[must_use]
     pub fn taking<T: JsonSchema>(self) -> Self {
         Self { taking: Some(SchemaGenerator::subschema_for::<T>), ..self }
+    }
+
+    /// Takes forms of this type.
+    #[must_use]
+    pub fn taking_form<T: JsonSchema>(self) -> Self {
+        Self { media_type: "application/x-www-form-urlencoded", ..self.taking::<T>() }
     }
 
     /// Gives bodies of this type.

@@ -33,7 +33,7 @@ pub(crate) const RECEIVE_TIMEOUT: Duration = Duration::from_secs(60);
 /// When there may be room in the budget again.
 const RETRY_WHEN_BUSY: Duration = Duration::from_secs(1);
 /// What stands before each message: a flag, and its length in four bytes.
-const PREFIX_BYTES: usize = 5;
+pub(crate) const PREFIX_BYTES: usize = 5;
 
 /// Asks whether a credential is in force, for a caller who wants to send much.
 pub(crate) type Confirmation = Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>>;
@@ -318,7 +318,7 @@ impl HttpBody for GuardedBody {
 /// A message without its gzip, behind the prefix of one that has none; `None` when it is longer than `most` bytes.
 ///
 /// It is taken off twice: the first time only to learn the length, so that what is too long takes no memory.
-fn gunzipped(compressed: &[u8], most: usize) -> Result<Option<Bytes>, CallError> {
+pub(crate) fn gunzipped(compressed: &[u8], most: usize) -> Result<Option<Bytes>, CallError> {
     let malformed = |_| CallError::message_malformed("the message is no gzip, though it says so");
     let bounded = || GzDecoder::new(compressed).take(most as u64 + 1);
     let length = std::io::copy(&mut bounded(), &mut std::io::sink()).map_err(malformed)?;

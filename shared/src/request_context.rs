@@ -32,9 +32,10 @@ const DEADLINE_MARGIN: Duration = Duration::from_millis(2);
 #[derive(Debug, Clone, Copy)]
 pub struct CallDeadline(pub Instant);
 
-/// In the extensions of a request whose deadline can't be read: it is to be refused with this.
+/// In the extensions of a request in which something is wrong that was found before admission: its deadline, or how its protocol tells the
+/// call. It is to be refused with this.
 #[derive(Debug, Clone)]
-pub(crate) struct MalformedDeadline(pub(crate) CallError);
+pub(crate) struct EarlyRefusal(pub(crate) CallError);
 
 /// DEADLINE_EXCEEDED, for a call whose caller's deadline passed.
 pub fn deadline_passed() -> CallError {
@@ -169,7 +170,7 @@ where
             request.extensions_mut().insert(CallDeadline(at));
         }
         let deadline = deadline.unwrap_or_else(|malformed| {
-            request.extensions_mut().insert(MalformedDeadline(malformed));
+            request.extensions_mut().insert(EarlyRefusal(malformed));
             None
         });
         let call = CurrentCall::new(id.clone(), request.uri().path_and_query().cloned(), deadline);

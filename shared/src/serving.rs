@@ -39,7 +39,7 @@ use crate::admission::{Admission, AdmissionService, BoxedAnswer, MethodPolicies,
 use crate::caller_address::TrustedProxies;
 pub use crate::connection_slots::SlotLimits;
 use crate::connection_slots::{ConnectionSlot, ConnectionSlots, ConnectionState};
-use crate::connections::{Connection, HANDSHAKE_TIMEOUT, Protocol, first_bytes, notice_silence};
+use crate::connections::{Connection, HANDSHAKE_TIMEOUT, MAX_HEADERS, Protocol, first_bytes, notice_silence};
 use crate::doors::{Door, HttpEntry, Refusal, Routing, is_grpc, refuse_plainly};
 use crate::error::CallError;
 use crate::holding_body::HoldingBody;
@@ -50,8 +50,6 @@ use crate::request_context::{RequestContext, RequestContextLayer};
 
 /// The headers of one call, at most: an access token and some more.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
-/// How many headers an HTTP/1.1 request has, at most.
-const MAX_HEADERS: usize = 100;
 /// What is read of an HTTP/1.1 connection at once, and what is written of it without waiting for the client.
 const MAX_BUFFER_BYTES: usize = 64 * 1024;
 /// What a client may send on a stream, and on its connection, before it is read.
@@ -139,8 +137,8 @@ pub async fn serve(
     let routes = routes.routes().prepare();
     let rules = Arc::new(Rules::new(policies, limits.trusted_proxies.clone()));
     let server = Arc::new(Server {
-        admission: Admission::new(Arc::clone(&rules), routes.clone()),
-        routing: Routing::new(name, doors, config.cors.layer(), rules, routes),
+        admission: Admission::new(Arc::clone(&rules), routes),
+        routing: Routing::new(name, doors, config.cors.layer(), rules),
         slots: ConnectionSlots::new(slots),
         proxies: limits.trusted_proxies,
         idle: limits.idle,
@@ -275,9 +273,9 @@ impl Server {
     async fn serve_http1(&self, connection: Connection, state: Arc<ConnectionState>, _slot: ConnectionSlot) {
         let (calls, of_connection) = (self.calls(&state), Arc::clone(&state));
         let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
-            of_connection.begin_request();
+            let is_clear = of_connection.begin_request();
             let running = of_connection.run();
-            let answer = calls.answer_http1(request);
+            let answer = if is_clear { calls.answer_http1(request) } else { refuse_malformed(TWO_LENGTHS) };
             async move { answer.await.map(|response| response.map(|body| HoldingBody::new(body, running))) }
         });
         let mut builder = http1::Builder::new();
@@ -341,6 +339,14 @@ impl Server {
     }
 }
 
+/// Why such a request is refused. hyper ends its connection.
+const TWO_LENGTHS: &str = "the request has both content-length and transfer-encoding; send one";
+
+fn refuse_malformed(message: &str) -> BoxedAnswer {
+    let refusal = Refusal::from(CallError::message_malformed(message));
+    Box::pin(std::future::ready(Ok(refuse_plainly(&refusal))))
+}
+
 /// Answers the requests of one connection.
 #[derive(Clone)]
 struct Calls {
@@ -361,8 +367,7 @@ impl Calls {
     fn answer_http1(&self, mut request: http::Request<Incoming>) -> BoxedAnswer {
         key_in_path::take(&mut request, self.keys_in_paths);
         if is_grpc(request.headers()) {
-            let refusal = Refusal::from(CallError::message_malformed("gRPC needs HTTP/2; over HTTP/1.1 there are gRPC-Web and Connect"));
-            return Box::pin(std::future::ready(Ok(refuse_plainly(&refusal))));
+            return refuse_malformed("gRPC needs HTTP/2; over HTTP/1.1 there are gRPC-Web and Connect");
         }
         self.http.clone().call(request.map(Body::new))
     }

@@ -1,16 +1,18 @@
 //! The Accounts service: what end users do with their own account.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use shared::proto::auth as pb;
 use shared::proto::auth::accounts_server::Accounts;
 use shared::request_id::{REQUEST_ID_RULE, is_request_id};
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
-use crate::access_token::AccessTokens;
+use crate::access_token::{AccessTokens, IssuedToken};
 use crate::api_key::ApiKey;
-use crate::ids::KeyId;
+use crate::ids::{AccountId, KeyId};
 use crate::password::{self, HashingError, PasswordHashing};
 use crate::service::authorizer::{Authorizer, Caller};
 use crate::service::contract;
@@ -21,8 +23,9 @@ use crate::service::service_error::ServiceError;
 use crate::service::sign_up_policy::{Origin, SignUpPolicy};
 use crate::service::user_fields::UserFields;
 use crate::service::violations::Violations;
-use crate::store::{ApiKeyCreation, ApiKeyRecord, NewApiKey, Store, UserCreation};
+use crate::store::{ApiKeyCreation, ApiKeyRecord, NewApiKey, Refusal, Store, UserCreation};
 use crate::throttle::{LoginThrottle, SignUpThrottle};
+use crate::token_scopes::TokenScopes;
 use crate::user::{Role, UserName, UserRecord};
 
 /// The Accounts service.
@@ -67,15 +70,27 @@ impl AccountsService {
         }
     }
 
-    /// Unknown user, wrong password and disabled user do the same work and get the same answer.
     async fn answer_login(&self, request: Request<pb::LoginRequest>) -> Result<pb::LoginResponse, ServiceError> {
         let address = Origin::of(&request).address;
         let pb::LoginRequest { user_name, password } = request.into_inner();
+        let issued = self.log_in(address, &user_name, &password, &TokenScopes::All).await?;
+        Ok(pb::LoginResponse { access_token: issued.token, expires_at: Some(issued.expires_at.into()), refresh_token: String::new() })
+    }
+
+    /// Logs a user in, by whichever door: attempts by all of them are counted together. Unknown user, wrong password and disabled user do
+    /// the same work and get the same answer.
+    pub(crate) async fn log_in(
+        &self,
+        address: Option<IpAddr>,
+        user_name: &str,
+        password: &str,
+        scopes: &TokenScopes,
+    ) -> Result<IssuedToken, ServiceError> {
         // A longer password is nobody's, and all of them are one.
-        let comparable = password::comparable(&password).unwrap_or_default();
+        let comparable = password::comparable(password).unwrap_or_default();
         let attempt = self.logins.begin(&user_name.to_ascii_lowercase(), &comparable, address).await;
         let attempt = attempt.map_err(|retry_after| ServiceError::Throttled { retry_after })?;
-        let found = match UserName::parse(&user_name) {
+        let found = match UserName::parse(user_name) {
             Some(name) => self.store.user_by_name(&name).await,
             None => Ok(None),
         };
@@ -86,7 +101,7 @@ impl AccountsService {
                 return Err(error.into());
             }
         };
-        let verified = match self.passwords.verify(&password, user.as_ref().map(|user| user.password_hash.as_str())).await {
+        let verified = match self.passwords.verify(password, user.as_ref().map(|user| user.password_hash.as_str())).await {
             Ok(verified) => verified,
             Err(HashingError::Busy) => {
                 attempt.withdraw();
@@ -100,10 +115,9 @@ impl AccountsService {
         };
         attempt.succeeded();
         if verified.outdated {
-            self.rehash(&user, &password).await;
+            self.rehash(&user, password).await;
         }
-        let issued = self.tokens.issue(&user.user_id)?;
-        Ok(pb::LoginResponse { access_token: issued.token, expires_at: Some(issued.expires_at.into()), refresh_token: String::new() })
+        Ok(self.tokens.issue_for(&user.user_id, scopes)?)
     }
 
     /// A login is good without it; the next one tries again.
@@ -119,11 +133,35 @@ impl AccountsService {
     }
 
     async fn answer_get_me(&self, request: Request<pb::GetMeRequest>) -> Result<pb::GetMeResponse, ServiceError> {
-        let Caller { principal, account } = self.authorizer.anybody(request.metadata()).await?;
+        let caller = self.authorizer.anybody(request.metadata()).await?;
+        self.describe(caller).await
+    }
+
+    /// Who calls, and the account's credits where the credential may read them.
+    pub(crate) async fn who_am_i(&self, metadata: &MetadataMap) -> Result<(pb::GetMeResponse, Option<pb::Balance>), ServiceError> {
+        match self.authorizer.reader(metadata).await {
+            Ok(caller) => {
+                let balance = self.read_balance(&caller.account).await?;
+                Ok((self.describe(caller).await?, Some(balance)))
+            }
+            Err(ServiceError::Store(Refusal::ScopeRequired)) => {
+                let caller = self.authorizer.anybody(metadata).await?;
+                Ok((self.describe(caller).await?, None))
+            }
+            Err(refused) => Err(refused),
+        }
+    }
+
+    async fn describe(&self, Caller { principal, account }: Caller) -> Result<pb::GetMeResponse, ServiceError> {
         let user =
             self.store.user_by_id(&principal.user_id).await?.ok_or_else(|| ServiceError::defect("an authenticated user has no record"))?;
         let api_key_id = principal.key_id.map(|id| id.to_string()).unwrap_or_default();
         Ok(pb::GetMeResponse { user: Some(contract::user(user)), account_id: account.to_string(), api_key_id })
+    }
+
+    async fn read_balance(&self, account: &AccountId) -> Result<pb::Balance, ServiceError> {
+        let balance = self.store.balance(account).await?.ok_or_else(|| ServiceError::defect("an authorized account has no balance"))?;
+        Ok(contract::balance(balance))
     }
 
     async fn answer_create_api_key(&self, request: Request<pb::CreateApiKeyRequest>) -> Result<pb::CreateApiKeyResponse, ServiceError> {
@@ -174,9 +212,8 @@ impl AccountsService {
 
     async fn answer_get_balance(&self, request: Request<pb::GetBalanceRequest>) -> Result<pb::GetBalanceResponse, ServiceError> {
         let caller = self.authorizer.reader(request.metadata()).await?;
-        let balance =
-            self.store.balance(&caller.account).await?.ok_or_else(|| ServiceError::defect("an authorized account has no balance"))?;
-        Ok(pb::GetBalanceResponse { account_id: caller.account.to_string(), balance: Some(contract::balance(balance)) })
+        let balance = self.read_balance(&caller.account).await?;
+        Ok(pb::GetBalanceResponse { account_id: caller.account.to_string(), balance: Some(balance) })
     }
 
     async fn answer_get_receipt(&self, request: Request<pb::GetReceiptRequest>) -> Result<pb::GetReceiptResponse, ServiceError> {

@@ -74,8 +74,10 @@ impl AuthService {
         });
         let ((permission, charge), models) = violations.finish(permission.zip(charge).zip(models))?;
         let charged = charge.is_some();
-        let Presented { account, credential } = credential::present(&request.credential, &request.account, &self.tokens)?;
-        subject.account = Some(account.clone());
+        let presented = credential::present(&request.credential, &request.account, &self.tokens)?;
+        subject.account = Some(presented.account.clone());
+        presented.require(permission.scope).map_err(ServiceError::Store)?;
+        let Presented { account, credential, .. } = presented;
         let check = CheckRequest { account: account.clone(), credential, permission, charge };
         if !models.is_empty() {
             let rights = self.store.authorize(check).await?.map_err(ServiceError::Store)?;
@@ -180,7 +182,7 @@ impl AuthService {
         violations.require(is_attempt_id(&attempt_id), "attempt_id", || ATTEMPT_ID_RULE.to_owned());
         violations.finish(Some(()))?;
         let answer = match credential::present_again(&credential, &account, &self.tokens) {
-            Ok(Presented { account, credential }) => {
+            Ok(Presented { account, credential, .. }) => {
                 let attempt = ReleaseRequest { account: account.clone(), credential, request_id: request_id.clone(), attempt_id };
                 let answer = self.store.release(attempt).await?;
                 if answer == ReleaseAnswer::Released {

@@ -48,7 +48,7 @@ impl Authorizer {
         self.check(self.present(metadata)?, Scope::Account, false).await
     }
 
-    /// Who may manage the account's keys: an access token.
+    /// Who may manage the account's keys: an access token that may do all that its user may. A key could do more than another.
     pub async fn owner(&self, metadata: &MetadataMap) -> Result<Caller, ServiceError> {
         let presented = self.present(metadata)?;
         require_access_token(&presented)?;
@@ -70,7 +70,8 @@ impl Authorizer {
     }
 
     async fn check(&self, presented: Presented, scope: Scope, admin: bool) -> Result<Caller, ServiceError> {
-        let Presented { account, credential } = presented;
+        presented.require(scope).map_err(ServiceError::Store)?;
+        let Presented { account, credential, .. } = presented;
         let permission = Permission { scope, admin, model: String::new() };
         let request = CheckRequest { account: account.clone(), credential, permission, charge: None };
         match self.store.check(request).await? {
@@ -83,9 +84,10 @@ impl Authorizer {
     }
 }
 
+/// An access token that isn't limited to less than its user may do.
 fn require_access_token(presented: &Presented) -> Result<(), ServiceError> {
     match presented.credential {
-        PresentedCredential::AccessToken { .. } => Ok(()),
+        PresentedCredential::AccessToken { .. } => presented.require_all().map_err(ServiceError::Store),
         PresentedCredential::ApiKey { .. } => Err(ServiceError::AccessTokenRequired),
     }
 }

@@ -257,7 +257,7 @@ fn store_refusal(refusal: Refusal) -> CallError {
         Refusal::UserDisabled => denied(ErrorReason::UserDisabled, "the user is disabled; an operator can enable the user again"),
         Refusal::NotAMember => denied(ErrorReason::AccountNotAllowed, "the user is no member of the account"),
         Refusal::RoleRequired => denied(ErrorReason::RoleRequired, "this needs the admin role"),
-        Refusal::ScopeRequired => denied(ErrorReason::ScopeRequired, "the API key's scopes don't cover this"),
+        Refusal::ScopeRequired => denied(ErrorReason::ScopeRequired, "the scopes of the API key, or of the access token, don't cover this"),
         Refusal::ModelNotAllowed => denied(ErrorReason::ModelNotAllowed, "the API key is limited to other models"),
         Refusal::RequestInProgress => {
             CallError::new(Code::Aborted, ErrorReason::RequestInProgress, "another attempt works on this request id; wait for it")

@@ -29,7 +29,7 @@ use tokio::runtime::Handle;
 use self::account::Account;
 use self::context::Context;
 use self::failure::{Failure, StoreResult};
-use self::writer::Writer;
+use self::writer::{IN_MEMORY, Writer};
 use super::clock::Clock;
 use super::expiry_line;
 use super::known_callers::{CallerId, KnownCallers};
@@ -67,6 +67,14 @@ impl SqliteStore {
         let runtime = Handle::try_current().map_err(|error| StoreOpenError::Unusable(error.to_string()))?;
         let writer = Writer::start(path, &runtime)?;
         Ok(Self { writer, condition: Condition::of(path.display().to_string()), known_callers: KnownCallers::new(), limits, clock })
+    }
+
+    /// Opens a store in no file, which ends with this value.
+    ///
+    /// # Errors
+    /// [`StoreOpenError::Unusable`] when SQLite has no memory for it, and without a runtime.
+    pub fn in_memory(limits: StoreLimits, clock: Clock) -> Result<Self, StoreOpenError> {
+        Self::open(Path::new(IN_MEMORY), limits, clock)
     }
 
     async fn run<T, F>(&self, operation: F) -> Result<T, StoreError>

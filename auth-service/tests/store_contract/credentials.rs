@@ -245,6 +245,24 @@ pub(crate) async fn an_account_has_a_bound_of_live_keys(f: Fixture) {
     assert!(keys.iter().any(|key| key.key_id == newest.key_id));
 }
 
+pub(crate) async fn keys_that_are_made_and_ended_at_once_are_all_made_and_all_ended(f: Fixture) {
+    let ada = f.person("ada", 0).await;
+    let fixture = std::sync::Arc::new(f);
+    let mut tasks = tokio::task::JoinSet::new();
+    for secret in 0..24 {
+        let (f, ada) = (fixture.clone(), ada.clone());
+        tasks.spawn(async move { f.key(&ada, secret, |_| {}).await.key_id });
+    }
+    let keys = tasks.join_all().await;
+    assert_eq!(fixture.store.api_keys(&ada.account).await.unwrap().len(), keys.len());
+    let mut tasks = tokio::task::JoinSet::new();
+    for key in keys {
+        let (store, account) = (fixture.store.clone(), ada.account.clone());
+        tasks.spawn(async move { store.revoke_api_key(&account, &key).await.unwrap().unwrap() });
+    }
+    assert!(tasks.join_all().await.iter().all(|key| key.revoked_at_ms.is_some()));
+}
+
 pub(crate) async fn keys_past_their_time_do_not_count_and_are_kept_within_a_bound(f: Fixture) {
     let ada = f.person("ada", 10).await;
     let all = u8::try_from(MAX_LIVE_API_KEYS).unwrap();

@@ -1,32 +1,92 @@
-//! The Connect protocol: each unary method by an HTTP request, at the path that it has in gRPC.
+//! The Connect protocol: every method of the contract over plain HTTP, with JSON or protobuf (connectrpc.com/docs/protocol).
+//!
+//! A request becomes the same call over gRPC, and goes through what every such call goes through: admission, the message guard, the
+//! method. Its answer is told as Connect has it. So nothing is decided twice, and a call over Connect is judged, priced and logged as it is
+//! over gRPC.
 
-use std::sync::Arc;
+mod answer;
+mod call;
+mod contract;
+mod failure;
+mod framing;
+mod json;
+mod metadata;
+mod request_body;
 
-use http::{Request, Response, StatusCode};
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use tonic::Status;
 use tonic::body::Body;
+use tower::Service;
 
-use super::entry::{Routing, refuse_plainly};
-use super::refusal::Refusal;
-use crate::ErrorReason;
-use crate::admission::Rules;
-use crate::connection_slots::ConnectionState;
+pub(crate) use self::request_body::MessageForm;
+use crate::error::CallError;
 
-/// What a call goes through, and what answers it.
-pub(crate) struct Gate {
-    /// `rules.method(path)` has a method's policy, `rules.admit_plain` judges a call and bounds its body, `grpc` answers what was admitted.
-    pub(crate) routing: Routing,
-    /// Proved by a call that was authenticated.
-    pub(crate) connection: Arc<ConnectionState>,
+/// Headers of an answer that a browser's client must be able to read, of Connect and of gRPC-Web: for CORS. What such a client sends is for
+/// CORS to allow whole: `content-type`, `authorization`, `connect-*`, `grpc-timeout`, `x-grpc-web`, `x-user-agent`.
+pub(crate) const EXPOSED_HEADERS: [&str; 5] =
+    ["grpc-status", "grpc-message", "grpc-status-details-bin", "connect-accept-encoding", "accept-encoding"];
+
+/// Whether a path is a method's: `/package.Service/Method`. No door over HTTP has such a path.
+pub(crate) fn is_method_path(path: &str) -> bool {
+    let Some((service, method)) = path.strip_prefix('/').and_then(|path| path.split_once('/')) else { return false };
+    let is_identifier = |part: &str| {
+        let letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
+        part.bytes().next().is_some_and(letter) && part.bytes().all(|byte| letter(byte) || byte.is_ascii_digit())
+    };
+    service.contains('.') && service.split('.').all(is_identifier) && is_identifier(method)
 }
 
-/// Whether a request is for a method of gRPC.
-pub(crate) fn is_for(rules: &Rules, request: &Request<Body>) -> bool {
-    rules.method(request.uri().path()).is_ok()
+/// Answers a call over Connect. `calls` answers gRPC.
+pub(crate) async fn answer<S>(mut calls: S, request: Request<Body>) -> Result<Response<Body>, Infallible>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    let Some(method) = contract::method(request.uri().path()) else {
+        let refused = calls.call(call::unknown(request)).await?;
+        let status = Status::from_header_map(refused.headers()).unwrap_or_else(|| CallError::internal().into());
+        return Ok(failure::refused(&status, None, refused.headers()));
+    };
+    let (request, form) = call::translate(method, request);
+    let response = calls.call(request).await?;
+    Ok(answer::translate(response, form, &method.output).await)
 }
 
-/// Answers it.
-pub(crate) async fn answer(gate: Gate, request: Request<Body>) -> Response<Body> {
-    let Gate { routing: _, connection: _ } = gate;
-    let message = format!("{} is answered over gRPC and gRPC-Web", request.uri().path());
-    refuse_plainly(&Refusal::new(StatusCode::NOT_IMPLEMENTED, ErrorReason::NotImplemented, message))
+/// A body that is all here.
+fn full_body(bytes: impl Into<Bytes>) -> Body {
+    Body::new(Full::new(bytes.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_methods_path_is_told_from_a_doors() {
+        for path in ["/tollgate.auth.v1.Accounts/Login", "/grpc.health.v1.Health/Check", "/a.B/c", "/tollgate.nobody.v1.Knows/It"] {
+            assert!(is_method_path(path), "{path}");
+        }
+        for path in [
+            "/",
+            "/v1/chat/completions",
+            "/v1/models",
+            "/api/chat",
+            "/users/me",
+            "/.well-known/jwks.json",
+            "/openapi.json",
+            "/v1.5/models/x",
+            "/a.B/c/d",
+            "/a.B/",
+            "//c",
+            "/a..B/c",
+            "/a.B./c",
+            "/models.gguf/",
+            "",
+        ] {
+            assert!(!is_method_path(path), "{path}");
+        }
+    }
 }

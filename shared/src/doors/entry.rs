@@ -14,7 +14,6 @@ use axum::routing::{MethodFilter, get, on};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
-use tonic::service::Routes;
 use tower::{Layer, Service};
 use tower_http::cors::CorsLayer;
 
@@ -34,8 +33,6 @@ use crate::request_context::{RequestContext, RequestContextLayer, TIMEOUT};
 #[derive(Clone)]
 pub(crate) struct Routing {
     pub(crate) rules: Arc<Rules>,
-    /// The methods of gRPC.
-    pub(crate) grpc: Routes,
     doors: Router,
     /// What answers browsers of other origins, where that is allowed.
     cors: Option<CorsLayer>,
@@ -56,7 +53,7 @@ struct Arrival {
 
 impl Routing {
     /// `service`: the process, as people call it.
-    pub(crate) fn new(service: &str, doors: Vec<Door>, cors: Option<CorsLayer>, rules: Arc<Rules>, grpc: Routes) -> Self {
+    pub(crate) fn new(service: &str, doors: Vec<Door>, cors: Option<CorsLayer>, rules: Arc<Rules>) -> Self {
         let list: Arc<[String]> = doors.iter().flat_map(|door| &door.routes).map(|route| format!("{route:?}  {}", route.summary)).collect();
         let greeting: Arc<str> = greeting(service, &list).into();
         let mut router = Router::new().route("/", get(move || ready(greeting.to_string())));
@@ -64,7 +61,7 @@ impl Routing {
             router = router.merge(door_router(refusal, routes));
         }
         let router = router.fallback(move |request: Request| ready(path_unknown(&request, &list)));
-        Self { rules, grpc, doors: router, cors }
+        Self { rules, doors: router, cors }
     }
 }
 
@@ -172,7 +169,10 @@ impl HttpEntry {
 
     fn dispatch(&self, mut request: http::Request<tonic::body::Body>) -> BoxedAnswer {
         if grpc_web::is_for(request.headers()) {
-            return grpc_web::answer(self.grpc.clone(), request);
+            return Box::pin(grpc_web::answer(self.grpc.clone(), request));
+        }
+        if connect::is_method_path(request.uri().path()) {
+            return Box::pin(connect::answer(self.grpc.clone(), request));
         }
         // gRPC's header: a plain request has no deadline but its caller's patience, which ends with the connection.
         request.headers_mut().remove(TIMEOUT);
@@ -202,7 +202,7 @@ impl Service<http::Request<tonic::body::Body>> for HttpEntry {
     }
 }
 
-/// Plain requests: Connect, and the doors.
+/// Plain requests: the doors.
 struct Plain {
     routing: Routing,
     connection: Arc<ConnectionState>,
@@ -218,10 +218,6 @@ impl Service<http::Request<tonic::body::Body>> for Plain {
     }
 
     fn call(&mut self, mut request: http::Request<tonic::body::Body>) -> BoxedAnswer {
-        if connect::is_for(&self.routing.rules, &request) {
-            let gate = connect::Gate { routing: self.routing.clone(), connection: Arc::clone(&self.connection) };
-            return Box::pin(async move { Ok(connect::answer(gate, request).await) });
-        }
         let arrival = Arrival { rules: Arc::clone(&self.routing.rules), connection: Arc::clone(&self.connection) };
         request.extensions_mut().insert(arrival);
         let answer = self.routing.doors.call(request.map(axum::body::Body::new));

@@ -15,8 +15,12 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::admission::Unconfirmed;
 use crate::error::CallError;
-use crate::message_guard::{Budgets, MAX_UNCONFIRMED_BYTES, RECEIVE_TIMEOUT, UNCONFIRMED_TIMEOUT, server_busy, too_large, too_slow};
+use crate::message_guard::{
+    BodyRules, Budgets, MAX_UNCONFIRMED_BYTES, PREFIX_BYTES, RECEIVE_TIMEOUT, UNCONFIRMED_TIMEOUT, gunzipped, server_busy, too_large,
+    too_slow,
+};
 use crate::receive_budget::BudgetPermit;
+use crate::runtime::work_through;
 
 /// What is allocated at once for a body, however long it says that it is.
 const MAX_FIRST_ALLOCATION: usize = 1 << 20;
@@ -24,8 +28,10 @@ const MAX_FIRST_ALLOCATION: usize = 1 << 20;
 /// A body that wasn't read yet, and what it must keep to.
 pub(crate) struct PlainBody {
     pub(crate) inner: Body,
-    /// The longest.
+    /// The longest, without its compression.
     pub(crate) most_bytes: usize,
+    /// Whether it is compressed with gzip.
+    pub(crate) gzip: bool,
     /// Whose budget counts.
     pub(crate) network: IpAddr,
     pub(crate) budgets: Arc<Budgets>,
@@ -40,14 +46,28 @@ pub(crate) struct ReadBody {
 }
 
 impl PlainBody {
+    /// A body that keeps to the rules of a message.
+    pub(crate) fn new(inner: tonic::body::Body, rules: BodyRules) -> Self {
+        let BodyRules { most_bytes, many_messages: _, gzip, network, budgets, caller } = rules;
+        Self { inner: Body::new(inner), most_bytes, gzip, network, budgets, caller }
+    }
+
     /// Reads all of it.
     pub(crate) async fn read(mut self) -> Result<ReadBody, CallError> {
         let mut reading = Reading { deadline: Instant::now() + UNCONFIRMED_TIMEOUT, confirmed: false, taken: None, taken_bytes: 0 };
+        let mut bytes = self.gather(&mut reading).await?;
+        if self.gzip && !bytes.is_empty() {
+            bytes = self.unzip(&mut reading, &bytes).await?;
+        }
+        Ok(ReadBody { bytes, _taken: reading.taken })
+    }
+
+    async fn gather(&mut self, reading: &mut Reading) -> Result<Bytes, CallError> {
         let announced = self.inner.size_hint().exact().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
         if announced == Some(0) {
-            return Ok(ReadBody { bytes: Bytes::new(), _taken: None });
+            return Ok(Bytes::new());
         }
-        reading.make_room(&mut self, announced.unwrap_or(1)).await?;
+        reading.make_room(self, announced.unwrap_or(1)).await?;
         let mut gathered = BytesMut::new();
         loop {
             let frame = timeout_at(reading.deadline, std::future::poll_fn(|cx| Pin::new(&mut self.inner).poll_frame(cx)));
@@ -56,16 +76,34 @@ impl PlainBody {
             let frame = frame.map_err(|_| CallError::message_malformed("the request's body is cut off, or its framing is wrong"))?;
             let Ok(data) = frame.into_data() else { continue };
             if gathered.is_empty() && announced == Some(data.len()) {
-                return Ok(ReadBody { bytes: data, _taken: reading.taken });
+                return Ok(data);
             }
             let length = gathered.len() + data.len();
-            reading.make_room(&mut self, length).await?;
+            reading.make_room(self, length).await?;
             if gathered.is_empty() {
                 gathered.reserve(announced.unwrap_or(0).max(length).min(MAX_FIRST_ALLOCATION));
             }
             gathered.extend_from_slice(&data);
         }
-        Ok(ReadBody { bytes: gathered.freeze(), _taken: reading.taken })
+        Ok(gathered.freeze())
+    }
+
+    /// Takes the gzip off. How long the body becomes isn't known before, so room is made for the most that it may be.
+    async fn unzip(&mut self, reading: &mut Reading, compressed: &[u8]) -> Result<Bytes, CallError> {
+        let unconfirmed_most = self.most_bytes.min(MAX_UNCONFIRMED_BYTES);
+        let mut most = if reading.confirmed { self.most_bytes } else { unconfirmed_most };
+        reading.make_room(self, most).await?;
+        let mut plain = work_through(most, || gunzipped(compressed, most))?;
+        if plain.is_none() && most < self.most_bytes {
+            // Longer than it may be before its caller is confirmed: once more after that.
+            most = self.most_bytes;
+            reading.make_room(self, most).await?;
+            plain = work_through(most, || gunzipped(compressed, most))?;
+        }
+        let plain = plain.ok_or_else(|| too_large(self.most_bytes))?.slice(PREFIX_BYTES..);
+        reading.taken_bytes = 0;
+        reading.make_room(self, plain.len()).await?;
+        Ok(plain)
     }
 }
 

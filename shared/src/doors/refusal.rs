@@ -64,7 +64,8 @@ impl Refusal {
             headers.insert(RETRY_AFTER, whole_seconds(after).into());
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            // A door's form may know more of what to send.
+            headers.entry(WWW_AUTHENTICATE).or_insert(HeaderValue::from_static("Bearer"));
         }
         if is_repeated_by_status(self.status) && !helps_to_repeat(self.reason) {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));

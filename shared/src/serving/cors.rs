@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue, Method, Uri};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use crate::doors::{CHARGED_HEADER, REMAINING_HEADER};
+use crate::doors::{CHARGED_HEADER, REMAINING_HEADER, connect};
 use crate::env::{Reader, Variable};
 use crate::request_id::REQUEST_ID_HEADER;
 
@@ -36,13 +36,12 @@ impl CorsOrigins {
     /// What answers browsers; `None` when no page may call. Cookies are never allowed: a credential is sent by whoever has it.
     pub(crate) fn layer(&self) -> Option<CorsLayer> {
         let exposed = [REQUEST_ID_HEADER, CHARGED_HEADER, REMAINING_HEADER, "retry-after", "x-should-retry"].map(HeaderName::from_static);
-        // What gRPC-Web's clients read.
-        let of_grpc = ["grpc-status", "grpc-message", "grpc-status-details-bin"].map(HeaderName::from_static);
+        let of_rpc = connect::EXPOSED_HEADERS.map(HeaderName::from_static);
         let layer = CorsLayer::new()
             .allow_origin(AllowOrigin::list(self.0.clone()))
             .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE])
             .allow_headers(AllowHeaders::mirror_request())
-            .expose_headers(exposed.into_iter().chain(of_grpc).collect::<Vec<_>>())
+            .expose_headers(exposed.into_iter().chain(of_rpc).collect::<Vec<_>>())
             .max_age(MAX_AGE);
         (!self.0.is_empty()).then_some(layer)
     }

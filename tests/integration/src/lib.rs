@@ -1,10 +1,13 @@
 //! The parts of the integration tests: both services in this process or as real processes, a real Redis, and a scripted upstream for what a
 //! real Ollama won't do on command.
 
+pub mod hostile_http1;
+pub mod http_client;
 pub mod lossy_forwarder;
 pub mod polling;
 pub mod process_pair;
 pub mod processes;
+pub mod raw_http1;
 pub mod raw_http2;
 pub mod recorded;
 pub mod redis_server;

@@ -76,6 +76,24 @@ impl RawHttp2 {
         Ok(OpenCall { body, answer })
     }
 
+    /// Sends a request that is no gRPC, and reads its whole answer.
+    pub async fn plain(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> http::Response<Bytes> {
+        let request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let mut calls = self.calls.clone().ready().await.expect("a stream");
+        let (answer, mut sending) = calls.send_request(request.body(()).expect("a request"), false).expect("a stream");
+        // A server that refuses the call may read no more of it.
+        let _ = sending.send_data(Bytes::copy_from_slice(body), true);
+        let (head, mut body) = answer.await.expect("an answer").into_parts();
+        let mut read = Vec::new();
+        while let Some(piece) = body.data().await {
+            let piece = piece.expect("the whole body");
+            let _ = body.flow_control().release_capacity(piece.len());
+            read.extend_from_slice(&piece);
+        }
+        http::Response::from_parts(head, read.into())
+    }
+
     /// Makes a call with this body, and waits for its end.
     pub async fn call(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answered {
         let call = self.open(path, headers).await.expect("a stream");

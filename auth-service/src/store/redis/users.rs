@@ -19,8 +19,9 @@ use crate::store::{
 };
 use crate::user::{UserName, UserRecord};
 
-/// How often a change of records is tried, at most. Each time but the first, others have changed the account's rights meanwhile.
-const MAX_TRIES: usize = 3;
+/// How often a change of records is tried, at most. Each time but the first, another change of the account's rights came before it. So as
+/// many changes at once as this all succeed: of those that compare the same version one does.
+const MAX_TRIES: usize = 32;
 
 /// What became of the claim of a name.
 enum Claim {

@@ -35,6 +35,9 @@ const PAGE_CACHE_KIB: i64 = 64 * 1024;
 /// which is copied once.
 const CHECKPOINT_PAGES: i64 = 8192;
 
+/// SQLite's name for a database in no file.
+pub(super) const IN_MEMORY: &str = ":memory:";
+
 /// Answers a caller, once it is known whether what was done is kept.
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// An operation: does its work on the connection, or is told that there will be none.
@@ -67,7 +70,9 @@ impl Writer {
     /// Opens the file, brings its schema up, and starts the thread. `runtime`: where callers are answered.
     pub(super) fn start(path: &Path, runtime: &Handle) -> Result<Self, StoreOpenError> {
         let (disk, essentials) = (Arc::new(Disk::of(path)), Essentials::default());
-        create_private(path).map_err(|error| disk.unmakeable(&error))?;
+        if path != Path::new(IN_MEMORY) {
+            create_private(path).map_err(|error| disk.unmakeable(&error))?;
+        }
         let connection = open(path).map_err(|error| disk.unusable(error))?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         // Unbounded: there is an answer for each operation, and these are bounded.

@@ -87,14 +87,6 @@ struct Usage {
     cost: Option<i64>,
 }
 
-/// Until openai's own form is here.
-pub(super) fn refusal(refusal: &Refusal) -> Response<Body> {
-    json(&std::collections::BTreeMap::from([(
-        "error",
-        std::collections::BTreeMap::from([("message", refusal.message.as_str()), ("code", refusal.code())]),
-    )]))
-}
-
 /// The route.
 pub(super) fn route(inference: &InferenceService) -> Route {
     let inference = inference.clone();

@@ -1,0 +1,100 @@
+//! Connect and gRPC-Web on both services: real processes, plain HTTP over real sockets, real curl.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
+mod bounds;
+mod grpc_web;
+mod streams;
+mod unary;
+
+use std::net::SocketAddr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use integration::process_pair::ProcessPair;
+use integration::raw_http1::{self, Whole};
+use integration::scripted_upstream::ScriptedUpstream;
+use integration::stack::PASSWORD;
+use prost::Message;
+use serde_json::{Value, json};
+use shared::credential_form::to_bearer;
+use tonic_types::pb;
+
+const LOGIN: &str = "/tollgate.auth.v1.Accounts/Login";
+const BALANCE: &str = "/tollgate.auth.v1.Accounts/GetBalance";
+const CHAT: &str = "/tollgate.inference.v1.Inference/Chat";
+const MODELS: &str = "/tollgate.inference.v1.Inference/ListModels";
+const JSON: (&str, &str) = ("content-type", "application/json");
+const STREAM_JSON: (&str, &str) = ("content-type", "application/connect+json");
+
+/// Both services, and a user with the starting credits.
+struct Stage {
+    upstream: ScriptedUpstream,
+    pair: ProcessPair,
+    key: String,
+    /// `Bearer` and the key.
+    bearer: String,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        let upstream = ScriptedUpstream::start().await;
+        let pair = ProcessPair::start(&upstream.url(), &[]);
+        let key = pair.user().await;
+        Self { upstream, pair, bearer: to_bearer(&key), key }
+    }
+
+    fn auth(&self) -> SocketAddr {
+        self.pair.auth.address()
+    }
+
+    fn inference(&self) -> SocketAddr {
+        self.pair.inference.address()
+    }
+
+    /// Logs in over Connect.
+    async fn token(&self) -> String {
+        let answer = post(self.auth(), LOGIN, &[JSON], &json!({ "user_name": "ada", "password": PASSWORD })).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()["accessToken"].as_str().unwrap().to_owned()
+    }
+
+    async fn available(&self) -> i64 {
+        self.pair.balance(&self.key).await.unwrap().available_credits()
+    }
+}
+
+async fn post(address: SocketAddr, path: &str, headers: &[(&str, &str)], message: &Value) -> Whole {
+    raw_http1::call(address, "POST", path, headers, message.to_string().as_bytes()).await
+}
+
+fn chat(prompt: &str) -> Value {
+    json!({ "model": "smollm2", "messages": [{ "role": "user", "content": prompt }], "max_output_tokens": 64 })
+}
+
+/// A message in an envelope.
+fn envelope(message: &Value) -> Vec<u8> {
+    integration::raw_http2::prefixed(message.to_string().as_bytes())
+}
+
+/// Flags and JSON of envelopes.
+fn envelopes(mut body: &[u8]) -> Vec<(u8, Value)> {
+    let mut read = Vec::new();
+    while let [flag, a, b, c, d, rest @ ..] = body {
+        let (message, rest) = rest.split_at(u32::from_be_bytes([*a, *b, *c, *d]) as usize);
+        read.push((*flag, serde_json::from_slice(message).unwrap()));
+        body = rest;
+    }
+    assert!(body.is_empty(), "{body:?}");
+    read
+}
+
+/// The reason of an error in JSON, as protobuf has it and as it is shown.
+fn reason(error: &Value) -> String {
+    let infos: Vec<&Value> = error["details"].as_array().unwrap().iter().filter(|one| one["type"] == "google.rpc.ErrorInfo").collect();
+    assert_eq!(infos.len(), 1, "{error}");
+    let value = STANDARD_NO_PAD.decode(infos[0]["value"].as_str().unwrap()).unwrap();
+    let info = pb::ErrorInfo::decode(value.as_slice()).unwrap();
+    assert_eq!((&infos[0]["debug"]["reason"], info.domain.as_str()), (&json!(info.reason), "tollgate"), "{error}");
+    info.reason
+}
