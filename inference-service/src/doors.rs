@@ -4,12 +4,19 @@
 //! engine nor auth-service by itself.
 
 pub mod answer;
+pub mod anthropic;
 mod embedding;
 pub mod event_stream;
+mod field_names;
+mod named_events;
 pub mod ollama;
 pub mod openai;
+mod other_fields;
 pub mod published;
+pub mod responses;
 
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
 use shared::admission::MethodPolicy;
 use shared::authorization::CallerKind;
 use shared::codec::MAX_MESSAGE_BYTES;
@@ -26,5 +33,10 @@ pub const FREE: MethodPolicy = MethodPolicy { caller: CallerKind::EndUser, most_
 /// All doors.
 #[must_use]
 pub fn doors(inference: &InferenceService, models: &ModelsService) -> Vec<Door> {
-    vec![openai::door(inference), ollama::door(inference, models)]
+    vec![openai::door(inference), responses::door(inference), anthropic::door(inference), ollama::door(inference, models)]
+}
+
+/// How long a request's body is, as far as its headers say; else as long as can be.
+fn body_bytes(headers: &HeaderMap) -> usize {
+    headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(usize::MAX)
 }

@@ -23,7 +23,12 @@ const KEEP_ALIVE: Bytes = Bytes::from_static(b":\n\n");
 /// A response of these events, each whole with its `data: ` and its empty line, with comments while nothing is said. Empty ones are left
 /// out.
 pub fn event_stream(events: impl Stream<Item = Bytes> + Send + 'static) -> Response<Body> {
-    let body = EventBody { events: Box::pin(events), last: Instant::now(), silence: None };
+    event_stream_kept_alive(events, KEEP_ALIVE)
+}
+
+/// The same, with a protocol's own event in place of the comment.
+pub fn event_stream_kept_alive(events: impl Stream<Item = Bytes> + Send + 'static, keep_alive: Bytes) -> Response<Body> {
+    let body = EventBody { events: Box::pin(events), keep_alive, last: Instant::now(), silence: None };
     let mut response = Response::new(Body::new(body));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -35,6 +40,7 @@ pub fn event_stream(events: impl Stream<Item = Bytes> + Send + 'static) -> Respo
 
 struct EventBody<S> {
     events: Pin<Box<S>>,
+    keep_alive: Bytes,
     /// When something was said last.
     last: Instant,
     /// Armed when there is nothing to say, and not moved for each event: it looks at `last` when it rings.
@@ -67,7 +73,7 @@ impl<S: Stream<Item = Bytes>> http_body::Body for EventBody<S> {
             }
             silence.as_mut().reset(this.last + KEEP_ALIVE_EVERY);
             if is_due {
-                return Poll::Ready(Some(Ok(Frame::data(KEEP_ALIVE))));
+                return Poll::Ready(Some(Ok(Frame::data(this.keep_alive.clone()))));
             }
         }
         Poll::Pending

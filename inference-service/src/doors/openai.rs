@@ -9,9 +9,9 @@ mod chat_response;
 mod chunk;
 mod completion;
 mod completion_request;
-mod data_url;
+pub(super) mod data_url;
 mod embeddings;
-mod error;
+pub(super) mod error;
 mod event;
 mod field_names;
 mod logprobs;
@@ -20,10 +20,10 @@ mod model_list;
 mod refused;
 mod response_format;
 mod sampling;
-mod string_or;
+pub(super) mod string_or;
 mod tool;
 mod tool_calls;
-mod usage;
+pub(super) mod usage;
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ pub use self::embeddings::REFUSED as EMBEDDINGS_REFUSED;
 use self::model_list::{Model, ModelList};
 use super::answer::{OpenAnswer, receipt_headers, request_id};
 use super::event_stream::event_stream;
-use super::{FREE, METERED};
+use super::{FREE, METERED, anthropic};
 use crate::caller::Caller;
 use crate::service::inference::InferenceService;
 
@@ -118,12 +118,18 @@ async fn completions(inference: Arc<InferenceService>, mut request: DoorRequest)
 
 async fn list_models(inference: Arc<InferenceService>, request: DoorRequest) -> Result<Response<Body>, Refusal> {
     let models = inference.models(Caller::from_parts(request.headers(), request.extensions())).await?;
+    if anthropic::models::is_expected(request.headers()) {
+        return anthropic::models::list(&models, request.query());
+    }
     Ok(json_response(to_json(&ModelList::of(models))))
 }
 
 async fn show_model(inference: Arc<InferenceService>, request: DoorRequest) -> Result<Response<Body>, Refusal> {
     let name = request.path_param("model");
     let facts = inference.model(Caller::from_parts(request.headers(), request.extensions()), name).await?;
+    if anthropic::models::is_expected(request.headers()) {
+        return Ok(anthropic::models::one(name, &facts));
+    }
     Ok(json_response(to_json(&Model::of(name, &facts))))
 }
 

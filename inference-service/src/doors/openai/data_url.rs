@@ -12,7 +12,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, PAD.with_decode_pa
 pub(super) const NOT_FETCHED: &str = "nothing is fetched from the web; send the picture itself, as data:image/png;base64,…";
 
 /// The picture's bytes. The error says what the URL must be.
-pub(super) fn picture_bytes(url: &str) -> Result<Vec<u8>, String> {
+pub(in crate::doors) fn picture_bytes(url: &str) -> Result<Vec<u8>, String> {
     let Some((scheme, rest)) = url.split_once(':') else {
         return Err("must be a data URL, such as data:image/png;base64,…".to_owned());
     };

@@ -12,8 +12,9 @@ use shared::doors::Refusal;
 use super::usage::Receipt;
 use super::{event, json_response, to_json};
 
+/// An error, as the body of a response and as an event.
 #[derive(Serialize)]
-struct ErrorBody<'a> {
+pub(in crate::doors) struct ErrorBody<'a> {
     error: ApiError<'a>,
 }
 
@@ -44,7 +45,7 @@ impl<'a> From<&'a Refusal> for ErrorBody<'a> {
 }
 
 /// A refusal as a response.
-pub(super) fn response(refusal: &Refusal) -> Response<Body> {
+pub(in crate::doors) fn response(refusal: &Refusal) -> Response<Body> {
     json_response(to_json(&ErrorBody::from(refusal)))
 }
 
@@ -56,7 +57,8 @@ pub(super) fn write_event(out: &mut Vec<u8>, refusal: &Refusal) {
 /// Methods that sentences name, and where the same is found over HTTP.
 const METHODS: [(&str, &str); 2] = [("ListModels", "GET /v1/models"), ("ShowModel", "POST /api/show")];
 
-fn in_words_of_http(message: &str) -> Cow<'_, str> {
+/// A sentence that names a method, with its place over HTTP instead.
+pub(in crate::doors) fn in_words_of_http(message: &str) -> Cow<'_, str> {
     METHODS.iter().fold(Cow::Borrowed(message), |said, (method, path)| match said.contains(method) {
         true => Cow::Owned(said.replace(method, path)),
         false => said,

@@ -10,14 +10,14 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAcce
 
 /// A string, or the longer form. It is read as it comes: an untagged enum would keep a copy of it first, and lose where a mistake is.
 #[derive(Debug)]
-pub(super) enum StringOr<T> {
+pub(in crate::doors) enum StringOr<T> {
     String(String),
     Other(T),
 }
 
 impl StringOr<Vec<String>> {
     /// All of them; a string alone is one.
-    pub(super) fn into_list(self) -> Vec<String> {
+    pub(in crate::doors) fn into_list(self) -> Vec<String> {
         match self {
             Self::String(one) => vec![one],
             Self::Other(list) => list,
@@ -73,7 +73,7 @@ impl<T: JsonSchema> JsonSchema for StringOr<T> {
 
 /// A field of which only counts whether it was given: `null` is as if it weren't there.
 #[derive(Debug)]
-pub(super) struct Unread;
+pub(in crate::doors) struct Unread;
 
 impl<'de> Deserialize<'de> for Unread {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -31,7 +31,7 @@ impl Usage {
 
 /// What was charged: beside a stream's last chunk and an error, where there are no headers any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-pub(super) struct Receipt {
+pub(in crate::doors) struct Receipt {
     /// Credits.
     #[serde(skip_serializing_if = "Option::is_none")]
     charged_credits: Option<i64>,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use integration::raw_http1;
+use integration::hostile_http1;
 use integration::scripted_upstream::{Gate, Script};
 use serde_json::{Value, json};
 use shared::credential_form::to_bearer;
@@ -178,7 +178,9 @@ async fn a_client_that_leaves_frees_the_model_and_pays_for_what_it_read() {
     bench.upstream.script("/api/chat", Script::stream().gated_tokens(&gate, &["one", "two"]).stall());
     let mut client = bench.connect().await;
     let authorization = to_bearer(&bench.user.key);
-    client.send(&raw_http1::request("POST", "/api/chat", &[("authorization", &authorization)], hi(json!({})).to_string().as_bytes())).await;
+    client
+        .send(&hostile_http1::request("POST", "/api/chat", &[("authorization", &authorization)], hi(json!({})).to_string().as_bytes()))
+        .await;
     let request = bench.upstream.request("/api/chat", 0).await;
     gate.open(1);
     assert_eq!(client.head().await.0, 200);
@@ -197,7 +199,9 @@ async fn a_silent_model_sends_nothing_that_is_no_line() {
     bench.upstream.script("/api/chat", Script::stream().gate(&gate).token("late").done("stop", 14, 1));
     let mut client = bench.connect().await;
     let authorization = to_bearer(&bench.user.key);
-    client.send(&raw_http1::request("POST", "/api/chat", &[("authorization", &authorization)], hi(json!({})).to_string().as_bytes())).await;
+    client
+        .send(&hostile_http1::request("POST", "/api/chat", &[("authorization", &authorization)], hi(json!({})).to_string().as_bytes()))
+        .await;
     // The head comes after a second, whatever the model does.
     assert_eq!(timeout(SOON, client.head()).await.unwrap().0, 200);
     assert!(timeout(Duration::from_millis(300), client.chunk()).await.is_err(), "an empty line is no JSON to Go's client, nor to Python's");

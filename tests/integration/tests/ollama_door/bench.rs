@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use integration::hostile_http1::{HostileHttp1, Response};
 use integration::polling::until;
-use integration::raw_http1::{RawHttp1, Response};
 use integration::scripted_upstream::ScriptedUpstream;
 use integration::stack::{Plan, Stack, TestUser};
 use serde_json::Value;
@@ -32,8 +32,8 @@ impl Bench {
         Self { upstream, stack, user }
     }
 
-    pub(crate) async fn connect(&self) -> RawHttp1 {
-        RawHttp1::connect(self.stack.inferences[0].address()).await
+    pub(crate) async fn connect(&self) -> HostileHttp1 {
+        HostileHttp1::connect(self.stack.inferences[0].address()).await
     }
 
     /// A call with the user's key.

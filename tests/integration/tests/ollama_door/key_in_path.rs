@@ -1,7 +1,7 @@
 //! An API key as the beginning of a path, for Ollama's own command line: it keeps the path of `OLLAMA_HOST`, and sends no header.
 
+use integration::hostile_http1::{HostileHttp1, Response};
 use integration::process_pair::ProcessPair;
-use integration::raw_http1::{RawHttp1, Response};
 use integration::scripted_upstream::ScriptedUpstream;
 use serde_json::{Value, json};
 use shared::credential_form::to_bearer;
@@ -87,7 +87,7 @@ async fn the_key_is_in_no_log_line_of_either_service_and_in_no_answer() {
             ("GET", format!("/api/tags/{escaped}"), ""),
             ("POST", format!("/key/{key}/tollgate.inference.v1.Inference/ListModels"), "{}"),
         ] {
-            let answer = RawHttp1::connect(address).await.call(method, &path, &[], body.as_bytes()).await;
+            let answer = HostileHttp1::connect(address).await.call(method, &path, &[], body.as_bytes()).await;
             let said = answer.text() + &format!("{:?}", answer.headers);
             assert!(!said.contains(&key[4..]), "{method} {path}: {said}");
         }

@@ -1,0 +1,186 @@
+//! From what `/v1/messages` takes to a chat request of the contract.
+
+use shared::error::CallError;
+use shared::proto::inference as wire;
+
+use super::conversation::Conversation;
+use super::refused::REFUSED;
+use super::request::{MessagesRequest, OutputConfig, Thinking, Tool, ToolChoice};
+use crate::doors::field_names::{FieldNames, Origin};
+use crate::doors::other_fields::why;
+use crate::prompt::Violations;
+
+/// How this door calls the fields of a chat request.
+pub(super) const NAMES: FieldNames = FieldNames {
+    messages: "messages",
+    system: "system",
+    paths: &[
+        ("max_output_tokens", "max_tokens"),
+        ("options.stop", "stop_sequences"),
+        ("format.json_schema", "output_config.format.schema"),
+        ("think", "output_config.effort"),
+        ("request_id", "Idempotency-Key"),
+    ],
+    endings: &[(".parameters_json", ".input_schema"), (".arguments_json", ".input")],
+};
+
+/// A request in the words of the contract.
+pub(super) struct Converted {
+    pub(super) request: wire::ChatRequest,
+    /// Where each of its messages came from.
+    pub(super) origins: Vec<Origin>,
+    pub(super) form: AnswerForm,
+}
+
+/// What is given of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct AnswerForm {
+    /// Without what was thought.
+    pub(super) omits_thinking: bool,
+    /// With one call at most.
+    pub(super) one_call: bool,
+}
+
+/// Converts a request. What this door can't do is refused, all of it at once.
+pub(super) fn convert(sent: MessagesRequest, request_id: String) -> Result<Converted, CallError> {
+    let mut wrong = Violations::default();
+    sent.others.refuse("", "", REFUSED, &mut wrong);
+    if sent.max_tokens == 0 {
+        wrong.add("max_tokens", why(REFUSED, "max_tokens: 0"));
+    }
+    if sent.speed.is_some_and(|speed| speed != "standard") {
+        wrong.add("speed", why(REFUSED, "speed"));
+    }
+    let one_call = sent.tool_choice.as_ref().is_some_and(|choice| choice.disable_parallel_tool_use == Some(true));
+    let may_call = may_call(sent.tool_choice, &mut wrong);
+    let tools = sent.tools.unwrap_or_default().into_iter().enumerate().map(|(index, sent)| tool(index, sent, &mut wrong));
+    let mut tools: Vec<wire::Tool> = tools.collect();
+    if !may_call {
+        tools.clear();
+    }
+    let (thinks, omits_thinking) = thinking(sent.thinking, &mut wrong);
+    let (effort, format) = output(sent.output_config, &mut wrong);
+    let think = match (thinks, effort) {
+        (Some(false), _) => Some("off".to_owned()),
+        (_, Some(effort)) => Some(effort),
+        (Some(true), None) => Some("on".to_owned()),
+        (None, None) => None,
+    };
+    let options = wire::Options {
+        temperature: sent.temperature,
+        top_p: sent.top_p,
+        top_k: sent.top_k,
+        stop: sent.stop_sequences.unwrap_or_default(),
+        ..wire::Options::default()
+    };
+    let mut conversation = Conversation::new(&mut wrong);
+    if let Some(system) = sent.system {
+        conversation.system(system);
+    }
+    for (index, message) in sent.messages.into_iter().enumerate() {
+        conversation.turn(index, message);
+    }
+    let (messages, origins) = conversation.finish();
+    if !wrong.is_empty() {
+        return Err(wrong.refuse());
+    }
+    let request = wire::ChatRequest {
+        model: sent.model,
+        messages,
+        max_output_tokens: Some(sent.max_tokens),
+        options: Some(options),
+        format,
+        tools,
+        think,
+        request_id,
+        // As in Anthropic's API: a conversation that doesn't fit is refused, and not cut.
+        truncate: Some(false),
+        ..wire::ChatRequest::default()
+    };
+    Ok(Converted { request, origins, form: AnswerForm { omits_thinking, one_call } })
+}
+
+/// Whether the model may ask for calls.
+fn may_call(choice: Option<ToolChoice>, wrong: &mut Violations) -> bool {
+    let Some(choice) = choice else { return true };
+    choice.others.refuse("tool_choice.", "tool_choice.", REFUSED, wrong);
+    if !matches!(choice.kind.as_str(), "auto" | "none") {
+        wrong.add("tool_choice.type", why(REFUSED, "tool_choice.type"));
+    }
+    choice.kind != "none"
+}
+
+fn tool(index: usize, sent: Tool, wrong: &mut Violations) -> wire::Tool {
+    let field = format!("tools[{index}]");
+    if sent.kind.is_some_and(|kind| kind != "custom") {
+        wrong.add(format!("{field}.type"), why(REFUSED, "tools[].type"));
+        return wire::Tool::default();
+    }
+    sent.others.refuse(&format!("{field}."), "tools[].", REFUSED, wrong);
+    let refused = [
+        ("strict", ": true", sent.strict == Some(true)),
+        ("defer_loading", ": true", sent.defer_loading == Some(true)),
+        ("allowed_callers", "", sent.allowed_callers.is_some_and(|callers| callers.iter().any(|caller| caller != "direct"))),
+    ];
+    for (name, value, _) in refused.into_iter().filter(|(_, _, is_refused)| *is_refused) {
+        wrong.add(format!("{field}.{name}"), why(REFUSED, &format!("tools[].{name}{value}")));
+    }
+    for (name, is_missing) in [("name", sent.name.is_none()), ("input_schema", sent.input_schema.is_none())] {
+        if is_missing {
+            wrong.add(format!("{field}.{name}"), "is required");
+        }
+    }
+    wire::Tool {
+        name: sent.name.unwrap_or_default(),
+        description: sent.description.unwrap_or_default(),
+        parameters_json: sent.input_schema.map(|schema| Box::<str>::from(schema).into_string()).unwrap_or_default(),
+    }
+}
+
+/// Whether the model thinks, as far as this says, and whether its thinking is left out of the answer.
+fn thinking(sent: Option<Thinking>, wrong: &mut Violations) -> (Option<bool>, bool) {
+    let Some(sent) = sent else { return (None, false) };
+    sent.others.refuse("thinking.", "thinking.", REFUSED, wrong);
+    let thinks = match sent.kind.as_str() {
+        "enabled" => Some(true),
+        "disabled" => Some(false),
+        "adaptive" => None,
+        _ => {
+            wrong.add("thinking.type", why(REFUSED, "thinking.type"));
+            None
+        }
+    };
+    let omits = match sent.display.as_deref() {
+        None | Some("summarized") => false,
+        Some("omitted") => true,
+        Some(_) => {
+            wrong.add("thinking.display", "must be summarized or omitted");
+            false
+        }
+    };
+    (thinks, omits)
+}
+
+/// How much the model thinks, and the form of its answer.
+fn output(sent: Option<OutputConfig>, wrong: &mut Violations) -> (Option<String>, Option<wire::Format>) {
+    let Some(sent) = sent else { return (None, None) };
+    sent.others.refuse("output_config.", "output_config.", REFUSED, wrong);
+    let effort = sent.effort.map(|effort| if effort == "xhigh" { "high".to_owned() } else { effort });
+    if effort.as_deref().is_some_and(|effort| !matches!(effort, "low" | "medium" | "high" | "max")) {
+        wrong.add("output_config.effort", "must be low, medium, high, xhigh or max");
+    }
+    let Some(format) = sent.format else { return (effort, None) };
+    format.others.refuse("output_config.format.", "output_config.format.", REFUSED, wrong);
+    if format.kind != "json_schema" {
+        wrong.add("output_config.format.type", why(REFUSED, "output_config.format.type"));
+    }
+    let Some(schema) = format.schema else {
+        wrong.add("output_config.format.schema", "is required");
+        return (effort, None);
+    };
+    let kind = wire::format::Kind::JsonSchema(Box::<str>::from(schema).into_string());
+    (effort, Some(wire::Format { kind: Some(kind) }))
+}
+
+#[cfg(test)]
+mod tests;

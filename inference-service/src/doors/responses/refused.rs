@@ -1,0 +1,37 @@
+//! What `/v1/responses` doesn't do.
+
+use crate::doors::other_fields::RefusedField;
+
+/// The fields of OpenAI's Responses API that are refused by name, and why. A field that isn't part of that API is refused as well.
+pub const REFUSED: &[RefusedField] = &[
+    ("access_programs", "can't be had: there are none"),
+    ("background: true", "must be false, or absent: an answer is given to who waits for it"),
+    ("background_options", "can't be had: an answer is given to who waits for it"),
+    ("context_management", "can't be had: the conversation goes to the model as it is sent"),
+    ("conversation", "can't be had: nothing is stored; send the conversation as input"),
+    ("image", "can't be had: pictures go to the model as they are"),
+    ("include", "must be message.output_text.logprobs or reasoning.encrypted_content: the others belong to tools that OpenAI runs"),
+    ("moderation", "can't be had: nothing is moderated"),
+    ("previous_response_id", "can't be had: nothing is stored; send the conversation as input"),
+    ("prompt", "can't be had: no prompts are stored; send the text as instructions and input"),
+    ("store: true", "must be false, or absent: nothing is stored"),
+    (
+        "input[].type",
+        "must be message, function_call, function_call_output or reasoning: others belong to tools that OpenAI runs, or are stored",
+    ),
+    ("input[].async", "can't be had: a call's output comes after the call"),
+    ("input[].caller", "can't be had: no code runs on this server"),
+    ("input[].namespace", "can't be had: tools are functions alone"),
+    ("input[].content[].type", "must be a type of text, or input_image: a model here reads nothing else"),
+    ("input[].content[].file_id", "can't be had: no files are stored; send the picture as a data URL in image_url"),
+    ("reasoning.context", "can't be had: the model reads the reasoning that is in input"),
+    ("reasoning.mode", "can't be had: effort is the one measure"),
+    ("text.verbosity", "must be medium, or absent: ask for a short or a long answer in words"),
+    ("text.format.type", "must be text, json_object or json_schema"),
+    ("tool_choice", "must be auto or none: a model can't be made to call a tool; text.format makes it answer by a schema"),
+    ("tools[].type", "must be function: tools that OpenAI runs are not here"),
+    ("tools[].async", "can't be had: a call's output comes after the call"),
+    ("tools[].output_schema", "can't be had: the model isn't told of it"),
+    ("tools[].defer_loading: true", "must be false, or absent: the model is told of every tool"),
+    ("tools[].allowed_callers", "must be direct alone, or absent: no code runs on this server"),
+];
