@@ -321,9 +321,11 @@ mod tests {
     fn a_chat_of_any_client_becomes_the_contracts() {
         let sent = chat(
             r#"{"model":"m:latest","messages":[{"role":"System","content":"s"},{"role":"user","content":"u","images":["AQID"]},
-                {"role":"assistant","content":null,"thinking":"hm","tool_calls":[{"id":"c","function":{"index":0,"name":"f","arguments":{"z":1.0,"a":2}}}]},
-                {"role":"tool","content":"r","tool_name":"f","tool_call_id":"c"}],"stream":false,"format":{"type": "object"},"keep_alive":"10m",
-                "tools":[{"type":"function","function":{"name":"f","description":"d","parameters":{"type":"object"}}},{"function":{"name":"g"}}],
+                {"role":"assistant","content":null,"thinking":"hm",
+                    "tool_calls":[{"id":"c","function":{"index":0,"name":"f","arguments":{"z":1.0,"a":2}}}]},
+                {"role":"tool","content":"r","tool_name":"f","tool_call_id":"c"}],"stream":false,"format":{"type": "object"},
+                "tools":[{"type":"function","function":{"name":"f","description":"d","parameters":{"type":"object"}}},
+                    {"function":{"name":"g"}}],"keep_alive":"10m",
                 "options":{"temperature":0.5,"num_predict":9},"think":"high","truncate":false,"shift":true,"logprobs":true,"top_logprobs":3,
                 "something_newer":[1]}"#,
         )

@@ -279,8 +279,8 @@ mod tests {
     #[test]
     fn what_needs_files_or_other_weights_is_refused_by_name() {
         let fields = made(
-            r#"{"model":"a","files":{"x.gguf":"sha256:1"},"adapters":{"x":"y"},"draft_files":{"x":"y"},"quantize":"q4_0","draft_quantize":"q4_0",
-                "remote_host":"https://x","info":{"a":1},"modelfile":"FROM x"}"#,
+            r#"{"model":"a","files":{"x.gguf":"sha256:1"},"adapters":{"x":"y"},"draft_files":{"x":"y"},"quantize":"q4_0",
+                "draft_quantize":"q4_0","remote_host":"https://x","info":{"a":1},"modelfile":"FROM x"}"#,
         );
         let expected = ["files", "adapters", "draft_files", "quantize", "draft_quantize", "remote_host", "info", "modelfile", "from"];
         assert_eq!(fields.unwrap_err(), expected);

@@ -10,7 +10,9 @@ use crate::bench::Bench;
 #[tokio::test]
 async fn embeddings_are_ollamas_and_say_what_they_cost() {
     let bench = Bench::start().await;
-    let body = json!({ "model": "embedder", "input": ["a", "b"], "dimensions": 4, "truncate": true, "keep_alive": "5m", "options": { "num_ctx": 512 } });
+    let body = json!({
+        "model": "embedder", "input": ["a", "b"], "dimensions": 4, "truncate": true, "keep_alive": "5m", "options": { "num_ctx": 512 },
+    });
     let answer = bench.post("/api/embed", &body).await;
     assert_eq!((answer.status.as_u16(), answer.header("x-tollgate-charged-credits")), (200, "8"));
     let vector = json!([0.5, -0.5, 0.5, -0.5]);
@@ -20,7 +22,9 @@ async fn embeddings_are_ollamas_and_say_what_they_cost() {
     });
     assert_eq!(answer.json(), expected);
     let sent = bench.upstream.request("/api/embed", 0).await.json();
-    let expected = json!({ "model": "embedder", "input": ["a", "b"], "truncate": true, "dimensions": 4, "keep_alive": "300s", "options": { "num_ctx": 512 } });
+    let expected = json!({
+        "model": "embedder", "input": ["a", "b"], "truncate": true, "dimensions": 4, "keep_alive": "300s", "options": { "num_ctx": 512 },
+    });
     assert_eq!(sent, expected);
     let one = bench.post("/api/embed", &json!({ "model": "embedder", "input": "a" })).await.json();
     assert_eq!(one["embeddings"], json!([vector]));

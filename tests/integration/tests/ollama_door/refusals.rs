@@ -86,8 +86,8 @@ async fn fields_are_refused_by_the_paths_that_ollamas_clients_know() {
 #[tokio::test]
 async fn fields_that_nobody_knows_are_taken_as_ollama_takes_them() {
     let bench = Bench::start().await;
-    let body = json!({ "model": "smollm2", "messages": [{ "role": "user", "content": "hi", "name": "ada" }], "stream": false, "frobnicate": [1],
-        "options": { "frobnicate": 1, "numa": true, "mirostat": 0, "num_keep": null } });
+    let body = json!({ "model": "smollm2", "messages": [{ "role": "user", "content": "hi", "name": "ada" }], "stream": false,
+        "frobnicate": [1], "options": { "frobnicate": 1, "numa": true, "mirostat": 0, "num_keep": null } });
     assert_eq!(bench.post("/api/chat", &body).await.status, 200);
 }
 
