@@ -29,7 +29,6 @@ use crate::credential_form::{self, ACCOUNT_HEADER};
 use crate::doors::{MessageForm, PlainBody};
 use crate::error::{CallError, reason_of};
 use crate::holding_body::HoldingBody;
-use crate::key_in_path::RefusedKey;
 use crate::message_guard::{BodyRules, Budgets, Confirmation, GuardedBody, server_busy};
 use crate::proto;
 use crate::request_context::EarlyRefusal;
@@ -190,9 +189,6 @@ impl Rules {
         if form.is_some() && method.policy.caller == CallerKind::EndUser {
             credential_form::join_api_key(request.headers_mut())?;
         }
-        if let Some(RefusedKey(refused)) = request.extensions_mut().remove() {
-            return Err(refused);
-        }
         if let Some(service) = self.judge_caller(method.policy.caller, request.headers(), connection)? {
             request.extensions_mut().insert(service);
         }
@@ -260,7 +256,7 @@ impl Rules {
         body: axum::body::Body,
         connection: &Arc<ConnectionState>,
     ) -> Result<(PlainBody, Option<CallPermit>), CallError> {
-        if let Some(RefusedKey(refused)) = parts.extensions.remove() {
+        if let Some(EarlyRefusal(refused)) = parts.extensions.remove() {
             return Err(refused);
         }
         if policy.caller == CallerKind::EndUser {
@@ -269,13 +265,13 @@ impl Rules {
         if let Some(service) = self.judge_caller(policy.caller, &parts.headers, connection)? {
             parts.extensions.insert(service);
         }
-        refuse_encoded(&parts.headers)?;
+        let gzip = is_gzip_body(&parts.headers)?;
         let address = self.proxies.caller(connection.address, &parts.headers);
         parts.extensions.insert(address);
         let held = call_permit(connection, parts.uri.path(), &self.budgets).await?;
         let caller = self.unconfirmed(policy.caller, &parts.uri, &parts.headers, connection);
         let (network, budgets) = (network(address.ip), Arc::clone(&self.budgets));
-        Ok((PlainBody { inner: body, most_bytes: policy.most_bytes, gzip: false, network, budgets, caller }, held))
+        Ok((PlainBody { inner: body, most_bytes: policy.most_bytes, gzip, network, budgets, caller }, held))
     }
 }
 
@@ -384,14 +380,19 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, CallError> {
     }
 }
 
-/// A plain request's body comes as it is: no SDK compresses what it sends.
-fn refuse_encoded(headers: &HeaderMap) -> Result<(), CallError> {
-    let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
-    if encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Ok(());
+/// Whether a plain request's body is compressed by gzip; what is compressed otherwise is refused.
+fn is_gzip_body(headers: &HeaderMap) -> Result<bool, CallError> {
+    let mut encodings = headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
+    let is = |encoding: &[u8], name: &str| encoding.eq_ignore_ascii_case(name.as_bytes());
+    match (encodings.next(), encodings.next()) {
+        (None, None) => Ok(false),
+        (Some(one), None) if is(one, "identity") => Ok(false),
+        (Some(one), None) if is(one, "gzip") => Ok(true),
+        _ => {
+            let message = "the body is compressed in a way that this server can't read; send it as it is, or with content-encoding: gzip";
+            Err(CallError::new(Code::Unimplemented, ErrorReason::CompressionUnknown, message))
+        }
     }
-    let message = "the body is compressed, which this server doesn't read; send it as it is, without content-encoding";
-    Err(CallError::new(Code::Unimplemented, ErrorReason::CompressionUnknown, message))
 }
 
 pub(crate) fn method_unknown(path: &str) -> CallError {

@@ -14,6 +14,7 @@ mod plain_body;
 pub mod published;
 mod refusal;
 mod request;
+mod unread_body;
 
 use std::fmt;
 use std::pin::Pin;
@@ -29,6 +30,7 @@ pub(crate) use self::entry::{HttpEntry, Routing, is_grpc, refuse_plainly};
 pub(crate) use self::plain_body::PlainBody;
 pub use self::refusal::{Refusal, http_status, insert_receipt, json};
 pub use self::request::DoorRequest;
+pub(crate) use self::unread_body::BodyEnd;
 use crate::admission::MethodPolicy;
 
 /// How many charged credits a call's answer says it took; on refusals too, when they had cost something.

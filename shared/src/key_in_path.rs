@@ -12,6 +12,7 @@ use tonic::Code;
 use crate::ErrorReason;
 use crate::credential_form::{API_KEY_PREFIX, FormError, bearer, is_api_key, to_bearer};
 use crate::error::CallError;
+use crate::request_context::EarlyRefusal;
 
 /// What stands before the key.
 const BEGINNING: &str = "/key/";
@@ -28,10 +29,6 @@ pub enum KeyInPath {
     Refused,
 }
 
-/// In the extensions of a request that is to be refused for what its path had.
-#[derive(Debug, Clone)]
-pub(crate) struct RefusedKey(pub(crate) CallError);
-
 /// Takes a key off a request's path, and makes it the request's credential where that is allowed. What is wrong with it is left in the
 /// extensions, for whoever can say so in the right form.
 pub(crate) fn take<B>(request: &mut Request<B>, allowed: KeyInPath) {
@@ -47,7 +44,7 @@ pub(crate) fn take<B>(request: &mut Request<B>, allowed: KeyInPath) {
     let rest = without_keys(&rest).unwrap_or(rest);
     set_path(request, &rest);
     if let Err(refused) = use_key(request, &key, allowed) {
-        request.extensions_mut().insert(RefusedKey(refused));
+        request.extensions_mut().insert(EarlyRefusal(refused));
     }
 }
 
@@ -120,7 +117,7 @@ mod tests {
         }
         let mut request = request.body(()).unwrap();
         take(&mut request, allowed);
-        let refused = request.extensions().get::<RefusedKey>().map(|refused| refused.0.reason());
+        let refused = request.extensions().get::<EarlyRefusal>().map(|refused| refused.0.reason());
         let credential = bearer(request.headers()).ok().map(str::to_owned);
         (request.uri().to_string(), credential, refused)
     }

@@ -40,7 +40,7 @@ use crate::caller_address::TrustedProxies;
 pub use crate::connection_slots::SlotLimits;
 use crate::connection_slots::{ConnectionSlot, ConnectionSlots, ConnectionState};
 use crate::connections::{Connection, HANDSHAKE_TIMEOUT, MAX_HEADERS, Protocol, first_bytes, notice_silence};
-use crate::doors::{Door, HttpEntry, Refusal, Routing, is_grpc, refuse_plainly};
+use crate::doors::{BodyEnd, Door, HttpEntry, Refusal, Routing, is_grpc, refuse_plainly};
 use crate::error::CallError;
 use crate::holding_body::HoldingBody;
 use crate::key_in_path::{self, KeyInPath};
@@ -358,18 +358,29 @@ struct Calls {
 impl Calls {
     fn answer(&self, request: http::Request<Incoming>) -> BoxedAnswer {
         let mut request = request.map(Body::new);
+        if is_grpc(request.headers()) {
+            return self.grpc.clone().call(request);
+        }
         // Before anything reads the path.
         key_in_path::take(&mut request, self.keys_in_paths);
-        if is_grpc(request.headers()) { self.grpc.clone().call(request) } else { self.http.clone().call(request) }
+        self.http.clone().call(request)
     }
 
     /// The same over HTTP/1.1, which has no gRPC.
     fn answer_http1(&self, mut request: http::Request<Incoming>) -> BoxedAnswer {
         key_in_path::take(&mut request, self.keys_in_paths);
-        if is_grpc(request.headers()) {
-            return refuse_malformed("gRPC needs HTTP/2; over HTTP/1.1 there are gRPC-Web and Connect");
-        }
-        self.http.clone().call(request.map(Body::new))
+        let (parts, body) = request.into_parts();
+        let (body, end) = BodyEnd::watch(body);
+        let answer = if is_grpc(&parts.headers) {
+            refuse_malformed("gRPC needs HTTP/2; over HTTP/1.1 there are gRPC-Web and Connect")
+        } else {
+            self.http.clone().call(http::Request::from_parts(parts, Body::new(body)))
+        };
+        Box::pin(async move {
+            let mut response = answer.await?;
+            end.tell(&mut response);
+            Ok(response)
+        })
     }
 }
 

@@ -67,7 +67,7 @@ fn refuse_field(path: &Path, said: &str) -> Refusal {
     }
     if let Some((name, _)) = quoted("unknown field `") {
         // The path ends with it already.
-        let ends_with_it = matches!(path.iter().last(), Some(Segment::Map { key }) if shown(key) == name);
+        let ends_with_it = matches!(path.iter().next_back(), Some(Segment::Map { key }) if shown(key) == name);
         return Refusal::invalid(&field(path, (!ends_with_it).then_some(name.as_str())), "is not known here");
     }
     // serde names what was sent before it names what it expected.

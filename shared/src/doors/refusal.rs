@@ -27,7 +27,7 @@ pub struct Refusal {
     /// A sentence for people that says what to do. It holds no secret.
     pub message: String,
     /// The fields that are wrong, by their paths, and what each must be.
-    pub fields: Vec<(String, String)>,
+    pub fields: Box<[(String, String)]>,
     /// When the same call may succeed.
     pub retry_after: Option<Duration>,
     /// What the call had cost, or what the request that it repeats had cost.
@@ -38,14 +38,14 @@ impl Refusal {
     /// A refusal with its status, its reason, and a sentence for people that says what to do.
     #[must_use]
     pub fn new(status: StatusCode, reason: Reason, message: impl Into<String>) -> Self {
-        Self { status, reason, message: message.into(), fields: Vec::new(), retry_after: None, receipt: None }
+        Self { status, reason, message: message.into(), fields: Box::default(), retry_after: None, receipt: None }
     }
 
     /// A field is wrong: `messages[0].role` must be …
     #[must_use]
     pub fn invalid(field: &str, must: impl Into<String>) -> Self {
         let must = must.into();
-        let fields = vec![(field.to_owned(), must.clone())];
+        let fields = Box::new([(field.to_owned(), must.clone())]);
         Self { fields, ..Self::new(StatusCode::BAD_REQUEST, Reason::InvalidArgument, format!("{field} {must}")) }
     }
 
@@ -130,7 +130,7 @@ impl From<Status> for Refusal {
         Self {
             status: http_status(reason, status.code()),
             reason,
-            fields: violations_of(&status),
+            fields: violations_of(&status).into(),
             retry_after: retry_delay_of(&status),
             receipt: receipt_of(&status),
             message: status.message().to_owned(),
@@ -342,7 +342,7 @@ mod tests {
         let error = CallError::new(Code::InvalidArgument, Reason::InvalidArgument, "wrong").violations([("a[0].b", "must be c")]);
         let refusal = Refusal::from(error.retry_after(Duration::from_secs(2)).receipt(&receipt));
         assert_eq!((refusal.status.as_u16(), refusal.code()), (400, "INVALID_ARGUMENT"));
-        assert_eq!(refusal.fields, [("a[0].b".to_owned(), "must be c".to_owned())]);
+        assert_eq!(*refusal.fields, [("a[0].b".to_owned(), "must be c".to_owned())]);
         assert_eq!(headers(&refusal)["x-tollgate-charged-credits"], "3");
         assert_eq!(headers(&refusal)["x-tollgate-remaining-credits"], "7");
         let back = Refusal::from(CallError::from(refusal.clone()));

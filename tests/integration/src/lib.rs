@@ -7,7 +7,6 @@ pub mod lossy_forwarder;
 pub mod polling;
 pub mod process_pair;
 pub mod processes;
-pub mod raw_http1;
 pub mod raw_http2;
 pub mod recorded;
 pub mod redis_server;

@@ -118,8 +118,8 @@ fn whole_seconds(after: Duration) -> u64 {
     after.as_secs() + u64::from(after.subsec_nanos() > 0)
 }
 
-/// HTTP's status for an error, by the protocol's table. A path that is none of ours is 404, as every HTTP server has it; clients read that as
-/// `unimplemented`, too.
+/// HTTP's status for an error, by the protocol's table. A path that is none of ours is 404, as every HTTP server has it; clients read that
+/// as `unimplemented`, too.
 fn http_status(status: &Status) -> StatusCode {
     let number = match status.code() {
         Code::Unimplemented if reason_of(status) == Some(ErrorReason::MethodUnknown) => 404,

@@ -124,9 +124,10 @@ fn alternatives(message: &MessageDescriptor) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use prost_types::Duration;
-    use tonic::Code;
-    use tonic::Status;
+    use serde_json::Value as Json;
+    use tonic::{Code, Status};
 
     use super::super::contract::method;
     use super::*;
@@ -236,5 +237,51 @@ mod tests {
         }
         let login = to_protobuf(&input("/tollgate.auth.v1.Accounts/Login"), br#"{"user_name": "ada", "password": "p"}"#).unwrap();
         assert_eq!(LoginRequest::decode(login.as_slice()).unwrap().user_name, "ada");
+    }
+
+    /// JSON that has the contract's names, and values that fit them or not.
+    fn any_request() -> impl Strategy<Value = Json> {
+        let leaf = prop_oneof![
+            Just(Json::Null),
+            any::<bool>().prop_map(Json::from),
+            any::<i64>().prop_map(Json::from),
+            any::<f64>().prop_map(Json::from),
+            prop_oneof![Just("1.5s"), Just("AP8="), Just("NaN"), Just("-1"), Just("\u{0}"), Just("1e400")].prop_map(Json::from),
+            ".{0,8}".prop_map(Json::from),
+        ];
+        leaf.prop_recursive(5, 40, 6, |inner| {
+            let name = prop_oneof![
+                Just("model"),
+                Just("messages"),
+                Just("images"),
+                Just("tool_calls"),
+                Just("toolCalls"),
+                Just("maxOutputTokens"),
+                Just("options"),
+                Just("seed"),
+                Just("stop"),
+                Just("format"),
+                Just("json"),
+                Just("jsonSchema"),
+                Just("keepAlive"),
+                Just("nobody"),
+            ];
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Json::from),
+                prop::collection::vec((name.prop_map(str::to_owned), inner), 0..6)
+                    .prop_map(|fields| Json::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_json_is_read_or_refused_and_what_is_read_is_told_the_same(json in any_request()) {
+            let descriptor = input("/tollgate.inference.v1.Inference/Chat");
+            if let Ok(read) = to_protobuf(&descriptor, json.to_string().as_bytes()) {
+                let told = from_protobuf(&descriptor, &read).unwrap();
+                prop_assert_eq!(to_protobuf(&descriptor, &told).unwrap(), read, "{}", String::from_utf8_lossy(&told));
+            }
+        }
     }
 }

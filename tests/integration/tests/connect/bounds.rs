@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use integration::hostile_http1::{chunk, head};
 use integration::processes::ServiceProcess;
-use integration::raw_http1::RawHttp1;
 use integration::raw_http2::RawHttp2;
 use shared::credential_form::{API_KEY_PREFIX, checksum};
 
@@ -50,19 +50,47 @@ async fn a_call_is_judged_by_its_headers_before_a_byte_of_its_body_comes() {
     ] {
         let headers: Vec<_> = authorization.iter().map(|value| ("authorization", *value)).collect();
         let length = [&[JSON, ("content-length", "30000000")], &headers[..]].concat();
-        let mut connection = RawHttp1::connect(stage.inference()).await;
-        connection.send_head("POST", EMBED, &length).await;
-        let answer = connection.head().await.whole().await;
+        let mut connection = HostileHttp1::connect(stage.inference()).await;
+        connection.send(&head("POST", EMBED, &length)).await;
+        let answer = Whole::read(connection).await;
         assert_eq!((answer.status, reason(&answer.json()).as_str()), (401, expected), "{authorization:?}");
         // The same in chunks, which don't say how long they become.
         let chunked = [&[JSON, ("transfer-encoding", "chunked")], &headers[..]].concat();
-        let mut connection = RawHttp1::connect(stage.inference()).await;
-        connection.send_head("POST", EMBED, &chunked).await;
+        let mut connection = HostileHttp1::connect(stage.inference()).await;
+        connection.send(&head("POST", EMBED, &chunked)).await;
         if authorization == Some(made_up.as_str()) {
-            connection.send_chunk(&vec![b' '; (64 << 10) + 1]).await;
+            connection.send_what_is_taken(&chunk(&vec![b' '; (64 << 10) + 1])).await;
         }
-        let answer = connection.head().await.whole().await;
+        let answer = Whole::read(connection).await;
         assert_eq!((answer.status, reason(&answer.json()).as_str()), (401, expected), "{authorization:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_closes_after_a_refusal_says_so_and_any_other_goes_on() {
+    let stage = Stage::set().await;
+    let bearer = ("authorization", stage.bearer.as_str());
+    for (path, headers, body, status, closes) in [
+        (BALANCE, vec![JSON], &b"{}"[..], 401, true),
+        ("/tollgate.auth.v1.Accounts/Nope", vec![JSON], b"{}", 404, true),
+        (BALANCE, vec![("content-type", "text/plain"), bearer], b"{}", 415, true),
+        (BALANCE, vec![JSON, bearer], b"{", 400, false),
+        (BALANCE, vec![JSON, bearer], b"{}", 200, false),
+    ] {
+        // The body comes when the answer is there: as with a client that writes it by itself.
+        let mut connection = HostileHttp1::connect(stage.auth()).await;
+        let length = body.len().to_string();
+        connection.send(&head("POST", path, &[&headers[..], &[("content-length", length.as_str())]].concat())).await;
+        let answer = if closes { Some(connection.response(false).await) } else { None };
+        connection.send_what_is_taken(body).await;
+        let answer = match answer {
+            Some(answer) => answer,
+            None => connection.response(false).await,
+        };
+        assert_eq!((answer.status.as_u16(), answer.header("connection") == "close"), (status, closes), "{path} {answer:?}");
+        if !closes {
+            assert_eq!(connection.call("POST", BALANCE, &[JSON, bearer], b"{}").await.status.as_u16(), 200, "after {status}");
+        }
     }
 }
 
@@ -72,26 +100,26 @@ async fn a_long_message_is_taken_whole_once_its_caller_is_confirmed() {
     let bearer = ("authorization", stage.bearer.as_str());
     let long = chat(&"word ".repeat(300 << 10));
     let body = envelope(&long);
-    let mut connection = RawHttp1::connect(stage.inference()).await;
-    connection.send_head("POST", CHAT, &[STREAM_JSON, bearer, ("transfer-encoding", "chunked")]).await;
+    let mut connection = HostileHttp1::connect(stage.inference()).await;
+    connection.send(&head("POST", CHAT, &[STREAM_JSON, bearer, ("transfer-encoding", "chunked")])).await;
     for piece in body.chunks(100_000).chain([&[][..]]) {
-        connection.send_chunk(piece).await;
+        connection.send_what_is_taken(&chunk(piece)).await;
     }
-    let answer = connection.head().await.whole().await;
+    let answer = Whole::read(connection).await;
     assert_eq!(envelopes(&answer.body).last().unwrap(), &(2, json!({})), "{answer:?}");
     let sent = stage.upstream.request("/api/chat", 0).await.json();
     assert_eq!(sent["messages"][0]["content"].as_str().unwrap().len(), 5 * (300 << 10));
     // Bare messages: with their length, in chunks, and over HTTP/2 without a length.
     let inputs = json!({ "model": "smollm2", "inputs": ["word ".repeat(300 << 10)] }).to_string();
-    let expected = raw_http1::call(stage.inference(), "POST", EMBED, &[JSON, bearer], br#"{"model":"smollm2","inputs":["word"]}"#).await;
-    let with_length = raw_http1::call(stage.inference(), "POST", EMBED, &[JSON, bearer], inputs.as_bytes()).await;
+    let expected = call(stage.inference(), "POST", EMBED, &[JSON, bearer], br#"{"model":"smollm2","inputs":["word"]}"#).await;
+    let with_length = call(stage.inference(), "POST", EMBED, &[JSON, bearer], inputs.as_bytes()).await;
     assert_eq!((with_length.status, with_length.json()["code"].clone()), (expected.status, expected.json()["code"].clone()));
-    let mut connection = RawHttp1::connect(stage.inference()).await;
-    connection.send_head("POST", EMBED, &[JSON, bearer, ("transfer-encoding", "chunked")]).await;
+    let mut connection = HostileHttp1::connect(stage.inference()).await;
+    connection.send(&head("POST", EMBED, &[JSON, bearer, ("transfer-encoding", "chunked")])).await;
     for piece in inputs.as_bytes().chunks(100_000).chain([&[][..]]) {
-        connection.send_chunk(piece).await;
+        connection.send_what_is_taken(&chunk(piece)).await;
     }
-    let chunked = connection.head().await.whole().await;
+    let chunked = Whole::read(connection).await;
     assert_eq!((chunked.status, chunked.body), (expected.status, with_length.body.clone()));
     let http2 = RawHttp2::connect(stage.inference()).await.plain("POST", EMBED, &[JSON, bearer], inputs.as_bytes()).await;
     assert_eq!((http2.status().as_u16(), http2.body()), (expected.status, &with_length.body));
@@ -101,16 +129,16 @@ async fn a_long_message_is_taken_whole_once_its_caller_is_confirmed() {
 async fn what_is_longer_than_its_method_takes_is_refused_unread() {
     let stage = Stage::set().await;
     let long = json!({ "user_name": "a".repeat(MIB), "password": PASSWORD }).to_string();
-    let answer = raw_http1::call(stage.auth(), "POST", LOGIN, &[JSON], long.as_bytes()).await;
+    let answer = call(stage.auth(), "POST", LOGIN, &[JSON], long.as_bytes()).await;
     assert_eq!((answer.status, reason(&answer.json()).as_str()), (429, "MESSAGE_TOO_LARGE"));
-    let mut connection = RawHttp1::connect(stage.inference()).await;
+    let mut connection = HostileHttp1::connect(stage.inference()).await;
     let headers = [JSON, ("authorization", stage.bearer.as_str()), ("content-length", "4000000000")];
-    connection.send_head("POST", MODELS, &headers).await;
-    let answer = connection.head().await.whole().await;
+    connection.send(&head("POST", MODELS, &headers)).await;
+    let answer = Whole::read(connection).await;
     assert_eq!((answer.status, reason(&answer.json()).as_str()), (429, "MESSAGE_TOO_LARGE"));
     let bearer = ("authorization", stage.bearer.as_str());
     let query = format!("{MODELS}?encoding=json&message={}", "%20".repeat(20 << 10));
-    let answer = raw_http1::call(stage.inference(), "GET", &query, &[bearer], b"").await;
+    let answer = call(stage.inference(), "GET", &query, &[bearer], b"").await;
     assert!((400..500).contains(&answer.status), "{answer:?}");
 }
 
@@ -127,18 +155,18 @@ async fn a_bomb_of_json_or_gzip_takes_no_memory() {
     let peak = peak_kib(&stage.pair.inference, async {
         for bomb in [&elements, &deep] {
             let body = integration::raw_http2::prefixed(bomb.as_bytes());
-            let answer = raw_http1::call(stage.inference(), "POST", CHAT, &[STREAM_JSON, bearer], &body).await;
+            let answer = call(stage.inference(), "POST", CHAT, &[STREAM_JSON, bearer], &body).await;
             let error = &envelopes(&answer.body)[0].1["error"];
             assert_eq!(reason(error), "MESSAGE_MALFORMED", "{error}");
         }
         let zipped = [JSON, bearer, ("content-encoding", "gzip")];
-        let answer = raw_http1::call(stage.inference(), "POST", EMBED, &zipped, &gzip).await;
+        let answer = call(stage.inference(), "POST", EMBED, &zipped, &gzip).await;
         assert_eq!(reason(&answer.json()), "MESSAGE_TOO_LARGE");
     })
     .await;
     assert!(peak < 64 << 10, "{peak} KiB");
     let peak = peak_kib(&stage.pair.auth, async {
-        let answer = raw_http1::call(stage.auth(), "POST", LOGIN, &[JSON, ("content-encoding", "gzip")], &gzip).await;
+        let answer = call(stage.auth(), "POST", LOGIN, &[JSON, ("content-encoding", "gzip")], &gzip).await;
         assert_eq!(reason(&answer.json()), "MESSAGE_TOO_LARGE");
     })
     .await;
@@ -146,7 +174,7 @@ async fn a_bomb_of_json_or_gzip_takes_no_memory() {
     // Few enough values, and more elements than the field takes: the contract's own limit.
     let many = format!(r#"{{"model":"smollm2","tools":[{}{{}}]}}"#, "{},".repeat(300));
     let body = integration::raw_http2::prefixed(many.as_bytes());
-    let answer = raw_http1::call(stage.inference(), "POST", CHAT, &[STREAM_JSON, bearer], &body).await;
+    let answer = call(stage.inference(), "POST", CHAT, &[STREAM_JSON, bearer], &body).await;
     let error = &envelopes(&answer.body)[0].1["error"];
     assert!(reason(error) == "INVALID_ARGUMENT" && error["message"].as_str().unwrap().contains("tools"), "{error}");
 }
@@ -155,10 +183,10 @@ async fn a_bomb_of_json_or_gzip_takes_no_memory() {
 async fn a_body_that_does_not_come_is_not_waited_for_beyond_its_time() {
     let stage = Stage::set().await;
     let began = Instant::now();
-    let mut connection = RawHttp1::connect(stage.auth()).await;
-    connection.send_head("POST", LOGIN, &[JSON, ("content-length", "20")]).await;
+    let mut connection = HostileHttp1::connect(stage.auth()).await;
+    connection.send(&head("POST", LOGIN, &[JSON, ("content-length", "20")])).await;
     connection.send(b"{").await;
-    let answer = connection.head().await.whole().await;
+    let answer = Whole::read(connection).await;
     assert_eq!((answer.status, reason(&answer.json()).as_str()), (504, "MESSAGE_TOO_SLOW"));
     assert!(began.elapsed() < Duration::from_secs(15));
 }

@@ -1,7 +1,7 @@
 //! gRPC-Web: binary and text, with the trailers in the body.
 
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use integration::raw_http2::{RawHttp2, prefixed};
 use integration::scripted_upstream::{Gate, Script};
 use shared::error::reason_of;
@@ -65,7 +65,7 @@ async fn both_forms_work_on_both_services_over_both_versions_of_http() {
     let bearer = ("authorization", stage.bearer.as_str());
     for kind in TYPES {
         let headers = [("content-type", kind), ("x-grpc-web", "1"), ("accept", "*/*")];
-        let answer = raw_http1::call(stage.auth(), "POST", LOGIN, &headers, &sent(kind, &login)).await;
+        let answer = call(stage.auth(), "POST", LOGIN, &headers, &sent(kind, &login)).await;
         assert_eq!((answer.status, is_text(answer.header("content-type"))), (200, is_text(kind)), "{answer:?}");
         let (messages, status) = read(kind, &answer.headers, &answer.body);
         assert_eq!((status.code(), messages.len()), (Code::Ok, 1), "{kind}");
@@ -76,7 +76,7 @@ async fn both_forms_work_on_both_services_over_both_versions_of_http() {
         assert_eq!(status.code(), Code::Ok, "{kind}");
         let balance = GetBalanceResponse::decode(messages[0].as_slice()).unwrap().balance.unwrap();
         assert_eq!(balance.available_credits(), 10);
-        let answer = raw_http1::call(stage.inference(), "POST", MODELS, &[("content-type", kind), bearer], &sent(kind, b"")).await;
+        let answer = call(stage.inference(), "POST", MODELS, &[("content-type", kind), bearer], &sent(kind, b"")).await;
         assert_eq!(read(kind, &answer.headers, &answer.body).1.code(), Code::Ok, "{kind}");
     }
 }
@@ -87,7 +87,7 @@ async fn errors_come_with_their_reason() {
     let bearer = ("authorization", stage.bearer.as_str());
     let wrong = LoginRequest { user_name: "ada".to_owned(), password: "another pass phrase of mine".to_owned() }.encode_to_vec();
     let kind = TYPES[0];
-    let answer = raw_http1::call(stage.auth(), "POST", LOGIN, &[("content-type", kind)], &sent(kind, &wrong)).await;
+    let answer = call(stage.auth(), "POST", LOGIN, &[("content-type", kind)], &sent(kind, &wrong)).await;
     let (_, status) = read(kind, &answer.headers, &answer.body);
     assert_eq!((status.code(), reason_of(&status)), (Code::Unauthenticated, Some(ErrorReason::LoginFailed)));
     for kind in TYPES {
@@ -104,7 +104,7 @@ async fn errors_come_with_their_reason() {
                 (Code::InvalidArgument, ErrorReason::InvalidArgument),
             ),
         ] {
-            let answer = raw_http1::call(stage.auth(), "POST", path, &headers, &body).await;
+            let answer = call(stage.auth(), "POST", path, &headers, &body).await;
             let (_, status) = read(kind, &answer.headers, &answer.body);
             assert_eq!((status.code(), reason_of(&status).unwrap()), expected, "{kind} {path}: {status:?}");
             assert!(!answer.header("x-request-id").is_empty());
@@ -112,13 +112,13 @@ async fn errors_come_with_their_reason() {
     }
     let text = ("content-type", "application/grpc-web-text");
     for malformed in [&b"!!!!"[..], b"AAAAA", b"AAA"] {
-        let answer = raw_http1::call(stage.auth(), "POST", BALANCE, &[text, bearer], malformed).await;
+        let answer = call(stage.auth(), "POST", BALANCE, &[text, bearer], malformed).await;
         let (_, status) = read(text.1, &answer.headers, &answer.body);
         assert_eq!(reason_of(&status), Some(ErrorReason::MessageMalformed), "{malformed:?}: {status:?}");
     }
-    let json = raw_http1::call(stage.auth(), "POST", BALANCE, &[("content-type", "application/grpc-web+json"), bearer], b"").await;
+    let json = call(stage.auth(), "POST", BALANCE, &[("content-type", "application/grpc-web+json"), bearer], b"").await;
     assert_eq!((json.status, json.header("accept-post").is_empty()), (415, false));
-    let get = raw_http1::call(stage.auth(), "GET", BALANCE, &[text, bearer], b"").await;
+    let get = call(stage.auth(), "GET", BALANCE, &[text, bearer], b"").await;
     assert_eq!((get.status, get.header("allow")), (405, "POST"));
 }
 
@@ -130,7 +130,7 @@ async fn a_chat_comes_piece_by_piece() {
     for kind in ["application/grpc-web+proto", "application/grpc-web-text"] {
         let gate = Gate::new();
         stage.upstream.script_once("/api/chat", Script::stream().gated_tokens(&gate, &["one"]).gate(&gate).done("stop", 14, 1));
-        let mut answer = raw_http1::begin(stage.inference(), "POST", CHAT, &[("content-type", kind), bearer], &sent(kind, &request)).await;
+        let mut answer = Begun::call(stage.inference(), CHAT, &[("content-type", kind), bearer], &sent(kind, &request)).await;
         let mut body = Vec::new();
         let mut events = Vec::new();
         for opened in 0..3 {

@@ -11,8 +11,10 @@ use std::net::SocketAddr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use bytes::Bytes;
+use http::HeaderMap;
+use integration::hostile_http1::{self, HostileHttp1};
 use integration::process_pair::ProcessPair;
-use integration::raw_http1::{self, Whole};
 use integration::scripted_upstream::ScriptedUpstream;
 use integration::stack::PASSWORD;
 use prost::Message;
@@ -38,8 +40,12 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
+        Self::set_with(&[]).await
+    }
+
+    async fn set_with(variables: &[(&str, &str)]) -> Self {
         let upstream = ScriptedUpstream::start().await;
-        let pair = ProcessPair::start(&upstream.url(), &[]);
+        let pair = ProcessPair::start(&upstream.url(), variables);
         let key = pair.user().await;
         Self { upstream, pair, bearer: to_bearer(&key), key }
     }
@@ -64,8 +70,61 @@ impl Stage {
     }
 }
 
+/// An answer that is whole.
+#[derive(Debug)]
+struct Whole {
+    status: u16,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Whole {
+    /// A header; empty when there is none.
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+
+    async fn read(mut connection: HostileHttp1) -> Self {
+        let answer = connection.response(false).await;
+        Self { status: answer.status.as_u16(), headers: answer.headers, body: answer.body }
+    }
+}
+
+/// Makes a call on a connection of its own, with the body's length, and reads its whole answer.
+async fn call(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Whole {
+    let mut connection = HostileHttp1::connect(address).await;
+    connection.send_what_is_taken(&hostile_http1::request(method, path, headers, body)).await;
+    Whole::read(connection).await
+}
+
+/// An answer whose head is here, and whose body comes in pieces.
+struct Begun {
+    status: u16,
+    headers: HeaderMap,
+    connection: HostileHttp1,
+}
+
+impl Begun {
+    /// Makes a call on a connection of its own, and reads the answer's head.
+    async fn call(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Self {
+        let mut connection = HostileHttp1::connect(address).await;
+        connection.send_what_is_taken(&hostile_http1::request("POST", path, headers, body)).await;
+        let (status, headers) = connection.head().await;
+        Self { status: status.as_u16(), headers, connection }
+    }
+
+    /// The next piece as it comes; `None` at the body's end.
+    async fn piece(&mut self) -> Option<Bytes> {
+        self.connection.chunk().await
+    }
+}
+
 async fn post(address: SocketAddr, path: &str, headers: &[(&str, &str)], message: &Value) -> Whole {
-    raw_http1::call(address, "POST", path, headers, message.to_string().as_bytes()).await
+    call(address, "POST", path, headers, message.to_string().as_bytes()).await
 }
 
 fn chat(prompt: &str) -> Value {

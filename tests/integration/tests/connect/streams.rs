@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use integration::polling::until;
-use integration::raw_http1::Begun;
-use integration::raw_http2::prefixed;
+use integration::raw_http2::{RawHttp2, prefixed};
 use integration::scripted_upstream::{Gate, Script};
 use shared::proto::inference::chat_event::Event;
 use shared::proto::inference::{ChatEvent, ChatRequest, Receipt};
@@ -24,7 +23,7 @@ struct Stream {
 impl Stream {
     async fn open(stage: &Stage, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Self {
         let headers = [headers, &[("authorization", stage.bearer.as_str())]].concat();
-        let answer = raw_http1::begin(stage.inference(), "POST", path, &headers, body).await;
+        let answer = Begun::call(stage.inference(), path, &headers, body).await;
         Self { answer, read: BytesMut::new() }
     }
 
@@ -134,7 +133,7 @@ async fn a_stream_that_is_refused_or_fails_says_so_in_its_last_envelope() {
         let [(2, end)] = &stream.rest().await[..] else { panic!("more than the end") };
         assert_eq!((end["error"]["code"].as_str().unwrap(), reason(&end["error"]).as_str()), expected, "{end}");
     }
-    let nobody = raw_http1::call(stage.inference(), "POST", CHAT, &[STREAM_JSON], &envelope(&chat("a"))).await;
+    let nobody = call(stage.inference(), "POST", CHAT, &[STREAM_JSON], &envelope(&chat("a"))).await;
     let [(2, end)] = &envelopes(&nobody.body)[..] else { panic!("more than the end") };
     assert_eq!((&end["error"]["code"], reason(&end["error"]).as_str()), (&json!("unauthenticated"), "CREDENTIAL_MISSING"));
     // Cut in the middle: what it had cost is among the details.
@@ -153,6 +152,28 @@ async fn a_stream_that_is_refused_or_fails_says_so_in_its_last_envelope() {
     }
     let [(2, end)] = &Stream::open(&stage, CHAT, &[STREAM_JSON], &envelope(&chat("a"))).await.rest().await[..] else { panic!("credits") };
     assert_eq!((&end["error"]["code"], reason(&end["error"]).as_str()), (&json!("resource_exhausted"), "INSUFFICIENT_CREDITS"));
+}
+
+#[tokio::test]
+async fn a_stream_over_http_2_is_the_same_and_one_that_is_reset_is_noticed() {
+    let stage = Stage::set().await;
+    let http2 = RawHttp2::connect(stage.inference()).await;
+    let headers = [STREAM_JSON, ("authorization", stage.bearer.as_str())];
+    let answer = http2.plain("POST", CHAT, &headers, &envelope(&chat("hi"))).await;
+    let events = envelopes(answer.body());
+    assert!(answer.status() == 200 && events[0].1["started"].is_object(), "{events:?}");
+    assert_eq!(events.last().unwrap(), &(2, json!({})));
+    stage.upstream.script("/api/chat", Script::stream().token("one").stall());
+    let body = envelope(&chat("slow"));
+    let left = http2.plain("POST", CHAT, &headers, &body);
+    let request = async { stage.upstream.request("/api/chat", 1).await };
+    let request = tokio::select! {
+        _ = left => panic!("it never ends by itself"),
+        request = request => request,
+    };
+    // Whoever drops an answer resets its stream.
+    request.client_closed().await;
+    assert_eq!(stage.available().await, 8);
 }
 
 #[tokio::test]
@@ -187,7 +208,7 @@ async fn a_call_leaves_its_line_in_the_log_whether_it_is_refused_before_or_by_it
     Stream::open(&stage, CHAT, &[STREAM_JSON, id("well-ended")], &body).await.rest().await;
     Stream::open(&stage, CHAT, &[STREAM_JSON, id("bad-timeout"), ("connect-timeout-ms", "x")], &body).await.rest().await;
     Stream::open(&stage, CHAT, &[STREAM_JSON, id("bad-message")], &envelope(&json!({ "messages": 1 }))).await.rest().await;
-    raw_http1::call(stage.inference(), "POST", CHAT, &[STREAM_JSON, id("no-key")], &body).await;
+    call(stage.inference(), "POST", CHAT, &[STREAM_JSON, id("no-key")], &body).await;
     for (id, outcome, reason) in [
         ("well-ended", "completed", Value::Null),
         ("bad-timeout", "refused", json!("INVALID_ARGUMENT")),

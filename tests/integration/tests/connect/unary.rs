@@ -6,7 +6,6 @@ use std::process::Stdio;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use integration::raw_http1;
 use integration::raw_http2::RawHttp2;
 use shared::proto::auth::{GetBalanceResponse, LoginRequest};
 use tokio::process::Command;
@@ -91,7 +90,7 @@ async fn every_mistake_has_its_status_its_code_and_its_reason_on_both_services()
     for (service, method, path, authorization, header, body, status, code, expected) in table {
         let mut headers = vec![header];
         headers.extend((!authorization.is_empty()).then_some(("authorization", authorization)));
-        let answer = raw_http1::call(service, method, path, &headers, body.as_bytes()).await;
+        let answer = call(service, method, path, &headers, body.as_bytes()).await;
         let error = answer.json();
         let case = format!("{method} {path} {body}: {error}");
         assert_eq!((answer.status, error["code"].as_str()), (status, Some(code)), "{case}");
@@ -122,11 +121,11 @@ async fn what_the_protocol_says_in_headers_is_kept_to() {
         let answer = post(stage.auth(), LOGIN, &headers, &login).await;
         assert_eq!((answer.status, answer.json()["code"].as_str()), (status, code), "{header:?}");
     }
-    let wrong = raw_http1::call(stage.auth(), "DELETE", BALANCE, &[JSON, bearer], b"").await;
+    let wrong = call(stage.auth(), "DELETE", BALANCE, &[JSON, bearer], b"").await;
     assert_eq!((wrong.status, wrong.header("allow")), (405, "GET, POST"));
-    let wrong = raw_http1::call(stage.auth(), "GET", LOGIN, &[], b"").await;
+    let wrong = call(stage.auth(), "GET", LOGIN, &[], b"").await;
     assert_eq!((wrong.status, wrong.header("allow")), (405, "POST"));
-    let wrong = raw_http1::call(stage.auth(), "POST", LOGIN, &[("content-type", "text/plain")], b"{}").await;
+    let wrong = call(stage.auth(), "POST", LOGIN, &[("content-type", "text/plain")], b"{}").await;
     assert_eq!((wrong.status, wrong.header("accept-post")), (415, "application/json, application/proto"));
     let unknown = post(stage.auth(), LOGIN, &[JSON, ("content-encoding", "br")], &login).await;
     assert!(unknown.json()["message"].as_str().unwrap().contains("gzip"), "it lists what is read: {unknown:?}");
@@ -142,7 +141,7 @@ async fn json_and_protobuf_say_the_same_over_both_versions_of_http_and_by_get() 
     const PROTO: (&str, &str) = ("content-type", "application/proto");
     let answer = post(stage.auth(), BALANCE, &[JSON, bearer], &json!({})).await;
     assert!(is_it(&answer.json()), "{answer:?}");
-    let answer = raw_http1::call(stage.auth(), "POST", BALANCE, &[PROTO, bearer], b"").await;
+    let answer = call(stage.auth(), "POST", BALANCE, &[PROTO, bearer], b"").await;
     assert_eq!((answer.header("content-type"), in_protobuf(&answer.body)), ("application/proto", expected));
     let http2 = RawHttp2::connect(stage.auth()).await;
     let answer = http2.plain("POST", BALANCE, &[JSON, bearer], b"{}").await;
@@ -151,13 +150,13 @@ async fn json_and_protobuf_say_the_same_over_both_versions_of_http_and_by_get() 
     assert_eq!(in_protobuf(answer.body()), expected);
     for query in ["encoding=json&message=%7B%7D", "message=e30&base64=1&encoding=json&connect=v1"] {
         let path = format!("{BALANCE}?{query}");
-        let answer = raw_http1::call(stage.auth(), "GET", &path, &[bearer], b"").await;
+        let answer = call(stage.auth(), "GET", &path, &[bearer], b"").await;
         assert!(answer.status == 200 && is_it(&answer.json()), "{query}: {answer:?}");
         assert_eq!((answer.header("vary"), answer.header("cache-control")), ("accept-encoding", "no-store"));
         let answer = http2.plain("GET", &path, &[bearer], b"").await;
         assert!(is_it(&serde_json::from_slice(answer.body()).unwrap()), "{query}: {answer:?}");
     }
-    let answer = raw_http1::call(stage.auth(), "GET", &format!("{BALANCE}?encoding=proto&message=&base64=1"), &[bearer], b"").await;
+    let answer = call(stage.auth(), "GET", &format!("{BALANCE}?encoding=proto&message=&base64=1"), &[bearer], b"").await;
     assert_eq!(in_protobuf(&answer.body), expected);
     // The key where SDKs put it, and one credential only.
     let answer = post(stage.auth(), BALANCE, &[JSON, ("x-api-key", &stage.key)], &json!({})).await;
@@ -180,18 +179,24 @@ async fn gzip_is_read_and_given_to_who_takes_it() {
     };
     const GZIP: (&str, &str) = ("content-encoding", "gzip");
     let login = json!({ "user_name": "ada", "password": PASSWORD }).to_string();
-    let answer = raw_http1::call(stage.auth(), "POST", LOGIN, &[JSON, GZIP], &gzipped(login.as_bytes())).await;
+    let answer = call(stage.auth(), "POST", LOGIN, &[JSON, GZIP], &gzipped(login.as_bytes())).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let login = LoginRequest { user_name: "ada".to_owned(), password: PASSWORD.to_owned() }.encode_to_vec();
     let proto = ("content-type", "application/proto");
     let answer = RawHttp2::connect(stage.auth()).await.plain("POST", LOGIN, &[proto, GZIP], &gzipped(&login)).await;
     assert_eq!(answer.status(), 200, "{answer:?}");
-    let answer = raw_http1::call(stage.auth(), "POST", LOGIN, &[JSON, GZIP], b"no gzip").await;
+    let answer = call(stage.auth(), "POST", LOGIN, &[JSON, GZIP], b"no gzip").await;
     assert_eq!((answer.status, reason(&answer.json()).as_str()), (400, "MESSAGE_MALFORMED"));
     // An empty body isn't compressed, whatever its header says.
-    let answer = raw_http1::call(stage.auth(), "POST", LOGIN, &[proto, GZIP], b"").await;
+    let answer = call(stage.auth(), "POST", LOGIN, &[proto, GZIP], b"").await;
     assert_eq!(reason(&answer.json()), "LOGIN_FAILED", "an empty message is one");
     let bearer = ("authorization", stage.bearer.as_str());
+    // In a stream each message is compressed by itself.
+    let mut zipped = integration::raw_http2::prefixed(&gzipped(chat("hi").to_string().as_bytes()));
+    zipped[0] = 1;
+    let stream_gzip = ("connect-content-encoding", "gzip");
+    let answer = call(stage.inference(), "POST", CHAT, &[STREAM_JSON, stream_gzip, bearer], &zipped).await;
+    assert_eq!(envelopes(&answer.body).last().unwrap(), &(2, json!({})), "{answer:?}");
     for number in 0..20 {
         stage.upstream.model(&format!("a-model-with-a-long-name-{number}"), &["completion"], 8192);
     }
@@ -219,4 +224,41 @@ async fn a_page_of_another_origin_signs_nobody_up_with_a_form() {
     }
     let answer = post(stage.auth(), SIGN_UP, &[("content-type", "application/x-www-form-urlencoded")], &sign_up("eve")).await;
     assert_eq!(answer.status, 200, "nobody had taken the name: {answer:?}");
+}
+
+#[tokio::test]
+async fn a_page_of_a_listed_origin_may_call_and_any_other_may_not() {
+    const PAGE: &str = "https://app.example.com";
+    let stage = Stage::set_with(&[("TOLLGATE_CORS_ORIGINS", PAGE)]).await;
+    let asks = [
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", "authorization,connect-protocol-version,connect-timeout-ms,content-type"),
+    ];
+    let bearer = ("authorization", stage.bearer.as_str());
+    let grpc_web = ("content-type", "application/grpc-web+proto");
+    for (address, path) in [(stage.auth(), BALANCE), (stage.inference(), CHAT)] {
+        let asked = call(address, "OPTIONS", path, &[&[("origin", PAGE)], &asks[..]].concat(), b"").await;
+        assert!((200..300).contains(&asked.status), "{asked:?}");
+        assert_eq!(asked.header("access-control-allow-origin"), PAGE);
+        let allowed = asked.header("access-control-allow-headers").to_ascii_lowercase();
+        assert!(asks[1].1.split(',').all(|header| allowed.contains(header)), "{allowed}");
+        assert!(
+            asked.header("access-control-allow-methods").contains("POST") && asked.header("access-control-allow-credentials").is_empty()
+        );
+        let other = call(address, "OPTIONS", path, &[&[("origin", "https://evil.example")], &asks[..]].concat(), b"").await;
+        assert_eq!(other.header("access-control-allow-origin"), "", "{other:?}");
+    }
+    for kind in [JSON, grpc_web] {
+        let body: &[u8] = if kind == JSON { b"{}" } else { &[0; 5] };
+        let answer = call(stage.auth(), "POST", BALANCE, &[kind, bearer, ("origin", PAGE)], body).await;
+        assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, PAGE), "{answer:?}");
+        let exposed = answer.header("access-control-expose-headers").to_ascii_lowercase();
+        assert!(["grpc-status", "grpc-message", "grpc-status-details-bin", "x-request-id"].iter().all(|name| exposed.contains(name)));
+        // Refusals can be read, too.
+        let answer = call(stage.auth(), "POST", BALANCE, &[kind, ("origin", PAGE)], body).await;
+        assert_eq!(answer.header("access-control-allow-origin"), PAGE);
+    }
+    let closed = Stage::set().await;
+    let asked = call(closed.auth(), "OPTIONS", BALANCE, &[&[("origin", PAGE)], &asks[..]].concat(), b"").await;
+    assert_eq!((asked.status, asked.header("access-control-allow-origin")), (405, ""), "off unless origins are listed");
 }

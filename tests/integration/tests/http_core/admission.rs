@@ -1,8 +1,11 @@
 //! Metadata is judged before a body is read, and a body is read within bounds.
 
+use std::io::Write as _;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use futures_util::future::join_all;
 use http::StatusCode;
 use integration::hostile_http1::{HostileHttp1, chunk, head, request};
@@ -149,17 +152,40 @@ async fn what_is_received_at_a_time_has_a_budget_and_the_others_are_told_to_come
     .await;
 }
 
+fn gzipped(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
 #[tokio::test]
-async fn a_compressed_body_is_refused_by_words() {
+async fn gzip_is_taken_within_the_bounds_of_what_it_stands_for_and_other_compressions_are_refused_by_words() {
     let server = Server::start().await;
+    let good = to_bearer(&good_key());
     let mut http1 = HostileHttp1::connect(server.address).await;
-    for encoding in ["gzip", "zstd", "br", "identity, gzip"] {
+    for encoding in ["deflate", "zstd", "br", "gzip, gzip", "identity, gzip"] {
         let answer = http1.call("POST", "/open", &[("content-encoding", encoding)], &text_of(1)).await;
         assert_eq!(refusal(&answer), refused(415, "COMPRESSION_UNKNOWN"), "{encoding}");
         assert!(answer.json()["message"].as_str().unwrap().contains("content-encoding"));
     }
     let answer = http1.call("POST", "/open", &[("content-encoding", "identity")], &text_of(1)).await;
     assert_eq!(answer.status, StatusCode::OK);
+    let headers = [("content-encoding", "gzip"), ("authorization", good.as_str())];
+    for (bytes, asked) in [(10, 0), (60_000, 0), (70_000, 1), (5 * MIB, 2)] {
+        assert_eq!(http1.call("POST", "/echo", &headers, &gzipped(&text_of(bytes))).await.json()["bytes"], bytes);
+        assert_eq!(server.confirmed.load(Ordering::Relaxed), asked, "confirmed by what it becomes");
+    }
+    let made_up = to_bearer(&key("Zz19"));
+    let bomb = gzipped(&vec![b' '; 256 * MIB]);
+    for (authorization, refusal_of) in [(&good, refused(413, "MESSAGE_TOO_LARGE")), (&made_up, refused(401, "CREDENTIAL_INVALID"))] {
+        let mut http1 = HostileHttp1::connect(server.address).await;
+        let answer = http1.call("POST", "/echo", &[("content-encoding", "gzip"), ("authorization", authorization)], &bomb).await;
+        assert_eq!(refusal(&answer), refusal_of);
+    }
+    let answer = http1.call("POST", "/open", &[("content-encoding", "gzip")], &gzipped(&text_of(20_000))).await;
+    assert_eq!(refusal(&answer), refused(413, "MESSAGE_TOO_LARGE"));
+    let answer = http1.call("POST", "/open", &[("content-encoding", "gzip")], &text_of(1)).await;
+    assert_eq!(refusal(&answer), refused(400, "MESSAGE_MALFORMED"));
 }
 
 #[tokio::test]
