@@ -358,7 +358,7 @@ impl Calls {
     /// The same over HTTP/1.1, which has no gRPC.
     fn answer_http1(&self, request: http::Request<Incoming>) -> BoxedAnswer {
         let (parts, body) = request.into_parts();
-        let (body, end) = BodyEnd::watch(body);
+        let (body, end) = BodyEnd::watch(&parts.headers, body);
         let answer = if is_grpc(&parts.headers) {
             refuse_malformed("gRPC needs HTTP/2; over HTTP/1.1 there are gRPC-Web and Connect")
         } else {
@@ -366,7 +366,7 @@ impl Calls {
         };
         Box::pin(async move {
             let mut response = answer.await?;
-            end.tell(&mut response);
+            end.tell(&mut response).await;
             Ok(response)
         })
     }
