@@ -28,7 +28,7 @@ impl Default for Price {
 pub struct WorstCase {
     /// Input tokens.
     pub input_tokens: u32,
-    /// Output tokens; ≥ 1.
+    /// Output tokens; 0 where nothing is generated, as for embeddings.
     pub output_tokens: u32,
     /// Whether to refuse when not all of it can be held. Otherwise fewer output tokens are paid for.
     pub require_full: bool,
@@ -39,7 +39,7 @@ pub struct WorstCase {
 pub struct Amount {
     /// Credits.
     pub credits: i64,
-    /// The output tokens that they pay for; ≥ 1.
+    /// The output tokens that they pay for; ≥ 1 where any may be generated.
     pub output_tokens: u32,
 }
 
@@ -63,8 +63,8 @@ impl Price {
         Amount { credits: self.of(most.input_tokens, most.output_tokens), output_tokens: most.output_tokens }
     }
 
-    /// What is held of so many available credits: the whole, or as much as pays for one output token at least. The error is the least
-    /// that would be enough.
+    /// What is held of so many available credits: the whole, or as much as pays for one output token at least, if
+    /// there is to be one. The error is the least that would be enough.
     pub fn held_of(&self, most: &WorstCase, available: i64) -> Result<Amount, i64> {
         let whole = self.whole(most);
         if whole.credits <= available {
@@ -73,7 +73,7 @@ impl Price {
         if most.require_full {
             return Err(whole.credits);
         }
-        let least = self.of(most.input_tokens, 1);
+        let least = self.of(most.input_tokens, most.output_tokens.min(1));
         if least > available {
             return Err(least);
         }
@@ -115,6 +115,10 @@ mod tests {
         assert_eq!(by_token.held_of(&WorstCase { require_full: true, ..most(5, 10) }, 10), Err(11));
         assert_eq!(price(1, 0, 0).held_of(&most(5, 10), 0), Err(1));
         assert_eq!(price(0, 0, 0).held_of(&most(5, 10), 0), Ok(Amount { credits: 0, output_tokens: 10 }));
+        // Embeddings have no output: their input is held whole or not at all.
+        let by_both = price(1, 1000, 1_000_000);
+        assert_eq!(by_both.held_of(&most(5, 0), 6), Ok(Amount { credits: 6, output_tokens: 0 }));
+        assert_eq!(by_both.held_of(&most(5, 0), 5), Err(6));
     }
 
     proptest::proptest! {

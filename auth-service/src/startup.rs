@@ -9,6 +9,7 @@ use shared::admission::{MethodPolicies, MethodPolicy};
 use shared::authorization::CallerKind;
 use shared::env::EXIT_USAGE;
 use shared::essential::{EXIT_SOFTWARE, Essentials, Lost};
+use shared::key_in_path::KeyInPath;
 use shared::message_guard::MAX_UNCONFIRMED_BYTES;
 use shared::proto::auth::accounts_server::AccountsServer;
 use shared::proto::auth::admin_server::AdminServer;
@@ -186,6 +187,8 @@ impl Application {
             },
             admin: AdminService { authorizer, store: Arc::clone(&store), passwords, starting_credits: config.starting_credits },
             serve: ServeConfig {
+                // Nothing here is for clients that can send no header.
+                keys_in_paths: KeyInPath::Refused,
                 reflection: config.reflection,
                 drain_deadline: config.drain_deadline,
                 max_concurrent_streams: MAX_CONCURRENT_STREAMS,

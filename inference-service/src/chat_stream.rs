@@ -28,7 +28,8 @@ use tonic::Status;
 
 use self::answer::{Answer, SettledReceipt, Source};
 pub use self::events::{StreamEvent, replay};
-use self::events::{append, finished, to_wire_receipt};
+use self::events::{append, finished};
+pub(crate) use self::events::{recorded_usage, to_wire_receipt, to_wire_usage};
 pub use self::limits::StreamLimits;
 use self::stream_state::StreamState;
 use self::tally::Tally;

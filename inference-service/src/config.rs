@@ -7,6 +7,7 @@ use std::time::Duration;
 use shared::data_folder::DataFolder;
 use shared::default_address::{AUTH_URL, INFERENCE_LISTEN};
 use shared::env::{Mistakes, Reader, Strings, Variable};
+use shared::key_in_path::KeyInPath;
 use shared::secret::Secret;
 use shared::serving::{CONNECTION_VARIABLES, CORS_VARIABLE, ConnectionLimits, CorsOrigins, ServeConfig};
 use shared::telemetry::LogConfig;
@@ -145,6 +146,12 @@ pub const VARIABLES: &[Variable] = &[
         name: "TOLLGATE_REFLECTION",
         default: "true; false where TOLLGATE_PUBLISHED_ADDRESS is not loopback",
         meaning: "server reflection, v1 and v1alpha",
+        bad: "perhaps",
+    },
+    Variable {
+        name: "TOLLGATE_KEY_IN_PATH",
+        default: "true while TOLLGATE_LISTEN is loopback, else false",
+        meaning: "whether an API key may be the beginning of a path, /key/<API key>/…, for clients that can send no header",
         bad: "perhaps",
     },
     Variable { name: "TOLLGATE_LOG", default: "info", meaning: "log level, or a list of target=level", bad: "=[" },
@@ -299,7 +306,9 @@ impl Config {
             settle_wait: reader.duration("TOLLGATE_SETTLE_WAIT", SECOND * 2, Duration::ZERO..=SECOND * 60),
         };
         let settle_retry_for = reader.duration("TOLLGATE_SETTLE_RETRY", HOUR, SECOND..=HOUR * 24);
+        let takes_keys = reader.boolean("TOLLGATE_KEY_IN_PATH", listen.ip().is_loopback());
         let serve = ServeConfig {
+            keys_in_paths: if takes_keys { KeyInPath::Taken } else { KeyInPath::Refused },
             reflection: reader.reflection(),
             drain_deadline: reader.duration("TOLLGATE_DRAIN_DEADLINE", SECOND * 30, MS * 100..=HOUR),
             max_concurrent_streams: 10_000,

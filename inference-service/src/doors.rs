@@ -5,9 +5,11 @@
 
 pub mod answer;
 pub mod anthropic;
+mod embedding;
 pub mod event_stream;
 mod field_names;
 mod named_events;
+pub mod ollama;
 pub mod openai;
 mod other_fields;
 pub mod published;
@@ -30,8 +32,8 @@ pub const FREE: MethodPolicy = MethodPolicy { caller: CallerKind::EndUser, most_
 
 /// All doors.
 #[must_use]
-pub fn doors(inference: &InferenceService, _models: &ModelsService) -> Vec<Door> {
-    vec![openai::door(inference), responses::door(inference), anthropic::door(inference)]
+pub fn doors(inference: &InferenceService, models: &ModelsService) -> Vec<Door> {
+    vec![openai::door(inference), responses::door(inference), anthropic::door(inference), ollama::door(inference, models)]
 }
 
 /// How long a request's body is, as far as its headers say; else as long as can be.

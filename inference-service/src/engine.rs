@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use futures_util::Stream;
 
 use crate::modelfile::Modelfile;
-use crate::prompt::{ModelName, Prompt, ToolCall};
+use crate::prompt::{ModelName, Prompt, Texts, ToolCall};
 
 #[cfg(feature = "embedded-engine")]
 pub mod embedded;
@@ -48,11 +48,31 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// costs.
     async fn answer(&self, prompt: &Prompt, max_output_tokens: u32, dispatched: &Dispatched) -> Result<AnswerStream, EngineError>;
 
+    /// Refuses embeddings, where this engine has none whatever the model. Asked before anything is held.
+    fn refuse_embeddings(&self) -> Result<(), EngineError>;
+
+    /// Refuses a model that is known to be missing. Asked before anything is held, for what is no prompt. What can't be found out is no
+    /// refusal.
+    async fn refuse_missing(&self, model: &ModelName) -> Result<(), EngineError>;
+
+    /// Turns texts into vectors, one each. Dropping the future stops it, as far as the engine can be stopped. `dispatched` is marked as for
+    /// [`Engine::answer`].
+    async fn embed(&self, texts: &Texts, dispatched: &Dispatched) -> Result<Embeddings, EngineError>;
+
     /// The models there are, but those that run elsewhere where that isn't allowed.
     async fn list_models(&self) -> Result<Vec<ModelEntry>, EngineError>;
 
     /// What can be known of a model. May be cached for some seconds.
     async fn show_model(&self, model: &ModelName) -> Result<ModelFacts, EngineError>;
+
+    /// What is in memory of [`Engine::show_model`]'s answers, told at once; `None`: it must be asked for.
+    fn recall_model(&self, model: &ModelName) -> Option<ModelFacts>;
+
+    /// The models that are loaded, as far as the engine says.
+    async fn loaded_models(&self) -> Result<Vec<LoadedModel>, EngineError>;
+
+    /// The release of Ollama that answers, or whose protocol is followed.
+    async fn version(&self) -> Result<String, EngineError>;
 
     /// Makes a model, or replaces one.
     async fn create_model(&self, model: &ModelName, modelfile: &Modelfile) -> Result<ProgressStream, EngineError>;
@@ -138,6 +158,26 @@ pub struct Done {
     pub load: Option<Duration>,
     /// Spent in all.
     pub total: Option<Duration>,
+    /// Spent evaluating the prompt.
+    pub prompt_evaluation: Option<Duration>,
+    /// Spent generating.
+    pub generation: Option<Duration>,
+}
+
+/// Vectors, and what they took.
+#[derive(Clone, PartialEq, Default)]
+pub struct Embeddings {
+    /// One for each text, in their order; all of one length.
+    pub vectors: Vec<Vec<f32>>,
+    /// What was counted. Nothing was generated.
+    pub done: Done,
+}
+
+impl fmt::Debug for Embeddings {
+    /// Texts can be told from their vectors.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Embeddings({} vectors)", self.vectors.len())
+    }
 }
 
 /// A step of the making of a model.
@@ -179,6 +219,27 @@ pub struct ModelEntry {
     pub modified_at: Option<SystemTime>,
     /// What it is.
     pub details: ModelDetails,
+    /// As in [`ModelFacts`]; empty: the list doesn't say.
+    pub capabilities: Vec<String>,
+}
+
+/// A model that is loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadedModel {
+    /// Its canonical name.
+    pub name: String,
+    /// Bytes in memory, of all kinds.
+    pub size_bytes: i64,
+    /// Of them, bytes in a graphics card's memory.
+    pub graphics_bytes: i64,
+    /// Hexadecimal; empty: unknown.
+    pub digest: String,
+    /// What it is.
+    pub details: ModelDetails,
+    /// When it is unloaded, if nobody uses it meanwhile.
+    pub expires_at: Option<SystemTime>,
+    /// The context that it was loaded with, in tokens; 0: unknown.
+    pub context_length: u32,
 }
 
 /// What can be known of a model before it is used.
@@ -190,6 +251,8 @@ pub struct ModelFacts {
     pub capabilities: Vec<String>,
     /// Tokens; 0: unknown.
     pub context_length: u32,
+    /// Numbers of an embedding; 0: unknown.
+    pub embedding_length: u32,
     /// When it was made or changed.
     pub modified_at: Option<SystemTime>,
 }

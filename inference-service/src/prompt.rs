@@ -13,10 +13,12 @@ mod model_name;
 mod parse;
 mod picture;
 mod schema_guard;
+mod texts;
 mod violations;
 
 pub use bounds::PromptLimits;
 pub use model_name::ModelName;
+pub use texts::Texts;
 pub use violations::{Violations, rename_violations};
 
 /// A checked request for an answer.
@@ -190,6 +192,14 @@ pub struct Options {
     pub min_p: Option<f32>,
     /// > 0, finite.
     pub repeat_penalty: Option<f32>,
+    /// -2 to 2.
+    pub presence_penalty: Option<f32>,
+    /// -2 to 2.
+    pub frequency_penalty: Option<f32>,
+    /// 0 to 1.
+    pub typical_p: Option<f32>,
+    /// ≥ -1: how many tokens back the penalties look.
+    pub repeat_last_n: Option<i32>,
     /// ≥ 0.
     pub top_k: Option<i32>,
     /// Any.

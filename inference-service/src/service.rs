@@ -1,7 +1,9 @@
 //! The gRPC services, whose methods the doors end in as well.
 
 mod audit;
+mod embed;
 pub mod inference;
+mod loaded;
 pub mod models;
 
 use std::collections::{BTreeSet, HashSet};

@@ -256,6 +256,9 @@ impl Rules {
         body: axum::body::Body,
         connection: &Arc<ConnectionState>,
     ) -> Result<(PlainBody, Option<CallPermit>), CallError> {
+        if let Some(EarlyRefusal(refused)) = parts.extensions.remove() {
+            return Err(refused);
+        }
         if policy.caller == CallerKind::EndUser {
             credential_form::join_api_key(&mut parts.headers)?;
         }

@@ -90,6 +90,11 @@ impl CallRecord {
         (self.outcome, self.reason) = ("refused", Some(reason));
     }
 
+    /// Notes that the call was answered without anything being held, though calls of its kind cost something.
+    pub fn cost_nothing(&mut self) {
+        self.outcome = outcome_name(auth::Outcome::Completed);
+    }
+
     /// Notes how the work on it ended, while its charge is not known yet. `reason`: what its caller is told; `None`: the caller is gone.
     pub fn settling(&mut self, outcome: auth::Outcome, usage: auth::TokenUsage, reason: Option<ErrorReason>) {
         let is_failure = outcome != auth::Outcome::Completed;

@@ -20,6 +20,8 @@ pub const MAX_MESSAGES: usize = 10_000;
 pub const MAX_TOOLS: usize = 256;
 /// Pictures of one request.
 pub const MAX_IMAGES: usize = 64;
+/// Texts of one request for embeddings.
+pub const MAX_INPUTS: usize = 2_048;
 /// Texts that end an answer.
 pub const MAX_STOPS: usize = 16;
 /// Patterns of the models that an API key may name.
@@ -36,7 +38,7 @@ pub const LIMITS: &[(&str, usize)] = &[
     ("tollgate.inference.v1.Message.tool_calls", 10_000),
     ("tollgate.inference.v1.Options.stop", MAX_STOPS),
     ("tollgate.inference.v1.GenerateRequest.images", MAX_IMAGES),
-    ("tollgate.inference.v1.EmbedRequest.inputs", 2_048),
+    ("tollgate.inference.v1.EmbedRequest.inputs", MAX_INPUTS),
     ("tollgate.auth.v1.CreateApiKeyRequest.scopes", 16),
     ("tollgate.auth.v1.CreateApiKeyRequest.models", MAX_KEY_PATTERNS),
     ("tollgate.auth.v1.CheckRequest.models", MAX_CHECK_MODELS),

@@ -44,6 +44,8 @@ pub mod healthcheck;
 #[cfg(feature = "server")]
 mod holding_body;
 #[cfg(feature = "server")]
+pub mod key_in_path;
+#[cfg(feature = "server")]
 mod log_writer;
 #[cfg(feature = "server")]
 pub mod message_guard;

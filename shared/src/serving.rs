@@ -43,6 +43,7 @@ use crate::connections::{Connection, HANDSHAKE_TIMEOUT, MAX_HEADERS, Protocol, f
 use crate::doors::{BodyEnd, Door, HttpEntry, Refusal, Routing, is_grpc, refuse_plainly};
 use crate::error::CallError;
 use crate::holding_body::HoldingBody;
+use crate::key_in_path::{self, KeyInPath};
 use crate::open_files;
 use crate::proto;
 use crate::request_context::{RequestContext, RequestContextLayer};
@@ -70,6 +71,8 @@ pub struct ServeConfig {
     pub drain_deadline: Duration,
     /// Calls at a time on one connection.
     pub max_concurrent_streams: u32,
+    /// Whether an API key may come as the beginning of a path.
+    pub keys_in_paths: KeyInPath,
     /// How many connections, and for how long.
     pub connections: ConnectionLimits,
     /// Which web pages may call.
@@ -141,6 +144,7 @@ pub async fn serve(
         idle: limits.idle,
         age: limits.age,
         streams: config.max_concurrent_streams,
+        keys_in_paths: config.keys_in_paths,
         draining: draining.clone(),
     });
 
@@ -195,6 +199,7 @@ struct Server {
     idle: Duration,
     age: Duration,
     streams: u32,
+    keys_in_paths: KeyInPath,
     draining: CancellationToken,
 }
 
@@ -238,7 +243,7 @@ impl Server {
     /// What answers the requests of one connection.
     fn calls(&self, state: &Arc<ConnectionState>) -> Calls {
         let grpc = RequestContextLayer.layer(self.admission.service(Arc::clone(state)));
-        Calls { http: HttpEntry::new(self.routing.clone(), Arc::clone(state), grpc.clone()), grpc }
+        Calls { http: HttpEntry::new(self.routing.clone(), Arc::clone(state), grpc.clone()), grpc, keys_in_paths: self.keys_in_paths }
     }
 
     async fn serve_http2(&self, connection: Connection, state: Arc<ConnectionState>, _slot: ConnectionSlot) {
@@ -347,16 +352,23 @@ fn refuse_malformed(message: &str) -> BoxedAnswer {
 struct Calls {
     grpc: RequestContext<AdmissionService>,
     http: HttpEntry,
+    keys_in_paths: KeyInPath,
 }
 
 impl Calls {
     fn answer(&self, request: http::Request<Incoming>) -> BoxedAnswer {
-        let request = request.map(Body::new);
-        if is_grpc(request.headers()) { self.grpc.clone().call(request) } else { self.http.clone().call(request) }
+        let mut request = request.map(Body::new);
+        if is_grpc(request.headers()) {
+            return self.grpc.clone().call(request);
+        }
+        // Before anything reads the path.
+        key_in_path::take(&mut request, self.keys_in_paths);
+        self.http.clone().call(request)
     }
 
     /// The same over HTTP/1.1, which has no gRPC.
-    fn answer_http1(&self, request: http::Request<Incoming>) -> BoxedAnswer {
+    fn answer_http1(&self, mut request: http::Request<Incoming>) -> BoxedAnswer {
+        key_in_path::take(&mut request, self.keys_in_paths);
         let (parts, body) = request.into_parts();
         let (body, end) = BodyEnd::watch(&parts.headers, body);
         let answer = if is_grpc(&parts.headers) {

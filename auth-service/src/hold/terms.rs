@@ -49,7 +49,7 @@ pub struct Fields {
     pub held_credits: i64,
     /// The most input tokens that are charged.
     pub max_input_tokens: u32,
-    /// The most output tokens that are charged; ≥ 1.
+    /// The most output tokens that are charged; 0 for embeddings.
     pub max_output_tokens: u32,
 }
 
@@ -139,7 +139,7 @@ impl Terms {
             max_output_tokens: read.max_output_tokens,
         };
         let names = is_request_id(&fields.request_id) && is_attempt_id(&fields.attempt_id);
-        let tokens = fields.max_input_tokens <= MAX_TOKENS && (1..=MAX_TOKENS).contains(&fields.max_output_tokens);
+        let tokens = fields.max_input_tokens <= MAX_TOKENS && fields.max_output_tokens <= MAX_TOKENS;
         let good = read.version == VERSION && names && tokens && (0..=MAX_CREDITS).contains(&fields.held_credits);
         good.then_some(Self { fields, encoded })
     }

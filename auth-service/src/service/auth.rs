@@ -64,7 +64,8 @@ impl AuthService {
                 violations.keep(Err(Violation::new("charge", "must be unset where no model is run")))
             }
             Some(charge) => {
-                violations.keep_all(self.charge(charge, permission.as_ref().map_or("", |permission| &permission.model))).map(Some)
+                let model = permission.as_ref().map_or("", |permission| &permission.model);
+                violations.keep_all(self.charge(charge, operation, model)).map(Some)
             }
         };
         let models = violations.keep_all(asked_models(&request.models));
@@ -116,7 +117,7 @@ impl AuthService {
     }
 
     /// `model` in its folded form, for its price.
-    fn charge(&self, charge: pb::Charge, model: &str) -> Result<ChargeRequest, Vec<Violation>> {
+    fn charge(&self, charge: pb::Charge, operation: pb::Operation, model: &str) -> Result<ChargeRequest, Vec<Violation>> {
         let mut violations = Violations::default();
         violations.require(is_request_id(&charge.request_id), "charge.request_id", || REQUEST_ID_RULE.to_owned());
         violations.require(is_attempt_id(&charge.attempt_id), "charge.attempt_id", || ATTEMPT_ID_RULE.to_owned());
@@ -124,8 +125,10 @@ impl AuthService {
             format!("must have 1 to {MAX_FINGERPRINT_BYTES} bytes")
         });
         violations.require(charge.max_input_tokens <= MAX_TOKENS, "charge.max_input_tokens", || format!("must be at most {MAX_TOKENS}"));
-        violations.require((1..=MAX_TOKENS).contains(&charge.max_output_tokens), "charge.max_output_tokens", || {
-            format!("must be from 1 to {MAX_TOKENS}")
+        // Embeddings generate nothing. Whatever else runs a model pays for a token at least.
+        let least = u32::from(operation != pb::Operation::Embed);
+        violations.require((least..=MAX_TOKENS).contains(&charge.max_output_tokens), "charge.max_output_tokens", || {
+            format!("must be from {least} to {MAX_TOKENS}")
         });
         violations.into_result(Some(ChargeRequest {
             request_id: charge.request_id,

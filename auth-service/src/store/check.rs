@@ -33,7 +33,7 @@ pub struct ChargeRequest {
     pub price: Price,
     /// The most input tokens.
     pub max_input_tokens: u32,
-    /// The most output tokens; ≥ 1.
+    /// The most output tokens; 0 for embeddings, else ≥ 1.
     pub max_output_tokens: u32,
     /// Whether to refuse when the whole worst case can't be held.
     pub require_full: bool,

@@ -162,6 +162,27 @@ async fn every_wrong_field_of_a_check_is_named() {
 }
 
 #[tokio::test]
+async fn embeddings_are_held_for_without_output_tokens_and_nothing_else_is() {
+    let mut server = start().await;
+    let token = server.user("mario").await;
+    let embed = |most: u32| {
+        let mut request = chat(&token, "r1");
+        request.operation = pb::Operation::Embed.into();
+        request.charge.as_mut().unwrap().max_output_tokens = most;
+        request
+    };
+    let held = grant(server.check(embed(0)).await.unwrap());
+    assert_eq!((held.held_credits, held.max_output_tokens), (1, 0));
+    let settle = pb::SettleRequest { hold: held.hold, outcome: pb::Outcome::Completed.into(), usage: None };
+    let receipt = server.settle(settle).await.unwrap();
+    assert_eq!((receipt.charged_credits, receipt.state()), (Some(1), pb::RequestState::Settled));
+    for operation in [pb::Operation::Chat, pb::Operation::Generate] {
+        let without = pb::CheckRequest { operation: operation.into(), ..embed(0) };
+        assert_refused(server.check(without).await, Code::InvalidArgument, ErrorReason::InvalidArgument);
+    }
+}
+
+#[tokio::test]
 async fn managing_models_needs_the_admin_role() {
     let mut server = start().await;
     let user = server.user("mario").await;

@@ -14,8 +14,8 @@ use crate::answer::{Answer, Events};
 use crate::client::{Client, Connections};
 use crate::error::Error;
 use crate::proto::inference::{
-    ChatRequest, CreateModelRequest, CreateModelResponse, DeleteModelRequest, GenerateRequest, ListModelsRequest, Model, ShowModelRequest,
-    ShowModelResponse,
+    ChatRequest, CreateModelRequest, CreateModelResponse, DeleteModelRequest, EmbedRequest, EmbedResponse, GenerateRequest,
+    ListModelsRequest, Model, ShowModelRequest, ShowModelResponse,
 };
 
 impl Client {
@@ -36,6 +36,13 @@ impl Client {
         let answer = self.inference().generate(self.stream_request(request)).await;
         let events = self.connections.inference.answer(answer, Some(&request_id))?;
         Ok(Answer::new(request_id, Events::Generate(events), Arc::clone(&self.connections), deadline))
+    }
+
+    /// Turns texts into vectors. An empty `request_id` is filled in here; a repetition is answered without vectors, with `replayed`.
+    pub async fn embed(&self, mut request: EmbedRequest) -> Result<EmbedResponse, Error> {
+        let request_id = name(&mut request.request_id);
+        let answer = self.inference().embed(self.stream_request(request)).await;
+        self.connections.inference.answer(answer, Some(&request_id))
     }
 
     /// The models there are. Costs nothing.

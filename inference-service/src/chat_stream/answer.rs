@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::tally::{PieceCount, Tally};
 use crate::auth_client::{Grant, Meter, Outcome, TokenUsage};
+use crate::call_end::WorkDone;
 use crate::call_failure::Limit;
 use crate::engine::{AnswerEvent, AnswerStream, Dispatched, EngineError, Piece};
 
@@ -101,27 +102,21 @@ impl Answer {
         self.grant.take().map(|grant| grant.settle(outcome, usage, reason))
     }
 
-    /// A failure before the first token costs nothing; after it, what was read.
     pub(super) fn outcome_of_failure(&self) -> Outcome {
-        if self.tally.pieces() == 0 { Outcome::NothingGenerated } else { Outcome::UpstreamFailed }
+        self.work_done().outcome_of_failure()
     }
 
-    /// A caller that goes away pays from when its request went upstream, unless it was refused there.
     pub(super) fn outcome_of_cancel(&self) -> Outcome {
-        if matches!(self.source, Source::Refused(_)) {
-            self.outcome_of_failure()
-        } else if self.dispatched.is_marked() {
-            Outcome::Cancelled
-        } else {
-            Outcome::NothingGenerated
-        }
+        self.work_done().outcome_of_cancel()
     }
 
     pub(super) fn outcome_of_limit(&self, limit: Limit) -> Outcome {
-        match limit {
-            Limit::Deadline | Limit::SlowReader | Limit::Life => self.outcome_of_cancel(),
-            Limit::FirstByte | Limit::Idle | Limit::Drain => self.outcome_of_failure(),
-        }
+        self.work_done().outcome_of_limit(limit)
+    }
+
+    fn work_done(&self) -> WorkDone {
+        let was_refused = matches!(self.source, Source::Refused(_));
+        WorkDone { was_sent: self.dispatched.is_marked(), was_refused, has_begun: self.tally.pieces() > 0 }
     }
 }
 

@@ -19,7 +19,7 @@ pub enum StreamEvent {
 }
 
 /// A caller's view of auth-service's receipt.
-pub(super) fn to_wire_receipt(receipt: &auth::Receipt) -> wire::Receipt {
+pub(crate) fn to_wire_receipt(receipt: &auth::Receipt) -> wire::Receipt {
     wire::Receipt {
         charged_credits: Some(receipt.charged_credits()),
         remaining_credits: Some(receipt.remaining_credits()),
@@ -34,32 +34,44 @@ pub(super) fn finished(done: &Done, usage: TokenUsage, called_tools: bool) -> wi
         "length" => wire::FinishReason::Length,
         _ => wire::FinishReason::Unspecified,
     };
-    let duration = |duration: Option<Duration>| duration.and_then(|duration| duration.try_into().ok());
     wire::Finished {
         reason: reason.into(),
         upstream_reason: done.reason.clone(),
-        usage: Some(wire::Usage {
-            input_tokens: Some(usage.input_tokens),
-            output_tokens: Some(usage.output_tokens),
-            estimated: usage.estimated,
-            load: duration(done.load),
-            total: duration(done.total),
-        }),
+        usage: Some(to_wire_usage(done, usage)),
         receipt: None,
         replayed: false,
     }
+}
+
+/// A caller's view of what was counted, and of the engine's times.
+pub(crate) fn to_wire_usage(done: &Done, usage: TokenUsage) -> wire::Usage {
+    let duration = |duration: Option<Duration>| duration.and_then(|duration| duration.try_into().ok());
+    wire::Usage {
+        input_tokens: Some(usage.input_tokens),
+        output_tokens: Some(usage.output_tokens),
+        estimated: usage.estimated,
+        load: duration(done.load),
+        total: duration(done.total),
+        prompt_evaluation: duration(done.prompt_evaluation),
+        generation: duration(done.generation),
+    }
+}
+
+/// What a request had used that was resolved before.
+pub(crate) fn recorded_usage(recorded: &auth::Receipt) -> Option<wire::Usage> {
+    recorded.usage.map(|usage| wire::Usage {
+        input_tokens: Some(usage.input_tokens()),
+        output_tokens: Some(usage.output_tokens()),
+        estimated: usage.estimated,
+        ..wire::Usage::default()
+    })
 }
 
 /// The two events that answer a request which was resolved before.
 #[must_use]
 pub fn replay(request_id: String, model: String, recorded: &auth::Receipt) -> [StreamEvent; 2] {
     let started = wire::Started { request_id, model, ..wire::Started::default() };
-    let usage = recorded.usage.map(|usage| wire::Usage {
-        input_tokens: Some(usage.input_tokens()),
-        output_tokens: Some(usage.output_tokens()),
-        estimated: usage.estimated,
-        ..wire::Usage::default()
-    });
+    let usage = recorded_usage(recorded);
     let finished = wire::Finished { usage, receipt: Some(to_wire_receipt(recorded)), replayed: true, ..wire::Finished::default() };
     [StreamEvent::Started(started), StreamEvent::Finished(finished)]
 }

@@ -48,6 +48,11 @@ impl StreamLimits {
         }
     }
 
+    /// The same of a call whose answer has not begun, and which its caller need not read before it is whole.
+    pub(crate) fn first_of_silence(&self, opened: Instant, deadline: Option<Instant>) -> (Instant, Limit) {
+        self.first(&StreamTimes { opened, unread_since: None, last_piece: None, deadline })
+    }
+
     /// When to look at a stream again. What it waits for may change at any moment, from the caller to the engine and back. So the next look
     /// is no later than the shortest of these time-outs could end, whatever the first limit is now.
     pub(super) fn next_look(&self, times: &StreamTimes, now: Instant) -> Instant {

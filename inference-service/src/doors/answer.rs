@@ -66,7 +66,7 @@ impl OpenAnswer {
             Err(_) => None,
         };
         match next {
-            Some(StreamEvent::Finished(finished)) if finished.replayed => Err(resolved(finished)),
+            Some(StreamEvent::Finished(finished)) if finished.replayed => Err(resolved(finished.receipt)),
             next => Ok(Self { started, next, rest: events }),
         }
     }
@@ -113,9 +113,9 @@ fn broken() -> Refusal {
 }
 
 /// The answer isn't kept, and an empty one would be taken for the model's.
-fn resolved(finished: wire::Finished) -> Refusal {
+pub(super) fn resolved(receipt: Option<wire::Receipt>) -> Refusal {
     let message = "this request was answered before, and its answer is not kept; send another idempotency-key to ask again";
-    Refusal { receipt: finished.receipt, ..Refusal::new(StatusCode::CONFLICT, ErrorReason::RequestResolved, message) }
+    Refusal { receipt, ..Refusal::new(StatusCode::CONFLICT, ErrorReason::RequestResolved, message) }
 }
 
 /// A response of server-sent events, with comments while nothing is said.

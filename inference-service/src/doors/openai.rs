@@ -10,6 +10,7 @@ mod chunk;
 mod completion;
 mod completion_request;
 pub(super) mod data_url;
+mod embeddings;
 pub(super) mod error;
 mod event;
 mod field_names;
@@ -33,6 +34,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method};
 use serde::Serialize;
 use shared::doors::{Door, DoorRequest, Refusal, Route};
+use shared::runtime::work_through;
 
 use self::answer_head::AnswerHead;
 use self::chat_request::{ChatCompletionRequest, ReadRequest};
@@ -42,16 +44,18 @@ use self::chunk::ChunkWriter;
 use self::completion::{Completion, CompletionWriter};
 use self::completion_request::CompletionRequest;
 pub use self::completion_request::{REFUSED as COMPLETION_REFUSED, TAKEN as COMPLETION_TAKEN};
+pub use self::embeddings::REFUSED as EMBEDDINGS_REFUSED;
 use self::model_list::{Model, ModelList};
 use super::answer::{OpenAnswer, receipt_headers, request_id};
 use super::event_stream::event_stream;
-use super::{FREE, METERED, anthropic};
+use super::{FREE, METERED, anthropic, body_bytes};
 use crate::caller::Caller;
 use crate::service::inference::InferenceService;
 
 /// The door.
 #[must_use]
 pub fn door(inference: &InferenceService) -> Door {
+    let embeddings = embeddings::route(inference);
     let inference = Arc::new(inference.clone());
     let (chat, completion, models, model) = (inference.clone(), inference.clone(), inference.clone(), inference);
     let routes = vec![
@@ -72,6 +76,7 @@ pub fn door(inference: &InferenceService) -> Door {
         // A name may have slashes.
         Route::new(Method::GET, "/v1/models/{*model}", FREE, "one model", move |request| show_model(Arc::clone(&model), request))
             .giving::<Model>(),
+        embeddings,
     ];
     Door { name: "OpenAI", refusal: error::response, routes }
 }
@@ -80,7 +85,7 @@ async fn chat_completions(inference: Arc<InferenceService>, mut request: DoorReq
     let request_id = request_id(request.headers())?;
     let caller = Caller::from_parts(request.headers(), request.extensions());
     let sent: ChatCompletionRequest = request.json().await?;
-    let ReadRequest { asked, form, names } = sent.read(request_id)?;
+    let ReadRequest { asked, form, names } = work_through(body_bytes(request.headers()), || sent.read(request_id))?;
     let events = inference.chat_events(caller, asked).await.map_err(|error| names.rename(error.into()))?;
     let answer = OpenAnswer::begin(events).await?;
     let head = AnswerHead::new("chatcmpl-", &answer.started);

@@ -24,7 +24,7 @@ use self::loaded_model::Request;
 use self::worker::{Item, Job, Worker};
 use super::{AnswerEvent, AnswerStream, Dispatched, Engine, EngineError, ModelEntry, ModelFacts, Progress, ProgressStream};
 use crate::modelfile::Modelfile;
-use crate::prompt::{ModelName, Prompt, Task, Think};
+use crate::prompt::{ModelName, Options, Prompt, Task, Texts, Think};
 
 mod answer_text;
 mod catalog;
@@ -56,6 +56,9 @@ impl EmbeddedConfig {
     /// Prompts that wait when nothing else is said.
     pub const DEFAULT_QUEUE: usize = 16;
 }
+
+/// The release of Ollama whose protocol callers of the embedded engine find.
+const PROTOCOL_VERSION: &str = "0.32.0";
 
 /// Answers with GGUF models in this process, one prompt at a time. Dropping it stops its thread, and waits for that.
 pub struct EmbeddedEngine {
@@ -107,7 +110,19 @@ impl Engine for EmbeddedEngine {
             Task::Generate { suffix, images, .. } => (false, !images.is_empty(), !suffix.is_empty()),
         };
         let thinking = !matches!(prompt.think, None | Some(Think::Off));
-        let asked = [("tools", tools), ("format", prompt.format.is_some()), ("images", images), ("suffix", suffix), ("thinking", thinking)];
+        let Options { presence_penalty, frequency_penalty, typical_p, repeat_last_n, .. } = &prompt.options;
+        let is_on = |value: &Option<f32>, off: f32| value.is_some_and(|value| value != off);
+        let asked = [
+            ("presence_penalty", is_on(presence_penalty, 0.0)),
+            ("frequency_penalty", is_on(frequency_penalty, 0.0)),
+            ("typical_p", is_on(typical_p, 1.0)),
+            ("repeat_last_n", repeat_last_n.is_some()),
+            ("tools", tools),
+            ("format", prompt.format.is_some()),
+            ("images", images),
+            ("suffix", suffix),
+            ("thinking", thinking),
+        ];
         match asked.iter().find(|(_, asked)| *asked) {
             Some((feature, _)) => Err(EngineError::NotSupported { feature: (*feature).to_owned() }),
             None => Ok(()),
@@ -119,12 +134,7 @@ impl Engine for EmbeddedEngine {
     }
 
     async fn refuse_unusable(&self, prompt: &Prompt) -> Result<(), EngineError> {
-        let model = prompt.model.clone();
-        match self.with_catalog(move |catalog| catalog.resolve(&model)).await {
-            Err(EngineError::ModelNotFound) => Err(EngineError::ModelNotFound),
-            // A file that can't be read is found out by the answer.
-            Ok(_) | Err(_) => Ok(()),
-        }
+        self.refuse_missing(&prompt.model).await
     }
 
     /// Returns once the model is loaded and the prompt is known to fit. Dropping this, or the stream, takes the prompt out of the queue or
@@ -146,6 +156,36 @@ impl Engine for EmbeddedEngine {
 
     async fn list_models(&self) -> Result<Vec<ModelEntry>, EngineError> {
         self.with_catalog(Catalog::list).await
+    }
+
+    fn refuse_embeddings(&self) -> Result<(), EngineError> {
+        Err(EngineError::NotSupported { feature: "embeddings".to_owned() })
+    }
+
+    async fn refuse_missing(&self, model: &ModelName) -> Result<(), EngineError> {
+        let model = model.clone();
+        match self.with_catalog(move |catalog| catalog.resolve(&model)).await {
+            Err(EngineError::ModelNotFound) => Err(EngineError::ModelNotFound),
+            // A file that can't be read is found out by the answer.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    async fn embed(&self, _texts: &Texts, _dispatched: &Dispatched) -> Result<Embeddings, EngineError> {
+        Err(EngineError::NotSupported { feature: "embeddings".to_owned() })
+    }
+
+    fn recall_model(&self, _model: &ModelName) -> Option<ModelFacts> {
+        None
+    }
+
+    /// A model is in memory while it answers, and its file is the operating system's to keep: there is nothing to list.
+    async fn loaded_models(&self) -> Result<Vec<LoadedModel>, EngineError> {
+        Ok(Vec::new())
+    }
+
+    async fn version(&self) -> Result<String, EngineError> {
+        Ok(PROTOCOL_VERSION.to_owned())
     }
 
     async fn show_model(&self, model: &ModelName) -> Result<ModelFacts, EngineError> {

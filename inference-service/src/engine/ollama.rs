@@ -14,19 +14,21 @@ use serde::Deserialize;
 use shared::runtime::work_through;
 use tokio::time::Instant;
 
-use crate::engine::{AnswerStream, Dispatched, Engine, EngineError, ModelEntry, ModelFacts, ProgressStream};
+use crate::engine::{AnswerStream, Dispatched, Embeddings, Engine, EngineError, LoadedModel, ModelEntry, ModelFacts, ProgressStream};
 use crate::modelfile::Modelfile;
-use crate::prompt::{ModelName, Prompt, Task};
+use crate::prompt::{ModelName, Prompt, Task, Texts};
 
 mod answer;
 mod authorization;
 mod classification;
 mod create;
+mod embed;
 mod facts;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod host;
 mod http1;
+mod loaded;
 mod model_list;
 mod ndjson;
 mod ollama_error;
@@ -123,17 +125,6 @@ impl OllamaEngine {
         Ok(Self { config, place, client, known: Arc::new(known) })
     }
 
-    /// Ollama's version.
-    pub async fn version(&self) -> Result<String, EngineError> {
-        #[derive(Deserialize)]
-        struct Version {
-            version: String,
-        }
-        let reply = self.reply(Method::GET, "/api/version", None).await?;
-        let Version { version } = serde_json::from_slice(&reply).map_err(|error| malformed("the version", &error))?;
-        Ok(version)
-    }
-
     /// Asks what a model is, and caches it.
     async fn fetch_facts(&self, model: &ModelName) -> Result<KnownFacts, EngineError> {
         let generation = self.known.facts.generation();
@@ -162,9 +153,8 @@ impl OllamaEngine {
     /// The `num_ctx` to send. Without one the context is Ollama's own, by the machine's memory up to 256k, and what it evaluates of it
     /// would be more than the hold pays for. So the operator's cap is sent, unless the model's own context is known to be within it: a
     /// Modelfile's smaller `num_ctx` saves memory. All calls that name none share a runner, because they send the same.
-    async fn context_to_ask_for(&self, prompt: &Prompt) -> Result<Option<u32>, EngineError> {
-        let Some(cap) = self.config.max_context_tokens else { return Ok(prompt.options.num_ctx) };
-        let model = &prompt.model;
+    async fn context_to_ask_for(&self, model: &ModelName, num_ctx: Option<u32>) -> Result<Option<u32>, EngineError> {
+        let Some(cap) = self.config.max_context_tokens else { return Ok(num_ctx) };
         let own = match self.known.facts.context(model, Instant::now()) {
             Some(own) => own,
             None => match tokio::time::timeout(CONTEXT_TIMEOUT, self.fetch_facts(model)).await {
@@ -178,7 +168,7 @@ impl OllamaEngine {
                 }
             },
         };
-        Ok(prompt.options.num_ctx.or_else(|| own.to_ask_for(cap)))
+        Ok(num_ctx.or_else(|| own.to_ask_for(cap)))
     }
 
     /// Ollama says the same of a model whose weights are gone and of one that was made for something else: its capabilities tell them
@@ -301,7 +291,7 @@ impl Engine for OllamaEngine {
     }
 
     async fn answer(&self, prompt: &Prompt, max_output_tokens: u32, dispatched: &Dispatched) -> Result<AnswerStream, EngineError> {
-        let num_ctx = self.context_to_ask_for(prompt).await?;
+        let num_ctx = self.context_to_ask_for(&prompt.model, prompt.options.num_ctx).await?;
         let encode = || wire::answer_request(prompt, max_output_tokens, num_ctx, self.config.max_keep_alive);
         let (endpoint, body) = work_through(prompt.size_bytes(), encode)?;
         let response = match self.accepted(Method::POST, endpoint, Some(&body), Some(dispatched)).await {
@@ -318,6 +308,36 @@ impl Engine for OllamaEngine {
         Ok(Box::pin(AnswerLines::new(Lines::new(response.body)).map(move |event| event.map_err(|error| error.at(&place)))))
     }
 
+    fn refuse_embeddings(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    async fn refuse_missing(&self, model: &ModelName) -> Result<(), EngineError> {
+        // A model that runs elsewhere need not be listed.
+        if model.is_cloud() {
+            return Ok(());
+        }
+        match self.known.list.find(model, self.fetch_list()).await {
+            Listed::Missing => Err(EngineError::ModelNotFound),
+            Listed::Elsewhere => Err(facts::runs_elsewhere()),
+            Listed::Answers | Listed::AnswersNothing | Listed::Unknown => Ok(()),
+        }
+    }
+
+    async fn embed(&self, texts: &Texts, dispatched: &Dispatched) -> Result<Embeddings, EngineError> {
+        let num_ctx = self.context_to_ask_for(&texts.model, texts.num_ctx).await?;
+        let encode = || embed::body(texts, num_ctx, self.config.max_keep_alive);
+        let body = work_through(texts.size_bytes(), encode)?;
+        let response = self.accepted(Method::POST, "/api/embed", Some(&body), Some(dispatched)).await;
+        if matches!(response, Err(EngineError::ModelNotFound)) {
+            self.known.list.remove(&texts.model);
+            self.known.facts.remove(&texts.model);
+        }
+        let place = |error: EngineError| error.at(&self.place);
+        let reply = read(response?, embed::MAX_REPLY_BYTES).await.map_err(place)?;
+        work_through(reply.len(), || embed::parse(&reply, texts.inputs.len())).map_err(place)
+    }
+
     async fn list_models(&self) -> Result<Vec<ModelEntry>, EngineError> {
         let asked = self.known.list.begin();
         let tags = self.fetch_list().await?;
@@ -331,6 +351,24 @@ impl Engine for OllamaEngine {
             Some(known) => Ok(known.facts),
             None => Ok(self.fetch_facts(model).await?.facts),
         }
+    }
+
+    fn recall_model(&self, model: &ModelName) -> Option<ModelFacts> {
+        self.known.facts.get(model, Instant::now()).map(|known| known.facts)
+    }
+
+    async fn loaded_models(&self) -> Result<Vec<LoadedModel>, EngineError> {
+        loaded::parse(&self.reply(Method::GET, "/api/ps", None).await?)
+    }
+
+    async fn version(&self) -> Result<String, EngineError> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: String,
+        }
+        let reply = self.reply(Method::GET, "/api/version", None).await?;
+        let Version { version } = serde_json::from_slice(&reply).map_err(|error| malformed("the version", &error))?;
+        Ok(version)
     }
 
     async fn create_model(&self, model: &ModelName, modelfile: &Modelfile) -> Result<ProgressStream, EngineError> {

@@ -107,14 +107,14 @@ impl PromptFields {
 }
 
 /// Refuses what can't name a request; an empty id is made up for.
-fn check_request_id(request_id: &str, wrong: &mut Violations) {
+pub(super) fn check_request_id(request_id: &str, wrong: &mut Violations) {
     if !request_id.is_empty() && !is_request_id(request_id) {
         wrong.add("request_id", format!("must be at most {MAX_REQUEST_ID_CHARACTERS} printable ASCII characters without spaces"));
     }
 }
 
 /// Each count: a field, how many there are, and how many there may be.
-fn check_counts(counts: &[(&str, usize, usize)], wrong: &mut Violations) {
+pub(super) fn check_counts(counts: &[(&str, usize, usize)], wrong: &mut Violations) {
     for &(field, has, most) in counts {
         if has > most {
             wrong.add(field, format!("must be at most {most} in all; there are {has}"));
@@ -180,6 +180,7 @@ fn options(sent: Option<wire::Options>, limits: &PromptLimits, wrong: &mut Viola
     let Some(sent) = sent else { return Options::default() };
     let cap = limits.max_context_tokens;
     let in_unit = |value: Option<f32>| value.is_none_or(|value| (0.0..=1.0).contains(&value));
+    let in_penalty = |value: Option<f32>| value.is_none_or(|value| (-2.0..=2.0).contains(&value));
     let (unit, num_ctx, stops) = (
         "must be from 0 to 1".to_owned(),
         format!("must be from 1 to {cap}, this server's cap"),
@@ -190,6 +191,10 @@ fn options(sent: Option<wire::Options>, limits: &PromptLimits, wrong: &mut Viola
         ("top_p", in_unit(sent.top_p), &unit),
         ("min_p", in_unit(sent.min_p), &unit),
         ("repeat_penalty", sent.repeat_penalty.is_none_or(|value| value.is_finite() && value > 0.0), "must be above 0"),
+        ("presence_penalty", in_penalty(sent.presence_penalty), "must be from -2 to 2"),
+        ("frequency_penalty", in_penalty(sent.frequency_penalty), "must be from -2 to 2"),
+        ("typical_p", in_unit(sent.typical_p), &unit),
+        ("repeat_last_n", sent.repeat_last_n.is_none_or(|value| value >= -1), "must be -1 or more"),
         ("top_k", sent.top_k.is_none_or(|value| value >= 0), "must be 0 or more"),
         ("num_ctx", sent.num_ctx.is_none_or(|value| (1..=cap).contains(&value)), &num_ctx),
         ("stop", sent.stop.len() <= MAX_STOPS, &stops),
@@ -203,6 +208,10 @@ fn options(sent: Option<wire::Options>, limits: &PromptLimits, wrong: &mut Viola
         top_p: sent.top_p,
         min_p: sent.min_p,
         repeat_penalty: sent.repeat_penalty,
+        presence_penalty: sent.presence_penalty,
+        frequency_penalty: sent.frequency_penalty,
+        typical_p: sent.typical_p,
+        repeat_last_n: sent.repeat_last_n,
         top_k: sent.top_k,
         seed: sent.seed,
         num_ctx: sent.num_ctx,
@@ -256,7 +265,7 @@ fn output_bound(sent: Option<u32>, require_full: bool, limits: &PromptLimits, wr
     sent
 }
 
-fn keep_alive(sent: Option<WireDuration>, limits: &PromptLimits, wrong: &mut Violations) -> Option<Duration> {
+pub(super) fn keep_alive(sent: Option<WireDuration>, limits: &PromptLimits, wrong: &mut Violations) -> Option<Duration> {
     let duration = Duration::try_from(sent?).ok().filter(|duration| *duration <= limits.max_keep_alive);
     if duration.is_none() {
         wrong.add("keep_alive", format!("must be from 0 to {:?}, this server's bound", limits.max_keep_alive));

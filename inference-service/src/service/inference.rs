@@ -18,6 +18,7 @@ use shared::request_id::new_request_id;
 use shared::runtime::work_through;
 use tonic::{Request, Response, Status};
 
+use super::embed::MAX_MESSAGE_NUMBERS;
 use super::{Authorizer, parse_model};
 use crate::auth_client::{Admission, Charge};
 use crate::caller::Caller;
@@ -234,7 +235,7 @@ impl InferenceService {
 }
 
 /// The model that one was made from. On Ollama this can be a file's path on the server: only a model's name goes out.
-fn parent_of(details: &ModelDetails) -> Option<ModelName> {
+pub(super) fn parent_of(details: &ModelDetails) -> Option<ModelName> {
     ModelName::parse(&details.parent_model).ok()
 }
 
@@ -255,7 +256,7 @@ fn note_refused_prompt(
 }
 
 /// A digest of all that the caller asks for, the request id aside. The method is part of it.
-fn fingerprint(method: &str, request: &impl Message) -> Vec<u8> {
+pub(super) fn fingerprint(method: &str, request: &impl Message) -> Vec<u8> {
     let mut digest = Sha256::new();
     digest.update(method.as_bytes());
     digest.update([0]);
@@ -278,8 +279,9 @@ impl Inference for InferenceService {
         Ok(Response::new(wrapped(self.generate_events(caller, request.into_inner()).await?)))
     }
 
-    async fn embed(&self, _: Request<wire::EmbedRequest>) -> Result<Response<wire::EmbedResponse>, Status> {
-        Err(CallError::not_implemented("Inference.Embed").into())
+    async fn embed(&self, request: Request<wire::EmbedRequest>) -> Result<Response<wire::EmbedResponse>, Status> {
+        let caller = Caller::from_request(&request);
+        Ok(Response::new(self.embedded_within(caller, request.into_inner(), MAX_MESSAGE_NUMBERS).await?))
     }
 
     async fn list_models(&self, request: Request<wire::ListModelsRequest>) -> Result<Response<wire::ListModelsResponse>, Status> {

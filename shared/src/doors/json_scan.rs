@@ -14,15 +14,20 @@ pub const MAX_DEPTH: usize = 128;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ScanError {
     /// It has too many values.
-    #[error("the JSON has more than {MAX_VALUES} values")]
+    #[error("the JSON has too many values: {MAX_VALUES} at most")]
     TooManyValues,
     /// Its values are nested too deeply.
-    #[error("the JSON is nested more than {MAX_DEPTH} levels deep")]
+    #[error("the JSON is too deep: {MAX_DEPTH} levels at most")]
     TooDeep,
 }
 
-/// Refuses a text of too many values, or too deep ones.
+/// Refuses a text of more than [`MAX_VALUES`], or deeper than [`MAX_DEPTH`].
 pub fn scan(text: &[u8]) -> Result<(), ScanError> {
+    scan_within(text, MAX_VALUES, MAX_DEPTH)
+}
+
+/// The same, within other bounds.
+pub fn scan_within(text: &[u8], max_values: usize, max_depth: usize) -> Result<(), ScanError> {
     let (mut values, mut depth, mut at) = (0_usize, 0_usize, 0_usize);
     while let Some(&byte) = text.get(at) {
         at += 1;
@@ -39,7 +44,7 @@ pub fn scan(text: &[u8]) -> Result<(), ScanError> {
             }
             b'{' | b'[' => {
                 depth += 1;
-                if depth > MAX_DEPTH {
+                if depth > max_depth {
                     return Err(ScanError::TooDeep);
                 }
             }
@@ -49,11 +54,11 @@ pub fn scan(text: &[u8]) -> Result<(), ScanError> {
         }
         values += 1;
         // A key is counted until its colon comes.
-        if values > MAX_VALUES + 1 {
+        if values > max_values + 1 {
             return Err(ScanError::TooManyValues);
         }
     }
-    if values > MAX_VALUES { Err(ScanError::TooManyValues) } else { Ok(()) }
+    if values > max_values { Err(ScanError::TooManyValues) } else { Ok(()) }
 }
 
 fn ends_scalar(byte: u8) -> bool {

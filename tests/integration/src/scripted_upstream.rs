@@ -81,11 +81,20 @@ async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
 /// Makes a script from a request.
 type Answerer = Arc<dyn Fn(&RecordedRequest) -> Script + Send + Sync>;
 
+/// Numbers of the vectors that the unscripted upstream gives.
+pub const EMBEDDING_LENGTH: usize = 4;
+
 /// A model that the unscripted upstream has.
 #[derive(Debug, Clone)]
 struct FakeModel {
     capabilities: Vec<String>,
     context_length: u32,
+}
+
+impl FakeModel {
+    fn embeds(&self) -> bool {
+        self.capabilities.iter().any(|capability| capability == "embedding")
+    }
 }
 
 #[derive(Default)]
@@ -395,7 +404,10 @@ fn unscripted(state: &mut State, request: &RecordedRequest) -> Script {
         }
         ("POST", "/api/show") => match known(state, &name) {
             Some(model) => {
-                let info = json!({ "general.architecture": "llama", "llama.context_length": model.context_length });
+                let mut info = json!({ "general.architecture": "llama", "llama.context_length": model.context_length });
+                if model.embeds() {
+                    info["llama.embedding_length"] = EMBEDDING_LENGTH.into();
+                }
                 Script::json(
                     200,
                     &json!({ "details": details(), "model_info": info, "capabilities": model.capabilities, "modified_at": modified_at }),
@@ -420,7 +432,17 @@ fn unscripted(state: &mut State, request: &RecordedRequest) -> Script {
             }
             None => missing(&name),
         },
-        ("POST", "/api/chat" | "/api/generate") if known(state, &name).is_none() => missing(&name),
+        ("GET", "/api/ps") => {
+            let loaded = |(name, _): &(String, FakeModel)| {
+                json!({
+                    "name": format!("{name}:latest"), "model": format!("{name}:latest"), "size": 210_690_374, "digest": "fd5f44c0",
+                    "details": details(), "expires_at": modified_at, "size_vram": 0, "context_length": 4096,
+                })
+            };
+            Script::json(200, &json!({ "models": state.models.iter().map(loaded).collect::<Vec<_>>() }))
+        }
+        ("POST", "/api/chat" | "/api/generate" | "/api/embed") if known(state, &name).is_none() => missing(&name),
+        ("POST", "/api/embed") => Script::embeddings(&name, body["input"].as_array().map_or(0, Vec::len)),
         ("POST", "/api/chat") => Script::chat(&["It", "'s", "-a", " me!"]),
         ("POST", "/api/generate") => {
             let line = |text: &str| json!({ "model": name, "response": text, "done": false });

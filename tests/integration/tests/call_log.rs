@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use shared::credential_form::{API_KEY_PREFIX, checksum};
 use shared::proto::auth::accounts_client::AccountsClient;
 use shared::proto::auth::{self, LedgerEntry};
-use shared::proto::inference::{ChatRequest, GenerateRequest, Tool};
+use shared::proto::inference::{ChatRequest, EmbedRequest, GenerateRequest, Tool};
 use tonic::{Code, Request};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -63,6 +63,7 @@ impl Calls {
 
     async fn start_with(more: &[(&str, &str)]) -> Self {
         let upstream = ScriptedUpstream::start().await;
+        upstream.model("smollm2", &["completion", "embedding"], 8192);
         let own = [("TOLLGATE_PRICES", "*=10/1000/1000"), ("TOLLGATE_STARTING_CREDITS", "5000"), ("TOLLGATE_LOG", "info")];
         let more = [&own, more].concat();
         let processes = ProcessPair::start(&upstream.url(), &more);
@@ -202,6 +203,13 @@ async fn a_call_that_held_credits_has_one_line_in_each_service_with_the_figures_
     assert!(read_all(&mut generated.into_inner()).await.finished.is_some());
     calls.until_said("generated", 1, 1).await;
 
+    let asked =
+        EmbedRequest { model: "smollm2".into(), inputs: vec!["a".into(), "b".into()], request_id: "embedded".into(), ..Default::default() };
+    let mut embed = bearer(&calls.key, asked);
+    embed.metadata_mut().insert("x-request-id", "x-embedded".parse().unwrap());
+    assert!(calls.processes.inference().embed(embed).await.unwrap().into_inner().receipt.is_some());
+    calls.until_said("embedded", 1, 1).await;
+
     let ledger = calls.ledger().await;
     let of_ledger = |id: &str| {
         let entry = ledger.iter().find(|entry| entry.request_id == id).unwrap();
@@ -222,7 +230,10 @@ async fn a_call_that_held_credits_has_one_line_in_each_service_with_the_figures_
     let left = settled("left", "cancelled", Some("CANCELLED"));
     let late = settled("late", "cancelled", Some("DEADLINE_EXCEEDED"));
     let generated = settled("generated", "completed", None);
+    assert_eq!(of_ledger("embedded").0, (6, 0));
+    let embedded = settled("embedded", "completed", None);
     let expected: Vec<_> = [
+        ("embedded", embedded),
         ("completed", completed),
         ("replayed", replayed),
         ("refunded", refunded),

@@ -153,6 +153,10 @@ async fn what_the_engine_cannot_do_is_refused_by_name_and_free() {
         assert_eq!((refused.code(), reason_of(&refused)), (Code::Unimplemented, Some(ErrorReason::NotSupported)), "{feature}");
         assert!(refused.message().contains(feature), "{}", refused.message());
     }
+    let texts = inference::EmbedRequest { model: "smollm2".into(), inputs: vec!["hi".into()], ..Default::default() };
+    let refused = stack.inference(&user.key).embed(texts).await.unwrap_err();
+    assert_eq!((refused.code(), reason_of(&refused)), (Code::Unimplemented, Some(ErrorReason::NotSupported)));
+    assert!(refused.message().contains("embeddings"), "{}", refused.message());
     assert_eq!(stack.snapshot(&user).await.ledger.len(), 1, "only the starting credits");
 }
 

@@ -42,7 +42,7 @@ enum Becomes {
 use Becomes::{Answer, BreaksOff, Deleted, Facts, Fails, GoesOn, Made, MakingFails, Models, NotMet};
 
 const NO_BLOBS: &str = "blobs are not pushed yet";
-const NO_EMBED: &str = "there is no Embed yet";
+const NO_EMBED: &str = "embeddings go through the whole stack in recorded_exchanges";
 const NO_CALL: &str = "the engine never calls this";
 
 /// One row for each file of either release.

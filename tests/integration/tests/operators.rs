@@ -131,10 +131,10 @@ async fn what_is_not_built_yet_says_so_by_name() {
     let upstream = ScriptedUpstream::start().await;
     let stack = Plan::with_upstream(&upstream.url()).start().await;
     let user = stack.user("ada").await;
-    let embed = stack.inference(&user.key).embed(inference::EmbedRequest::default()).await.unwrap_err();
+    let copy = stack.models(&user.key).copy_model(inference::CopyModelRequest::default()).await.unwrap_err();
     let pull = stack.models(&user.key).pull_model(inference::PullModelRequest::default()).await.unwrap_err();
     let refresh = stack.accounts("").refresh(auth::RefreshRequest::default()).await.unwrap_err();
-    for (refused, name) in [(embed, "Inference.Embed"), (pull, "Models.PullModel"), (refresh, "Accounts.Refresh")] {
+    for (refused, name) in [(copy, "Models.CopyModel"), (pull, "Models.PullModel"), (refresh, "Accounts.Refresh")] {
         assert_eq!((refused.code(), reason_of(&refused)), (Code::Unimplemented, Some(ErrorReason::NotImplemented)));
         assert!(refused.message().contains(name), "{}", refused.message());
     }

@@ -139,6 +139,8 @@ impl Catalog {
             details: ModelDetails { parent_model: overlay.parent, ..header.details },
             capabilities: vec!["completion".to_owned()],
             context_length: header.context_length,
+            // It gives none.
+            embedding_length: 0,
             modified_at,
         })
     }
@@ -259,7 +261,8 @@ impl Catalog {
 
 fn entry(name: String, size: u64, modified_at: Option<SystemTime>, details: ModelDetails) -> ModelEntry {
     // The digest of a file of gigabytes takes longer than a list may.
-    ModelEntry { name, size_bytes: i64::try_from(size).unwrap_or(i64::MAX), digest: String::new(), modified_at, details }
+    let (size_bytes, capabilities) = (i64::try_from(size).unwrap_or(i64::MAX), vec!["completion".to_owned()]);
+    ModelEntry { name, size_bytes, digest: String::new(), modified_at, details, capabilities }
 }
 
 fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, EngineError> {

@@ -197,6 +197,7 @@ impl LoadedModel {
             output_tokens: Some(output_tokens),
             load: Some(load),
             total: Some(request.since.elapsed()),
+            ..Done::default()
         };
         emit(AnswerEvent::Done(Piece { content: rest, logprobs, ..Piece::default() }, done));
         Ok(())

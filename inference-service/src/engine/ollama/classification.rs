@@ -16,6 +16,10 @@ pub(super) fn classify(status: StatusCode, error: &OllamaError) -> EngineError {
     if is_prompt_too_long(&error.kind, &text) && matches!(status.as_u16(), 400 | 413 | 422 | 500) {
         return EngineError::PromptTooLong;
     }
+    if text.contains("nan or inf values") || text.contains("unsupported value: nan") || text.contains("unsupported value: +inf") {
+        // The model computes nonsense, whatever it is asked.
+        return EngineError::ModelBroken { detail: detail() };
+    }
     if matches!(status.as_u16(), 400 | 500 | 501) {
         match missing_capability(&text) {
             // A capability that a caller asked for is named to it.
@@ -177,6 +181,9 @@ mod tests {
             (500, "Failed to load image or audio file", "Rejected"),
             (501, "This server does not support embeddings. Start it with `--embeddings`", "ModelBroken"),
             (500, "Failed to initialize samplers: failed to parse grammar", "Rejected"),
+            (400, "\"x\" does not support embeddings", "ModelIncapable"),
+            (400, "embedding contains NaN or Inf values", "ModelBroken"),
+            (500, "failed to encode response: json: unsupported value: NaN", "ModelBroken"),
             (400, "\"x\" does not support chat", "ModelBroken"),
             (400, "\"x\" does not support generate", "ModelBroken"),
             (400, "raw mode does not support template, system, or context", "Rejected"),

@@ -163,7 +163,7 @@ pub(super) fn parse(reply: &[u8], allow_cloud_models: bool) -> Result<KnownFacts
         #[serde(default)]
         details: DetailsBody,
         capabilities: Option<Vec<String>>,
-        // Some of its values are whole vocabularies: only two are read.
+        // Some of its values are whole vocabularies: only lengths are read.
         #[serde(borrow)]
         model_info: Option<HashMap<String, &'a RawValue>>,
         /// A line for each: its name, blanks, and its value.
@@ -180,19 +180,22 @@ pub(super) fn parse(reply: &[u8], allow_cloud_models: bool) -> Result<KnownFacts
         return Err(runs_elsewhere());
     }
     let info = show.model_info.unwrap_or_default();
-    let context_length =
-        info.get("general.architecture").and_then(|json| serde_json::from_str::<String>(json.get()).ok()).and_then(|architecture| {
-            let length = info.get(&format!("{architecture}.context_length"))?;
-            serde_json::from_str::<f64>(length.get()).ok()
-        });
+    let architecture = info.get("general.architecture").and_then(|json| serde_json::from_str::<String>(json.get()).ok());
+    let length = |name: &str| {
+        let length = info.get(&format!("{}.{name}", architecture.as_deref()?))?;
+        serde_json::from_str::<f64>(length.get()).ok()
+    };
     // `as` saturates, and a length beyond u32 is as good as its end.
-    let context_length = context_length.map_or(0, |length| length as u32);
+    let context_length = length("context_length").map_or(0, |length| length as u32);
+    // Some models put a layer behind it, which says how long their vectors are.
+    let embedding_length = length("embedding_length_out").or_else(|| length("embedding_length")).map_or(0, |length| length as u32);
     let num_ctx = show.parameters.lines().find_map(|line| line.strip_prefix("num_ctx")?.trim().parse::<f64>().ok());
     let context = OwnContext { set: num_ctx.map(|tokens| tokens as u32), trained: Some(context_length).filter(|tokens| *tokens > 0) };
     let facts = ModelFacts {
         details: show.details.into_details(),
         capabilities: show.capabilities.unwrap_or_default(),
         context_length,
+        embedding_length,
         modified_at: parse_time(&show.modified_at),
     };
     Ok(KnownFacts { facts, context })

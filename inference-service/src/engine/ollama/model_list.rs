@@ -53,6 +53,7 @@ impl Tag {
             digest: self.digest,
             modified_at: parse_time(&self.modified_at),
             details: self.details.into_details(),
+            capabilities: self.capabilities,
         })
     }
 

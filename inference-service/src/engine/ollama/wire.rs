@@ -8,8 +8,8 @@ use crate::prompt::ModelName;
 mod answer_line;
 mod request;
 
-pub(super) use answer_line::{AnswerLine, ParsedLine};
-pub(super) use request::answer_request;
+pub(super) use answer_line::{AnswerLine, ParsedLine, count};
+pub(super) use request::{OnlyContext, Seconds, answer_request, encode};
 
 /// What serde says of a mistake in data may quote the data; where it is and of which kind doesn't.
 pub(super) fn malformed(what: &str, error: &serde_json::Error) -> EngineError {

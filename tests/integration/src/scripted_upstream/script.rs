@@ -141,6 +141,17 @@ impl Script {
         Self::stream().tokens(tokens).done("stop", 14, tokens.len())
     }
 
+    /// A whole well-formed reply of `/api/embed`: vectors of four numbers, and three tokens for each text.
+    #[must_use]
+    pub fn embeddings(model: &str, texts: usize) -> Self {
+        let vectors = vec![[0.5, -0.5, 0.5, -0.5]; texts];
+        let (total, load) = (575_358_674_u64, 31_040_767_u64);
+        let reply = json!({
+            "model": model, "embeddings": vectors, "total_duration": total, "load_duration": load, "prompt_eval_count": 3 * texts,
+        });
+        Self::json(200, &reply)
+    }
+
     fn with(status: u16, framing: Framing) -> Self {
         let steps = Vec::new();
         Self {

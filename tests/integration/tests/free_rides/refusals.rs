@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use integration::hostile_http1::HostileHttp1;
 use integration::polling::until;
 use integration::process_pair::bearer;
 use integration::raw_http2::{RawHttp2, prefixed};
@@ -70,8 +71,11 @@ pub(crate) fn refused() -> Vec<Way> {
             request.metadata_mut().insert("x-tollgate-account", format!("{number:0>16}").parse().unwrap());
             ended(&who.inference.chat(request).await)
         }),
-        way("a method that isn't built", REFUSALS, &["NOT_IMPLEMENTED"], |mut who, _| async move {
-            ended(&who.inference.embed(bearer(&who.key, inference::EmbedRequest::default())).await)
+        way("embeddings of a model that has none", REFUSALS, &["MODEL_INCAPABLE", "INVALID_ARGUMENT"], |mut who, number| async move {
+            let inputs = if number % 2 == 0 { vec!["hi".to_owned()] } else { Vec::new() };
+            let request =
+                inference::EmbedRequest { model: "smollm2".into(), inputs, request_id: format!("e-{number}"), ..Default::default() };
+            ended(&who.inference.embed(bearer(&who.key, request)).await)
         }),
     ]
 }
@@ -110,6 +114,14 @@ pub(crate) fn free() -> Vec<Way> {
                 3 => ended(&who.accounts.list_api_keys(bearer(&who.token, auth::ListApiKeysRequest {})).await),
                 _ => ended(&who.accounts.get_me(bearer(&who.key, auth::GetMeRequest {})).await),
             }
+        }),
+        way("what would load or unload a model, and what is loaded", REFUSALS, &["200", "404"], |who, number| async move {
+            let model = if number % 2 == 0 { "smollm2".to_owned() } else { format!("missing-{number}") };
+            let body = serde_json::json!({ "model": model, "keep_alive": number % 3, "messages": [], "input": [] }).to_string();
+            let (method, path) =
+                [("POST", "/api/chat"), ("POST", "/api/generate"), ("POST", "/api/embed"), ("GET", "/api/ps")][number / 2 % 4];
+            let mut client = HostileHttp1::connect(who.addresses.inference).await;
+            client.call(method, path, &[("authorization", &to_bearer(&who.key))], body.as_bytes()).await.status.as_str().to_owned()
         }),
         way("what only operators and services may", REFUSALS, &["ROLE_REQUIRED", "SERVICE_CREDENTIAL_INVALID"], |who, number| async move {
             let (auth_service, inference_service) = (integration::stack::channel(who.addresses.auth), who.addresses.inference);

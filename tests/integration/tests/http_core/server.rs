@@ -17,6 +17,7 @@ use shared::caller_address::{CallerAddress, TrustedProxies};
 use shared::credential_form::{API_KEY_PREFIX, bearer, checksum};
 use shared::doors::{Door, DoorRequest, Refusal, Route, json};
 use shared::error::CallError;
+use shared::key_in_path::KeyInPath;
 use shared::serving::{ConnectionLimits, CorsOrigins, Health, ServeConfig, Served, SlotLimits, serve};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -193,6 +194,7 @@ impl Server {
             reflection: false,
             drain_deadline: plan.drain,
             max_concurrent_streams: 1000,
+            keys_in_paths: KeyInPath::Refused,
             connections: ConnectionLimits {
                 slots: SlotLimits { total: 10_000, per_network: plan.per_network },
                 trusted_proxies: TrustedProxies::parse(plan.proxies).unwrap(),

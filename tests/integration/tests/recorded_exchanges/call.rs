@@ -12,6 +12,7 @@ use shared::proto::inference;
 pub(crate) enum Call {
     Chat(inference::ChatRequest),
     Generate(inference::GenerateRequest),
+    Embed(inference::EmbedRequest),
     ListModels,
     ShowModel(String),
     CreateModel { model: String, modelfile: String },
@@ -25,6 +26,9 @@ impl Call {
             "/api/chat" => Self::Chat(inference::ChatRequest { max_output_tokens: None, ..chat_request("smollm2", "hi") }),
             "/api/generate" => {
                 Self::Generate(inference::GenerateRequest { model: "smollm2".into(), prompt: "hi".into(), ..Default::default() })
+            }
+            "/api/embed" => {
+                Self::Embed(inference::EmbedRequest { model: "smollm2".into(), inputs: vec!["hi".into()], ..Default::default() })
             }
             "/api/tags" => Self::ListModels,
             "/api/show" => Self::ShowModel("smollm2".into()),
@@ -41,6 +45,7 @@ impl Call {
         match (exchange.request.method.as_str(), exchange.request.path.as_str()) {
             ("POST", "/api/chat") => chat_of(body.as_object()?).map(Self::Chat),
             ("POST", "/api/generate") => generate_of(body.as_object()?).map(Self::Generate),
+            ("POST", "/api/embed") => embed_of(body.as_object()?).map(Self::Embed),
             ("GET", "/api/tags") => Some(Self::ListModels),
             ("POST", "/api/show") => model().map(Self::ShowModel),
             ("POST", "/api/create") => Some(Self::CreateModel { model: model()?, modelfile: modelfile_of(body.as_object()?)? }),
@@ -54,7 +59,7 @@ impl Call {
         let (bytes, messages) = match self {
             Self::Chat(request) => (request.messages.iter().map(|message| message.content.len()).sum::<usize>(), request.messages.len()),
             Self::Generate(request) => (request.prompt.len(), 1),
-            Self::ListModels | Self::ShowModel(_) | Self::CreateModel { .. } | Self::DeleteModel(_) => (0, 0),
+            Self::Embed(_) | Self::ListModels | Self::ShowModel(_) | Self::CreateModel { .. } | Self::DeleteModel(_) => (0, 0),
         };
         i64::try_from(bytes.div_ceil(4) + 4 * messages).unwrap()
     }
@@ -63,7 +68,7 @@ impl Call {
         match self {
             Self::Chat(request) => request.stream == Some(false),
             Self::Generate(request) => request.stream == Some(false),
-            Self::ListModels | Self::ShowModel(_) | Self::CreateModel { .. } | Self::DeleteModel(_) => false,
+            Self::Embed(_) | Self::ListModels | Self::ShowModel(_) | Self::CreateModel { .. } | Self::DeleteModel(_) => false,
         }
     }
 }
@@ -108,6 +113,22 @@ fn generate_of(body: &Map<String, Value>) -> Option<inference::GenerateRequest> 
             "options" => (request.options, request.max_output_tokens) = options_of(value.as_object()?)?,
             "stream" => request.stream = Some(value.as_bool()?),
             "keep_alive" => request.keep_alive = Some(keep_alive_of(value)?),
+            _ => return None,
+        }
+    }
+    Some(request)
+}
+
+/// One text is a list of one, and an empty one is none: that is the door's to say.
+fn embed_of(body: &Map<String, Value>) -> Option<inference::EmbedRequest> {
+    let mut request = inference::EmbedRequest { model: text(body.get("model"))?, ..Default::default() };
+    for (key, value) in body {
+        match (key.as_str(), value) {
+            ("model", _) => {}
+            ("input", Value::String(one)) if one.is_empty() => {}
+            ("input", Value::String(one)) => request.inputs = vec![one.clone()],
+            ("input", value) => request.inputs = value.as_array()?.iter().map(|one| text(Some(one))).collect::<Option<_>>()?,
+            ("dimensions", value) => request.dimensions = Some(value.as_u64()?.try_into().ok()?),
             _ => return None,
         }
     }

@@ -18,7 +18,7 @@ mod call;
 mod rows;
 
 use call::{Call, format_of};
-use rows::Becomes::{self, Answer as Answers, BreaksOff, Deleted, Facts, Fails, Left, Made, MakingFails, Models, Nothing};
+use rows::Becomes::{self, Answer as Answers, BreaksOff, Deleted, Embeds, Facts, Fails, Left, Made, MakingFails, Models, Nothing};
 use rows::Replay::{self, AsRecorded, Never, Refused, Unsayable};
 use rows::{ROWS, ROWS_0_32};
 
@@ -113,6 +113,7 @@ struct ReceivedAnswer {
     steps: Vec<String>,
     models: Vec<inference::Model>,
     facts: Option<inference::ShowModelResponse>,
+    embedded: Option<inference::EmbedResponse>,
 }
 
 /// What a call costs, and each token.
@@ -134,6 +135,8 @@ struct Bench {
 impl Bench {
     async fn start(price: Price) -> Self {
         let upstream = ScriptedUpstream::start().await;
+        // Ollama 0.24 gave embeddings of any model.
+        upstream.model("smollm2", &["completion", "embedding"], 8192);
         upstream.model("mario", &["completion"], 8192);
         upstream.model("withtools", &["completion", "tools"], 8192);
         upstream.model("withthinking", &["completion", "thinking"], 8192);
@@ -160,6 +163,7 @@ impl Bench {
         match call.clone() {
             Call::Chat(request) => heard.answer = read_all(&mut inference.chat(request).await?.into_inner()).await,
             Call::Generate(request) => heard.answer = read_all(&mut inference.generate(request).await?.into_inner()).await,
+            Call::Embed(request) => heard.embedded = Some(inference.embed(request).await?.into_inner()),
             Call::ListModels => heard.models = inference.list_models(inference::ListModelsRequest {}).await?.into_inner().models,
             Call::ShowModel(model) => heard.facts = Some(inference.show_model(inference::ShowModelRequest { model }).await?.into_inner()),
             Call::CreateModel { model, modelfile } => {
@@ -241,6 +245,10 @@ impl Bench {
             let (sent, mut wanted) = (sent[number].json(), exchange.request.json());
             // Always streamed: the caller's wish is met behind the stream.
             wanted.as_object_mut().map(|wanted| wanted.remove("stream"));
+            // One text is sent as a list of one.
+            if let Some(Value::String(one)) = wanted.get("input").cloned() {
+                wanted["input"] = Value::from(vec![one]);
+            }
             assert!(covers(&sent, &wanted), "{name}: {sent} was sent instead of {wanted}");
         }
     }
@@ -308,6 +316,18 @@ impl Bench {
                 failed(code, reason);
                 assert!(answer.deltas.is_empty() && heard.steps.is_empty(), "{name}");
                 0
+            }
+            Embeds(count, input) => {
+                let embedded = heard.embedded.as_ref().unwrap_or_else(|| panic!("{name}: {heard:?}"));
+                assert_eq!(embedded.embeddings.len(), count, "{name}");
+                let recorded: Value = serde_json::from_str(&exchange.response.body()).unwrap();
+                let first = recorded["embeddings"][0][0].as_f64().unwrap();
+                assert!((f64::from(embedded.embeddings[0].values[0]) - first).abs() < 1e-6, "{name}");
+                let usage = embedded.usage.unwrap();
+                assert_eq!((usage.input_tokens, usage.output_tokens, usage.estimated), (Some(input), Some(0), false), "{name}");
+                let charged = self.price.call + self.price.token * i64::from(input);
+                assert_eq!(embedded.receipt.as_ref().and_then(|receipt| receipt.charged_credits), Some(charged), "{name}: the receipt");
+                charged
             }
             Models(count) => {
                 assert_eq!(heard.models.len(), count, "{name}");
@@ -415,6 +435,10 @@ async fn what_tollgate_refuses_itself_never_goes_upstream_and_costs_nothing() {
         ("options.temperature", with(inference::Options { temperature: Some(f32::INFINITY), ..options() })),
         ("options.top_p", with(inference::Options { top_p: Some(1.1), ..options() })),
         ("options.min_p", with(inference::Options { min_p: Some(f32::NAN), ..options() })),
+        ("options.presence_penalty", with(inference::Options { presence_penalty: Some(2.1), ..options() })),
+        ("options.frequency_penalty", with(inference::Options { frequency_penalty: Some(f32::NAN), ..options() })),
+        ("options.typical_p", with(inference::Options { typical_p: Some(-0.1), ..options() })),
+        ("options.repeat_last_n", with(inference::Options { repeat_last_n: Some(-2), ..options() })),
         ("options.repeat_penalty", with(inference::Options { repeat_penalty: Some(0.0), ..options() })),
         ("options.top_k", with(inference::Options { top_k: Some(-1), ..options() })),
         ("options.num_ctx", with(inference::Options { num_ctx: Some(0), ..options() })),

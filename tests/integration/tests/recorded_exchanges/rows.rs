@@ -28,6 +28,8 @@ pub(crate) enum Becomes {
     Left(usize),
     /// A failure, free of charge.
     Fails(Code, Reason),
+    /// So many vectors, and the prompt's tokens. Charged by them.
+    Embeds(usize, u32),
     /// So many models.
     Models(usize),
     /// These capabilities.
@@ -45,7 +47,7 @@ pub(crate) enum Becomes {
 /// A row of a table.
 pub(crate) type Row = (&'static str, (Replay, Becomes));
 
-use Becomes::{Answer as Answers, BreaksOff, Deleted, Facts, Fails, Left, Made, MakingFails, Models, Nothing};
+use Becomes::{Answer as Answers, BreaksOff, Deleted, Embeds, Facts, Fails, Left, Made, MakingFails, Models, Nothing};
 use FinishReason::{Length, Stop, ToolCalls};
 use Replay::{AsRecorded, Never, Refused, Unsayable};
 
@@ -59,6 +61,8 @@ const REJECTED: Becomes = Fails(Code::InvalidArgument, Reason::UpstreamRejected)
 /// By the list of models, without a call for it.
 const MISSING: Replay = Refused(Code::NotFound, Reason::ModelNotFound, "no such model");
 const NOT_FOUND: Becomes = Fails(Code::NotFound, Reason::ModelNotFound);
+/// The runner of 0.32 was started without embeddings.
+const BROKEN: Becomes = Fails(Code::FailedPrecondition, Reason::ModelBroken);
 const INCAPABLE: Becomes = Fails(Code::FailedPrecondition, Reason::ModelIncapable);
 const UNAVAILABLE: Becomes = Fails(Code::Unavailable, Reason::UpstreamUnavailable);
 const BROKEN_OFF: Becomes = BreaksOff(Code::Unavailable, Reason::UpstreamUnavailable);
@@ -67,7 +71,6 @@ const PROTOCOL: Becomes = BreaksOff(Code::Internal, Reason::UpstreamProtocol);
 const NO_BLOBS: Replay = Never("blobs are not pushed yet");
 const NO_COPY: Replay = Never("models are not copied yet");
 const NO_PULL: Replay = Never("models are not pulled yet");
-const NO_EMBED: Replay = Never("there is no Embed yet");
 const NO_CALL: Replay = Never("the engine never calls this");
 
 /// One row for each file of either release.
@@ -163,13 +166,13 @@ pub(crate) const ROWS: &[Row] = &[
     ("delete", (AsRecorded, Deleted)),
     ("delete-missing", (AsRecorded, NOT_FOUND)),
     ("delete-while-loaded", (AsRecorded, Deleted)),
-    ("embed-batch", (NO_EMBED, Nothing)),
-    ("embed-empty", (NO_EMBED, Nothing)),
-    ("embed-model-missing", (NO_EMBED, Nothing)),
-    ("embed-none", (NO_EMBED, Nothing)),
-    ("embed-one", (NO_EMBED, Nothing)),
-    ("embed-too-long-truncate-false", (NO_EMBED, Nothing)),
-    ("embed-wrong-type", (NO_EMBED, Nothing)),
+    ("embed-batch", (AsRecorded, Embeds(2, 2))),
+    ("embed-empty", (invalid("inputs"), Fails(Code::Internal, Reason::UpstreamProtocol))),
+    ("embed-model-missing", (MISSING, NOT_FOUND)),
+    ("embed-none", (invalid("inputs"), Fails(Code::Internal, Reason::UpstreamProtocol))),
+    ("embed-one", (AsRecorded, Embeds(1, 1))),
+    ("embed-too-long-truncate-false", (Unsayable, Fails(Code::InvalidArgument, Reason::InvalidArgument))),
+    ("embed-wrong-type", (Unsayable, REJECTED)),
     ("generate-bad-template", (Unsayable, REJECTED)),
     ("generate-empty-prompt-loads", (invalid("prompt is required"), PROTOCOL)),
     ("generate-empty-prompt-unloads", (invalid("prompt is required"), PROTOCOL)),
@@ -214,4 +217,6 @@ pub(crate) const ROWS_0_32: &[Row] = &[
     ("chat-stream", (AsRecorded, Answers(Length, 14, 12))),
     ("chat-tool-call", (AsRecorded, Answers(ToolCalls, 71, 18))),
     ("chat-tool-call-one-reply", (AsRecorded, Answers(ToolCalls, 71, 18))),
+    ("embed-batch", (AsRecorded, BROKEN)),
+    ("embed-one", (AsRecorded, BROKEN)),
 ];

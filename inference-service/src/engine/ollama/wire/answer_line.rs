@@ -29,7 +29,11 @@ pub(in crate::engine::ollama) struct AnswerLine<'a> {
     #[serde(borrow)]
     prompt_eval_count: Option<&'a RawValue>,
     #[serde(borrow)]
+    prompt_eval_duration: Option<&'a RawValue>,
+    #[serde(borrow)]
     eval_count: Option<&'a RawValue>,
+    #[serde(borrow)]
+    eval_duration: Option<&'a RawValue>,
     /// In the middle of a stream, where no status can be sent.
     error: Option<serde_json::Value>,
     /// Beside `error`, in newer releases.
@@ -42,7 +46,7 @@ pub(super) const MAX_REASON_BYTES: usize = 64;
 
 /// A number of what is counted; `None` for what counts nothing: less than none, no number, or beyond all numbers. An answer isn't lost for
 /// that.
-fn count(json: Option<&RawValue>) -> Option<u64> {
+pub(in crate::engine::ollama) fn count(json: Option<&RawValue>) -> Option<u64> {
     let number: serde_json::Number = serde_json::from_str(json?.get()).ok()?;
     // `as` saturates.
     number.as_u64().or_else(|| number.as_f64().filter(|number| *number >= 0.0).map(|number| number as u64))
@@ -127,6 +131,8 @@ impl<'a> AnswerLine<'a> {
             output_tokens: tokens(line.eval_count),
             load: time(line.load_duration),
             total: time(line.total_duration),
+            prompt_evaluation: time(line.prompt_eval_duration),
+            generation: time(line.eval_duration),
         };
         Ok(ParsedLine::Done(piece, done))
     }

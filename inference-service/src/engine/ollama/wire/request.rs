@@ -23,7 +23,7 @@ pub(in crate::engine::ollama) fn answer_request(
         stream: true,
         format: prompt.format.as_ref(),
         think: prompt.think,
-        keep_alive: prompt.keep_alive.map(|wanted| Seconds(max_keep_alive.map_or(wanted, |most| wanted.min(most)))),
+        keep_alive: prompt.keep_alive.map(|wanted| Seconds::at_most(wanted, max_keep_alive)),
         truncate: prompt.truncate,
         logprobs: prompt.top_logprobs.is_some(),
         top_logprobs: prompt.top_logprobs,
@@ -53,7 +53,8 @@ pub(in crate::engine::ollama) fn answer_request(
     }
 }
 
-fn encode(body: &impl Serialize) -> Result<Vec<u8>, EngineError> {
+/// A body to post.
+pub(in crate::engine::ollama) fn encode(body: &impl Serialize) -> Result<Vec<u8>, EngineError> {
     serde_json::to_vec(body).map_err(|error| EngineError::Protocol { detail: format!("the request can't be written: {error}") })
 }
 
@@ -128,7 +129,14 @@ fn think_body<S: Serializer>(think: &Option<Think>, serializer: S) -> Result<S::
 }
 
 /// A time as Go writes it.
-struct Seconds(Duration);
+pub(in crate::engine::ollama) struct Seconds(Duration);
+
+impl Seconds {
+    /// How long a model stays loaded, at most as long as may be.
+    pub(in crate::engine::ollama) fn at_most(wanted: Duration, most: Option<Duration>) -> Self {
+        Self(most.map_or(wanted, |most| wanted.min(most)))
+    }
+}
 
 impl Serialize for Seconds {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -140,6 +148,13 @@ impl Serialize for Seconds {
     }
 }
 
+/// The one option that embeddings have.
+#[derive(Serialize)]
+pub(in crate::engine::ollama) struct OnlyContext {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::engine::ollama) num_ctx: Option<u32>,
+}
+
 struct OptionsBody<'a> {
     options: &'a Options,
     /// Instead of the caller's.
@@ -149,13 +164,37 @@ struct OptionsBody<'a> {
 
 impl Serialize for OptionsBody<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Options { temperature, top_p, min_p, repeat_penalty, top_k, seed, num_ctx: _, stop } = self.options;
+        let Options {
+            temperature,
+            top_p,
+            min_p,
+            repeat_penalty,
+            presence_penalty,
+            frequency_penalty,
+            typical_p,
+            repeat_last_n,
+            top_k,
+            seed,
+            num_ctx: _,
+            stop,
+        } = self.options;
         let mut map = serializer.serialize_map(None)?;
-        let floats = [("temperature", temperature), ("top_p", top_p), ("min_p", min_p), ("repeat_penalty", repeat_penalty)];
+        let floats = [
+            ("temperature", temperature),
+            ("top_p", top_p),
+            ("min_p", min_p),
+            ("repeat_penalty", repeat_penalty),
+            ("presence_penalty", presence_penalty),
+            ("frequency_penalty", frequency_penalty),
+            ("typical_p", typical_p),
+        ];
         for (name, value) in floats {
             if let Some(value) = value {
                 map.serialize_entry(name, value)?;
             }
+        }
+        if let Some(repeat_last_n) = repeat_last_n {
+            map.serialize_entry("repeat_last_n", repeat_last_n)?;
         }
         if let Some(top_k) = top_k {
             map.serialize_entry("top_k", top_k)?;

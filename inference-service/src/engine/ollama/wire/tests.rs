@@ -77,6 +77,10 @@ fn everything_a_caller_can_ask_for_goes_upstream_verbatim() {
         top_p: Some(0.9),
         min_p: Some(0.0),
         repeat_penalty: Some(1.1),
+        presence_penalty: Some(0.5),
+        frequency_penalty: Some(-2.0),
+        typical_p: Some(1.0),
+        repeat_last_n: Some(-1),
         top_k: Some(0),
         seed: Some(-1),
         num_ctx: Some(4096),
@@ -95,7 +99,8 @@ fn everything_a_caller_can_ask_for_goes_upstream_verbatim() {
         r#""parameters":{"type": "object", "properties":{"z":{},"a":{}}}}},"#,
         r#"{"type":"function","function":{"name":"g","parameters":{"type":"object","properties":{}}}}],"#,
         r#""stream":true,"format":{"z": 1,"a":2},"think":"low","keep_alive":"600s","truncate":false,"logprobs":true,"top_logprobs":0,"#,
-        r#""options":{"temperature":0.7,"top_p":0.9,"min_p":0.0,"repeat_penalty":1.1,"top_k":0,"seed":-1,"#,
+        r#""options":{"temperature":0.7,"top_p":0.9,"min_p":0.0,"repeat_penalty":1.1,"presence_penalty":0.5,"#,
+        r#""frequency_penalty":-2.0,"typical_p":1.0,"repeat_last_n":-1,"top_k":0,"seed":-1,"#,
         r#""num_ctx":4096,"stop":["a"],"num_predict":9}}"#,
     );
     assert_eq!(sent(&chat, 9).1, expected);
