@@ -13,7 +13,6 @@ pub(super) mod data_url;
 mod embeddings;
 pub(super) mod error;
 mod event;
-mod field_names;
 mod logprobs;
 mod message;
 mod model_list;
