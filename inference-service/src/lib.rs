@@ -1,9 +1,8 @@
 //! Streams a model's answer after the call was authenticated and paid for.
 //!
 //! One call, by module: [`service`] reads it, [`caller`] finds its credential, [`prompt`] checks it, [`auth_client`] has it admitted and
-//! gives a grant, [`engine`] answers, and [`chat_stream`] streams the answer and settles the grant. What has one answer, such as embeddings,
-//! is settled by `metered_call`. [`timers`] end what takes too long, and
-//! extend holds. `readiness` asks whether calls can be answered at all.
+//! gives a grant, [`engine`] answers, and [`chat_stream`] streams the answer and settles the grant. What has one answer, such as
+//! embeddings, is settled by `metered_call`. [`timers`] end what takes too long, and extend holds. `readiness` asks whether calls can be answered at all.
 
 pub mod auth_client;
 mod call_end;

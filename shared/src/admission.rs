@@ -29,6 +29,7 @@ use crate::credential_form::{self, ACCOUNT_HEADER};
 use crate::doors::{MessageForm, PlainBody};
 use crate::error::{CallError, reason_of};
 use crate::holding_body::HoldingBody;
+use crate::key_in_path;
 use crate::message_guard::{BodyRules, Budgets, Confirmation, GuardedBody, server_busy};
 use crate::proto;
 use crate::request_context::EarlyRefusal;
@@ -396,7 +397,7 @@ fn is_gzip_body(headers: &HeaderMap) -> Result<bool, CallError> {
 }
 
 pub(crate) fn method_unknown(path: &str) -> CallError {
-    let shown: String = path.chars().filter(char::is_ascii_graphic).take(100).collect();
+    let shown: String = key_in_path::shown(path).chars().filter(char::is_ascii_graphic).take(100).collect();
     let message = format!("there is no method {shown} here; reflection lists those that there are, and the other service has others");
     CallError::new(Code::Unimplemented, ErrorReason::MethodUnknown, message)
 }

@@ -75,9 +75,18 @@ fn use_key<B>(request: &mut Request<B>, key: &str, allowed: KeyInPath) -> Result
     Ok(())
 }
 
+/// A path as it may be written down. A gRPC call's is not looked at before: none of ours has a key in it.
+pub(crate) fn shown(path: &str) -> &str {
+    if path.split('/').any(is_key) { "/[key]" } else { path }
+}
+
+/// Whether a part of a path looks like a key, or has one.
+fn is_key(part: &str) -> bool {
+    part.contains(API_KEY_PREFIX) || (part.contains('%') && decoded(part).contains(API_KEY_PREFIX))
+}
+
 /// A path in which nothing looks like a key; `None`: nothing does in this one.
 fn without_keys(path: &str) -> Option<String> {
-    let is_key = |part: &str| part.contains(API_KEY_PREFIX) || (part.contains('%') && decoded(part).contains(API_KEY_PREFIX));
     if !path.split('/').any(is_key) {
         return None;
     }
@@ -153,6 +162,7 @@ mod tests {
 
     #[test]
     fn no_path_keeps_a_key_wherever_it_stands() {
+        assert_eq!(shown("/tollgate.auth.v1.Auth/Check"), "/tollgate.auth.v1.Auth/Check");
         let key = key();
         let hidden = format!("%{:x}", b't');
         for uri in [
@@ -169,6 +179,7 @@ mod tests {
                 let left = taken(&uri, None, allowed).0;
                 assert!(!left.contains(&key[4..20]), "{uri} → {left}");
             }
+            assert_eq!(shown(&uri), "/[key]", "{uri}");
         }
     }
 }

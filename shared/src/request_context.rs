@@ -17,6 +17,7 @@ use tower::{Layer, Service};
 
 use crate::ErrorReason;
 use crate::error::CallError;
+use crate::key_in_path;
 pub use crate::request_id::REQUEST_ID_HEADER;
 use crate::request_id::is_request_id;
 
@@ -73,10 +74,10 @@ impl CurrentCall {
         self.0.as_ref().and_then(|call| call.request_id.to_str().ok())
     }
 
-    /// Its method, such as `/tollgate.auth.v1.Auth/Check`.
+    /// Its method, such as `/tollgate.auth.v1.Auth/Check`; never a path with a key in it.
     #[must_use]
     pub fn method(&self) -> Option<&str> {
-        self.0.as_ref().and_then(|call| call.method.as_ref()).map(PathAndQuery::path)
+        self.0.as_ref().and_then(|call| call.method.as_ref()).map(|method| key_in_path::shown(method.path()))
     }
 
     /// No call.

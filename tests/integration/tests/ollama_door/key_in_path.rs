@@ -2,9 +2,11 @@
 
 use integration::hostile_http1::{HostileHttp1, Response};
 use integration::process_pair::ProcessPair;
+use integration::raw_http2::{RawHttp2, prefixed};
 use integration::scripted_upstream::ScriptedUpstream;
 use serde_json::{Value, json};
 use shared::credential_form::to_bearer;
+use tonic::Code;
 
 use crate::bench::Bench;
 
@@ -90,6 +92,13 @@ async fn the_key_is_in_no_log_line_of_either_service_and_in_no_answer() {
             let answer = HostileHttp1::connect(address).await.call(method, &path, &[], body.as_bytes()).await;
             let said = answer.text() + &format!("{:?}", answer.headers);
             assert!(!said.contains(&key[4..]), "{method} {path}: {said}");
+        }
+    }
+    // gRPC looks for no key, and tells none.
+    for address in [processes.inference.address(), processes.auth.address()] {
+        for path in [format!("/key/{key}/api/chat"), format!("/key/{escaped}/tollgate.inference.v1.Inference/Chat")] {
+            let refused = RawHttp2::connect(address).await.call(&path, &[("authorization", &to_bearer(&key))], &prefixed(&[])).await.status;
+            assert!(refused.code() == Code::Unimplemented && !refused.message().contains(&key[4..]), "{refused:?}");
         }
     }
     for process in [&processes.inference, &processes.auth] {
