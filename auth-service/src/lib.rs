@@ -1,7 +1,7 @@
 //! Who may spend what: users, passwords, access tokens, API keys, and the ledger of credits.
 //!
-//! [`startup::Application`] is what `main` and the tests start. From the wire inwards: [`service`] or [`doors`] → [`credential`] → [`access_token`] or
-//! [`api_key`] → [`store`].
+//! [`startup::Application`] is what `main` and the tests start. From the wire inwards: [`doors`] or gRPC → [`service`] →
+//! [`credential`] → [`access_token`] or [`api_key`] → [`store`].
 
 pub mod access;
 pub mod access_token;

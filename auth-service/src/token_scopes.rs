@@ -15,7 +15,7 @@ pub enum TokenScopes {
     /// All that its user may do.
     #[default]
     All,
-    /// No more than this, each scope once and in one order. Such a token neither makes nor revokes API keys, which could do more than itself.
+    /// No more than this, each scope once and in one order. Such a token doesn't manage API keys: they could do more than itself.
     Only(Vec<Scope>),
 }
 

@@ -81,6 +81,8 @@ pub struct Route {
     pub media_type: &'static str,
     /// The schema of what it gives.
     pub giving: Option<SchemaOf>,
+    /// What it refuses otherwise than all doors do.
+    pub refusing: Option<fn() -> Vec<Refusal>>,
     pub(crate) handler: Handler,
 }
 
@@ -93,7 +95,7 @@ impl Route {
         F: Future<Output = Result<Response<Body>, Refusal>> + Send + 'static,
     {
         let handler: Handler = Arc::new(move |request| Box::pin(handler(request)));
-        Self { method, path, policy, summary, taking: None, media_type: "application/json", giving: None, handler }
+        Self { method, path, policy, summary, taking: None, media_type: "application/json", giving: None, refusing: None, handler }
     }
 
     /// Takes bodies of this type.
@@ -106,6 +108,12 @@ impl Route {
     #[must_use]
     pub fn taking_form<T: JsonSchema>(self) -> Self {
         Self { media_type: "application/x-www-form-urlencoded", ..self.taking::<T>() }
+    }
+
+    /// Refuses by these in place of what all doors answer for the same reasons. They are for what describes the route.
+    #[must_use]
+    pub fn refusing(self, refusals: fn() -> Vec<Refusal>) -> Self {
+        Self { refusing: Some(refusals), ..self }
     }
 
     /// Gives bodies of this type.

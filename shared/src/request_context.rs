@@ -102,6 +102,11 @@ impl CurrentCall {
         self.0.as_ref().is_none_or(|call| !call.is_claimed.swap(true, Ordering::Relaxed))
     }
 
+    /// A call that never was, for what describes the answers to calls.
+    pub(crate) fn example() -> Self {
+        Self::new(HeaderValue::from_static("9229a19e1a260c240000000000000001"), None, None)
+    }
+
     /// A call with this id and method.
     #[cfg(test)]
     pub(crate) fn of(request_id: &'static str, method: &'static str) -> Self {

@@ -127,7 +127,7 @@ mod tests {
     fn each_refusal_has_its_word_of_oauth2() {
         let refusal = |status, reason| Refusal::new(StatusCode::from_u16(status).unwrap(), reason, "no");
         let of_field =
-            |field: &str, status, reason| Refusal { fields: vec![(field.to_owned(), "no".to_owned())], ..refusal(status, reason) };
+            |field: &str, status, reason| Refusal { fields: Box::new([(field.to_owned(), "no".to_owned())]), ..refusal(status, reason) };
         for (refusal, word) in [
             (refusal(400, ErrorReason::LoginFailed), "invalid_grant"),
             (of_field("grant_type", 400, ErrorReason::NotSupported), "unsupported_grant_type"),

@@ -22,15 +22,15 @@ use crate::startup::MAX_OPEN_REQUEST_BYTES;
 
 /// What the door refuses, and why.
 pub const REFUSED: &[(&str, &str)] = &[
-    ("`grant_type` other than `password`", "`unsupported_grant_type`: the others come with sessions"),
+    ("grant_type: anything but password", "unsupported_grant_type: the others come with sessions"),
     (
-        "a `client_secret` that isn't empty, in the form or by HTTP Basic",
-        "`invalid_client`: no clients are registered, so none has a secret",
+        "client_secret that isn't empty, also by HTTP Basic",
+        "invalid_client: no clients are registered, so none has a secret; client_id may be anything",
     ),
-    ("a `scope` other than `inference`, `models` and `account`", "`invalid_scope`"),
-    ("a parameter that is sent twice", "`invalid_request`: it could be read in two ways"),
-    ("anything behind a `?`", "`invalid_request`: what stands in a URL is logged on its way"),
-    ("a body that is no form", "`invalid_request`, with 415"),
+    ("scope: anything but inference, models, account", "invalid_scope"),
+    ("a parameter twice", "invalid_request: it could be read in two ways"),
+    ("/token?…", "invalid_request: what stands in a URL is logged on its way"),
+    ("a body that is no form", "invalid_request, with 415"),
 ];
 
 /// A token, as OAuth2 answers it.
@@ -53,7 +53,8 @@ pub(super) fn door(accounts: Arc<AccountsService>) -> Door {
         async move { log_in(&accounts, request).await }
     };
     let route = Route::new(Method::POST, "/token", policy, "an access token for a user's name and password (OAuth2, a form)", answer);
-    Door { name: "OAuth2", refusal: token_form, routes: vec![route.taking_form::<TokenForm>().giving::<TokenResponse>()] }
+    let route = route.taking_form::<TokenForm>().giving::<TokenResponse>().refusing(refusals);
+    Door { name: "OAuth2", refusal: token_form, routes: vec![route] }
 }
 
 async fn log_in(accounts: &AccountsService, mut request: DoorRequest) -> Result<Response<Body>, Refusal> {
@@ -71,6 +72,13 @@ async fn log_in(accounts: &AccountsService, mut request: DoorRequest) -> Result<
         expires_in: issued.lifetime.as_secs(),
         scope: scopes.to_string(),
     }))
+}
+
+/// What OAuth2 has words for.
+fn refusals() -> Vec<Refusal> {
+    let mut all = token_form::refusals();
+    all.push(refusal(ServiceError::LoginFailed));
+    all
 }
 
 /// A log-in that failed is no missing credential here: OAuth2 answers it with 400.

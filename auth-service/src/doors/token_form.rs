@@ -67,6 +67,17 @@ pub(super) fn parse(form: Vec<(String, String)>, headers: &HeaderMap) -> Result<
     Ok(PasswordGrant { user_name, password, scopes })
 }
 
+/// What [`parse`] refuses, one of each kind.
+pub(super) fn refusals() -> Vec<Refusal> {
+    let sent = |more: &[(&str, &str)]| {
+        let whole = [(GRANT_TYPE, "password"), (USERNAME, "ada"), (PASSWORD, "a pass phrase")];
+        whole.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    let other = vec![(GRANT_TYPE.to_owned(), "refresh_token".to_owned())];
+    let wrong = [Vec::new(), sent(&[(USERNAME, "ada")]), other, sent(&[(SCOPE, "openid")]), sent(&[(CLIENT_SECRET, "any")])];
+    wrong.into_iter().filter_map(|form| parse(form, &HeaderMap::new()).err()).collect()
+}
+
 /// A form's parameters, each once. One without a value is as if it was not sent.
 struct Form(Vec<(String, String)>);
 

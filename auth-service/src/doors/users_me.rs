@@ -20,7 +20,7 @@ use crate::service::accounts::AccountsService;
 
 /// What the door refuses, and why.
 pub const REFUSED: &[(&str, &str)] =
-    &[("a credential behind a `?`", "`invalid_request`: what stands in a URL is logged on its way; send it in `authorization`")];
+    &[("/users/me?access_token=…", "invalid_request: what stands in a URL is logged on its way; send it in the authorization header")];
 
 /// Names by which clients put a credential into a URL.
 const CREDENTIALS_IN_URL: [&str; 5] = ["access_token", "token", "api_key", "apikey", "key"];

@@ -23,7 +23,7 @@ pub enum PresentedCredential {
 /// What a credential must be good for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permission {
-    /// The scope that an API key must have. Access tokens have all.
+    /// The scope that an API key must have. What an access token is limited to is known without the store.
     pub scope: Scope,
     /// Whether the user must have [`Role::Admin`].
     pub admin: bool,

@@ -174,7 +174,7 @@ async fn embeddings_are_held_for_without_output_tokens_and_nothing_else_is() {
     let held = grant(server.check(embed(0)).await.unwrap());
     assert_eq!((held.held_credits, held.max_output_tokens), (1, 0));
     let settle = pb::SettleRequest { hold: held.hold, outcome: pb::Outcome::Completed.into(), usage: None };
-    let receipt = server.settle(settle).await.unwrap().receipt.unwrap();
+    let receipt = server.settle(settle).await.unwrap();
     assert_eq!((receipt.charged_credits, receipt.state()), (Some(1), pb::RequestState::Settled));
     for operation in [pb::Operation::Chat, pb::Operation::Generate] {
         let without = pb::CheckRequest { operation: operation.into(), ..embed(0) };

@@ -24,8 +24,8 @@ use shared::runtime::work_through;
 use self::conversion::{AnswerForm, Converted, NAMES, convert};
 use self::error::with_request_id;
 use self::events::MessageEvents;
-use self::message::{ContentBlock, Message, UNSIGNED, message_id};
-pub use self::refused::REFUSED;
+use self::message::{ContentBlock, Message, UNSIGNED, call_id, message_id};
+pub use self::refused::{REFUSED, TAKEN};
 use self::request::MessagesRequest;
 use super::answer::{OpenAnswer, WholeAnswer, receipt_headers, request_id};
 use super::named_events::named_events;
@@ -49,8 +49,8 @@ pub fn door(inference: &InferenceService) -> Door {
 
 /// A guess would be taken for a count.
 fn refuse_to_count() -> Refusal {
-    let message = "this server can't count tokens before a model reads them; send the message itself, with max_tokens 1 if the count is all \
-                   you want: its usage has the exact number";
+    let message = "this server can't count tokens before a model reads them; send the message itself, with max_tokens 1 if the count is \
+                   all you want: its usage has the exact number";
     Refusal::new(StatusCode::NOT_IMPLEMENTED, ErrorReason::NotSupported, message)
 }
 
@@ -59,7 +59,13 @@ async fn respond(inference: Arc<InferenceService>, mut request: DoorRequest) -> 
     let request_id = request_id(request.headers())?;
     let sent: MessagesRequest = request.json().await?;
     let is_stream = sent.stream == Some(true);
-    let Converted { request: asked, origins, form } = work_through(body_bytes(request.headers()), || convert(sent, request_id))?;
+    let Converted { request: mut asked, origins, effort, form } =
+        work_through(body_bytes(request.headers()), || convert(sent, request_id))?;
+    if let Some(effort) = effort {
+        // Anthropic's models think or not by themselves; one that can't is asked to think by nobody.
+        let facts = inference.model(caller.clone(), &asked.model).await?;
+        asked.think = facts.capabilities.iter().any(|can| can == "thinking").then_some(effort);
+    }
     let events = inference.chat_events(caller, asked).await.map_err(|error| NAMES.translate(error.into(), &origins))?;
     let open = OpenAnswer::begin(events).await?;
     if is_stream {
@@ -68,14 +74,14 @@ async fn respond(inference: Arc<InferenceService>, mut request: DoorRequest) -> 
     }
     let whole = open.whole().await?;
     let id = message_id(&whole.started.request_id);
-    let message = Message::new(&id, &whole.started.model, content(&whole, form)?, Some(&whole.finished));
+    let message = Message::new(&id, &whole.started.model, content(&whole, &id, form)?, Some(&whole.finished));
     let mut response = json(&message);
     receipt_headers(&mut response, &whole.finished);
     Ok(with_request_id(response))
 }
 
 /// The blocks of an answer that is whole.
-fn content(whole: &WholeAnswer, form: AnswerForm) -> Result<Vec<ContentBlock<'_>>, Refusal> {
+fn content<'a>(whole: &'a WholeAnswer, id: &str, form: AnswerForm) -> Result<Vec<ContentBlock<'a>>, Refusal> {
     let mut blocks = Vec::new();
     if !whole.thinking.is_empty() {
         let thinking = if form.omits_thinking { "" } else { &whole.thinking };
@@ -86,9 +92,9 @@ fn content(whole: &WholeAnswer, form: AnswerForm) -> Result<Vec<ContentBlock<'_>
         blocks.push(ContentBlock::Text { text: &whole.content });
     }
     let most_calls = if form.one_call { 1 } else { usize::MAX };
-    for call in whole.tool_calls.iter().take(most_calls) {
+    for (number, call) in whole.tool_calls.iter().take(most_calls).enumerate() {
         let input: &RawValue = serde_json::from_str(&call.arguments_json).map_err(|_| malformed(&whole.finished))?;
-        blocks.push(ContentBlock::ToolUse { id: &call.id, name: &call.name, input });
+        blocks.push(ContentBlock::ToolUse { id: call_id(call, id, number), name: &call.name, input });
     }
     Ok(blocks)
 }

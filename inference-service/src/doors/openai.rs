@@ -34,6 +34,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method};
 use serde::Serialize;
 use shared::doors::{Door, DoorRequest, Refusal, Route};
+use shared::runtime::work_through;
 
 use self::answer_head::AnswerHead;
 use self::chat_request::{ChatCompletionRequest, ReadRequest};
@@ -47,7 +48,7 @@ pub use self::embeddings::REFUSED as EMBEDDINGS_REFUSED;
 use self::model_list::{Model, ModelList};
 use super::answer::{OpenAnswer, receipt_headers, request_id};
 use super::event_stream::event_stream;
-use super::{FREE, METERED, anthropic};
+use super::{FREE, METERED, anthropic, body_bytes};
 use crate::caller::Caller;
 use crate::service::inference::InferenceService;
 
@@ -84,7 +85,7 @@ async fn chat_completions(inference: Arc<InferenceService>, mut request: DoorReq
     let request_id = request_id(request.headers())?;
     let caller = Caller::from_parts(request.headers(), request.extensions());
     let sent: ChatCompletionRequest = request.json().await?;
-    let ReadRequest { asked, form, names } = sent.read(request_id)?;
+    let ReadRequest { asked, form, names } = work_through(body_bytes(request.headers()), || sent.read(request_id))?;
     let events = inference.chat_events(caller, asked).await.map_err(|error| names.rename(error.into()))?;
     let answer = OpenAnswer::begin(events).await?;
     let head = AnswerHead::new("chatcmpl-", &answer.started);

@@ -25,6 +25,11 @@ impl OtherFields {
     /// Characters of a name that are kept, at most.
     const MAX_NAME_CHARACTERS: usize = 64;
 
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Adds a violation for each. `prefix` stands before the name of each, for example `tools[0].`; `pattern` before its path among those
     /// that are refused, for example `tools[].`.
     pub(super) fn refuse(&self, prefix: &str, pattern: &str, refused: &[RefusedField], wrong: &mut Violations) {

@@ -22,7 +22,7 @@ use self::conversion::{Converted, NAMES, convert};
 use self::echo::Echo;
 use self::events::ResponseEvents;
 use self::output::{OutputItem, Status, item_id, text_status};
-pub use self::refused::REFUSED;
+pub use self::refused::{REFUSED, TAKEN};
 use self::request::ResponseRequest;
 use self::response::{Head, Progress, ResponseObject};
 use super::answer::{OpenAnswer, WholeAnswer, receipt_headers, request_id};

@@ -22,6 +22,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 
+pub(crate) use self::failure::{code_name, status_of};
 pub(crate) use self::request_body::MessageForm;
 use crate::error::CallError;
 

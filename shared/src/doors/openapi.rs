@@ -7,17 +7,21 @@ mod reasons;
 mod refusals;
 mod schemas;
 
-use http::Method;
+use std::collections::BTreeMap;
+
+use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use self::descriptors::Descriptors;
 pub use self::descriptors::descriptor_set;
-pub use self::reasons::{Answerer, ExplainedReason, connect_code, explained_reasons, is_answered};
+pub use self::reasons::{Answerer, ExplainedReason, explained_reasons, is_answered, told_by_connect};
 pub use self::refusals::{RefusalSample, refusal_samples};
 use self::schemas::Schemas;
 use super::{CHARGED_HEADER, Door, REMAINING_HEADER, Route};
 use crate::admission::MethodPolicy;
 use crate::authorization::CallerKind;
+use crate::credential_form::ACCOUNT_HEADER;
+use crate::error::reason_name;
 use crate::request_id::REQUEST_ID_HEADER;
 
 /// What one service answers over HTTP.
@@ -41,9 +45,9 @@ impl Doors<'_> {
         for door in self.doors {
             document.add_door(door, self.answerer);
         }
-        let descriptors = Descriptors::read();
+        let (descriptors, refused) = (Descriptors::read(), document.add_connect(self.answerer));
         for service in self.services {
-            document.add_service(service, &descriptors, self.policy);
+            document.add_service(service, &descriptors, self.policy, &refused);
         }
         document.finish(self.answerer)
     }
@@ -78,11 +82,39 @@ impl Document {
         self.tags.push(json!({ "name": door.name }));
     }
 
-    fn add_service(&mut self, service: &str, descriptors: &Descriptors, policy: fn(&str, &str) -> MethodPolicy) {
+    /// How Connect refuses, by HTTP's statuses.
+    fn add_connect(&mut self, answerer: Answerer) -> Map<String, Value> {
+        self.schemas.insert("Connect.Error".to_owned(), connect_error());
+        let mut said: BTreeMap<StatusCode, Vec<String>> = BTreeMap::new();
+        for explained in explained_reasons().iter().filter(|explained| reasons::is_answered_by_methods(explained.reason, answerer)) {
+            let (code, status) = told_by_connect(explained);
+            let line = format!("`{code}` with `{}`: {}", reason_name(explained.reason), explained.meaning);
+            said.entry(status).or_default().push(line);
+        }
+        let mut refused = Map::new();
+        for (status, lines) in said {
+            let name = format!("Connect.{}", status.as_str());
+            refused.insert(status.as_str().to_owned(), reference("responses", &name));
+            let content = json!({ "application/json": { "schema": reference("schemas", "Connect.Error") } });
+            self.responses.insert(name, json!({ "description": lines.join("\n\n"), "content": content }));
+        }
+        refused
+    }
+
+    fn add_service(
+        &mut self,
+        service: &str,
+        descriptors: &Descriptors,
+        policy: fn(&str, &str) -> MethodPolicy,
+        refused: &Map<String, Value>,
+    ) {
         for method in descriptors.unary_methods(service) {
             let name = method.name();
             let takes = json_form::reference(method.input_type(), descriptors, &mut self.schemas);
             let gives = json_form::reference(method.output_type(), descriptors, &mut self.schemas);
+            let answer = json!({ "description": "The answer.", "content": { "application/json": { "schema": gives } } });
+            let mut responses = Map::from_iter([("200".to_owned(), answer)]);
+            responses.extend(refused.clone());
             let operation = json!({
                 "operationId": format!("{}_{name}", service.rsplit('.').next().unwrap_or(service)),
                 "tags": [service],
@@ -90,10 +122,7 @@ impl Document {
                 "security": security(policy(service, name).caller),
                 "parameters": [reference("parameters", "ConnectTimeout")],
                 "requestBody": { "required": true, "content": { "application/json": { "schema": takes } } },
-                "responses": {
-                    "200": { "description": "The answer.", "content": { "application/json": { "schema": gives } } },
-                    "default": reference("responses", "Connect.Error"),
-                },
+                "responses": responses,
             });
             self.insert(format!("/{service}/{name}"), &Method::POST, operation);
         }
@@ -105,13 +134,11 @@ impl Document {
         item[method.as_str().to_ascii_lowercase()] = operation;
     }
 
-    fn finish(mut self, answerer: Answerer) -> Value {
+    fn finish(self, answerer: Answerer) -> Value {
         let (title, description) = match answerer {
             Answerer::Auth => ("Tollgate auth-service", "Users, access tokens, API keys and credits."),
             Answerer::Inference => ("Tollgate inference-service", "Models at work, each call paid for by credits."),
         };
-        self.schemas.insert("Connect.Error".to_owned(), connect_error());
-        self.responses.insert("Connect.Error".to_owned(), connect_refusal());
         json!({
             "openapi": "3.1.0",
             "info": {
@@ -222,11 +249,11 @@ fn security_schemes() -> Value {
 }
 
 fn parameters() -> Value {
-    let header =
-        |name: &str, description: &str| json!({ "name": name, "in": "header", "description": description, "schema": { "type": "string" } });
+    let text = json!({ "type": "string" });
+    let header = |name: &str, said: &str| json!({ "name": name, "in": "header", "description": said, "schema": text });
     let timeout = "How long the caller waits, in milliseconds. In a service that stops waiting, what a call holds is given back.";
     json!({
-        "Account": header(crate::credential_form::ACCOUNT_HEADER, "The account to pay from, for access tokens. Without it, the user's own."),
+        "Account": header(ACCOUNT_HEADER, "The account to pay from, for access tokens. Without it, the user's own."),
         "IdempotencyKey": header("Idempotency-Key", "Names the request: however often it is sent, it is charged once."),
         "ConnectTimeout": {
             "name": "Connect-Timeout-Ms", "in": "header", "description": timeout, "schema": { "type": "integer", "minimum": 0 },
@@ -264,14 +291,6 @@ fn connect_error() -> Value {
             },
         },
     })
-}
-
-fn connect_refusal() -> Value {
-    let lines = explained_reasons()
-        .into_iter()
-        .map(|each| format!("`{}` with `{}`: {}", connect_code(each.code), crate::error::reason_name(each.reason), each.meaning));
-    let lines = lines.collect::<Vec<_>>().join("\n\n");
-    json!({ "description": lines, "content": { "application/json": { "schema": reference("schemas", "Connect.Error") } } })
 }
 
 #[cfg(test)]

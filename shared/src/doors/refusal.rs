@@ -67,7 +67,9 @@ impl Refusal {
             // A door's form may know more of what to send.
             headers.entry(WWW_AUTHENTICATE).or_insert(HeaderValue::from_static("Bearer"));
         }
-        if is_repeated_by_status(self.status) && !helps_to_repeat(self.reason) {
+        // What had cost something costs it again: whoever pays decides that, and no SDK by itself.
+        let has_cost = self.receipt.as_ref().is_some_and(|receipt| receipt.charged_credits() > 0);
+        if is_repeated_by_status(self.status) && (has_cost || !helps_to_repeat(self.reason)) {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
         if let Some(receipt) = &self.receipt {
@@ -331,6 +333,12 @@ mod tests {
             let refusal = Refusal::from(CallError::new(Code::Internal, reason, "no"));
             assert_eq!(headers(&refusal)["x-should-retry"], "false", "{reason:?}");
         }
+        let cost = |credits| {
+            let receipt = Receipt { charged_credits: Some(credits), ..Receipt::default() };
+            Refusal::from(CallError::new(Code::Unavailable, Reason::UpstreamUnavailable, "broken off").receipt(&receipt))
+        };
+        assert_eq!(headers(&cost(1))["x-should-retry"], "false", "it would be charged again");
+        assert!(!headers(&cost(0)).contains_key("x-should-retry"));
         let paid = Refusal::from(CallError::new(Code::ResourceExhausted, Reason::InsufficientCredits, "no"));
         assert_eq!(paid.status, 402);
         assert!(!headers(&paid).contains_key("x-should-retry"), "nobody repeats a 402");

@@ -3,6 +3,7 @@
 
 pub mod hostile_http1;
 pub mod http_client;
+pub mod http_docs;
 pub mod lossy_forwarder;
 pub mod polling;
 pub mod process_pair;

@@ -5,7 +5,7 @@ use shared::proto::inference as wire;
 
 use super::conversation::Conversation;
 use super::refused::REFUSED;
-use super::request::{MessagesRequest, OutputConfig, Thinking, Tool, ToolChoice};
+use super::request::{ContextManagement, MessagesRequest, OutputConfig, Thinking, Tool, ToolChoice};
 use crate::doors::field_names::{FieldNames, Origin};
 use crate::doors::other_fields::why;
 use crate::prompt::Violations;
@@ -29,6 +29,8 @@ pub(super) struct Converted {
     pub(super) request: wire::ChatRequest,
     /// Where each of its messages came from.
     pub(super) origins: Vec<Origin>,
+    /// How much the model thinks, where it is one that does.
+    pub(super) effort: Option<String>,
     pub(super) form: AnswerForm,
 }
 
@@ -60,12 +62,12 @@ pub(super) fn convert(sent: MessagesRequest, request_id: String) -> Result<Conve
     }
     let (thinks, omits_thinking) = thinking(sent.thinking, &mut wrong);
     let (effort, format) = output(sent.output_config, &mut wrong);
-    let think = match (thinks, effort) {
-        (Some(false), _) => Some("off".to_owned()),
-        (_, Some(effort)) => Some(effort),
-        (Some(true), None) => Some("on".to_owned()),
-        (None, None) => None,
+    let (think, effort) = match thinks {
+        Some(true) => (Some(effort.unwrap_or_else(|| "on".to_owned())), None),
+        Some(false) => (Some("off".to_owned()), None),
+        None => (None, effort),
     };
+    context_management(sent.context_management, &mut wrong);
     let options = wire::Options {
         temperature: sent.temperature,
         top_p: sent.top_p,
@@ -73,6 +75,9 @@ pub(super) fn convert(sent: MessagesRequest, request_id: String) -> Result<Conve
         stop: sent.stop_sequences.unwrap_or_default(),
         ..wire::Options::default()
     };
+    if sent.messages.is_empty() {
+        wrong.add("messages", "must hold at least one message");
+    }
     let mut conversation = Conversation::new(&mut wrong);
     if let Some(system) = sent.system {
         conversation.system(system);
@@ -97,7 +102,7 @@ pub(super) fn convert(sent: MessagesRequest, request_id: String) -> Result<Conve
         truncate: Some(false),
         ..wire::ChatRequest::default()
     };
-    Ok(Converted { request, origins, form: AnswerForm { omits_thinking, one_call } })
+    Ok(Converted { request, origins, effort, form: AnswerForm { omits_thinking, one_call } })
 }
 
 /// Whether the model may ask for calls.
@@ -134,6 +139,16 @@ fn tool(index: usize, sent: Tool, wrong: &mut Violations) -> wire::Tool {
         name: sent.name.unwrap_or_default(),
         description: sent.description.unwrap_or_default(),
         parameters_json: sent.input_schema.map(|schema| Box::<str>::from(schema).into_string()).unwrap_or_default(),
+    }
+}
+
+fn context_management(sent: Option<ContextManagement>, wrong: &mut Violations) {
+    let Some(sent) = sent else { return };
+    sent.others.refuse("context_management.", "context_management.", REFUSED, wrong);
+    for (index, edit) in sent.edits.unwrap_or_default().iter().enumerate() {
+        if !edit.keeps_all() {
+            wrong.add(format!("context_management.edits[{index}]"), why(REFUSED, "context_management.edits"));
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use shared::request_context::CurrentCall;
 
 use super::conversion::AnswerForm;
 use super::error::ErrorBody;
-use super::message::{Message, UNSIGNED, Usage, message_id, stop_reason};
+use super::message::{Message, UNSIGNED, Usage, call_id, message_id, stop_reason};
 use crate::doors::named_events::{EventFormat, write_event};
 use crate::doors::openai::usage::Receipt;
 
@@ -16,7 +16,8 @@ pub(super) struct MessageEvents {
     id: String,
     model: String,
     form: AnswerForm,
-    has_called: bool,
+    /// Calls so far.
+    calls: usize,
     /// The number of the block that is open, or comes next.
     index: u32,
     open: Option<OpenBlock>,
@@ -68,12 +69,16 @@ enum EmptyBlock<'a> {
 struct EmptyObject {}
 
 #[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 enum BlockDelta<'a> {
-    ThinkingDelta { thinking: &'a str },
-    SignatureDelta { signature: &'static str },
-    TextDelta { text: &'a str },
-    InputJsonDelta { partial_json: &'a str },
+    #[serde(rename = "thinking_delta")]
+    Thinking { thinking: &'a str },
+    #[serde(rename = "signature_delta")]
+    Signature { signature: &'static str },
+    #[serde(rename = "text_delta")]
+    Text { text: &'a str },
+    #[serde(rename = "input_json_delta")]
+    InputJson { partial_json: &'a str },
 }
 
 #[derive(Serialize)]
@@ -104,7 +109,7 @@ impl MessageEvents {
     pub(super) fn new(started: &wire::Started, form: AnswerForm) -> Self {
         let (id, model) = (message_id(&started.request_id), started.model.clone());
         let request_id = CurrentCall::get().request_id().map(str::to_owned);
-        Self { id, model, form, has_called: false, index: 0, open: None, request_id }
+        Self { id, model, form, calls: 0, index: 0, open: None, request_id }
     }
 
     /// Opens a block, unless it is open.
@@ -125,7 +130,7 @@ impl MessageEvents {
     fn close(&mut self, out: &mut Vec<u8>) {
         let Some(block) = self.open.take() else { return };
         if block == OpenBlock::Thinking {
-            self.write_delta(BlockDelta::SignatureDelta { signature: UNSIGNED }, out);
+            self.write_delta(BlockDelta::Signature { signature: UNSIGNED }, out);
         }
         self.stop(out);
     }
@@ -141,14 +146,15 @@ impl MessageEvents {
 
     /// A call is a block by itself, and comes whole.
     fn tool_use(&mut self, call: &wire::ToolCall, out: &mut Vec<u8>) {
-        if self.form.one_call && self.has_called {
+        if self.form.one_call && self.calls > 0 {
             return;
         }
-        self.has_called = true;
         self.close(out);
-        let content_block = EmptyBlock::ToolUse { id: &call.id, name: &call.name, input: EmptyObject {} };
+        let id = call_id(call, &self.id, self.calls);
+        self.calls += 1;
+        let content_block = EmptyBlock::ToolUse { id: &id, name: &call.name, input: EmptyObject {} };
         Event::ContentBlockStart { index: self.index, content_block }.write(out);
-        self.write_delta(BlockDelta::InputJsonDelta { partial_json: &call.arguments_json }, out);
+        self.write_delta(BlockDelta::InputJson { partial_json: &call.arguments_json }, out);
         self.stop(out);
     }
 }
@@ -164,12 +170,12 @@ impl EventFormat for MessageEvents {
         if !delta.thinking.is_empty() {
             self.open(OpenBlock::Thinking, out);
             if !self.form.omits_thinking {
-                self.write_delta(BlockDelta::ThinkingDelta { thinking: &delta.thinking }, out);
+                self.write_delta(BlockDelta::Thinking { thinking: &delta.thinking }, out);
             }
         }
         if !delta.content.is_empty() {
             self.open(OpenBlock::Text, out);
-            self.write_delta(BlockDelta::TextDelta { text: &delta.content }, out);
+            self.write_delta(BlockDelta::Text { text: &delta.content }, out);
         }
         for call in &delta.tool_calls {
             self.tool_use(call, out);
@@ -247,7 +253,8 @@ mod tests {
         let pieces = [thinking("hm"), thinking("m"), text("I"), wire::Delta { tool_calls: vec![call], ..text(" call") }];
         let all = events(WHOLE, &pieces, Ok(&finished(wire::FinishReason::ToolCalls)));
         let message = json!({
-            "id": "msg_r-1", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": null, "stop_sequence": null,
+            "id": "msg_r-1", "type": "message", "role": "assistant", "model": "m", "content": [],
+            "stop_reason": null, "stop_sequence": null,
             "usage": { "input_tokens": 0, "output_tokens": 0, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0 },
         });
         let start = |index: u32, block: Value| json!({ "type": "content_block_start", "index": index, "content_block": block });
@@ -298,6 +305,16 @@ mod tests {
         let all = events(AnswerForm { one_call: true, ..WHOLE }, &pieces, Ok(&finished(wire::FinishReason::ToolCalls)));
         let starts: Vec<_> = all.iter().filter(|event| event["type"] == "content_block_start").collect();
         assert_eq!((starts.len(), &starts[0]["content_block"]["id"]), (1, &json!("c1")));
+    }
+
+    #[test]
+    fn a_call_that_the_model_server_gave_no_id_has_one() {
+        let call = wire::ToolCall { name: "f".into(), arguments_json: "{}".into(), ..Default::default() };
+        let pieces = [wire::Delta { tool_calls: vec![call.clone(), call], ..Default::default() }];
+        let all = events(WHOLE, &pieces, Ok(&finished(wire::FinishReason::ToolCalls)));
+        let starts = all.iter().filter(|event| event["type"] == "content_block_start");
+        let ids: Vec<&str> = starts.map(|event| event["content_block"]["id"].as_str().unwrap()).collect();
+        assert_eq!(ids, ["toolu_msg_r-1_0", "toolu_msg_r-1_1"]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What `/v1/messages` gives.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -8,6 +10,11 @@ use shared::proto::inference as wire;
 /// The id of the message that answers a request.
 pub(super) fn message_id(request_id: &str) -> String {
     format!("msg_{request_id}")
+}
+
+/// A call's id. Where the model server gave none, one is made of its number.
+pub(super) fn call_id<'a>(call: &'a wire::ToolCall, message_id: &str, number: usize) -> Cow<'a, str> {
+    if call.id.is_empty() { format!("toolu_{message_id}_{number}").into() } else { call.id.as_str().into() }
 }
 
 /// An answer.
@@ -58,7 +65,7 @@ pub(super) enum ContentBlock<'a> {
     /// A call that the model asks for.
     ToolUse {
         /// For the result.
-        id: &'a str,
+        id: Cow<'a, str>,
         /// The tool's.
         name: &'a str,
         /// An object.

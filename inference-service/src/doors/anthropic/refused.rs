@@ -1,4 +1,4 @@
-//! What `/v1/messages` doesn't do.
+//! What `/v1/messages` doesn't do, and what it takes for nothing.
 
 use crate::doors::other_fields::RefusedField;
 
@@ -7,7 +7,7 @@ pub const REFUSED: &[RefusedField] = &[
     ("billing_policy", "can't be had: who pays is who the key belongs to"),
     ("compaction", "can't be had: ask the model for a summary, and send it in place of what it summarizes"),
     ("container", "can't be had: no code runs on this server"),
-    ("context_management", "can't be had: the conversation goes to the model as it is sent"),
+    ("context_management.edits", "must keep all: the conversation goes to the model as it is sent"),
     ("diagnostics", "can't be had: there is no prompt cache to tell about"),
     ("fallback_credit_token", "can't be had: the model that is named answers, or none"),
     ("fallbacks", "can't be had: the model that is named answers, or none"),
@@ -31,4 +31,19 @@ pub const REFUSED: &[RefusedField] = &[
     ("tools[].defer_loading: true", "must be false, or absent: the model is told of every tool"),
     ("tools[].allowed_callers", "must be direct alone, or absent: no code runs on this server"),
     ("tools[].input_examples", "can't be had: put the examples into the description"),
+];
+
+/// What is taken and changes no answer.
+pub const TAKEN: &[&str] = &[
+    "cache_control",
+    "messages[].content[].cache_control",
+    "messages[].content[].caller",
+    "messages[].content[].data",
+    "messages[].content[].signature",
+    "messages[].content[].source.media_type",
+    "metadata",
+    "service_tier",
+    "thinking.budget_tokens",
+    "tools[].cache_control",
+    "tools[].eager_input_streaming",
 ];

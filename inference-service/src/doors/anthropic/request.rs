@@ -36,6 +36,8 @@ pub(crate) struct MessagesRequest {
     pub(super) thinking: Option<Thinking>,
     /// How much it thinks, and the form of its answer.
     pub(super) output_config: Option<OutputConfig>,
+    /// What is left out of the conversation: nothing.
+    pub(super) context_management: Option<ContextManagement>,
     /// Taken, without effect.
     #[serde(rename = "metadata")]
     _metadata: Option<Unread>,
@@ -180,10 +182,42 @@ pub(super) struct Thinking {
     pub(super) others: OtherFields,
 }
 
+/// What is left out of the conversation.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct ContextManagement {
+    /// Those that leave out nothing.
+    pub(super) edits: Option<Vec<ContextEdit>>,
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub(super) others: OtherFields,
+}
+
+/// What is left out of a part of the conversation.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct ContextEdit {
+    /// `clear_thinking_20251015`.
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    /// `all`.
+    #[schemars(with = "Option<String>")]
+    pub(super) keep: Option<StringOr<Unread>>,
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub(super) others: OtherFields,
+}
+
+impl ContextEdit {
+    /// Whether the conversation stays as it is.
+    pub(super) fn keeps_all(&self) -> bool {
+        let keeps = matches!(&self.keep, Some(StringOr::String(keep)) if keep == "all");
+        self.kind == "clear_thinking_20251015" && keeps && self.others.is_empty()
+    }
+}
+
 /// How much the model thinks, and the form of its answer.
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct OutputConfig {
-    /// low, medium, high, xhigh (as high) or max.
+    /// low, medium, high, xhigh (as high) or max: how much a model thinks that does, unless `thinking` is disabled.
     pub(super) effort: Option<String>,
     /// The form.
     pub(super) format: Option<OutputFormat>,

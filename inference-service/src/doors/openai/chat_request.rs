@@ -1,5 +1,7 @@
 //! `POST /v1/chat/completions`: what is sent, and the contract's request that it becomes.
 
+use std::collections::HashMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use shared::doors::Refusal;
@@ -77,16 +79,23 @@ pub(super) struct ChatCompletionRequest {
     temperature: Option<f32>,
     /// 0 to 1. Unset: as the model has it.
     top_p: Option<f32>,
+    /// The same seed and request give the same answer on the same machine.
     seed: Option<i64>,
     /// At most 16.
     stop: Option<Stop>,
+    /// Only 0.
     frequency_penalty: Option<f64>,
+    /// Only 0.
     presence_penalty: Option<f64>,
+    /// What the model may ask to be called.
     tools: Option<Vec<ChatTool>>,
+    /// none or auto.
     tool_choice: Option<ToolChoice>,
     /// False: an answer has one call at most.
     parallel_tool_calls: Option<bool>,
+    /// The form of the answer. Unset: free text.
     response_format: Option<ResponseFormat>,
+    /// Asks for log probabilities.
     logprobs: Option<bool>,
     /// 0 to 20.
     top_logprobs: Option<u32>,
@@ -94,28 +103,46 @@ pub(super) struct ChatCompletionRequest {
     reasoning_effort: Option<String>,
     /// The same, as Ollama takes it too.
     reasoning: Option<Reasoning>,
+    /// Only 1.
     n: Option<u32>,
+    /// Only false.
     store: Option<bool>,
+    /// Only text.
     modalities: Option<Vec<String>>,
+    /// Only medium.
     verbosity: Option<String>,
-    logit_bias: Option<std::collections::HashMap<String, Unread>>,
+    /// Refused.
+    logit_bias: Option<HashMap<String, Unread>>,
+    /// Refused.
     functions: Option<Vec<Unread>>,
+    /// Refused.
     function_call: Option<Unread>,
+    /// Refused.
     audio: Option<Unread>,
+    /// Refused.
     moderation: Option<Unread>,
+    /// Refused.
     prediction: Option<Unread>,
+    /// Refused.
     web_search_options: Option<Unread>,
+    /// Taken, and changes no answer.
     service_tier: Option<Unread>,
+    /// Taken, and changes no answer.
     #[expect(dead_code, reason = "it is for the provider's own use")]
     user: Option<Unread>,
+    /// Taken, and changes no answer.
     #[expect(dead_code, reason = "it is for the provider's own use")]
     metadata: Option<Unread>,
+    /// Taken, and changes no answer.
     #[expect(dead_code, reason = "it is for the provider's own use")]
     safety_identifier: Option<Unread>,
+    /// Taken, and changes no answer.
     #[expect(dead_code, reason = "what is cached changes no answer")]
     prompt_cache_key: Option<Unread>,
+    /// Taken, and changes no answer.
     #[expect(dead_code, reason = "what is cached changes no answer")]
     prompt_cache_options: Option<Unread>,
+    /// Taken, and changes no answer.
     #[expect(dead_code, reason = "what is cached changes no answer")]
     prompt_cache_retention: Option<Unread>,
 }

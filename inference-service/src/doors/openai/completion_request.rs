@@ -54,12 +54,19 @@ pub(super) struct CompletionRequest {
     stop: Option<Stop>,
     /// Asks for log probabilities, and of so many alternatives: 0 to 20.
     logprobs: Option<u32>,
+    /// Only 1.
     n: Option<u32>,
+    /// Only 1.
     best_of: Option<u32>,
+    /// Only false.
     echo: Option<bool>,
+    /// Only 0.
     frequency_penalty: Option<f64>,
+    /// Only 0.
     presence_penalty: Option<f64>,
+    /// Refused.
     logit_bias: Option<HashMap<String, Unread>>,
+    /// Taken, and changes no answer.
     #[expect(dead_code, reason = "it is for the provider's own use")]
     user: Option<Unread>,
 }

@@ -31,7 +31,7 @@ impl FieldNames {
             "think" => return "reasoning_effort".to_owned(),
             "format.json_schema" => return "response_format.json_schema.schema".to_owned(),
             "request_id" => return "Idempotency-Key".to_owned(),
-            "images" => return "messages".to_owned(),
+            "images" => return "messages[].content[].image_url".to_owned(),
             _ => {}
         }
         let in_list = indexed(path, "messages").map(|(index, rest)| self.of_message(index, rest));
@@ -101,6 +101,7 @@ mod tests {
             ("tools[10].parameters_json", "tools[10].function.parameters"),
             ("tools[10].name", "tools[10].function.name"),
             ("request_id", "Idempotency-Key"),
+            ("images", "messages[].content[].image_url"),
         ] {
             assert_eq!(names.name(path), name);
         }

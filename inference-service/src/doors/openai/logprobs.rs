@@ -119,7 +119,7 @@ impl Serialize for TopMap<'_> {
     }
 }
 
-/// The form of what [`ChatLogprobs`] writes.
+/// Log probabilities of a chat's tokens.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "its fields are the schema")]
 struct ChatLogprobsForm {
@@ -127,7 +127,7 @@ struct ChatLogprobsForm {
     refusal: Option<Vec<Token<'static>>>,
 }
 
-/// The form of what [`CompletionLogprobs`] writes.
+/// Log probabilities of a completion's tokens: a list of each thing.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "its fields are the schema")]
 struct CompletionLogprobsForm {

@@ -35,7 +35,9 @@ pub(super) struct ChatMessage {
     /// Of an earlier answer. Taken, and not read.
     #[expect(dead_code, reason = "an answer that is sent back may have it")]
     annotations: Option<Unread>,
+    /// Refused.
     audio: Option<Unread>,
+    /// Refused.
     function_call: Option<Unread>,
 }
 
@@ -49,8 +51,11 @@ pub(super) struct ContentPart {
     text: Option<String>,
     image_url: Option<StringOr<ImageUrl>>,
     refusal: Option<String>,
+    /// Refused.
     input_audio: Option<Unread>,
+    /// Refused.
     file: Option<Unread>,
+    /// Taken, and changes no answer.
     #[expect(dead_code, reason = "what is cached changes no answer")]
     prompt_cache_breakpoint: Option<Unread>,
 }
@@ -75,7 +80,9 @@ pub(super) struct MessageToolCall {
     #[serde(rename = "type")]
     kind: Option<String>,
     function: Option<FunctionCall>,
+    /// Refused.
     custom: Option<Unread>,
+    /// Taken, and not read.
     #[expect(dead_code, reason = "streams number their calls; their order says it")]
     index: Option<u32>,
 }

@@ -46,6 +46,7 @@ pub(super) fn convert(sent: ResponseRequest, request_id: String) -> Result<Conve
     if let Some(options) = &sent.stream_options {
         options.others.refuse("stream_options.", "stream_options.", REFUSED, &mut wrong);
     }
+    check_labels(&sent, &mut wrong);
     let top_logprobs = top_logprobs(sent.include.unwrap_or_default(), sent.top_logprobs, &mut wrong);
     let tool_choice = tool_choice(sent.tool_choice, &mut wrong);
     let tools = sent.tools.unwrap_or_default().into_iter().enumerate().filter_map(|(index, sent)| tool(index, sent, &mut wrong));
@@ -53,6 +54,9 @@ pub(super) fn convert(sent: ResponseRequest, request_id: String) -> Result<Conve
     let (think, reasoning) = reasoning(sent.reasoning, &mut wrong);
     let (format, text) = text(sent.text, &mut wrong);
     let truncation = truncation(sent.truncation, &mut wrong);
+    if matches!(&sent.input, StringOr::Other(items) if items.is_empty()) {
+        wrong.add("input", "must hold at least one item");
+    }
     let mut conversation = Conversation::new(sent.instructions.as_deref(), &mut wrong);
     conversation.input(sent.input);
     let (messages, origins) = conversation.finish();
@@ -95,6 +99,34 @@ pub(super) fn convert(sent: ResponseRequest, request_id: String) -> Result<Conve
         user: sent.user,
     };
     Ok(Converted { request, origins, echo })
+}
+
+/// What only comes back with the answer is bounded, as OpenAI bounds it: a stream says it three times.
+fn check_labels(sent: &ResponseRequest, wrong: &mut Violations) {
+    const MAX_PAIRS: usize = 16;
+    const MAX_KEY: usize = 64;
+    const MAX_VALUE: usize = 512;
+    let is_long = |text: &str, most: usize| text.chars().take(most + 1).count() > most;
+    if let Some(metadata) = &sent.metadata {
+        if metadata.len() > MAX_PAIRS || metadata.iter().any(|(key, value)| is_long(key, MAX_KEY) || is_long(value, MAX_VALUE)) {
+            let must = format!("must be at most {MAX_PAIRS} pairs, of at most {MAX_KEY} characters for a key and {MAX_VALUE} for a value");
+            wrong.add("metadata", must);
+        }
+    }
+    let format = sent.text.as_ref().and_then(|text| text.format.as_ref());
+    let labels = [
+        ("user", &sent.user),
+        ("safety_identifier", &sent.safety_identifier),
+        ("prompt_cache_key", &sent.prompt_cache_key),
+        ("text.format.name", format.map_or(&None, |format| &format.name)),
+        ("text.format.description", format.map_or(&None, |format| &format.description)),
+    ];
+    for (field, label) in labels {
+        let most = if field == "text.format.description" { 8 * MAX_VALUE } else { MAX_VALUE };
+        if label.as_ref().is_some_and(|label| is_long(label, most)) {
+            wrong.add(field, format!("must be at most {most} characters"));
+        }
+    }
 }
 
 /// How many alternatives of each token are asked for; `None`: no log probabilities at all.

@@ -245,7 +245,7 @@ impl EventFormat for ResponseEvents {
 
     fn begin(&mut self, out: &mut Vec<u8>) {
         for kind in ["response.created", "response.in_progress"] {
-            self.write_response(out, kind, Progress::InProgress, None);
+            self.write_response(out, kind, Progress::Begun, None);
         }
     }
 

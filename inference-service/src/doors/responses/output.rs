@@ -126,7 +126,9 @@ impl OutputItem {
     }
 
     pub(super) fn call(id: String, call: wire::ToolCall, status: Status) -> Self {
-        Self::FunctionCall { id, status, call_id: call.id, name: call.name, arguments: call.arguments_json }
+        // A model server that gives no id has calls told apart by this one.
+        let call_id = if call.id.is_empty() { format!("call_{id}") } else { call.id };
+        Self::FunctionCall { id, status, call_id, name: call.name, arguments: call.arguments_json }
     }
 }
 

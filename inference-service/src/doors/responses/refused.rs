@@ -1,4 +1,4 @@
-//! What `/v1/responses` doesn't do.
+//! What `/v1/responses` doesn't do, and what it takes for nothing.
 
 use crate::doors::other_fields::RefusedField;
 
@@ -17,7 +17,8 @@ pub const REFUSED: &[RefusedField] = &[
     ("store: true", "must be false, or absent: nothing is stored"),
     (
         "input[].type",
-        "must be message, function_call, function_call_output or reasoning: others belong to tools that OpenAI runs, or are stored",
+        "must be message, function_call, function_call_output or reasoning: others are stored (send the items themselves, as SDKs do with \
+         store: false), or belong to tools that OpenAI runs",
     ),
     ("input[].async", "can't be had: a call's output comes after the call"),
     ("input[].caller", "can't be had: no code runs on this server"),
@@ -34,4 +35,31 @@ pub const REFUSED: &[RefusedField] = &[
     ("tools[].output_schema", "can't be had: the model isn't told of it"),
     ("tools[].defer_loading: true", "must be false, or absent: the model is told of every tool"),
     ("tools[].allowed_callers", "must be direct alone, or absent: no code runs on this server"),
+];
+
+/// What is taken and changes no answer; some of it comes back with the answer.
+pub const TAKEN: &[&str] = &[
+    "input[].content[].annotations",
+    "input[].content[].detail",
+    "input[].content[].logprobs",
+    "input[].content[].prompt_cache_breakpoint",
+    "input[].encrypted_content",
+    "input[].id",
+    "input[].phase",
+    "input[].status",
+    "max_tool_calls",
+    "metadata",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "reasoning.generate_summary",
+    "reasoning.summary",
+    "safety_identifier",
+    "service_tier",
+    "stream_options.include_obfuscation",
+    "text.format.description",
+    "text.format.name",
+    "text.format.strict",
+    "tools[].strict",
+    "user",
 ];

@@ -39,7 +39,7 @@ pub(crate) struct ResponseObject<'a> {
 
 /// How far an answer has come.
 pub(super) enum Progress<'a> {
-    InProgress,
+    Begun,
     Ended(&'a wire::Finished),
     Failed(&'a Refusal),
 }
@@ -73,7 +73,7 @@ impl Head {
             echo: &self.echo,
         };
         match progress {
-            Progress::InProgress => {}
+            Progress::Begun => {}
             Progress::Ended(finished) => {
                 response.usage = Some(finished.into());
                 if finished.reason() == wire::FinishReason::Length {

@@ -118,11 +118,15 @@ fn whole_seconds(after: Duration) -> u64 {
     after.as_secs() + u64::from(after.subsec_nanos() > 0)
 }
 
-/// HTTP's status for an error, by the protocol's table. A path that is none of ours is 404, as every HTTP server has it; clients read that
-/// as `unimplemented`, too.
 fn http_status(status: &Status) -> StatusCode {
-    let number = match status.code() {
-        Code::Unimplemented if reason_of(status) == Some(ErrorReason::MethodUnknown) => 404,
+    status_of(status.code(), reason_of(status))
+}
+
+/// HTTP's status for an error, by the protocol's table. A path that is none of ours is 404, as every HTTP server has it; clients read that as
+/// `unimplemented`, too.
+pub(crate) fn status_of(code: Code, reason: Option<ErrorReason>) -> StatusCode {
+    let number = match code {
+        Code::Unimplemented if reason == Some(ErrorReason::MethodUnknown) => 404,
         Code::Ok => 200,
         Code::Cancelled => 499,
         Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => 400,
@@ -139,7 +143,8 @@ fn http_status(status: &Status) -> StatusCode {
     StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-fn code_name(code: Code) -> &'static str {
+/// The protocol's name of a code.
+pub(crate) fn code_name(code: Code) -> &'static str {
     match code {
         // An error that says it is none can't be told.
         Code::Ok | Code::Unknown => "unknown",

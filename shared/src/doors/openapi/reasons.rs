@@ -1,28 +1,30 @@
 //! Every reason of the contract, as its proto explains it: what it means, its gRPC code, and who answers it.
 
+use http::StatusCode;
 use tonic::Code;
 
 use super::descriptors::Descriptors;
 use crate::ErrorReason;
+use crate::doors::connect;
 
-/// The names of gRPC's codes, and Connect's names of the same.
-const CODES: [(Code, &str, &str); 16] = [
-    (Code::Cancelled, "CANCELLED", "canceled"),
-    (Code::Unknown, "UNKNOWN", "unknown"),
-    (Code::InvalidArgument, "INVALID_ARGUMENT", "invalid_argument"),
-    (Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "deadline_exceeded"),
-    (Code::NotFound, "NOT_FOUND", "not_found"),
-    (Code::AlreadyExists, "ALREADY_EXISTS", "already_exists"),
-    (Code::PermissionDenied, "PERMISSION_DENIED", "permission_denied"),
-    (Code::ResourceExhausted, "RESOURCE_EXHAUSTED", "resource_exhausted"),
-    (Code::FailedPrecondition, "FAILED_PRECONDITION", "failed_precondition"),
-    (Code::Aborted, "ABORTED", "aborted"),
-    (Code::OutOfRange, "OUT_OF_RANGE", "out_of_range"),
-    (Code::Unimplemented, "UNIMPLEMENTED", "unimplemented"),
-    (Code::Internal, "INTERNAL", "internal"),
-    (Code::Unavailable, "UNAVAILABLE", "unavailable"),
-    (Code::DataLoss, "DATA_LOSS", "data_loss"),
-    (Code::Unauthenticated, "UNAUTHENTICATED", "unauthenticated"),
+/// gRPC's codes by their names.
+const CODES: [(Code, &str); 16] = [
+    (Code::Cancelled, "CANCELLED"),
+    (Code::Unknown, "UNKNOWN"),
+    (Code::InvalidArgument, "INVALID_ARGUMENT"),
+    (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+    (Code::NotFound, "NOT_FOUND"),
+    (Code::AlreadyExists, "ALREADY_EXISTS"),
+    (Code::PermissionDenied, "PERMISSION_DENIED"),
+    (Code::ResourceExhausted, "RESOURCE_EXHAUSTED"),
+    (Code::FailedPrecondition, "FAILED_PRECONDITION"),
+    (Code::Aborted, "ABORTED"),
+    (Code::OutOfRange, "OUT_OF_RANGE"),
+    (Code::Unimplemented, "UNIMPLEMENTED"),
+    (Code::Internal, "INTERNAL"),
+    (Code::Unavailable, "UNAVAILABLE"),
+    (Code::DataLoss, "DATA_LOSS"),
+    (Code::Unauthenticated, "UNAUTHENTICATED"),
 ];
 
 /// A reason, as its proto explains it.
@@ -36,15 +38,15 @@ pub struct ExplainedReason {
     pub meaning: String,
 }
 
-/// A code's name in Connect.
+/// How Connect tells a reason: its name of the code, and HTTP's status, which follows from the code alone there.
 #[must_use]
-pub fn connect_code(code: Code) -> &'static str {
-    CODES.iter().find(|(each, ..)| *each == code).map_or("unknown", |(.., name)| name)
+pub fn told_by_connect(explained: &ExplainedReason) -> (&'static str, StatusCode) {
+    (connect::code_name(explained.code), connect::status_of(explained.code, Some(explained.reason)))
 }
 
 /// Connect's names of all codes.
 pub(super) fn connect_codes() -> impl Iterator<Item = &'static str> {
-    CODES.iter().map(|(.., name)| *name)
+    CODES.iter().map(|(code, _)| connect::code_name(*code))
 }
 
 /// All reasons that are sent, in the order of the proto.
@@ -55,7 +57,7 @@ pub fn explained_reasons() -> Vec<ExplainedReason> {
     let explained = reasons.value.iter().filter_map(|value| {
         let reason = ErrorReason::try_from(value.number()).ok()?;
         let (code, meaning) = descriptors.comment(&format!("{REASONS}.{}", value.name())).split_once(": ")?;
-        let (code, ..) = *CODES.iter().find(|(_, name, _)| *name == code)?;
+        let (code, _) = *CODES.iter().find(|(_, name)| *name == code)?;
         Some(ExplainedReason { reason, code, meaning: meaning.to_owned() })
     });
     explained.collect()
@@ -77,11 +79,11 @@ pub enum Answerer {
 enum Way {
     /// Both services, on every door.
     Everywhere,
-    /// auth-service, on every door.
-    Auth,
     /// inference-service, on every door.
     Inference,
-    /// auth-service's gRPC methods, also by Connect.
+    /// The same, and methods of auth-service: what it decides for the other.
+    InferenceAndAuthMethods,
+    /// Methods of gRPC, also by Connect, and what a door says of itself alone.
     AuthMethods,
     /// What no door answers.
     Nowhere,
@@ -105,7 +107,6 @@ fn way(reason: ErrorReason) -> Way {
         | ErrorReason::StoreMisconfigured
         | ErrorReason::DeadlineExceeded
         | ErrorReason::Draining
-        | ErrorReason::NotSupported
         | ErrorReason::Internal
         | ErrorReason::MessageTooLarge
         | ErrorReason::MessageMalformed
@@ -113,8 +114,8 @@ fn way(reason: ErrorReason) -> Way {
         | ErrorReason::ServerBusy
         | ErrorReason::MethodUnknown
         | ErrorReason::CompressionUnknown => Way::Everywhere,
-        ErrorReason::LoginFailed => Way::Auth,
-        ErrorReason::AccessTokenRequired
+        ErrorReason::LoginFailed
+        | ErrorReason::AccessTokenRequired
         | ErrorReason::SignUpClosed
         | ErrorReason::HoldNotFound
         | ErrorReason::HoldResolved
@@ -129,9 +130,10 @@ fn way(reason: ErrorReason) -> Way {
         | ErrorReason::InsufficientCredits
         | ErrorReason::RequestInProgress
         | ErrorReason::RequestIdReused
-        | ErrorReason::RequestResolved
         | ErrorReason::SweepInProgress
         | ErrorReason::TooManyOpenHolds
+        | ErrorReason::NotImplemented => Way::InferenceAndAuthMethods,
+        ErrorReason::RequestResolved
         | ErrorReason::AuthUnavailable
         | ErrorReason::UpstreamUnavailable
         | ErrorReason::UpstreamBusy
@@ -144,7 +146,7 @@ fn way(reason: ErrorReason) -> Way {
         | ErrorReason::CloudModelNotAllowed
         | ErrorReason::SlowReader
         | ErrorReason::StreamTooLong
-        | ErrorReason::NotImplemented => Way::Inference,
+        | ErrorReason::NotSupported => Way::Inference,
     }
 }
 
@@ -153,10 +155,14 @@ fn way(reason: ErrorReason) -> Way {
 pub fn is_answered(reason: ErrorReason, by: Answerer) -> bool {
     match way(reason) {
         Way::Everywhere => true,
-        Way::Auth => by == Answerer::Auth,
-        Way::Inference => by == Answerer::Inference,
+        Way::Inference | Way::InferenceAndAuthMethods => by == Answerer::Inference,
         Way::AuthMethods | Way::Nowhere => false,
     }
+}
+
+/// Whether a service's methods answer a reason, over gRPC and over Connect.
+pub(super) fn is_answered_by_methods(reason: ErrorReason, by: Answerer) -> bool {
+    is_answered(reason, by) || (matches!(way(reason), Way::AuthMethods | Way::InferenceAndAuthMethods) && by == Answerer::Auth)
 }
 
 /// Whether a reason is about the credential that a call shows.
@@ -185,7 +191,8 @@ mod tests {
             assert!(explained.iter().any(|each| each.reason == reason), "{reason:?}: the comment must be `CODE: what it means`");
         }
         let credits = explained.iter().find(|each| each.reason == ErrorReason::InsufficientCredits).unwrap();
-        assert_eq!((credits.code, connect_code(credits.code)), (Code::ResourceExhausted, "resource_exhausted"));
+        assert_eq!(credits.code, Code::ResourceExhausted);
+        assert_eq!(told_by_connect(credits), ("resource_exhausted", StatusCode::TOO_MANY_REQUESTS));
         assert!(credits.meaning.starts_with("fewer credits are available"), "{credits:?}");
     }
 }

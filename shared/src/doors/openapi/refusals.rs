@@ -8,8 +8,10 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use serde_json::{Map, Value, json};
 
 use super::reasons::{Answerer, ExplainedReason, explained_reasons, is_about_credential, is_answered};
+use crate::ErrorReason;
 use crate::authorization::CallerKind;
 use crate::doors::{Door, Refusal, http_status};
+use crate::request_context::CurrentCall;
 
 /// Those of the longest are some hundred bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -41,16 +43,27 @@ impl RefusalSample {
 #[must_use]
 pub fn refusal_samples(door: &Door, answerer: Answerer) -> Vec<RefusalSample> {
     let is_open = door.routes.iter().all(|route| route.policy.caller == CallerKind::Anybody);
-    let answered = explained_reasons()
-        .into_iter()
-        .filter(|explained| is_answered(explained.reason, answerer) && !(is_open && is_about_credential(explained.reason)));
-    answered.map(|explained| sample(door, explained)).collect()
+    let own: Vec<Refusal> = door.routes.iter().filter_map(|route| route.refusing).flat_map(|refusals| refusals()).collect();
+    let mut samples = Vec::new();
+    for explained in explained_reasons() {
+        let reason = explained.reason;
+        let mut own = own.iter().filter(|refusal| refusal.reason == reason).peekable();
+        if own.peek().is_some() {
+            samples.extend(own.map(|refusal| sample(door, explained.clone(), refusal)));
+        } else if is_answered(reason, answerer) && !(is_open && is_about_credential(reason)) {
+            let mut refusal = Refusal::new(http_status(reason, explained.code), reason, explained.meaning.clone());
+            if reason == ErrorReason::InvalidArgument {
+                refusal.fields = vec![("model".to_owned(), "must be a model's name".to_owned())];
+            }
+            samples.push(sample(door, explained, &refusal));
+        }
+    }
+    samples
 }
 
-fn sample(door: &Door, explained: ExplainedReason) -> RefusalSample {
-    let status = http_status(explained.reason, explained.code);
-    let refusal = Refusal::new(status, explained.reason, explained.meaning.clone());
-    let response = refusal.respond(door.refusal);
+fn sample(door: &Door, explained: ExplainedReason, refusal: &Refusal) -> RefusalSample {
+    let explained = ExplainedReason { meaning: refusal.message.clone(), ..explained };
+    let response = CurrentCall::example().enter(|| refusal.respond(door.refusal));
     let beside = |name: &&HeaderName| ![CONTENT_TYPE, CONTENT_LENGTH].contains(name);
     let headers = response.headers().keys().filter(beside).cloned().collect();
     let media_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("application/json").to_owned();
@@ -121,7 +134,12 @@ fn response(status: StatusCode, samples: &[RefusalSample], schema: &Value) -> Va
     for sample in samples.iter().filter(|sample| sample.status == status) {
         let reason = crate::error::reason_name(sample.explained.reason);
         said.push(format!("`{reason}`: {}", sample.explained.meaning));
-        examples.insert(reason.to_owned(), json!({ "value": sample.body }));
+        // A reason may stand for several of the protocol's own errors.
+        let name = match sample.kind().filter(|_| examples.contains_key(reason)) {
+            Some(kind) => format!("{reason}.{kind}"),
+            None => reason.to_owned(),
+        };
+        examples.insert(name, json!({ "value": sample.body }));
         media_type = &sample.media_type;
         for name in &sample.headers {
             headers.insert(name.as_str().to_owned(), json!({ "schema": { "type": "string" } }));

@@ -1,7 +1,10 @@
 //! The schemas of a door's types, each under a name of its own among those of all doors.
 
+use std::collections::HashSet;
+
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
+use schemars::transform::ReplaceBoolSchemas;
 use serde_json::{Map, Value};
 
 use crate::doors::{Door, SchemaOf};
@@ -13,25 +16,30 @@ pub(super) struct Schemas {
     tag: String,
     taken: SchemaGenerator,
     given: SchemaGenerator,
-    /// Whether some type has two forms.
-    differ: bool,
+    /// Types that are taken and given, when some type has two forms: all of them, since one may be made of another.
+    twice: HashSet<String>,
 }
 
 impl Schemas {
     /// `tag` begins the names of all of them.
     pub(super) fn of_door(door: &Door, tag: &str) -> Self {
-        let mut settings = SchemaSettings::draft2020_12();
+        // Generators of clients don't know all that is a schema: `true` is written as `{}`.
+        let mut replace = ReplaceBoolSchemas::default();
+        replace.skip_additional_properties = true;
+        let mut settings = SchemaSettings::draft2020_12().with_transform(replace);
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
         let given = settings.clone().for_serialize().into_generator();
-        let mut all = Self { tag: tag.to_owned(), taken: settings.into_generator(), given, differ: false };
+        let mut all = Self { tag: tag.to_owned(), taken: settings.into_generator(), given, twice: HashSet::new() };
         // All of them first: only then it is known which have two forms.
         for route in &door.routes {
             route.taking.map(|schema| schema(&mut all.taken));
             route.giving.map(|schema| schema(&mut all.given));
         }
-        all.differ =
-            all.given.definitions().iter().any(|(name, schema)| all.taken.definitions().get(name).is_some_and(|other| other != schema));
+        let (taken, given) = (all.taken.definitions(), all.given.definitions());
+        if given.iter().any(|(name, schema)| taken.get(name).is_some_and(|other| other != schema)) {
+            all.twice = given.keys().filter(|name| taken.contains_key(*name)).cloned().collect();
+        }
         all
     }
 
@@ -56,12 +64,12 @@ impl Schemas {
     }
 
     /// Adds all of them to a document's.
-    pub(super) fn finish(self, schemas: &mut Map<String, Value>) {
-        for (name, schema) in self.taken.definitions() {
-            schemas.insert(self.taken_name(name), renamed(schema.clone(), &|name| self.taken_name(name)));
+    pub(super) fn finish(mut self, schemas: &mut Map<String, Value>) {
+        for (name, schema) in self.taken.take_definitions(true) {
+            schemas.insert(self.taken_name(&name), renamed(schema, &|name| self.taken_name(name)));
         }
-        for (name, schema) in self.given.definitions() {
-            schemas.insert(self.given_name(name), renamed(schema.clone(), &|name| self.given_name(name)));
+        for (name, schema) in self.given.take_definitions(true) {
+            schemas.insert(self.given_name(&name), renamed(schema, &|name| self.given_name(name)));
         }
     }
 
@@ -70,8 +78,7 @@ impl Schemas {
     }
 
     fn given_name(&self, name: &str) -> String {
-        let is_other = self.differ && self.taken.definitions().contains_key(name);
-        format!("{}.{name}{}", self.tag, if is_other { "Given" } else { "" })
+        format!("{}.{name}{}", self.tag, if self.twice.contains(name) { "Given" } else { "" })
     }
 }
 

@@ -21,6 +21,8 @@ struct Part {
 struct Taken {
     stream: Option<bool>,
     part: Part,
+    /// Of any form.
+    other: Option<Value>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -81,6 +83,7 @@ fn a_type_that_is_taken_in_one_form_and_given_in_another_has_two_schemas() {
     assert_eq!(part("Thingsofothers.Taken"), "#/components/schemas/Thingsofothers.Part");
     assert_eq!(part("Thingsofothers.Given"), "#/components/schemas/Thingsofothers.PartGiven");
     assert!(schemas["Other.Part"].is_object(), "doors don't share names");
+    assert!(schemas["Thingsofothers.Taken"]["properties"]["other"].is_object(), "generators of clients don't know true as a schema");
 }
 
 #[test]

@@ -71,7 +71,8 @@ async fn a_call_that_a_real_ollama_made_arrives_whole_in_both_ways_and_its_resul
 
         let result = json!([{ "type": "tool_result", "tool_use_id": call["id"], "content": "11 degrees" }]);
         let turns = json!([
-            { "role": "user", "content": "hi" }, { "role": "assistant", "content": message["content"] }, { "role": "user", "content": result },
+            { "role": "user", "content": "hi" }, { "role": "assistant", "content": message["content"] },
+            { "role": "user", "content": result },
         ]);
         whole(&mut scene.message(json!({ "model": "withtools", "tools": weather(), "messages": turns })).await).await;
         let sent = scene.upstream.request("/api/chat", 2).await.json();
@@ -144,4 +145,18 @@ async fn models_are_in_anthropics_form_where_its_header_is_sent() {
     assert_eq!((rest["data"].as_array().unwrap().len(), &rest["has_more"]), (3, &json!(false)));
     let one = whole(&mut get("/v1/models/thinks").await).await;
     assert_eq!((&one["type"], &one["id"], &one["display_name"]), (&json!("model"), &json!("thinks"), &json!("thinks")));
+}
+
+#[tokio::test]
+async fn effort_counts_where_the_model_thinks_and_is_no_reason_to_refuse_one_that_does_not() {
+    let scene = Scene::start().await;
+    for (number, (model, think)) in [("smollm2", Value::Null), ("thinks", json!("high"))].into_iter().enumerate() {
+        let config = json!({ "thinking": { "type": "adaptive" }, "output_config": { "effort": "high" }, "model": model });
+        whole(&mut scene.message(config).await).await;
+        assert_eq!(scene.upstream.request("/api/chat", number).await.json()["think"], think);
+    }
+    let mut missing = scene.message(json!({ "output_config": { "effort": "high" }, "model": "nothere" })).await;
+    assert_eq!(crate::error(&mut missing).await.0, 404);
+    let body = crate::with(crate::plain_message(), json!({ "output_config": { "effort": "low" } }));
+    assert_eq!(HttpCall::post(scene.address(), MESSAGES, &body).bearer("tg_wrong").send().await.status, 401);
 }

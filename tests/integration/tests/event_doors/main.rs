@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 mod anthropic;
 mod charges;
+#[cfg(feature = "embedded-engine")]
+mod embedded;
 mod refusals;
 mod responses;
 

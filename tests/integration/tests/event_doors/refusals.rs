@@ -8,12 +8,13 @@ use crate::{DOORS, MESSAGES, RESPONSES, Scene, error, refusal};
 #[tokio::test]
 async fn what_a_door_cannot_do_is_refused_by_name_and_never_reaches_the_model_server() {
     let scene = Scene::start().await;
+    let source = json!({ "type": "url", "url": "http://127.0.0.1/" });
     for (fields, name) in [
         (json!({ "mcp_servers": [{ "url": "http://127.0.0.1/" }] }), "mcp_servers"),
         (json!({ "tools": [{ "type": "web_search_20250305", "name": "web_search" }] }), "tools[0].type"),
         (json!({ "tool_choice": { "type": "any" } }), "tool_choice.type"),
         (
-            json!({ "messages": [{ "role": "user", "content": [{ "type": "image", "source": { "type": "url", "url": "http://127.0.0.1/" } }] }] }),
+            json!({ "messages": [{ "role": "user", "content": [{ "type": "image", "source": source }] }] }),
             "messages[0].content[0].source.type",
         ),
         (json!({ "temperature": -1 }), "temperature"),

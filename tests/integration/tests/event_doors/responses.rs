@@ -23,7 +23,8 @@ async fn a_whole_response_has_its_text_its_counts_and_all_that_was_asked_for() {
     assert!(response["output"][0]["id"].take().as_str().unwrap().starts_with("msg_"));
     assert!(response["created_at"].take().as_u64().unwrap() <= response["completed_at"].take().as_u64().unwrap());
     let expected = json!({
-        "id": null, "object": "response", "created_at": null, "completed_at": null, "status": "completed", "background": false, "error": null,
+        "id": null, "object": "response", "created_at": null, "completed_at": null, "status": "completed", "background": false,
+        "error": null,
         "incomplete_details": null, "model": "smollm2",
         "output": [{
             "type": "message", "id": null, "status": "completed", "role": "assistant",

@@ -161,6 +161,7 @@ async fn an_upstream_that_dies_within_a_whole_answer_is_a_status_with_what_it_co
     scene.upstream.script("/api/chat", Script::stream().token("one").cut());
     let mut answer = scene.chat(json!({})).await;
     assert_eq!((answer.header("x-tollgate-charged-credits"), answer.header("x-tollgate-remaining-credits")), (Some("11"), Some("989")));
+    assert_eq!(answer.header("x-should-retry"), Some("false"), "an SDK would repeat it, and it would be charged again");
     assert_eq!(error(&mut answer).await, (503, "server_error".into(), "UPSTREAM_UNAVAILABLE".into(), Value::Null));
     assert_eq!(scene.credits().await, (989, 0, 11));
 }

@@ -13,18 +13,18 @@ async fn a_real_models_answer_is_the_same_whole_and_in_chunks() {
     let user = stack.user("ada").await;
     let address = stack.inferences[0].address();
     let post = |path: &str, body: &Value| HttpCall::post(address, path, body).bearer(&user.key).send();
-    let fields = json!({ "temperature": 0, "seed": 7, "max_tokens": 12 });
+    let fields = json!({ "temperature": 0, "seed": 7, "max_tokens": 6 });
 
     let mut whole = post(CHAT, &chat(fields.clone())).await;
     let body = whole.json().await;
     let content = body["choices"][0]["message"]["content"].as_str().unwrap().to_owned();
-    assert!(content.split_whitespace().count() > 3, "words: {content}");
-    assert_eq!((&body["choices"][0]["finish_reason"], &body["usage"]["completion_tokens"]), (&json!("length"), &json!(12)));
+    assert!(content.split_whitespace().count() > 2, "words: {content}");
+    assert_eq!((&body["choices"][0]["finish_reason"], &body["usage"]["completion_tokens"]), (&json!("length"), &json!(6)));
     assert_eq!(whole.header("x-tollgate-remaining-credits"), Some("9"));
 
     let mut stream = post(CHAT, &chat(with(fields.clone(), json!({ "stream": true })))).await;
     let chunks = chunks(&mut stream).await;
-    assert!(chunks.len() > 5, "several chunks: {}", chunks.len());
+    assert!(chunks.len() > 4, "several chunks: {}", chunks.len());
     assert_eq!(text(&chunks), content);
     assert_eq!(chunks.last().unwrap()["receipt"], json!({ "charged_credits": 1, "remaining_credits": 8 }));
 

@@ -1,7 +1,7 @@
 //! What is refused: with which status, in OpenAI's form, by which field.
 
 use integration::http_client::HttpCall;
-use integration::scripted_upstream::Script;
+use integration::scripted_upstream::{Gate, Script};
 use serde_json::{Value, json};
 
 use crate::{CHAT, COMPLETIONS, Scene, chat, error};
@@ -117,6 +117,49 @@ async fn what_the_model_server_refuses_or_breaks_before_its_first_token_has_a_st
             assert_eq!(scene.credits().await, (10, 0, 0));
         }
     }
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_long_is_413_before_it_is_read() {
+    let scene = Scene::start().await;
+    let mut answer = scene.post(CHAT, &chat(json!({}))).announcing(1 << 40).send().await;
+    assert_eq!(error(&mut answer).await, (413, "invalid_request_error".into(), "MESSAGE_TOO_LARGE".into(), Value::Null));
+}
+
+#[tokio::test]
+async fn more_calls_at_a_time_than_an_account_may_have_are_429_with_a_time() {
+    let scene = Scene::start_with(|plan| plan.set("TOLLGATE_STARTING_CREDITS", "1000")).await;
+    let gate = Gate::new();
+    scene.upstream.script("/api/chat", Script::stream().token("one").gate(&gate).done("stop", 5, 1));
+    let mut open = Vec::new();
+    for _ in 0..64 {
+        let answer = scene.chat(json!({ "stream": true })).await;
+        assert_eq!(answer.status, 200);
+        open.push(answer);
+    }
+    let mut answer = scene.chat(json!({})).await;
+    assert!(answer.header("retry-after").is_some() && answer.header("x-should-retry").is_none());
+    assert_eq!(error(&mut answer).await, (429, "rate_limit_error".into(), "TOO_MANY_OPEN_HOLDS".into(), Value::Null));
+    gate.open_for_good();
+    for mut answer in open {
+        assert_eq!(crate::text(&crate::chunks(&mut answer).await), "one");
+    }
+}
+
+#[tokio::test]
+async fn what_fails_after_the_head_was_sent_is_an_error_event_and_costs_nothing_before_the_first_token() {
+    let scene = Scene::start().await;
+    let gate = Gate::new();
+    scene.upstream.script("/api/chat", Script::stream().gate(&gate).error_line("no such file"));
+    // The head comes without a token once a second has passed.
+    let mut answer = scene.chat(json!({ "stream": true })).await;
+    assert_eq!(answer.status, 200);
+    gate.open_for_good();
+    let data = answer.data().await;
+    let failure: Value = serde_json::from_str(&data[0]).unwrap();
+    assert_eq!((data.len(), &failure["error"]["code"]), (1, &json!("UPSTREAM_UNAVAILABLE")));
+    assert_eq!(failure["error"]["receipt"]["charged_credits"], 0);
+    assert_eq!(scene.credits().await, (10, 0, 0));
 }
 
 #[tokio::test]

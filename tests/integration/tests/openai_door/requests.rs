@@ -45,6 +45,7 @@ async fn any_json_is_asked_for_by_json_object_and_free_text_by_text() {
 async fn a_conversation_with_calls_and_results_reaches_the_model_server() {
     let scene = Scene::start().await;
     let parameters = json!({ "type": "object", "properties": { "city": { "type": "string" } } });
+    let called = json!({ "name": "get_weather", "arguments": "{\"city\": \"Paris\", \"a\": 1.0}" });
     let body = asked(
         &scene,
         json!({
@@ -53,7 +54,7 @@ async fn a_conversation_with_calls_and_results_reaches_the_model_server() {
                 { "role": "developer", "content": "Be brief." },
                 { "role": "user", "content": [{ "type": "text", "text": "Weather" }, { "type": "text", "text": "in Paris?" }] },
                 { "role": "assistant", "content": null, "tool_calls": [
-                    { "id": "call_1", "type": "function", "function": { "name": "get_weather", "arguments": "{\"city\": \"Paris\", \"a\": 1.0}" } },
+                    { "id": "call_1", "type": "function", "function": called },
                 ] },
                 { "role": "tool", "tool_call_id": "call_1", "content": "sunny" },
             ],
@@ -97,6 +98,20 @@ async fn pictures_reach_the_model_server_as_they_were_sent() {
     )
     .await;
     assert_eq!(body["messages"], json!([{ "role": "user", "content": "What is it?", "images": [picture, picture] }]));
+}
+
+#[tokio::test]
+async fn a_picture_of_a_megabyte_reaches_the_model_server_and_too_many_are_refused_by_their_path() {
+    let scene = Scene::start().await;
+    let mut picture = include_bytes!("../../fixtures/pixel.png").to_vec();
+    picture.resize(1 << 20, 7);
+    let picture = STANDARD.encode(picture);
+    let part = |picture: &str| json!({ "type": "image_url", "image_url": { "url": format!("data:image/png;base64,{picture}") } });
+    let message = |parts: Vec<Value>| json!({ "model": "sees", "messages": [{ "role": "user", "content": parts }] });
+    assert_eq!(asked(&scene, message(vec![part(&picture)])).await["messages"][0]["images"], json!([picture]));
+    let small = STANDARD.encode(include_bytes!("../../fixtures/pixel.png"));
+    let mut answer = scene.chat(message(vec![part(&small); 65])).await;
+    assert_eq!(crate::error(&mut answer).await.3, "messages[].content[].image_url");
 }
 
 #[tokio::test]

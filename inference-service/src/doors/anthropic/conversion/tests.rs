@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use shared::error::violations_of;
 use tonic::Status;
 
+use super::super::TAKEN;
 use super::*;
 
 const PNG: &[u8] = include_bytes!("../../../../../tests/integration/fixtures/pixel.png");
@@ -53,7 +54,7 @@ fn text(role: &str, content: &str) -> wire::Message {
 fn every_field_reaches_the_contract() {
     let request = converted(with(json!({
         "system": "be short", "temperature": 0.5, "top_p": 0.9, "top_k": 40, "stop_sequences": ["END"], "stream": true,
-        "tools": [{ "name": "f", "description": "does", "input_schema": { "type": "object", "b": 1.0, "a": 2 }, "cache_control": { "type": "ephemeral" } }],
+        "tools": [{ "name": "f", "description": "does", "input_schema": { "type": "object", "b": 1.0, "a": 2 } }],
         "thinking": { "type": "enabled", "budget_tokens": 1024 },
         "output_config": { "format": { "type": "json_schema", "schema": { "type": "object" } } },
         "metadata": { "user_id": "u" }, "service_tier": "auto", "cache_control": { "type": "ephemeral", "ttl": "1h" }, "container": null,
@@ -109,7 +110,8 @@ fn calls_and_their_results_become_messages_in_their_order_with_the_tools_name() 
         { "role": "assistant", "content": [
             { "type": "thinking", "thinking": "hm", "signature": "unsigned" }, { "type": "redacted_thinking", "data": "x" },
             { "type": "text", "text": "I look" },
-            { "type": "tool_use", "id": "c1", "name": "look", "input": { "at": 1.50 } }, { "type": "tool_use", "id": "c2", "name": "see", "input": {} },
+            { "type": "tool_use", "id": "c1", "name": "look", "input": { "at": 1.50 } },
+            { "type": "tool_use", "id": "c2", "name": "see", "input": {} },
         ] },
         { "role": "user", "content": [
             { "type": "tool_result", "tool_use_id": "c1", "content": "there" },
@@ -134,17 +136,19 @@ fn calls_and_their_results_become_messages_in_their_order_with_the_tools_name() 
 
 #[test]
 fn how_much_the_model_thinks_follows_from_thinking_and_effort() {
-    for (fields, think) in [
-        (json!({}), None),
-        (json!({ "thinking": { "type": "disabled" } }), Some("off")),
-        (json!({ "thinking": { "type": "adaptive" } }), None),
-        (json!({ "thinking": { "type": "enabled", "budget_tokens": 2000 } }), Some("on")),
-        (json!({ "thinking": { "type": "adaptive" }, "output_config": { "effort": "medium" } }), Some("medium")),
-        (json!({ "thinking": { "type": "disabled" }, "output_config": { "effort": "high" } }), Some("off")),
-        (json!({ "output_config": { "effort": "xhigh" } }), Some("high")),
-        (json!({ "output_config": { "effort": "max" } }), Some("max")),
+    for (fields, think, where_able) in [
+        (json!({}), None, None),
+        (json!({ "thinking": { "type": "disabled" } }), Some("off"), None),
+        (json!({ "thinking": { "type": "adaptive" } }), None, None),
+        (json!({ "thinking": { "type": "enabled", "budget_tokens": 2000 } }), Some("on"), None),
+        (json!({ "thinking": { "type": "enabled" }, "output_config": { "effort": "low" } }), Some("low"), None),
+        (json!({ "thinking": { "type": "adaptive" }, "output_config": { "effort": "medium" } }), None, Some("medium")),
+        (json!({ "thinking": { "type": "disabled" }, "output_config": { "effort": "high" } }), Some("off"), None),
+        (json!({ "output_config": { "effort": "xhigh" } }), None, Some("high")),
+        (json!({ "output_config": { "effort": "max" } }), None, Some("max")),
     ] {
-        assert_eq!(converted(with(fields.clone())).think.as_deref(), think, "{fields}");
+        let Converted { request, effort, .. } = read(with(fields.clone())).unwrap_or_else(|error| panic!("{}", error.message()));
+        assert_eq!((request.think.as_deref(), effort.as_deref()), (think, where_able), "{fields}");
     }
     let omitted = json!({ "thinking": { "type": "enabled", "budget_tokens": 2000, "display": "omitted" } });
     assert!(read(with(omitted)).is_ok_and(|converted| converted.form.omits_thinking));
@@ -177,7 +181,11 @@ fn each_field_that_is_refused_is_named_with_its_reason() {
         ("fallback_credit_token", "fallback_credit_token", with(json!({ "fallback_credit_token": "t" }))),
         ("thread", "thread", with(json!({ "thread": { "type": "create" } }))),
         ("container", "container", with(json!({ "container": "c" }))),
-        ("context_management", "context_management", with(json!({ "context_management": { "edits": [] } }))),
+        (
+            "context_management.edits",
+            "context_management.edits[0]",
+            with(json!({ "context_management": { "edits": [{ "type": "clear_thinking_20251015", "keep": { "value": 1 } }] } })),
+        ),
         ("diagnostics", "diagnostics", with(json!({ "diagnostics": {} }))),
         ("fallbacks", "fallbacks", with(json!({ "fallbacks": [] }))),
         ("inference_geo", "inference_geo", with(json!({ "inference_geo": "eu" }))),
@@ -237,9 +245,13 @@ fn each_field_that_is_refused_is_named_with_its_reason() {
 fn what_is_wrong_is_named_wherever_it_stands_and_all_at_once() {
     let turns = json!([
         { "role": "tool", "content": "x" },
-        { "role": "user", "content": [{ "type": "text" }, { "type": "tool_use", "id": "c", "name": "f", "input": {} }, { "type": "text", "text": "a", "id": "i" }] },
+        { "role": "user", "content": [
+            { "type": "text" }, { "type": "tool_use", "id": "c", "name": "f", "input": {} }, { "type": "text", "text": "a", "id": "i" },
+        ] },
         { "role": "assistant", "content": [{ "type": "tool_use", "id": "c" }, { "type": "text", "text": "a", "colour": 1 }], "odd": 1 },
-        { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "c", "content": [{ "type": "tool_result", "tool_use_id": "d" }] }] },
+        { "role": "user", "content": [
+            { "type": "tool_result", "tool_use_id": "c", "content": [{ "type": "tool_result", "tool_use_id": "d" }] },
+        ] },
         { "role": "user", "content": [{ "type": "image", "source": { "type": "base64", "data": "@@" } }, { "type": "image" }] },
     ]);
     let names: Vec<String> = refused(with(json!({ "messages": turns, "seed": 1 }))).into_iter().map(|(field, _)| field).collect();
@@ -266,7 +278,9 @@ fn what_the_contract_refuses_is_named_as_it_was_sent() {
     let turns = json!([
         { "role": "assistant", "content": [{ "type": "text", "text": "a" }, { "type": "tool_use", "id": "c", "name": "f", "input": [1] }] },
         { "role": "user", "content": [
-            { "type": "tool_result", "tool_use_id": "c", "content": [{ "type": "text", "text": "a" }, { "type": "image", "source": source }] },
+            { "type": "tool_result", "tool_use_id": "c", "content": [
+                { "type": "text", "text": "a" }, { "type": "image", "source": source },
+            ] },
             { "type": "image", "source": source },
         ] },
     ]);
@@ -292,4 +306,68 @@ fn what_the_contract_refuses_is_named_as_it_was_sent() {
         "tools[0].input_schema",
     ];
     assert_eq!(names.into_iter().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn each_field_that_is_taken_for_nothing_changes_nothing() {
+    let in_block = |field: &str, value: Value| block(json!({ "type": "text", "text": "a", field: value }));
+    let of_assistant = |block: Value| with(json!({ "messages": [{ "role": "assistant", "content": [block] }] }));
+    let call = |fields: Value| {
+        let mut call = json!({ "type": "tool_use", "id": "c", "name": "f", "input": {} });
+        call.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        of_assistant(call)
+    };
+    let thinking = |fields: Value| {
+        let mut block = json!({ "type": "thinking", "thinking": "a" });
+        block.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        of_assistant(block)
+    };
+    let image = |fields: Value| {
+        let mut source = json!({ "type": "base64", "data": base64(PNG) });
+        source.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        block(json!({ "type": "image", "source": source }))
+    };
+    let cached = json!({ "type": "ephemeral" });
+    let examples: Vec<(&str, Value, Value)> = vec![
+        ("cache_control", with(json!({ "cache_control": cached })), plain()),
+        ("messages[].content[].cache_control", in_block("cache_control", cached.clone()), block(json!({ "type": "text", "text": "a" }))),
+        ("messages[].content[].caller", call(json!({ "caller": { "type": "direct" } })), call(json!({}))),
+        (
+            "messages[].content[].data",
+            of_assistant(json!({ "type": "redacted_thinking", "data": "x" })),
+            of_assistant(json!({ "type": "redacted_thinking" })),
+        ),
+        ("messages[].content[].signature", thinking(json!({ "signature": "x" })), thinking(json!({}))),
+        ("messages[].content[].source.media_type", image(json!({ "media_type": "image/png" })), image(json!({}))),
+        ("metadata", with(json!({ "metadata": { "user_id": "u" } })), plain()),
+        ("service_tier", with(json!({ "service_tier": "standard_only" })), plain()),
+        (
+            "thinking.budget_tokens",
+            with(json!({ "thinking": { "type": "enabled", "budget_tokens": 9 } })),
+            with(json!({ "thinking": { "type": "enabled" } })),
+        ),
+        ("tools[].cache_control", tool("cache_control", cached), tool("strict", json!(false))),
+        ("tools[].eager_input_streaming", tool("eager_input_streaming", json!(true)), tool("strict", json!(false))),
+    ];
+    let paths: Vec<&str> = examples.iter().map(|(path, ..)| *path).collect();
+    assert_eq!(paths, TAKEN);
+    for (path, given, without) in examples {
+        assert_eq!(converted(given), converted(without), "{path}");
+    }
+}
+
+#[test]
+fn edits_of_the_conversation_that_leave_out_nothing_are_taken() {
+    let keep = json!({ "type": "clear_thinking_20251015", "keep": "all" });
+    for edits in [json!([]), json!([keep]), Value::Null] {
+        assert_eq!(converted(with(json!({ "context_management": { "edits": edits } }))), converted(plain()));
+    }
+    for edit in [json!({ "type": "clear_tool_uses_20250919" }), json!({ "type": "clear_thinking_20251015" })] {
+        assert_eq!(refused(with(json!({ "context_management": { "edits": [keep, edit] } })))[0].0, "context_management.edits[1]");
+    }
+}
+
+#[test]
+fn a_conversation_of_a_system_prompt_alone_is_none() {
+    assert_eq!(refused(with(json!({ "system": "s", "messages": [] })))[0].0, "messages");
 }

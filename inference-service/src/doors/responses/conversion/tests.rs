@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use shared::error::violations_of;
 use tonic::Status;
 
+use super::super::TAKEN;
 use super::*;
 
 const PNG: &[u8] = include_bytes!("../../../../../tests/integration/fixtures/pixel.png");
@@ -54,7 +55,9 @@ fn every_field_reaches_the_contract_and_comes_back_with_the_answer() {
     let sent = with(json!({
         "instructions": "be short", "max_output_tokens": 64, "temperature": 0.5, "top_p": 0.9, "top_logprobs": 2,
         "include": ["message.output_text.logprobs", "reasoning.encrypted_content"], "reasoning": { "effort": "low", "summary": "auto" },
-        "text": { "format": { "type": "json_schema", "name": "n", "schema": { "b": 1.0, "a": {} }, "strict": true }, "verbosity": "medium" },
+        "text": {
+            "format": { "type": "json_schema", "name": "n", "schema": { "b": 1.0, "a": {} }, "strict": true }, "verbosity": "medium",
+        },
         "tools": [{ "type": "function", "name": "f", "description": "does", "parameters": { "type": "object" }, "strict": true }],
         "tool_choice": "auto", "parallel_tool_calls": true, "truncation": "auto", "metadata": { "k": "v" }, "user": "u", "store": false,
         "stream": true, "stream_options": { "include_obfuscation": false }, "background": false, "service_tier": "auto",
@@ -79,7 +82,9 @@ fn every_field_reaches_the_contract_and_comes_back_with_the_answer() {
         "instructions": "be short", "max_output_tokens": 64, "max_tool_calls": 3, "metadata": { "k": "v" }, "parallel_tool_calls": true,
         "previous_response_id": null, "prompt_cache_key": "p", "reasoning": { "effort": "low", "summary": "auto" },
         "safety_identifier": "s", "service_tier": "default", "store": false, "temperature": 0.5,
-        "text": { "format": { "type": "json_schema", "name": "n", "schema": { "b": 1.0, "a": {} }, "strict": true }, "verbosity": "medium" },
+        "text": {
+            "format": { "type": "json_schema", "name": "n", "schema": { "b": 1.0, "a": {} }, "strict": true }, "verbosity": "medium",
+        },
         "tool_choice": "auto", "top_logprobs": 2, "truncation": "auto", "user": "u",
         "tools": [{ "type": "function", "name": "f", "description": "does", "parameters": { "type": "object" }, "strict": false }],
     });
@@ -117,11 +122,15 @@ fn what_an_answer_held_can_be_sent_back_and_is_one_turn() {
     let messages = of_items(json!([
         { "role": "user", "content": "q" },
         { "type": "reasoning", "id": "rs_1", "summary": [{ "type": "summary_text", "text": "hm" }], "encrypted_content": null },
-        { "type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [{ "type": "output_text", "text": "I look", "annotations": [] }] },
+        { "type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [
+            { "type": "output_text", "text": "I look", "annotations": [] },
+        ] },
         { "type": "function_call", "id": "fc_1", "call_id": "c1", "name": "look", "arguments": "{\"at\": 1.50}", "status": "completed" },
         { "type": "function_call", "call_id": "c2", "name": "see", "arguments": "{}", "parsed_arguments": {} },
         { "type": "function_call_output", "call_id": "c1", "output": "there" },
-        { "type": "function_call_output", "call_id": "c2", "output": [{ "type": "input_text", "text": "dark" }, { "type": "input_image", "image_url": data_url(PNG) }] },
+        { "type": "function_call_output", "call_id": "c2", "output": [
+            { "type": "input_text", "text": "dark" }, { "type": "input_image", "image_url": data_url(PNG) },
+        ] },
         { "type": "reasoning", "summary": [], "content": [{ "type": "reasoning_text", "text": "so" }] },
         { "role": "assistant", "content": "done" },
     ]));
@@ -277,4 +286,78 @@ fn what_the_contract_refuses_is_named_as_it_was_sent() {
         "top_logprobs",
     ];
     assert_eq!(names.into_iter().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn each_field_that_is_taken_for_nothing_changes_nothing() {
+    let part = |field: &str, value: Value| user_part(json!({ "type": "input_text", "text": "a", field: value }));
+    let message = |field: &str, value: Value| item(json!({ "role": "assistant", "content": "a", field: value }));
+    let reasoning = |fields: Value| with(json!({ "reasoning": fields }));
+    let format = |field: &str, value: Value| {
+        with(json!({ "text": { "format": { "type": "json_schema", "schema": { "type": "object" }, field: value } } }))
+    };
+    let (plain, plain_part, plain_message) = (with(json!({})), part("text", json!("a")), message("content", json!("a")));
+    let (plain_format, plain_tool) = (format("name", Value::Null), tool_with("strict", Value::Null));
+    let thought = |fields: Value| {
+        let mut thought = json!({ "type": "reasoning", "summary": [] });
+        thought.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        item(thought)
+    };
+    let plain_thought = thought(json!({}));
+    let examples: Vec<(&str, Value, &Value)> = vec![
+        ("input[].content[].annotations", part("annotations", json!([{ "type": "file_path" }])), &plain_part),
+        ("input[].content[].detail", part("detail", json!("high")), &plain_part),
+        ("input[].content[].logprobs", part("logprobs", json!([])), &plain_part),
+        ("input[].content[].prompt_cache_breakpoint", part("prompt_cache_breakpoint", json!({ "mode": "explicit" })), &plain_part),
+        ("input[].encrypted_content", thought(json!({ "encrypted_content": "x" })), &plain_thought),
+        ("input[].id", message("id", json!("msg_1")), &plain_message),
+        ("input[].phase", message("phase", json!("commentary")), &plain_message),
+        ("input[].status", message("status", json!("completed")), &plain_message),
+        ("max_tool_calls", with(json!({ "max_tool_calls": 1 })), &plain),
+        ("metadata", with(json!({ "metadata": { "k": "v" } })), &plain),
+        ("prompt_cache_key", with(json!({ "prompt_cache_key": "k" })), &plain),
+        ("prompt_cache_options", with(json!({ "prompt_cache_options": { "mode": "implicit" } })), &plain),
+        ("prompt_cache_retention", with(json!({ "prompt_cache_retention": "24h" })), &plain),
+        ("reasoning.generate_summary", reasoning(json!({ "generate_summary": "auto" })), &plain),
+        ("reasoning.summary", reasoning(json!({ "summary": "detailed" })), &plain),
+        ("safety_identifier", with(json!({ "safety_identifier": "s" })), &plain),
+        ("service_tier", with(json!({ "service_tier": "flex" })), &plain),
+        ("stream_options.include_obfuscation", with(json!({ "stream_options": { "include_obfuscation": true } })), &plain),
+        ("text.format.description", format("description", json!("d")), &plain_format),
+        ("text.format.name", format("name", json!("n")), &plain_format),
+        ("text.format.strict", format("strict", json!(false)), &plain_format),
+        ("tools[].strict", tool_with("strict", json!(true)), &plain_tool),
+        ("user", with(json!({ "user": "u" })), &plain),
+    ];
+    let paths: Vec<&str> = examples.iter().map(|(path, ..)| *path).collect();
+    assert_eq!(paths, TAKEN);
+    for (path, given, without) in examples {
+        assert_eq!(converted(given), converted(without.clone()), "{path}");
+    }
+}
+
+#[test]
+fn what_only_comes_back_is_bounded() {
+    let long = "é".repeat(513);
+    for (fields, name) in [
+        (json!({ "metadata": { "k": long } }), "metadata"),
+        (json!({ "metadata": { "k".repeat(65): "v" } }), "metadata"),
+        (json!({ "metadata": (0..17).map(|index| (index.to_string(), json!("v"))).collect::<serde_json::Map<_, _>>() }), "metadata"),
+        (json!({ "user": long }), "user"),
+        (json!({ "safety_identifier": long }), "safety_identifier"),
+        (json!({ "prompt_cache_key": long }), "prompt_cache_key"),
+        (json!({ "text": { "format": { "type": "json_schema", "name": long, "schema": {} } } }), "text.format.name"),
+        (
+            json!({ "text": { "format": { "type": "json_schema", "schema": {}, "description": long.repeat(8) } } }),
+            "text.format.description",
+        ),
+    ] {
+        assert_eq!(refused(with(fields))[0].0, name);
+    }
+    assert!(read(with(json!({ "user": "é".repeat(512), "metadata": { "k".repeat(64): "é".repeat(512) } }))).is_ok());
+}
+
+#[test]
+fn a_conversation_of_instructions_alone_is_none() {
+    assert_eq!(refused(with(json!({ "instructions": "s", "input": [] })))[0].0, "input");
 }

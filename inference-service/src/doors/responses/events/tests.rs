@@ -174,3 +174,13 @@ fn an_answer_that_breaks_off_is_failed_with_what_there_was_and_then_an_error_tha
     assert_eq!((&error["code"], &error["error"]["code"]), (&json!("INTERNAL"), &json!("INTERNAL")));
     assert_eq!(error["message"], error["error"]["message"]);
 }
+
+#[test]
+fn a_call_that_the_model_server_gave_no_id_has_one() {
+    let call = wire::ToolCall { id: String::new(), ..call("") };
+    let pieces = [wire::Delta { tool_calls: vec![call.clone(), call], ..Default::default() }];
+    let all = events(plain(), &pieces, Ok(&finished(wire::FinishReason::ToolCalls)));
+    let output = all.last().unwrap()["response"]["output"].as_array().unwrap();
+    let ids: Vec<&Value> = output.iter().map(|item| &item["call_id"]).collect();
+    assert_eq!(ids, [&json!("call_fc_r-1_0"), &json!("call_fc_r-1_1")]);
+}

@@ -1,0 +1,66 @@
+//! docs/http.md: what is made from the code is as the code is, and what is to be typed works as it stands.
+
+use std::process::Command;
+
+use integration::http_docs::{PAGE, renewed};
+use integration::process_pair::ProcessPair;
+use integration::scripted_upstream::{Script, ScriptedUpstream};
+use integration::stack::PASSWORD;
+
+#[tokio::test]
+async fn the_generated_parts_are_as_the_code_makes_them() {
+    let page = std::fs::read_to_string(PAGE).unwrap();
+    assert!(page == renewed(&page).unwrap(), "run scripts/http-docs");
+}
+
+/// The page's commands: each with whether it is meant to be refused.
+fn commands(page: &str) -> Vec<(bool, String)> {
+    let mut commands = Vec::new();
+    for block in page.split("\n```sh").skip(1) {
+        let (kind, rest) = block.split_once('\n').unwrap();
+        commands.push((kind.trim() == "refused", rest.split("\n```").next().unwrap().to_owned()));
+    }
+    commands
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_readmes_lines_with_curl_are_answered() {
+    const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+    let readme = std::fs::read_to_string(README).unwrap();
+    let section = readme.split("\n## With curl and any SDK\n").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    let upstream = ScriptedUpstream::start().await;
+    upstream.script("/api/chat", Script::chat(&["Hello", " there."]));
+    let processes = ProcessPair::start(&upstream.url(), &[]);
+    let key = processes.user().await;
+    let (auth, inference) = (processes.auth.address().to_string(), processes.inference.address().to_string());
+    for (_, command) in commands(section) {
+        let here = command.replace("127.0.0.1:50051", &auth).replace("127.0.0.1:50052", &inference);
+        let here = here.replace("a pass phrase of some length", PASSWORD).replace("curl ", "curl -sS --fail-with-body ");
+        let shell = Command::new("bash").args(["-euc", &here]).env("KEY", &key).output().unwrap();
+        assert!(shell.status.success(), "{here}\n{}", String::from_utf8_lossy(&shell.stdout));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_works_as_it_stands_one_after_the_other() {
+    let page = std::fs::read_to_string(PAGE).unwrap();
+    let upstream = ScriptedUpstream::start().await;
+    upstream.script("/api/chat", Script::chat(&["Hello", " there."]));
+    let processes = ProcessPair::start(&upstream.url(), &[]);
+    let commands = commands(&page);
+    assert!(commands.len() >= 8, "{commands:#?}");
+    // One shell for all of them: a command may use what one before it has set. A line of marks ends what each has printed.
+    let script: String = commands.iter().map(|(_, command)| format!("{command}\necho; echo '=== end'\n")).collect();
+    let shell = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", &script])
+        .env("AUTH", processes.auth.url())
+        .env("TOLLGATE", processes.inference.url())
+        .output()
+        .unwrap();
+    let (said, complained) = (String::from_utf8_lossy(&shell.stdout), String::from_utf8_lossy(&shell.stderr));
+    assert!(shell.status.success(), "{said}\n{complained}");
+    let answers: Vec<&str> = said.split("\n=== end\n").collect();
+    for ((refused, command), answer) in commands.iter().zip(&answers) {
+        assert_eq!(answer.contains("\"error\"") || answer.contains("\"code\""), *refused, "{command}\n{answer}");
+    }
+}
