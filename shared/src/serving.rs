@@ -370,7 +370,7 @@ impl Calls {
     fn answer_http1(&self, mut request: http::Request<Incoming>) -> BoxedAnswer {
         key_in_path::take(&mut request, self.keys_in_paths);
         let (parts, body) = request.into_parts();
-        let (body, end) = BodyEnd::watch(body);
+        let (body, end) = BodyEnd::watch(&parts.headers, body);
         let answer = if is_grpc(&parts.headers) {
             refuse_malformed("gRPC needs HTTP/2; over HTTP/1.1 there are gRPC-Web and Connect")
         } else {
@@ -378,7 +378,7 @@ impl Calls {
         };
         Box::pin(async move {
             let mut response = answer.await?;
-            end.tell(&mut response);
+            end.tell(&mut response).await;
             Ok(response)
         })
     }

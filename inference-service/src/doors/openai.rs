@@ -13,7 +13,6 @@ pub(super) mod data_url;
 mod embeddings;
 pub(super) mod error;
 mod event;
-mod field_names;
 mod logprobs;
 mod message;
 mod model_list;
@@ -85,8 +84,12 @@ async fn chat_completions(inference: Arc<InferenceService>, mut request: DoorReq
     let request_id = request_id(request.headers())?;
     let caller = Caller::from_parts(request.headers(), request.extensions());
     let sent: ChatCompletionRequest = request.json().await?;
-    let ReadRequest { asked, form, names } = work_through(body_bytes(request.headers()), || sent.read(request_id))?;
+    let ReadRequest { asked, form, names, forced } = work_through(body_bytes(request.headers()), || sent.read(request_id))?;
     let events = inference.chat_events(caller, asked).await.map_err(|error| names.rename(error.into()))?;
+    let events = match forced {
+        Some(tool) => tool.call_in(events),
+        None => events,
+    };
     let answer = OpenAnswer::begin(events).await?;
     let head = AnswerHead::new("chatcmpl-", &answer.started);
     if form.stream {
@@ -103,7 +106,7 @@ async fn completions(inference: Arc<InferenceService>, mut request: DoorRequest)
     let request_id = request_id(request.headers())?;
     let caller = Caller::from_parts(request.headers(), request.extensions());
     let sent: CompletionRequest = request.json().await?;
-    let ReadRequest { asked, form, names } = sent.read(request_id)?;
+    let ReadRequest { asked, form, names, .. } = sent.read(request_id)?;
     let events = inference.generate_events(caller, asked).await.map_err(|error| names.rename(error.into()))?;
     let answer = OpenAnswer::begin(events).await?;
     let head = AnswerHead::new("cmpl-", &answer.started);

@@ -148,16 +148,22 @@ impl HostileHttp1 {
             while let Some(chunk) = self.chunk().await {
                 body.extend_from_slice(&chunk);
             }
-        } else if let Some(length) = length {
-            while self.read.len() < length {
-                assert!(self.more().await, "the response is cut off");
-            }
-            body = self.read.split_to(length).to_vec();
         } else {
-            while self.more().await {}
-            body = self.read.split().to_vec();
+            body = self.rest(length).await.to_vec();
         }
         Response { status, headers, body: body.into() }
+    }
+
+    /// Reads a body of this length; without one, all that comes before the connection's end.
+    pub async fn rest(&mut self, length: Option<usize>) -> Bytes {
+        let Some(length) = length else {
+            while self.more().await {}
+            return self.read.split().freeze();
+        };
+        while self.read.len() < length {
+            assert!(self.more().await, "the response is cut off");
+        }
+        self.read.split_to(length).freeze()
     }
 
     /// Reads a chunk of a body; `None` at its end. Panics when it is cut off.

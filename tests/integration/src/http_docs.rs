@@ -31,6 +31,9 @@ const REFUSED: &[Refused] = &[
     ("`GET /users/me`", auth::USERS_ME_REFUSED),
 ];
 
+/// Of a line that isn't a table's.
+const MOST_CHARACTERS: usize = 140;
+
 /// What is taken somewhere and changes no answer.
 const TAKEN: &[(&str, &[&str])] =
     &[("`POST /v1/chat/completions`", inference::openai::CHAT_TAKEN), ("`POST /v1/completions`", inference::openai::COMPLETION_TAKEN)];
@@ -106,7 +109,7 @@ fn refused_part() -> String {
         line(&mut part, "");
         if let Some((_, taken)) = TAKEN.iter().find(|(of, _)| of == place) {
             let taken: Vec<_> = taken.iter().map(|name| format!("`{name}`")).collect();
-            line(&mut part, &format!("Taken, and without effect on an answer: {}.\n", taken.join(", ")));
+            line(&mut part, &format!("{}.\n", wrapped(&format!("Taken, and without effect on an answer: {}", taken.join(", ")))));
         }
     }
     part.trim_end().to_owned() + "\n"
@@ -149,6 +152,24 @@ fn has_words(samples: &[RefusalSample]) -> bool {
 
 fn each_once(texts: impl Iterator<Item = String>) -> String {
     texts.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ")
+}
+
+/// A text in lines of at most 140 characters.
+fn wrapped(text: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let is_full = lines.last().is_some_and(|line| line.chars().count() + 1 + word.chars().count() > MOST_CHARACTERS - 1);
+        if is_full {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines.join("\n")
 }
 
 fn row(part: &mut String, cells: &[&str]) {

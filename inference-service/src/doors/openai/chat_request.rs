@@ -7,19 +7,19 @@ use serde::Deserialize;
 use shared::doors::Refusal;
 use shared::proto::inference as wire;
 
-use super::field_names::FieldNames;
-use super::message::{ChatMessage, Conversation};
+use super::message::{ChatMessage, Conversation, PicturePlaces};
 use super::refused::{RefusedFields, refuse_given};
 use super::response_format::ResponseFormat;
-use super::sampling::{Stop, StreamOptions, is_penalty, options};
+use super::sampling::{Sampling, Stop, StreamOptions};
 use super::string_or::Unread;
-use super::tool::{self, ChatTool, ToolChoice};
+use super::tool::{self, Callable, ChatTool, ToolChoice};
+use crate::doors::field_names::FieldNames;
+use crate::doors::forced_tool::ForcedTool;
 use crate::prompt::Violations;
 
 /// What this endpoint can't do.
 pub const REFUSED: RefusedFields = &[
     ("audio", "is not taken: answers are text"),
-    ("frequency_penalty", "must be 0: it isn't passed on to the model server"),
     ("function_call", "is the old form: use tool_choice"),
     ("functions", "is the old form: use tools"),
     ("logit_bias", "is not taken: the model server has no such option"),
@@ -34,11 +34,10 @@ pub const REFUSED: RefusedFields = &[
     ("moderation", "is not taken: nothing moderates here"),
     ("n", "must be 1: send a request for each answer"),
     ("prediction", "is not taken: the model server has no such option"),
-    ("presence_penalty", "must be 0: it isn't passed on to the model server"),
     ("store", "must be false: no answer is stored"),
     ("stream_options.include_obfuscation", "must be false: chunks are as long as what is in them"),
-    ("tool_choice", "must be none or auto: the model server can't make a model call; response_format gets JSON of a form for certain"),
-    ("tools[].function.strict", "must be false: nothing holds a model's arguments to the schema, so check them"),
+    ("tool_choice", "must be none, auto, a function among tools, or required where there is one: a model can't be made to choose"),
+    ("tools[].function.strict", "must be false where tool_choice names no function: nothing holds a model's arguments to the schema"),
     ("tools[].type", "must be function"),
     ("verbosity", "must be medium: say in a message how long the answer shall be"),
     ("web_search_options", "is not taken: nothing is searched here"),
@@ -83,13 +82,13 @@ pub(super) struct ChatCompletionRequest {
     seed: Option<i64>,
     /// At most 16.
     stop: Option<Stop>,
-    /// Only 0.
-    frequency_penalty: Option<f64>,
-    /// Only 0.
-    presence_penalty: Option<f64>,
+    /// -2 to 2. Unset: as the model has it.
+    frequency_penalty: Option<f32>,
+    /// -2 to 2. Unset: as the model has it.
+    presence_penalty: Option<f32>,
     /// What the model may ask to be called.
     tools: Option<Vec<ChatTool>>,
-    /// none or auto.
+    /// none, auto, required, or the function that must be called.
     tool_choice: Option<ToolChoice>,
     /// False: an answer has one call at most.
     parallel_tool_calls: Option<bool>,
@@ -174,8 +173,56 @@ pub(super) struct AnswerForm {
 pub(super) struct ReadRequest<T> {
     pub(super) asked: T,
     pub(super) form: AnswerForm,
-    pub(super) names: FieldNames,
+    pub(super) names: RequestNames,
+    /// What the model must call.
+    pub(super) forced: Option<ForcedTool>,
 }
+
+/// How a request's fields are called here.
+#[derive(Debug)]
+pub(super) struct RequestNames {
+    pub(super) fields: FieldNames,
+    pub(super) pictures: PicturePlaces,
+}
+
+impl RequestNames {
+    /// The same refusal, with each field by its name here.
+    pub(super) fn rename(&self, refusal: Refusal) -> Refusal {
+        self.fields.translate(refusal, &self.pictures.origins())
+    }
+}
+
+/// With the bound by its newer name.
+const NAMES: FieldNames = FieldNames {
+    messages: "messages",
+    system: "messages",
+    paths: &[
+        ("max_output_tokens", "max_completion_tokens"),
+        ("think", "reasoning_effort"),
+        ("format.json_schema", "response_format.json_schema.schema"),
+        ("images", "messages[].content[].image_url"),
+        ("request_id", "Idempotency-Key"),
+    ],
+    endings: &[
+        (".arguments_json", ".function.arguments"),
+        (".parameters_json", ".function.parameters"),
+        (".name", ".function.name"),
+        (".thinking", ".reasoning"),
+        (".tool_name", ".name"),
+    ],
+};
+
+/// With the bound by its older name.
+const OLDER_NAMES: FieldNames = FieldNames {
+    paths: &[
+        ("max_output_tokens", "max_tokens"),
+        ("think", "reasoning_effort"),
+        ("format.json_schema", "response_format.json_schema.schema"),
+        ("images", "messages[].content[].image_url"),
+        ("request_id", "Idempotency-Key"),
+    ],
+    ..NAMES
+};
 
 impl ChatCompletionRequest {
     /// The contract's request. Everything that this endpoint can't do is refused, by all its names at once.
@@ -183,7 +230,7 @@ impl ChatCompletionRequest {
         let mut wrong = Violations::default();
         self.refuse_what_cant_be_done(&mut wrong);
         let stream = self.stream.unwrap_or_default();
-        let (max_output_tokens, bound_name) = output_bound(self.max_completion_tokens, self.max_tokens, &mut wrong);
+        let (max_output_tokens, fields) = output_bound(self.max_completion_tokens, self.max_tokens, &mut wrong);
         let top_logprobs = match (self.logprobs.unwrap_or_default(), self.top_logprobs) {
             (true, count) => Some(count.unwrap_or_default()),
             (false, None | Some(0)) => None,
@@ -195,13 +242,26 @@ impl ChatCompletionRequest {
         let effort = self.reasoning.and_then(|reasoning| reasoning.effort).or(self.reasoning_effort);
         let think = effort.and_then(|effort| think(&effort, &mut wrong));
         let conversation = Conversation::read(self.messages, &mut wrong);
-        let asked = wire::ChatRequest {
+        let sampling = Sampling {
+            temperature: self.temperature,
+            top_p: self.top_p,
+            frequency_penalty: self.frequency_penalty,
+            presence_penalty: self.presence_penalty,
+            seed: self.seed,
+            stop: self.stop,
+        };
+        let Callable { tools, forced } = tool::read(self.tools.unwrap_or_default(), self.tool_choice, &mut wrong);
+        let format = self.response_format.and_then(|format| format.read(&mut wrong));
+        if forced.is_some() && format.is_some() {
+            wrong.add("response_format", "can't be given where a function must be called: the answer is its arguments");
+        }
+        let mut asked = wire::ChatRequest {
             model: self.model,
             messages: conversation.messages,
             max_output_tokens,
-            options: options(self.temperature, self.top_p, self.seed, self.stop),
-            format: self.response_format.and_then(|format| format.read(&mut wrong)),
-            tools: tool::read(self.tools.unwrap_or_default(), self.tool_choice, &mut wrong),
+            options: sampling.into_options(),
+            format,
+            tools,
             think,
             top_logprobs,
             request_id,
@@ -210,6 +270,7 @@ impl ChatCompletionRequest {
         if !wrong.is_empty() {
             return Err(wrong.refuse().into());
         }
+        let forced = forced.map(|tool| ForcedTool::of(&mut asked, tool));
         let form = AnswerForm {
             stream,
             include_usage: self.stream_options.unwrap_or_default().include_usage.unwrap_or_default(),
@@ -217,15 +278,13 @@ impl ChatCompletionRequest {
             one_call: self.parallel_tool_calls == Some(false),
             service_tier: self.service_tier.is_some(),
         };
-        let names = FieldNames { max_output_tokens: bound_name, top_logprobs: "top_logprobs", pictures: conversation.pictures };
-        Ok(ReadRequest { asked, form, names })
+        Ok(ReadRequest { asked, form, forced, names: RequestNames { fields, pictures: conversation.pictures } })
     }
 
     fn refuse_what_cant_be_done(&self, wrong: &mut Violations) {
         let obfuscates = self.stream_options.is_some_and(|options| options.include_obfuscation == Some(true));
         let fields = [
             ("audio", self.audio.is_some()),
-            ("frequency_penalty", is_penalty(self.frequency_penalty)),
             ("function_call", self.function_call.is_some()),
             ("functions", self.functions.as_ref().is_some_and(|functions| !functions.is_empty())),
             ("logit_bias", self.logit_bias.as_ref().is_some_and(|bias| !bias.is_empty())),
@@ -233,7 +292,6 @@ impl ChatCompletionRequest {
             ("moderation", self.moderation.is_some()),
             ("n", self.n.is_some_and(|n| n != 1)),
             ("prediction", self.prediction.is_some()),
-            ("presence_penalty", is_penalty(self.presence_penalty)),
             ("store", self.store == Some(true)),
             ("stream_options.include_obfuscation", obfuscates),
             ("verbosity", self.verbosity.as_ref().is_some_and(|verbosity| verbosity != "medium")),
@@ -243,15 +301,16 @@ impl ChatCompletionRequest {
     }
 }
 
-/// The bound on tokens, and what the caller called it. Two different ones are refused, because one of them would be dropped.
-fn output_bound(new: Option<u32>, old: Option<u32>, wrong: &mut Violations) -> (Option<u32>, &'static str) {
+/// The bound on tokens, and the names that go with what the caller called it. Two different ones are refused, because one of them would be
+/// dropped.
+fn output_bound(new: Option<u32>, old: Option<u32>, wrong: &mut Violations) -> (Option<u32>, FieldNames) {
     match (new, old) {
         (Some(new), Some(old)) if new != old => {
             wrong.add("max_tokens", "can't differ from max_completion_tokens; send one of them");
-            (None, "max_completion_tokens")
+            (None, NAMES)
         }
-        (Some(new), _) => (Some(new), "max_completion_tokens"),
-        (None, old) => (old, "max_tokens"),
+        (Some(new), _) => (Some(new), NAMES),
+        (None, old) => (old, OLDER_NAMES),
     }
 }
 

@@ -7,28 +7,34 @@ use serde::Deserialize;
 use shared::doors::Refusal;
 use shared::proto::inference as wire;
 
-use super::chat_request::{AnswerForm, ReadRequest};
-use super::field_names::FieldNames;
+use super::chat_request::{AnswerForm, ReadRequest, RequestNames};
 use super::message::PicturePlaces;
 use super::refused::{RefusedFields, refuse_given};
-use super::sampling::{Stop, StreamOptions, is_penalty, options};
+use super::sampling::{Sampling, Stop, StreamOptions};
 use super::string_or::{StringOr, Unread};
+use crate::doors::field_names::FieldNames;
 use crate::prompt::Violations;
 
 /// What this endpoint can't do.
 pub const REFUSED: RefusedFields = &[
     ("best_of", "must be 1: send a request for each answer"),
     ("echo", "must be false: put the prompt before the answer yourself"),
-    ("frequency_penalty", "must be 0: it isn't passed on to the model server"),
     ("logit_bias", "is not taken: the model server has no such option"),
     ("n", "must be 1: send a request for each answer"),
-    ("presence_penalty", "must be 0: it isn't passed on to the model server"),
     ("prompt", "must be one text: send a request for each prompt, and text in place of tokens"),
     ("stream_options.include_obfuscation", "must be false: chunks are as long as what is in them"),
 ];
 
 /// What is taken and changes no answer.
 pub const TAKEN: &[&str] = &["user"];
+
+/// How the contract's fields are called here.
+const NAMES: FieldNames = FieldNames {
+    messages: "messages",
+    system: "prompt",
+    paths: &[("max_output_tokens", "max_tokens"), ("top_logprobs", "logprobs"), ("request_id", "Idempotency-Key")],
+    endings: &[],
+};
 
 /// A text to go on from.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -60,10 +66,10 @@ pub(super) struct CompletionRequest {
     best_of: Option<u32>,
     /// Only false.
     echo: Option<bool>,
-    /// Only 0.
-    frequency_penalty: Option<f64>,
-    /// Only 0.
-    presence_penalty: Option<f64>,
+    /// -2 to 2. Unset: as the model has it.
+    frequency_penalty: Option<f32>,
+    /// -2 to 2. Unset: as the model has it.
+    presence_penalty: Option<f32>,
     /// Refused.
     logit_bias: Option<HashMap<String, Unread>>,
     /// Taken, and changes no answer.
@@ -87,12 +93,20 @@ impl CompletionRequest {
     pub(super) fn read(self, request_id: String) -> Result<ReadRequest<wire::GenerateRequest>, Refusal> {
         let mut wrong = Violations::default();
         self.refuse_what_cant_be_done(&mut wrong);
+        let sampling = Sampling {
+            temperature: self.temperature,
+            top_p: self.top_p,
+            frequency_penalty: self.frequency_penalty,
+            presence_penalty: self.presence_penalty,
+            seed: self.seed,
+            stop: self.stop,
+        };
         let asked = wire::GenerateRequest {
             model: self.model,
             prompt: prompt(self.prompt, &mut wrong),
             suffix: self.suffix.unwrap_or_default(),
             max_output_tokens: self.max_tokens,
-            options: options(self.temperature, self.top_p, self.seed, self.stop),
+            options: sampling.into_options(),
             top_logprobs: self.logprobs,
             request_id,
             ..wire::GenerateRequest::default()
@@ -106,8 +120,7 @@ impl CompletionRequest {
             logprobs: asked.top_logprobs.is_some(),
             ..AnswerForm::default()
         };
-        let names = FieldNames { max_output_tokens: "max_tokens", top_logprobs: "logprobs", pictures: PicturePlaces::default() };
-        Ok(ReadRequest { asked, form, names })
+        Ok(ReadRequest { asked, form, forced: None, names: RequestNames { fields: NAMES, pictures: PicturePlaces::default() } })
     }
 
     fn refuse_what_cant_be_done(&self, wrong: &mut Violations) {
@@ -115,10 +128,8 @@ impl CompletionRequest {
         let fields = [
             ("best_of", self.best_of.is_some_and(|count| count != 1)),
             ("echo", self.echo == Some(true)),
-            ("frequency_penalty", is_penalty(self.frequency_penalty)),
             ("logit_bias", self.logit_bias.as_ref().is_some_and(|bias| !bias.is_empty())),
             ("n", self.n.is_some_and(|n| n != 1)),
-            ("presence_penalty", is_penalty(self.presence_penalty)),
             ("stream_options.include_obfuscation", obfuscates),
         ];
         refuse_given(REFUSED, &fields, wrong);
@@ -159,12 +170,18 @@ mod tests {
 
     #[test]
     fn a_request_becomes_the_contracts() {
-        let ReadRequest { asked, form, names } = read(json!({
+        let ReadRequest { asked, form, names, .. } = read(json!({
             "prompt": ["Once"], "suffix": "end", "max_tokens": 5, "temperature": 0, "seed": 3, "stop": "\n", "logprobs": 0, "stream": true,
-            "stream_options": { "include_usage": true }, "n": 1, "best_of": 1, "echo": false, "user": "ann",
+            "stream_options": { "include_usage": true }, "n": 1, "best_of": 1, "echo": false, "user": "ann", "presence_penalty": 1,
         }))
         .unwrap();
-        let options = wire::Options { temperature: Some(0.0), seed: Some(3), stop: vec!["\n".into()], ..Default::default() };
+        let options = wire::Options {
+            presence_penalty: Some(1.0),
+            temperature: Some(0.0),
+            seed: Some(3),
+            stop: vec!["\n".into()],
+            ..Default::default()
+        };
         let expected = wire::GenerateRequest {
             model: "smollm2".into(),
             prompt: "Once".into(),
@@ -177,7 +194,8 @@ mod tests {
         };
         assert_eq!(asked, expected);
         assert_eq!(form, AnswerForm { stream: true, include_usage: true, logprobs: true, ..Default::default() });
-        assert_eq!((names.max_output_tokens, names.top_logprobs), ("max_tokens", "logprobs"));
+        let name = |path: &str| names.rename(Refusal::invalid(path, "must be right")).fields[0].0.clone();
+        assert_eq!(["max_output_tokens", "top_logprobs", "options.stop"].map(name), ["max_tokens", "logprobs", "stop"]);
     }
 
     #[test]
@@ -185,10 +203,8 @@ mod tests {
         let cases = [
             ("best_of", json!({ "best_of": 2 })),
             ("echo", json!({ "echo": true })),
-            ("frequency_penalty", json!({ "frequency_penalty": 1 })),
             ("logit_bias", json!({ "logit_bias": { "1": 1 } })),
             ("n", json!({ "n": 2 })),
-            ("presence_penalty", json!({ "presence_penalty": 1 })),
             ("prompt", json!({ "prompt": ["a", "b"] })),
             ("stream_options.include_obfuscation", json!({ "stream_options": { "include_obfuscation": true } })),
         ];

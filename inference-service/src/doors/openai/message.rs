@@ -10,6 +10,7 @@ use super::chat_request::REFUSED;
 use super::data_url::picture_bytes;
 use super::refused::{refuse, refuse_given};
 use super::string_or::{StringOr, Unread};
+use crate::doors::field_names::Origin;
 use crate::prompt::Violations;
 
 /// One turn of a conversation. Fields of all roles are in it: which belong to which role, the prompt's own checks say.
@@ -105,12 +106,22 @@ pub(super) struct Conversation {
 
 /// Which part of which message each picture was: the contract numbers a message's pictures, and OpenAI its parts.
 #[derive(Debug, Default)]
-pub(super) struct PicturePlaces(Vec<(usize, usize)>);
+pub(super) struct PicturePlaces {
+    /// A message's number, and its part's.
+    places: Vec<(usize, usize)>,
+    messages: usize,
+}
 
 impl PicturePlaces {
-    /// The part that a message's picture was; both count from 0.
-    pub(super) fn part(&self, message: usize, picture: usize) -> Option<usize> {
-        self.0.iter().filter(|(of, _)| *of == message).nth(picture).map(|(_, part)| *part)
+    /// Where each message came from: one was made of each.
+    pub(super) fn origins(&self) -> Vec<Origin> {
+        let mut origins: Vec<Origin> = (0..self.messages).map(|index| Origin { message: Some(index), ..Origin::default() }).collect();
+        for (index, part) in &self.places {
+            if let Some(origin) = origins.get_mut(*index) {
+                origin.images.push(format!("messages[{index}].content[{part}].image_url.url"));
+            }
+        }
+        origins
     }
 }
 
@@ -118,6 +129,7 @@ impl Conversation {
     /// Reads the messages, and notes what is wrong with them.
     pub(super) fn read(sent: Vec<ChatMessage>, wrong: &mut Violations) -> Self {
         let mut conversation = Self::default();
+        conversation.pictures.messages = sent.len();
         // A tool's result names its call. Templates want the tool's name, which only the call has.
         let mut called: HashMap<String, String> = HashMap::new();
         for (index, message) in sent.into_iter().enumerate() {
@@ -182,7 +194,7 @@ impl Conversation {
                     };
                     let picture = url.and_then(|url| wrong.take(&format!("{field}.image_url.url"), picture_bytes(&url)));
                     // A place is kept for each that is wrong as well, so that the numbers of the others are right.
-                    self.pictures.0.push((index, number));
+                    self.pictures.places.push((index, number));
                     message.images.push(picture.unwrap_or_default());
                     None
                 }
@@ -315,10 +327,8 @@ mod tests {
         let conversation = Conversation::read(serde_json::from_str(json).unwrap(), &mut wrong);
         assert!(wrong.is_empty());
         assert_eq!(conversation.messages[0].images, [[1, 2], [3, 4]]);
-        assert_eq!(
-            [conversation.pictures.part(0, 0), conversation.pictures.part(0, 1), conversation.pictures.part(0, 2)],
-            [Some(1), Some(2), None]
-        );
+        let images = [1, 2].map(|part| format!("messages[0].content[{part}].image_url.url")).to_vec();
+        assert_eq!(conversation.pictures.origins(), [Origin { message: Some(0), images, calls: Vec::new() }]);
     }
 
     #[test]

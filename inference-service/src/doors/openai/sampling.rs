@@ -19,14 +19,23 @@ pub(super) struct StreamOptions {
 /// A sequence that ends the answer, or several.
 pub(super) type Stop = StringOr<Vec<String>>;
 
-/// Sampling as the contract has it. What is unset stays as the model has it.
-pub(super) fn options(temperature: Option<f32>, top_p: Option<f32>, seed: Option<i64>, stop: Option<Stop>) -> Option<wire::Options> {
-    let stop = stop.map(StringOr::into_list).unwrap_or_default();
-    let options = wire::Options { temperature, top_p, seed, stop, ..wire::Options::default() };
-    (options != wire::Options::default()).then_some(options)
+/// How to choose among tokens.
+#[derive(Debug)]
+pub(super) struct Sampling {
+    pub(super) temperature: Option<f32>,
+    pub(super) top_p: Option<f32>,
+    pub(super) frequency_penalty: Option<f32>,
+    pub(super) presence_penalty: Option<f32>,
+    pub(super) seed: Option<i64>,
+    pub(super) stop: Option<Stop>,
 }
 
-/// Whether a penalty asks for something.
-pub(super) fn is_penalty(value: Option<f64>) -> bool {
-    value.is_some_and(|value| value != 0.0)
+impl Sampling {
+    /// As the contract has it. What is unset stays as the model has it.
+    pub(super) fn into_options(self) -> Option<wire::Options> {
+        let Self { temperature, top_p, frequency_penalty, presence_penalty, seed, stop } = self;
+        let stop = stop.map(StringOr::into_list).unwrap_or_default();
+        let options = wire::Options { temperature, top_p, frequency_penalty, presence_penalty, seed, stop, ..wire::Options::default() };
+        (options != wire::Options::default()).then_some(options)
+    }
 }

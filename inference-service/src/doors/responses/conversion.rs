@@ -107,11 +107,10 @@ fn check_labels(sent: &ResponseRequest, wrong: &mut Violations) {
     const MAX_KEY: usize = 64;
     const MAX_VALUE: usize = 512;
     let is_long = |text: &str, most: usize| text.chars().take(most + 1).count() > most;
-    if let Some(metadata) = &sent.metadata {
-        if metadata.len() > MAX_PAIRS || metadata.iter().any(|(key, value)| is_long(key, MAX_KEY) || is_long(value, MAX_VALUE)) {
-            let must = format!("must be at most {MAX_PAIRS} pairs, of at most {MAX_KEY} characters for a key and {MAX_VALUE} for a value");
-            wrong.add("metadata", must);
-        }
+    let pair_is_long = |(key, value): (&String, &String)| is_long(key, MAX_KEY) || is_long(value, MAX_VALUE);
+    if sent.metadata.as_ref().is_some_and(|metadata| metadata.len() > MAX_PAIRS || metadata.iter().any(pair_is_long)) {
+        let must = format!("must be at most {MAX_PAIRS} pairs, of at most {MAX_KEY} characters for a key and {MAX_VALUE} for a value");
+        wrong.add("metadata", must);
     }
     let format = sent.text.as_ref().and_then(|text| text.format.as_ref());
     let labels = [

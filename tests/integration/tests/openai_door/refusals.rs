@@ -17,6 +17,8 @@ async fn a_wrong_value_is_named_as_the_caller_knows_the_field() {
         (json!({ "messages": [] }), "messages"),
         (json!({ "temperature": -1 }), "temperature"),
         (json!({ "top_p": 2 }), "top_p"),
+        (json!({ "frequency_penalty": 2.5 }), "frequency_penalty"),
+        (json!({ "presence_penalty": -3 }), "presence_penalty"),
         (json!({ "stop": [""] }), "stop"),
         (json!({ "stop": 5 }), "stop"),
         (json!({ "max_tokens": 0 }), "max_tokens"),

@@ -22,11 +22,15 @@ async fn sampling_bounds_and_the_form_reach_the_model_server() {
         &scene,
         json!({
             "max_completion_tokens": 9, "temperature": 0.25, "top_p": 0.5, "seed": 42, "stop": ["\n\n", "END"],
+            "frequency_penalty": 0.5, "presence_penalty": 0,
             "response_format": { "type": "json_schema", "json_schema": { "name": "n", "schema": schema, "strict": true } },
         }),
     )
     .await;
-    let options = json!({ "temperature": 0.25, "top_p": 0.5, "seed": 42, "stop": ["\n\n", "END"], "num_predict": 9 });
+    let options = json!({
+        "temperature": 0.25, "top_p": 0.5, "presence_penalty": 0.0, "frequency_penalty": 0.5, "seed": 42, "stop": ["\n\n", "END"],
+        "num_predict": 9,
+    });
     assert_eq!(body["options"], options);
     // Keys in the order in which they were sent: a grammar follows it.
     assert_eq!(body["format"].to_string(), schema.to_string());

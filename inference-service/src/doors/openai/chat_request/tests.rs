@@ -28,7 +28,7 @@ fn a_request_becomes_the_contracts() {
     let ReadRequest { asked, form, .. } = request(json!({
         "stream": true, "stream_options": { "include_usage": true }, "max_completion_tokens": 7, "temperature": 0.5, "top_p": 0.25,
         "seed": -3, "stop": [".", "!"], "logprobs": true, "top_logprobs": 2, "reasoning_effort": "low", "n": 1,
-        "frequency_penalty": 0, "presence_penalty": 0.0, "parallel_tool_calls": false, "response_format": { "type": "json_object" },
+        "frequency_penalty": 0, "presence_penalty": -1.5, "parallel_tool_calls": false, "response_format": { "type": "json_object" },
         "tools": [{ "type": "function", "function": { "name": "f" } }], "tool_choice": "auto",
     }))
     .read("id-1".to_owned())
@@ -41,6 +41,8 @@ fn a_request_becomes_the_contracts() {
             temperature: Some(0.5),
             top_p: Some(0.25),
             seed: Some(-3),
+            frequency_penalty: Some(0.0),
+            presence_penalty: Some(-1.5),
             stop: vec![".".into(), "!".into()],
             ..Default::default()
         }),
@@ -124,7 +126,6 @@ fn each_field_of_the_table_is_refused_by_its_path_and_with_its_reason() {
     let part = |part: Value| message(json!({ "role": "user", "content": [part] }));
     let cases = [
         ("audio", json!({ "audio": { "voice": "ash", "format": "wav" } })),
-        ("frequency_penalty", json!({ "frequency_penalty": 0.1 })),
         ("function_call", json!({ "function_call": "auto" })),
         ("functions", json!({ "functions": [{ "name": "f" }] })),
         ("logit_bias", json!({ "logit_bias": { "50256": -100 } })),
@@ -145,10 +146,15 @@ fn each_field_of_the_table_is_refused_by_its_path_and_with_its_reason() {
         ("moderation", json!({ "moderation": { "model": "m" } })),
         ("n", json!({ "n": 2 })),
         ("prediction", json!({ "prediction": { "type": "content", "content": "x" } })),
-        ("presence_penalty", json!({ "presence_penalty": -2 })),
         ("store", json!({ "store": true })),
         ("stream_options.include_obfuscation", json!({ "stream_options": { "include_obfuscation": true } })),
         ("tool_choice", json!({ "tool_choice": "required" })),
+        (
+            "tool_choice",
+            json!({ "tool_choice": "required", "tools": [
+                { "type": "function", "function": { "name": "f" } }, { "type": "function", "function": { "name": "g" } },
+            ] }),
+        ),
         ("tools[0].function.strict", json!({ "tools": [{ "type": "function", "function": { "name": "f", "strict": true } }] })),
         ("tools[0].type", json!({ "tools": [{ "type": "custom", "custom": {} }] })),
         ("verbosity", json!({ "verbosity": "low" })),
@@ -156,7 +162,7 @@ fn each_field_of_the_table_is_refused_by_its_path_and_with_its_reason() {
     ];
     for (path, fields) in &cases {
         let refusal = refusal(fields.clone());
-        assert_eq!(refusal.fields, [((*path).to_owned(), reason_for(REFUSED, path).to_owned())]);
+        assert_eq!(*refusal.fields, [((*path).to_owned(), reason_for(REFUSED, path).to_owned())]);
         assert!(refusal.message.starts_with(path), "{}", refusal.message);
     }
     let tested: BTreeSet<String> = cases.iter().map(|(path, _)| path.replace("[0]", "[]")).collect();
@@ -178,8 +184,9 @@ fn the_newer_name_of_the_bound_counts_and_two_that_differ_are_refused() {
     assert_eq!(read(json!({ "max_tokens": 3 })).asked.max_output_tokens, Some(3));
     assert_eq!(read(json!({ "max_tokens": 3, "max_completion_tokens": 3 })).asked.max_output_tokens, Some(3));
     assert_eq!(refusal(json!({ "max_tokens": 3, "max_completion_tokens": 4 })).fields[0].0, "max_tokens");
-    assert_eq!(read(json!({ "max_tokens": 3 })).names.max_output_tokens, "max_tokens");
-    assert_eq!(read(json!({ "max_completion_tokens": 3 })).names.max_output_tokens, "max_completion_tokens");
+    let name = |fields: Value| read(fields).names.rename(Refusal::invalid("max_output_tokens", "must be 1 or more")).message;
+    assert_eq!(name(json!({ "max_tokens": 3 })), "max_tokens must be 1 or more");
+    assert_eq!(name(json!({ "max_completion_tokens": 3 })), "max_completion_tokens must be 1 or more");
 }
 
 #[test]
@@ -211,4 +218,30 @@ fn a_stop_is_a_string_or_several() {
 fn unknown_fields_are_refused_as_openai_does() {
     let error = serde_json::from_str::<ChatCompletionRequest>(r#"{"model":"m","messages":[],"num_ctx":4096}"#).unwrap_err();
     assert!(error.to_string().contains("unknown field `num_ctx`"), "{error}");
+}
+
+#[test]
+fn fields_of_the_contract_have_the_names_that_the_caller_used() {
+    let picture = json!({ "type": "image_url", "image_url": { "url": "data:;base64," } });
+    let message = json!({ "role": "user", "content": [{ "type": "text", "text": "?" }, picture] });
+    let names = read(json!({ "messages": [{ "role": "user", "content": "x" }, message] })).names;
+    for (path, name) in [
+        ("model", "model"),
+        ("options.top_p", "top_p"),
+        ("top_logprobs", "top_logprobs"),
+        ("think", "reasoning_effort"),
+        ("format.json_schema", "response_format.json_schema.schema"),
+        ("messages[1].images[0]", "messages[1].content[1].image_url.url"),
+        ("messages[0].tool_calls[2].arguments_json", "messages[0].tool_calls[2].function.arguments"),
+        ("messages[0].tool_calls[2].name", "messages[0].tool_calls[2].function.name"),
+        ("messages[0].tool_name", "messages[0].name"),
+        ("messages[0].role", "messages[0].role"),
+        ("messages[0].thinking", "messages[0].reasoning"),
+        ("tools[10].parameters_json", "tools[10].function.parameters"),
+        ("tools[10].name", "tools[10].function.name"),
+        ("request_id", "Idempotency-Key"),
+        ("images", "messages[].content[].image_url"),
+    ] {
+        assert_eq!(names.rename(Refusal::invalid(path, "must be right")).fields[0].0, name);
+    }
 }
