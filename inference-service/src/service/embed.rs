@@ -108,7 +108,7 @@ impl InferenceService {
     }
 }
 
-/// Whether a model can do it, and the answer isn't too long. What isn't known is no refusal. Ollama takes vectors from models that chat too.
+/// Whether a model can do it, and the answer isn't too long. What isn't known is no refusal. Models that chat give vectors, too.
 fn judge(facts: &ModelFacts, texts: &Texts, most: usize) -> Result<(), CallError> {
     let reads_texts = |has: &String| matches!(has.as_str(), "embedding" | "completion");
     if !facts.capabilities.is_empty() && !facts.capabilities.iter().any(reads_texts) {
