@@ -8,6 +8,7 @@ pub mod anthropic;
 mod embedding;
 pub mod event_stream;
 mod field_names;
+mod forced_tool;
 mod named_events;
 pub mod ollama;
 pub mod openai;

@@ -59,7 +59,7 @@ async fn respond(inference: Arc<InferenceService>, mut request: DoorRequest) -> 
     let request_id = request_id(request.headers())?;
     let sent: MessagesRequest = request.json().await?;
     let is_stream = sent.stream == Some(true);
-    let Converted { request: mut asked, origins, effort, form } =
+    let Converted { request: mut asked, origins, effort, form, forced } =
         work_through(body_bytes(request.headers()), || convert(sent, request_id))?;
     if let Some(effort) = effort {
         // Anthropic's models think or not by themselves; one that can't is asked to think by nobody.
@@ -67,7 +67,7 @@ async fn respond(inference: Arc<InferenceService>, mut request: DoorRequest) -> 
         asked.think = facts.capabilities.iter().any(|can| can == "thinking").then_some(effort);
     }
     let events = inference.chat_events(caller, asked).await.map_err(|error| NAMES.translate(error.into(), &origins))?;
-    let open = OpenAnswer::begin(events).await?;
+    let open = OpenAnswer::begin(events).await?.calling(forced);
     if is_stream {
         let format = MessageEvents::new(&open.started, form);
         return Ok(with_request_id(named_events(open.events(), format)));

@@ -84,9 +84,9 @@ async fn chat_completions(inference: Arc<InferenceService>, mut request: DoorReq
     let request_id = request_id(request.headers())?;
     let caller = Caller::from_parts(request.headers(), request.extensions());
     let sent: ChatCompletionRequest = request.json().await?;
-    let ReadRequest { asked, form, names } = work_through(body_bytes(request.headers()), || sent.read(request_id))?;
+    let ReadRequest { asked, form, names, forced } = work_through(body_bytes(request.headers()), || sent.read(request_id))?;
     let events = inference.chat_events(caller, asked).await.map_err(|error| names.rename(error.into()))?;
-    let answer = OpenAnswer::begin(events).await?;
+    let answer = OpenAnswer::begin(events).await?.calling(forced);
     let head = AnswerHead::new("chatcmpl-", &answer.started);
     if form.stream {
         let mut writer = ChunkWriter::new(head, form);
@@ -102,7 +102,7 @@ async fn completions(inference: Arc<InferenceService>, mut request: DoorRequest)
     let request_id = request_id(request.headers())?;
     let caller = Caller::from_parts(request.headers(), request.extensions());
     let sent: CompletionRequest = request.json().await?;
-    let ReadRequest { asked, form, names } = sent.read(request_id)?;
+    let ReadRequest { asked, form, names, .. } = sent.read(request_id)?;
     let events = inference.generate_events(caller, asked).await.map_err(|error| names.rename(error.into()))?;
     let answer = OpenAnswer::begin(events).await?;
     let head = AnswerHead::new("cmpl-", &answer.started);

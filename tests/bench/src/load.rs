@@ -2,6 +2,7 @@
 //! output.
 
 mod disk;
+mod http_chat;
 mod idle;
 mod raw;
 mod stream;

@@ -30,6 +30,8 @@ use crate::testbed::{Pinning, Testbed, baselines, chain, upstream};
 pub enum Part {
     /// Check beside the baselines.
     Check,
+    /// Chats over HTTP beside the same by gRPC.
+    Http,
     /// A whole chat beside the chain, and what the services keep in memory after their first call.
     Chat,
     /// Streams beside a reader of the same upstream.
@@ -44,7 +46,7 @@ pub enum Part {
 
 impl Part {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Check, Self::Chat, Self::Stream, Self::FirstToken, Self::Memory, Self::Sqlite];
+    pub const ALL: [Self; 7] = [Self::Check, Self::Http, Self::Chat, Self::Stream, Self::FirstToken, Self::Memory, Self::Sqlite];
 }
 
 /// What is measured, and how.
@@ -144,6 +146,9 @@ async fn on_redis(plan: &Plan, mode: &str, append_only: AppendOnly, folder: &Pat
         if plan.parts.contains(&Part::Chat) {
             figures::of_chats(mode, &outcomes, measured);
             parts.first_calls(mode, &ledgers, measured).await;
+        }
+        if plan.parts.contains(&Part::Http) {
+            figures::of_http(mode, &outcomes, measured);
         }
         if plan.parts.contains(&Part::Stream) {
             figures::of_streams(mode, &outcomes, measured);

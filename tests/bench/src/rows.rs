@@ -85,7 +85,7 @@ const fn row(id: &'static str, title: &'static str, unit: &'static str, bound: B
 use Bound::{AtLeast, AtMost};
 
 /// All rows, in the order of the report.
-pub const ROWS: [Row; 27] = [
+pub const ROWS: [Row; 32] = [
     row("check_vs_script_32", "Check / one-script, calls per second, 32 callers", "", AtLeast, 0.80, 0.95),
     row("check_vs_script_128", "Check / one-script, calls per second, 128 callers", "", AtLeast, 0.80, 0.95),
     row("check_vs_echo_32", "Check / echo, calls per second, 32 callers", "", AtLeast, 0.40, 0.50),
@@ -102,6 +102,11 @@ pub const ROWS: [Row; 27] = [
     row("chat_cpu_vs_chain", "whole chat / chain, CPU of all services and Redis", "", AtMost, 1.0, 0.75),
     row("settle_us_vs_check", "Redis's time in scripts, Settle / Check, 16 callers", "", AtMost, 1.5, 1.1),
     row("chat_redis_vs_chain", "Redis's CPU, whole chat / chain, which makes two one-script calls", "", AtMost, 2.0, 1.4),
+    row("http_cpu_one", "a chat over HTTP / by gRPC, CPU of both services: one token, streamed", "", AtMost, 1.15, 1.05),
+    row("http_cpu_one_whole", "the same, whole", "", AtMost, 1.15, 1.05),
+    row("http_cpu_many", "the same, 128 tokens at once, a write for each, streamed", "", AtMost, 1.15, 1.05),
+    row("http_cpu_many_whole", "the same, whole", "", AtMost, 1.15, 1.05),
+    row("http_cpu_paced", "the same for each token, streamed, a token each 10 ms", "", AtMost, 1.15, 1.05),
     row("auth_mib", "auth-service's memory after its first call", "MiB", AtMost, 24.0, 16.0),
     row("inference_mib", "inference-service's memory after its first call", "MiB", AtMost, 24.0, 16.0),
     row("tokens_per_cpu_vs_reader", "tokens per CPU second, gateway / reader, saturated", "", AtLeast, 0.40, 0.60),

@@ -24,7 +24,9 @@ const REFUSED: &[Refused] = &[
     ("`POST /v1/embeddings`", inference::openai::EMBEDDINGS_REFUSED),
     ("`POST /v1/responses`", inference::responses::REFUSED),
     ("`POST /v1/messages`", inference::anthropic::REFUSED),
-    ("`/api/…`", inference::ollama::REFUSED),
+    ("`POST /api/chat` and `POST /api/generate`", inference::ollama::REFUSED),
+    ("`POST /api/create`", inference::ollama::CREATE_REFUSED),
+    ("Paths of Ollama's", inference::ollama::PATHS_REFUSED),
     ("`POST /token`", auth::TOKEN_REFUSED),
     ("`GET /users/me`", auth::USERS_ME_REFUSED),
 ];

@@ -7,6 +7,7 @@ use super::conversation::Conversation;
 use super::refused::REFUSED;
 use super::request::{ContextManagement, MessagesRequest, OutputConfig, Thinking, Tool, ToolChoice};
 use crate::doors::field_names::{FieldNames, Origin};
+use crate::doors::forced_tool::ForcedTool;
 use crate::doors::other_fields::why;
 use crate::prompt::Violations;
 
@@ -32,6 +33,8 @@ pub(super) struct Converted {
     /// How much the model thinks, where it is one that does.
     pub(super) effort: Option<String>,
     pub(super) form: AnswerForm,
+    /// What the model must call.
+    pub(super) forced: Option<ForcedTool>,
 }
 
 /// What is given of an answer.
@@ -54,11 +57,21 @@ pub(super) fn convert(sent: MessagesRequest, request_id: String) -> Result<Conve
         wrong.add("speed", why(REFUSED, "speed"));
     }
     let one_call = sent.tool_choice.as_ref().is_some_and(|choice| choice.disable_parallel_tool_use == Some(true));
-    let may_call = may_call(sent.tool_choice, &mut wrong);
-    let tools = sent.tools.unwrap_or_default().into_iter().enumerate().map(|(index, sent)| tool(index, sent, &mut wrong));
+    let tools = sent.tools.unwrap_or_default();
+    let choice = choice(sent.tool_choice, &tools, &mut wrong);
+    let tools = tools.into_iter().enumerate();
+    let tools = tools.map(|(index, sent)| tool(index, sent, choice == Choice::Must(index), &mut wrong));
     let mut tools: Vec<wire::Tool> = tools.collect();
-    if !may_call {
-        tools.clear();
+    let forced = match choice {
+        Choice::May => None,
+        Choice::Not => {
+            tools.clear();
+            None
+        }
+        Choice::Must(place) => Some(tools.swap_remove(place)),
+    };
+    if forced.is_some() && sent.output_config.as_ref().is_some_and(|output| output.format.is_some()) {
+        wrong.add("output_config.format", "can't be given where a tool must be called: the answer is its input");
     }
     let (thinks, omits_thinking) = thinking(sent.thinking, &mut wrong);
     let (effort, format) = output(sent.output_config, &mut wrong);
@@ -89,7 +102,7 @@ pub(super) fn convert(sent: MessagesRequest, request_id: String) -> Result<Conve
     if !wrong.is_empty() {
         return Err(wrong.refuse());
     }
-    let request = wire::ChatRequest {
+    let mut request = wire::ChatRequest {
         model: sent.model,
         messages,
         max_output_tokens: Some(sent.max_tokens),
@@ -102,20 +115,46 @@ pub(super) fn convert(sent: MessagesRequest, request_id: String) -> Result<Conve
         truncate: Some(false),
         ..wire::ChatRequest::default()
     };
-    Ok(Converted { request, origins, effort, form: AnswerForm { omits_thinking, one_call } })
+    let forced = forced.map(|tool| ForcedTool::of(&mut request, tool));
+    Ok(Converted { request, origins, effort, forced, form: AnswerForm { omits_thinking, one_call } })
 }
 
-/// Whether the model may ask for calls.
-fn may_call(choice: Option<ToolChoice>, wrong: &mut Violations) -> bool {
-    let Some(choice) = choice else { return true };
+/// What a model is to do with its tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    /// As it likes.
+    May,
+    /// It is told of none.
+    Not,
+    /// It must call the one in this place.
+    Must(usize),
+}
+
+fn choice(choice: Option<ToolChoice>, tools: &[Tool], wrong: &mut Violations) -> Choice {
+    let Some(choice) = choice else { return Choice::May };
     choice.others.refuse("tool_choice.", "tool_choice.", REFUSED, wrong);
-    if !matches!(choice.kind.as_str(), "auto" | "none") {
-        wrong.add("tool_choice.type", why(REFUSED, "tool_choice.type"));
+    match choice.kind.as_str() {
+        "auto" => Choice::May,
+        "none" => Choice::Not,
+        "any" if tools.len() == 1 => Choice::Must(0),
+        "tool" => {
+            let place = tools.iter().position(|tool| tool.name.is_some() && tool.name == choice.name);
+            place.map_or_else(
+                || {
+                    wrong.add("tool_choice.name", "must be the name of a tool among tools");
+                    Choice::May
+                },
+                Choice::Must,
+            )
+        }
+        _ => {
+            wrong.add("tool_choice.type", why(REFUSED, "tool_choice.type"));
+            Choice::May
+        }
     }
-    choice.kind != "none"
 }
 
-fn tool(index: usize, sent: Tool, wrong: &mut Violations) -> wire::Tool {
+fn tool(index: usize, sent: Tool, is_forced: bool, wrong: &mut Violations) -> wire::Tool {
     let field = format!("tools[{index}]");
     if sent.kind.is_some_and(|kind| kind != "custom") {
         wrong.add(format!("{field}.type"), why(REFUSED, "tools[].type"));
@@ -123,7 +162,7 @@ fn tool(index: usize, sent: Tool, wrong: &mut Violations) -> wire::Tool {
     }
     sent.others.refuse(&format!("{field}."), "tools[].", REFUSED, wrong);
     let refused = [
-        ("strict", ": true", sent.strict == Some(true)),
+        ("strict", ": true", sent.strict == Some(true) && !is_forced),
         ("defer_loading", ": true", sent.defer_loading == Some(true)),
         ("allowed_callers", "", sent.allowed_callers.is_some_and(|callers| callers.iter().any(|caller| caller != "direct"))),
     ];

@@ -153,14 +153,13 @@ pub(super) struct Tool {
 /// Whether the model may ask for calls.
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct ToolChoice {
-    /// `auto`: it may. `none`: it is told of no tool.
+    /// `auto`: it may. `none`: it is told of no tool. `tool`: it must call the one that is named. `any`: the only one there is.
     #[serde(rename = "type")]
     pub(super) kind: String,
     /// True: of the calls that the model asks for, the first one alone.
     pub(super) disable_parallel_tool_use: Option<bool>,
-    /// Of the type `tool`, which is refused.
-    #[serde(rename = "name")]
-    _name: Option<String>,
+    /// Of the type `tool`.
+    pub(super) name: Option<String>,
     #[serde(flatten)]
     #[schemars(skip)]
     pub(super) others: OtherFields,

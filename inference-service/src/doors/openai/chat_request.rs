@@ -12,8 +12,9 @@ use super::refused::{RefusedFields, refuse_given};
 use super::response_format::ResponseFormat;
 use super::sampling::{Sampling, Stop, StreamOptions};
 use super::string_or::Unread;
-use super::tool::{self, ChatTool, ToolChoice};
+use super::tool::{self, Callable, ChatTool, ToolChoice};
 use crate::doors::field_names::FieldNames;
+use crate::doors::forced_tool::ForcedTool;
 use crate::prompt::Violations;
 
 /// What this endpoint can't do.
@@ -35,8 +36,8 @@ pub const REFUSED: RefusedFields = &[
     ("prediction", "is not taken: the model server has no such option"),
     ("store", "must be false: no answer is stored"),
     ("stream_options.include_obfuscation", "must be false: chunks are as long as what is in them"),
-    ("tool_choice", "must be none or auto: the model server can't make a model call; response_format gets JSON of a form for certain"),
-    ("tools[].function.strict", "must be false: nothing holds a model's arguments to the schema, so check them"),
+    ("tool_choice", "must be none, auto, a function among tools, or required where there is one: a model can't be made to choose"),
+    ("tools[].function.strict", "must be false where tool_choice names no function: nothing holds a model's arguments to the schema"),
     ("tools[].type", "must be function"),
     ("verbosity", "must be medium: say in a message how long the answer shall be"),
     ("web_search_options", "is not taken: nothing is searched here"),
@@ -87,7 +88,7 @@ pub(super) struct ChatCompletionRequest {
     presence_penalty: Option<f32>,
     /// What the model may ask to be called.
     tools: Option<Vec<ChatTool>>,
-    /// none or auto.
+    /// none, auto, required, or the function that must be called.
     tool_choice: Option<ToolChoice>,
     /// False: an answer has one call at most.
     parallel_tool_calls: Option<bool>,
@@ -173,6 +174,8 @@ pub(super) struct ReadRequest<T> {
     pub(super) asked: T,
     pub(super) form: AnswerForm,
     pub(super) names: RequestNames,
+    /// What the model must call.
+    pub(super) forced: Option<ForcedTool>,
 }
 
 /// How a request's fields are called here.
@@ -247,13 +250,18 @@ impl ChatCompletionRequest {
             seed: self.seed,
             stop: self.stop,
         };
-        let asked = wire::ChatRequest {
+        let Callable { tools, forced } = tool::read(self.tools.unwrap_or_default(), self.tool_choice, &mut wrong);
+        let format = self.response_format.and_then(|format| format.read(&mut wrong));
+        if forced.is_some() && format.is_some() {
+            wrong.add("response_format", "can't be given where a function must be called: the answer is its arguments");
+        }
+        let mut asked = wire::ChatRequest {
             model: self.model,
             messages: conversation.messages,
             max_output_tokens,
             options: sampling.into_options(),
-            format: self.response_format.and_then(|format| format.read(&mut wrong)),
-            tools: tool::read(self.tools.unwrap_or_default(), self.tool_choice, &mut wrong),
+            format,
+            tools,
             think,
             top_logprobs,
             request_id,
@@ -262,6 +270,7 @@ impl ChatCompletionRequest {
         if !wrong.is_empty() {
             return Err(wrong.refuse().into());
         }
+        let forced = forced.map(|tool| ForcedTool::of(&mut asked, tool));
         let form = AnswerForm {
             stream,
             include_usage: self.stream_options.unwrap_or_default().include_usage.unwrap_or_default(),
@@ -269,7 +278,7 @@ impl ChatCompletionRequest {
             one_call: self.parallel_tool_calls == Some(false),
             service_tier: self.service_tier.is_some(),
         };
-        Ok(ReadRequest { asked, form, names: RequestNames { fields, pictures: conversation.pictures } })
+        Ok(ReadRequest { asked, form, forced, names: RequestNames { fields, pictures: conversation.pictures } })
     }
 
     fn refuse_what_cant_be_done(&self, wrong: &mut Violations) {

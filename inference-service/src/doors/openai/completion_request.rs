@@ -120,7 +120,7 @@ impl CompletionRequest {
             logprobs: asked.top_logprobs.is_some(),
             ..AnswerForm::default()
         };
-        Ok(ReadRequest { asked, form, names: RequestNames { fields: NAMES, pictures: PicturePlaces::default() } })
+        Ok(ReadRequest { asked, form, forced: None, names: RequestNames { fields: NAMES, pictures: PicturePlaces::default() } })
     }
 
     fn refuse_what_cant_be_done(&self, wrong: &mut Violations) {
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_request_becomes_the_contracts() {
-        let ReadRequest { asked, form, names } = read(json!({
+        let ReadRequest { asked, form, names, .. } = read(json!({
             "prompt": ["Once"], "suffix": "end", "max_tokens": 5, "temperature": 0, "seed": 3, "stop": "\n", "logprobs": 0, "stream": true,
             "stream_options": { "include_usage": true }, "n": 1, "best_of": 1, "echo": false, "user": "ann", "presence_penalty": 1,
         }))

@@ -1,4 +1,4 @@
-//! What a request lets the model call, and which of it.
+//! What a request lets the model call, which of it, and which it must call.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -32,29 +32,71 @@ pub(super) struct FunctionDefinition {
     /// A JSON schema. It is passed on as it came.
     #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     parameters: Option<Box<RawValue>>,
-    /// Only false: nothing holds a model's arguments to the schema.
+    /// True only of a tool that must be called: else nothing holds a model's arguments to the schema.
     strict: Option<bool>,
 }
 
-/// none, auto, or an object that names what must be called.
-pub(super) type ToolChoice = StringOr<Unread>;
+/// none, auto, required, or the tool that must be called.
+pub(super) type ToolChoice = StringOr<NamedTool>;
 
-/// The tools that the model is told of: none of them when none may be called.
-pub(super) fn read(sent: Vec<ChatTool>, choice: Option<ToolChoice>, wrong: &mut Violations) -> Vec<wire::Tool> {
-    let tools = sent.into_iter().enumerate().filter_map(|(index, tool)| tool.read(index, wrong)).collect();
-    match choice {
-        None => tools,
-        Some(StringOr::String(choice)) if choice == "auto" => tools,
-        Some(StringOr::String(choice)) if choice == "none" => Vec::new(),
+/// The tool that must be called.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NamedTool {
+    /// function.
+    #[serde(rename = "type")]
+    kind: String,
+    function: Option<NamedFunction>,
+    #[expect(dead_code, reason = "its type says that it is refused")]
+    allowed_tools: Option<Unread>,
+    #[expect(dead_code, reason = "its type says that it is refused")]
+    custom: Option<Unread>,
+}
+
+/// The function that must be called.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NamedFunction {
+    name: String,
+}
+
+/// What the model may call, and what it must.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Callable {
+    /// What it is told of: nothing when nothing may be called.
+    pub(super) tools: Vec<wire::Tool>,
+    /// Whatever it would like.
+    pub(super) forced: Option<wire::Tool>,
+}
+
+/// The tools of a request, and what its choice makes of them.
+pub(super) fn read(sent: Vec<ChatTool>, choice: Option<ToolChoice>, wrong: &mut Violations) -> Callable {
+    let must_call = match choice {
+        None => None,
+        Some(StringOr::String(choice)) if choice == "auto" => None,
+        Some(StringOr::String(choice)) if choice == "none" => return Callable::default(),
+        // Which one of several is for the model to choose, and it can't be made to.
+        Some(StringOr::String(choice)) if choice == "required" && sent.len() == 1 => Some(0),
+        Some(StringOr::Other(NamedTool { kind, function: Some(named), .. })) if kind == "function" => {
+            let place = sent.iter().position(|tool| tool.function.as_ref().is_some_and(|function| function.name == named.name));
+            if place.is_none() {
+                wrong.add("tool_choice.function.name", "must be the name of a function among tools");
+            }
+            place
+        }
         Some(_) => {
             refuse(REFUSED, "tool_choice", wrong);
-            tools
+            None
         }
-    }
+    };
+    let tools = sent.into_iter().enumerate().map(|(index, tool)| tool.read(index, must_call == Some(index), wrong));
+    let mut tools: Vec<Option<wire::Tool>> = tools.collect();
+    let forced = must_call.and_then(|place| tools[place].take());
+    Callable { tools: if forced.is_some() { Vec::new() } else { tools.into_iter().flatten().collect() }, forced }
 }
 
 impl ChatTool {
-    fn read(self, index: usize, wrong: &mut Violations) -> Option<wire::Tool> {
+    fn read(self, index: usize, is_forced: bool, wrong: &mut Violations) -> Option<wire::Tool> {
         if self.kind != "function" {
             refuse(REFUSED, &format!("tools[{index}].type"), wrong);
             return None;
@@ -63,7 +105,7 @@ impl ChatTool {
             wrong.add(format!("tools[{index}].function"), "is required");
             return None;
         };
-        if function.strict == Some(true) {
+        if function.strict == Some(true) && !is_forced {
             refuse(REFUSED, &format!("tools[{index}].function.strict"), wrong);
         }
         Some(wire::Tool {
@@ -81,37 +123,54 @@ mod tests {
     const WEATHER: &str =
         r#"{"type":"function","function":{"name":"weather","description":"of a city","parameters":{"type":"object", "z":1, "a":2}}}"#;
 
-    fn read_json(tool: &str, choice: &str) -> (Vec<wire::Tool>, Violations) {
+    fn read_json(tool: &str, choice: &str) -> (Callable, Violations) {
         let mut wrong = Violations::default();
         let tools = read(vec![serde_json::from_str(tool).unwrap()], serde_json::from_str(choice).unwrap(), &mut wrong);
         (tools, wrong)
     }
 
+    fn weather() -> wire::Tool {
+        let parameters_json = r#"{"type":"object", "z":1, "a":2}"#.to_owned();
+        wire::Tool { name: "weather".into(), description: "of a city".into(), parameters_json }
+    }
+
     #[test]
     fn a_tools_schema_is_passed_on_as_it_came() {
-        let (tools, wrong) = read_json(WEATHER, "null");
+        let (read, wrong) = read_json(WEATHER, "null");
         assert!(wrong.is_empty());
-        let parameters_json = r#"{"type":"object", "z":1, "a":2}"#.to_owned();
-        assert_eq!(tools, [wire::Tool { name: "weather".into(), description: "of a city".into(), parameters_json }]);
+        assert_eq!(read, Callable { tools: vec![weather()], forced: None });
     }
 
     #[test]
     fn auto_is_as_none_was_said_and_none_hides_the_tools() {
-        assert_eq!(read_json(WEATHER, r#""auto""#).0.len(), 1);
-        let (tools, wrong) = read_json(WEATHER, r#""none""#);
-        assert!(tools.is_empty() && wrong.is_empty());
+        assert_eq!(read_json(WEATHER, r#""auto""#).0, Callable { tools: vec![weather()], forced: None });
+        let (read, wrong) = read_json(WEATHER, r#""none""#);
+        assert!(read == Callable::default() && wrong.is_empty());
+    }
+
+    #[test]
+    fn a_tool_that_is_named_and_one_that_is_alone_can_be_forced_and_may_be_strict() {
+        let strict = WEATHER.replace(r#""name":"weather","#, r#""name":"weather","strict":true,"#);
+        for choice in [r#""required""#, r#"{"type":"function","function":{"name":"weather"}}"#] {
+            for tool in [WEATHER, strict.as_str()] {
+                let (read, wrong) = read_json(tool, choice);
+                assert!(wrong.is_empty(), "{choice}");
+                assert_eq!(read, Callable { tools: Vec::new(), forced: Some(weather()) }, "{choice}");
+            }
+        }
+        let (_, wrong) = read_json(WEATHER, r#"{"type":"function","function":{"name":"other"}}"#);
+        assert!(wrong.refuse().message().starts_with("tool_choice.function.name must be"));
     }
 
     #[test]
     fn a_choice_that_the_model_server_can_not_be_held_to_is_refused() {
-        for choice in [
-            r#""required""#,
-            r#"{"type":"function","function":{"name":"weather"}}"#,
-            r#"{"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[]}}"#,
-        ] {
+        for choice in [r#""any""#, r#"{"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[]}}"#, r#"{"type":"function"}"#] {
             let (_, wrong) = read_json(WEATHER, choice);
-            assert!(wrong.refuse().message().starts_with("tool_choice must be none or auto"), "{choice}");
+            assert!(wrong.refuse().message().starts_with("tool_choice must be none, auto"), "{choice}");
         }
+        let (mut wrong, tool) = (Violations::default(), || serde_json::from_str(WEATHER).unwrap());
+        read(vec![tool(), tool()], Some(StringOr::String("required".into())), &mut wrong);
+        assert!(wrong.refuse().message().starts_with("tool_choice must be none, auto"));
     }
 
     #[test]

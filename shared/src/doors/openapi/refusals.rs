@@ -53,7 +53,7 @@ pub fn refusal_samples(door: &Door, answerer: Answerer) -> Vec<RefusalSample> {
         } else if is_answered(reason, answerer) && !(is_open && is_about_credential(reason)) {
             let mut refusal = Refusal::new(http_status(reason, explained.code), reason, explained.meaning.clone());
             if reason == ErrorReason::InvalidArgument {
-                refusal.fields = [("model".to_owned(), "must be a model's name".to_owned())].into();
+                refusal.fields = Box::new([("model".to_owned(), "must be a model's name".to_owned())]);
             }
             samples.push(sample(door, explained, &refusal));
         }

@@ -15,6 +15,7 @@ use tonic::Request;
 use tonic::transport::Channel;
 
 use super::Span;
+use super::http_chat::HttpChat;
 use crate::gauge::{Gauge, Spent, Watch};
 use crate::percentiles::Percentiles;
 use crate::proto::ChainChatRequest;
@@ -25,6 +26,8 @@ use crate::proto::chain_client::ChainClient;
 pub enum StreamTarget {
     /// `Inference.Chat`.
     Gateway,
+    /// `/v1/chat/completions` of inference-service.
+    Http,
     /// `/api/chat` of the upstream.
     Reader,
     /// The chain.
@@ -57,6 +60,8 @@ pub struct StreamJob {
     pub model: String,
     /// Tokens of each answer.
     pub tokens: u32,
+    /// Whether an answer comes at once when it is done, and not as it is made.
+    pub whole: bool,
     /// How streams follow one another.
     pub pace: Pace,
     /// Connections to the gateway or the chain.
@@ -133,7 +138,7 @@ impl Streaming {
     pub(super) async fn open(job: StreamJob) -> Self {
         let channels = match job.target {
             StreamTarget::Gateway | StreamTarget::Chain => super::connect(&job.url, job.connections).await,
-            StreamTarget::Reader => Vec::new(),
+            StreamTarget::Http | StreamTarget::Reader => Vec::new(),
         };
         let http = reqwest::Client::builder().no_proxy().http1_only().tcp_nodelay(true).build().expect("an HTTP client");
         let gauge = Gauge::of(&job.watch);
@@ -197,7 +202,10 @@ impl Streaming {
             gap: Percentiles::of(self.seen.gaps),
             turns: self.turns,
             spent: self.spent,
-            admitted: if self.streams.job.target == StreamTarget::Gateway { self.seen.streams } else { 0 },
+            admitted: match self.streams.job.target {
+                StreamTarget::Gateway | StreamTarget::Http => self.seen.streams,
+                StreamTarget::Reader | StreamTarget::Chain => 0,
+            },
         }
     }
 }
@@ -229,6 +237,7 @@ impl Streams {
         let mut clock = TokenClock { streams: self, asked: Instant::now(), last: None, uncounted: 0 };
         match self.job.target {
             StreamTarget::Gateway => self.read_gateway(number, &mut clock, seen).await,
+            StreamTarget::Http => self.read_http(number, &mut clock, seen).await,
             StreamTarget::Reader => self.read_upstream(&mut clock, seen).await,
             StreamTarget::Chain => self.read_chain(number, &mut clock, seen).await,
         }
@@ -239,16 +248,23 @@ impl Streams {
     async fn read_gateway(&self, number: usize, clock: &mut TokenClock<'_>, seen: &mut Seen) {
         let credential = &self.job.credentials[number % self.job.credentials.len()];
         let mut client = InferenceClient::new(self.channels[number % self.channels.len()].clone());
-        let answer = client.chat(chat(credential, &self.job.model, self.job.tokens)).await;
-        let mut answer = answer.unwrap_or_else(|status| panic!("a chat was refused: {status}")).into_inner();
+        let mut request = chat(credential, &self.job.model, self.job.tokens);
+        request.get_mut().stream = self.job.whole.then_some(false);
+        let mut answer = client.chat(request).await.unwrap_or_else(|status| panic!("a chat was refused: {status}")).into_inner();
         let mut finished = false;
         while let Some(event) = answer.message().await.unwrap_or_else(|status| panic!("a chat failed: {status}")) {
             if has_token(&event) {
-                clock.token(seen);
+                (0..if self.job.whole { self.job.tokens } else { 1 }).for_each(|_| clock.token(seen));
             }
             finished = matches!(event.event, Some(Event::Finished(finished)) if finished.receipt.is_some());
         }
         assert!(finished, "an answer ends with a receipt");
+    }
+
+    async fn read_http(&self, number: usize, clock: &mut TokenClock<'_>, seen: &mut Seen) {
+        let StreamJob { url, credentials, model, tokens, whole, .. } = &self.job;
+        let credential = &credentials[number % credentials.len()];
+        HttpChat { url, credential, model, tokens: *tokens, whole: *whole }.read(&self.http, || clock.token(seen)).await;
     }
 
     async fn read_chain(&self, number: usize, clock: &mut TokenClock<'_>, seen: &mut Seen) {

@@ -102,6 +102,25 @@ pub(super) fn of_chats(mode: &str, outcomes: &Outcomes, measured: &mut Measured)
     see("settle 16: scripts per call", check.settled.1.evalsha.calls as f64 / check.settled.0 as f64);
 }
 
+pub(super) fn of_http(mode: &str, outcomes: &Outcomes, measured: &mut Measured) {
+    let services = ["auth-service", "inference-service"];
+    let spent = |outcome: &StreamOutcome| services.iter().map(|service| outcome.spent.cpu_us_of(service)).sum::<f64>();
+    for (way, row, what) in [
+        ("one", "http_cpu_one", "answer"),
+        ("one whole", "http_cpu_one_whole", "answer"),
+        // A turn ends in the middle of long answers.
+        ("many", "http_cpu_many", "token"),
+        ("many whole", "http_cpu_many_whole", "answer"),
+        ("paced", "http_cpu_paced", "token"),
+    ] {
+        let per = |outcome: &StreamOutcome| spent(outcome) / if what == "token" { outcome.tokens } else { outcome.answers } as f64;
+        let [grpc, http] = ["grpc", "http"].map(|protocol| per(outcomes.stream(&format!("{protocol} {way}"))));
+        measured.add(row, mode, http / grpc);
+        measured.see(mode, format!("grpc {way}: the services' CPU per {what}, µs"), grpc);
+        measured.see(mode, format!("http {way}: the services' CPU per {what}, µs"), http);
+    }
+}
+
 pub(super) fn of_streams(mode: &str, outcomes: &Outcomes, measured: &mut Measured) {
     let of = |name: &str| outcomes.stream(name);
     let cpu_per_token = |name: &str, process: &str| of(name).spent.cpu_us_of(process) / of(name).tokens as f64;

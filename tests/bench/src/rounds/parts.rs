@@ -35,6 +35,8 @@ const PACED_STREAMS: usize = 50;
 const SHORT_TOKENS: u32 = 8;
 /// Callers of whole chats.
 const CHAT_CALLERS: usize = 16;
+/// Tokens of a chat over HTTP that has many.
+const MANY_TOKENS: u32 = 128;
 
 /// What rounds on one Redis are made of.
 pub(super) struct Parts<'a> {
@@ -85,15 +87,16 @@ impl Parts<'_> {
                 ],
             );
         }
+        if self.plan.parts.contains(&Part::Http) {
+            groups.extend(self.http(&accounts.api_keys));
+        }
+        let mut group = |turns, workloads| groups.push(Group { turns, workloads, threads: None });
         let both = |[gateway, reader]: [&'static str; 2], model, tokens, pace| {
             vec![stream(gateway, StreamTarget::Gateway, model, tokens, pace), stream(reader, StreamTarget::Reader, model, tokens, pace)]
         };
         if self.plan.parts.contains(&Part::Stream) {
             let (saturated, paced) = (Pace::Closed { streams: SATURATED_STREAMS }, Pace::Closed { streams: PACED_STREAMS });
-            // Paced answers are longer than a turn: what is measured are streams that go on, not the moment at which all of them begin.
-            let Span { warm_up, measured } = self.plan.turn();
-            let steps = (warm_up + measured).as_millis() / crate::upstream::PACE.as_millis() + 2;
-            let paced_tokens = u32::try_from(steps).unwrap_or(u32::MAX);
+            let paced_tokens = self.paced_tokens();
             group(TURNS, both(["gateway saturated", "reader saturated"], SATURATED, SATURATED_TOKENS, saturated));
             group(TURNS, both(["gateway singly", "reader singly"], SINGLY, SATURATED_TOKENS, saturated));
             group(TURNS, both(["gateway paced", "reader paced"], PACED, paced_tokens, paced));
@@ -105,6 +108,35 @@ impl Parts<'_> {
             group(OPEN_TURNS, workloads);
         }
         groups
+    }
+
+    /// Chats by gRPC and over HTTP, streamed and whole: each beside its like.
+    fn http(&self, credentials: &[String]) -> Vec<Group> {
+        let chat = |name, target, whole, (model, tokens, streams)| {
+            let job = self.stream(target, model, tokens, Pace::Closed { streams }, credentials);
+            NamedWorkload { name, workload: Workload::Stream(StreamJob { whole, ..job }) }
+        };
+        let both = |[grpc, http]: [&'static str; 2], whole, asked| {
+            vec![chat(grpc, StreamTarget::Gateway, whole, asked), chat(http, StreamTarget::Http, whole, asked)]
+        };
+        let one = (SATURATED, 1, CHAT_CALLERS);
+        let many = (SINGLY, MANY_TOKENS, CHAT_CALLERS);
+        let paced = (PACED, self.paced_tokens(), PACED_STREAMS);
+        let groups = [
+            both(["grpc one", "http one"], false, one),
+            both(["grpc one whole", "http one whole"], true, one),
+            both(["grpc many", "http many"], false, many),
+            both(["grpc many whole", "http many whole"], true, many),
+            both(["grpc paced", "http paced"], false, paced),
+        ];
+        groups.into_iter().map(|workloads| Group { turns: TURNS, workloads, threads: None }).collect()
+    }
+
+    /// Paced answers are longer than a turn: what is measured are streams that go on, not the moment at which all of them begin.
+    fn paced_tokens(&self) -> u32 {
+        let Span { warm_up, measured } = self.plan.turn();
+        let steps = (warm_up + measured).as_millis() / crate::upstream::PACE.as_millis() + 2;
+        u32::try_from(steps).unwrap_or(u32::MAX)
     }
 
     fn unary(&self, target: UnaryTarget, phase: Phase, credentials: &[String]) -> UnaryJob {
@@ -125,12 +157,13 @@ impl Parts<'_> {
         StreamJob {
             target,
             url: match target {
-                StreamTarget::Gateway => self.inference.url(),
+                StreamTarget::Gateway | StreamTarget::Http => self.inference.url(),
                 StreamTarget::Chain => self.chain.url(),
                 StreamTarget::Reader => self.upstream.url(),
             },
             model: model.to_owned(),
             tokens,
+            whole: false,
             pace,
             connections: STREAM_CONNECTIONS,
             credentials: credentials.to_vec(),

@@ -21,7 +21,8 @@ async fn sampling_bounds_and_the_form_reach_the_model_server() {
     let body = asked(
         &scene,
         json!({
-            "max_completion_tokens": 9, "temperature": 0.25, "top_p": 0.5, "seed": 42, "frequency_penalty": 0.5, "presence_penalty": 0, "stop": ["\n\n", "END"],
+            "max_completion_tokens": 9, "temperature": 0.25, "top_p": 0.5, "seed": 42, "stop": ["\n\n", "END"],
+            "frequency_penalty": 0.5, "presence_penalty": 0,
             "response_format": { "type": "json_schema", "json_schema": { "name": "n", "schema": schema, "strict": true } },
         }),
     )

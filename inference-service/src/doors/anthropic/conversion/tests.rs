@@ -165,6 +165,20 @@ fn with_tool_choice_none_the_model_is_told_of_no_tool() {
     assert!(read(one).is_ok_and(|converted| converted.form.one_call));
 }
 
+#[test]
+fn a_tool_that_is_named_and_one_that_is_alone_must_be_called_and_may_be_strict() {
+    let tools = json!([{ "name": "g", "input_schema": {} }, { "name": "f", "strict": true, "input_schema": { "type": "object" } }]);
+    let named = json!({ "type": "tool", "name": "f", "disable_parallel_tool_use": true });
+    for (choice, tools) in [(named, tools.clone()), (json!({ "type": "any" }), json!([tools[1]]))] {
+        let read = read(with(json!({ "tools": tools, "tool_choice": choice }))).unwrap_or_else(|error| panic!("{}", error.message()));
+        assert!(read.forced.is_some() && read.request.tools.is_empty(), "{choice}");
+        let schema = wire::format::Kind::JsonSchema(r#"{"type":"object"}"#.into());
+        assert_eq!(read.request.format, Some(wire::Format { kind: Some(schema) }), "{choice}");
+    }
+    let other = read(with(json!({ "tools": tools, "tool_choice": { "type": "tool", "name": "h" } })));
+    assert!(other.is_err_and(|error| error.message().starts_with("tool_choice.name must be")));
+}
+
 fn block(block: Value) -> Value {
     with(json!({ "messages": [{ "role": "user", "content": [block] }] }))
 }
@@ -221,7 +235,7 @@ fn each_field_that_is_refused_is_named_with_its_reason() {
         ),
         ("output_config.task_budget", "output_config.task_budget", with(json!({ "output_config": { "task_budget": {} } }))),
         ("thinking.type", "thinking.type", with(json!({ "thinking": { "type": "between_tools" } }))),
-        ("tool_choice.type", "tool_choice.type", with(json!({ "tool_choice": { "type": "tool", "name": "f" } }))),
+        ("tool_choice.type", "tool_choice.type", with(json!({ "tool_choice": { "type": "any" } }))),
         (
             "tools[].type",
             "tools[0].type",

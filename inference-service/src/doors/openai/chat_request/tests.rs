@@ -149,6 +149,12 @@ fn each_field_of_the_table_is_refused_by_its_path_and_with_its_reason() {
         ("store", json!({ "store": true })),
         ("stream_options.include_obfuscation", json!({ "stream_options": { "include_obfuscation": true } })),
         ("tool_choice", json!({ "tool_choice": "required" })),
+        (
+            "tool_choice",
+            json!({ "tool_choice": "required", "tools": [
+                { "type": "function", "function": { "name": "f" } }, { "type": "function", "function": { "name": "g" } },
+            ] }),
+        ),
         ("tools[0].function.strict", json!({ "tools": [{ "type": "function", "function": { "name": "f", "strict": true } }] })),
         ("tools[0].type", json!({ "tools": [{ "type": "custom", "custom": {} }] })),
         ("verbosity", json!({ "verbosity": "low" })),
