@@ -39,7 +39,7 @@ impl ForcedTool {
     /// The answer's events, with the call in the place of its text. Text that is no JSON object, because the answer was cut, stays text.
     pub(super) fn call_in(self, events: AnswerEvents) -> AnswerEvents {
         let mut gathered = Some(String::new());
-        Box::pin(events.flat_map(move |event| stream::iter(self.read(&mut gathered, event))))
+        AnswerEvents::changed(events.flat_map(move |event| stream::iter(self.read(&mut gathered, event))))
     }
 
     /// What comes of one event. `gathered` is the text so far; none when there was too much of it.
@@ -94,7 +94,7 @@ mod tests {
     }
 
     async fn read(events: Vec<StreamEvent>) -> Vec<StreamEvent> {
-        let events = Box::pin(stream::iter(events.into_iter().map(Ok)));
+        let events = AnswerEvents::changed(stream::iter(events.into_iter().map(Ok)));
         forced().1.call_in(events).map(|event| event.unwrap()).collect().await
     }
 
