@@ -110,7 +110,7 @@ mod tests {
         let error = CallError::invalid_argument("options.stop must be short").violations([("options.stop", "must be short")]);
         let refusal = NAMES.translate(Refusal::from(error), &[]);
         assert_eq!(refusal.message, "stop_sequences must be short");
-        assert_eq!(refusal.fields, [("stop_sequences".to_owned(), "must be short".to_owned())]);
+        assert_eq!(*refusal.fields, [("stop_sequences".to_owned(), "must be short".to_owned())]);
         let other = NAMES.translate(Refusal::from(CallError::internal()), &[]);
         assert_eq!(other.message, CallError::internal().message());
     }

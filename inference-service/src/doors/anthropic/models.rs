@@ -119,6 +119,7 @@ mod tests {
             digest: String::new(),
             modified_at: None,
             details: ModelDetails::default(),
+            capabilities: Vec::new(),
         };
         ["a", "b:1", "c"].iter().map(named).collect()
     }
