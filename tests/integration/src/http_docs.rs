@@ -35,8 +35,12 @@ const REFUSED: &[Refused] = &[
 const MOST_CHARACTERS: usize = 140;
 
 /// What is taken somewhere and changes no answer.
-const TAKEN: &[(&str, &[&str])] =
-    &[("`POST /v1/chat/completions`", inference::openai::CHAT_TAKEN), ("`POST /v1/completions`", inference::openai::COMPLETION_TAKEN)];
+const TAKEN: &[(&str, &[&str])] = &[
+    ("`POST /v1/chat/completions`", inference::openai::CHAT_TAKEN),
+    ("`POST /v1/completions`", inference::openai::COMPLETION_TAKEN),
+    ("`POST /v1/responses`", inference::responses::TAKEN),
+    ("`POST /v1/messages`", inference::anthropic::TAKEN),
+];
 
 /// The page with its generated parts made anew; the rest as it is. It is called on a runtime.
 ///
