@@ -132,6 +132,9 @@ class OtherDoors(Ollama):
         self.assertLessEqual({"completion", "tools", "vision"}, set(shown.capabilities))
         self.assertEqual(shown.details.family, "llama")
         client.ps()
+        # The stock command line cuts a digest at its twelfth character, whatever engine has none.
+        for listed in (*client.list().models, *self.client(account.key, EMBEDDED).list().models):
+            self.assertGreaterEqual(len(listed.digest), 12)
         self.assert_untouched(account)
 
     def test_what_only_operators_may_is_refused_to_others_and_served_to_them(self):

@@ -107,6 +107,11 @@ impl From<ModelDetails> for Details {
     }
 }
 
+/// A model without a digest has zeros: `ollama list` takes the first twelve characters, and ends with a panic where there are fewer.
+fn digest(known: String) -> String {
+    if known.is_empty() { "0".repeat(64) } else { known }
+}
+
 impl From<ModelEntry> for Tag {
     fn from(entry: ModelEntry) -> Self {
         let name = with_tag(&entry.name);
@@ -115,7 +120,7 @@ impl From<ModelEntry> for Tag {
             name,
             modified_at: time(entry.modified_at),
             size: entry.size_bytes,
-            digest: entry.digest,
+            digest: digest(entry.digest),
             details: entry.details.into(),
             capabilities: entry.capabilities,
         }
@@ -129,7 +134,7 @@ impl From<LoadedModel> for RunningModel {
             model: name.clone(),
             name,
             size: loaded.size_bytes,
-            digest: loaded.digest,
+            digest: digest(loaded.digest),
             details: loaded.details.into(),
             expires_at: time(loaded.expires_at),
             size_vram: loaded.graphics_bytes,
@@ -162,6 +167,12 @@ mod tests {
         {
             assert_eq!(with_tag(name), expected);
         }
+    }
+
+    #[test]
+    fn a_digest_has_the_length_that_ollamas_command_line_takes_for_granted() {
+        assert_eq!(digest(String::new()).len(), 64);
+        assert_eq!(digest("fd5f44c0".to_owned()), "fd5f44c0");
     }
 
     #[test]
