@@ -1,6 +1,6 @@
 //! `Inference.Embed`: metered as a chat is, and settled on every exit.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::time::Duration;
 
