@@ -167,6 +167,11 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.stream(request, Answer(model, request))
 
+    def do_DELETE(self):
+        """Models that are here are not to be deleted: other tests need them."""
+        request = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))) or b"{}")
+        self.answer(404, json.dumps({"error": f"model '{request.get('model')}' not found"}).encode())
+
     def embed(self, model, request):
         if "embedding" not in CAPABILITIES[model]:
             self.answer(501, b'{"error":"This server does not support embeddings. Start it with `--embeddings`"}')

@@ -1,7 +1,7 @@
 //! The HTTP doors: the protocols of others, in front of the same methods that gRPC has.
 //!
-//! A door turns its JSON into the contract's messages, calls [`InferenceService`]'s methods, and turns their events back. It asks neither the
-//! engine nor auth-service by itself.
+//! A door turns its JSON into the contract's messages, calls [`InferenceService`]'s methods, and turns their events back. It asks neither
+//! the engine nor auth-service by itself.
 
 pub mod answer;
 pub mod anthropic;

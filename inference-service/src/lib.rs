@@ -2,7 +2,8 @@
 //!
 //! One call, by module: [`service`] reads it, [`caller`] finds its credential, [`prompt`] checks it, [`auth_client`] has it admitted and
 //! gives a grant, [`engine`] answers, and [`chat_stream`] streams the answer and settles the grant. What has one answer, such as
-//! embeddings, is settled by `metered_call`. [`timers`] end what takes too long, and extend holds. `readiness` asks whether calls can be answered at all.
+//! embeddings, is settled by `metered_call`. [`timers`] end what takes too long, and extend holds. `readiness` asks whether calls can be
+//! answered at all.
 
 pub mod auth_client;
 mod call_end;

@@ -189,8 +189,8 @@ fn has_begun(read: &[u8]) -> bool {
 }
 
 impl Connection {
-    /// Reads on, and forgets what comes, until the other side closes as well or its time is over. Closed with something unread, a connection
-    /// is reset, and the last response could be lost: a client that is refused may still be sending.
+    /// Reads on, and forgets what comes, until the other side closes as well or its time is over. Closed with something unread, a
+    /// connection is reset, and the last response could be lost: a client that is refused may still be sending.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Timing::Lingering(ends) = &mut self.timing else { return Poll::Ready(Ok(())) };
         if ends.as_mut().poll(cx).is_ready() {

@@ -87,8 +87,8 @@ pub struct Route {
 }
 
 impl Route {
-    /// A route. Its handler runs after the call's metadata was judged, and before a byte of its body was read. It is dropped when the caller
-    /// goes away.
+    /// A route. Its handler runs after the call's metadata was judged, and before a byte of its body was read. It is dropped when the
+    /// caller goes away.
     pub fn new<H, F>(method: Method, path: &'static str, policy: MethodPolicy, summary: &'static str, handler: H) -> Self
     where
         H: Fn(DoorRequest) -> F + Clone + Send + Sync + 'static,

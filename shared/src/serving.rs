@@ -1,4 +1,5 @@
-//! Serving gRPC services and HTTP doors on a listener that the caller owns, with health, reflection, limits, and a drain that has a deadline.
+//! Serving gRPC services and HTTP doors on a listener that the caller owns, with health, reflection, limits, and a drain that has a
+//! deadline.
 //!
 //! One listener answers HTTP/2 and HTTP/1.1, and one set of limits holds for both.
 

@@ -14,6 +14,7 @@ use shared::proto::inference as wire;
 use shared::request_id::{REQUEST_ID_RULE, is_request_id};
 use tokio::time::timeout;
 
+use super::forced_tool::ForcedTool;
 use crate::chat_stream::StreamEvent;
 use crate::service::inference::AnswerEvents;
 
@@ -34,6 +35,8 @@ pub struct OpenAnswer {
     /// What came with it.
     next: Option<StreamEvent>,
     rest: AnswerEvents,
+    /// What the model had to call.
+    forced: Option<ForcedTool>,
 }
 
 /// An answer from its first to its last token.
@@ -67,8 +70,13 @@ impl OpenAnswer {
         };
         match next {
             Some(StreamEvent::Finished(finished)) if finished.replayed => Err(resolved(finished.receipt)),
-            next => Ok(Self { started, next, rest: events }),
+            next => Ok(Self { started, next, rest: events, forced: None }),
         }
+    }
+
+    /// The same of a model that had to call a tool.
+    pub(super) fn calling(self, forced: Option<ForcedTool>) -> Self {
+        Self { forced, ..self }
     }
 
     /// Waits for all of it.
@@ -104,7 +112,11 @@ impl OpenAnswer {
 
     /// Its pieces, and how it ended. An error is the last. Dropped, the caller has gone away, and the call is settled.
     pub fn events(self) -> impl Stream<Item = Result<StreamEvent, Refusal>> + Send + 'static {
-        stream::iter(self.next.map(Ok)).chain(self.rest).map(|event| event.map_err(Refusal::from))
+        let events = stream::iter(self.next.map(Ok)).chain(self.rest).map(|event| event.map_err(Refusal::from));
+        match self.forced {
+            None => events.left_stream(),
+            Some(tool) => tool.call_in(events).right_stream(),
+        }
     }
 }
 

@@ -67,11 +67,7 @@ async fn respond(inference: Arc<InferenceService>, mut request: DoorRequest) -> 
         asked.think = facts.capabilities.iter().any(|can| can == "thinking").then_some(effort);
     }
     let events = inference.chat_events(caller, asked).await.map_err(|error| NAMES.translate(error.into(), &origins))?;
-    let events = match forced {
-        Some(tool) => tool.call_in(events),
-        None => events,
-    };
-    let open = OpenAnswer::begin(events).await?;
+    let open = OpenAnswer::begin(events).await?.calling(forced);
     if is_stream {
         let format = MessageEvents::new(&open.started, form);
         return Ok(with_request_id(named_events(open.events(), format)));

@@ -3,13 +3,11 @@
 
 use std::mem::take;
 
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use serde_json::value::RawValue;
 use shared::proto::inference as wire;
-use tonic::Status;
 
 use crate::chat_stream::StreamEvent;
-use crate::service::inference::AnswerEvents;
 
 /// The longest text that is gathered into a call. What is longer is given as text.
 const MAX_CALL_BYTES: usize = 4 << 20;
@@ -37,13 +35,13 @@ impl ForcedTool {
     }
 
     /// The answer's events, with the call in the place of its text. Text that is no JSON object, because the answer was cut, stays text.
-    pub(super) fn call_in(self, events: AnswerEvents) -> AnswerEvents {
+    pub(super) fn call_in<E>(self, events: impl Stream<Item = Result<StreamEvent, E>>) -> impl Stream<Item = Result<StreamEvent, E>> {
         let mut gathered = Some(String::new());
-        AnswerEvents::changed(events.flat_map(move |event| stream::iter(self.read(&mut gathered, event))))
+        events.flat_map(move |event| stream::iter(self.read(&mut gathered, event)))
     }
 
     /// What comes of one event. `gathered` is the text so far; none when there was too much of it.
-    fn read(&self, gathered: &mut Option<String>, event: Result<StreamEvent, Status>) -> Vec<Result<StreamEvent, Status>> {
+    fn read<E>(&self, gathered: &mut Option<String>, event: Result<StreamEvent, E>) -> Vec<Result<StreamEvent, E>> {
         match (event, &mut *gathered) {
             (Ok(StreamEvent::Delta(mut delta)), Some(text)) => {
                 text.push_str(&take(&mut delta.content));
@@ -75,6 +73,8 @@ fn is_object(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use super::*;
 
     fn forced() -> (wire::ChatRequest, ForcedTool) {
@@ -94,7 +94,7 @@ mod tests {
     }
 
     async fn read(events: Vec<StreamEvent>) -> Vec<StreamEvent> {
-        let events = AnswerEvents::changed(stream::iter(events.into_iter().map(Ok)));
+        let events = stream::iter(events.into_iter().map(Ok::<_, Infallible>));
         forced().1.call_in(events).map(|event| event.unwrap()).collect().await
     }
 

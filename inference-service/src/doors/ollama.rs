@@ -11,6 +11,7 @@ mod field_names;
 mod keep_alive;
 mod models;
 mod options;
+mod refused;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -37,6 +38,7 @@ use self::embed::{EmbedBody, Embedded, EmbeddingsBody, OneEmbedded};
 use self::field_names::refused;
 use self::keep_alive::KeepAlive;
 use self::models::{NamedModel, Running, RunningModel, Shown, Tag, Tags, Version};
+pub use self::refused::{CREATE_REFUSED, PATHS_REFUSED, REFUSED, RefusedFields};
 use super::answer::{OpenAnswer, request_id};
 use super::{FREE, METERED};
 use crate::caller::Caller;
@@ -44,34 +46,6 @@ use crate::engine::{EngineError, ModelFacts};
 use crate::prompt::ModelName;
 use crate::service::inference::InferenceService;
 use crate::service::models::ModelsService;
-
-/// What is refused, and why: a field of a request, or a path.
-pub const REFUSED: &[(&str, &str)] = &[
-    ("context", "send the conversation to /api/chat"),
-    ("template", "an operator makes a model with another template"),
-    ("shift: false", "where the context is full, its oldest part gives way"),
-    ("_debug_render_only: true", "a prompt's final form is the operator's"),
-    ("options.num_keep", "the contract has no word for it"),
-    ("options.mirostat", "Ollama has no such sampler any more"),
-    ("options.tfs_z", "Ollama has no such sampler any more"),
-    ("options.num_ctx above TOLLGATE_MAX_CONTEXT_TOKENS", "it would reload the model, and cost more than is held"),
-    ("keep_alive above TOLLGATE_MAX_KEEP_ALIVE", "a caller keeps a model loaded for so long at most; less than 0 is as long as may be"),
-    ("/api/create: files, adapters, draft_files", "files are not taken; `from` names a model that is there"),
-    ("/api/create: quantize, draft_quantize, info, remote_host", "the weights stay as they are, where they are"),
-    ("/api/pull", "models are brought to the server by its operator"),
-    ("/api/push", "models don't leave the server"),
-    ("/api/copy", "not built yet; /api/create makes a model from another"),
-    ("/api/blobs/{digest}", "files are not taken"),
-];
-
-/// Paths that Ollama has and this door hasn't: each with what is said of it.
-const REFUSED_PATHS: &[(Method, &str, &str)] = &[
-    (Method::POST, "/api/pull", "models are not pulled through this server: its operator brings them; /api/tags has those there are"),
-    (Method::POST, "/api/push", "models are not pushed from this server"),
-    (Method::POST, "/api/copy", "models are not copied yet: make one with /api/create, whose `from` names the other"),
-    (Method::POST, "/api/blobs/{digest}", "files are not taken: a model is made from one that is there, which `from` names"),
-    (Method::HEAD, "/api/blobs/{digest}", "files are not taken: a model is made from one that is there, which `from` names"),
-];
 
 const JSON: &str = "application/json; charset=utf-8";
 const NDJSON: &str = "application/x-ndjson";
@@ -105,9 +79,11 @@ pub fn door(inference: &InferenceService, models: &ModelsService) -> Door {
             .giving::<ProgressLine>(),
         Route::new(Method::DELETE, "/api/delete", FREE, "removes a model, for operators", with(models, delete)).taking::<NamedModel>(),
     ];
-    routes.extend(REFUSED_PATHS.iter().map(|(method, path, why)| {
-        Route::new(method.clone(), path, FREE, "refused: see docs/http.md", move |_| std::future::ready(Err(not_here(why))))
-    }));
+    routes.extend(
+        refused::paths().map(|(method, path, why)| {
+            Route::new(method, path, FREE, "refused, with words", move |_| std::future::ready(Err(not_here(why))))
+        }),
+    );
     Door { name: "Ollama", refusal, routes }
 }
 

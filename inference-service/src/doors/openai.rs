@@ -86,11 +86,7 @@ async fn chat_completions(inference: Arc<InferenceService>, mut request: DoorReq
     let sent: ChatCompletionRequest = request.json().await?;
     let ReadRequest { asked, form, names, forced } = work_through(body_bytes(request.headers()), || sent.read(request_id))?;
     let events = inference.chat_events(caller, asked).await.map_err(|error| names.rename(error.into()))?;
-    let events = match forced {
-        Some(tool) => tool.call_in(events),
-        None => events,
-    };
-    let answer = OpenAnswer::begin(events).await?;
+    let answer = OpenAnswer::begin(events).await?.calling(forced);
     let head = AnswerHead::new("chatcmpl-", &answer.started);
     if form.stream {
         let mut writer = ChunkWriter::new(head, form);

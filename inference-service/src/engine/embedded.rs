@@ -22,7 +22,9 @@ use tokio::sync::{mpsc, oneshot};
 use self::catalog::{Catalog, Resolved};
 use self::loaded_model::Request;
 use self::worker::{Item, Job, Worker};
-use super::{AnswerEvent, AnswerStream, Dispatched, Engine, EngineError, ModelEntry, ModelFacts, Progress, ProgressStream};
+use super::{
+    AnswerEvent, AnswerStream, Dispatched, Embeddings, Engine, EngineError, LoadedModel, ModelEntry, ModelFacts, Progress, ProgressStream,
+};
 use crate::modelfile::Modelfile;
 use crate::prompt::{ModelName, Options, Prompt, Task, Texts, Think};
 

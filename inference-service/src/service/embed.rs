@@ -108,9 +108,10 @@ impl InferenceService {
     }
 }
 
-/// Whether a model can do it, and the answer isn't too long. What isn't known is no refusal.
+/// Whether a model can do it, and the answer isn't too long. What isn't known is no refusal. Models that chat give vectors, too.
 fn judge(facts: &ModelFacts, texts: &Texts, most: usize) -> Result<(), CallError> {
-    if !facts.capabilities.is_empty() && !facts.capabilities.iter().any(|has| has == "embedding") {
+    let reads_texts = |has: &String| matches!(has.as_str(), "embedding" | "completion");
+    if !facts.capabilities.is_empty() && !facts.capabilities.iter().any(reads_texts) {
         return Err(CallError::from(&EngineError::ModelIncapable { capability: "embedding".to_owned() }));
     }
     let numbers = texts.numbers(facts.embedding_length);
@@ -146,8 +147,9 @@ mod tests {
 
     #[test]
     fn a_model_without_embeddings_is_refused_unless_nothing_is_known_of_it() {
-        assert_eq!(refused(&["completion"], 768, 1).unwrap().0, ErrorReason::ModelIncapable);
-        assert_eq!(refused(&["completion", "embedding"], 768, 1), None);
+        assert_eq!(refused(&["image"], 768, 1).unwrap().0, ErrorReason::ModelIncapable);
+        assert_eq!(refused(&["embedding"], 768, 1), None);
+        assert_eq!(refused(&["completion", "tools"], 768, 1), None, "Ollama embeds by it");
         assert_eq!(refused(&[], 0, 2048), None);
     }
 

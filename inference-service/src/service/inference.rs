@@ -66,15 +66,6 @@ enum Events {
     Live(ChatStream),
     /// The request was resolved before.
     Recorded(std::array::IntoIter<StreamEvent, 2>),
-    /// A door has changed what a model answers.
-    Changed(EventStream<StreamEvent>),
-}
-
-impl AnswerEvents {
-    /// Events that a door has made of an answer's. Dropped, they must drop that answer.
-    pub fn changed(events: impl Stream<Item = Result<StreamEvent, Status>> + Send + 'static) -> Self {
-        Self(Events::Changed(Box::pin(events)))
-    }
 }
 
 impl Stream for AnswerEvents {
@@ -84,7 +75,6 @@ impl Stream for AnswerEvents {
         match &mut self.0 {
             Events::Live(stream) => Pin::new(stream).poll_next(cx),
             Events::Recorded(events) => Poll::Ready(events.next().map(Ok)),
-            Events::Changed(events) => events.as_mut().poll_next(cx),
         }
     }
 }
@@ -100,7 +90,6 @@ fn wrapped<T: From<StreamEvent> + 'static>(events: AnswerEvents) -> EventStream<
     match events.0 {
         Events::Live(stream) => Box::pin(stream.map(|event| event.map(T::from))),
         Events::Recorded(events) => Box::pin(stream::iter(events.map(|event| Ok(T::from(event))))),
-        Events::Changed(events) => Box::pin(events.map(|event| event.map(T::from))),
     }
 }
 

@@ -1,8 +1,8 @@
 //! The body of a plain HTTP request, read whole within the bounds that a gRPC message has.
 //!
 //! What a `Content-Length` announces is judged before a byte is read; what comes in chunks is counted. More than
-//! [`MAX_UNCONFIRMED_BYTES`] are read only of a caller whose credential is confirmed. What is being received comes out of the budget that all
-//! connections share, and has its time.
+//! [`MAX_UNCONFIRMED_BYTES`] are read only of a caller whose credential is confirmed. What is being received comes out of the budget that
+//! all connections share, and has its time.
 
 use std::net::IpAddr;
 use std::pin::Pin;

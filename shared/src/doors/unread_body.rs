@@ -1,8 +1,8 @@
 //! Whether a request's body was read to its end before its answer.
 //!
-//! What is refused by its headers is answered before its body is read. On HTTP/1.1 nothing can follow on a connection whose request is still
-//! on its way: it closes after the answer. The answer must say so: else a client sends its next request there, and finds it closed. A body
-//! that has come already is passed over instead, and the connection goes on.
+//! What is refused by its headers is answered before its body is read. On HTTP/1.1 nothing can follow on a connection whose request is
+//! still on its way: it closes after the answer. The answer must say so: else a client sends its next request there, and finds it closed. A
+//! body that has come already is passed over instead, and the connection goes on.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -144,11 +144,14 @@ class OtherDoors(Ollama):
             self.client(OPERATOR).delete("nosuch")
         self.assertEqual(missing.exception.status_code, 404)
 
-    def test_what_tollgate_has_no_door_for_lists_the_doors(self):
+    def test_what_of_ollama_is_not_here_is_said(self):
         account = self.account()
-        with self.assertRaises(ollama.ResponseError) as refused:
-            self.client(account.key).copy("capable", "copy")
-        self.assertEqual(refused.exception.status_code, 404)
+        client = self.client(account.key)
+        for ask in (lambda: client.copy("capable", "copy"), lambda: client.pull("capable"), lambda: client.push("capable")):
+            with self.assertRaises(ollama.ResponseError) as refused:
+                ask()
+            self.assertIn(refused.exception.status_code, (404, 501))
+            self.assertTrue(refused.exception.error)
 
 
 class Refusals(Ollama):

@@ -21,8 +21,12 @@ type Refused = (&'static str, &'static [(&'static str, &'static str)]);
 const REFUSED: &[Refused] = &[
     ("`POST /v1/chat/completions`", inference::openai::CHAT_REFUSED),
     ("`POST /v1/completions`", inference::openai::COMPLETION_REFUSED),
+    ("`POST /v1/embeddings`", inference::openai::EMBEDDINGS_REFUSED),
     ("`POST /v1/responses`", inference::responses::REFUSED),
     ("`POST /v1/messages`", inference::anthropic::REFUSED),
+    ("`POST /api/chat` and `POST /api/generate`", inference::ollama::REFUSED),
+    ("`POST /api/create`", inference::ollama::CREATE_REFUSED),
+    ("Paths of Ollama's", inference::ollama::PATHS_REFUSED),
     ("`POST /token`", auth::TOKEN_REFUSED),
     ("`GET /users/me`", auth::USERS_ME_REFUSED),
 ];
@@ -31,8 +35,12 @@ const REFUSED: &[Refused] = &[
 const MOST_CHARACTERS: usize = 140;
 
 /// What is taken somewhere and changes no answer.
-const TAKEN: &[(&str, &[&str])] =
-    &[("`POST /v1/chat/completions`", inference::openai::CHAT_TAKEN), ("`POST /v1/completions`", inference::openai::COMPLETION_TAKEN)];
+const TAKEN: &[(&str, &[&str])] = &[
+    ("`POST /v1/chat/completions`", inference::openai::CHAT_TAKEN),
+    ("`POST /v1/completions`", inference::openai::COMPLETION_TAKEN),
+    ("`POST /v1/responses`", inference::responses::TAKEN),
+    ("`POST /v1/messages`", inference::anthropic::TAKEN),
+];
 
 /// The page with its generated parts made anew; the rest as it is. It is called on a runtime.
 ///

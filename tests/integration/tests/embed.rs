@@ -1,6 +1,6 @@
 //! `Inference.Embed`: metered as a chat is, and settled on every exit.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::time::Duration;
 
@@ -147,10 +147,10 @@ async fn a_repetition_is_answered_without_vectors_and_costs_nothing() {
 #[tokio::test]
 async fn what_can_not_be_done_is_refused_before_anything_is_held_or_sent() {
     let bench = Bench::start().await;
-    bench.upstream.model("talker", &["completion"], 2048);
+    bench.upstream.model("painter", &["image"], 2048);
     let of = |model: &str| EmbedRequest { model: model.to_owned(), ..request(&["x"]) };
     for (asked, code, reason, says) in [
-        (of("talker"), Code::FailedPrecondition, ErrorReason::ModelIncapable, "embedding"),
+        (of("painter"), Code::FailedPrecondition, ErrorReason::ModelIncapable, "embedding"),
         (of("nosuch"), Code::NotFound, ErrorReason::ModelNotFound, "no such model"),
         (of("far:cloud"), Code::PermissionDenied, ErrorReason::CloudModelNotAllowed, "not allowed"),
         (of(""), Code::InvalidArgument, ErrorReason::InvalidArgument, "model is required"),

@@ -46,9 +46,10 @@ async fn every_command_works_as_it_stands_one_after_the_other() {
     let page = std::fs::read_to_string(PAGE).unwrap();
     let upstream = ScriptedUpstream::start().await;
     upstream.script("/api/chat", Script::chat(&["Hello", " there."]));
+    upstream.model("nomic-embed-text", &["embedding"], 2048);
     let processes = ProcessPair::start(&upstream.url(), &[]);
     let commands = commands(&page);
-    assert!(commands.len() >= 8, "{commands:#?}");
+    assert!(commands.len() >= 16, "{commands:#?}");
     // One shell for all of them: a command may use what one before it has set. A line of marks ends what each has printed.
     let script: String = commands.iter().map(|(_, command)| format!("{command}\necho; echo '=== end'\n")).collect();
     let shell = Command::new("bash")

@@ -14,6 +14,7 @@ use shared::proto::inference as wire;
 
 use super::keep_alive::KeepAlive;
 use super::options::{OptionsBody, whole};
+use super::refused::{REFUSED, refuse_asked};
 use crate::prompt::Violations;
 
 /// How much a model thinks.
@@ -189,12 +190,9 @@ impl GenerateBody {
     pub(super) fn into_wire(self, request_id: String, most: Duration) -> Result<wire::GenerateRequest, CallError> {
         let mut wrong = Violations::default();
         refuse_unsupported(self.shift, self.debug_render_only, &mut wrong);
-        if self.template.is_some_and(|template| !template.is_empty()) {
-            wrong.add("template", "can't be given here; an operator makes a model with another template");
-        }
-        if self.context.is_some_and(|context| !context.is_empty()) {
-            wrong.add("context", "can't be given here; send the conversation to /api/chat");
-        }
+        let has_template = self.template.is_some_and(|template| !template.is_empty());
+        let has_context = self.context.is_some_and(|context| !context.is_empty());
+        refuse_asked(REFUSED, &[("template", has_template), ("context", has_context)], &mut wrong);
         let (options, max_output_tokens) = self.options.unwrap_or_default().into_wire(&mut wrong);
         let request = wire::GenerateRequest {
             model: self.model.unwrap_or_default(),
@@ -251,12 +249,7 @@ impl ToolBody {
 }
 
 fn refuse_unsupported(shift: Option<bool>, debug_render_only: Option<bool>, wrong: &mut Violations) {
-    if shift == Some(false) {
-        wrong.add("shift", "can't be false here: where the context is full, its oldest part gives way");
-    }
-    if debug_render_only == Some(true) {
-        wrong.add("_debug_render_only", "can't be true here");
-    }
+    refuse_asked(REFUSED, &[("shift", shift == Some(false)), ("_debug_render_only", debug_render_only == Some(true))], wrong);
 }
 
 fn images(field: &str, sent: Option<Vec<String>>, wrong: &mut Violations) -> Vec<Vec<u8>> {

@@ -11,6 +11,7 @@ use shared::doors::Refusal;
 use shared::error::CallError;
 use shared::proto::inference as wire;
 
+use super::refused::{CREATE_REFUSED, refuse_asked};
 use crate::prompt::{ChatRole, Violations};
 
 /// The body.
@@ -134,20 +135,17 @@ impl CreateBody {
     fn refuse_unsupported(&self, wrong: &mut Violations) {
         let is_text = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
         let is_map = |map: &Option<BTreeMap<String, IgnoredAny>>| map.as_ref().is_some_and(|map| !map.is_empty());
-        let files = "can't be given here: a model is made from one that is there, which `from` names";
         let asked = [
-            ("files", is_map(&self.files), files),
-            ("adapters", is_map(&self.adapters), "can't be given here: files are not taken"),
-            ("draft_files", is_map(&self.draft_files), "can't be given here: files are not taken"),
-            ("quantize", is_text(&self.quantize) || is_text(&self.quantization), "can't be given here: the weights stay as they are"),
-            ("draft_quantize", is_text(&self.draft_quantize), "can't be given here: the weights stay as they are"),
-            ("remote_host", is_text(&self.remote_host), "can't be given here: the model runs on this server"),
-            ("info", is_map(&self.info), "can't be given here: it comes with the model that `from` names"),
-            ("modelfile", is_text(&self.modelfile), "is of older releases: send from, template, system, parameters and the like"),
+            ("files", is_map(&self.files)),
+            ("adapters", is_map(&self.adapters)),
+            ("draft_files", is_map(&self.draft_files)),
+            ("quantize", is_text(&self.quantize) || is_text(&self.quantization)),
+            ("draft_quantize", is_text(&self.draft_quantize)),
+            ("remote_host", is_text(&self.remote_host)),
+            ("info", is_map(&self.info)),
+            ("modelfile", is_text(&self.modelfile)),
         ];
-        for (field, _, why) in asked.into_iter().filter(|(_, is_asked, _)| *is_asked) {
-            wrong.add(field, why);
-        }
+        refuse_asked(CREATE_REFUSED, &asked, wrong);
     }
 }
 

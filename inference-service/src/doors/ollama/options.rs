@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::Number;
 use shared::proto::inference as wire;
 
+use super::refused::{REFUSED, refuse_asked};
 use crate::prompt::Violations;
 
 /// Options that change the answer are passed on, or refused by name where the contract hasn't got them. Those that are about the machine
@@ -50,14 +51,12 @@ impl OptionsBody {
     /// For the contract, with the bound on generated tokens.
     pub(super) fn into_wire(self, wrong: &mut Violations) -> (wire::Options, Option<u32>) {
         let set = |number: &Option<Number>, neutral: i64| number.as_ref().is_some_and(|number| whole(number) != neutral);
-        let refused = [
-            ("num_keep", set(&self.num_keep, DEFAULT_NUM_KEEP), "can't be set here; leave it out"),
-            ("mirostat", set(&self.mirostat, 0), "is no sampler of Ollama any more; leave it out"),
-            ("tfs_z", self.tfs_z.is_some_and(|value| value != 1.0), "is no sampler of Ollama any more; leave it out"),
+        let asked = [
+            ("options.num_keep", set(&self.num_keep, DEFAULT_NUM_KEEP)),
+            ("options.mirostat", set(&self.mirostat, 0)),
+            ("options.tfs_z", self.tfs_z.is_some_and(|value| value != 1.0)),
         ];
-        for (name, _, why) in refused.into_iter().filter(|(_, is_set, _)| *is_set) {
-            wrong.add(format!("options.{name}"), why);
-        }
+        refuse_asked(REFUSED, &asked, wrong);
         let max_output_tokens =
             self.num_predict.as_ref().map(whole).filter(|tokens| *tokens >= 1).map(|tokens| u32::try_from(tokens).unwrap_or(u32::MAX));
         let options = wire::Options {

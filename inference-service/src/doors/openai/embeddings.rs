@@ -19,7 +19,8 @@ use crate::prompt::rename_violations;
 use crate::service::inference::InferenceService;
 
 /// What is refused, and why.
-pub const REFUSED: &[(&str, &str)] = &[("input: lists of tokens", "they are another model's words; send texts")];
+pub const REFUSED: &[(&str, &str)] =
+    &[("input[]", "must be a text: lists of tokens are not taken, because they are another model's words")];
 
 /// The body.
 #[derive(Debug, Deserialize, JsonSchema)]

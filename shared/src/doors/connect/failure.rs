@@ -122,8 +122,8 @@ fn http_status(status: &Status) -> StatusCode {
     status_of(status.code(), reason_of(status))
 }
 
-/// HTTP's status for an error, by the protocol's table. A path that is none of ours is 404, as every HTTP server has it; clients read that as
-/// `unimplemented`, too.
+/// HTTP's status for an error, by the protocol's table. A path that is none of ours is 404, as every HTTP server has it; clients read that
+/// as `unimplemented`, too.
 pub(crate) fn status_of(code: Code, reason: Option<ErrorReason>) -> StatusCode {
     let number = match code {
         Code::Unimplemented if reason == Some(ErrorReason::MethodUnknown) => 404,

@@ -66,7 +66,9 @@ fn sample(door: &Door, explained: ExplainedReason, refusal: &Refusal) -> Refusal
     let response = CurrentCall::example().enter(|| refusal.respond(door.refusal));
     let beside = |name: &&HeaderName| ![CONTENT_TYPE, CONTENT_LENGTH].contains(name);
     let headers = response.headers().keys().filter(beside).cloned().collect();
-    let media_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("application/json").to_owned();
+    let media_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("application/json");
+    // A character set isn't part of what a media type is looked up by.
+    let media_type = media_type.split(';').next().unwrap_or(media_type).trim_end().to_owned();
     RefusalSample { explained, status: response.status(), body: body_of(response), media_type, headers }
 }
 

@@ -76,8 +76,9 @@ async fn openais_embeddings_are_numbers_or_base64() {
 #[tokio::test]
 async fn embeddings_are_refused_by_name_and_a_repetition_is_never_an_empty_list() {
     let bench = Bench::start().await;
+    bench.upstream.model("painter", &["image"], 2048);
     for (body, status, code) in [
-        (json!({ "model": "smollm2", "input": "a" }), 422, "MODEL_INCAPABLE"),
+        (json!({ "model": "painter", "input": "a" }), 422, "MODEL_INCAPABLE"),
         (json!({ "model": "nosuch", "input": "a" }), 404, "MODEL_NOT_FOUND"),
         (json!({ "model": "embedder", "input": 7 }), 400, "INVALID_ARGUMENT"),
         (json!({ "model": "embedder", "input": "a", "dimensions": -1 }), 400, "INVALID_ARGUMENT"),

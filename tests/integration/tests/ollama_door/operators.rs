@@ -56,9 +56,9 @@ async fn a_making_is_refused_by_the_field_and_what_fails_later_is_a_line() {
     };
     for (body, says) in [
         (json!({ "model": "x" }), "from is required"),
-        (json!({ "model": "x", "from": "smollm2", "files": { "a": "b" } }), "files can't be given"),
-        (json!({ "model": "x", "from": "smollm2", "quantize": "q4_0" }), "quantize can't be given"),
-        (json!({ "model": "x", "from": "smollm2", "adapters": { "a": "b" } }), "adapters can't be given"),
+        (json!({ "model": "x", "from": "smollm2", "files": { "a": "b" } }), "files is not taken"),
+        (json!({ "model": "x", "from": "smollm2", "quantize": "q4_0" }), "quantize is not taken"),
+        (json!({ "model": "x", "from": "smollm2", "adapters": { "a": "b" } }), "adapters is not taken"),
         (json!({ "model": "x", "from": "./model.gguf" }), "FROM a file is not supported"),
         (json!({ "model": "x", "from": "nosuch" }), "FROM names a model that isn't there"),
         (json!({ "model": "x", "from": "smollm2", "parameters": { "temperature": "hot" } }), "temperature must be a number"),

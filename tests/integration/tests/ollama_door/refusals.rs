@@ -57,18 +57,18 @@ async fn fields_are_refused_by_the_paths_that_ollamas_clients_know() {
         (chat(json!({ "keep_alive": "soon" })), "keep_alive must be"),
         (chat(json!({ "keep_alive": "24h" })), "keep_alive must be from 0 to"),
         (chat(json!({ "keep_alive": true })), "keep_alive must be a number of seconds"),
-        (chat(json!({ "shift": false })), "shift can't be false"),
+        (chat(json!({ "shift": false })), "shift is not taken"),
         (chat(json!({ "options": { "mirostat": 2 } })), "options.mirostat is no sampler"),
-        (chat(json!({ "options": { "num_keep": 5 } })), "options.num_keep can't be set"),
+        (chat(json!({ "options": { "num_keep": 5 } })), "options.num_keep is not taken"),
         (chat(json!({ "options": { "top_p": 2 } })), "options.top_p must be from 0 to 1"),
         (chat(json!({ "options": { "temperature": "hot" } })), "options.temperature must be"),
         (chat(json!({ "options": { "num_ctx": 100_000 } })), "options.num_ctx must be from 1 to 8192"),
         (chat(json!({ "options": { "stop": [""] } })), "options.stop must hold no empty"),
         (chat(json!({ "top_logprobs": 21 })), "top_logprobs must be from 0 to 20"),
-        (generate(json!({ "template": "{{ .Prompt }}" })), "template can't be given"),
-        (generate(json!({ "context": [1, 2] })), "context can't be given"),
+        (generate(json!({ "template": "{{ .Prompt }}" })), "template is not taken"),
+        (generate(json!({ "context": [1, 2] })), "context is not taken"),
         (generate(json!({ "raw": true, "system": "x" })), "system can't be given with raw"),
-        (generate(json!({ "_debug_render_only": true })), "_debug_render_only can't be true"),
+        (generate(json!({ "_debug_render_only": true })), "_debug_render_only is not taken"),
     ] {
         let refused = bench.post(path, &body).await;
         let said = refused.json();
