@@ -27,8 +27,8 @@ pub struct Origin {
     pub address: Option<IpAddr>,
     /// Whether a proxy passed the call on.
     pub through_proxy: bool,
-    /// Whether a page of the web made the call. It runs in a browser on this host, and whoever wrote it is elsewhere; by a name that is made
-    /// to lead here (DNS rebinding) its calls pass for those of a page of ours.
+    /// Whether a page of the web made the call. It runs in a browser on this host, and whoever wrote it is elsewhere; by a name that is
+    /// made to lead here (DNS rebinding) its calls pass for those of a page of ours.
     pub by_web_page: bool,
 }
 

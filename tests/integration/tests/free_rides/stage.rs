@@ -209,14 +209,15 @@ async fn start_upstream(gate: &Gate) -> ScriptedUpstream {
     let upstream = ScriptedUpstream::start().await;
     for name in MODELS.map(str::to_owned).into_iter().chain(["elsewhere".to_owned(), longest_name(0, FULL_TAG)]) {
         upstream.model(&name, &["completion"], 8192);
-    upstream.model("painter", &["image"], 8192);
     }
+    upstream.model("painter", &["image"], 8192);
     let behind = gate.clone();
     let model_of = |request: &RecordedRequest| request.json()["model"].as_str().unwrap_or_default().to_owned();
     upstream.answer("/api/chat", move |request| answer(&model_of(request), &behind));
     let elsewhere = json!({ "remote_host": "https://ollama.com:443", "capabilities": ["completion"] });
     let facts = json!({ "capabilities": ["completion"] });
     upstream.answer("/api/show", move |request| match model_of(request).as_str() {
+        "painter" => Script::json(200, &json!({ "capabilities": ["image"] })),
         "elsewhere" => Script::json(200, &elsewhere),
         name if MODELS.contains(&name) || is_full(name) => Script::json(200, &facts),
         name => Script::error(404, &format!("model '{name}' not found")),
