@@ -222,7 +222,8 @@ fn a_handle_that_was_altered_extends_and_settles_nothing() {
 fn what_is_no_handle_is_none() {
     let handle = open("a").terms.to_handle();
     let long = format!("hold_{}", "A".repeat(5000));
-    for wrong in ["", "hold_", "hold_!", &handle[1..], &handle[..handle.len() - 4], &format!("{handle}="), &long] {
+    // Cut in the middle of a field. (Cut behind one it can be read, and the store compares its bytes.)
+    for wrong in ["", "hold_", "hold_!", &handle[1..], &handle[..handle.len() - 8], &format!("{handle}="), &long] {
         assert_eq!(Terms::from_handle(wrong), None, "{wrong}");
     }
 }

@@ -27,17 +27,32 @@ pub struct Origin {
     pub address: Option<IpAddr>,
     /// Whether a proxy passed the call on.
     pub through_proxy: bool,
+    /// Whether a page of the web made the call. It runs in a browser on this host, and whoever wrote it is elsewhere; by a name that is made
+    /// to lead here (DNS rebinding) its calls pass for those of a page of ours.
+    pub by_web_page: bool,
 }
 
 impl Origin {
     /// Where a request comes from. A call that carries what proxies add came through one, listed or not.
     pub fn of<T>(request: &tonic::Request<T>) -> Self {
         let proxied = is_proxied(request.metadata());
+        let by_web_page = is_by_web_page(request.metadata());
         match CallerAddress::of(request.extensions()) {
-            Some(CallerAddress { ip, through_proxy }) => Self { address: Some(ip), through_proxy: through_proxy || proxied },
-            None => Self { address: None, through_proxy: proxied },
+            Some(CallerAddress { ip, through_proxy }) => Self { address: Some(ip), through_proxy: through_proxy || proxied, by_web_page },
+            None => Self { address: None, through_proxy: proxied, by_web_page },
         }
     }
+}
+
+/// Whether a browser says that the call is that of a page which was not served from this host.
+fn is_by_web_page(metadata: &MetadataMap) -> bool {
+    let Some(origin) = metadata.get("origin") else { return metadata.contains_key("sec-fetch-site") };
+    let host = origin.to_str().ok().and_then(|origin| origin.parse::<http::Uri>().ok()).and_then(|origin| origin.host().map(str::to_owned));
+    let is_here = host.is_some_and(|host| {
+        let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+        host.eq_ignore_ascii_case("localhost") || address.is_some_and(|address| address.is_loopback())
+    });
+    !is_here
 }
 
 fn is_proxied(metadata: &MetadataMap) -> bool {
@@ -51,7 +66,10 @@ impl SignUpPolicy {
         match self {
             Self::Open => true,
             Self::Closed => false,
-            Self::OnThisHost => !origin.through_proxy && origin.address.is_some_and(|address| address.to_canonical().is_loopback()),
+            Self::OnThisHost => {
+                let is_local = origin.address.is_some_and(|address| address.to_canonical().is_loopback());
+                is_local && !origin.through_proxy && !origin.by_web_page
+            }
         }
     }
 }
@@ -61,7 +79,29 @@ mod tests {
     use super::*;
 
     fn origin(address: &str, through_proxy: bool) -> Origin {
-        Origin { address: Some(address.parse().unwrap()), through_proxy }
+        Origin { address: Some(address.parse().unwrap()), through_proxy, by_web_page: false }
+    }
+
+    #[test]
+    fn a_page_of_the_web_is_not_on_this_host_whatever_name_led_here() {
+        let of = |headers: &[(&'static str, &str)]| {
+            let mut request = tonic::Request::new(());
+            request.extensions_mut().insert(CallerAddress { ip: [127, 0, 0, 1].into(), through_proxy: false });
+            for (name, value) in headers {
+                request.metadata_mut().insert(*name, value.parse().unwrap());
+            }
+            SignUpPolicy::OnThisHost.admits(Origin::of(&request))
+        };
+        for here in ["http://localhost:3000", "http://127.0.0.1:50051", "http://[::1]:50051", "https://LOCALHOST"] {
+            assert!(of(&[("origin", here)]), "{here}");
+        }
+        let elsewhere = ["http://evil.example:50051", "null", "", "http://localhost.evil.example", "http://192.0.2.1", "file://", "evil"];
+        for elsewhere in elsewhere {
+            assert!(!of(&[("origin", elsewhere)]), "{elsewhere}");
+        }
+        // A browser without an origin says at least that it is one.
+        assert!(!of(&[("sec-fetch-site", "same-origin")]));
+        assert!(of(&[]) && of(&[("origin", "http://localhost"), ("sec-fetch-site", "same-origin")]));
     }
 
     #[test]
@@ -74,7 +114,7 @@ mod tests {
             assert!(!SignUpPolicy::OnThisHost.admits(origin(elsewhere, false)), "{elsewhere}");
             assert!(SignUpPolicy::Open.admits(origin(elsewhere, true)) && !SignUpPolicy::Closed.admits(origin(elsewhere, false)));
         }
-        assert!(!SignUpPolicy::OnThisHost.admits(Origin { address: None, through_proxy: false }));
+        assert!(!SignUpPolicy::OnThisHost.admits(Origin { address: None, through_proxy: false, by_web_page: false }));
     }
 
     #[test]

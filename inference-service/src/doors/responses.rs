@@ -46,9 +46,9 @@ async fn respond(inference: Arc<InferenceService>, mut request: DoorRequest) -> 
     let request_id = request_id(request.headers())?;
     let sent: ResponseRequest = request.json().await?;
     let is_stream = sent.stream == Some(true);
-    let Converted { request: asked, origins, echo } = work_through(body_bytes(request.headers()), || convert(sent, request_id))?;
+    let Converted { request: asked, origins, echo, forced } = work_through(body_bytes(request.headers()), || convert(sent, request_id))?;
     let events = inference.chat_events(caller, asked).await.map_err(|error| NAMES.translate(error.into(), &origins))?;
-    let open = OpenAnswer::begin(events).await?;
+    let open = OpenAnswer::begin(events).await?.calling(forced);
     if is_stream {
         let request_id = open.started.request_id.clone();
         let format = ResponseEvents::new(Head::new(&open.started, echo), request_id);

@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use super::schema_guard::SpecialGroups;
+use super::schema_guard::SchemaUse;
 use super::{json_text, schema_guard};
 
 /// Checks the schema of a format or of a tool. The error is the place and what must be there.
 pub fn schema(text: &str, of_tool: bool) -> Result<(), (String, String)> {
-    let groups = if of_tool { SpecialGroups::Taken } else { SpecialGroups::Refused };
-    schema_guard::check(text, groups).map_err(|refused| (refused.path, refused.rule))
+    let schema_use = if of_tool { SchemaUse::Tool } else { SchemaUse::Format };
+    schema_guard::check(text, schema_use).map_err(|refused| (refused.path, refused.rule))
 }
 
 /// Reads the arguments of a tool call.

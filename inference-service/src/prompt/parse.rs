@@ -9,7 +9,7 @@ use shared::error::CallError;
 use shared::proto::inference as wire;
 use shared::request_id::{MAX_REQUEST_ID_CHARACTERS, is_request_id};
 
-use super::schema_guard::{self, SpecialGroups};
+use super::schema_guard::{self, SchemaUse};
 use super::{ChatRole, Format, Message, ModelName, Options, Prompt, PromptLimits, Task, Think, Tool, ToolCall, Violations};
 use super::{json_text, picture};
 
@@ -162,13 +162,13 @@ fn tool(index: usize, sent: wire::Tool, wrong: &mut Violations) -> Option<Tool> 
     }
     let parameters = match sent.parameters_json.as_str() {
         "" => None,
-        json => Some(schema(&format!("tools[{index}].parameters_json"), json, SpecialGroups::Taken, wrong)?),
+        json => Some(schema(&format!("tools[{index}].parameters_json"), json, SchemaUse::Tool, wrong)?),
     };
     Some(Tool { name: sent.name, description: sent.description, parameters })
 }
 
-fn schema(field: &str, json: &str, groups: SpecialGroups, wrong: &mut Violations) -> Option<Box<RawValue>> {
-    let checked = schema_guard::check(json, groups).map_err(|refused| match refused.path.as_str() {
+fn schema(field: &str, json: &str, schema_use: SchemaUse, wrong: &mut Violations) -> Option<Box<RawValue>> {
+    let checked = schema_guard::check(json, schema_use).map_err(|refused| match refused.path.as_str() {
         "" => refused.rule,
         path => format!("{path} {}", refused.rule),
     });
@@ -226,7 +226,7 @@ fn format(sent: Option<wire::Format>, wrong: &mut Violations) -> Option<Format> 
             wrong.add("format.json", "must be true; leave format unset for free text");
             None
         }
-        wire::format::Kind::JsonSchema(json) => schema("format.json_schema", &json, SpecialGroups::Refused, wrong).map(Format::Schema),
+        wire::format::Kind::JsonSchema(json) => schema("format.json_schema", &json, SchemaUse::Format, wrong).map(Format::Schema),
     }
 }
 

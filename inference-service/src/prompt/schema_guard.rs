@@ -12,7 +12,7 @@ mod reference;
 mod walk;
 
 use pattern::PatternLimits;
-pub(super) use pattern::SpecialGroups;
+pub(super) use pattern::SchemaUse;
 use walk::Walk;
 
 /// The bounds on a schema.
@@ -34,6 +34,8 @@ struct SchemaLimits {
     value_bytes: usize,
     /// What `minItems` and the like may count to. Ollama's own is the same, and it says less.
     count: u64,
+    /// The same for a tool's parameters, of which no grammar is made.
+    tool_count: u64,
     /// Bytes of a `format`.
     format_bytes: usize,
     /// Bytes of a `$ref`.
@@ -58,6 +60,7 @@ const LIMITS: SchemaLimits = SchemaLimits {
     enum_values: 500,
     value_bytes: 1024,
     count: 2000,
+    tool_count: 1 << 32,
     format_bytes: 64,
     reference_bytes: 512,
     references: 256,
@@ -76,14 +79,14 @@ pub(super) struct SchemaViolation {
 }
 
 /// Checks a schema that is text.
-pub(super) fn check(text: &str, groups: SpecialGroups) -> Result<(), SchemaViolation> {
+pub(super) fn check(text: &str, schema_use: SchemaUse) -> Result<(), SchemaViolation> {
     let whole = |rule: String| SchemaViolation { path: String::new(), rule };
     let root = json_text::object(text, &LIMITS.json).map_err(whole)?;
     let references = reference::different(&root);
     if references > LIMITS.references {
         return Err(whole(format!("must have at most {} different $ref; it has {references}", LIMITS.references)));
     }
-    Walk::check(&root, groups)
+    Walk::check(&root, schema_use)
 }
 
 #[cfg(test)]

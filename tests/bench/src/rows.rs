@@ -113,7 +113,7 @@ pub const ROWS: [Row; 32] = [
     row("tokens_per_cpu_vs_reader_singly", "the same, a write for each token", "", AtLeast, 0.40, 0.60),
     row("cpu_per_token", "gateway's CPU per token, saturated", "µs", AtMost, 4.0, 2.0),
     row("cpu_per_token_singly", "the same, a write for each token", "µs", AtMost, 4.0, 2.0),
-    row("first_token_p50", "time to first token, added over reader + Check / echo's p50: p50", "", AtMost, 0.8, 0.3),
+    row("first_token_p50", "first token, added over reader + Check / echo's p50: p50", "", AtMost, 0.8, 0.3),
     row("first_token_p99", "the same, p99", "", AtMost, 2.5, 1.0),
     row("gap_p99", "time between tokens, added over reader, paced, p99", "µs", AtMost, 200.0, 50.0),
     row("kib_per_idle_stream", "inference-service's memory per idle stream", "KiB", AtMost, 20.0, 10.0),

@@ -126,6 +126,13 @@ impl HttpAnswer {
         }
     }
 
+    /// Reads until this is in the body.
+    pub async fn wait_for(&mut self, part: &str) {
+        while !self.read.windows(part.len()).any(|window| window == part.as_bytes()) {
+            assert!(self.read_more().await, "the body ends without {part:?}: {:?}", self.read);
+        }
+    }
+
     /// The data of every event to the stream's end, without comments.
     pub async fn data(&mut self) -> Vec<String> {
         let mut all = Vec::new();

@@ -4,10 +4,11 @@ use shared::error::CallError;
 use shared::proto::inference as wire;
 
 use super::conversation::Conversation;
-use super::echo::{Echo, EchoedReasoning, EchoedText, EchoedTool, TextForm};
+use super::echo::{Echo, EchoedChoice, EchoedReasoning, EchoedText, EchoedTool, TextForm};
 use super::refused::REFUSED;
-use super::request::{Reasoning, ResponseRequest, TextConfig, TextFormat, Tool};
+use super::request::{NamedTool, Reasoning, ResponseRequest, TextConfig, TextFormat, Tool};
 use crate::doors::field_names::{FieldNames, Origin};
+use crate::doors::forced_tool::ForcedTool;
 use crate::doors::openai::string_or::StringOr;
 use crate::doors::other_fields::why;
 use crate::prompt::Violations;
@@ -32,6 +33,8 @@ pub(super) struct Converted {
     pub(super) origins: Vec<Origin>,
     /// What comes back with the answer.
     pub(super) echo: Echo,
+    /// The function that the model must call.
+    pub(super) forced: Option<ForcedTool>,
 }
 
 /// Converts a request. What this door can't do is refused, all of it at once.
@@ -48,11 +51,14 @@ pub(super) fn convert(sent: ResponseRequest, request_id: String) -> Result<Conve
     }
     check_labels(&sent, &mut wrong);
     let top_logprobs = top_logprobs(sent.include.unwrap_or_default(), sent.top_logprobs, &mut wrong);
-    let tool_choice = tool_choice(sent.tool_choice, &mut wrong);
     let tools = sent.tools.unwrap_or_default().into_iter().enumerate().filter_map(|(index, sent)| tool(index, sent, &mut wrong));
     let tools: Vec<EchoedTool> = tools.collect();
+    let (tool_choice, must_call) = tool_choice(sent.tool_choice, &tools, &mut wrong);
     let (think, reasoning) = reasoning(sent.reasoning, &mut wrong);
     let (format, text) = text(sent.text, &mut wrong);
+    if must_call.is_some() && format.is_some() {
+        wrong.add("text.format", "can't be given where a function must be called: the answer is its arguments");
+    }
     let truncation = truncation(sent.truncation, &mut wrong);
     if matches!(&sent.input, StringOr::Other(items) if items.is_empty()) {
         wrong.add("input", "must hold at least one item");
@@ -63,8 +69,8 @@ pub(super) fn convert(sent: ResponseRequest, request_id: String) -> Result<Conve
     if !wrong.is_empty() {
         return Err(wrong.refuse());
     }
-    let told = if tool_choice == "none" { &[][..] } else { &tools };
-    let request = wire::ChatRequest {
+    let told = if matches!(tool_choice, EchoedChoice::Word("none")) { &[][..] } else { &tools };
+    let mut request = wire::ChatRequest {
         model: sent.model,
         messages,
         max_output_tokens: sent.max_output_tokens,
@@ -77,6 +83,7 @@ pub(super) fn convert(sent: ResponseRequest, request_id: String) -> Result<Conve
         truncate: Some(truncation == "auto"),
         ..wire::ChatRequest::default()
     };
+    let forced = must_call.and_then(|place| tools.get(place)).map(|tool| ForcedTool::of(&mut request, tool.to_wire()));
     let echo = Echo {
         instructions: sent.instructions,
         max_output_tokens: sent.max_output_tokens,
@@ -98,7 +105,7 @@ pub(super) fn convert(sent: ResponseRequest, request_id: String) -> Result<Conve
         truncation,
         user: sent.user,
     };
-    Ok(Converted { request, origins, echo })
+    Ok(Converted { request, origins, echo, forced })
 }
 
 /// What only comes back with the answer is bounded, as OpenAI bounds it: a stream says it three times.
@@ -141,14 +148,26 @@ fn top_logprobs(include: Vec<String>, sent: Option<u32>, wrong: &mut Violations)
     sent.filter(|count| includes_logprobs || *count > 0).or(includes_logprobs.then_some(0))
 }
 
-fn tool_choice<T>(sent: Option<StringOr<T>>, wrong: &mut Violations) -> &'static str {
+/// What comes back of the choice, and the place of the function that must be called.
+fn tool_choice(sent: Option<StringOr<NamedTool>>, tools: &[EchoedTool], wrong: &mut Violations) -> (EchoedChoice, Option<usize>) {
     match sent {
-        None => "auto",
-        Some(StringOr::String(word)) if word == "auto" => "auto",
-        Some(StringOr::String(word)) if word == "none" => "none",
+        None => (EchoedChoice::Word("auto"), None),
+        Some(StringOr::String(word)) if word == "auto" => (EchoedChoice::Word("auto"), None),
+        Some(StringOr::String(word)) if word == "none" => (EchoedChoice::Word("none"), None),
+        // Which one of several is for the model to choose, and it can't be made to.
+        Some(StringOr::String(word)) if word == "required" && tools.len() == 1 => (EchoedChoice::Word("required"), Some(0)),
+        Some(StringOr::Other(NamedTool { kind, name, others })) if kind == "function" => {
+            others.refuse("tool_choice.", "tool_choice.", REFUSED, wrong);
+            let name = name.unwrap_or_default();
+            let place = tools.iter().position(|tool| tool.name == name);
+            if place.is_none() {
+                wrong.add("tool_choice.name", "must be the name of a function among tools");
+            }
+            (EchoedChoice::Function { kind: "function", name }, place)
+        }
         Some(StringOr::String(_) | StringOr::Other(_)) => {
             wrong.add("tool_choice", why(REFUSED, "tool_choice"));
-            "auto"
+            (EchoedChoice::Word("auto"), None)
         }
     }
 }

@@ -36,8 +36,8 @@ pub(super) struct Echo {
     pub(super) temperature: Option<f32>,
     /// The form of the answer.
     pub(super) text: EchoedText,
-    /// `auto` or `none`.
-    pub(super) tool_choice: &'static str,
+    /// As it was sent; `auto` where it wasn't.
+    pub(super) tool_choice: EchoedChoice,
     /// What the model might ask to be called.
     pub(super) tools: Vec<EchoedTool>,
     /// Alternatives of each token.
@@ -89,6 +89,21 @@ pub(super) enum TextForm {
         schema: Box<RawValue>,
         /// As it was sent.
         strict: Option<bool>,
+    },
+}
+
+/// Whether the model may, or must, ask for a call.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum EchoedChoice {
+    /// `auto`, `none` or `required`.
+    Word(&'static str),
+    /// The function that it must call.
+    Function {
+        /// `function`.
+        #[serde(rename = "type")]
+        kind: &'static str,
+        name: String,
     },
 }
 

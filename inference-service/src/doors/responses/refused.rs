@@ -29,7 +29,7 @@ pub const REFUSED: &[RefusedField] = &[
     ("reasoning.mode", "can't be had: effort is the one measure"),
     ("text.verbosity", "must be medium, or absent: ask for a short or a long answer in words"),
     ("text.format.type", "must be text, json_object or json_schema"),
-    ("tool_choice", "must be auto or none: a model can't be made to call a tool; text.format makes it answer by a schema"),
+    ("tool_choice", "must be auto, none, a function among tools, or required where there is one: a model can't be made to choose"),
     ("tools[].type", "must be function: tools that OpenAI runs are not here"),
     ("tools[].async", "can't be had: a call's output comes after the call"),
     ("tools[].output_schema", "can't be had: the model isn't told of it"),

@@ -39,9 +39,8 @@ pub(crate) struct ResponseRequest {
     pub(super) text: Option<TextConfig>,
     /// What the model may ask to be called.
     pub(super) tools: Option<Vec<Tool>>,
-    /// `auto`: it may. `none`: it is told of no tool.
-    #[schemars(with = "Option<String>")]
-    pub(super) tool_choice: Option<StringOr<Unread>>,
+    /// `auto`: it may. `none`: it is told of no tool. `required`, where there is one function, or a function's name: it must.
+    pub(super) tool_choice: Option<StringOr<NamedTool>>,
     /// False: of the calls that the model asks for, the first one alone.
     pub(super) parallel_tool_calls: Option<bool>,
     /// `auto`: the oldest messages of a conversation that doesn't fit are left out. `disabled`, or absent: it is refused.
@@ -125,6 +124,19 @@ pub(super) struct TextFormat {
     pub(super) strict: Option<bool>,
     /// Comes back with the answer.
     pub(super) description: Option<String>,
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub(super) others: OtherFields,
+}
+
+/// The function that the model must call.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct NamedTool {
+    /// `function`.
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    /// One among the tools.
+    pub(super) name: Option<String>,
     #[serde(flatten)]
     #[schemars(skip)]
     pub(super) others: OtherFields,

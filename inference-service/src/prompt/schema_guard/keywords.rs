@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-use super::LIMITS;
+use super::{LIMITS, SchemaUse};
 
 /// From here on, a bound alone on one side makes Ollama 0.24 write a repetition whose least is above its most, which never ends.
 const MAX_OPEN_BOUND: f64 = 1e15;
@@ -15,8 +15,14 @@ pub(super) fn as_u64(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }
 
-pub(super) fn whole_number(value: &Value) -> Result<u64, String> {
-    value.as_u64().filter(|count| *count <= LIMITS.count).ok_or_else(|| format!("must be a whole number from 0 to {}", LIMITS.count))
+/// What a keyword such as `maxLength` comes to: as many parts of a grammar, or one word to a model that reads it.
+pub(super) fn repetitions(value: &Value, schema_use: SchemaUse) -> Result<u64, String> {
+    let most = match schema_use {
+        SchemaUse::Format => LIMITS.count,
+        SchemaUse::Tool => LIMITS.tool_count,
+    };
+    let count = value.as_u64().filter(|count| *count <= most).ok_or_else(|| format!("must be a whole number from 0 to {most}"))?;
+    Ok(if schema_use == SchemaUse::Tool { 1 } else { count })
 }
 
 pub(super) fn literal_bytes(value: &Value) -> Result<u64, String> {

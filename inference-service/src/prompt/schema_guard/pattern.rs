@@ -20,13 +20,13 @@ pub(super) struct PatternLimits {
     pub(super) ways: u64,
 }
 
-/// Whether groups of the form `(?…)` are fine.
+/// What a schema is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::prompt) enum SpecialGroups {
-    /// For tools, whose patterns the crashing converter never sees.
-    Taken,
-    /// For the format.
-    Refused,
+pub(in crate::prompt) enum SchemaUse {
+    /// A tool's parameters: text that the model reads. No converter sees them, so groups of the form `(?…)` and long repetitions are fine.
+    Tool,
+    /// The form of the answer, of which a grammar is made.
+    Format,
 }
 
 /// A piece of a pattern: how much it comes to. All counts are upper bounds.
@@ -145,7 +145,7 @@ impl Group {
 }
 
 /// Checks a pattern, and answers how many characters it has once its repetitions are written out. The error says what it must be.
-pub(super) fn check(pattern: &str, special: SpecialGroups, limits: &PatternLimits) -> Result<u64, String> {
+pub(super) fn check(pattern: &str, schema_use: SchemaUse, limits: &PatternLimits) -> Result<u64, String> {
     if pattern.len() > limits.bytes {
         return Err(format!("must be at most {} bytes; it has {}", limits.bytes, pattern.len()));
     }
@@ -161,7 +161,7 @@ pub(super) fn check(pattern: &str, special: SpecialGroups, limits: &PatternLimit
                     return Err(format!("must have at most {} groups within each other", limits.groups));
                 }
                 if let Some(after) = rest.strip_prefix('?') {
-                    if special == SpecialGroups::Refused {
+                    if schema_use == SchemaUse::Format {
                         return Err("must not have a group that starts with (?, which Ollama can't read; write (…)".to_owned());
                     }
                     rest = special_group(after)?;
@@ -270,7 +270,7 @@ mod tests {
     use crate::prompt::schema_guard::LIMITS;
 
     fn checked(pattern: &str) -> Result<u64, String> {
-        check(pattern, SpecialGroups::Refused, &LIMITS.pattern)
+        check(pattern, SchemaUse::Format, &LIMITS.pattern)
     }
 
     #[test]
@@ -369,10 +369,10 @@ mod tests {
     #[test]
     fn a_tools_pattern_may_have_the_groups_that_zod_writes() {
         let email = r"^(?!\.)(?!.*\.\.)([A-Za-z0-9_'+\-\.]*)[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9\-]*\.)+[A-Za-z]{2,}$";
-        assert!(check(email, SpecialGroups::Taken, &LIMITS.pattern).is_ok());
-        assert!(check("^(?P<year>[0-9]{4})$", SpecialGroups::Taken, &LIMITS.pattern).is_ok());
+        assert!(check(email, SchemaUse::Tool, &LIMITS.pattern).is_ok());
+        assert!(check("^(?P<year>[0-9]{4})$", SchemaUse::Tool, &LIMITS.pattern).is_ok());
         for pattern in ["^(?*)$", "^(?)$", "^(?", "^(?<n", "^(?:*)$"] {
-            assert!(check(pattern, SpecialGroups::Taken, &LIMITS.pattern).is_err(), "{pattern}");
+            assert!(check(pattern, SchemaUse::Tool, &LIMITS.pattern).is_err(), "{pattern}");
         }
     }
 }

@@ -3,12 +3,12 @@ use std::fmt::Write as _;
 use super::*;
 
 fn refusal(schema: &str) -> String {
-    let refused = check(schema, SpecialGroups::Refused).expect_err(schema);
+    let refused = check(schema, SchemaUse::Format).expect_err(schema);
     format!("{} {}", refused.path, refused.rule)
 }
 
 fn takes(schema: &str) {
-    if let Err(refused) = check(schema, SpecialGroups::Refused) {
+    if let Err(refused) = check(schema, SchemaUse::Format) {
         panic!("{schema}: {refused:?}");
     }
 }
@@ -184,7 +184,7 @@ fn an_error_tells_the_place_in_few_words_however_long_the_names_are() {
     for _ in 0..30 {
         schema = format!(r#"{{"properties":{{"{}":{schema}}}}}"#, "\\u00e9\\n".repeat(60));
     }
-    let refused = check(&schema, SpecialGroups::Refused).unwrap_err();
+    let refused = check(&schema, SchemaUse::Format).unwrap_err();
     assert!(refused.path.chars().count() <= 201 && !refused.path.contains('\n'), "{}", refused.path);
 }
 
@@ -198,6 +198,17 @@ fn the_largest_hostile_texts_come_to_an_answer_on_the_stack_of_a_test() {
     texts.push(wide + "0]}");
     texts.push(format!(r#"{{"anyOf":[{}]}}"#, vec![r##"{"$ref":"#/anyOf/0"}"##; 100].join(",")));
     for text in &texts {
-        assert!(check(text, SpecialGroups::Refused).is_err());
+        assert!(check(text, SchemaUse::Format).is_err());
+    }
+}
+
+#[test]
+fn a_tools_parameters_may_be_as_long_as_real_ones_are() {
+    // As agents' tools for whole files have them.
+    let schema = r#"{"properties":{"script":{"type":"string","maxLength":524288},"lines":{"type":"array","maxItems":100000}}}"#;
+    assert_eq!(check(schema, SchemaUse::Tool), Ok(()));
+    assert_eq!(check(schema, SchemaUse::Format).unwrap_err().path, "properties.script.maxLength");
+    for endless in [r#"{"maxLength":-1}"#, r#"{"maxLength":1e300}"#, r#"{"maxLength":"7"}"#, r#"{"maxLength":18446744073709551615}"#] {
+        assert_eq!(check(endless, SchemaUse::Tool).unwrap_err().path, "maxLength", "{endless}");
     }
 }

@@ -5,8 +5,8 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::keywords::{as_u64, integer_bounds, literal_bytes, types, whole_number};
-use super::{LIMITS, SchemaViolation, SpecialGroups, pattern, reference};
+use super::keywords::{as_u64, integer_bounds, literal_bytes, repetitions, types};
+use super::{LIMITS, SchemaUse, SchemaViolation, pattern, reference};
 
 /// A step from a schema to one within it.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +67,7 @@ enum Relation {
 
 pub(super) struct Walk<'a> {
     root: &'a Value,
-    groups: SpecialGroups,
+    schema_use: SchemaUse,
     schemas: Vec<Schema<'a>>,
     by_place: HashMap<*const Value, usize>,
     properties: u64,
@@ -81,8 +81,8 @@ struct Pending<'a> {
 
 impl<'a> Walk<'a> {
     /// Checks all schemas of a text.
-    pub(super) fn check(root: &'a Value, groups: SpecialGroups) -> Result<(), SchemaViolation> {
-        let mut walk = Self { root, groups, schemas: Vec::new(), by_place: HashMap::new(), properties: 0 };
+    pub(super) fn check(root: &'a Value, schema_use: SchemaUse) -> Result<(), SchemaViolation> {
+        let mut walk = Self { root, schema_use, schemas: Vec::new(), by_place: HashMap::new(), properties: 0 };
         walk.collect()?;
         walk.resolve_references()
     }
@@ -142,7 +142,7 @@ impl<'a> Walk<'a> {
                             return Err(refused(format!("must have names of at most {} bytes", LIMITS.name_bytes)));
                         }
                         if keyword == "patternProperties" {
-                            parts += pattern::check(name, self.groups, &LIMITS.pattern).map_err(refused)?;
+                            parts += pattern::check(name, self.schema_use, &LIMITS.pattern).map_err(refused)?;
                         }
                         // A list here names properties that another depends on.
                         if !(keyword == "dependencies" && value.is_array()) {
@@ -202,14 +202,14 @@ impl<'a> Walk<'a> {
                 "$dynamicRef" | "$recursiveRef" => return Err(refused("must not be there; use $ref".to_owned())),
                 "pattern" => {
                     let Value::String(text) = value else { return Err(refused("must be text".to_owned())) };
-                    parts += pattern::check(text, self.groups, &LIMITS.pattern).map_err(refused)?;
+                    parts += pattern::check(text, self.schema_use, &LIMITS.pattern).map_err(refused)?;
                 }
                 "format" => match value {
                     Value::String(format) if format.len() <= LIMITS.format_bytes => {}
                     _ => return Err(refused(format!("must be text of at most {} bytes", LIMITS.format_bytes))),
                 },
                 "minItems" | "maxItems" | "minLength" | "maxLength" | "minProperties" | "maxProperties" | "minContains" | "maxContains" => {
-                    parts += whole_number(value).map_err(refused)?;
+                    parts += repetitions(value, self.schema_use).map_err(refused)?;
                 }
                 "enum" => {
                     let Value::Array(values) = value else { return Err(refused("must be a list of values".to_owned())) };

@@ -1,7 +1,7 @@
 //! A message as JSON and back, by its descriptor: protobuf's own mapping.
 //!
-//! Names are taken in lowerCamelCase and as the proto has them. Unknown ones are passed over, as Connect's own servers do, so that caller
-//! and server need not have the same version of the contract. What comes out leaves out what has its default.
+//! Names are taken in lowerCamelCase and as the proto has them. Unknown ones are refused, as protobuf's own mapping has it: who types
+//! `model` where `models` is meant would else be given an API key for all of them. What comes out leaves out what has its default.
 
 use prost::Message;
 use prost_reflect::{DeserializeOptions, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, OneofDescriptor};
@@ -11,7 +11,10 @@ use serde_path_to_error::{Path, Segment, Track};
 use crate::doors::json_scan::scan;
 use crate::error::CallError;
 
-const TAKEN: DeserializeOptions = DeserializeOptions::new().deny_unknown_fields(false);
+/// So much of a name that somebody sent has room in a message.
+const MAX_SHOWN_CHARACTERS: usize = 64;
+
+const TAKEN: DeserializeOptions = DeserializeOptions::new().deny_unknown_fields(true);
 
 /// The protobuf of a message that came as JSON. The number of its values, and how deep they lie, are bounded before one is allocated.
 pub(super) fn to_protobuf(message: &MessageDescriptor, json: &[u8]) -> Result<Vec<u8>, CallError> {
@@ -68,11 +71,14 @@ impl Wrong {
             match segment {
                 Segment::Map { key } => {
                     let field = within.as_ref().and_then(|message| named(message, key));
-                    // Below what the contract doesn't know nothing is checked.
-                    let Some(field) = field else { break };
                     if !wrong.field.is_empty() {
                         wrong.field.push('.');
                     }
+                    let Some(field) = field else {
+                        wrong.field.extend(key.chars().take(MAX_SHOWN_CHARACTERS).flat_map(char::escape_debug));
+                        wrong.must = within.as_ref().map(unknown).unwrap_or_default();
+                        break;
+                    };
                     wrong.field.push_str(field.name());
                     wrong.must = must_be(&field);
                     within = field.kind().as_message().cloned();
@@ -86,6 +92,16 @@ impl Wrong {
 
     fn shown(&self) -> &str {
         if self.field.is_empty() { "the body" } else { &self.field }
+    }
+}
+
+/// What there is in place of a name that isn't.
+fn unknown(message: &MessageDescriptor) -> String {
+    let names: Vec<String> = message.fields().map(|field| field.name().to_owned()).collect();
+    if names.is_empty() {
+        "is not known: there is no field here".to_owned()
+    } else {
+        format!("is not known; there are {}", names.join(", "))
     }
 }
 
@@ -152,8 +168,31 @@ mod tests {
     }
 
     #[test]
-    fn both_spellings_of_a_name_are_one_and_unknown_names_are_passed_over() {
-        let json = r#"{"model": "m", "max_output_tokens": 5, "requestId": "r", "keepAlive": "1.5s", "nobody": {"knows": [1, {}]},
+    fn an_unknown_name_is_refused_with_those_that_there_are() {
+        let create = input("/tollgate.auth.v1.Accounts/CreateApiKey");
+        for (json, field) in
+            [(r#"{"name": "x", "model": ["m"]}"#, "model"), (r#"{"allowedModels": ["m"]}"#, "allowedModels"), (r#"{"": 1}"#, "")]
+        {
+            let refused = to_protobuf(&create, json.as_bytes()).unwrap_err();
+            assert_eq!(refused.reason(), ErrorReason::InvalidArgument, "{json}");
+            let violations = violations_of(&Status::from(refused));
+            assert_eq!(violations[0].0, field, "{json}");
+            assert!(violations[0].1.starts_with("is not known; there are ") && violations[0].1.contains("models"), "{violations:?}");
+        }
+        let (_, message, violations) = refusal(r#"{"messages": [{"role": "user"}, {"rolle": "secret"}]}"#);
+        assert_eq!(violations[0].0, "messages[1].rolle");
+        assert!(message.starts_with("messages[1].rolle is not known; there are role, content") && !message.contains("secret"), "{message}");
+        let long = format!(r#"{{"{}": 1}}"#, "n".repeat(100_000));
+        assert!(refusal(&long).1.len() < 1000);
+        assert!(refusal(r#"{"mod\u0000el": 1}"#).1.starts_with("mod\\0el is not known"), "what can't be shown is escaped");
+        // What has no field says so.
+        let none = to_protobuf(&input("/tollgate.auth.v1.Accounts/GetBalance"), br#"{"x": 1}"#).map_err(|error| error.message().to_owned());
+        assert!(none.is_err());
+    }
+
+    #[test]
+    fn both_spellings_of_a_name_are_one() {
+        let json = r#"{"model": "m", "max_output_tokens": 5, "requestId": "r", "keepAlive": "1.5s",
             "messages": [{"role": "user", "content": "hi", "images": ["AP8="]}], "options": {"seed": "9007199254740993", "topK": 3}}"#;
         let expected = ChatRequest {
             model: "m".to_owned(),

@@ -112,8 +112,9 @@ async fn a_long_message_is_taken_whole_once_its_caller_is_confirmed() {
     let sent = stage.upstream.request("/api/chat", 0).await.json();
     assert_eq!(sent["messages"][0]["content"].as_str().unwrap().len(), 5 * (300 << 10));
     // Bare messages: with their length, in chunks, and over HTTP/2 without a length.
-    let inputs = json!({ "model": "smollm2", "inputs": ["word ".repeat(300 << 10)] }).to_string();
-    let expected = call(stage.inference(), "POST", EMBED, &[JSON, bearer], br#"{"model":"smollm2","inputs":["word"]}"#).await;
+    let inputs = json!({ "model": "nosuch", "inputs": ["word ".repeat(300 << 10)] }).to_string();
+    let expected = call(stage.inference(), "POST", EMBED, &[JSON, bearer], br#"{"model":"nosuch","inputs":["word"]}"#).await;
+    assert_eq!(expected.status, 404);
     let with_length = call(stage.inference(), "POST", EMBED, &[JSON, bearer], inputs.as_bytes()).await;
     assert_eq!((with_length.status, with_length.json()["code"].clone()), (expected.status, expected.json()["code"].clone()));
     let mut connection = HostileHttp1::connect(stage.inference()).await;

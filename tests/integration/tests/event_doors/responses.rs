@@ -166,3 +166,22 @@ async fn pictures_reach_a_model_that_sees() {
     whole(&mut scene.response(json!({ "model": "sees", "input": [{ "role": "user", "content": content }] })).await).await;
     assert_eq!(scene.upstream.request("/api/chat", 0).await.json()["messages"][0]["images"], json!([data]));
 }
+
+#[tokio::test]
+async fn a_function_that_must_be_called_is_the_answer_in_both_ways() {
+    let scene = Scene::start().await;
+    scene.upstream.script("/api/chat", Script::chat(&["{\"city\":", "\"Paris\"}"]));
+    // With a model that has no tools: what it answers is held to the schema.
+    let request = json!({ "tools": weather(), "tool_choice": { "type": "function", "name": "get_weather" } });
+    let response = whole(&mut scene.response(request.clone()).await).await;
+    let call = &response["output"][0];
+    assert_eq!(
+        (&call["type"], &call["name"], &call["arguments"]),
+        (&json!("function_call"), &json!("get_weather"), &json!("{\"city\":\"Paris\"}"))
+    );
+    assert_eq!(response["output"].as_array().unwrap().len(), 1);
+    let all = events(&mut scene.response(crate::with(request, json!({ "stream": true }))).await).await;
+    assert_eq!(joined(&all, "response.function_call_arguments.delta", "/delta"), "{\"city\":\"Paris\"}");
+    assert!(!all.iter().any(|event| event["type"] == "response.output_text.delta"));
+    assert_eq!(scene.upstream.request("/api/chat", 0).await.json()["format"], weather()[0]["parameters"]);
+}

@@ -101,7 +101,7 @@ async fn a_caller_that_leaves_in_mid_stream_pays_the_call_and_the_tokens() {
         gate.open(2);
         let mut answer = scene.send(door, true).await;
         let request = scene.upstream.request(door.upstream, next).await;
-        while !answer.next_event().await.unwrap().contains("two ") {}
+        answer.wait_for("two ").await;
         drop(answer);
         request.client_closed().await;
         assert_eq!(scene.charged().await, 12, "{}", door.path);

@@ -19,11 +19,13 @@ struct MeteredDoor {
 }
 
 /// All of them.
-const DOORS: [MeteredDoor; 4] = [
+const DOORS: [MeteredDoor; 6] = [
     MeteredDoor { path: "/v1/chat/completions", upstream: "/api/chat", body: openai_chat },
     MeteredDoor { path: "/v1/completions", upstream: "/api/generate", body: openai_completion },
     MeteredDoor { path: "/v1/responses", upstream: "/api/chat", body: openai_response },
     MeteredDoor { path: "/v1/messages", upstream: "/api/chat", body: anthropic_message },
+    MeteredDoor { path: "/api/chat", upstream: "/api/chat", body: ollama_chat },
+    MeteredDoor { path: "/api/generate", upstream: "/api/generate", body: ollama_prompt },
 ];
 
 fn messages() -> Value {
@@ -53,6 +55,14 @@ fn openai_response(stream: bool) -> Value {
 
 fn anthropic_message(stream: bool) -> Value {
     json!({ "model": "smollm2", "messages": messages(), "max_tokens": 64, "stream": stream })
+}
+
+fn ollama_chat(stream: bool) -> Value {
+    json!({ "model": "smollm2", "messages": messages(), "options": { "num_predict": 64 }, "stream": stream })
+}
+
+fn ollama_prompt(stream: bool) -> Value {
+    json!({ "model": "smollm2", "prompt": "count", "options": { "num_predict": 64 }, "stream": stream })
 }
 
 impl MeteredDoor {

@@ -74,7 +74,7 @@ pub(crate) fn refused() -> Vec<Way> {
         way("embeddings of a model that has none", REFUSALS, &["MODEL_INCAPABLE", "INVALID_ARGUMENT"], |mut who, number| async move {
             let inputs = if number % 2 == 0 { vec!["hi".to_owned()] } else { Vec::new() };
             let request =
-                inference::EmbedRequest { model: "smollm2".into(), inputs, request_id: format!("e-{number}"), ..Default::default() };
+                inference::EmbedRequest { model: "painter".into(), inputs, request_id: format!("e-{number}"), ..Default::default() };
             ended(&who.inference.embed(bearer(&who.key, request)).await)
         }),
     ]

@@ -209,6 +209,7 @@ async fn start_upstream(gate: &Gate) -> ScriptedUpstream {
     let upstream = ScriptedUpstream::start().await;
     for name in MODELS.map(str::to_owned).into_iter().chain(["elsewhere".to_owned(), longest_name(0, FULL_TAG)]) {
         upstream.model(&name, &["completion"], 8192);
+    upstream.model("painter", &["image"], 8192);
     }
     let behind = gate.clone();
     let model_of = |request: &RecordedRequest| request.json()["model"].as_str().unwrap_or_default().to_owned();

@@ -95,6 +95,38 @@ async fn recorded_calls_of_tools_arrive_whole_and_numbered() {
 }
 
 #[tokio::test]
+async fn a_tool_that_must_be_called_is_an_answer_held_to_its_schema() {
+    let scene = Scene::start().await;
+    scene.upstream.script("/api/chat", Script::chat(&["{\"city\":", " \"Paris\"}"]));
+    let parameters = json!({ "type": "object", "properties": { "city": { "type": "string" } }, "required": ["city"] });
+    let tools = json!([{ "type": "function", "function": { "name": "get_weather", "parameters": parameters, "strict": true } }]);
+    let function = json!({ "name": "get_weather", "arguments": r#"{"city": "Paris"}"# });
+    for choice in [json!("required"), json!({ "type": "function", "function": { "name": "get_weather" } })] {
+        // smollm2 has no tools, and needs none for this.
+        let fields = json!({ "tools": tools, "tool_choice": choice });
+        let mut whole = scene.chat(fields.clone()).await;
+        let body = whole.json().await;
+        let said = &body["choices"][0];
+        assert_eq!((&said["message"]["tool_calls"][0]["function"], &said["message"]["content"]), (&function, &Value::Null), "{body}");
+        let mut stream = scene.chat(crate::with(fields, json!({ "stream": true }))).await;
+        let chunks = chunks(&mut stream).await;
+        assert_eq!(chunks[0]["choices"][0]["delta"]["tool_calls"][0]["function"], function);
+        assert!(chunks[0]["choices"][0]["delta"]["tool_calls"][0]["id"].as_str().is_some_and(|id| !id.is_empty()));
+        assert_eq!(chunks.len(), 2);
+    }
+    assert_eq!(scene.upstream.request("/api/chat", 0).await.json()["format"], parameters);
+    assert_eq!(scene.credits().await, (6, 0, 4));
+    let two = json!([tools[0], { "type": "function", "function": { "name": "other" } }]);
+    for (choice, param) in
+        [(json!("required"), "tool_choice"), (json!({ "type": "function", "function": { "name": "third" } }), "tool_choice.function.name")]
+    {
+        let mut answer = scene.chat(json!({ "tools": two, "tool_choice": choice })).await;
+        let (status, _, _, named) = crate::error(&mut answer).await;
+        assert_eq!((status, named), (400, json!(param)));
+    }
+}
+
+#[tokio::test]
 async fn without_parallel_calls_the_first_one_counts() {
     let scene = Scene::start().await;
     let call = |name: &str| json!({ "id": format!("call_{name}"), "function": { "name": name, "arguments": {} } });

@@ -211,7 +211,7 @@ fn each_field_that_is_refused_is_named_with_its_reason() {
         ("reasoning.mode", "reasoning.mode", with(json!({ "reasoning": { "mode": "pro" } }))),
         ("text.verbosity", "text.verbosity", with(json!({ "text": { "verbosity": "low" } }))),
         ("text.format.type", "text.format.type", with(json!({ "text": { "format": { "type": "grammar" } } }))),
-        ("tool_choice", "tool_choice", with(json!({ "tool_choice": { "type": "function", "name": "f" } }))),
+        ("tool_choice", "tool_choice", with(json!({ "tool_choice": { "type": "allowed_tools", "mode": "auto" } }))),
         ("tools[].type", "tools[0].type", with(json!({ "tools": [{ "type": "web_search" }] }))),
         ("tools[].async", "tools[0].async", tool_with("async", json!(true))),
         ("tools[].output_schema", "tools[0].output_schema", tool_with("output_schema", json!({}))),
@@ -360,4 +360,26 @@ fn what_only_comes_back_is_bounded() {
 #[test]
 fn a_conversation_of_instructions_alone_is_none() {
     assert_eq!(refused(with(json!({ "instructions": "s", "input": [] })))[0].0, "input");
+}
+
+#[test]
+fn a_function_that_is_named_and_one_that_is_alone_must_be_called() {
+    let one = json!([{ "type": "function", "name": "f", "parameters": { "type": "object" }, "strict": true }]);
+    let two = json!([{ "type": "function", "name": "g" }, { "type": "function", "name": "f", "parameters": { "type": "object" } }]);
+    for (tools, choice) in
+        [(&one, json!("required")), (&one, json!({ "type": "function", "name": "f" })), (&two, json!({ "type": "function", "name": "f" }))]
+    {
+        let sent = with(json!({ "tools": tools, "tool_choice": choice }));
+        let Converted { request, echo, forced, .. } = read(sent).unwrap_or_else(|error| panic!("{}", error.message()));
+        assert!(forced.is_some() && request.tools.is_empty());
+        assert_eq!(request.format, Some(wire::Format { kind: Some(wire::format::Kind::JsonSchema(r#"{"type":"object"}"#.into())) }));
+        assert_eq!(serde_json::to_value(&echo.tool_choice).unwrap(), choice);
+    }
+    for (fields, name) in [
+        (json!({ "tools": two, "tool_choice": "required" }), "tool_choice"),
+        (json!({ "tools": one, "tool_choice": { "type": "function", "name": "h" } }), "tool_choice.name"),
+        (json!({ "tools": one, "tool_choice": "required", "text": { "format": { "type": "json_object" } } }), "text.format"),
+    ] {
+        assert_eq!(refused(with(fields))[0].0, name);
+    }
 }
