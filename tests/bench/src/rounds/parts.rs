@@ -112,9 +112,10 @@ impl Parts<'_> {
 
     /// Chats by gRPC and over HTTP, streamed and whole: each beside its like.
     fn http(&self, credentials: &[String]) -> Vec<Group> {
+        // A connection for each stream, as HTTP/1.1 has it: on one that many share, their tokens share writes.
         let chat = |name, target, whole, (model, tokens, streams)| {
             let job = self.stream(target, model, tokens, Pace::Closed { streams }, credentials);
-            NamedWorkload { name, workload: Workload::Stream(StreamJob { whole, ..job }) }
+            NamedWorkload { name, workload: Workload::Stream(StreamJob { whole, connections: streams, ..job }) }
         };
         let both = |[grpc, http]: [&'static str; 2], whole, asked| {
             vec![chat(grpc, StreamTarget::Gateway, whole, asked), chat(http, StreamTarget::Http, whole, asked)]
