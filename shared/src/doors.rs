@@ -9,6 +9,7 @@ mod entry;
 pub(crate) mod grpc_web;
 mod json;
 pub mod json_scan;
+mod long_body;
 pub mod openapi;
 mod plain_body;
 pub mod published;

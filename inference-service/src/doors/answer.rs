@@ -25,7 +25,7 @@ const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
 /// The longest answer that is gathered whole.
 const MAX_WHOLE_BYTES: usize = 32 << 20;
 /// The header that makes a call idempotent, by the name that SDKs give it.
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// An answer that has begun.
 #[derive(Debug)]

@@ -16,6 +16,7 @@ use shared::proto::inference as wire;
 use shared::proto::inference::inference_server::Inference;
 use shared::request_id::new_request_id;
 use shared::runtime::work_through;
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use super::embed::MAX_MESSAGE_NUMBERS;
@@ -24,6 +25,7 @@ use crate::auth_client::{Admission, Charge};
 use crate::caller::Caller;
 use crate::capability::required_capabilities;
 use crate::chat_stream::{AnswerPlan, ChatStream, StreamEvent, StreamLimits, StreamOwner, replay};
+use crate::doors::answer::IDEMPOTENCY_KEY;
 use crate::engine::{Engine, EngineError, ModelDetails, ModelEntry, ModelFacts};
 use crate::prompt::{ModelName, Prompt, PromptLimits, Think};
 
@@ -83,6 +85,22 @@ impl fmt::Debug for AnswerEvents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AnswerEvents").finish_non_exhaustive()
     }
+}
+
+/// Names a request by its `idempotency-key`, where its message doesn't: who calls over Connect or gRPC-Web may have put it there.
+///
+/// # Errors
+/// Both name it, and differently; or there are several keys.
+fn name_request(metadata: &MetadataMap, request_id: &mut String) -> Result<(), CallError> {
+    let mut keys = metadata.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(key) = keys.next() else { return Ok(()) };
+    let key = key.to_str().ok().filter(|_| keys.next().is_none()).unwrap_or_default();
+    if key.is_empty() || (!request_id.is_empty() && request_id != key) {
+        let message = "idempotency-key must be there once, and be the message's request_id where that has one";
+        return Err(CallError::invalid_argument(message).violations([("request_id", "must be the idempotency-key")]));
+    }
+    key.clone_into(request_id);
+    Ok(())
 }
 
 /// The events as a method of gRPC wraps them.
@@ -271,17 +289,23 @@ impl Inference for InferenceService {
 
     async fn chat(&self, request: Request<wire::ChatRequest>) -> Result<Response<Self::ChatStream>, Status> {
         let caller = Caller::from_request(&request);
-        Ok(Response::new(wrapped(self.chat_events(caller, request.into_inner()).await?)))
+        let (metadata, _, mut sent) = request.into_parts();
+        name_request(&metadata, &mut sent.request_id)?;
+        Ok(Response::new(wrapped(self.chat_events(caller, sent).await?)))
     }
 
     async fn generate(&self, request: Request<wire::GenerateRequest>) -> Result<Response<Self::GenerateStream>, Status> {
         let caller = Caller::from_request(&request);
-        Ok(Response::new(wrapped(self.generate_events(caller, request.into_inner()).await?)))
+        let (metadata, _, mut sent) = request.into_parts();
+        name_request(&metadata, &mut sent.request_id)?;
+        Ok(Response::new(wrapped(self.generate_events(caller, sent).await?)))
     }
 
     async fn embed(&self, request: Request<wire::EmbedRequest>) -> Result<Response<wire::EmbedResponse>, Status> {
         let caller = Caller::from_request(&request);
-        Ok(Response::new(self.embedded_within(caller, request.into_inner(), MAX_MESSAGE_NUMBERS).await?))
+        let (metadata, _, mut sent) = request.into_parts();
+        name_request(&metadata, &mut sent.request_id)?;
+        Ok(Response::new(self.embedded_within(caller, sent, MAX_MESSAGE_NUMBERS).await?))
     }
 
     async fn list_models(&self, request: Request<wire::ListModelsRequest>) -> Result<Response<wire::ListModelsResponse>, Status> {
@@ -339,5 +363,29 @@ impl From<StreamEvent> for wire::GenerateEvent {
             StreamEvent::Finished(finished) => Event::Finished(finished),
         };
         Self { event: Some(event) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(keys: &[&str], request_id: &str) -> Result<String, CallError> {
+        let mut metadata = MetadataMap::new();
+        for key in keys {
+            metadata.append(IDEMPOTENCY_KEY, key.parse().unwrap());
+        }
+        let mut request_id = request_id.to_owned();
+        name_request(&metadata, &mut request_id).map(|()| request_id)
+    }
+
+    #[test]
+    fn an_idempotency_key_names_a_request_whose_message_does_not_and_two_names_are_refused() {
+        for (keys, request_id, named_by) in [(&[][..], "", ""), (&[], "r", "r"), (&["k"], "", "k"), (&["k"], "k", "k")] {
+            assert_eq!(named(keys, request_id).unwrap(), named_by);
+        }
+        for (keys, request_id) in [(&["k"][..], "r"), (&["k", "k"], ""), (&[""], "")] {
+            assert_eq!(named(keys, request_id).unwrap_err().code(), tonic::Code::InvalidArgument, "{keys:?} {request_id}");
+        }
     }
 }

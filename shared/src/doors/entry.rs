@@ -17,6 +17,7 @@ use serde::Serialize;
 use tower::{Layer, Service};
 use tower_http::cors::CorsLayer;
 
+use super::long_body::in_pieces;
 use super::refusal::{Refusal, json, plain_form};
 use super::request::DoorRequest;
 use super::{Door, RefusalForm, Route, connect, grpc_web};
@@ -108,6 +109,7 @@ impl Entrance {
         if policy.caller != CallerKind::Anybody {
             connection.prove();
         }
+        let response = in_pieces(response);
         Ok(match held {
             // A stream keeps its permit until it ends.
             Some(held) => response.map(|body| axum::body::Body::new(HoldingBody::new(body, held))),

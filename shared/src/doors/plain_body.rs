@@ -24,6 +24,8 @@ use crate::runtime::work_through;
 
 /// What is allocated at once for a body, however long it says that it is.
 const MAX_FIRST_ALLOCATION: usize = 1 << 20;
+/// What is taken from the budget for a body of which nothing has come, while its caller isn't confirmed.
+const FIRST_TAKEN_BYTES: usize = 4 << 10;
 
 /// A body that wasn't read yet, and what it must keep to.
 pub(crate) struct PlainBody {
@@ -67,7 +69,10 @@ impl PlainBody {
         if announced == Some(0) {
             return Ok(Bytes::new());
         }
-        reading.make_room(self, announced.unwrap_or(1)).await?;
+        let announced_bytes = announced.unwrap_or(1);
+        reading.judge(self, announced_bytes).await?;
+        // An announcement costs its sender nothing, so until there is confirmation only what comes is taken for.
+        reading.take(self, if reading.confirmed { announced_bytes } else { announced_bytes.min(FIRST_TAKEN_BYTES) })?;
         let mut gathered = BytesMut::new();
         loop {
             let frame = timeout_at(reading.deadline, std::future::poll_fn(|cx| Pin::new(&mut self.inner).poll_frame(cx)));
@@ -122,6 +127,12 @@ impl Reading {
 
     /// Makes room for a body of so many bytes, or refuses it.
     async fn make_room(&mut self, body: &mut PlainBody, bytes: usize) -> Result<(), CallError> {
+        self.judge(body, bytes).await?;
+        self.take(body, bytes)
+    }
+
+    /// Refuses a body of so many bytes, if it is longer than its caller may send.
+    async fn judge(&mut self, body: &mut PlainBody, bytes: usize) -> Result<(), CallError> {
         if bytes > body.most_bytes {
             return Err(too_large(body.most_bytes));
         }
@@ -131,6 +142,11 @@ impl Reading {
             self.confirmed = true;
             self.deadline += RECEIVE_TIMEOUT - UNCONFIRMED_TIMEOUT;
         }
+        Ok(())
+    }
+
+    /// Takes so many bytes from the budget in place of what was taken before.
+    fn take(&mut self, body: &PlainBody, bytes: usize) -> Result<(), CallError> {
         if bytes <= self.taken_bytes {
             return Ok(());
         }

@@ -60,9 +60,6 @@ impl Refusal {
         let mut response = form(self);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        if let Some(after) = self.retry_after {
-            headers.insert(RETRY_AFTER, whole_seconds(after).into());
-        }
         if self.status == StatusCode::UNAUTHORIZED {
             // A door's form may know more of what to send.
             headers.entry(WWW_AUTHENTICATE).or_insert(HeaderValue::from_static("Bearer"));
@@ -71,6 +68,8 @@ impl Refusal {
         let has_cost = self.receipt.as_ref().is_some_and(|receipt| receipt.charged_credits() > 0);
         if is_repeated_by_status(self.status) && (has_cost || !helps_to_repeat(self.reason)) {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+        } else if let Some(after) = self.retry_after {
+            headers.insert(RETRY_AFTER, whole_seconds(after).into());
         }
         if let Some(receipt) = &self.receipt {
             insert_receipt(headers, receipt);
@@ -338,6 +337,8 @@ mod tests {
             Refusal::from(CallError::new(Code::Unavailable, Reason::UpstreamUnavailable, "broken off").receipt(&receipt))
         };
         assert_eq!(headers(&cost(1))["x-should-retry"], "false", "it would be charged again");
+        let later = Refusal { retry_after: Some(Duration::from_secs(1)), ..cost(1) };
+        assert!(!headers(&later).contains_key("retry-after"), "clients that know that header alone would repeat it");
         assert!(!headers(&cost(0)).contains_key("x-should-retry"));
         let paid = Refusal::from(CallError::new(Code::ResourceExhausted, Reason::InsufficientCredits, "no"));
         assert_eq!(paid.status, 402);

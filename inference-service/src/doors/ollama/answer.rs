@@ -202,7 +202,17 @@ impl Lines {
 
 fn json_text(line: &impl Serialize) -> String {
     // These types can always be written.
-    serde_json::to_string(line).unwrap_or_default()
+    in_one_line(serde_json::to_string(line).unwrap_or_default())
+}
+
+/// JSON without Unicode's own line breaks, which stand in its texts alone. Go writes them as escapes, too, and clients in Python end a line
+/// at each.
+pub(super) fn in_one_line(json: String) -> String {
+    const BREAKS: [(char, &str); 3] = [('\u{85}', "\\u0085"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
+    if !json.contains(BREAKS.map(|(character, _)| character)) {
+        return json;
+    }
+    BREAKS.into_iter().fold(json, |json, (character, escape)| json.replace(character, escape))
 }
 
 pub(super) fn counts(finished: &wire::Finished) -> Counts {
@@ -405,5 +415,14 @@ mod tests {
         let expected =
             json!([{ "token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": [{ "token": "b", "logprob": -1.5, "bytes": [98] }] }]);
         assert_eq!(without_time(&line)["logprobs"], expected);
+    }
+
+    #[test]
+    fn no_text_ends_a_line_for_a_client_that_knows_unicodes_line_breaks() {
+        let delta = wire::Delta { content: "a\u{2028}b\u{2029}c\u{85}d\u{b}\n é".to_owned(), ..wire::Delta::default() };
+        let line = Lines::new(Form::Chat, "m".to_owned()).piece(delta.clone());
+        assert!(line.contains(r"a\u2028b\u2029c\u0085d\u000b\n é"), "{line}");
+        let read: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(read["message"]["content"], delta.content);
     }
 }

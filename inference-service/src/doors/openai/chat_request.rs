@@ -37,7 +37,6 @@ pub const REFUSED: RefusedFields = &[
     ("store", "must be false: no answer is stored"),
     ("stream_options.include_obfuscation", "must be false: chunks are as long as what is in them"),
     ("tool_choice", "must be none, auto, a function among tools, or required where there is one: a model can't be made to choose"),
-    ("tools[].function.strict", "must be false where tool_choice names no function: nothing holds a model's arguments to the schema"),
     ("tools[].type", "must be function"),
     ("verbosity", "must be medium: say in a message how long the answer shall be"),
     ("web_search_options", "is not taken: nothing is searched here"),
@@ -56,6 +55,7 @@ pub const TAKEN: &[&str] = &[
     "response_format.json_schema.strict",
     "safety_identifier",
     "service_tier",
+    "tools[].function.strict",
     "user",
 ];
 

@@ -32,7 +32,8 @@ pub(super) struct FunctionDefinition {
     /// A JSON schema. It is passed on as it came.
     #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     parameters: Option<Box<RawValue>>,
-    /// True only of a tool that must be called: else nothing holds a model's arguments to the schema.
+    /// Taken, since SDKs send it by themselves. A tool that must be called is held to its schema with it and without it, others to nothing.
+    #[expect(dead_code, reason = "what can be held to a schema is")]
     strict: Option<bool>,
 }
 
@@ -89,14 +90,14 @@ pub(super) fn read(sent: Vec<ChatTool>, choice: Option<ToolChoice>, wrong: &mut 
             None
         }
     };
-    let tools = sent.into_iter().enumerate().map(|(index, tool)| tool.read(index, must_call == Some(index), wrong));
+    let tools = sent.into_iter().enumerate().map(|(index, tool)| tool.read(index, wrong));
     let mut tools: Vec<Option<wire::Tool>> = tools.collect();
     let forced = must_call.and_then(|place| tools[place].take());
     Callable { tools: if forced.is_some() { Vec::new() } else { tools.into_iter().flatten().collect() }, forced }
 }
 
 impl ChatTool {
-    fn read(self, index: usize, is_forced: bool, wrong: &mut Violations) -> Option<wire::Tool> {
+    fn read(self, index: usize, wrong: &mut Violations) -> Option<wire::Tool> {
         if self.kind != "function" {
             refuse(REFUSED, &format!("tools[{index}].type"), wrong);
             return None;
@@ -105,9 +106,6 @@ impl ChatTool {
             wrong.add(format!("tools[{index}].function"), "is required");
             return None;
         };
-        if function.strict == Some(true) && !is_forced {
-            refuse(REFUSED, &format!("tools[{index}].function.strict"), wrong);
-        }
         Some(wire::Tool {
             name: function.name,
             description: function.description.unwrap_or_default(),
@@ -174,16 +172,18 @@ mod tests {
     }
 
     #[test]
-    fn tools_of_other_types_and_strict_ones_are_refused_by_name() {
+    fn tools_of_other_types_are_refused_by_name_and_strict_ones_are_taken_as_sdks_send_them() {
         for (tool, field) in [
             (r#"{"type":"custom","custom":{"name":"c"}}"#, "tools[0].type "),
             (r#"{"type":"web_search"}"#, "tools[0].type "),
             (r#"{"type":"function"}"#, "tools[0].function "),
-            (r#"{"type":"function","function":{"name":"f","strict":true}}"#, "tools[0].function.strict "),
         ] {
             let (_, wrong) = read_json(tool, "null");
             assert!(wrong.refuse().message().starts_with(field), "{tool}");
         }
-        assert!(read_json(r#"{"type":"function","function":{"name":"f","strict":false,"parameters":null}}"#, "null").1.is_empty());
+        for strict in [true, false] {
+            let tool = format!(r#"{{"type":"function","function":{{"name":"f","strict":{strict},"parameters":null}}}}"#);
+            assert!(read_json(&tool, "null").1.is_empty());
+        }
     }
 }

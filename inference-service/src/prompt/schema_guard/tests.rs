@@ -207,7 +207,7 @@ fn a_tools_parameters_may_be_as_long_as_real_ones_are() {
     // As agents' tools for whole files have them.
     let schema = r#"{"properties":{"script":{"type":"string","maxLength":524288},"lines":{"type":"array","maxItems":100000}}}"#;
     assert_eq!(check(schema, SchemaUse::Tool), Ok(()));
-    assert_eq!(check(schema, SchemaUse::Format).unwrap_err().path, "properties.script.maxLength");
+    assert!(check(schema, SchemaUse::Format).unwrap_err().rule.contains("from 0 to 2000"));
     for endless in [r#"{"maxLength":-1}"#, r#"{"maxLength":1e300}"#, r#"{"maxLength":"7"}"#, r#"{"maxLength":18446744073709551615}"#] {
         assert_eq!(check(endless, SchemaUse::Tool).unwrap_err().path, "maxLength", "{endless}");
     }

@@ -45,7 +45,7 @@ pub(super) fn from_protobuf(message: &MessageDescriptor, bytes: &[u8]) -> Result
 fn mistake(message: &MessageDescriptor, error: &serde_json::Error, path: &Path) -> CallError {
     match error.classify() {
         Category::Data => {
-            let wrong = Wrong::at(message, path);
+            let wrong = Wrong::at(message, path, error);
             let sentence = format!("{} {}", wrong.shown(), wrong.must);
             CallError::invalid_argument(sentence).violations([(wrong.field.as_str(), wrong.must.as_str())])
         }
@@ -64,22 +64,15 @@ struct Wrong {
 }
 
 impl Wrong {
-    fn at(message: &MessageDescriptor, path: &Path) -> Self {
+    fn at(message: &MessageDescriptor, path: &Path, error: &serde_json::Error) -> Self {
         let mut wrong = Self { field: String::new(), must: "must be a JSON object".to_owned() };
         let mut within = Some(message.clone());
         for segment in path.iter() {
             match segment {
                 Segment::Map { key } => {
                     let field = within.as_ref().and_then(|message| named(message, key));
-                    if !wrong.field.is_empty() {
-                        wrong.field.push('.');
-                    }
-                    let Some(field) = field else {
-                        wrong.field.extend(key.chars().take(MAX_SHOWN_CHARACTERS).flat_map(char::escape_debug));
-                        wrong.must = within.as_ref().map(unknown).unwrap_or_default();
-                        break;
-                    };
-                    wrong.field.push_str(field.name());
+                    let Some(field) = field else { break };
+                    wrong.push_name(field.name());
                     wrong.must = must_be(&field);
                     within = field.kind().as_message().cloned();
                 }
@@ -87,7 +80,22 @@ impl Wrong {
                 Segment::Enum { .. } | Segment::Unknown => {}
             }
         }
+        // The reader says it of a name before it comes to the value, so the path ends above it.
+        let said = error.to_string();
+        let name = said.strip_prefix("unrecognized field name '").and_then(|rest| rest.rsplit_once("' at line ")).map(|(name, _)| name);
+        if let (Some(name), Some(message)) = (name, &within) {
+            let shown: String = name.chars().take(MAX_SHOWN_CHARACTERS).flat_map(char::escape_debug).collect();
+            wrong.push_name(&shown);
+            wrong.must = unknown(message);
+        }
         wrong
+    }
+
+    fn push_name(&mut self, name: &str) {
+        if !self.field.is_empty() {
+            self.field.push('.');
+        }
+        self.field.push_str(name);
     }
 
     fn shown(&self) -> &str {

@@ -155,7 +155,6 @@ fn each_field_of_the_table_is_refused_by_its_path_and_with_its_reason() {
                 { "type": "function", "function": { "name": "f" } }, { "type": "function", "function": { "name": "g" } },
             ] }),
         ),
-        ("tools[0].function.strict", json!({ "tools": [{ "type": "function", "function": { "name": "f", "strict": true } }] })),
         ("tools[0].type", json!({ "tools": [{ "type": "custom", "custom": {} }] })),
         ("verbosity", json!({ "verbosity": "low" })),
         ("web_search_options", json!({ "web_search_options": {} })),
