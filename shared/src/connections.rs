@@ -4,6 +4,7 @@
 mod request_heads;
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const LINGER: Duration = Duration::from_secs(2);
 /// How often that is read without giving others their turn.
 const READS_AT_ONCE: usize = 16;
+/// What is kept of what comes while a request is answered. Behind more of it nobody sees that the caller is gone.
+const MAX_KEPT_BYTES: usize = 16 << 10;
 /// Between two probes of an HTTP/1.1 connection on which nothing is said: it has no pings.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 /// How long what was sent may be unacknowledged.
@@ -209,6 +212,27 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Whether the other side has closed. What it said before that is kept, to be read next. If it hasn't closed, the task is woken when it
+    /// says something.
+    fn is_closed_by_other_side(&mut self, cx: &mut Context<'_>) -> bool {
+        while self.before.len() < MAX_KEPT_BYTES {
+            let mut bytes = [MaybeUninit::uninit(); 4096];
+            let mut buffer = ReadBuf::uninit(&mut bytes);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    self.before.extend_from_slice(buffer.filled());
+                    // Whoever reads the connection found nothing before, and would not look again.
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Ready(_) => return true,
+            }
+        }
+        false
+    }
+}
+
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
@@ -248,7 +272,14 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        // hyper looks for the end of what it reads only while it has nothing left to parse: a byte behind the request would hide from it
+        // that its caller is gone. It flushes whenever it is polled, so the end is looked for here.
+        let has_running_call = matches!(&self.timing, Timing::Heads(heads) if heads.has_running_call());
+        if has_running_call && self.is_closed_by_other_side(cx) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

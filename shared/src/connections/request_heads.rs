@@ -35,6 +35,11 @@ impl RequestHeads {
         Self { connection, begun: 0, timeout: Some(timeout), head: Vec::new() }
     }
 
+    /// Whether a request of the connection is being answered.
+    pub(super) fn has_running_call(&self) -> bool {
+        self.connection.idle_for().is_none()
+    }
+
     /// Follows what was just read. Answers whether a head is late.
     pub(super) fn is_late(&mut self, read: &[u8], cx: &mut Context<'_>) -> bool {
         let begun = self.connection.begun_requests();

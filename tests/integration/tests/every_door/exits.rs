@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use integration::hostile_http1::{HostileHttp1, request};
 use integration::http_client::{HttpAnswer, HttpCall};
 use integration::polling::until;
 use integration::scripted_upstream::{Gate, Script, ScriptedUpstream};
 use integration::stack::{Plan, Stack, TestUser};
 use serde_json::{Value, json};
+use shared::credential_form::to_bearer;
 
 use crate::{DOORS, MeteredDoor};
 
@@ -123,6 +125,26 @@ async fn a_caller_that_leaves_during_a_whole_answer_pays_the_call_and_what_was_g
         // How many of the pieces were read before is the network's to say.
         let charged = scene.charged().await;
         assert!((10..=12).contains(&charged), "{} {charged}", door.path);
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_is_missed_though_it_has_said_something_behind_its_request() {
+    let mut scene = Scene::start().await;
+    let authorization = to_bearer(&scene.user.key);
+    for door in &DOORS {
+        for behind in ["\r\n", "GET / HTTP/1.1\r\nhost: tollgate\r\n\r\n"] {
+            let next = scene.next_request(door);
+            scene.upstream.script(door.upstream, Script::silence());
+            let body = (door.body)(false).to_string();
+            let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+            let mut connection = HostileHttp1::connect(scene.stack.inferences[scene.replica].address()).await;
+            connection.send(&[request("POST", door.path, &headers, body.as_bytes()), behind.into()].concat()).await;
+            let upstream = scene.upstream.request(door.upstream, next).await;
+            drop(connection);
+            upstream.client_closed().await;
+            assert_eq!(scene.charged().await, 10, "{} {behind:?}", door.path);
+        }
     }
 }
 
