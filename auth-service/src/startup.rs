@@ -251,9 +251,10 @@ impl Application {
 pub(crate) fn policy(service: &str, method: &str) -> MethodPolicy {
     match (service, method) {
         ("tollgate.auth.v1.Auth", _) => MethodPolicy { caller: CallerKind::Service, most_bytes: MAX_REQUEST_BYTES, is_recorded: false },
-        ("tollgate.auth.v1.Accounts", "SignUp" | "Login" | "Refresh" | "BeginSignIn" | "ExchangeIdToken") => {
-            MethodPolicy { caller: CallerKind::Anybody, most_bytes: MAX_OPEN_REQUEST_BYTES, is_recorded: false }
-        }
+        (
+            "tollgate.auth.v1.Accounts",
+            "SignUp" | "Login" | "Refresh" | "CompletePasswordReset" | "RevokeCredential" | "GetJwks" | "BeginSignIn" | "ExchangeIdToken",
+        ) => MethodPolicy { caller: CallerKind::Anybody, most_bytes: MAX_OPEN_REQUEST_BYTES, is_recorded: false },
         _ => MethodPolicy { caller: CallerKind::EndUser, most_bytes: MAX_REQUEST_BYTES, is_recorded: false },
     }
 }

@@ -298,7 +298,7 @@ fn new_check(caller: &Caller, operation: wire::Operation, model: &str, charge: O
         operation: operation.into(),
         model: model.to_owned(),
         charge,
-        models: Vec::new(),
+        ..wire::CheckRequest::default()
     };
     RetryableCheck::new(message, caller.request_id())
 }

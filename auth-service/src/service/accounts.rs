@@ -72,9 +72,9 @@ impl AccountsService {
 
     async fn answer_login(&self, request: Request<pb::LoginRequest>) -> Result<pb::LoginResponse, ServiceError> {
         let address = Origin::of(&request).address;
-        let pb::LoginRequest { user_name, password } = request.into_inner();
+        let pb::LoginRequest { user_name, password, .. } = request.into_inner();
         let issued = self.log_in(address, &user_name, &password, &TokenScopes::All).await?;
-        Ok(pb::LoginResponse { access_token: issued.token, expires_at: Some(issued.expires_at.into()), refresh_token: String::new() })
+        Ok(pb::LoginResponse { access_token: issued.token, expires_at: Some(issued.expires_at.into()), ..Default::default() })
     }
 
     /// Logs a user in, by whichever door: attempts by all of them are counted together. Unknown user, wrong password and disabled user do
@@ -285,6 +285,12 @@ impl Accounts for AccountsService {
     not_built! {
         refresh(RefreshRequest) -> RefreshResponse, "Accounts.Refresh";
         logout(LogoutRequest) -> LogoutResponse, "Accounts.Logout";
+        logout_everywhere(LogoutEverywhereRequest) -> LogoutEverywhereResponse, "Accounts.LogoutEverywhere";
+        list_sessions(ListSessionsRequest) -> ListSessionsResponse, "Accounts.ListSessions";
+        revoke_session(RevokeSessionRequest) -> RevokeSessionResponse, "Accounts.RevokeSession";
+        complete_password_reset(CompletePasswordResetRequest) -> CompletePasswordResetResponse, "Accounts.CompletePasswordReset";
+        revoke_credential(RevokeCredentialRequest) -> RevokeCredentialResponse, "Accounts.RevokeCredential";
+        get_jwks(GetJwksRequest) -> GetJwksResponse, "Accounts.GetJwks";
         change_password(ChangePasswordRequest) -> ChangePasswordResponse, "Accounts.ChangePassword";
         begin_sign_in(BeginSignInRequest) -> BeginSignInResponse, "Accounts.BeginSignIn";
         exchange_id_token(ExchangeIdTokenRequest) -> ExchangeIdTokenResponse, "Accounts.ExchangeIdToken";
@@ -329,7 +335,7 @@ mod tests {
     }
 
     fn login(password: &str) -> Request<pb::LoginRequest> {
-        Request::new(pb::LoginRequest { user_name: "mario".to_owned(), password: password.to_owned() })
+        Request::new(pb::LoginRequest { user_name: "mario".to_owned(), password: password.to_owned(), ..Default::default() })
     }
 
     fn from_behind_a_proxy<T>(mut request: Request<T>, ip: &str) -> Request<T> {

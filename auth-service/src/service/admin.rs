@@ -138,6 +138,8 @@ impl Admin for AdminService {
 
     not_built! {
         list_users(ListUsersRequest) -> ListUsersResponse, "Admin.ListUsers";
+        lock_user(LockUserRequest) -> LockUserResponse, "Admin.LockUser";
+        unlock_user(UnlockUserRequest) -> UnlockUserResponse, "Admin.UnlockUser";
         reset_password(ResetPasswordRequest) -> ResetPasswordResponse, "Admin.ResetPassword";
         verify_ledger(VerifyLedgerRequest) -> VerifyLedgerResponse, "Admin.VerifyLedger";
         list_audit_events(ListAuditEventsRequest) -> ListAuditEventsResponse, "Admin.ListAuditEvents";

@@ -37,6 +37,7 @@ pub fn user(record: UserRecord) -> pb::User {
         role: role(record.role).into(),
         disabled: record.disabled,
         created_at: Some(timestamp(record.created_at_ms)),
+        ..pb::User::default()
     }
 }
 
@@ -54,6 +55,7 @@ pub fn principal(principal: &Principal, account: &AccountId) -> pb::Principal {
         user_id: principal.user_id.to_string(),
         account_id: account.to_string(),
         api_key_id: principal.key_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+        ..pb::Principal::default()
     }
 }
 
@@ -85,6 +87,7 @@ pub fn api_key(record: ApiKeyRecord) -> pb::ApiKey {
         created_at: Some(timestamp(record.created_at_ms)),
         expires_at: record.expires_at_ms.map(timestamp),
         revoked_at: record.revoked_at_ms.map(timestamp),
+        ..pb::ApiKey::default()
     }
 }
 

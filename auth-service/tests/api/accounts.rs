@@ -48,7 +48,7 @@ async fn a_user_signs_up_logs_in_makes_a_key_and_reads_ten_credits() {
 async fn a_token_lives_for_thirty_minutes() {
     let mut server = start().await;
     server.sign_up("mario").await;
-    let request = pb::LoginRequest { user_name: "mario".into(), password: PASSWORD.into() };
+    let request = pb::LoginRequest { user_name: "mario".into(), password: PASSWORD.into(), ..Default::default() };
     let answer = server.accounts.login(request).await.unwrap().into_inner();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
     let left = answer.expires_at.unwrap().seconds - now;
@@ -62,7 +62,7 @@ async fn unknown_user_wrong_password_and_disabled_user_get_the_same_answer() {
     let operator = server.operator().await;
     server.sign_up("mario").await;
     server.sign_up("luigi").await;
-    server.admin.disable_user(with(&operator, pb::DisableUserRequest { user_name: "luigi".into() })).await.unwrap();
+    server.admin.disable_user(with(&operator, pb::DisableUserRequest { user_name: "luigi".into(), ..Default::default() })).await.unwrap();
     let mut answers = Vec::new();
     let too_long = "x".repeat(5000);
     for (name, password) in [("mario", "not the password"), ("nobody", PASSWORD), ("luigi", PASSWORD), ("?", ""), ("bowser", &too_long)] {
@@ -127,13 +127,13 @@ async fn a_revoked_key_is_refused_on_the_next_call() {
     let made = server.key(&token, pb::CreateApiKeyRequest::default()).await;
     server.balance(&made.key).await.unwrap();
     let api_key_id = made.api_key.unwrap().api_key_id;
-    let revoke = || with(&token, pb::RevokeApiKeyRequest { api_key_id: api_key_id.clone() });
+    let revoke = || with(&token, pb::RevokeApiKeyRequest { api_key_id: api_key_id.clone(), ..Default::default() });
     let first = server.accounts.revoke_api_key(revoke()).await.unwrap().into_inner();
     assert_refused(server.balance(&made.key).await, Code::Unauthenticated, ErrorReason::CredentialRevoked);
     assert_refused(server.check(chat(&made.key, "r1")).await, Code::Unauthenticated, ErrorReason::CredentialRevoked);
     assert_eq!(server.accounts.revoke_api_key(revoke()).await.unwrap().into_inner(), first, "a repetition answers the same");
     for unknown in ["AAAAAAAAAAAA", "x"] {
-        let request = with(&token, pb::RevokeApiKeyRequest { api_key_id: unknown.into() });
+        let request = with(&token, pb::RevokeApiKeyRequest { api_key_id: unknown.into(), ..Default::default() });
         assert_refused(server.accounts.revoke_api_key(request).await, Code::NotFound, ErrorReason::ApiKeyNotFound);
     }
 }
@@ -195,7 +195,7 @@ async fn keys_and_users_are_managed_with_an_access_token_only() {
     assert_refused(server.accounts.list_api_keys(with(&key, pb::ListApiKeysRequest {})).await, code, reason);
     assert_refused(server.accounts.revoke_api_key(with(&key, pb::RevokeApiKeyRequest::default())).await, code, reason);
     assert_refused(server.admin.disable_user(with(&key, pb::DisableUserRequest::default())).await, code, reason);
-    let denied = server.admin.disable_user(with(&token, pb::DisableUserRequest { user_name: "mario".into() })).await;
+    let denied = server.admin.disable_user(with(&token, pb::DisableUserRequest { user_name: "mario".into(), ..Default::default() })).await;
     assert_refused(denied, Code::PermissionDenied, ErrorReason::RoleRequired);
     let grant = pb::GrantCreditsRequest { user_name: "mario".into(), credits: 5, request_id: "g".into(), note: String::new() };
     assert_refused(server.admin.grant_credits(with(&token, grant)).await, Code::PermissionDenied, ErrorReason::RoleRequired);
@@ -231,7 +231,8 @@ async fn a_disabled_user_is_refused_everywhere_on_the_next_call_and_old_tokens_s
     let before = changed(claims(&me.user_id), "iat", (now() - 2).into());
     let token = sign_right(&server, &header(&server), &before);
     let user_name = || "mario".to_owned();
-    let disabled = server.admin.disable_user(with(&operator, pb::DisableUserRequest { user_name: user_name() })).await.unwrap();
+    let disabled =
+        server.admin.disable_user(with(&operator, pb::DisableUserRequest { user_name: user_name(), ..Default::default() })).await.unwrap();
     assert!(disabled.into_inner().user.unwrap().disabled);
     for credential in [&token, &key] {
         assert_refused(server.balance(credential).await, Code::PermissionDenied, ErrorReason::UserDisabled);
@@ -241,7 +242,7 @@ async fn a_disabled_user_is_refused_everywhere_on_the_next_call_and_old_tokens_s
     assert!(!enabled.into_inner().user.unwrap().disabled);
     server.balance(&key).await.unwrap();
     assert_refused(server.balance(&token).await, Code::Unauthenticated, ErrorReason::CredentialRevoked);
-    let nobody = with(&operator, pb::DisableUserRequest { user_name: "nobody".into() });
+    let nobody = with(&operator, pb::DisableUserRequest { user_name: "nobody".into(), ..Default::default() });
     assert_refused(server.admin.disable_user(nobody).await, Code::NotFound, ErrorReason::UserNotFound);
 }
 

@@ -34,13 +34,13 @@ async fn only_the_service_credential_opens_auth() {
             Code::Unauthenticated,
             ErrorReason::ServiceCredentialInvalid,
         );
-        let watch = server.auth.watch_revocations(with(wrong, pb::WatchRevocationsRequest {})).await;
+        let watch = server.auth.watch_revocations(with(wrong, pb::WatchRevocationsRequest::default())).await;
         assert_refused(watch, Code::Unauthenticated, ErrorReason::ServiceCredentialInvalid);
     }
     assert_refused(server.auth.check(chat(&key, "r1")).await, Code::Unauthenticated, ErrorReason::CredentialMissing);
     assert_refused(server.auth.release(attempt(&key, "r1")).await, Code::Unauthenticated, ErrorReason::CredentialMissing);
     let credential = server.service_credential.clone();
-    let watch = server.auth.watch_revocations(with(&credential, pb::WatchRevocationsRequest {})).await;
+    let watch = server.auth.watch_revocations(with(&credential, pb::WatchRevocationsRequest::default())).await;
     assert_refused(watch, Code::Unimplemented, ErrorReason::NotImplemented);
     assert_refused(server.balance(&credential).await, Code::Unauthenticated, ErrorReason::CredentialInvalid);
 }

@@ -34,6 +34,7 @@ async fn all_violated_fields_of_a_request_are_named_at_once() {
         scopes: vec!["inference".into(), "everything".into()],
         models: vec!["a b".into()],
         expires_at: Some(Timestamp { seconds: 1, nanos: 0 }),
+        ..Default::default()
     };
     assert_eq!(violated(server.accounts.create_api_key(with(&token, key)).await), ["name", "scopes", "models", "expires_at"]);
     let grant = pb::GrantCreditsRequest { user_name: "?".into(), credits: 0, request_id: String::new(), note: "a\nb".into() };
@@ -89,7 +90,7 @@ async fn a_new_users_name_does_not_begin_with_a_hyphen_or_a_dot_and_one_that_doe
     };
     server.store.create_user(old).await.unwrap();
     server.login("-Mario").await;
-    server.admin.disable_user(with(&operator, pb::DisableUserRequest { user_name: "-mario".into() })).await.unwrap();
+    server.admin.disable_user(with(&operator, pb::DisableUserRequest { user_name: "-mario".into(), ..Default::default() })).await.unwrap();
 }
 
 #[tokio::test]

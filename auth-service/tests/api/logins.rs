@@ -23,7 +23,7 @@ async fn at_once(
         .into_iter()
         .map(|(user_name, password)| {
             let mut accounts = accounts.clone();
-            tokio::spawn(async move { accounts.login(pb::LoginRequest { user_name, password }).await })
+            tokio::spawn(async move { accounts.login(pb::LoginRequest { user_name, password, ..Default::default() }).await })
         })
         .collect();
     let mut ended = HashMap::new();
@@ -60,7 +60,7 @@ async fn many_names_with_one_password_each_are_stopped_at_thirty() {
     let ended = at_once(&server.accounts, stuffed).await;
     assert_eq!(ended.get(&Some(ErrorReason::LoginFailed)), Some(&30), "{ended:?}");
     let mut elsewhere = server.accounts_from(IpAddr::from([127, 0, 0, 2])).await;
-    let login = pb::LoginRequest { user_name: "user0".into(), password: "another".into() };
+    let login = pb::LoginRequest { user_name: "user0".into(), password: "another".into(), ..Default::default() };
     assert_refused(elsewhere.login(login).await, Code::Unauthenticated, ErrorReason::LoginFailed);
 }
 

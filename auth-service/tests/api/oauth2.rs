@@ -55,7 +55,7 @@ async fn unknown_user_wrong_password_and_disabled_user_are_answered_alike() {
     for name in ["ada", "bob"] {
         server.sign_up(name).await;
     }
-    let bob = pb::DisableUserRequest { user_name: "bob".into() };
+    let bob = pb::DisableUserRequest { user_name: "bob".into(), ..Default::default() };
     server.admin.disable_user(with(&operator, bob)).await.unwrap();
     let forms = [grant("ada", "a wrong password"), grant("nobody", PASSWORD), grant("bob", PASSWORD), grant("?", PASSWORD)];
     let mut bodies = Vec::new();
@@ -102,7 +102,7 @@ async fn of_a_hundred_guesses_at_once_by_both_doors_five_are_compared() {
             if number % 2 == 0 {
                 return http(address, "POST /token", &[FORM], &grant("ada", &password)).await.text("code");
             }
-            let login = pb::LoginRequest { user_name: "ada".into(), password };
+            let login = pb::LoginRequest { user_name: "ada".into(), password, ..Default::default() };
             let status = accounts.login(login).await.unwrap_err();
             shared::error::reason_name(shared::error::reason_of(&status).unwrap()).to_owned()
         });
@@ -237,7 +237,7 @@ async fn a_credential_that_is_not_good_is_challenged_as_rfc_6750_says() {
     let login = server.user("ada").await;
     let revoked = server.key(&login, pb::CreateApiKeyRequest::default()).await;
     let id = revoked.api_key.unwrap().api_key_id;
-    server.accounts.revoke_api_key(with(&login, pb::RevokeApiKeyRequest { api_key_id: id })).await.unwrap();
+    server.accounts.revoke_api_key(with(&login, pb::RevokeApiKeyRequest { api_key_id: id, ..Default::default() })).await.unwrap();
     let missing = me(&server, "/users/me", None).await;
     assert_eq!((missing.status, missing.header("www-authenticate")), (401, "Bearer realm=\"tollgate\""), "{missing:?}");
     assert_eq!(missing.text("code"), "CREDENTIAL_MISSING");

@@ -47,9 +47,9 @@ async fn a_release_works_after_its_token_has_expired_its_key_was_revoked_and_its
     let key = server.key(&token, pb::CreateApiKeyRequest::default()).await;
     server.check(chat(&token, "by-token")).await.unwrap();
     server.check(chat(&key.key, "by-key")).await.unwrap();
-    let revoke = pb::RevokeApiKeyRequest { api_key_id: key.api_key.unwrap().api_key_id };
+    let revoke = pb::RevokeApiKeyRequest { api_key_id: key.api_key.unwrap().api_key_id, ..Default::default() };
     server.accounts.revoke_api_key(with(&token, revoke)).await.unwrap();
-    server.admin.disable_user(with(&operator, pb::DisableUserRequest { user_name: "mario".into() })).await.unwrap();
+    server.admin.disable_user(with(&operator, pb::DisableUserRequest { user_name: "mario".into(), ..Default::default() })).await.unwrap();
     let began = Instant::now();
     loop {
         let refused = server.check(chat(&token, "new")).await.unwrap_err();
@@ -70,7 +70,7 @@ async fn a_release_tells_nothing_of_a_credential_and_holds_nothing() {
     let other = server.user("luigi").await;
     let key = server.key(&token, pb::CreateApiKeyRequest::default()).await.key;
     let revoked = server.key(&token, pb::CreateApiKeyRequest::default()).await;
-    let revoke = pb::RevokeApiKeyRequest { api_key_id: revoked.api_key.unwrap().api_key_id };
+    let revoke = pb::RevokeApiKeyRequest { api_key_id: revoked.api_key.unwrap().api_key_id, ..Default::default() };
     server.accounts.revoke_api_key(with(&token, revoke)).await.unwrap();
     server.check(chat(&token, "held")).await.unwrap();
     let forged = format!("{}{}", &token[..token.len() - 4], "AAAA");

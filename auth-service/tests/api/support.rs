@@ -100,7 +100,7 @@ impl Server {
     }
 
     pub(crate) async fn try_login(&mut self, name: &str, password: &str) -> Result<String, Status> {
-        let request = pb::LoginRequest { user_name: name.into(), password: password.into() };
+        let request = pb::LoginRequest { user_name: name.into(), password: password.into(), ..Default::default() };
         Ok(self.accounts.login(request).await?.into_inner().access_token)
     }
 

@@ -73,7 +73,7 @@ impl Client {
 
     /// Gives an access token for 30 minutes.
     pub async fn login(&self, user_name: &str, password: &str) -> Result<Session, Error> {
-        let message = LoginRequest { user_name: user_name.to_owned(), password: password.to_owned() };
+        let message = LoginRequest { user_name: user_name.to_owned(), password: password.to_owned(), ..Default::default() };
         let answer = self.accounts().login(self.anonymous_request(message)).await;
         let login = self.connections.auth.answer(answer, None)?;
         let expires_at = login.expires_at.and_then(|time| time.try_into().ok());
@@ -89,7 +89,7 @@ impl Client {
     /// Makes an API key. Needs an access token.
     pub async fn create_api_key(&self, options: ApiKeyOptions) -> Result<NewApiKey, Error> {
         let ApiKeyOptions { name, scopes, models, expires_at } = options;
-        let message = CreateApiKeyRequest { name, scopes, models, expires_at: expires_at.map(Into::into) };
+        let message = CreateApiKeyRequest { name, scopes, models, expires_at: expires_at.map(Into::into), ..Default::default() };
         let answer = self.accounts().create_api_key(self.request(message)).await;
         let made = self.connections.auth.answer(answer, None)?;
         Ok(NewApiKey { key: Credential::new(made.key)?, api_key: made.api_key.unwrap_or_default() })
@@ -103,7 +103,7 @@ impl Client {
 
     /// Revokes a key: the next call with it is refused. Idempotent. Needs an access token.
     pub async fn revoke_api_key(&self, api_key_id: &str) -> Result<ApiKey, Error> {
-        let message = RevokeApiKeyRequest { api_key_id: api_key_id.to_owned() };
+        let message = RevokeApiKeyRequest { api_key_id: api_key_id.to_owned(), ..Default::default() };
         let answer = self.accounts().revoke_api_key(self.request(message)).await;
         Ok(self.connections.auth.answer(answer, None)?.api_key.unwrap_or_default())
     }

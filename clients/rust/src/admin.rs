@@ -37,7 +37,7 @@ impl Client {
 
     /// Refuses all of a user's credentials from the next call after this one's answer. Idempotent.
     pub async fn disable_user(&self, user_name: &str) -> Result<User, Error> {
-        let message = DisableUserRequest { user_name: user_name.to_owned() };
+        let message = DisableUserRequest { user_name: user_name.to_owned(), ..Default::default() };
         let answer = self.admin().disable_user(self.request(message)).await;
         Ok(self.connections.auth.answer(answer, None)?.user.unwrap_or_default())
     }

@@ -181,10 +181,14 @@ pub fn http_status(reason: Reason, code: Code) -> StatusCode {
         | Reason::CredentialInvalid
         | Reason::CredentialExpired
         | Reason::CredentialRevoked
+        | Reason::RefreshTokenReused
         | Reason::LoginFailed
         | Reason::ServiceCredentialInvalid => StatusCode::UNAUTHORIZED,
         Reason::InsufficientCredits => StatusCode::PAYMENT_REQUIRED,
         Reason::UserDisabled
+        | Reason::UserLocked
+        | Reason::PasswordChangeRequired
+        | Reason::NetworkNotAllowed
         | Reason::RoleRequired
         | Reason::ScopeRequired
         | Reason::ModelNotAllowed
@@ -195,6 +199,7 @@ pub fn http_status(reason: Reason, code: Code) -> StatusCode {
         Reason::HoldNotFound
         | Reason::UserNotFound
         | Reason::ApiKeyNotFound
+        | Reason::SessionNotFound
         | Reason::RequestNotFound
         | Reason::ModelNotFound
         | Reason::ServiceUnknown
@@ -271,6 +276,11 @@ fn helps_to_repeat(reason: Reason) -> bool {
         | Reason::CredentialInvalid
         | Reason::CredentialExpired
         | Reason::CredentialRevoked
+        | Reason::RefreshTokenReused
+        | Reason::NetworkNotAllowed
+        | Reason::UserLocked
+        | Reason::PasswordChangeRequired
+        | Reason::SessionNotFound
         | Reason::LoginFailed
         | Reason::UserDisabled
         | Reason::RoleRequired

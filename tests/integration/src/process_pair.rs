@@ -61,7 +61,7 @@ impl ProcessPair {
         let mut accounts = AccountsClient::new(channel(self.auth.address()));
         let sign_up = auth::SignUpRequest { user_name: "ada".into(), password: PASSWORD.into(), ..Default::default() };
         accounts.sign_up(sign_up).await.expect("an answer");
-        let login = auth::LoginRequest { user_name: "ada".into(), password: PASSWORD.into() };
+        let login = auth::LoginRequest { user_name: "ada".into(), password: PASSWORD.into(), ..Default::default() };
         let token = accounts.login(login).await.expect("an answer").into_inner().access_token;
         accounts.create_api_key(bearer(&token, auth::CreateApiKeyRequest::default())).await.expect("an answer").into_inner().key
     }

@@ -337,7 +337,7 @@ impl Stack {
 
     /// Logs in with [`PASSWORD`].
     pub async fn log_in(&self, name: &str) -> String {
-        let login = auth::LoginRequest { user_name: name.to_owned(), password: PASSWORD.to_owned() };
+        let login = auth::LoginRequest { user_name: name.to_owned(), password: PASSWORD.to_owned(), ..Default::default() };
         self.accounts("").login(login).await.expect("login").into_inner().access_token
     }
 

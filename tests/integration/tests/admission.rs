@@ -399,7 +399,7 @@ async fn gzip_requests_are_accepted_and_answers_compressed_when_asked_for() {
     let answer = accounts.get_me(bearer(&key, auth::GetMeRequest {})).await.unwrap();
     assert_eq!(answer.metadata().get("grpc-encoding").unwrap(), "gzip");
     assert_eq!(answer.into_inner().user.unwrap().user_name, "ada");
-    let login = auth::LoginRequest { user_name: "ada".into(), password: PASSWORD.into() };
+    let login = auth::LoginRequest { user_name: "ada".into(), password: PASSWORD.into(), ..Default::default() };
     assert!(accounts.login(login).await.is_ok());
 
     let mut inference = InferenceClient::new(channel(pair.inference.address())).send_compressed(gzip).accept_compressed(gzip);
@@ -473,9 +473,13 @@ async fn a_second_signal_ends_at_once() {
 #[tokio::test]
 async fn a_listed_proxy_says_who_calls_and_nobody_else_does() {
     let upstream = ScriptedUpstream::start().await;
-    let wrong =
-        |guess: u32| prefixed(&auth::LoginRequest { user_name: "ada".into(), password: format!("guess number {guess}") }.encode_to_vec());
-    let right = prefixed(&auth::LoginRequest { user_name: "ada".into(), password: PASSWORD.into() }.encode_to_vec());
+    let wrong = |guess: u32| {
+        prefixed(
+            &auth::LoginRequest { user_name: "ada".into(), password: format!("guess number {guess}"), ..Default::default() }
+                .encode_to_vec(),
+        )
+    };
+    let right = prefixed(&auth::LoginRequest { user_name: "ada".into(), password: PASSWORD.into(), ..Default::default() }.encode_to_vec());
     let proxied = |last: u8| [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", &[203, 0, 113, last, 127, 0, 0, 1, 1, 0, 1, 0][..]].concat();
     for trusted in [true, false] {
         let more = [("TOLLGATE_TRUSTED_PROXIES", "127.0.0.0/8"), ("TOLLGATE_SIGNUP", "open")];

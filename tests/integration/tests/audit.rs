@@ -52,7 +52,7 @@ impl Operated {
         environment.insert("TOLLGATE_AUTH_URL".to_owned(), auth.url());
         let inference = ServiceProcess::start("inference-service", &environment);
         let mut accounts = AccountsClient::new(channel(auth.address()));
-        let login = LoginRequest { user_name: "root".into(), password: PASSWORD.into() };
+        let login = LoginRequest { user_name: "root".into(), password: PASSWORD.into(), ..Default::default() };
         let token = accounts.login(login).await.unwrap().into_inner().access_token;
         let user_id = accounts.get_me(bearer(&token, GetMeRequest {})).await.unwrap().into_inner().user.unwrap().user_id;
         let models = ModelsClient::new(channel(inference.address()));

@@ -64,7 +64,7 @@ impl Replicas {
         let mut accounts = AccountsClient::new(channel(auths[0].address()));
         let sign_up = auth::SignUpRequest { user_name: "ada".into(), password: PASSWORD.into(), ..Default::default() };
         accounts.sign_up(sign_up).await.unwrap();
-        let login = auth::LoginRequest { user_name: "ada".into(), password: PASSWORD.into() };
+        let login = auth::LoginRequest { user_name: "ada".into(), password: PASSWORD.into(), ..Default::default() };
         let token = accounts.login(login).await.unwrap().into_inner().access_token;
         let key = accounts.create_api_key(bearer(&token, auth::CreateApiKeyRequest::default())).await.unwrap().into_inner().key;
         Self { auths, inference, environment, key, _redis: redis, _upstream: upstream }

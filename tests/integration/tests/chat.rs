@@ -157,13 +157,13 @@ async fn credentials_that_do_not_hold_are_refused_before_anything_goes_upstream(
         assert_eq!((refused.code(), reason_of(&refused)), (Code::Unauthenticated, Some(reason)), "{credential}");
     }
     let keys = stack.accounts(&user.token).list_api_keys(auth::ListApiKeysRequest {}).await.unwrap().into_inner().api_keys;
-    let revoke = auth::RevokeApiKeyRequest { api_key_id: keys[0].api_key_id.clone() };
+    let revoke = auth::RevokeApiKeyRequest { api_key_id: keys[0].api_key_id.clone(), ..Default::default() };
     stack.accounts(&user.token).revoke_api_key(revoke).await.unwrap();
     let refused = stack.inference(&user.key).chat(chat_request("smollm2", "hi")).await.unwrap_err();
     assert_eq!(reason_of(&refused), Some(ErrorReason::CredentialRevoked));
 
     let admin = stack.admin_token().await;
-    stack.admin(&admin).disable_user(auth::DisableUserRequest { user_name: "ada".to_owned() }).await.unwrap();
+    stack.admin(&admin).disable_user(auth::DisableUserRequest { user_name: "ada".to_owned(), ..Default::default() }).await.unwrap();
     let refused = stack.inference(&user.token).chat(chat_request("smollm2", "hi")).await.unwrap_err();
     assert_eq!((refused.code(), reason_of(&refused)), (Code::PermissionDenied, Some(ErrorReason::UserDisabled)));
     assert!(upstream.requests_to("/api/chat").is_empty());

@@ -98,6 +98,7 @@ fn way(reason: ErrorReason) -> Way {
         | ErrorReason::CredentialExpired
         | ErrorReason::CredentialRevoked
         | ErrorReason::UserDisabled
+        | ErrorReason::NetworkNotAllowed
         | ErrorReason::ScopeRequired
         | ErrorReason::AccountNotAllowed
         | ErrorReason::RateLimited
@@ -115,6 +116,10 @@ fn way(reason: ErrorReason) -> Way {
         | ErrorReason::MethodUnknown
         | ErrorReason::CompressionUnknown => Way::Everywhere,
         ErrorReason::LoginFailed
+        | ErrorReason::RefreshTokenReused
+        | ErrorReason::UserLocked
+        | ErrorReason::PasswordChangeRequired
+        | ErrorReason::SessionNotFound
         | ErrorReason::AccessTokenRequired
         | ErrorReason::SignUpClosed
         | ErrorReason::HoldNotFound
@@ -174,6 +179,7 @@ pub(super) fn is_about_credential(reason: ErrorReason) -> bool {
             | ErrorReason::CredentialExpired
             | ErrorReason::CredentialRevoked
             | ErrorReason::UserDisabled
+            | ErrorReason::NetworkNotAllowed
             | ErrorReason::ScopeRequired
             | ErrorReason::AccountNotAllowed
     )

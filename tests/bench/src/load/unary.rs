@@ -386,6 +386,6 @@ pub fn check_request(credential: &str) -> pb::CheckRequest {
             max_output_tokens: 64,
             require_full: false,
         }),
-        models: Vec::new(),
+        ..pb::CheckRequest::default()
     }
 }

@@ -61,7 +61,7 @@ fn read(kind: &str, headers: &HeaderMap, body: &[u8]) -> (Vec<Vec<u8>>, Status) 
 #[tokio::test]
 async fn both_forms_work_on_both_services_over_both_versions_of_http() {
     let stage = Stage::set().await;
-    let login = LoginRequest { user_name: "ada".to_owned(), password: PASSWORD.to_owned() }.encode_to_vec();
+    let login = LoginRequest { user_name: "ada".to_owned(), password: PASSWORD.to_owned(), ..Default::default() }.encode_to_vec();
     let bearer = ("authorization", stage.bearer.as_str());
     for kind in TYPES {
         let headers = [("content-type", kind), ("x-grpc-web", "1"), ("accept", "*/*")];
@@ -85,7 +85,8 @@ async fn both_forms_work_on_both_services_over_both_versions_of_http() {
 async fn errors_come_with_their_reason() {
     let stage = Stage::set().await;
     let bearer = ("authorization", stage.bearer.as_str());
-    let wrong = LoginRequest { user_name: "ada".to_owned(), password: "another pass phrase of mine".to_owned() }.encode_to_vec();
+    let wrong = LoginRequest { user_name: "ada".to_owned(), password: "another pass phrase of mine".to_owned(), ..Default::default() }
+        .encode_to_vec();
     let kind = TYPES[0];
     let answer = call(stage.auth(), "POST", LOGIN, &[("content-type", kind)], &sent(kind, &wrong)).await;
     let (_, status) = read(kind, &answer.headers, &answer.body);

@@ -181,7 +181,7 @@ async fn gzip_is_read_and_given_to_who_takes_it() {
     let login = json!({ "user_name": "ada", "password": PASSWORD }).to_string();
     let answer = call(stage.auth(), "POST", LOGIN, &[JSON, GZIP], &gzipped(login.as_bytes())).await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    let login = LoginRequest { user_name: "ada".to_owned(), password: PASSWORD.to_owned() }.encode_to_vec();
+    let login = LoginRequest { user_name: "ada".to_owned(), password: PASSWORD.to_owned(), ..Default::default() }.encode_to_vec();
     let proto = ("content-type", "application/proto");
     let answer = RawHttp2::connect(stage.auth()).await.plain("POST", LOGIN, &[proto, GZIP], &gzipped(&login)).await;
     assert_eq!(answer.status(), 200, "{answer:?}");

@@ -178,7 +178,7 @@ pub(crate) fn api_keys() -> Vec<Way> {
                 Err(status) => return told(&status),
             };
             let api_key_id = made.api_key.unwrap().api_key_id;
-            ended(&who.accounts.revoke_api_key(bearer(&who.token, auth::RevokeApiKeyRequest { api_key_id })).await)
+            ended(&who.accounts.revoke_api_key(bearer(&who.token, auth::RevokeApiKeyRequest { api_key_id, ..Default::default() })).await)
         }),
         way("API keys that are made", REFUSALS, &[ANSWERED, "LIMIT_REACHED"], |mut who, _| async move {
             ended(&who.accounts.create_api_key(bearer(&who.token, longest_key(None))).await)
@@ -202,11 +202,14 @@ pub(crate) fn other_keys() -> Vec<Way> {
             };
             let api_key_id = made.api_key.unwrap().api_key_id;
             if number % 3 == 0 {
-                let _ = who.accounts.revoke_api_key(bearer(&who.token, auth::RevokeApiKeyRequest { api_key_id: api_key_id.clone() })).await;
+                let _ = who
+                    .accounts
+                    .revoke_api_key(bearer(&who.token, auth::RevokeApiKeyRequest { api_key_id: api_key_id.clone(), ..Default::default() }))
+                    .await;
             }
             let refused = ended(&who.inference.chat(bearer(&made.key, chat_request("smollm2", "hi"))).await);
             // Others change the account's keys at the same time, and may be quicker each time.
-            let _ = who.accounts.revoke_api_key(bearer(&who.token, auth::RevokeApiKeyRequest { api_key_id })).await;
+            let _ = who.accounts.revoke_api_key(bearer(&who.token, auth::RevokeApiKeyRequest { api_key_id, ..Default::default() })).await;
             refused
         },
     )]
@@ -216,6 +219,10 @@ pub(crate) fn other_keys() -> Vec<Way> {
 pub(crate) fn guesses() -> Vec<Way> {
     vec![way("wrong passwords", 60, &["LOGIN_FAILED", "RATE_LIMITED"], |mut who, number| async move {
         let user_name = if number % 2 == 0 { who.name.clone() } else { format!("nobody{number}") };
-        ended(&who.accounts.login(auth::LoginRequest { user_name, password: format!("a wrong password, number {number}") }).await)
+        ended(
+            &who.accounts
+                .login(auth::LoginRequest { user_name, password: format!("a wrong password, number {number}"), ..Default::default() })
+                .await,
+        )
     })]
 }

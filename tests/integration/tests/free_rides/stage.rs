@@ -201,7 +201,7 @@ fn variables<'a>(redis: Option<&RedisServer>, more: &[(&'a str, &str)]) -> BTree
 }
 
 async fn log_in(accounts: &mut AccountsClient<Channel>, name: &str) -> String {
-    let login = auth::LoginRequest { user_name: name.into(), password: PASSWORD.into() };
+    let login = auth::LoginRequest { user_name: name.into(), password: PASSWORD.into(), ..Default::default() };
     accounts.login(login).await.unwrap().into_inner().access_token
 }
 
