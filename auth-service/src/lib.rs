@@ -30,3 +30,4 @@ pub mod sweeper;
 pub mod throttle;
 pub mod token_scopes;
 pub mod user;
+pub mod user_state;
