@@ -63,16 +63,22 @@ struct Signed {
 impl Signed {
     /// What the token is worth now, both in seconds since 1970.
     fn at(&self, now: u64, leeway: Duration) -> Result<VerifiedToken, AccessTokenError> {
-        // Upwards: a token's times are whole seconds.
-        let leeway_s = leeway.as_secs() + u64::from(leeway.subsec_nanos() > 0);
-        if self.exp.saturating_add(leeway_s) < now {
-            return Err(AccessTokenError::Expired { by_s: now - self.exp });
-        }
-        if self.from > now.saturating_add(leeway_s) {
-            return Err(AccessTokenError::NotYetValid { by_s: self.from - now, leeway_s });
-        }
+        judge_times(self.from, self.exp, now, leeway)?;
         Ok(self.token.clone())
     }
+}
+
+/// Whether a token that counts from one time to another counts now, all in seconds since 1970.
+pub(crate) fn judge_times(from: u64, exp: u64, now: u64, leeway: Duration) -> Result<(), AccessTokenError> {
+    // Upwards: a token's times are whole seconds.
+    let leeway_s = leeway.as_secs() + u64::from(leeway.subsec_nanos() > 0);
+    if exp.saturating_add(leeway_s) < now {
+        return Err(AccessTokenError::Expired { by_s: now - exp });
+    }
+    if from > now.saturating_add(leeway_s) {
+        return Err(AccessTokenError::NotYetValid { by_s: from - now, leeway_s });
+    }
+    Ok(())
 }
 
 /// A token just made.

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use tonic::metadata::MetadataMap;
 
-use crate::access_token::AccessTokens;
-use crate::credential::{self, Presented};
+use crate::credential::{self, Credentials, Presented};
 use crate::ids::{AccountId, UserId};
 use crate::service::service_error::ServiceError;
 use crate::store::{CheckAnswer, CheckRequest, Permission, PresentedCredential, Principal, Refusal, Scope, Store};
@@ -24,14 +23,14 @@ pub struct Caller {
 pub struct Authorizer {
     /// Says whether a credential is in force.
     pub store: Arc<dyn Store>,
-    /// Says whether a token is ours.
-    pub tokens: Arc<AccessTokens>,
+    /// Takes credentials apart.
+    pub credentials: Credentials,
 }
 
 impl Authorizer {
     /// Anybody with a credential in force, whatever its scopes.
     pub async fn anybody(&self, metadata: &MetadataMap) -> Result<Caller, ServiceError> {
-        let presented = self.present(metadata)?;
+        let presented = self.present(metadata).await?;
         // A key has at least one scope; it says who calls with any of them.
         let mut refused = Refusal::ScopeRequired;
         for scope in [Scope::Account, Scope::Inference, Scope::Models] {
@@ -45,13 +44,18 @@ impl Authorizer {
 
     /// Who may read the account: an access token, or an API key with the scope `account`.
     pub async fn reader(&self, metadata: &MetadataMap) -> Result<Caller, ServiceError> {
-        self.check(self.present(metadata)?, Scope::Account, false).await
+        let presented = self.present(metadata).await?;
+        self.check(presented, Scope::Account, false).await
     }
 
-    /// Who may manage the account's keys: an access token that may do all that its user may. A key could do more than another.
+    /// Who may manage the account's keys: an access token of ours that may do all that its user may. A key could do more than another.
     pub async fn owner(&self, metadata: &MetadataMap) -> Result<Caller, ServiceError> {
-        let presented = self.present(metadata)?;
+        let presented = self.present(metadata).await?;
         require_access_token(&presented)?;
+        if presented.foreign.is_some() {
+            // It would end with its issuer's word, and what it made would stay.
+            return Err(ServiceError::AccessTokenRequired);
+        }
         self.check(presented, Scope::Account, false).await
     }
 
@@ -60,17 +64,20 @@ impl Authorizer {
         let text = credential::bearer(metadata)?;
         // The role is the user's, not an account's: which account is named doesn't count here, but several are refused as everywhere.
         credential::account_header(metadata)?;
-        let presented = credential::present(text, "", &self.tokens)?;
+        let presented = self.credentials.present(text, "").await?;
         require_access_token(&presented)?;
         Ok(self.check(presented, Scope::Account, true).await?.principal.user_id)
     }
 
-    fn present(&self, metadata: &MetadataMap) -> Result<Presented, ServiceError> {
-        Ok(credential::present(credential::bearer(metadata)?, credential::account_header(metadata)?, &self.tokens)?)
+    async fn present(&self, metadata: &MetadataMap) -> Result<Presented, ServiceError> {
+        Ok(self.credentials.present(credential::bearer(metadata)?, credential::account_header(metadata)?).await?)
     }
 
     async fn check(&self, presented: Presented, scope: Scope, admin: bool) -> Result<Caller, ServiceError> {
         presented.require(scope).map_err(ServiceError::Store)?;
+        if admin {
+            presented.require_operators_own().map_err(ServiceError::Store)?;
+        }
         let Presented { account, credential, .. } = presented;
         let permission = Permission { scope, admin, model: String::new() };
         let request = CheckRequest { account: account.clone(), credential, permission, charge: None };
