@@ -10,6 +10,7 @@ pub mod command_line;
 pub mod config;
 pub mod credential;
 pub mod doors;
+pub mod foreign_issuer;
 pub mod grant;
 pub mod hold;
 pub mod ids;
