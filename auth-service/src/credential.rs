@@ -147,13 +147,14 @@ impl Presented {
     /// `named`: the account that the call names; else it is the user's own.
     fn token(token: VerifiedToken, named: Option<AccountId>) -> Self {
         let account = named.unwrap_or_else(|| AccountId::from(&token.user_id));
-        let credential = PresentedCredential::AccessToken { user_id: token.user_id, issued_at_ms: token.issued_at_ms };
+        let VerifiedToken { user_id, session, issued_at_ms, .. } = token;
+        let credential = PresentedCredential::AccessToken { user_id, session, issued_at_ms };
         Self { account, credential, scopes: token.scopes, foreign: None }
     }
 
     fn foreign(token: ForeignToken, named: Option<AccountId>) -> Self {
         let account = named.unwrap_or_else(|| AccountId::from(&token.user_id));
-        let credential = PresentedCredential::AccessToken { user_id: token.user_id, issued_at_ms: token.issued_at_ms };
+        let credential = PresentedCredential::AccessToken { user_id: token.user_id, session: None, issued_at_ms: token.issued_at_ms };
         let foreign = Some(ForeignRights { may_administer: token.may_administer });
         Self { account, credential, scopes: token.scopes, foreign }
     }
