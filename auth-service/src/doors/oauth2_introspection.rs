@@ -51,7 +51,7 @@ struct Introspection {
     /// What it may be used for, with spaces between.
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
-    /// `Bearer`, as at `/token`.
+    /// `Bearer`, as at `/token`; absent for a refresh token, which opens nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     token_type: Option<&'static str>,
     /// When it ends by itself, in seconds since 1970. An API key may have no end.
@@ -63,7 +63,7 @@ struct Introspection {
     /// Who issued it.
     #[serde(skip_serializing_if = "Option::is_none")]
     iss: Option<String>,
-    /// An access token's session.
+    /// A token's session.
     #[serde(skip_serializing_if = "Option::is_none")]
     sid: Option<String>,
     /// An API key's id.
@@ -136,6 +136,8 @@ impl Introspection {
         };
         match kind {
             CredentialKind::AccessToken { session_id } => Self { sid: session_id, ..known },
+            // It opens nothing, and so is of no type.
+            CredentialKind::RefreshToken { session_id } => Self { sid: Some(session_id), token_type: None, ..known },
             CredentialKind::ApiKey { key_id, account_id } => Self { api_key_id: Some(key_id), account_id: Some(account_id), ..known },
         }
     }

@@ -66,7 +66,7 @@ pub(super) struct RevocationForm {
 #[derive(JsonSchema)]
 #[schemars(rename = "IntrospectionRequest")]
 pub(super) struct IntrospectionForm {
-    /// An access token or an API key.
+    /// An access token, a refresh token or an API key.
     pub(super) token: String,
     /// Taken, and not looked at: a token says itself what it is.
     #[expect(dead_code, reason = "for those who read of it")]
@@ -237,7 +237,10 @@ mod tests {
     const GOOD: [(&str, &str); 3] = [("grant_type", "password"), ("username", "ada"), ("password", "canary")];
 
     fn read(more: &[(&str, &str)], authorization: Option<&str>) -> Result<PasswordGrant, Refusal> {
-        parse(pairs(&[&GOOD[..], more].concat()), &headers(authorization))
+        parse(pairs(&[&GOOD[..], more].concat()), &headers(authorization)).map(|grant| match grant {
+            Grant::Password(grant) => grant,
+            Grant::Refresh(grant) => panic!("{grant:?}"),
+        })
     }
 
     fn pairs(form: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -254,14 +257,22 @@ mod tests {
 
     #[test]
     fn what_oauth2_lets_be_sent_beside_the_grant_is_taken() {
-        let all = PasswordGrant { user_name: "ada".to_owned(), password: "canary".to_owned(), scopes: TokenScopes::All };
+        let named = |client: Option<&str>| PasswordGrant {
+            user_name: "ada".to_owned(),
+            password: "canary".to_owned(),
+            scopes: TokenScopes::All,
+            client: client.map(str::to_owned),
+        };
         let more: [&[(&str, &str)]; 5] =
-            [&[], &[("scope", "")], &[("client_id", "any"), ("client_secret", "")], &[("audience", "x"), ("state", "y")], &[("otp", "")]];
+            [&[], &[("scope", "")], &[("client_id", ""), ("client_secret", "")], &[("audience", "x"), ("state", "y")], &[("otp", "")]];
         for more in more {
-            assert_eq!(read(more, None).as_ref().ok(), Some(&all), "{more:?}");
+            assert_eq!(read(more, None).ok(), Some(named(None)), "{more:?}");
         }
-        for authorization in [basic(":"), basic("any:"), "Bearer an-old-one".to_owned(), "basic Og==".to_owned()] {
-            assert_eq!(read(&[], Some(&authorization)).as_ref().ok(), Some(&all), "{authorization}");
+        for authorization in [basic(":"), "Bearer an-old-one".to_owned(), "basic Og==".to_owned()] {
+            assert_eq!(read(&[], Some(&authorization)).ok(), Some(named(None)), "{authorization}");
+        }
+        for (more, authorization) in [(&[("client_id", "any")][..], None), (&[], Some(basic("any:")))] {
+            assert_eq!(read(more, authorization.as_deref()).ok(), Some(named(Some("any"))));
         }
         assert!(read(&[("client_id", "any")], Some(&basic("any:"))).is_ok());
         assert_eq!(read(&[("scope", "account")], None).unwrap().scopes, TokenScopes::Only(vec![Scope::Account]));
@@ -290,7 +301,7 @@ mod tests {
     #[test]
     fn a_grant_of_another_type_and_what_lacks_are_told_by_name() {
         for other in
-            ["refresh_token", "client_credentials", "authorization_code", "Password", "urn:ietf:params:oauth:grant-type:device_code"]
+            ["client_credentials", "authorization_code", "Password", "urn:ietf:params:oauth:grant-type:device_code"]
         {
             let refusal = parse(pairs(&[("grant_type", other)]), &HeaderMap::new()).unwrap_err();
             assert_eq!(
@@ -304,10 +315,48 @@ mod tests {
             (&[GOOD[0], GOOD[2]], &["username", "password"]),
             (&[], &["grant_type"]),
             (&[("grant_type", "")], &["grant_type"]),
+            (&[("grant_type", "refresh_token")], &["refresh_token"]),
+            (&[("grant_type", "refresh_token"), ("refresh_token", ""), ("username", "ada")], &["refresh_token"]),
         ] {
             let refusal = parse(pairs(form), &HeaderMap::new()).unwrap_err();
             assert_eq!(refusal.reason, ErrorReason::InvalidArgument);
             assert_eq!(refusal.fields.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), named);
         }
+    }
+
+    #[test]
+    fn a_refresh_token_is_taken_with_fewer_scopes_or_with_those_that_it_has() {
+        let of = |more: &[(&str, &str)]| {
+            let form = [&[("grant_type", "refresh_token"), ("refresh_token", "tgr_canary")][..], more].concat();
+            parse(pairs(&form), &HeaderMap::new())
+        };
+        let grant = |scopes| Grant::Refresh(RefreshGrant { refresh_token: "tgr_canary".to_owned(), scopes });
+        assert_eq!(of(&[]).ok(), Some(grant(None)));
+        assert_eq!(of(&[("scope", ""), ("client_id", "any")]).ok(), Some(grant(None)));
+        assert_eq!(of(&[("scope", "account")]).ok(), Some(grant(Some(TokenScopes::Only(vec![Scope::Account])))));
+        for (more, reason) in [
+            (("scope", "openid"), ErrorReason::InvalidArgument),
+            (("refresh_token", "tgr_other"), ErrorReason::MessageMalformed),
+            (("client_secret", "canary"), ErrorReason::CredentialInvalid),
+        ] {
+            let refusal = of(&[more]).unwrap_err();
+            assert_eq!(refusal.reason, reason, "{more:?}");
+            assert!(!format!("{refusal:?}").contains("canary"), "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_sent_about_a_token_is_the_token_and_whatever_else_is_ignored() {
+        let form = pairs(&[("token", "canary"), ("token_type_hint", "made_up"), ("client_id", "any"), ("x", "y")]);
+        assert_eq!(parse_revocation(form.clone(), &HeaderMap::new()).ok().as_deref(), Some("canary"));
+        assert_eq!(parse_introspection(form).map(|form| form.token).ok().as_deref(), Some("canary"));
+        for wrong in [&[][..], &[("token", "")], &[("token", "canary"), ("token", "canary")]] {
+            for refusal in [parse_revocation(pairs(wrong), &HeaderMap::new()).err(), parse_introspection(pairs(wrong)).err()] {
+                let refusal = refusal.unwrap();
+                assert!(refusal.status == StatusCode::BAD_REQUEST && !format!("{refusal:?}").contains("canary"), "{refusal:?}");
+            }
+        }
+        let secret = pairs(&[("token", "canary"), ("client_secret", "canary")]);
+        assert_eq!(parse_revocation(secret, &HeaderMap::new()).unwrap_err().status, StatusCode::UNAUTHORIZED);
     }
 }

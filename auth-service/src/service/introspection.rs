@@ -2,12 +2,17 @@
 
 use std::net::IpAddr;
 
+use shared::credential_form::REFRESH_TOKEN_PREFIX;
+
 use crate::credential::{CredentialError, Presented};
 use crate::foreign_issuer::ForeignTokenError;
+use crate::refresh_token::RefreshToken;
 use crate::service::accounts::AccountsService;
 use crate::service::contract;
 use crate::service::service_error::ServiceError;
+use crate::session::Session;
 use crate::store::{PresentedCredential, Principal};
+use crate::token_scopes::TokenScopes;
 
 /// A credential in force.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,6 +41,11 @@ pub(crate) enum CredentialKind {
         /// Its id.
         session_id: Option<String>,
     },
+    /// A refresh token.
+    RefreshToken {
+        /// The id of its session.
+        session_id: String,
+    },
     /// An API key.
     ApiKey {
         /// Its id.
@@ -52,6 +62,9 @@ impl AccountsService {
     /// # Errors
     /// It can't be said: the store gave no answer, or a foreign issuer's keys can't be had.
     pub(crate) async fn introspect(&self, text: &str, address: Option<IpAddr>) -> Result<Option<Introspected>, ServiceError> {
+        if text.starts_with(REFRESH_TOKEN_PREFIX) {
+            return self.introspect_refresh_token(text).await;
+        }
         let presented = match self.authorizer.credentials.present(text, "").await {
             Ok(presented) => presented,
             Err(unsaid @ (CredentialError::Store(_) | CredentialError::ForeignToken(ForeignTokenError::KeysUnavailable(_)))) => {
@@ -64,6 +77,36 @@ impl AccountsService {
             Err(ServiceError::Store(_)) => Ok(None),
             Err(unsaid) => Err(unsaid),
         }
+    }
+
+    async fn introspect_refresh_token(&self, text: &str) -> Result<Option<Introspected>, ServiceError> {
+        let Some(token) = RefreshToken::parse(text) else { return Ok(None) };
+        let Some(session) = self.session_of(&token).await?.filter(|session| session.token_hash == token.token_hash()) else {
+            return Ok(None);
+        };
+        let user = self.store.user_by_id(token.user_id()).await?;
+        Ok(user.filter(|user| !user.disabled && !user.locked).map(|user| Introspected {
+            user_id: user.user_id.to_string(),
+            user_name: user.user_name.to_string(),
+            scope: session.scopes.to_string(),
+            issued_at_s: session.last_used_at_ms / 1000,
+            expires_at_s: Some(session.refresh_expires_at_ms.min(session.ends_at_ms) / 1000),
+            kind: CredentialKind::RefreshToken { session_id: session.session_id.to_string() },
+            foreign_issuer: None,
+        }))
+    }
+
+    /// What the session of a refresh token may be used for; it never changes. `None`: there is no such session, or the token was never one
+    /// of its.
+    pub(crate) async fn session_scopes(&self, text: &str) -> Result<Option<TokenScopes>, ServiceError> {
+        let Some(token) = RefreshToken::parse(text) else { return Ok(None) };
+        Ok(self.session_of(&token).await?.map(|session| session.scopes))
+    }
+
+    async fn session_of(&self, token: &RefreshToken) -> Result<Option<Session>, ServiceError> {
+        let sessions = self.store.sessions(token.user_id()).await?;
+        let is_its = |session: &Session| session.session_id == *token.session_id() && session.family_hash == token.family_hash();
+        Ok(sessions.into_iter().find(is_its))
     }
 
     async fn introspected(&self, presented: Presented, principal: Principal) -> Result<Introspected, ServiceError> {
