@@ -300,9 +300,7 @@ mod tests {
 
     #[test]
     fn a_grant_of_another_type_and_what_lacks_are_told_by_name() {
-        for other in
-            ["client_credentials", "authorization_code", "Password", "urn:ietf:params:oauth:grant-type:device_code"]
-        {
+        for other in ["client_credentials", "authorization_code", "Password", "urn:ietf:params:oauth:grant-type:device_code"] {
             let refusal = parse(pairs(&[("grant_type", other)]), &HeaderMap::new()).unwrap_err();
             assert_eq!(
                 (refusal.status.as_u16(), refusal.reason, refusal.fields[0].0.as_str()),

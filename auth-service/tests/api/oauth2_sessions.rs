@@ -115,7 +115,8 @@ async fn a_refresh_gives_the_sessions_scopes_or_fewer_and_asked_for_more_it_leav
 async fn whoever_shows_a_token_revokes_it_and_what_is_nobodys_is_answered_alike() {
     let mut server = start().await;
     server.sign_up("ada").await;
-    for (by, hint) in [("access_token", ""), ("refresh_token", "refresh_token"), ("refresh_token", "access_token"), ("access_token", "pat")] {
+    for (by, hint) in [("access_token", ""), ("refresh_token", "refresh_token"), ("refresh_token", "access_token"), ("access_token", "pat")]
+    {
         let tokens = signed_in(&server, &[]).await;
         let other = signed_in(&server, &[]).await;
         let shown = tokens.text(by);
@@ -166,7 +167,10 @@ async fn a_service_is_told_whose_a_credential_is_and_what_for_while_it_is_in_for
     let (access, refresh_token) = (tokens.text("access_token"), tokens.text("refresh_token"));
     let said = introspect(&server, &access).await;
     assert_eq!((&said["active"], &said["sub"], &said["username"]), (&json!(true), &json!(user.user_id), &json!("ada")), "{said}");
-    assert_eq!((&said["scope"], &said["token_type"], &said["iss"]), (&json!("account"), &json!("Bearer"), &json!("https://auth.example.com")));
+    assert_eq!(
+        (&said["scope"], &said["token_type"], &said["iss"]),
+        (&json!("account"), &json!("Bearer"), &json!("https://auth.example.com"))
+    );
     let (iat, exp) = (said["iat"].as_i64().unwrap(), said["exp"].as_i64().unwrap());
     assert_eq!(exp - iat, 1800, "{said}");
     let session = said["sid"].as_str().unwrap().to_owned();
@@ -254,7 +258,11 @@ async fn only_services_and_operators_are_told_what_a_token_is_and_they_are_judge
     let nobody = post(&server, "/introspect", &[("token", &login), ("client_secret", &service)]).await;
     assert_eq!((nobody.status, nobody.text("error").as_str()), (401, "invalid_client"), "{nobody:?}");
     let bearer = format!("Bearer {service}");
-    for (path, form) in [("/introspect", &[][..]), ("/introspect?token=x", &[("token", "x")]), ("/introspect", &[("token", "x"), ("caller_address", "here")])] {
+    for (path, form) in [
+        ("/introspect", &[][..]),
+        ("/introspect?token=x", &[("token", "x")]),
+        ("/introspect", &[("token", "x"), ("caller_address", "here")]),
+    ] {
         let answer = post_with(&server, path, &[("authorization", &bearer)], form).await;
         assert_eq!((answer.status, answer.text("error").as_str()), (400, "invalid_request"), "{answer:?}");
     }
@@ -269,7 +277,10 @@ async fn clients_find_every_endpoint_by_the_configured_issuer_or_by_the_name_tha
     assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"), "{answer:?}");
     assert_eq!(answer.header("cache-control"), "public, max-age=3600");
     let said = answer.json();
-    assert_eq!((&said["issuer"], &said["token_endpoint"]), (&json!("https://auth.example.com/tollgate"), &json!("https://auth.example.com/tollgate/token")));
+    assert_eq!(
+        (&said["issuer"], &said["token_endpoint"]),
+        (&json!("https://auth.example.com/tollgate"), &json!("https://auth.example.com/tollgate/token"))
+    );
     assert_eq!(said["response_types_supported"], json!([]));
     assert_eq!(said["grant_types_supported"], json!(["password", "refresh_token"]));
     assert!(said["scopes_supported"].as_array().unwrap().contains(&json!("account")), "{said}");
