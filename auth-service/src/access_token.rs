@@ -97,6 +97,8 @@ pub struct IssuedToken {
 pub struct VerifiedToken {
     /// Its subject.
     pub user_id: UserId,
+    /// Its session; `None`: it was issued by a release before sessions.
+    pub session: Option<SessionId>,
     /// When it was issued, in milliseconds since 1970 (whole seconds).
     pub issued_at_ms: i64,
     /// When it ends, in seconds since 1970.

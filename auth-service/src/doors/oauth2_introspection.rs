@@ -86,7 +86,9 @@ pub(super) fn route(accounts: Arc<AccountsService>, services: Arc<[Secret]>) -> 
 
 async fn introspect(accounts: &AccountsService, services: &[Secret], mut request: DoorRequest) -> Result<Response<Body>, Refusal> {
     refuse_query(&request)?;
-    judge(accounts, services, &request).await?;
+    let metadata = MetadataMap::from_headers(request.headers().clone());
+    let call = Call::new(&metadata, request.extensions());
+    judge(accounts, services, call).await?;
     let form = token_form::parse_introspection(request.form().await?)?;
     let address: Option<IpAddr> = match form.caller_address.as_deref().map(str::parse::<IpAddr>) {
         None => None,
@@ -98,8 +100,8 @@ async fn introspect(accounts: &AccountsService, services: &[Secret], mut request
 }
 
 /// Lets in who shows a service's credential, or is an operator: as `Bearer`, or as the password of HTTP Basic, under any name.
-async fn judge(accounts: &AccountsService, services: &[Secret], request: &DoorRequest) -> Result<(), Refusal> {
-    let headers = request.headers();
+async fn judge(accounts: &AccountsService, services: &[Secret], call: Call<'_>) -> Result<(), Refusal> {
+    let headers = call.metadata.as_ref();
     let shown = match token_form::basic_client(headers)? {
         Some(client) => client.secret,
         None => credential_form::bearer(headers).map_err(CallError::from)?.to_owned(),
@@ -116,7 +118,7 @@ async fn judge(accounts: &AccountsService, services: &[Secret], request: &DoorRe
     let value = HeaderValue::try_from(to_bearer(&shown)).map_err(|_| CallError::internal())?;
     bearer.insert(AUTHORIZATION, value);
     let metadata = MetadataMap::from_headers(bearer);
-    accounts.authorizer.operator(Call::new(&metadata, request.extensions())).await.map_err(CallError::from)?;
+    accounts.authorizer.operator(Call { metadata: &metadata, ..call }).await.map_err(CallError::from)?;
     Ok(())
 }
 
