@@ -237,13 +237,13 @@ mod tests {
                 ("A".repeat(200).as_str(), "Z"),
             ] {
                 let text = format!("{before}{secret}{after}");
-                assert_eq!(found(text.as_bytes(), 7), [secret.clone()], "{before:?} {after:?}");
+                assert_eq!(found(text.as_bytes(), 7), std::slice::from_ref(secret), "{before:?} {after:?}");
             }
             let binary: Vec<u8> = [&[0xff, 0xfe, 0x80, b't', b'g', 0x01][..], secret.as_bytes(), &[0xc3, 0x28]].concat();
-            assert_eq!(found(&binary, 3), [secret.clone()]);
+            assert_eq!(found(&binary, 3), std::slice::from_ref(secret));
             for unit in [u16::to_le_bytes as fn(u16) -> [u8; 2], u16::to_be_bytes] {
                 let text: Vec<u8> = format!("\u{feff}key: {secret}\r\n").encode_utf16().flat_map(unit).collect();
-                assert_eq!(found(&text, 5), [secret.clone()], "UTF-16");
+                assert_eq!(found(&text, 5), std::slice::from_ref(secret), "UTF-16");
             }
         }
     }

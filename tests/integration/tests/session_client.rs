@@ -109,6 +109,19 @@ async fn calls_that_are_refused_together_share_one_refresh() {
 }
 
 #[tokio::test]
+async fn a_client_in_a_session_shows_neither_of_its_tokens() {
+    let upstream = ScriptedUpstream::start().await;
+    let stack = Plan::with_upstream(&upstream.url()).start().await;
+    let (anybody, session) = signed_in(&stack).await;
+    let client = anybody.with_session(session.clone());
+    let shown = format!("{client:?} {:?} {:#?}", client.session(), client.with_session(session.clone()));
+    assert!(shown.contains(&session.session_id), "{shown}");
+    for secret in [session.access_token.expose(), session.refresh_token.as_ref().unwrap().expose()] {
+        assert!(!shown.contains(&secret[secret.len() - 12..]), "{shown}");
+    }
+}
+
+#[tokio::test]
 async fn while_the_token_is_good_nobody_refreshes() {
     let upstream = ScriptedUpstream::start().await;
     let stack = Plan::with_upstream(&upstream.url()).start().await;
