@@ -15,7 +15,8 @@ use crate::sessions::{Password, Sessions};
 const AFTER_HELP: &str = "\
 A first session:
   tollgate signup alice
-  export TOLLGATE_API_KEY=$(tollgate login alice)
+  export TOLLGATE_SESSION=$HOME/.tollgate-session
+  tollgate login alice
   export TOLLGATE_API_KEY=$(tollgate keys create --name laptop)
   tollgate chat llama3.2 'Why is the sky blue?'
   tollgate balance
