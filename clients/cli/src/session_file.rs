@@ -90,6 +90,11 @@ pub(crate) struct HeldFile {
 }
 
 impl HeldFile {
+    /// The session that is there, also where others could open it: one that is replaced must be ended.
+    pub(crate) fn what_is_there(&self) -> Option<Session> {
+        open(&self.path).ok().flatten().and_then(|file| parse(file).ok())
+    }
+
     /// Removes the file if it has this session.
     pub(crate) fn remove(&mut self, session_id: &str) -> io::Result<()> {
         if self.load()?.is_some_and(|session| session.session_id == session_id) { fs::remove_file(&self.path) } else { Ok(()) }
@@ -142,12 +147,20 @@ fn write(path: &Path, session: &Session) -> io::Result<()> {
 }
 
 fn load(path: &Path) -> io::Result<Option<Session>> {
-    let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened?,
-    };
+    let Some(file) = open(path)? else { return Ok(None) };
+    refuse_readers(&file.metadata()?)?;
+    parse(file).map(Some)
+}
+
+fn open(path: &Path) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
+fn parse(file: File) -> io::Result<Session> {
     let metadata = file.metadata()?;
-    refuse_readers(&metadata)?;
     // What the parser says could quote a token.
     let no_session = || io::Error::new(io::ErrorKind::InvalidData, "it holds no session: log in again");
     if !metadata.is_file() || metadata.len() > MOST_BYTES {
@@ -157,14 +170,14 @@ fn load(path: &Path) -> io::Result<Option<Session>> {
     file.take(MOST_BYTES).read_to_end(&mut bytes)?;
     let text: Text = serde_json::from_slice(&bytes).map_err(|_| no_session())?;
     let time = |ms: Option<u64>| ms.and_then(|ms| UNIX_EPOCH.checked_add(Duration::from_millis(ms)));
-    Ok(Some(Session {
+    Ok(Session {
         session_id: text.session_id,
         access_token: Credential::new(text.access_token).map_err(|_| no_session())?,
         expires_at: time(text.expires_at_ms),
         refresh_token: text.refresh_token.map(RefreshToken::new).transpose().map_err(|_| no_session())?,
         refresh_expires_at: time(text.refresh_expires_at_ms),
         refresh_at: time(text.refresh_at_ms),
-    }))
+    })
 }
 
 #[cfg(unix)]

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 use tollgate_client::proto::auth::SignInMethod;
-use tollgate_client::{Client, Error, LockedSession as _, Session};
+use tollgate_client::{Client, Error, ErrorReason, LockedSession as _, Session};
 
 use crate::connection::Connected;
 use crate::display::time;
@@ -66,8 +66,7 @@ async fn begin(
     };
     // First, so that no session begins that can't be kept.
     let mut held = file.hold()?;
-    // What can't be read is replaced all the same.
-    let before = held.load().ok().flatten();
+    let before = held.what_is_there();
     let session = sign_in(&client).await?;
     if let Err(error) = held.save(&session) {
         // Nobody could ever use it.
@@ -98,8 +97,8 @@ pub(crate) async fn logout(connected: Connected, everywhere: bool, output: &mut 
     } else {
         match client.logout().await {
             Ok(()) => "signed out".to_owned(),
-            // It was somebody's wish before, or it had ended by itself.
-            Err(Error::SessionEnded(_)) => "signed out before".to_owned(),
+            // It was somebody's wish before, or it had ended by itself. A server that doesn't know it may be another one.
+            Err(Error::SessionEnded(refusal)) if refusal.reason != Some(ErrorReason::CredentialInvalid) => "signed out before".to_owned(),
             Err(error) => return Err(error.into()),
         }
     };

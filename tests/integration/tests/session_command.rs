@@ -126,8 +126,11 @@ async fn a_session_file_that_others_can_open_is_refused_until_a_new_login() {
     fs::set_permissions(&ada.file, fs::Permissions::from_mode(0o644)).unwrap();
     let refused = ada.shell.fails(&["me"], 1).await;
     assert!(refused.contains("mode 600") && !refused.contains(&ada.kept("refresh_token")), "{refused}");
+    let open_to_others = ada.kept("access_token");
     ada.log_in("ada").await;
     ada.shell.says(&["me"], "").await;
+    let ended = Shell::at(&stack).with_key(&open_to_others).fails(&["me"], 77).await;
+    assert!(ended.contains("CREDENTIAL_REVOKED"), "the session that others could have is no more: {ended}");
 
     fs::write(&ada.file, "no session at all").unwrap();
     assert!(ada.shell.fails(&["me"], 1).await.contains("log in again"));
