@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use auth_service::api_key::ApiKey;
-use auth_service::ids::AccountId;
+use auth_service::ids::{AccountId, SessionId, UserId};
+use auth_service::refresh_token::RefreshToken;
 use regex::Regex;
 
 /// The published regular expressions, by what they find.
@@ -20,14 +21,10 @@ fn published() -> Vec<(String, String)> {
 fn made(what: &str) -> Vec<String> {
     let one = || match what {
         "API key" => ApiKey::random(AccountId::random().unwrap()).unwrap().reveal().to_owned(),
-        "refresh token" => refresh_token(),
+        "refresh token" => RefreshToken::random(UserId::random().unwrap(), SessionId::random().unwrap()).unwrap().reveal().to_owned(),
         unknown => panic!("SECURITY.md publishes the form of {unknown}, which this test makes none of"),
     };
     (0..100).map(|_| one()).collect()
-}
-
-fn refresh_token() -> String {
-    String::new()
 }
 
 /// A text in which scanners look: credentials in the middle of words, in JSON, at an end.
