@@ -170,9 +170,10 @@ async fn a_caller_who_goes_away_in_the_middle_of_a_refresh_loses_no_session() {
     let (anybody, mut session) = signed_in(&stack).await;
     for after in 0..40 {
         let client = anybody.with_session(over(&session));
-        let call = tokio::time::timeout(Duration::from_micros(after * 50), client.get_me());
-        // Given up before, in the middle of, or after the refresh.
-        let _ = call.await;
+        // Given up before, in the middle of, or after the refresh. One lost answer is forgiven by the service, and no other.
+        for _ in 0..3 {
+            let _ = tokio::time::timeout(Duration::from_micros(after * 100), client.get_me()).await;
+        }
         client.get_me().await.unwrap();
         session = client.session().unwrap();
     }
