@@ -153,17 +153,20 @@ fn load(path: &Path) -> io::Result<Option<Session>> {
 }
 
 fn open(path: &Path) -> io::Result<Option<File>> {
-    match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        opened => opened.map(Some),
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // Opening a pipe would wait for whoever writes into it.
+        Ok(metadata) if !metadata.is_file() => return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file")),
+        Ok(_) | Err(_) => {}
     }
+    File::open(path).map(Some)
 }
 
 fn parse(file: File) -> io::Result<Session> {
     let metadata = file.metadata()?;
     // What the parser says could quote a token.
     let no_session = || io::Error::new(io::ErrorKind::InvalidData, "it holds no session: log in again");
-    if !metadata.is_file() || metadata.len() > MOST_BYTES {
+    if metadata.len() > MOST_BYTES {
         return Err(no_session());
     }
     let mut bytes = Vec::new();
@@ -182,10 +185,15 @@ fn parse(file: File) -> io::Result<Session> {
 
 #[cfg(unix)]
 fn refuse_readers(metadata: &fs::Metadata) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let others = metadata.permissions().mode() & 0o077;
-    let message = "others than its owner may open it, and may have: log in again, and keep it at mode 600";
-    if others == 0 { Ok(()) } else { Err(io::Error::new(io::ErrorKind::PermissionDenied, message)) }
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let refused = |why| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return refused("it is another user's, who could have put any session there");
+    }
+    if metadata.permissions().mode() & 0o077 != 0 {
+        return refused("others than its owner may open it, and may have: log in again, and keep it at mode 600");
+    }
+    Ok(())
 }
 
 #[cfg(not(unix))]
@@ -260,6 +268,34 @@ mod tests {
         SessionFile::at(link.clone()).hold().unwrap().save(&session("two")).unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(SessionFile::at(target).read().unwrap().unwrap().session_id, "two");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_is_no_file_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for path in [pipe, folder.path().to_owned()] {
+            let refused = SessionFile::at(path).read().unwrap_err().to_string();
+            assert!(refused.contains("it is no file"), "{refused}");
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn another_users_file_is_refused_whatever_its_mode() {
+        let theirs = fs::metadata("/proc/1").unwrap();
+        let own = std::os::unix::fs::MetadataExt::uid(&theirs) == rustix::process::geteuid().as_raw();
+        let refused = refuse_readers(&theirs).is_err_and(|error| error.to_string().contains("another user's"));
+        // As root, nothing that is always there is somebody else's.
+        assert_ne!(own, refused);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("session");
+        SessionFile::at(path.clone()).hold().unwrap().save(&session("one")).unwrap();
+        if own && std::os::unix::fs::chown(&path, Some(12_345), None).is_ok() {
+            assert!(SessionFile::at(path).read().unwrap_err().to_string().contains("another user's"));
+        }
     }
 
     #[test]
