@@ -21,6 +21,7 @@ pub mod price;
 pub mod price_table;
 pub mod profile;
 pub mod refunds;
+pub mod revocation_feed;
 pub mod service;
 pub mod session;
 pub mod startup;
