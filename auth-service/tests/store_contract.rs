@@ -161,6 +161,7 @@ cases! {
     revocations::a_hold_is_extended_whatever_becomes_of_other_credentials_and_when_its_own_time_is_over,
     revocations::a_token_of_before_its_users_tokens_were_made_invalid_extends_nothing,
     revocations::a_hold_that_does_not_say_what_it_was_made_with_is_extended_and_settled_as_before,
+    revocations::an_extend_beside_a_revocation_is_answered_either_way_and_after_it_refused,
     release::released_holds_go_back_whole_and_a_repetition_says_the_same,
     release::a_released_request_id_may_be_held_by_another_attempt_and_not_by_the_same,
     release::a_release_never_makes_a_hold_and_writes_nothing_where_nothing_is_held,

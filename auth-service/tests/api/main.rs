@@ -11,4 +11,5 @@ mod model_patterns;
 mod oauth2;
 mod published;
 mod release;
+mod revocations;
 mod support;

@@ -211,6 +211,29 @@ pub(crate) async fn a_hold_that_does_not_say_what_it_was_made_with_is_extended_a
     assert_eq!(record.resolved.unwrap().resolution, Resolution::Settled);
 }
 
+pub(crate) async fn an_extend_beside_a_revocation_is_answered_either_way_and_after_it_refused(f: Fixture) {
+    let ada = f.person("ada", 1000).await;
+    let f = std::sync::Arc::new(f);
+    for secret in 0..20 {
+        let key = f.key(&ada, secret, |_| {}).await;
+        let held = hold_by_key(&f, &ada, secret, &format!("r{secret}")).await;
+        let mut extends = tokio::task::JoinSet::new();
+        for tokens in 0..6 {
+            let (f, terms) = (f.clone(), held.terms.clone());
+            extends.spawn(async move {
+                tokio::task::yield_now().await;
+                f.store.extend(&terms, used(tokens)).await.unwrap()
+            });
+        }
+        revoke_a_key(&f, &ada, &key.key_id).await;
+        assert_eq!(extend(&f, &held.terms).await, ExtendAnswer::Refused(Refusal::CredentialRevoked));
+        for answer in extends.join_all().await {
+            assert!(is_extended(&answer) || answer == ExtendAnswer::Refused(Refusal::CredentialRevoked), "{answer:?}");
+        }
+        f.settle(&held.terms, Outcome::Cancelled, 1).await;
+    }
+}
+
 /// Revokes a key of somebody, as another process does.
 async fn revoke_one(store: &dyn Store, f: &Fixture, person: &Person, secret: u8) {
     let key = f.key(person, secret, |_| {}).await;
