@@ -88,6 +88,8 @@ pub(super) struct Scripts {
     /// Works when Redis is full: the logs are bounded.
     pub(super) record: Script,
     pub(super) revocations: Script,
+    /// Works when Redis is full, or takes no writes at all.
+    pub(super) user: Script,
     pub(super) snapshot: Script,
     pub(super) ledger: Script,
     /// Gives back: works when Redis is full.
@@ -112,6 +114,7 @@ impl Scripts {
             restrict: account(WHEN_FULL, replace),
             record: Script::new(&["#!lua", WHEN_FULL, "\n", include_str!("lua/clock.lua"), include_str!("lua/record.lua")].concat()),
             revocations: Script::new(&["#!lua", READS, "\n", include_str!("lua/revocations.lua")].concat()),
+            user: Script::new(&["#!lua", READS, "\n", include_str!("lua/clock.lua"), include_str!("lua/user.lua")].concat()),
             snapshot: account(READS, include_str!("lua/snapshot.lua")),
             ledger: Script::new(&["#!lua", READS, "\n", include_str!("lua/clock.lua"), include_str!("lua/ledger.lua")].concat()),
             fold: Script::new(&["#!lua", WHEN_FULL, "\n", include_str!("lua/fold.lua")].concat()),
@@ -119,9 +122,23 @@ impl Scripts {
     }
 
     /// All of them, to be loaded when a connection is opened: a full Redis must not have to take one in.
-    pub(super) fn all(&self) -> [&Script; 13] {
-        let Self { probe, claim_name, create_user, hold, settle, read, replace, restrict, record, revocations, snapshot, ledger, fold } =
-            self;
-        [probe, claim_name, create_user, hold, settle, read, replace, restrict, record, revocations, snapshot, ledger, fold]
+    pub(super) fn all(&self) -> [&Script; 14] {
+        let Self {
+            probe,
+            claim_name,
+            create_user,
+            hold,
+            settle,
+            read,
+            replace,
+            restrict,
+            record,
+            revocations,
+            user,
+            snapshot,
+            ledger,
+            fold,
+        } = self;
+        [probe, claim_name, create_user, hold, settle, read, replace, restrict, record, revocations, user, snapshot, ledger, fold]
     }
 }
