@@ -34,10 +34,10 @@ mod redis_opening;
 mod release;
 #[path = "store_contract/remembered.rs"]
 mod remembered;
-#[path = "store_contract/sessions.rs"]
-mod sessions;
 #[path = "store_contract/revocations.rs"]
 mod revocations;
+#[path = "store_contract/sessions.rs"]
+mod sessions;
 #[path = "store_contract/sqlite_conditions.rs"]
 mod sqlite_conditions;
 #[path = "store_contract/sqlite_only.rs"]

@@ -9,7 +9,7 @@ use shared::ledger::MAX_CREDITS;
 use crate::connection::{Caller, Connection};
 use crate::duration::parse_duration;
 use crate::keys::Keys;
-use crate::sessions::{Password, Sessions};
+use crate::sessions::{CLIENT, Password, Sessions};
 
 /// What stands below the list of commands.
 const AFTER_HELP: &str = "\
@@ -125,7 +125,7 @@ pub(crate) struct Login {
     /// User name
     pub(crate) name: String,
     /// What the session is called in `sessions list`
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    #[arg(long, value_name = "TEXT", default_value = CLIENT)]
     pub(crate) client: String,
 }
 

@@ -12,6 +12,9 @@ use crate::password;
 use crate::session_file::SessionFile;
 use crate::table::Table;
 
+/// What a session of this command is called, unless it gets a name.
+pub(crate) const CLIENT: &str = concat!("tollgate ", env!("CARGO_PKG_VERSION"));
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Sessions {
     /// List the sessions, the one used last first
@@ -32,7 +35,7 @@ pub(crate) enum Password {
         /// User name
         name: String,
         /// What the session is called in `sessions list`
-        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        #[arg(long, value_name = "TEXT", default_value = CLIENT)]
         client: String,
     },
 }

@@ -82,7 +82,7 @@ async fn a_session_from_login_to_logout_is_kept_in_a_file_and_refreshed_by_every
     let rows: Vec<Vec<&str>> = list.lines().map(|line| line.split_whitespace().collect()).collect();
     let current: Vec<_> = rows.iter().filter(|row| row[1] == "current").collect();
     assert_eq!((current.len(), current[0][0]), (1, ada.kept("session_id").as_str()), "{list}");
-    assert!(list.contains("127.0.0.1") && list.contains("password") && !list.contains("tgr_"), "{list}");
+    assert!(list.contains("127.0.0.1") && list.contains("password  *       tollgate 0.1") && !list.contains("tgr_"), "{list}");
 
     // A flag names it as well, and wins over the key in the environment.
     let path = ada.file.to_str().unwrap();
