@@ -1,11 +1,12 @@
 //! Passwords: which ones are taken, and their hashing with Argon2id on a bounded pool.
 
 mod argon2_hasher;
+mod blocklist;
+mod owner;
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use argon2::Params;
@@ -15,7 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use self::argon2_hasher::Argon2Hasher;
-use crate::user::UserName;
+pub use self::owner::Owner;
+use self::owner::{MadeOf, made_of_words};
 
 /// The fewest characters of a new password (NIST SP 800-63B-4 for a password that is the only factor).
 pub const MIN_CHARACTERS: usize = 15;
@@ -29,13 +31,6 @@ pub const RETRY_WHEN_BUSY: Duration = Duration::from_secs(1);
 const QUEUE: usize = 64;
 /// Sign-ups that hash or wait, at most: a flood of them leaves the rest of the queue to logins.
 const SIGN_UP_QUEUE: usize = 8;
-/// Repetitions of so few characters are refused whatever they are.
-const SHORTEST_UNIT: usize = 3;
-
-/// Common passwords, case-folded. The file says where they come from.
-static COMMON: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
-    include_str!("common_passwords.txt").lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
-});
 
 /// A password that somebody wants to use from now on: long enough, not too long, and not a common one.
 #[derive(Clone)]
@@ -50,19 +45,31 @@ pub enum UnfitPassword {
     /// More than [`MAX_BYTES`].
     #[error("must have at most {MAX_BYTES} bytes")]
     TooLong,
-    /// On the list, or a repetition.
+    /// On a list, a repetition, or made of what people write where they are asked for a password.
     #[error("is one that attackers try first: a common one, or a repetition of a short word; take another, such as four random words")]
     Common,
+    /// Made of the names of its owner or of the product.
+    #[error(
+        "must have more in it than names: attackers try the user name, the full name, the e-mail address and the product's name first, in \
+         every spelling and with digits around them; take another, such as four random words"
+    )]
+    MadeOfNames,
 }
 
 impl NewPassword {
-    /// Checks a password for a user; `None` while the user's name isn't a good one. It is kept in Unicode's form NFC.
-    pub fn parse(text: &str, user: Option<&UserName>) -> Result<Self, UnfitPassword> {
+    /// Checks a password for its owner. It is kept in Unicode's form NFC.
+    pub fn parse(text: &str, owner: &Owner<'_>) -> Result<Self, UnfitPassword> {
         let text = comparable(text).ok_or(UnfitPassword::TooLong)?;
         if text.chars().count() < MIN_CHARACTERS {
             return Err(UnfitPassword::TooShort);
         }
-        if is_common(&text.to_lowercase(), user) { Err(UnfitPassword::Common) } else { Ok(Self(text.into_owned())) }
+        let folded = text.to_lowercase();
+        match made_of_words(&folded, owner) {
+            Some(MadeOf::Names) => Err(UnfitPassword::MadeOfNames),
+            Some(MadeOf::Commonplaces) => Err(UnfitPassword::Common),
+            None if blocklist::is_common(&folded) => Err(UnfitPassword::Common),
+            None => Ok(Self(text.into_owned())),
+        }
     }
 }
 
@@ -81,24 +88,6 @@ impl fmt::Debug for NewPassword {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("NewPassword(…)")
     }
-}
-
-/// Whether a folded password is a common one, or repeats a common one, the user's name, or very few characters.
-fn is_common(folded: &str, user: Option<&UserName>) -> bool {
-    if COMMON.contains(folded) {
-        return true;
-    }
-    let ends = folded.char_indices().skip(1).map(|(at, _)| at);
-    ends.enumerate().any(|(index, end)| {
-        let characters = index + 1;
-        let unit = &folded[..end];
-        (characters <= SHORTEST_UNIT || user.is_some_and(|user| unit == user.as_str()) || COMMON.contains(unit)) && repeats(folded, unit)
-    })
-}
-
-/// Whether a text is a unit again and again, the last time perhaps cut.
-fn repeats(text: &str, unit: &str) -> bool {
-    text.bytes().eq(unit.bytes().cycle().take(text.len()))
 }
 
 /// What hashing costs.
@@ -263,7 +252,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<NewPassword, UnfitPassword> {
-        NewPassword::parse(text, UserName::parse("mario").as_ref())
+        NewPassword::parse(text, &Owner { user_name: "mario", ..Owner::default() })
     }
 
     #[test]
@@ -277,28 +266,18 @@ mod tests {
     }
 
     #[test]
-    fn common_passwords_and_repetitions_are_refused_in_any_case() {
-        for common in [
-            "passwordpassword",
-            "PasswordPassword",
-            "password123456789",
-            "qwertyuiopasdfghjkl",
-            "123456789012345",
-            "aaaaaaaaaaaaaaaa",
-            "abcabcabcabcabcabc",
-            "letmeinletmeinletmein",
-            "mariomariomario",
-            "correcthorsebatterystaple",
+    fn common_passwords_repetitions_and_names_are_refused_in_any_case() {
+        for (password, unfit) in [
+            ("PasswordPassword", UnfitPassword::Common),
+            ("1QAZ2wsx3EDC4rfv", UnfitPassword::Common),
+            ("AbcAbcAbcAbcAbc", UnfitPassword::Common),
+            ("Welcome2Password!", UnfitPassword::Common),
+            ("MarioMarioMario", UnfitPassword::MadeOfNames),
+            ("Tollgate-20260101", UnfitPassword::MadeOfNames),
         ] {
-            assert_eq!(parse(common).unwrap_err(), UnfitPassword::Common, "{common}");
+            assert_eq!(parse(password).unwrap_err(), unfit, "{password}");
         }
         assert!(parse("it is me, the plumber").is_ok());
-    }
-
-    #[test]
-    fn the_list_is_folded_and_has_some_hundred_entries() {
-        assert!(COMMON.len() >= 300, "{}", COMMON.len());
-        assert!(COMMON.iter().all(|entry| *entry == entry.to_lowercase()));
     }
 
     #[tokio::test]
