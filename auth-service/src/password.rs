@@ -2,6 +2,7 @@
 
 mod argon2_hasher;
 mod blocklist;
+mod hashing_threads;
 mod owner;
 
 use std::borrow::Cow;
@@ -16,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use self::argon2_hasher::Argon2Hasher;
+use self::hashing_threads::HashingThreads;
 pub use self::owner::Owner;
 use self::owner::{MadeOf, made_of_words};
 
@@ -126,12 +128,13 @@ pub struct Verification {
     pub outdated: bool,
 }
 
-/// Hashes and compares passwords off the threads that answer calls, on all processors but one, which is left to those threads.
+/// Hashes and compares passwords off the threads that answer calls and behind them, on all processors but one.
 pub struct PasswordHashing {
     argon2: Argon2Hasher,
     cost: HashingCost,
     /// For users that don't exist: compared with the same effort as a real one.
     dummy: String,
+    threads: HashingThreads,
     running: Arc<Semaphore>,
     admitted: Arc<Semaphore>,
     admitted_sign_ups: Arc<Semaphore>,
@@ -149,6 +152,7 @@ impl PasswordHashing {
             argon2,
             cost,
             dummy,
+            threads: HashingThreads::new(size).map_err(broken)?,
             running: Arc::new(Semaphore::new(size)),
             admitted: Arc::new(Semaphore::new(size + QUEUE)),
             admitted_sign_ups: Arc::new(Semaphore::new(SIGN_UP_QUEUE)),
@@ -173,9 +177,9 @@ impl PasswordHashing {
 
     /// Compares a password with a stored hash; with `None`, which never matches, it takes as long.
     ///
-    /// A password that came in another form than NFC is compared in NFC, and as it came when that doesn't match: hashes made before
-    /// passwords were normalized are of the text as it came. So such a password takes two comparisons to be refused, for every user and for
-    /// none: the time says what form was sent, and nothing of the user.
+    /// A password that came in another form than NFC is compared in NFC and as it came: hashes made before passwords were normalized are of
+    /// the text as it came. Such a password always takes two comparisons, or the right one of a disabled user would be refused sooner than a
+    /// wrong one. A hash that was made with less than hashing costs now takes as long as one that was not.
     pub async fn verify(&self, password: &str, stored: Option<&str>) -> Result<Verification, HashingError> {
         let known = stored.is_some();
         let stored = stored.unwrap_or(&self.dummy).to_owned();
@@ -191,10 +195,7 @@ impl PasswordHashing {
                 Err(error) => Err(broken(error)),
             };
             let fits_normalized = fits(&normalized)?;
-            let fits_as_sent = match as_sent {
-                Some(as_sent) if !fits_normalized => fits(&as_sent)?,
-                _ => false,
-            };
+            let fits_as_sent = as_sent.map(|as_sent| fits(&as_sent)).transpose()?.unwrap_or(false) && !fits_normalized;
             let params = Params::try_from(&parsed).map_err(broken)?;
             let outdated = fits_as_sent || params.m_cost() < cost.memory_kib || params.t_cost() < cost.passes;
             Ok(Verification { matches: known && (fits_normalized || fits_as_sent), outdated })
@@ -219,12 +220,12 @@ impl PasswordHashing {
         let running = self.running.clone().acquire_owned().await.map_err(broken)?;
         // The permits go with the work: a caller who leaves doesn't make room before its hash has ended.
         let permits: (OwnedSemaphorePermit, OwnedSemaphorePermit) = (admitted, running);
-        let worked = tokio::task::spawn_blocking(move || {
+        let worked = self.threads.spawn(move || {
             let result = work();
             drop(permits);
             result
         });
-        worked.await.map_err(broken)?
+        worked.ok_or_else(|| broken("the threads have ended"))?.await.map_err(broken)?
     }
 }
 

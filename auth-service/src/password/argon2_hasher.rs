@@ -9,7 +9,8 @@ use argon2::password_hash::{CustomizedPasswordHasher, Error, PasswordHasher, Res
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use memmap2::{MmapMut, MmapOptions};
 
-/// Hashes and compares passwords as [`Argon2`] does.
+/// Hashes and compares passwords as [`Argon2`] does, but that no comparison takes less time than a hash of its own cost: users whose hash was
+/// made with less are not told apart by it from those that don't exist.
 #[derive(Clone)]
 pub(super) struct Argon2Hasher {
     params: Params,
@@ -48,11 +49,13 @@ impl CustomizedPasswordHasher<PasswordHash> for Argon2Hasher {
         let algorithm = algorithm.map_or(Ok(Algorithm::Argon2id), Algorithm::try_from)?;
         let version = version.map_or(Ok(Version::V0x13), Version::try_from)?;
         let (salt, text_of_params) = (Salt::new(salt)?, ParamsString::try_from(&params)?);
-        let mut memory = Memory::map(params.block_count())?;
+        let rest = work_of(&self.params).saturating_sub(work_of(&params));
+        let mut memory = Memory::map(params.block_count().max(self.params.block_count()))?;
         let mut output = [0; Output::MAX_LENGTH];
         let length = params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN);
         let output = output.get_mut(..length).ok_or(Error::OutputSize)?;
         Argon2::new(algorithm, version, params).hash_password_into_with_memory(password, &salt, output, &mut memory)?;
+        self.spend(rest, &mut memory)?;
         Ok(PasswordHash {
             algorithm: algorithm.ident(),
             version: Some(version.into()),
@@ -61,6 +64,32 @@ impl CustomizedPasswordHasher<PasswordHash> for Argon2Hasher {
             hash: Some(Output::new(output)?),
         })
     }
+}
+
+impl Argon2Hasher {
+    /// Fills so many blocks for nothing.
+    fn spend(&self, blocks: u64, memory: &mut Memory) -> Result<()> {
+        let whole = self.params.block_count() as u64;
+        let mut fill = |memory_kib: u64, passes: u64| {
+            let (memory_kib, passes) = (u32::try_from(memory_kib), u32::try_from(passes));
+            let params = Params::new(memory_kib.map_err(|_| Error::Crypto)?, passes.map_err(|_| Error::Crypto)?, 1, None)?;
+            let filling = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+            Ok::<_, Error>(filling.hash_password_into_with_memory(&[], &[0; 16], &mut [0; Params::DEFAULT_OUTPUT_LEN], &mut *memory)?)
+        };
+        if blocks >= whole {
+            fill(whole, blocks / whole)?;
+        }
+        let part = blocks % whole;
+        if part >= u64::from(Params::MIN_M_COST) {
+            fill(part, 1)?;
+        }
+        Ok(())
+    }
+}
+
+/// The blocks that a hash fills, which is what takes its time.
+fn work_of(params: &Params) -> u64 {
+    params.block_count() as u64 * u64::from(params.t_cost())
 }
 
 /// The memory of one hash. Dropped, it is the operating system's again.
@@ -113,6 +142,36 @@ mod tests {
                 assert!(ours.verify_password(b"a password", &hash).is_ok(), "{hash}");
                 assert!(ours.verify_password(b"another password", &hash).is_err(), "{hash}");
             }
+        }
+    }
+
+    /// Processor time of this thread: what others do meanwhile doesn't count.
+    #[cfg(target_os = "linux")]
+    fn time_of(hasher: &Argon2Hasher, stored: &PasswordHash) -> std::time::Duration {
+        let now = || {
+            let spent = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+            std::time::Duration::from_nanos(spent.split(' ').next().unwrap().parse().unwrap())
+        };
+        let measure = || {
+            let before = now();
+            hasher.verify_password(b"another password", stored).unwrap_err();
+            now() - before
+        };
+        (0..5).map(|_| measure()).min().unwrap()
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_hash_that_was_made_with_less_takes_as_long_to_compare() {
+        let hasher = Argon2Hasher::new(Params::new(19_456, 3, 1, None).unwrap());
+        let made_with = |memory_kib, passes| {
+            let other = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(memory_kib, passes, 1, None).unwrap());
+            other.hash_password_with_salt(b"a password", b"sixteen byte salt").unwrap()
+        };
+        let live = time_of(&hasher, &made_with(19_456, 3));
+        for (memory_kib, passes) in [(19_456, 2), (19_456, 1), (12_288, 3), (7_168, 5), (32, 1)] {
+            let old = time_of(&hasher, &made_with(memory_kib, passes));
+            assert!(old > live * 4 / 5 && old < live * 5 / 4, "{memory_kib} KiB, {passes} passes: {old:?} beside {live:?}");
         }
     }
 
