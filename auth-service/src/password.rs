@@ -27,8 +27,10 @@ pub const MIN_CHARACTERS: usize = 15;
 pub const MAX_BYTES: usize = 1024;
 /// The most bytes of a password as it was sent: no text is more than three times as long in another form as in NFC.
 pub const MAX_BYTES_AS_SENT: usize = 3 * MAX_BYTES;
-/// When a full pool is worth another try.
-pub const RETRY_WHEN_BUSY: Duration = Duration::from_secs(1);
+/// When a full pool is worth another try, at the earliest.
+const RETRY_WHEN_BUSY: Duration = Duration::from_secs(1);
+/// Those that were refused together come again spread over so many milliseconds: at once they would fill it again.
+const RETRIES_SPREAD_MS: u32 = 2000;
 /// Passwords that wait for the pool, at most.
 const QUEUE: usize = 64;
 /// Sign-ups that hash or wait, at most: a flood of them leaves the rest of the queue to logins.
@@ -84,6 +86,13 @@ pub fn comparable(text: &str) -> Option<Cow<'_, str>> {
     }
     let text = if is_nfc(text) { Cow::Borrowed(text) } else { Cow::Owned(text.nfc().collect()) };
     (text.len() <= MAX_BYTES).then_some(text)
+}
+
+/// When somebody whom a full pool refused may come again.
+#[must_use]
+pub fn retry_when_busy() -> Duration {
+    let spread_ms = getrandom::u32().map_or(0, |random| random % RETRIES_SPREAD_MS);
+    RETRY_WHEN_BUSY + Duration::from_millis(spread_ms.into())
 }
 
 impl fmt::Debug for NewPassword {

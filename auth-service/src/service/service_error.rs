@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 use crate::access_token::{AccessTokenError, IssueError};
 use crate::credential::CredentialError;
 use crate::keyring::MAX_LIVE_API_KEYS;
-use crate::password::{HashingError, RETRY_WHEN_BUSY};
+use crate::password::{HashingError, retry_when_busy};
 use crate::service::violations::{Violation, sentence};
 use crate::store::{Refusal, StoreError};
 
@@ -182,7 +182,7 @@ fn call_error(error: ServiceError) -> CallError {
             exhausted(ErrorReason::RateLimited, format!("too many attempts; try again in {} s", wait.as_secs())).retry_after(wait)
         }
         ServiceError::Hashing(HashingError::Busy) => {
-            exhausted(ErrorReason::RateLimited, "too many people log in or sign up at once; try again").retry_after(RETRY_WHEN_BUSY)
+            exhausted(ErrorReason::RateLimited, "too many people log in or sign up at once; try again").retry_after(retry_when_busy())
         }
         ServiceError::Hashing(HashingError::Broken(what)) => {
             tracing::error!(what, "hashing broke");

@@ -17,6 +17,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use super::Span;
+use super::logins::{Flood, LoginFlood, Logins};
 use super::raw::{self, Template, hex_digits};
 use crate::gauge::{Gauge, Reading, Spent, Watch};
 use crate::percentiles::Percentiles;
@@ -72,6 +73,8 @@ pub struct UnaryJob {
     pub credentials: Vec<String>,
     /// For Check: what this process shows.
     pub service_credential: String,
+    /// Log-ins that begin with each turn's measurement and go on while it lasts.
+    pub beside: Option<LoginFlood>,
     /// What to watch meanwhile.
     pub watch: Watch,
 }
@@ -97,6 +100,8 @@ pub struct UnaryOutcome {
     pub extended: (u64, Spent),
     /// The holds that were settled after the measurement, and what that spent.
     pub settled: (u64, Spent),
+    /// How the log-ins beside it ended.
+    pub logins: Logins,
 }
 
 /// Holds that are extended after the measurement.
@@ -139,6 +144,7 @@ impl Seen {
 pub(super) struct Unary {
     calls: Arc<Calls>,
     phase: Phase,
+    flood: Option<Flood>,
     gauge: Gauge,
     seen: Seen,
     turns: Vec<Vec<Duration>>,
@@ -158,9 +164,14 @@ impl Unary {
             measuring: AtomicBool::new(false),
             over: AtomicBool::new(false),
         });
+        let flood = match &job.beside {
+            Some(logins) => Some(Flood::open(logins).await),
+            None => None,
+        };
         Self {
             calls,
             phase: job.phase,
+            flood,
             gauge: Gauge::of(&job.watch),
             seen: Seen::default(),
             turns: Vec::new(),
@@ -180,8 +191,10 @@ impl Unary {
             tokio::time::sleep(span.warm_up).await;
             (before, started) = (self.gauge.read(), Instant::now());
             self.calls.measuring.store(true, Ordering::Relaxed);
+            let beside = self.flood.as_ref().map(Flood::begin);
             tokio::time::sleep(span.measured).await;
             self.calls.measuring.store(false, Ordering::Relaxed);
+            drop(beside);
             self.note(&before, started);
             self.calls.over.store(true, Ordering::Relaxed);
         }
@@ -248,6 +261,7 @@ impl Unary {
             refused: self.seen.refused,
             extended,
             settled,
+            logins: self.flood.as_ref().map(Flood::logins).unwrap_or_default(),
         }
     }
 }
