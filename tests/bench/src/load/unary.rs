@@ -73,7 +73,7 @@ pub struct UnaryJob {
     pub credentials: Vec<String>,
     /// For Check: what this process shows.
     pub service_credential: String,
-    /// Log-ins that begin with each turn's measurement and go on while it lasts.
+    /// Log-ins that begin with each turn, all at once, and go on while it lasts.
     pub beside: Option<LoginFlood>,
     /// What to watch meanwhile.
     pub watch: Watch,
@@ -187,17 +187,17 @@ impl Unary {
         // Of counted calls, none may be made before this.
         let (mut before, mut started) = (self.gauge.read(), Instant::now());
         let mut callers = self.begin();
+        let beside = self.flood.as_ref().map(Flood::begin);
         if !counted {
             tokio::time::sleep(span.warm_up).await;
             (before, started) = (self.gauge.read(), Instant::now());
             self.calls.measuring.store(true, Ordering::Relaxed);
-            let beside = self.flood.as_ref().map(Flood::begin);
             tokio::time::sleep(span.measured).await;
             self.calls.measuring.store(false, Ordering::Relaxed);
-            drop(beside);
             self.note(&before, started);
             self.calls.over.store(true, Ordering::Relaxed);
         }
+        drop(beside);
         let mut seen = Seen::default();
         while let Some(caller) = callers.join_next().await {
             seen.merge(caller.expect("a caller doesn't panic"));
