@@ -1,9 +1,12 @@
 //! What is stored, as the contract's messages say it, and back.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost_types::Timestamp;
 use shared::proto::auth as pb;
 use shared::scope;
 
+use crate::access_token::PublicKey;
 use crate::hold::{HoldRecord, Outcome, Resolution, TokenUsage};
 use crate::ids::AccountId;
 use crate::price::MAX_TOKENS;
@@ -37,7 +40,9 @@ pub fn user(record: UserRecord) -> pb::User {
         role: role(record.role).into(),
         disabled: record.disabled,
         created_at: Some(timestamp(record.created_at_ms)),
-        ..pb::User::default()
+        locked: record.locked,
+        password_change_required: record.reset_ends_at_ms.is_some(),
+        state_reason: String::new(),
     }
 }
 
@@ -55,7 +60,8 @@ pub fn principal(principal: &Principal, account: &AccountId) -> pb::Principal {
         user_id: principal.user_id.to_string(),
         account_id: account.to_string(),
         api_key_id: principal.key_id.as_ref().map(ToString::to_string).unwrap_or_default(),
-        ..pb::Principal::default()
+        session_id: principal.session_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+        api_key_secret: principal.key_secret,
     }
 }
 
@@ -88,6 +94,19 @@ pub fn api_key(record: ApiKeyRecord) -> pb::ApiKey {
         expires_at: record.expires_at_ms.map(timestamp),
         revoked_at: record.revoked_at_ms.map(timestamp),
         ..pb::ApiKey::default()
+    }
+}
+
+/// A key with which others verify access tokens.
+#[must_use]
+pub fn json_web_key(key: PublicKey) -> pb::JsonWebKey {
+    pb::JsonWebKey {
+        kty: "OKP".to_owned(),
+        crv: "Ed25519".to_owned(),
+        alg: "EdDSA".to_owned(),
+        r#use: "sig".to_owned(),
+        kid: key.kid,
+        x: URL_SAFE_NO_PAD.encode(key.key),
     }
 }
 

@@ -10,6 +10,7 @@ use tonic::{Code, Status};
 
 use crate::access_token::{AccessTokenError, IssueError};
 use crate::credential::CredentialError;
+use crate::foreign_issuer::ForeignTokenError;
 use crate::keyring::MAX_LIVE_API_KEYS;
 use crate::password::{HashingError, retry_when_busy};
 use crate::service::violations::{Violation, sentence};
@@ -39,7 +40,7 @@ pub enum ServiceError {
     #[error(transparent)]
     StoreFailed(#[from] StoreError),
     /// The operation needs an access token.
-    #[error("an API key was sent where an access token is needed")]
+    #[error("another credential was sent where an access token of ours is needed")]
     AccessTokenRequired,
     /// No such user, wrong password, or disabled.
     #[error("login failed")]
@@ -173,7 +174,8 @@ fn call_error(error: ServiceError) -> CallError {
         ServiceError::Store(refusal) => store_refusal(refusal),
         ServiceError::StoreFailed(error) => store_failure(&error),
         ServiceError::AccessTokenRequired => {
-            denied(ErrorReason::AccessTokenRequired, "this needs an access token from Accounts.Login; an API key was sent")
+            let message = "this needs an access token from Accounts.Login; an API key, or a foreign issuer's token, was sent";
+            denied(ErrorReason::AccessTokenRequired, message)
         }
         ServiceError::LoginFailed => unauthenticated(ErrorReason::LoginFailed, "user name and password don't match an enabled user"),
         ServiceError::Throttled { retry_after } => {
@@ -235,6 +237,11 @@ fn call_error(error: ServiceError) -> CallError {
 fn credential_error(error: CredentialError) -> CallError {
     let message = error.to_string();
     match error {
+        CredentialError::Store(error) => store_failure(&error),
+        CredentialError::ForeignToken(ForeignTokenError::KeysUnavailable(_)) => {
+            CallError::new(Code::Unavailable, ErrorReason::AuthUnavailable, message).retry_after(RETRY_LATER)
+        }
+        CredentialError::ForeignToken(_) => unauthenticated(ErrorReason::CredentialInvalid, message),
         CredentialError::Form(form) => form.into(),
         CredentialError::AccessToken(AccessTokenError::Invalid | AccessTokenError::NotYetValid { .. }) => {
             unauthenticated(ErrorReason::CredentialInvalid, message)
@@ -250,11 +257,14 @@ fn credential_error(error: CredentialError) -> CallError {
 fn store_refusal(refusal: Refusal) -> CallError {
     match refusal {
         Refusal::CredentialUnknown => unauthenticated(ErrorReason::CredentialInvalid, "the credential is unknown"),
-        Refusal::CredentialExpired => unauthenticated(ErrorReason::CredentialExpired, "the API key is past its time; make a new one"),
+        Refusal::CredentialExpired => {
+            unauthenticated(ErrorReason::CredentialExpired, "the API key or the session is past its time; make a new one, or log in again")
+        }
         Refusal::CredentialRevoked => {
             unauthenticated(ErrorReason::CredentialRevoked, "the credential was revoked; log in again, or make a new API key")
         }
         Refusal::UserDisabled => denied(ErrorReason::UserDisabled, "the user is disabled; an operator can enable the user again"),
+        Refusal::UserLocked => denied(ErrorReason::UserLocked, "the user is locked; an operator can unlock the user"),
         Refusal::NotAMember => denied(ErrorReason::AccountNotAllowed, "the user is no member of the account"),
         Refusal::RoleRequired => denied(ErrorReason::RoleRequired, "this needs the admin role"),
         Refusal::ScopeRequired => denied(ErrorReason::ScopeRequired, "the scopes of the API key, or of the access token, don't cover this"),
