@@ -79,7 +79,12 @@ fn check_meanwhile(auth: &AuthProcess, key: String, over: Arc<AtomicBool>) -> Jo
     tokio::spawn(async move {
         let mut took = Vec::new();
         while !over.load(Ordering::Relaxed) {
-            let check = pb::CheckRequest { credential: key.clone(), operation: pb::Operation::ListModels.into(), ..Default::default() };
+            let check = pb::CheckRequest {
+                credential: key.clone(),
+                operation: pb::Operation::Chat.into(),
+                model: "smollm2".to_owned(),
+                ..Default::default()
+            };
             let started = Instant::now();
             client.check(bearer(&service_credential, check)).await.unwrap();
             took.push(started.elapsed());
