@@ -20,14 +20,14 @@ impl UserFields {
     pub(crate) fn parse(user_name: &str, password: &str, full_name: String, email: String) -> Result<Self, Vec<Violation>> {
         let mut violations = Violations::default();
         let user_name = violations.keep(new_user_name(user_name));
-        let full_name = violations.keep(plain_text("full_name", full_name, 200));
-        let email = violations.keep(new_email(email));
+        let (full_name, email) = (plain_text("full_name", full_name, 200), new_email(email));
         let owner = Owner {
             user_name: user_name.as_ref().map_or("", UserName::as_str),
             email: email.as_deref().unwrap_or_default(),
             full_name: full_name.as_deref().unwrap_or_default(),
         };
         let password = violations.keep(new_password("password", password, &owner));
+        let (full_name, email) = (violations.keep(full_name), violations.keep(email));
         let fields = || Some(Self { user_name: user_name?, password: password?, full_name: full_name?, email: email? });
         violations.into_result(fields())
     }

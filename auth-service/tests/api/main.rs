@@ -10,6 +10,7 @@ mod http;
 mod logins;
 mod model_patterns;
 mod oauth2;
+mod passwords;
 mod published;
 mod release;
 mod support;

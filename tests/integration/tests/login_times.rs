@@ -13,7 +13,7 @@ use integration::process_pair::bearer;
 use integration::redis_server::RedisServer;
 use integration::stack::{PASSWORD, channel};
 use shared::proto::auth::admin_client::AdminClient;
-use shared::proto::auth::{CreateUserRequest, DisableUserRequest, Role};
+use shared::proto::auth::{CreateUserRequest, DisableUserRequest, LockUserRequest, ResetPasswordRequest, Role};
 
 /// Tries of each kind, at the least.
 const ROUNDS: usize = 200;
@@ -44,21 +44,24 @@ enum Kind {
     Wrong,
     /// Wrong for a user whose hash was made when hashing cost less.
     WrongForAnOldHash,
-    WrongForADisabled,
     RightForADisabled,
     /// The same with a hash that would be made anew.
     RightForADisabledWithAnOldHash,
+    RightForALocked,
+    /// Right until an operator reset it.
+    RightBeforeAReset,
 }
 
 impl Kind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Unknown,
         Self::UnknownAgain,
         Self::Wrong,
         Self::WrongForAnOldHash,
-        Self::WrongForADisabled,
         Self::RightForADisabled,
         Self::RightForADisabledWithAnOldHash,
+        Self::RightForALocked,
+        Self::RightBeforeAReset,
     ];
 
     /// What stands in the names of its users; `None`: there are none.
@@ -67,14 +70,11 @@ impl Kind {
             Self::Unknown | Self::UnknownAgain => None,
             Self::Wrong => Some("wrong"),
             Self::WrongForAnOldHash => Some("old-wrong"),
-            Self::WrongForADisabled => Some("disabled-wrong"),
             Self::RightForADisabled => Some("disabled"),
             Self::RightForADisabledWithAnOldHash => Some("old-disabled"),
+            Self::RightForALocked => Some("locked"),
+            Self::RightBeforeAReset => Some("reset"),
         }
-    }
-
-    fn is_disabled(self) -> bool {
-        matches!(self, Self::WrongForADisabled | Self::RightForADisabled | Self::RightForADisabledWithAnOldHash)
     }
 
     fn has_an_old_hash(self) -> bool {
@@ -85,8 +85,8 @@ impl Kind {
     fn attempt(self, round: usize) -> (String, &'static str) {
         let number = round % USERS;
         let name = self.users().map_or_else(|| format!("nobody{self:?}{number}").to_lowercase(), |users| format!("{users}{number}"));
-        let is_right = matches!(self, Self::RightForADisabled | Self::RightForADisabledWithAnOldHash);
-        (name, if is_right { PASSWORD } else { WRONG })
+        let is_wrong = matches!(self, Self::Unknown | Self::UnknownAgain | Self::Wrong | Self::WrongForAnOldHash);
+        (name, if is_wrong { WRONG } else { PASSWORD })
     }
 }
 
@@ -154,9 +154,19 @@ async fn make_users(auth: &AuthProcess, of: impl Fn(Kind) -> bool) {
             let user =
                 CreateUserRequest { user_name: name.clone(), password: PASSWORD.to_owned(), role: Role::User.into(), ..Default::default() };
             admin.create_user(bearer(&token, user)).await.unwrap();
-            if kind.is_disabled() {
-                let disable = DisableUserRequest { user_name: name, ..Default::default() };
-                admin.disable_user(bearer(&token, disable)).await.unwrap();
+            match kind {
+                Kind::RightForADisabled | Kind::RightForADisabledWithAnOldHash => {
+                    let disable = DisableUserRequest { user_name: name, ..Default::default() };
+                    admin.disable_user(bearer(&token, disable)).await.map(drop).unwrap();
+                }
+                Kind::RightForALocked => {
+                    let lock = LockUserRequest { user_name: name, ..Default::default() };
+                    admin.lock_user(bearer(&token, lock)).await.map(drop).unwrap();
+                }
+                Kind::RightBeforeAReset => {
+                    admin.reset_password(bearer(&token, ResetPasswordRequest { user_name: name })).await.map(drop).unwrap();
+                }
+                Kind::Unknown | Kind::UnknownAgain | Kind::Wrong | Kind::WrongForAnOldHash => {}
             }
         }
     }
@@ -229,11 +239,11 @@ async fn nothing_tells_them_apart(mut stage: Stage) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unknown_wrong_and_disabled_get_the_same_code_text_and_time_at_login() {
+async fn unknown_wrong_disabled_locked_and_reset_get_the_same_code_text_and_time_at_login() {
     nothing_tells_them_apart(Stage::start(None, Door::Grpc).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unknown_wrong_and_disabled_get_the_same_code_text_and_time_at_token() {
+async fn unknown_wrong_disabled_locked_and_reset_get_the_same_code_text_and_time_at_token() {
     nothing_tells_them_apart(Stage::start(Some(RedisServer::start()), Door::Token).await).await;
 }
