@@ -9,7 +9,7 @@ use shared::request_id::{REQUEST_ID_RULE, is_request_id};
 use tonic::{Request, Response, Status};
 
 use crate::ids::{AccountId, random_base62};
-use crate::password::{NewPassword, PasswordHashing};
+use crate::password::{NewPassword, Owner, PasswordHashing};
 use crate::service::authorizer::Authorizer;
 use crate::service::call::Call;
 use crate::service::contract;
@@ -121,7 +121,7 @@ impl AdminService {
         let actor = self.authorizer.operator(call).await?;
         let user = self.find(&user_name(&request.get_ref().user_name)?).await?;
         let one_time_password = random_base62(ONE_TIME_PASSWORD_CHARACTERS)?;
-        let password = NewPassword::parse(&one_time_password, None).map_err(ServiceError::defect)?;
+        let password = NewPassword::parse(&one_time_password, &Owner::default()).map_err(ServiceError::defect)?;
         let hash = self.passwords.hash(password).await?;
         let event = call.event(AuditAction::ResetPassword).by(&actor).to_user(&user.user_id, &user.user_name);
         let user = self.store.reset_password(&user.user_id, &hash, event).await?.ok_or(ServiceError::UserNotFound)?;

@@ -11,6 +11,7 @@ mod logins;
 mod model_patterns;
 mod oauth2;
 mod oauth2_sessions;
+mod passwords;
 mod published;
 mod release;
 mod revocations;
