@@ -12,4 +12,5 @@ mod not_built;
 pub mod service_error;
 pub mod sign_up_policy;
 mod user_fields;
+mod user_list;
 pub mod violations;

@@ -38,6 +38,7 @@ pub use self::condition::Condition;
 pub use self::failure::{StoreError, StoreOpenError};
 pub use self::ledger::{AccountSnapshot, Balance, EntryKind, GrantAnswer, GrantRequest, LedgerEntry, LedgerPage, LedgerPart};
 pub use self::new_user::{NAME_CLAIM_LIFE, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserCreation};
+pub use self::user_page::{MAX_USERS_LOOKED_AT, UserPage, UserPosition, UserQuery, UserState};
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
@@ -58,6 +59,7 @@ mod new_user;
 mod records;
 pub mod redis;
 pub mod sqlite;
+mod user_page;
 
 /// Users, keys and credits. See the [module](self) for what every operation keeps.
 #[async_trait]
@@ -76,6 +78,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn user_by_name(&self, name: &UserName) -> Result<Option<UserRecord>, StoreError>;
     /// Finds a user by id.
     async fn user_by_id(&self, id: &UserId) -> Result<Option<UserRecord>, StoreError>;
+    /// Users by name. The work of a page is bounded, and the pages of a list have every user once who was there when it began, whoever is
+    /// added meanwhile.
+    async fn users(&self, query: &UserQuery) -> Result<UserPage, StoreError>;
     /// Replaces a password's hash if it is still the one that was read. Idempotent.
     async fn replace_password_hash(&self, id: &UserId, old: &str, new: &str) -> Result<(), StoreError>;
     /// Disables or enables a user; `None`: no such user. Idempotent: what is so already changes nothing. When disabling has answered, every

@@ -30,6 +30,8 @@ mod redis_due;
 mod redis_only;
 #[path = "store_contract/redis_opening.rs"]
 mod redis_opening;
+#[path = "store_contract/redis_user_names.rs"]
+mod redis_user_names;
 #[path = "store_contract/release.rs"]
 mod release;
 #[path = "store_contract/remembered.rs"]
@@ -40,6 +42,8 @@ mod sqlite_conditions;
 mod sqlite_only;
 #[path = "store_contract/sqlite_versions.rs"]
 mod sqlite_versions;
+#[path = "store_contract/user_list.rs"]
+mod user_list;
 #[path = "store_contract/walk.rs"]
 mod walk;
 
@@ -145,6 +149,10 @@ cases! {
     credits::fifty_at_once_on_ten_credits_are_ten,
     credits::a_model_name_may_hold_any_printable_character,
     credits::large_figures_stay_exact,
+    user_list::users_are_listed_by_name_page_by_page_and_each_once,
+    user_list::a_prefix_lists_those_whose_names_begin_with_it_and_nobody_else,
+    user_list::users_who_are_added_while_a_list_is_read_keep_nobody_from_it_and_bring_nobody_twice,
+    user_list::a_page_of_a_state_that_few_are_in_looks_at_so_many_and_says_where_to_go_on,
     walk::every_account_has_its_turn_in_the_walk_however_much_waits_on_others,
     walk::the_walk_comes_back_to_what_it_left_before_the_next_one_begins,
     walk::accounts_that_are_added_during_a_walk_keep_it_from_none_of_those_before,

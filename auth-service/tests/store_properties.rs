@@ -11,6 +11,8 @@ mod model;
 mod promises;
 #[path = "store_properties/together.rs"]
 mod together;
+#[path = "store_properties/user_list.rs"]
+mod user_list;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;

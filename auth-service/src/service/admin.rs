@@ -15,6 +15,7 @@ use crate::service::contract;
 use crate::service::not_built::not_built;
 use crate::service::service_error::ServiceError;
 use crate::service::user_fields::{UserFields, user_name};
+use crate::service::user_list;
 use crate::service::violations::{Violation, Violations, plain_text};
 use crate::store::{GrantAnswer, GrantRequest, Store, UserCreation};
 use crate::user::{Role, UserName, UserRecord};
@@ -113,6 +114,12 @@ impl AdminService {
         Ok(pb::GrantCreditsResponse { balance: Some(contract::balance(balance)), ledger_entry_id: entry.to_string(), replayed })
     }
 
+    async fn answer_list_users(&self, request: Request<pb::ListUsersRequest>) -> Result<pb::ListUsersResponse, ServiceError> {
+        self.authorizer.operator(request.metadata()).await?;
+        let query = user_list::parse(request.get_ref())?;
+        Ok(user_list::answer(self.store.users(&query).await?))
+    }
+
     async fn find(&self, name: &UserName) -> Result<UserRecord, ServiceError> {
         self.store.user_by_name(name).await?.ok_or(ServiceError::UserNotFound)
     }
@@ -122,6 +129,10 @@ impl AdminService {
 impl Admin for AdminService {
     async fn create_user(&self, request: Request<pb::CreateUserRequest>) -> Result<Response<pb::CreateUserResponse>, Status> {
         Ok(Response::new(self.answer_create_user(request).await?))
+    }
+
+    async fn list_users(&self, request: Request<pb::ListUsersRequest>) -> Result<Response<pb::ListUsersResponse>, Status> {
+        Ok(Response::new(self.answer_list_users(request).await?))
     }
 
     async fn disable_user(&self, request: Request<pb::DisableUserRequest>) -> Result<Response<pb::DisableUserResponse>, Status> {
@@ -137,7 +148,6 @@ impl Admin for AdminService {
     }
 
     not_built! {
-        list_users(ListUsersRequest) -> ListUsersResponse, "Admin.ListUsers";
         lock_user(LockUserRequest) -> LockUserResponse, "Admin.LockUser";
         unlock_user(UnlockUserRequest) -> UnlockUserResponse, "Admin.UnlockUser";
         reset_password(ResetPasswordRequest) -> ResetPasswordResponse, "Admin.ResetPassword";

@@ -41,6 +41,12 @@ pub fn user(record: UserRecord) -> pb::User {
     }
 }
 
+/// The same for operators, who may also know why it is in its state.
+#[must_use]
+pub fn user_for_operators(record: UserRecord) -> pb::User {
+    user(record)
+}
+
 fn role(role: Role) -> pb::Role {
     match role {
         Role::User => pb::Role::User,

@@ -19,6 +19,7 @@ mod release;
 mod scripts;
 mod stored;
 mod sweep;
+mod user_names;
 mod users;
 
 use std::fmt;
@@ -35,12 +36,13 @@ use self::keys::Keys;
 use self::link::Link;
 use self::move_batcher::MoveBatcher;
 use self::scripts::{ScriptCall, Scripts};
+use self::user_names::IndexState;
 use super::clock::Clock;
 use super::known_callers::KnownCallers;
 use super::{
     AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition, ExtendAnswer,
     GrantAnswer, GrantRequest, LedgerPage, LedgerPart, NewApiKey, NewUser, Refusal, ReleaseAnswer, ReleaseRequest, SettleAnswer, Store,
-    StoreError, StoreLimits, StoreOpenError, Swept, UserCreation,
+    StoreError, StoreLimits, StoreOpenError, Swept, UserCreation, UserPage, UserQuery,
 };
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
@@ -75,6 +77,7 @@ pub struct RedisStore {
     scripts: Scripts,
     keys: Keys,
     known_callers: KnownCallers,
+    index: IndexState,
     /// Calls that write share runs.
     writes: MoveBatcher,
     /// So do those that only read: they must be answered by a Redis that takes no writes.
@@ -112,17 +115,23 @@ impl RedisStore {
         for script in scripts.all() {
             script.load_async(&mut connection).await.map_err(|error| open_error(&error))?;
         }
-        Ok(Self {
+        let store = Self {
             link,
             condition: Condition::of(place),
             scripts,
             keys: Keys::new(&options.key_prefix),
             known_callers: KnownCallers::new(),
+            index: IndexState::default(),
             writes: MoveBatcher::default(),
             reads: MoveBatcher::default(),
             limits,
             clock: options.clock,
-        })
+        };
+        // What keeps it from being filled is no reason to refuse calls: the walk tries again.
+        if let Err(error) = store.complete_index().await {
+            tracing::warn!(%error, "the index of user names was not filled; the walk over the accounts will");
+        }
+        Ok(store)
     }
 
     /// The time that was set, or nothing for Redis's own.
@@ -187,6 +196,10 @@ impl Store for RedisStore {
 
     async fn user_by_id(&self, id: &UserId) -> Result<Option<UserRecord>, StoreError> {
         self.find_user(id).await
+    }
+
+    async fn users(&self, query: &UserQuery) -> Result<UserPage, StoreError> {
+        self.list_users(query).await
     }
 
     async fn replace_password_hash(&self, id: &UserId, old: &str, new: &str) -> Result<(), StoreError> {

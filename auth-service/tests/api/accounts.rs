@@ -349,9 +349,9 @@ async fn what_is_not_built_yet_says_so_by_name() {
     assert!(status.message().contains("Accounts.Refresh"));
     server.sign_up("mario").await;
     let token = server.login("mario").await;
-    let request = with(&token, pb::ListUsersRequest::default());
-    let status = assert_refused(server.admin.list_users(request).await, Code::Unimplemented, ErrorReason::NotImplemented);
-    assert!(status.message().contains("Admin.ListUsers"));
+    let request = with(&token, pb::VerifyLedgerRequest::default());
+    let status = assert_refused(server.admin.verify_ledger(request).await, Code::Unimplemented, ErrorReason::NotImplemented);
+    assert!(status.message().contains("Admin.VerifyLedger"));
 }
 
 #[tokio::test]

@@ -12,3 +12,4 @@ mod oauth2;
 mod published;
 mod release;
 mod support;
+mod user_list;

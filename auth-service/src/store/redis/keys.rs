@@ -45,6 +45,11 @@ impl Keys {
         format!("{}:accounts:{{{shard}}}", self.prefix)
     }
 
+    /// The index of user names: see `user_names.rs`.
+    pub(crate) fn user_names(&self) -> String {
+        format!("{}:user_names", self.prefix)
+    }
+
     /// What the probe writes, and nobody reads.
     pub(crate) fn probe(&self) -> String {
         format!("{}:probe", self.prefix)
@@ -80,6 +85,7 @@ mod tests {
         assert_eq!(keys.user(&UserId::parse("0123456789abcdef").unwrap()), "tg:{0123456789abcdef}:user");
         assert_eq!(keys.name(&UserName::parse("Ada").unwrap()), "tg:names:{ada}");
         assert_eq!(keys.registry(7), "tg:accounts:{7}");
+        assert_eq!(keys.user_names(), "tg:user_names");
         assert_eq!(keys.probe(), "tg:probe");
         assert_eq!(Keys::shard_of(&account), 8);
     }

@@ -71,6 +71,7 @@ impl<'s> ScriptCall<'s> {
 pub(super) struct Scripts {
     pub(super) probe: Script,
     pub(super) claim_name: Script,
+    pub(super) register: Script,
     pub(super) create_user: Script,
     /// `move.lua` for what needs room: refused when Redis is full.
     pub(super) hold: Script,
@@ -98,6 +99,7 @@ impl Scripts {
         Self {
             probe: Script::new(concat!("#!lua\n", include_str!("lua/probe.lua"))),
             claim_name: Script::new(concat!("#!lua\n", include_str!("lua/clock.lua"), include_str!("lua/claim_name.lua"))),
+            register: Script::new(concat!("#!lua\n", include_str!("lua/register.lua"))),
             create_user: account("", include_str!("lua/create_user.lua")),
             hold: account("", moves),
             settle: account(WHEN_FULL, moves),
@@ -111,8 +113,8 @@ impl Scripts {
     }
 
     /// All of them, to be loaded when a connection is opened: a full Redis must not have to take one in.
-    pub(super) fn all(&self) -> [&Script; 11] {
-        let Self { probe, claim_name, create_user, hold, settle, read, replace, restrict, snapshot, ledger, fold } = self;
-        [probe, claim_name, create_user, hold, settle, read, replace, restrict, snapshot, ledger, fold]
+    pub(super) fn all(&self) -> [&Script; 12] {
+        let Self { probe, claim_name, register, create_user, hold, settle, read, replace, restrict, snapshot, ledger, fold } = self;
+        [probe, claim_name, register, create_user, hold, settle, read, replace, restrict, snapshot, ledger, fold]
     }
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use ::redis::Script;
 
 use super::RedisStore;
-use super::keys::Keys;
 use super::millis;
 use super::move_script::{grant_id, stored_api_key};
 use super::scripts::ScriptCall;
@@ -77,9 +76,8 @@ impl RedisStore {
             Claim::InProgress { retry_after } => return Ok(UserCreation::NameInProgress { retry_after }),
         };
         let account = AccountId::from(&user.user_id);
-        // Before the account, so that no account is ever missed by the walk.
-        let registry = self.keys.registry(Keys::shard_of(&account));
-        self.query::<()>(::redis::pipe().cmd("ZADD").arg(registry).arg(0).arg(account.as_str()).ignore()).await?;
+        // Before the account, so that no account is ever missed by the walk, and no user by a list.
+        self.register(&account, &user.user_name, &user.user_id).await?;
         let NewUser { user_id, user_name, password_hash, full_name, email, role, starting_credits } = user;
         let created_at_ms = claimed_at_ms;
         let record = UserRecord { user_id, user_name, password_hash, full_name, email, role, disabled: false, created_at_ms };
