@@ -60,7 +60,7 @@ impl Client {
     }
 
     pub(crate) fn admin(&self) -> AdminClient<Channel> {
-        AdminClient::new(self.connections.auth.channel())
+        AdminClient::new(self.connections.auth.channel()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     pub(crate) fn inference(&self) -> InferenceClient<Channel> {

@@ -33,6 +33,7 @@ mod account_header;
 mod accounts;
 mod admin;
 mod answer;
+mod audit;
 mod builder;
 mod client;
 mod connection;
@@ -41,17 +42,21 @@ mod error;
 mod inference;
 mod ledger;
 pub mod message;
+mod paged;
 mod service;
+mod user_list;
 
 pub use accounts::{ApiKeyOptions, NewApiKey, Profile, Session};
-pub use admin::NewUser;
+pub use admin::{NewUser, OneTimePassword};
 pub use answer::{Answer, Completion, Event};
+pub use audit::{AuditEvents, AuditFilter, AuditTail};
 pub use builder::ClientBuilder;
 pub use client::Client;
 pub use credential::Credential;
 pub use error::{Error, Refusal};
 pub use inference::ModelProgress;
 pub use ledger::Ledger;
+pub use paged::Paged;
 pub use service::Service;
 pub use shared::ErrorReason;
 /// The generated contract, stubs included: for calls that [`Client`] has no method for.
@@ -59,3 +64,4 @@ pub use shared::proto;
 /// For [`Client::grant_credits`], and for chats whose id the caller wants to keep first.
 pub use shared::request_id::new_request_id;
 pub use tonic::Code;
+pub use user_list::{UserFilter, Users};
