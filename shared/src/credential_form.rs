@@ -17,6 +17,10 @@ pub const API_KEY_HEADER: &str = "x-api-key";
 pub const API_KEY_PREFIX: &str = "tg_";
 /// Characters of an API key: prefix, account's id (16), secret (24), checksum (6).
 pub const API_KEY_LENGTH: usize = API_KEY_PREFIX.len() + 16 + 24 + CHECKSUM_LENGTH;
+/// What every refresh token starts with.
+pub const REFRESH_TOKEN_PREFIX: &str = "tgr_";
+/// Characters of a refresh token: prefix, user's id (16), session's id (12), family secret (22), rotating secret (22), checksum (6).
+pub const REFRESH_TOKEN_LENGTH: usize = REFRESH_TOKEN_PREFIX.len() + 16 + 12 + 22 + 22 + CHECKSUM_LENGTH;
 /// Characters of the checksum: 62^6 is more than 2^32.
 pub const CHECKSUM_LENGTH: usize = 6;
 /// The digits of base62, in their order.
@@ -118,11 +122,21 @@ pub fn end_users(text: &str) -> Result<(), FormError> {
 /// Whether a text is `tg_`, 40 letters and digits, and the right checksum of them.
 #[must_use]
 pub fn is_api_key(text: &str) -> bool {
-    if text.len() != API_KEY_LENGTH || !text.is_ascii() {
+    has_form(text, API_KEY_PREFIX, API_KEY_LENGTH)
+}
+
+/// Whether a text is `tgr_`, 72 letters and digits, and the right checksum of them.
+#[must_use]
+pub fn is_refresh_token(text: &str) -> bool {
+    has_form(text, REFRESH_TOKEN_PREFIX, REFRESH_TOKEN_LENGTH)
+}
+
+fn has_form(text: &str, prefix: &str, length: usize) -> bool {
+    if text.len() != length || !text.is_ascii() {
         return false;
     }
-    let (body, written) = text.split_at(API_KEY_LENGTH - CHECKSUM_LENGTH);
-    let rest = body.strip_prefix(API_KEY_PREFIX);
+    let (body, written) = text.split_at(length - CHECKSUM_LENGTH);
+    let rest = body.strip_prefix(prefix);
     rest.is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_alphanumeric())) && checksum(body) == *written.as_bytes()
 }
 
@@ -178,6 +192,20 @@ mod tests {
         let body = format!("{API_KEY_PREFIX}{}", "a1B2".repeat(10));
         let written = checksum(&body);
         format!("{body}{}", std::str::from_utf8(&written).unwrap())
+    }
+
+    #[test]
+    fn a_refresh_token_is_told_by_its_prefix_its_82_characters_and_its_checksum() {
+        let body = format!("{REFRESH_TOKEN_PREFIX}{}", "a1B2".repeat(18));
+        let token = format!("{body}{}", std::str::from_utf8(&checksum(&body)).unwrap());
+        assert_eq!(token.len(), 82);
+        assert!(is_refresh_token(&token) && !is_api_key(&token));
+        assert!(!is_refresh_token(&key()));
+        for wrong in [&token.replacen('a', "b", 1), &token[..81], &format!("{token}0"), "tgr_", "", &"é".repeat(41)] {
+            assert!(!is_refresh_token(wrong), "{wrong}");
+        }
+        // As a bearer it is nothing that a call could be made with.
+        assert_eq!(end_users(&token), Err(FormError::Unknown));
     }
 
     #[test]
