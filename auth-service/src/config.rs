@@ -286,6 +286,10 @@ impl Config {
                 every: seconds(1) / read_u32(&mut reader, "TOLLGATE_REFUNDS_PER_SECOND", 10, 1, 1000),
             },
             sweep_batch: default.sweep_batch,
+            session_idle: default.session_idle,
+            session_lifetime: default.session_lifetime,
+            max_audit_changes: default.max_audit_changes,
+            max_audit_attempts: default.max_audit_attempts,
         };
         let ledger_retention = reader.string("TOLLGATE_LEDGER_RETENTION").map(|_| {
             let least = limits.forget_after;

@@ -22,6 +22,7 @@ pub mod price_table;
 pub mod profile;
 pub mod refunds;
 pub mod service;
+pub mod session;
 pub mod startup;
 pub mod store;
 pub mod store_health;

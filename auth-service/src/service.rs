@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod admin;
 pub mod auth;
 pub mod authorizer;
+pub mod call;
 pub mod call_lines;
 pub mod contract;
 mod key_fields;

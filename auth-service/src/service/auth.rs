@@ -1,5 +1,6 @@
 //! The Auth service: what other services ask before and after they work for somebody.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,17 +69,18 @@ impl AuthService {
                 violations.keep_all(self.charge(charge, operation, model)).map(Some)
             }
         };
+        let caller_address = violations.keep(caller_address(&request.caller_address));
         let models = violations.keep_all(asked_models(&request.models));
         violations.require(request.models.is_empty() || !matches!(charge, Some(Some(_))), "models", || {
             "must be empty where credits are held".to_owned()
         });
-        let ((permission, charge), models) = violations.finish(permission.zip(charge).zip(models))?;
+        let ((permission, charge), (models, caller_address)) = violations.finish(permission.zip(charge).zip(models.zip(caller_address)))?;
         let charged = charge.is_some();
         let presented = credential::present(&request.credential, &request.account, &self.tokens)?;
         subject.account = Some(presented.account.clone());
         presented.require(permission.scope).map_err(ServiceError::Store)?;
         let Presented { account, credential, .. } = presented;
-        let check = CheckRequest { account: account.clone(), credential, permission, charge };
+        let check = CheckRequest { account: account.clone(), credential, permission, charge, caller_address };
         if !models.is_empty() {
             let rights = self.store.authorize(check).await?.map_err(ServiceError::Store)?;
             let allowed_models = (0..).zip(&models).filter(|(_, model)| rights.allow(model)).map(|(place, _)| place).collect();
@@ -229,6 +231,12 @@ fn permission(operation: pb::Operation, model: &str) -> Result<Permission, Vec<V
     let model = if model.is_empty() && !runs_a_model(operation) { Ok(String::new()) } else { model_name::folded(model) };
     let model = violations.keep(model.map_err(|invalid| Violation::new("model", invalid.to_string())));
     violations.into_result(right.zip(model).map(|((scope, admin), model)| Permission { scope, admin, model }))
+}
+
+/// Where the end user calls from; empty: not known.
+fn caller_address(text: &str) -> Result<Option<IpAddr>, Violation> {
+    let malformed = |_| Violation::new("caller_address", "must be an IP address, or empty");
+    if text.is_empty() { Ok(None) } else { text.parse().map(|address: IpAddr| Some(address.to_canonical())).map_err(malformed) }
 }
 
 /// The names of models that are asked about, in their folded form.

@@ -250,11 +250,14 @@ fn credential_error(error: CredentialError) -> CallError {
 fn store_refusal(refusal: Refusal) -> CallError {
     match refusal {
         Refusal::CredentialUnknown => unauthenticated(ErrorReason::CredentialInvalid, "the credential is unknown"),
-        Refusal::CredentialExpired => unauthenticated(ErrorReason::CredentialExpired, "the API key is past its time; make a new one"),
+        Refusal::CredentialExpired => {
+            unauthenticated(ErrorReason::CredentialExpired, "the API key or the session is past its time; make a new one, or log in again")
+        }
         Refusal::CredentialRevoked => {
             unauthenticated(ErrorReason::CredentialRevoked, "the credential was revoked; log in again, or make a new API key")
         }
         Refusal::UserDisabled => denied(ErrorReason::UserDisabled, "the user is disabled; an operator can enable the user again"),
+        Refusal::UserLocked => denied(ErrorReason::UserLocked, "the user is locked; an operator can unlock the user"),
         Refusal::NotAMember => denied(ErrorReason::AccountNotAllowed, "the user is no member of the account"),
         Refusal::RoleRequired => denied(ErrorReason::RoleRequired, "this needs the admin role"),
         Refusal::ScopeRequired => denied(ErrorReason::ScopeRequired, "the scopes of the API key, or of the access token, don't cover this"),

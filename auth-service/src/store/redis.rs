@@ -5,6 +5,8 @@
 
 mod accounts;
 pub(crate) mod address;
+mod audit_log;
+mod change;
 mod check;
 mod decision;
 mod failures;
@@ -40,9 +42,9 @@ use self::user_names::IndexState;
 use super::clock::Clock;
 use super::known_callers::KnownCallers;
 use super::{
-    AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition, ExtendAnswer,
-    GrantAnswer, GrantRequest, LedgerPage, LedgerPart, NewApiKey, NewUser, Refusal, ReleaseAnswer, ReleaseRequest, SettleAnswer, Store,
-    StoreError, StoreLimits, StoreOpenError, Swept, UserCreation, UserPage, UserQuery,
+    AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, AuditEvent, AuditPage, AuditQuery, Balance, CheckAnswer, CheckRequest,
+    Checkpoint, Condition, ExtendAnswer, GrantAnswer, GrantRequest, LedgerPage, LedgerPart, NewApiKey, NewUser, Refusal, ReleaseAnswer,
+    ReleaseRequest, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
 };
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
@@ -186,8 +188,8 @@ impl Store for RedisStore {
         std::future::pending().await
     }
 
-    async fn create_user(&self, user: NewUser) -> Result<UserCreation, StoreError> {
-        self.make_user(user).await
+    async fn create_user(&self, user: NewUser, event: AuditEvent) -> Result<UserCreation, StoreError> {
+        self.make_user(user, &event).await
     }
 
     async fn user_by_name(&self, name: &UserName) -> Result<Option<UserRecord>, StoreError> {
@@ -206,20 +208,28 @@ impl Store for RedisStore {
         self.change_password_hash(id, old, new).await
     }
 
-    async fn set_disabled(&self, id: &UserId, disabled: bool) -> Result<Option<UserRecord>, StoreError> {
-        self.disable_or_enable(id, disabled).await
+    async fn set_disabled(&self, id: &UserId, disabled: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
+        self.disable_or_enable(id, disabled, reason, &event).await
     }
 
-    async fn create_api_key(&self, key: NewApiKey) -> Result<ApiKeyCreation, StoreError> {
-        self.add_api_key(&key).await
+    async fn create_api_key(&self, key: NewApiKey, event: AuditEvent) -> Result<ApiKeyCreation, StoreError> {
+        self.add_api_key(&key, &event).await
     }
 
     async fn api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyRecord>, StoreError> {
         self.list_api_keys(account).await
     }
 
-    async fn revoke_api_key(&self, account: &AccountId, key: &KeyId) -> Result<Option<ApiKeyRecord>, StoreError> {
-        self.end_api_key(account, key).await
+    async fn revoke_api_key(&self, account: &AccountId, key: &KeyId, event: AuditEvent) -> Result<Option<ApiKeyRecord>, StoreError> {
+        self.end_api_key(account, key, &event).await
+    }
+
+    async fn record_event(&self, event: AuditEvent) -> Result<(), StoreError> {
+        self.append_event(&event).await
+    }
+
+    async fn audit_events(&self, query: &AuditQuery) -> Result<AuditPage, StoreError> {
+        self.list_audit_events(query).await
     }
 
     async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError> {

@@ -21,7 +21,11 @@ impl UserState {
     /// The state of a user.
     #[must_use]
     pub fn of(user: &UserRecord) -> Self {
-        if user.disabled { Self::Disabled } else { Self::Enabled }
+        match (user.disabled, user.locked) {
+            (true, _) => Self::Disabled,
+            (false, true) => Self::Locked,
+            (false, false) => Self::Enabled,
+        }
     }
 }
 

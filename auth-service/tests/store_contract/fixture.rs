@@ -13,8 +13,8 @@ use auth_service::store::clock::Clock;
 use auth_service::store::redis::{RedisOptions, RedisStore};
 use auth_service::store::sqlite::SqliteStore;
 use auth_service::store::{
-    AccountSnapshot, ApiKeyCreation, ApiKeyRecord, ChargeRequest, CheckAnswer, CheckRequest, Held, NewApiKey, NewUser, Permission,
-    PresentedCredential, Scope, SettleAnswer, Store, StoreLimits, UserCreation,
+    AccountSnapshot, ApiKeyCreation, ApiKeyRecord, AuditAction, AuditEvent, ChargeRequest, CheckAnswer, CheckRequest, Held, NewApiKey,
+    NewUser, Permission, PresentedCredential, Scope, SettleAnswer, Store, StoreLimits, UserCreation,
 };
 use auth_service::sweeper::{Ahead, Walk};
 use auth_service::user::{Role, UserName};
@@ -259,7 +259,7 @@ impl Fixture {
     pub(crate) async fn person_with_role(&self, name: &str, credits: i64, role: Role) -> Person {
         let user = NewUser { role, ..new_user(name, credits) };
         let id = user.user_id.clone();
-        match self.store.create_user(user).await.unwrap() {
+        match self.store.create_user(user, event()).await.unwrap() {
             UserCreation::Created(record) => assert_eq!(record.user_id, id),
             UserCreation::NameTaken | UserCreation::NameInProgress { .. } => panic!("the name {name} is taken"),
         }
@@ -274,9 +274,14 @@ impl Fixture {
     pub(crate) fn request(&self, person: &Person, charge: Option<ChargeRequest>) -> CheckRequest {
         CheckRequest {
             account: person.account.clone(),
-            credential: PresentedCredential::AccessToken { user_id: person.id.clone(), issued_at_ms: self.now_ms() - self.now_ms() % 1000 },
+            credential: PresentedCredential::AccessToken {
+                user_id: person.id.clone(),
+                session: None,
+                issued_at_ms: self.now_ms() - self.now_ms() % 1000,
+            },
             permission: permission(Scope::Inference),
             charge,
+            caller_address: None,
         }
     }
 
@@ -319,7 +324,7 @@ impl Fixture {
         };
         change(&mut record);
         let key = NewApiKey { account: person.account.clone(), secret_hash: [secret; 32], record };
-        match self.store.create_api_key(key).await.unwrap() {
+        match self.store.create_api_key(key, event()).await.unwrap() {
             ApiKeyCreation::Created(record) => record,
             ApiKeyCreation::LimitReached => panic!("no more keys"),
         }
@@ -334,7 +339,10 @@ impl Fixture {
         charge: Option<ChargeRequest>,
     ) -> CheckAnswer {
         let credential = PresentedCredential::ApiKey { secret_hash: [secret; 32] };
-        self.store.check(CheckRequest { account: person.account.clone(), credential, permission, charge }).await.unwrap()
+        self.store
+            .check(CheckRequest { account: person.account.clone(), credential, permission, charge, caller_address: None })
+            .await
+            .unwrap()
     }
 
     /// Walks over all accounts; the holds that were resolved.
@@ -354,6 +362,11 @@ pub(crate) async fn walk(store: &dyn Store) -> u32 {
 
 pub(crate) fn sqlite_file(folder: &Path) -> std::path::PathBuf {
     folder.join(auth_service::config::STORE_FILE)
+}
+
+/// What is recorded of a change; cases that aren't about it say nothing more.
+pub(crate) fn event() -> AuditEvent {
+    AuditEvent::new(AuditAction::CreateUser)
 }
 
 pub(crate) fn new_user(name: &str, credits: i64) -> NewUser {

@@ -16,7 +16,7 @@ use auth_service::store::{
 };
 use auth_service::user::{Role, UserName, UserRecord};
 
-use crate::fixture::{Fixture, Home, Person, START_MS, by_token, one_credit, permission, sqlite_file};
+use crate::fixture::{Fixture, Home, Person, START_MS, by_token, event, one_credit, permission, sqlite_file};
 use crate::limits;
 
 /// A file of version 4, with what its release could leave there.
@@ -193,6 +193,9 @@ async fn users_read_the_same(f: &Fixture) {
         email: "ada@example.org".to_owned(),
         role: Role::User,
         disabled: false,
+        locked: false,
+        reset_ends_at_ms: None,
+        state_reason: String::new(),
         created_at_ms: START_MS - 20_000,
     };
     let admin = UserRecord {
@@ -202,6 +205,9 @@ async fn users_read_the_same(f: &Fixture) {
         email: String::new(),
         role: Role::Admin,
         disabled: true,
+        locked: false,
+        reset_ends_at_ms: None,
+        state_reason: String::new(),
         created_at_ms: START_MS - 30_000,
         ..user.clone()
     };
@@ -220,7 +226,7 @@ async fn users_read_the_same(f: &Fixture) {
         f.store.check(request).await.unwrap()
     };
     assert_eq!(check(0).await, CheckAnswer::Refused(Refusal::UserDisabled));
-    f.store.set_disabled(&root(), false).await.unwrap();
+    f.store.set_disabled(&root(), false, "", event()).await.unwrap();
     assert!(matches!(check(0).await, CheckAnswer::Allowed(_)));
     assert_eq!(check(6500).await, CheckAnswer::Refused(Refusal::CredentialRevoked));
 }
@@ -303,7 +309,7 @@ async fn is_brought_up(back: &[&str]) {
 }
 
 fn principal() -> auth_service::store::Principal {
-    auth_service::store::Principal { user_id: ada().id, role: Role::User, key_id: None }
+    auth_service::store::Principal { user_id: ada().id, role: Role::User, key_id: None, key_secret: 0, session_id: None }
 }
 
 #[tokio::test]
@@ -363,7 +369,7 @@ async fn a_file_that_can_not_be_brought_up_is_refused_and_left_as_it_is() {
 async fn a_file_of_a_later_schema_is_refused_in_words_that_say_so() {
     let folder = tempfile::tempdir().unwrap();
     let path = sqlite_file(folder.path());
-    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 7).unwrap();
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 8).unwrap();
     let refused = SqliteStore::open(&path, limits(), Clock::Store);
-    assert!(matches!(&refused, Err(StoreOpenError::Unusable(text)) if text.contains("version 7") && text.contains("later release")));
+    assert!(matches!(&refused, Err(StoreOpenError::Unusable(text)) if text.contains("version 8") && text.contains("later release")));
 }

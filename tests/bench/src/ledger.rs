@@ -9,7 +9,7 @@ use auth_service::api_key::ApiKey;
 use auth_service::config::Config;
 use auth_service::ids::{AccountId, KeyId, UserId};
 use auth_service::startup::open_store;
-use auth_service::store::{ApiKeyRecord, NewApiKey, NewUser, Scope, Store};
+use auth_service::store::{ApiKeyRecord, AuditAction, AuditEvent, NewApiKey, NewUser, Scope, Store};
 use auth_service::user::{Role, UserName};
 
 /// The store that auth-service serves from, opened a second time.
@@ -55,7 +55,7 @@ impl Ledgers {
                 role: Role::User,
                 starting_credits: credits,
             };
-            self.store.create_user(user).await.expect("a user is made");
+            self.store.create_user(user, AuditEvent::new(AuditAction::CreateUser)).await.expect("a user is made");
             let account = AccountId::from(&user_id);
             let key = ApiKey::random(account.clone()).expect("randomness");
             let record = ApiKeyRecord {
@@ -70,7 +70,7 @@ impl Ledgers {
                 revoked_at_ms: None,
             };
             let new = NewApiKey { account: account.clone(), secret_hash: key.secret_hash(), record };
-            self.store.create_api_key(new).await.expect("a key is made");
+            self.store.create_api_key(new, AuditEvent::new(AuditAction::CreateApiKey)).await.expect("a key is made");
             accounts.ids.push(account);
             accounts.api_keys.push(key.reveal().to_owned());
             accounts.access_tokens.push(self.tokens.issue(&user_id).expect("a token").token);

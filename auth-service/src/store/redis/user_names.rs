@@ -102,7 +102,7 @@ impl RedisStore {
     }
 
     /// The records of users; `None`, where there is no such user.
-    async fn users_of<'u>(&self, ids: impl Iterator<Item = &'u UserId> + Clone) -> Result<Vec<Option<UserRecord>>, StoreError> {
+    pub(super) async fn users_of<'u>(&self, ids: impl Iterator<Item = &'u UserId> + Clone) -> Result<Vec<Option<UserRecord>>, StoreError> {
         let mut pipeline = ::redis::pipe();
         for id in ids.clone() {
             pipeline.get(self.keys.user(id));
