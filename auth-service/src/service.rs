@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod admin;
+mod audit_list;
 pub mod auth;
 pub mod authorizer;
 pub mod call;

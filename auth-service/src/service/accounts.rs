@@ -288,6 +288,11 @@ impl Accounts for AccountsService {
         Ok(Response::new(self.answer_list_ledger_entries(request).await?))
     }
 
+    async fn get_jwks(&self, _: Request<pb::GetJwksRequest>) -> Result<Response<pb::GetJwksResponse>, Status> {
+        let keys = self.tokens.public_keys().map_err(ServiceError::defect)?;
+        Ok(Response::new(pb::GetJwksResponse { keys: keys.into_iter().map(contract::json_web_key).collect() }))
+    }
+
     not_built! {
         refresh(RefreshRequest) -> RefreshResponse, "Accounts.Refresh";
         logout(LogoutRequest) -> LogoutResponse, "Accounts.Logout";
@@ -296,7 +301,6 @@ impl Accounts for AccountsService {
         revoke_session(RevokeSessionRequest) -> RevokeSessionResponse, "Accounts.RevokeSession";
         complete_password_reset(CompletePasswordResetRequest) -> CompletePasswordResetResponse, "Accounts.CompletePasswordReset";
         revoke_credential(RevokeCredentialRequest) -> RevokeCredentialResponse, "Accounts.RevokeCredential";
-        get_jwks(GetJwksRequest) -> GetJwksResponse, "Accounts.GetJwks";
         change_password(ChangePasswordRequest) -> ChangePasswordResponse, "Accounts.ChangePassword";
         begin_sign_in(BeginSignInRequest) -> BeginSignInResponse, "Accounts.BeginSignIn";
         exchange_id_token(ExchangeIdTokenRequest) -> ExchangeIdTokenResponse, "Accounts.ExchangeIdToken";
@@ -328,8 +332,10 @@ mod tests {
             Arc::new(SqliteStore::open(&folder.path().join("store"), StoreLimits::default(), Clock::Store).unwrap());
         let secret = SigningSecret { kid: "1".to_owned(), secret: Secret::generate().unwrap().0 };
         let tokens = Arc::new(AccessTokens::new(&[secret], Duration::from_secs(60), Duration::ZERO).unwrap());
+        let issuers = Arc::new(crate::foreign_issuer::ForeignIssuers::none());
+        let credentials = crate::credential::Credentials { tokens: Arc::clone(&tokens), issuers, store: Arc::clone(&store) };
         AccountsService {
-            authorizer: Authorizer { store: Arc::clone(&store), tokens: Arc::clone(&tokens) },
+            authorizer: Authorizer { store: Arc::clone(&store), credentials },
             store,
             tokens,
             passwords: Arc::new(PasswordHashing::new(HashingCost::default()).unwrap()),

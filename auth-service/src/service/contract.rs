@@ -1,9 +1,12 @@
 //! What is stored, as the contract's messages say it, and back.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost_types::Timestamp;
 use shared::proto::auth as pb;
 use shared::scope;
 
+use crate::access_token::PublicKey;
 use crate::hold::{HoldRecord, Outcome, Resolution, TokenUsage};
 use crate::ids::AccountId;
 use crate::price::MAX_TOKENS;
@@ -97,6 +100,19 @@ pub fn api_key(record: ApiKeyRecord) -> pb::ApiKey {
         expires_at: record.expires_at_ms.map(timestamp),
         revoked_at: record.revoked_at_ms.map(timestamp),
         ..pb::ApiKey::default()
+    }
+}
+
+/// A key with which others verify access tokens.
+#[must_use]
+pub fn json_web_key(key: PublicKey) -> pb::JsonWebKey {
+    pb::JsonWebKey {
+        kty: "OKP".to_owned(),
+        crv: "Ed25519".to_owned(),
+        alg: "EdDSA".to_owned(),
+        r#use: "sig".to_owned(),
+        kid: key.kid,
+        x: URL_SAFE_NO_PAD.encode(key.key),
     }
 }
 

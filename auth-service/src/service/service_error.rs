@@ -10,6 +10,7 @@ use tonic::{Code, Status};
 
 use crate::access_token::{AccessTokenError, IssueError};
 use crate::credential::CredentialError;
+use crate::foreign_issuer::ForeignTokenError;
 use crate::keyring::MAX_LIVE_API_KEYS;
 use crate::password::{HashingError, RETRY_WHEN_BUSY};
 use crate::service::violations::{Violation, sentence};
@@ -39,7 +40,7 @@ pub enum ServiceError {
     #[error(transparent)]
     StoreFailed(#[from] StoreError),
     /// The operation needs an access token.
-    #[error("an API key was sent where an access token is needed")]
+    #[error("another credential was sent where an access token of ours is needed")]
     AccessTokenRequired,
     /// No such user, wrong password, or disabled.
     #[error("login failed")]
@@ -173,7 +174,8 @@ fn call_error(error: ServiceError) -> CallError {
         ServiceError::Store(refusal) => store_refusal(refusal),
         ServiceError::StoreFailed(error) => store_failure(&error),
         ServiceError::AccessTokenRequired => {
-            denied(ErrorReason::AccessTokenRequired, "this needs an access token from Accounts.Login; an API key was sent")
+            let message = "this needs an access token from Accounts.Login; an API key, or a foreign issuer's token, was sent";
+            denied(ErrorReason::AccessTokenRequired, message)
         }
         ServiceError::LoginFailed => unauthenticated(ErrorReason::LoginFailed, "user name and password don't match an enabled user"),
         ServiceError::Throttled { retry_after } => {
@@ -235,6 +237,11 @@ fn call_error(error: ServiceError) -> CallError {
 fn credential_error(error: CredentialError) -> CallError {
     let message = error.to_string();
     match error {
+        CredentialError::Store(error) => store_failure(&error),
+        CredentialError::ForeignToken(ForeignTokenError::KeysUnavailable(_)) => {
+            CallError::new(Code::Unavailable, ErrorReason::AuthUnavailable, message).retry_after(RETRY_LATER)
+        }
+        CredentialError::ForeignToken(_) => unauthenticated(ErrorReason::CredentialInvalid, message),
         CredentialError::Form(form) => form.into(),
         CredentialError::AccessToken(AccessTokenError::Invalid | AccessTokenError::NotYetValid { .. }) => {
             unauthenticated(ErrorReason::CredentialInvalid, message)

@@ -6,7 +6,7 @@ use crate::ids::UserId;
 use crate::service::contract;
 use crate::service::ledger_page::page_size;
 use crate::service::violations::{Violation, Violations};
-use crate::store::{UserPage, UserPosition, UserQuery, UserState};
+use crate::store::{StateFilter, UserPage, UserPosition, UserQuery};
 use crate::user::UserName;
 
 /// What a request asks for.
@@ -33,15 +33,15 @@ fn name_prefix(text: &str) -> Result<String, Violation> {
     }
 }
 
-fn state(request: &pb::ListUsersRequest) -> Result<Option<UserState>, Violation> {
+fn state(request: &pb::ListUsersRequest) -> Result<Option<StateFilter>, Violation> {
     match request.state() {
         pb::UserState::Unspecified if request.state != 0 => {
             Err(Violation::new("state", "must be USER_STATE_ENABLED, USER_STATE_DISABLED or USER_STATE_LOCKED, or unset for all"))
         }
         pb::UserState::Unspecified => Ok(None),
-        pb::UserState::Enabled => Ok(Some(UserState::Enabled)),
-        pb::UserState::Disabled => Ok(Some(UserState::Disabled)),
-        pb::UserState::Locked => Ok(Some(UserState::Locked)),
+        pb::UserState::Enabled => Ok(Some(StateFilter::Enabled)),
+        pb::UserState::Disabled => Ok(Some(StateFilter::Disabled)),
+        pb::UserState::Locked => Ok(Some(StateFilter::Locked)),
     }
 }
 

@@ -6,9 +6,9 @@ use crate::user::{UserName, UserRecord};
 /// Users that one page looks at, at most: of a state that few are in, a page has fewer than were asked for.
 pub const MAX_USERS_LOOKED_AT: usize = 500;
 
-/// What a user's state lets them do.
+/// Users in which state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UserState {
+pub enum StateFilter {
     /// Neither disabled nor locked.
     Enabled,
     /// Disabled, locked or not.
@@ -17,7 +17,7 @@ pub enum UserState {
     Locked,
 }
 
-impl UserState {
+impl StateFilter {
     /// The state of a user.
     #[must_use]
     pub fn of(user: &UserRecord) -> Self {
@@ -35,7 +35,7 @@ pub struct UserQuery {
     /// What their names begin with, in lower case; empty: all.
     pub prefix: String,
     /// In which state; `None`: all.
-    pub state: Option<UserState>,
+    pub state: Option<StateFilter>,
     /// Behind whom; `None`: from the first.
     pub after: Option<UserPosition>,
     /// So many at most, and at most [`MAX_USERS_LOOKED_AT`].
@@ -103,7 +103,7 @@ impl<'q> PageInProgress<'q> {
     pub(super) fn take(&mut self, position: UserPosition, user: Option<UserRecord>) {
         self.looked_at += 1;
         self.last = Some(position);
-        self.users.extend(user.filter(|user| self.query.state.is_none_or(|state| UserState::of(user) == state)));
+        self.users.extend(user.filter(|user| self.query.state.is_none_or(|state| StateFilter::of(user) == state)));
     }
 
     /// The page. `more`: whether something follows what was looked at last.

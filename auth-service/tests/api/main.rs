@@ -4,6 +4,7 @@ mod accounts;
 mod auth;
 mod binary;
 mod fields;
+mod foreign_tokens;
 mod hostile_tokens;
 mod http;
 mod logins;
@@ -12,4 +13,8 @@ mod oauth2;
 mod published;
 mod release;
 mod support;
+#[expect(dead_code, reason = "the unit tests have more answers of it")]
+#[path = "../../src/foreign_issuer/test_issuer.rs"]
+mod test_issuer;
+mod token_keys;
 mod user_list;

@@ -1,6 +1,6 @@
 //! Lists of users.
 
-use auth_service::store::{MAX_USERS_LOOKED_AT, Store, UserPage, UserQuery, UserState};
+use auth_service::store::{MAX_USERS_LOOKED_AT, StateFilter, Store, UserPage, UserQuery};
 use auth_service::user::UserName;
 
 use crate::fixture::{Fixture, new_user};
@@ -81,9 +81,9 @@ pub(crate) async fn a_page_of_a_state_that_few_are_in_looks_at_so_many_and_says_
     }
     let of_state = |state, limit| UserQuery { state: Some(state), ..all("", limit) };
     let last = format!("user{:04}", people - 1);
-    assert_eq!(pages(&*f.store, of_state(UserState::Disabled, 10)).await, [vec!["user0007", "user0008"], vec![&last]]);
-    assert_eq!(pages(&*f.store, of_state(UserState::Disabled, 1)).await, [vec!["user0007"], vec!["user0008"], vec![], vec![&last]]);
-    assert_eq!(pages(&*f.store, of_state(UserState::Locked, 10)).await, [Vec::<String>::new(), Vec::new()]);
-    let enabled = pages(&*f.store, of_state(UserState::Enabled, 400)).await;
+    assert_eq!(pages(&*f.store, of_state(StateFilter::Disabled, 10)).await, [vec!["user0007", "user0008"], vec![&last]]);
+    assert_eq!(pages(&*f.store, of_state(StateFilter::Disabled, 1)).await, [vec!["user0007"], vec!["user0008"], vec![], vec![&last]]);
+    assert_eq!(pages(&*f.store, of_state(StateFilter::Locked, 10)).await, [Vec::<String>::new(), Vec::new()]);
+    let enabled = pages(&*f.store, of_state(StateFilter::Enabled, 400)).await;
     assert_eq!(enabled.iter().map(Vec::len).collect::<Vec<_>>(), [400, people - 400 - 3]);
 }

@@ -8,7 +8,7 @@ use auth_service::ids::UserId;
 use auth_service::store::clock::Clock;
 use auth_service::store::redis::{RedisOptions, RedisStore};
 use auth_service::store::sqlite::SqliteStore;
-use auth_service::store::{Store, UserCreation, UserQuery, UserState};
+use auth_service::store::{StateFilter, Store, UserCreation, UserQuery};
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
@@ -27,7 +27,7 @@ enum Operation {
     /// From the first page to the last, and meanwhile a user is made.
     List {
         prefix: String,
-        state: Option<UserState>,
+        state: Option<StateFilter>,
         limit: u32,
         added: Option<String>,
     },
@@ -39,7 +39,7 @@ fn name() -> impl Strategy<Value = String> {
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
-    let state = proptest::option::of(prop_oneof![Just(UserState::Enabled), Just(UserState::Disabled), Just(UserState::Locked)]);
+    let state = proptest::option::of(prop_oneof![Just(StateFilter::Enabled), Just(StateFilter::Disabled), Just(StateFilter::Locked)]);
     let list = ("[a0-]{0,1}[az_.0-]{0,2}", state, 1..6_u32, proptest::option::of(name()));
     prop_oneof![
         5 => name().prop_map(|name| Operation::Create { name }),
@@ -62,12 +62,12 @@ impl Model {
         }
     }
 
-    fn expected(&self, prefix: &str, state: Option<UserState>) -> Vec<String> {
+    fn expected(&self, prefix: &str, state: Option<StateFilter>) -> Vec<String> {
         let is_in = |disabled: bool| match state {
             None => true,
-            Some(UserState::Enabled) => !disabled,
-            Some(UserState::Disabled) => disabled,
-            Some(UserState::Locked) => false,
+            Some(StateFilter::Enabled) => !disabled,
+            Some(StateFilter::Disabled) => disabled,
+            Some(StateFilter::Locked) => false,
         };
         let found = self.0.iter().filter(|(name, (_, disabled))| name.starts_with(prefix) && is_in(*disabled));
         found.map(|(name, _)| name.clone()).collect()
