@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod admin;
 mod audit_list;
+pub mod audit_trail;
 pub mod auth;
 pub mod authorizer;
 pub mod call;

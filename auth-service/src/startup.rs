@@ -31,6 +31,7 @@ use crate::foreign_issuer::{ForeignIssuers, SourceError};
 use crate::password::{HashingError, PasswordHashing};
 use crate::service::accounts::AccountsService;
 use crate::service::admin::AdminService;
+use crate::service::audit_trail::AuditTrail;
 use crate::service::auth::AuthService;
 use crate::service::authorizer::Authorizer;
 use crate::store::redis::{RedisOptions, RedisStore};
@@ -194,7 +195,13 @@ impl Application {
                 sign_up: config.sign_up,
                 starting_credits: config.starting_credits,
             },
-            admin: AdminService { authorizer, store: Arc::clone(&store), passwords, starting_credits: config.starting_credits },
+            admin: AdminService {
+                authorizer,
+                store: Arc::clone(&store),
+                passwords,
+                starting_credits: config.starting_credits,
+                trail: Arc::new(AuditTrail::new(Arc::clone(&store))),
+            },
             serve: ServeConfig {
                 // Nothing here is for clients that can send no header.
                 keys_in_paths: KeyInPath::Refused,

@@ -171,7 +171,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn release(&self, attempt: ReleaseRequest) -> Result<ReleaseAnswer, StoreError>;
 
     /// Adds credits. Idempotent by request id.
-    async fn grant(&self, grant: GrantRequest) -> Result<GrantAnswer, StoreError>;
+    async fn grant(&self, grant: GrantRequest, event: AuditEvent) -> Result<GrantAnswer, StoreError>;
     /// An account's credits; `None`: no such account.
     async fn balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError>;
     /// What became of a request; `None`: nothing of that id is remembered.

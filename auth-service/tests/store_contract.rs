@@ -4,6 +4,8 @@
 
 #[path = "store_contract/accounts.rs"]
 mod accounts;
+#[path = "store_contract/audit_log.rs"]
+mod audit_log;
 #[path = "store_contract/credentials.rs"]
 mod credentials;
 #[path = "store_contract/credits.rs"]
@@ -100,6 +102,14 @@ cases! {
     accounts::grants_that_are_none_write_nothing,
     accounts::the_ledger_is_paged_from_the_newest,
     accounts::the_store_answers_a_ping,
+    audit_log::changes_and_attempts_are_one_list_by_time_in_both_directions,
+    audit_log::an_event_is_listed_as_it_was_recorded_with_the_names_of_the_users_in_it,
+    audit_log::the_pages_of_a_list_have_every_event_once_while_others_are_recorded,
+    audit_log::a_list_is_of_one_user_or_action_and_looks_at_a_bounded_number,
+    audit_log::a_flood_of_attempts_is_bounded_and_pushes_no_change_out,
+    audit_log::the_oldest_changes_are_dropped_above_the_bound_and_a_token_to_them_goes_on_with_what_is_kept,
+    audit_log::a_change_of_users_keys_and_credits_is_recorded_once_and_what_changes_nothing_is_not,
+    audit_log::nothing_is_changed_without_its_event,
     credentials::an_api_key_is_listed_as_it_was_made,
     credentials::a_key_is_refused_when_unknown_expired_or_revoked,
     credentials::a_revocation_keeps_its_first_time,

@@ -299,7 +299,7 @@ async fn apply(store: &dyn Store, user: &fixture::Person, now_ms: i64, operation
                 note: "a note".to_owned(),
                 granted_by: user.id.clone(),
             };
-            format!("{:?}", store.grant(grant).await.unwrap())
+            format!("{:?}", store.grant(grant, event()).await.unwrap())
         }
         (Operation::Balance, _) => format!("{:?}", store.balance(&user.account).await.unwrap()),
         (Operation::Receipt { request }, _) => format!("{:?}", store.receipt(&user.account, &user.id, &name(request)).await.unwrap()),

@@ -1,5 +1,6 @@
 //! The Admin service: what operators do. Every action is logged with the target `audit`.
 
+use std::mem;
 use std::sync::Arc;
 
 use shared::ledger::MAX_CREDITS;
@@ -8,8 +9,11 @@ use shared::proto::auth::admin_server::Admin;
 use shared::request_id::{REQUEST_ID_RULE, is_request_id};
 use tonic::{Request, Response, Status};
 
-use crate::ids::AccountId;
-use crate::password::PasswordHashing;
+use crate::ids::{AccountId, UserId};
+use crate::one_time_password;
+use crate::password::{NewPassword, PasswordHashing};
+use crate::service::audit_list::{self, AuditFields};
+use crate::service::audit_trail::AuditTrail;
 use crate::service::authorizer::Authorizer;
 use crate::service::call::Call;
 use crate::service::contract;
@@ -18,8 +22,13 @@ use crate::service::service_error::ServiceError;
 use crate::service::user_fields::{UserFields, user_name};
 use crate::service::user_list;
 use crate::service::violations::{Violation, Violations, plain_text};
-use crate::store::{AuditAction, GrantAnswer, GrantRequest, Store, UserCreation};
+use crate::store::{AuditAction, AuditEvent, GrantAnswer, GrantRequest, Store, UserChange, UserCreation};
 use crate::user::{Role, UserName, UserRecord};
+
+/// The longest reason for which a user is disabled or locked.
+const MOST_REASON_CHARACTERS: usize = 200;
+/// What is said of an action that was a repetition.
+const NO_CHANGE: &str = "no change";
 
 /// The Admin service.
 #[derive(Debug)]
@@ -32,6 +41,8 @@ pub struct AdminService {
     pub passwords: Arc<PasswordHashing>,
     /// Credits of a new user, unless said otherwise.
     pub starting_credits: i64,
+    /// Records what fails.
+    pub trail: Arc<AuditTrail>,
 }
 
 impl AdminService {
@@ -52,7 +63,8 @@ impl AdminService {
         let (fields, role) = violations.finish(fields.zip(role))?;
         let password_hash = self.passwords.hash(fields.password.clone()).await?;
         let user = fields.into_new_user(password_hash, role, starting_credits)?;
-        let event = event.to_user(&user.user_id, &user.user_name);
+        let detail = format!("{}, {starting_credits} credits", role_name(role));
+        let event = AuditEvent { detail, ..event.to_user(&user.user_id, &user.user_name) };
         match self.store.create_user(user, event).await? {
             UserCreation::Created(user) => {
                 tracing::info!(
@@ -66,56 +78,110 @@ impl AdminService {
         }
     }
 
-    async fn set_disabled(&self, call: Call<'_>, name: &str, disabled: bool) -> Result<UserRecord, ServiceError> {
+    /// Who does it, to whom, and the event of it.
+    async fn begin(&self, call: Call<'_>, action: AuditAction, name: &str) -> Result<(UserRecord, AuditEvent), ServiceError> {
         let actor = self.authorizer.operator(call).await?;
         let user = self.find(&user_name(name)?).await?;
-        let action = if disabled { AuditAction::DisableUser } else { AuditAction::EnableUser };
+        call.know(|event| event.to_user(&user.user_id, &user.user_name));
         let event = call.event(action).by(&actor).to_user(&user.user_id, &user.user_name);
-        let change = self.store.set_disabled(&user.user_id, disabled, "", event).await?.ok_or(ServiceError::UserNotFound)?;
-        let user = change.user;
-        tracing::info!(target: "audit", action = action.name(), actor = %actor.user_id, subject = %user.user_id, "a user was disabled or enabled");
-        Ok(user)
+        Ok((user, event))
     }
 
-    async fn answer_disable_user(&self, request: Request<pb::DisableUserRequest>) -> Result<pb::DisableUserResponse, ServiceError> {
-        let user = self.set_disabled(Call::of(&request), &request.get_ref().user_name, true).await?;
-        Ok(pb::DisableUserResponse { user: Some(contract::user(user)) })
+    /// Says what became of a change of a user's state. What was so before, the store hasn't recorded.
+    async fn end(&self, change: Option<UserChange>, event: AuditEvent) -> Result<pb::User, ServiceError> {
+        let UserChange { user, changed } = change.ok_or(ServiceError::UserNotFound)?;
+        tell(&event);
+        if !changed {
+            self.trail.record(AuditEvent { detail: NO_CHANGE.to_owned(), ..event }).await;
+        }
+        Ok(contract::user_for_operators(user))
+    }
+
+    async fn set_disabled(&self, call: Call<'_>, name: &str, disabled: bool, reason: String) -> Result<pb::User, ServiceError> {
+        let action = if disabled { AuditAction::DisableUser } else { AuditAction::EnableUser };
+        let (user, event) = self.begin(call, action, name).await?;
+        let reason = plain_text("reason", reason, MOST_REASON_CHARACTERS)?;
+        let event = AuditEvent { detail: reason.clone(), ..event };
+        let change = self.store.set_disabled(&user.user_id, disabled, &reason, event.clone()).await?;
+        self.end(change, event).await
+    }
+
+    async fn set_locked(&self, call: Call<'_>, name: &str, locked: bool, reason: String) -> Result<pb::User, ServiceError> {
+        let action = if locked { AuditAction::LockUser } else { AuditAction::UnlockUser };
+        let (user, event) = self.begin(call, action, name).await?;
+        let reason = plain_text("reason", reason, MOST_REASON_CHARACTERS)?;
+        let event = AuditEvent { detail: reason.clone(), ..event };
+        let change = self.store.set_locked(&user.user_id, locked, &reason, event.clone()).await?;
+        self.end(change, event).await
+    }
+
+    async fn answer_disable_user(&self, mut request: Request<pb::DisableUserRequest>) -> Result<pb::DisableUserResponse, ServiceError> {
+        let pb::DisableUserRequest { user_name, reason } = mem::take(request.get_mut());
+        Ok(pb::DisableUserResponse { user: Some(self.set_disabled(Call::of(&request), &user_name, true, reason).await?) })
     }
 
     async fn answer_enable_user(&self, request: Request<pb::EnableUserRequest>) -> Result<pb::EnableUserResponse, ServiceError> {
-        let user = self.set_disabled(Call::of(&request), &request.get_ref().user_name, false).await?;
-        Ok(pb::EnableUserResponse { user: Some(contract::user(user)) })
+        let user = self.set_disabled(Call::of(&request), &request.get_ref().user_name, false, String::new()).await?;
+        Ok(pb::EnableUserResponse { user: Some(user) })
+    }
+
+    async fn answer_lock_user(&self, mut request: Request<pb::LockUserRequest>) -> Result<pb::LockUserResponse, ServiceError> {
+        let pb::LockUserRequest { user_name, reason } = mem::take(request.get_mut());
+        Ok(pb::LockUserResponse { user: Some(self.set_locked(Call::of(&request), &user_name, true, reason).await?) })
+    }
+
+    async fn answer_unlock_user(&self, request: Request<pb::UnlockUserRequest>) -> Result<pb::UnlockUserResponse, ServiceError> {
+        let user = self.set_locked(Call::of(&request), &request.get_ref().user_name, false, String::new()).await?;
+        Ok(pb::UnlockUserResponse { user: Some(user) })
+    }
+
+    async fn answer_reset_password(&self, request: Request<pb::ResetPasswordRequest>) -> Result<pb::ResetPasswordResponse, ServiceError> {
+        let (user, event) = self.begin(Call::of(&request), AuditAction::ResetPassword, &request.get_ref().user_name).await?;
+        let one_time_password = one_time_password::draw()?;
+        let password = NewPassword::parse(&one_time_password, None).map_err(ServiceError::defect)?;
+        let hash = self.passwords.hash(password).await?;
+        let user = self.store.reset_password(&user.user_id, &hash, event.clone()).await?.ok_or(ServiceError::UserNotFound)?;
+        tell(&event);
+        let expires_at = user.reset_ends_at_ms.map(contract::timestamp);
+        Ok(pb::ResetPasswordResponse { one_time_password, expires_at, user: Some(contract::user_for_operators(user)) })
     }
 
     async fn answer_grant_credits(&self, request: Request<pb::GrantCreditsRequest>) -> Result<pb::GrantCreditsResponse, ServiceError> {
-        let actor = self.authorizer.operator(Call::of(&request)).await?;
-        let request = request.into_inner();
+        let call = Call::of(&request);
+        let actor = self.authorizer.operator(call).await?;
+        let message = request.get_ref();
         let mut violations = Violations::default();
-        let name = violations.keep(user_name(&request.user_name));
-        violations.require((1..=MAX_CREDITS).contains(&request.credits), "credits", || "must be from 1 to 10^12".to_owned());
-        violations.require(is_request_id(&request.request_id), "request_id", || REQUEST_ID_RULE.to_owned());
-        let note = violations.keep(plain_text("note", request.note, 200));
+        let name = violations.keep(user_name(&message.user_name));
+        violations.require((1..=MAX_CREDITS).contains(&message.credits), "credits", || "must be from 1 to 10^12".to_owned());
+        violations.require(is_request_id(&message.request_id), "request_id", || REQUEST_ID_RULE.to_owned());
+        let note = violations.keep(plain_text("note", message.note.clone(), 200));
         let (name, note) = violations.finish(name.zip(note))?;
         let user = self.find(&name).await?;
+        call.know(|event| event.to_user(&user.user_id, &user.user_name));
+        let credits = message.credits;
+        let detail = if note.is_empty() { format!("{credits} credits") } else { format!("{credits} credits: {note}") };
+        let event = AuditEvent { detail, ..call.event(AuditAction::GrantCredits).by(&actor).to_user(&user.user_id, &user.user_name) };
         let grant = GrantRequest {
             account: AccountId::from(&user.user_id),
-            credits: request.credits,
-            request_id: request.request_id,
+            credits,
+            request_id: message.request_id.clone(),
             note,
             granted_by: actor.user_id.clone(),
         };
-        let (balance, entry, replayed) = match self.store.grant(grant).await? {
+        let (balance, entry, replayed) = match self.store.grant(grant, event.clone()).await? {
             GrantAnswer::Granted { entry, balance } => (balance, entry, false),
             GrantAnswer::Replayed { entry, balance } => (balance, entry, true),
             GrantAnswer::RequestIdReused => return Err(ServiceError::GrantRequestIdReused),
             GrantAnswer::TooMuch => return Err(ServiceError::TooManyCredits),
             GrantAnswer::NotFound => return Err(ServiceError::UserNotFound),
         };
-        let credits = request.credits;
         tracing::info!(
             target: "audit", action = "grant_credits", actor = %actor.user_id, subject = %user.user_id, credits, entry, replayed,
             "credits were granted"
         );
+        if replayed {
+            self.trail.record(AuditEvent { detail: format!("{}; {NO_CHANGE}", event.detail), ..event }).await;
+        }
         Ok(pb::GrantCreditsResponse { balance: Some(contract::balance(balance)), ledger_entry_id: entry.to_string(), replayed })
     }
 
@@ -125,38 +191,72 @@ impl AdminService {
         Ok(user_list::answer(self.store.users(&query).await?))
     }
 
+    async fn answer_list_audit_events(
+        &self,
+        request: Request<pb::ListAuditEventsRequest>,
+    ) -> Result<pb::ListAuditEventsResponse, ServiceError> {
+        self.authorizer.operator(Call::of(&request)).await?;
+        let fields = AuditFields::parse(request.get_ref())?;
+        let user = match &fields.user {
+            Some(name) => Some(self.find(name).await?.user_id),
+            None => None,
+        };
+        Ok(audit_list::answer(self.store.audit_events(&fields.query(user)).await?))
+    }
+
     async fn find(&self, name: &UserName) -> Result<UserRecord, ServiceError> {
         self.store.user_by_name(name).await?.ok_or(ServiceError::UserNotFound)
     }
 }
 
+/// Logs what an operator did to a user.
+fn tell(event: &AuditEvent) {
+    let id = |user: &Option<UserId>| user.as_ref().map(ToString::to_string);
+    let (action, actor, subject) = (event.action.name(), id(&event.actor), id(&event.subject));
+    tracing::info!(target: "audit", action, actor, subject, "a user's state was changed");
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::User => "user",
+        Role::Admin => "admin",
+    }
+}
+
+/// Answers a method, and records that it failed if it does.
+macro_rules! recorded {
+    ($($method:ident($request:ident) -> $response:ident, $action:ident, $answer:ident;)*) => {
+        $(
+            #[doc = concat!("See [`AdminService::", stringify!($answer), "`].")]
+            fn $method<'life, 'call>(
+                &'life self,
+                request: Request<pb::$request>,
+            ) -> std::pin::Pin<Box<dyn Future<Output = Result<Response<pb::$response>, Status>> + Send + 'call>>
+            where
+                'life: 'call,
+                Self: 'call,
+            {
+                Box::pin(self.trail.answer(AuditAction::$action, request, |request| self.$answer(request)))
+            }
+        )*
+    };
+}
+
 #[tonic::async_trait]
 impl Admin for AdminService {
-    async fn create_user(&self, request: Request<pb::CreateUserRequest>) -> Result<Response<pb::CreateUserResponse>, Status> {
-        Ok(Response::new(self.answer_create_user(request).await?))
-    }
-
-    async fn list_users(&self, request: Request<pb::ListUsersRequest>) -> Result<Response<pb::ListUsersResponse>, Status> {
-        Ok(Response::new(self.answer_list_users(request).await?))
-    }
-
-    async fn disable_user(&self, request: Request<pb::DisableUserRequest>) -> Result<Response<pb::DisableUserResponse>, Status> {
-        Ok(Response::new(self.answer_disable_user(request).await?))
-    }
-
-    async fn enable_user(&self, request: Request<pb::EnableUserRequest>) -> Result<Response<pb::EnableUserResponse>, Status> {
-        Ok(Response::new(self.answer_enable_user(request).await?))
-    }
-
-    async fn grant_credits(&self, request: Request<pb::GrantCreditsRequest>) -> Result<Response<pb::GrantCreditsResponse>, Status> {
-        Ok(Response::new(self.answer_grant_credits(request).await?))
+    recorded! {
+        create_user(CreateUserRequest) -> CreateUserResponse, CreateUser, answer_create_user;
+        list_users(ListUsersRequest) -> ListUsersResponse, ListUsers, answer_list_users;
+        disable_user(DisableUserRequest) -> DisableUserResponse, DisableUser, answer_disable_user;
+        enable_user(EnableUserRequest) -> EnableUserResponse, EnableUser, answer_enable_user;
+        lock_user(LockUserRequest) -> LockUserResponse, LockUser, answer_lock_user;
+        unlock_user(UnlockUserRequest) -> UnlockUserResponse, UnlockUser, answer_unlock_user;
+        reset_password(ResetPasswordRequest) -> ResetPasswordResponse, ResetPassword, answer_reset_password;
+        grant_credits(GrantCreditsRequest) -> GrantCreditsResponse, GrantCredits, answer_grant_credits;
+        list_audit_events(ListAuditEventsRequest) -> ListAuditEventsResponse, ListAuditEvents, answer_list_audit_events;
     }
 
     not_built! {
-        lock_user(LockUserRequest) -> LockUserResponse, "Admin.LockUser";
-        unlock_user(UnlockUserRequest) -> UnlockUserResponse, "Admin.UnlockUser";
-        reset_password(ResetPasswordRequest) -> ResetPasswordResponse, "Admin.ResetPassword";
         verify_ledger(VerifyLedgerRequest) -> VerifyLedgerResponse, "Admin.VerifyLedger";
-        list_audit_events(ListAuditEventsRequest) -> ListAuditEventsResponse, "Admin.ListAuditEvents";
     }
 }

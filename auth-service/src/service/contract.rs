@@ -49,7 +49,8 @@ pub fn user(record: UserRecord) -> pb::User {
 /// The same for operators, who may also know why it is in its state.
 #[must_use]
 pub fn user_for_operators(record: UserRecord) -> pb::User {
-    user(record)
+    let state_reason = record.state_reason.clone();
+    pb::User { state_reason, ..user(record) }
 }
 
 fn role(role: Role) -> pb::Role {

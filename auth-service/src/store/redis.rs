@@ -122,7 +122,8 @@ impl RedisStore {
         let link = Link::connect(client).await.map_err(|error| open_error(&error))?;
         let mut connection = link.line().connection;
         fitness::require(&mut connection, &options).await?;
-        let scripts = Scripts::new(&limits);
+        let keys = Keys::new(&options.key_prefix);
+        let scripts = Scripts::new(&limits, &keys);
         for script in scripts.all() {
             script.load_async(&mut connection).await.map_err(|error| open_error(&error))?;
         }
@@ -130,7 +131,7 @@ impl RedisStore {
             link,
             condition: Condition::of(place),
             scripts,
-            keys: Keys::new(&options.key_prefix),
+            keys,
             known_callers: KnownCallers::new(),
             index: IndexState::default(),
             writes: MoveBatcher::default(),
@@ -328,8 +329,8 @@ impl Store for RedisStore {
         self.release_attempt(&attempt).await
     }
 
-    async fn grant(&self, grant: GrantRequest) -> Result<GrantAnswer, StoreError> {
-        self.grant_credits(&grant).await
+    async fn grant(&self, grant: GrantRequest, event: AuditEvent) -> Result<GrantAnswer, StoreError> {
+        self.grant_credits(&grant, &event).await
     }
 
     async fn balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError> {

@@ -296,11 +296,11 @@ impl Store for SqliteStore {
         self.run(move |context| credits::release(context, &attempt)).await
     }
 
-    async fn grant(&self, grant: GrantRequest) -> Result<GrantAnswer, StoreError> {
+    async fn grant(&self, grant: GrantRequest, event: AuditEvent) -> Result<GrantAnswer, StoreError> {
         if !(1..=MAX_CREDITS).contains(&grant.credits) {
             return Err(Failure::Corrupt(format!("a grant of {} credits", grant.credits)).into());
         }
-        self.run(move |context| credits::grant(context, &grant)).await
+        self.run(move |context| credits::grant(context, &grant, &event)).await
     }
 
     async fn balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError> {

@@ -326,7 +326,7 @@ async fn numbers_of_a_ledger_that_was_folded_empty_go_on_after_a_restart_and_a_r
     let store = server.store(limits(), Clock::Fixed(hand)).await;
     let granted_by = ada.id.clone();
     let grant = GrantRequest { account: ada.account.clone(), credits: 1, request_id: "g".to_owned(), note: String::new(), granted_by };
-    assert!(matches!(store.grant(grant).await.unwrap(), GrantAnswer::Granted { entry: 3, .. }));
+    assert!(matches!(store.grant(grant, event()).await.unwrap(), GrantAnswer::Granted { entry: 3, .. }));
     let snapshot = store.snapshot(&ada.account).await.unwrap().unwrap();
     assert_eq!((snapshot.violations(), snapshot.checkpoint), (Vec::new(), Some(all)));
 }

@@ -3,7 +3,7 @@
 use auth_service::store::Store;
 use auth_service::store::clock::Clock;
 
-use crate::fixture::{Fixture, Person, RedisServer};
+use crate::fixture::{Fixture, Person, RedisServer, event, new_user};
 use crate::limits;
 use crate::redis_only::server;
 use crate::user_list::{all, pages};
@@ -110,7 +110,7 @@ async fn a_page_takes_two_round_trips_however_many_users_there_are() {
     let server = RedisServer::start(&["--appendfsync", "no"]);
     let store = server.store(limits(), Clock::Store).await;
     for number in 0..60 {
-        store.create_user(crate::fixture::new_user(&format!("user{number:02}"), 0)).await.unwrap();
+        store.create_user(new_user(&format!("user{number:02}"), 0), event()).await.unwrap();
     }
     let counted = || (server.calls_of("zrangebylex"), server.calls_of("get"));
     let before = counted();

@@ -3,7 +3,7 @@
 use auth_service::store::{MAX_USERS_LOOKED_AT, StateFilter, Store, UserPage, UserQuery};
 use auth_service::user::UserName;
 
-use crate::fixture::{Fixture, new_user};
+use crate::fixture::{Fixture, event, new_user};
 
 /// All users, or those with this prefix, from the first.
 pub(crate) fn all(prefix: &str, limit: u32) -> UserQuery {
@@ -74,9 +74,9 @@ pub(crate) async fn a_page_of_a_state_that_few_are_in_looks_at_so_many_and_says_
     for number in 0..people {
         let user = new_user(&format!("user{number:04}"), 0);
         let id = user.user_id.clone();
-        f.store.create_user(user).await.unwrap();
+        f.store.create_user(user, event()).await.unwrap();
         if [7, 8, people - 1].contains(&number) {
-            f.store.set_disabled(&id, true).await.unwrap();
+            f.store.set_disabled(&id, true, "", event()).await.unwrap();
         }
     }
     let of_state = |state, limit| UserQuery { state: Some(state), ..all("", limit) };

@@ -12,7 +12,7 @@ use auth_service::store::{StateFilter, Store, UserCreation, UserQuery};
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
-use crate::fixture::{RedisServer, START_MS, new_user};
+use crate::fixture::{RedisServer, START_MS, event, new_user};
 use crate::{LIMITS, current_thread};
 
 #[derive(Debug, Clone)]
@@ -55,7 +55,7 @@ impl Model {
     async fn create(&mut self, store: &dyn Store, name: &str) {
         let user = new_user(name, 0);
         let id = user.user_id.clone();
-        match store.create_user(user).await.unwrap() {
+        match store.create_user(user, event()).await.unwrap() {
             UserCreation::Created(_) => assert!(self.0.insert(name.to_owned(), (id, false)).is_none(), "{name} is made twice"),
             UserCreation::NameTaken => assert!(self.0.contains_key(name), "{name} is taken by nobody"),
             UserCreation::NameInProgress { .. } => panic!("nobody else makes {name}"),
@@ -79,7 +79,7 @@ impl Model {
             Operation::Disable { nth, disabled } => {
                 let count = self.0.len().max(1);
                 let Some((id, state)) = self.0.values_mut().nth(nth % count) else { return };
-                store.set_disabled(id, *disabled).await.unwrap();
+                store.set_disabled(id, *disabled, "", event()).await.unwrap();
                 *state = *disabled;
             }
             Operation::List { prefix, state, limit, added } => {
