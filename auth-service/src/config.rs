@@ -119,6 +119,13 @@ pub const VARIABLES: &[Variable] = &[
         "A JSON file of other issuers whose tokens are taken; docs/http.md has its form.",
         "/dev/null/issuers.json",
     ),
+    variable("TOLLGATE_SESSION_IDLE", "14d", "How long a session lives without a refresh; at least `TOLLGATE_ACCESS_TOKEN_TTL`.", "1s"),
+    variable(
+        "TOLLGATE_SESSION_LIFETIME",
+        "90d",
+        "How long a session lives, however often it is refreshed; at least `TOLLGATE_ACCESS_TOKEN_TTL`.",
+        "forever",
+    ),
     variable("TOLLGATE_HOLD_TTL", "60s", "How long a hold lives after Check and after each Extend; 1s to 1h.", "2h"),
     variable("TOLLGATE_FORGET_AFTER", "1h", "How long a resolved request is remembered.", "soon"),
     variable("TOLLGATE_MAX_OPEN_HOLDS", "64", "Calls in progress of one account, at most: each has an open hold; 1 to 1,000,000.", "0"),
@@ -301,6 +308,8 @@ impl Config {
         let clock_leeway = reader.duration("TOLLGATE_CLOCK_LEEWAY", DEFAULT_LEEWAY, Duration::ZERO..=MAX_LEEWAY);
         let tokens = TokenConfig::read(&mut reader, access_token_ttl + 2 * clock_leeway);
         let default = StoreLimits::default();
+        // A session that ends before its access tokens do would be refreshed too late by whoever goes by those.
+        let session = access_token_ttl..=hours(24 * 366 * 10);
         let limits = StoreLimits {
             hold_ttl: reader.duration("TOLLGATE_HOLD_TTL", default.hold_ttl, seconds(1)..=hours(1)),
             forget_after: reader.duration("TOLLGATE_FORGET_AFTER", default.forget_after, seconds(1)..=hours(24 * 30)),
@@ -318,8 +327,8 @@ impl Config {
                 every: seconds(1) / read_u32(&mut reader, "TOLLGATE_REFUNDS_PER_SECOND", 10, 1, 1000),
             },
             sweep_batch: default.sweep_batch,
-            session_idle: default.session_idle,
-            session_lifetime: default.session_lifetime,
+            session_idle: reader.duration("TOLLGATE_SESSION_IDLE", default.session_idle, session.clone()),
+            session_lifetime: reader.duration("TOLLGATE_SESSION_LIFETIME", default.session_lifetime, session),
             max_audit_changes: default.max_audit_changes,
             max_audit_attempts: default.max_audit_attempts,
         };

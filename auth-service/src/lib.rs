@@ -22,6 +22,7 @@ pub mod password;
 pub mod price;
 pub mod price_table;
 pub mod profile;
+pub mod refresh_token;
 pub mod refunds;
 pub mod service;
 pub mod session;

@@ -19,7 +19,7 @@ pub const API_KEY_PREFIX: &str = "tg_";
 pub const API_KEY_LENGTH: usize = API_KEY_PREFIX.len() + 16 + 24 + CHECKSUM_LENGTH;
 /// What every refresh token starts with.
 pub const REFRESH_TOKEN_PREFIX: &str = "tgr_";
-/// Characters of a refresh token: prefix, user's id (16), session's id (12), family secret (22), rotating secret (22), checksum (6).
+/// Characters of a refresh token: prefix, user's id (16), session's id (12), two secrets (22 each), checksum (6).
 pub const REFRESH_TOKEN_LENGTH: usize = REFRESH_TOKEN_PREFIX.len() + 16 + 12 + 22 + 22 + CHECKSUM_LENGTH;
 /// Characters of the checksum: 62^6 is more than 2^32.
 pub const CHECKSUM_LENGTH: usize = 6;
@@ -122,16 +122,16 @@ pub fn end_users(text: &str) -> Result<(), FormError> {
 /// Whether a text is `tg_`, 40 letters and digits, and the right checksum of them.
 #[must_use]
 pub fn is_api_key(text: &str) -> bool {
-    has_form(text, API_KEY_PREFIX, API_KEY_LENGTH)
+    is_checksummed(text, API_KEY_PREFIX, API_KEY_LENGTH)
 }
 
 /// Whether a text is `tgr_`, 72 letters and digits, and the right checksum of them.
 #[must_use]
 pub fn is_refresh_token(text: &str) -> bool {
-    has_form(text, REFRESH_TOKEN_PREFIX, REFRESH_TOKEN_LENGTH)
+    is_checksummed(text, REFRESH_TOKEN_PREFIX, REFRESH_TOKEN_LENGTH)
 }
 
-fn has_form(text: &str, prefix: &str, length: usize) -> bool {
+fn is_checksummed(text: &str, prefix: &str, length: usize) -> bool {
     if text.len() != length || !text.is_ascii() {
         return false;
     }

@@ -1,6 +1,5 @@
 //! The Admin service: what operators do. Every action is logged with the target `audit`.
 
-use std::mem;
 use std::sync::Arc;
 
 use shared::ledger::MAX_CREDITS;
@@ -24,9 +23,8 @@ use crate::service::user_list;
 use crate::service::violations::{Violation, Violations, plain_text};
 use crate::store::{AuditAction, AuditEvent, GrantAnswer, GrantRequest, Store, UserChange, UserCreation};
 use crate::user::{Role, UserName, UserRecord};
+use crate::user_state::NewState;
 
-/// The longest reason for which a user is disabled or locked.
-const MOST_REASON_CHARACTERS: usize = 200;
 /// What is said of an action that was a repetition.
 const NO_CHANGE: &str = "no change";
 
@@ -78,65 +76,58 @@ impl AdminService {
         }
     }
 
-    /// Who does it, to whom, and the event of it.
-    async fn begin(&self, call: Call<'_>, action: AuditAction, name: &str) -> Result<(UserRecord, AuditEvent), ServiceError> {
+    /// Disables, enables, locks or unlocks a user.
+    async fn change_state(&self, call: Call<'_>, name: &str, new: NewState, reason: String) -> Result<pb::User, ServiceError> {
         let actor = self.authorizer.operator(call).await?;
-        let user = self.find(&user_name(name)?).await?;
+        let mut violations = Violations::default();
+        let (name, reason) = (violations.keep(user_name(name)), violations.keep(plain_text("reason", reason, 200)));
+        let (name, reason) = violations.finish(name.zip(reason))?;
+        let user = self.find(&name).await?;
         call.know(|event| event.to_user(&user.user_id, &user.user_name));
-        let event = call.event(action).by(&actor).to_user(&user.user_id, &user.user_name);
-        Ok((user, event))
-    }
-
-    /// Says what became of a change of a user's state. What was so before, the store hasn't recorded.
-    async fn end(&self, change: Option<UserChange>, event: AuditEvent) -> Result<pb::User, ServiceError> {
+        let event = AuditEvent { detail: reason.clone(), ..call.event(action(new)).by(&actor).to_user(&user.user_id, &user.user_name) };
+        let change = match new {
+            NewState::Disabled(disabled) => self.store.set_disabled(&user.user_id, disabled, &reason, event.clone()).await?,
+            NewState::Locked(locked) => self.store.set_locked(&user.user_id, locked, &reason, event.clone()).await?,
+        };
         let UserChange { user, changed } = change.ok_or(ServiceError::UserNotFound)?;
         tell(&event);
         if !changed {
+            // What was so before, the store hasn't recorded.
             self.trail.record(AuditEvent { detail: NO_CHANGE.to_owned(), ..event }).await;
         }
         Ok(contract::user_for_operators(user))
     }
 
-    async fn set_disabled(&self, call: Call<'_>, name: &str, disabled: bool, reason: String) -> Result<pb::User, ServiceError> {
-        let action = if disabled { AuditAction::DisableUser } else { AuditAction::EnableUser };
-        let (user, event) = self.begin(call, action, name).await?;
-        let reason = plain_text("reason", reason, MOST_REASON_CHARACTERS)?;
-        let event = AuditEvent { detail: reason.clone(), ..event };
-        let change = self.store.set_disabled(&user.user_id, disabled, &reason, event.clone()).await?;
-        self.end(change, event).await
-    }
-
-    async fn set_locked(&self, call: Call<'_>, name: &str, locked: bool, reason: String) -> Result<pb::User, ServiceError> {
-        let action = if locked { AuditAction::LockUser } else { AuditAction::UnlockUser };
-        let (user, event) = self.begin(call, action, name).await?;
-        let reason = plain_text("reason", reason, MOST_REASON_CHARACTERS)?;
-        let event = AuditEvent { detail: reason.clone(), ..event };
-        let change = self.store.set_locked(&user.user_id, locked, &reason, event.clone()).await?;
-        self.end(change, event).await
-    }
-
-    async fn answer_disable_user(&self, mut request: Request<pb::DisableUserRequest>) -> Result<pb::DisableUserResponse, ServiceError> {
-        let pb::DisableUserRequest { user_name, reason } = mem::take(request.get_mut());
-        Ok(pb::DisableUserResponse { user: Some(self.set_disabled(Call::of(&request), &user_name, true, reason).await?) })
+    async fn answer_disable_user(&self, request: Request<pb::DisableUserRequest>) -> Result<pb::DisableUserResponse, ServiceError> {
+        let pb::DisableUserRequest { user_name, reason } = request.get_ref().clone();
+        let user = self.change_state(Call::of(&request), &user_name, NewState::Disabled(true), reason).await?;
+        Ok(pb::DisableUserResponse { user: Some(user) })
     }
 
     async fn answer_enable_user(&self, request: Request<pb::EnableUserRequest>) -> Result<pb::EnableUserResponse, ServiceError> {
-        let user = self.set_disabled(Call::of(&request), &request.get_ref().user_name, false, String::new()).await?;
+        let name = &request.get_ref().user_name;
+        let user = self.change_state(Call::of(&request), name, NewState::Disabled(false), String::new()).await?;
         Ok(pb::EnableUserResponse { user: Some(user) })
     }
 
-    async fn answer_lock_user(&self, mut request: Request<pb::LockUserRequest>) -> Result<pb::LockUserResponse, ServiceError> {
-        let pb::LockUserRequest { user_name, reason } = mem::take(request.get_mut());
-        Ok(pb::LockUserResponse { user: Some(self.set_locked(Call::of(&request), &user_name, true, reason).await?) })
+    async fn answer_lock_user(&self, request: Request<pb::LockUserRequest>) -> Result<pb::LockUserResponse, ServiceError> {
+        let pb::LockUserRequest { user_name, reason } = request.get_ref().clone();
+        let user = self.change_state(Call::of(&request), &user_name, NewState::Locked(true), reason).await?;
+        Ok(pb::LockUserResponse { user: Some(user) })
     }
 
     async fn answer_unlock_user(&self, request: Request<pb::UnlockUserRequest>) -> Result<pb::UnlockUserResponse, ServiceError> {
-        let user = self.set_locked(Call::of(&request), &request.get_ref().user_name, false, String::new()).await?;
+        let name = &request.get_ref().user_name;
+        let user = self.change_state(Call::of(&request), name, NewState::Locked(false), String::new()).await?;
         Ok(pb::UnlockUserResponse { user: Some(user) })
     }
 
     async fn answer_reset_password(&self, request: Request<pb::ResetPasswordRequest>) -> Result<pb::ResetPasswordResponse, ServiceError> {
-        let (user, event) = self.begin(Call::of(&request), AuditAction::ResetPassword, &request.get_ref().user_name).await?;
+        let call = Call::of(&request);
+        let actor = self.authorizer.operator(call).await?;
+        let user = self.find(&user_name(&request.get_ref().user_name)?).await?;
+        call.know(|event| event.to_user(&user.user_id, &user.user_name));
+        let event = call.event(AuditAction::ResetPassword).by(&actor).to_user(&user.user_id, &user.user_name);
         let one_time_password = one_time_password::draw()?;
         let password = NewPassword::parse(&one_time_password, None).map_err(ServiceError::defect)?;
         let hash = self.passwords.hash(password).await?;
@@ -206,6 +197,15 @@ impl AdminService {
 
     async fn find(&self, name: &UserName) -> Result<UserRecord, ServiceError> {
         self.store.user_by_name(name).await?.ok_or(ServiceError::UserNotFound)
+    }
+}
+
+fn action(new: NewState) -> AuditAction {
+    match new {
+        NewState::Disabled(true) => AuditAction::DisableUser,
+        NewState::Disabled(false) => AuditAction::EnableUser,
+        NewState::Locked(true) => AuditAction::LockUser,
+        NewState::Locked(false) => AuditAction::UnlockUser,
     }
 }
 

@@ -8,9 +8,11 @@ use shared::scope;
 
 use crate::access_token::PublicKey;
 use crate::hold::{HoldRecord, Outcome, Resolution, TokenUsage};
-use crate::ids::AccountId;
+use crate::ids::{AccountId, SessionId};
 use crate::price::MAX_TOKENS;
+use crate::session::{Session, SignInMethod};
 use crate::store::{ApiKeyRecord, Balance, Checkpoint, EntryKind, LedgerEntry, Principal, Scope};
+use crate::token_scopes::TokenScopes;
 use crate::user::{Role, UserRecord};
 
 /// Milliseconds since 1970 as a timestamp.
@@ -46,7 +48,7 @@ pub fn user(record: UserRecord) -> pb::User {
     }
 }
 
-/// The same for operators, who may also know why it is in its state.
+/// The same, with what is for operators alone.
 #[must_use]
 pub fn user_for_operators(record: UserRecord) -> pb::User {
     let state_reason = record.state_reason.clone();
@@ -69,6 +71,29 @@ pub fn principal(principal: &Principal, account: &AccountId) -> pb::Principal {
         api_key_id: principal.key_id.as_ref().map(ToString::to_string).unwrap_or_default(),
         session_id: principal.session_id.as_ref().map(ToString::to_string).unwrap_or_default(),
         api_key_secret: principal.key_secret,
+    }
+}
+
+/// A session, without what is kept of its tokens. `current`: that of the access token that asks.
+#[must_use]
+pub fn session(session: Session, current: Option<&SessionId>) -> pb::Session {
+    let scopes = match &session.scopes {
+        TokenScopes::All => Vec::new(),
+        TokenScopes::Only(scopes) => scopes.iter().map(|scope| scope_name(*scope).to_owned()).collect(),
+    };
+    pb::Session {
+        current: current == Some(&session.session_id),
+        session_id: session.session_id.to_string(),
+        created_at: Some(timestamp(session.created_at_ms)),
+        last_used_at: Some(timestamp(session.last_used_at_ms)),
+        refresh_expires_at: Some(timestamp(session.refresh_expires_at_ms)),
+        ends_at: Some(timestamp(session.ends_at_ms)),
+        client: session.client,
+        address: session.address.map(|address| address.to_string()).unwrap_or_default(),
+        method: match session.method {
+            SignInMethod::Password => pb::SignInMethod::Password.into(),
+        },
+        scopes,
     }
 }
 

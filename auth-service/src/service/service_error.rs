@@ -14,6 +14,7 @@ use crate::foreign_issuer::ForeignTokenError;
 use crate::keyring::MAX_LIVE_API_KEYS;
 use crate::password::{HashingError, RETRY_WHEN_BUSY};
 use crate::service::violations::{Violation, sentence};
+use crate::session::RefreshRefusal;
 use crate::store::{Refusal, StoreError};
 
 /// When what is short by design may be there again: a hold that is due, a request in progress.
@@ -45,6 +46,15 @@ pub enum ServiceError {
     /// No such user, wrong password, or disabled.
     #[error("login failed")]
     LoginFailed,
+    /// A refresh token is refused.
+    #[error("the refresh token is refused: {0:?}")]
+    Refresh(RefreshRefusal),
+    /// The password is an operator's one-time password.
+    #[error("another password must be chosen")]
+    PasswordChangeRequired,
+    /// The user has no such session.
+    #[error("no such session")]
+    SessionNotFound,
     /// Too many attempts.
     #[error("throttled")]
     Throttled {
@@ -178,6 +188,15 @@ fn call_error(error: ServiceError) -> CallError {
             denied(ErrorReason::AccessTokenRequired, message)
         }
         ServiceError::LoginFailed => unauthenticated(ErrorReason::LoginFailed, "user name and password don't match an enabled user"),
+        ServiceError::Refresh(refusal) => refresh_refusal(refusal),
+        ServiceError::PasswordChangeRequired => CallError::new(
+            Code::FailedPrecondition,
+            ErrorReason::PasswordChangeRequired,
+            "an operator reset the password: choose a new one with Accounts.CompletePasswordReset",
+        ),
+        ServiceError::SessionNotFound => {
+            CallError::new(Code::NotFound, ErrorReason::SessionNotFound, "the user has no such session; it may be over")
+        }
         ServiceError::Throttled { retry_after } => {
             // Whole seconds, upwards: a caller who waits as told is let through.
             let wait = Duration::from_secs(retry_after.as_secs() + 1);
@@ -231,6 +250,23 @@ fn call_error(error: ServiceError) -> CallError {
             tracing::error!(what, "a defect");
             CallError::internal()
         }
+    }
+}
+
+fn refresh_refusal(refusal: RefreshRefusal) -> CallError {
+    match refusal {
+        RefreshRefusal::UserDisabled => store_refusal(Refusal::UserDisabled),
+        RefreshRefusal::UserLocked => store_refusal(Refusal::UserLocked),
+        RefreshRefusal::PasswordChangeRequired => call_error(ServiceError::PasswordChangeRequired),
+        RefreshRefusal::Revoked => unauthenticated(ErrorReason::CredentialRevoked, "the session is ended; log in again"),
+        RefreshRefusal::Expired => unauthenticated(ErrorReason::CredentialExpired, "the session is past its time; log in again"),
+        RefreshRefusal::Invalid => {
+            unauthenticated(ErrorReason::CredentialInvalid, "this is no refresh token of this server, or it is mistyped or cut")
+        }
+        RefreshRefusal::Reused => unauthenticated(
+            ErrorReason::RefreshTokenReused,
+            "the refresh token was used before, so somebody else may have it: the session is ended; log in again",
+        ),
     }
 }
 

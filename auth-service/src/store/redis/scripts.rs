@@ -91,6 +91,8 @@ pub(super) struct Scripts {
     pub(super) restrict: Script,
     /// Works when Redis is full: the logs are bounded.
     pub(super) record: Script,
+    /// Works when Redis is full, or takes no writes at all.
+    pub(super) user: Script,
     pub(super) snapshot: Script,
     pub(super) ledger: Script,
     /// Gives back: works when Redis is full.
@@ -116,6 +118,7 @@ impl Scripts {
             replace: account("", replace),
             restrict: account(WHEN_FULL, replace),
             record: Script::new(&["#!lua", WHEN_FULL, "\n", include_str!("lua/clock.lua"), include_str!("lua/record.lua")].concat()),
+            user: Script::new(&["#!lua", READS, "\n", include_str!("lua/clock.lua"), include_str!("lua/user.lua")].concat()),
             snapshot: account(READS, include_str!("lua/snapshot.lua")),
             ledger: Script::new(&["#!lua", READS, "\n", include_str!("lua/clock.lua"), include_str!("lua/ledger.lua")].concat()),
             fold: Script::new(&["#!lua", WHEN_FULL, "\n", include_str!("lua/fold.lua")].concat()),
@@ -123,8 +126,9 @@ impl Scripts {
     }
 
     /// All of them, to be loaded when a connection is opened: a full Redis must not have to take one in.
-    pub(super) fn all(&self) -> [&Script; 13] {
-        let Self { probe, claim_name, register, create_user, hold, settle, read, replace, restrict, record, snapshot, ledger, fold } = self;
-        [probe, claim_name, register, create_user, hold, settle, read, replace, restrict, record, snapshot, ledger, fold]
+    pub(super) fn all(&self) -> [&Script; 14] {
+        let Self { probe, claim_name, register, create_user, hold, settle, read, replace, restrict, record, user, snapshot, ledger, fold } =
+            self;
+        [probe, claim_name, register, create_user, hold, settle, read, replace, restrict, record, user, snapshot, ledger, fold]
     }
 }

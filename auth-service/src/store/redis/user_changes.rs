@@ -1,11 +1,10 @@
 //! Changes of one user's state, password and sessions in Redis: read, decided by a rule, and written if nothing has changed since.
 
-use std::collections::HashMap;
-
 use ::redis::Script;
 
 use super::RedisStore;
 use super::change::{Change, MAX_TRIES, Part, Replacement, changing_too_quickly, replaced_member, replaced_user};
+use super::scripts::ScriptCall;
 use super::stored::{Counters, unreadable};
 use crate::access::RightsVersion;
 use crate::ids::{AccountId, SessionId, UserId};
@@ -52,22 +51,19 @@ impl RedisStore {
 
     async fn read_user_state(&self, id: &UserId) -> Result<Option<Read>, StoreError> {
         let account = AccountId::from(id);
-        let part = |part| self.keys.account_part(&account, part);
-        let mut pipeline = ::redis::pipe();
-        // At one moment: what is only answered, and not compared by a change, must fit together too.
-        pipeline.atomic();
-        pipeline.hget(part("acct"), "counters").get(part("user")).hget(part("members"), id.as_str());
-        pipeline.hgetall(part("sessions")).cmd("TIME");
-        type Parts = (Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>, HashMap<String, Vec<u8>>, (i64, i64));
-        let (counters, user, member, sessions, time): Parts = self.query(&pipeline).await?;
+        let keys = ["acct", "user", "members", "sessions"].map(|part| self.keys.account_part(&account, part));
+        let mut call = ScriptCall::new(&self.scripts.user, keys.iter());
+        call.arg(self.now()).arg(id.as_str());
+        type Parts = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Vec<u8>)>);
+        let (now_ms, counters, user, member, sessions): Parts = self.run(&call).await?;
         let Some(user) = user else { return Ok(None) };
         let missing = |what: &str| StoreError::Corrupt(format!("a user has no {what}"));
         let user = records::user(id, &user).ok_or_else(|| unreadable("a user"))?;
         let member = records::member(&member.ok_or_else(|| missing("place in their account"))?).ok_or_else(|| unreadable("a member"))?;
-        let read = |(id, record): (&String, &Vec<u8>)| SessionId::parse(id).and_then(|id| records::session(&id, record));
+        let read = |(id, record): &(String, Vec<u8>)| SessionId::parse(id).and_then(|id| records::session(&id, record));
         let sessions = sessions.iter().map(read).collect::<Option<_>>().ok_or_else(|| unreadable("a session"))?;
         let rights_version = Counters::rights_version(&counters.ok_or_else(|| missing("account"))?)?;
-        Ok(Some(Read { state: UserState { user, member, sessions }, rights_version, now_ms: self.time_ms(time) }))
+        Ok(Some(Read { state: UserState { user, member, sessions }, rights_version, now_ms }))
     }
 }
 
