@@ -183,8 +183,15 @@ impl Application {
         let made = tokio::task::spawn_blocking(move || PasswordHashing::new(hashing)).await;
         let passwords = Arc::new(made.map_err(|error| HashingError::Broken(error.to_string()))??);
         let authorizer = Authorizer { store: Arc::clone(&store), credentials: credentials.clone() };
+        let trail = Arc::new(AuditTrail::new(Arc::clone(&store)));
         Ok(Self {
-            auth: AuthService { store: Arc::clone(&store), credentials, prices: config.prices, hold_ttl: config.limits.hold_ttl },
+            auth: AuthService {
+                store: Arc::clone(&store),
+                credentials,
+                prices: config.prices,
+                hold_ttl: config.limits.hold_ttl,
+                trail: Arc::clone(&trail),
+            },
             accounts: AccountsService {
                 authorizer: authorizer.clone(),
                 store: Arc::clone(&store),
@@ -194,14 +201,9 @@ impl Application {
                 sign_ups: SignUpThrottle::new(config.sign_ups_per_hour),
                 sign_up: config.sign_up,
                 starting_credits: config.starting_credits,
+                trail: Arc::clone(&trail),
             },
-            admin: AdminService {
-                authorizer,
-                store: Arc::clone(&store),
-                passwords,
-                starting_credits: config.starting_credits,
-                trail: Arc::new(AuditTrail::new(Arc::clone(&store))),
-            },
+            admin: AdminService { authorizer, store: Arc::clone(&store), passwords, starting_credits: config.starting_credits, trail },
             serve: ServeConfig {
                 // Nothing here is for clients that can send no header.
                 keys_in_paths: KeyInPath::Refused,

@@ -12,7 +12,7 @@ use crate::ids::{AccountId, UserId};
 use crate::one_time_password;
 use crate::password::{NewPassword, PasswordHashing};
 use crate::service::audit_list::{self, AuditFields};
-use crate::service::audit_trail::AuditTrail;
+use crate::service::audit_trail::{AuditTrail, recorded};
 use crate::service::authorizer::Authorizer;
 use crate::service::call::Call;
 use crate::service::contract;
@@ -221,25 +221,6 @@ fn role_name(role: Role) -> &'static str {
         Role::User => "user",
         Role::Admin => "admin",
     }
-}
-
-/// Answers a method, and records that it failed if it does.
-macro_rules! recorded {
-    ($($method:ident($request:ident) -> $response:ident, $action:ident, $answer:ident;)*) => {
-        $(
-            #[doc = concat!("See [`AdminService::", stringify!($answer), "`].")]
-            fn $method<'life, 'call>(
-                &'life self,
-                request: Request<pb::$request>,
-            ) -> std::pin::Pin<Box<dyn Future<Output = Result<Response<pb::$response>, Status>> + Send + 'call>>
-            where
-                'life: 'call,
-                Self: 'call,
-            {
-                Box::pin(self.trail.answer(AuditAction::$action, request, |request| self.$answer(request)))
-            }
-        )*
-    };
 }
 
 #[tonic::async_trait]

@@ -14,6 +14,26 @@ use crate::store::{AuditAction, AuditEvent, Store};
 /// Attempts by callers of whom nobody is known that one process records in a minute. They cost their caller nothing, and each is a write.
 const MOST_UNKNOWN_IN_A_MINUTE: u32 = 60;
 
+/// Methods whose failures are recorded: each with its action, and with what answers it.
+macro_rules! recorded {
+    ($($method:ident($request:ident) -> $response:ident, $action:ident, $answer:ident;)*) => {
+        $(
+            #[doc = concat!("Answers by `", stringify!($answer), "`, and records what fails.")]
+            fn $method<'life, 'call>(
+                &'life self,
+                request: Request<pb::$request>,
+            ) -> std::pin::Pin<Box<dyn Future<Output = Result<Response<pb::$response>, Status>> + Send + 'call>>
+            where
+                'life: 'call,
+                Self: 'call,
+            {
+                Box::pin(self.trail.answer(AuditAction::$action, request, |request| self.$answer(request)))
+            }
+        )*
+    };
+}
+pub(crate) use recorded;
+
 /// What becomes known of a call while it is answered: who calls, and to whom or what it is done. It goes with the request.
 #[derive(Debug, Clone, Default)]
 pub struct Known(Arc<Mutex<Option<AuditEvent>>>);
@@ -64,20 +84,31 @@ impl AuditTrail {
         match work(request).await {
             Ok(answer) => Ok(Response::new(answer)),
             Err(error) => {
-                let is_recorded = is_recorded(&error);
+                let is_attempt = is_attempt(&error);
                 let status = Status::from(error);
-                if let Some((event, reason)) = known.take().filter(|_| is_recorded).zip(reason_of(&status))
-                    && (event.actor.is_some() || self.has_room_for_unknown(Instant::now()))
-                {
-                    self.record(event.failed(reason)).await;
+                if let Some(event) = known.take().filter(|_| is_attempt) {
+                    self.record_failure(event, &status).await;
                 }
                 Err(status)
             }
         }
     }
 
+    /// Records that something failed with this.
+    pub async fn record_failure(&self, event: AuditEvent, status: &Status) {
+        if let Some(reason) = reason_of(status) {
+            self.record(event.failed(reason)).await;
+        }
+    }
+
     /// Records what changed nothing, or failed. That it can't be recorded changes no answer: nothing has happened.
     pub async fn record(&self, event: AuditEvent) {
+        // Guesses of passwords are throttled before this.
+        let is_throttled = matches!(event.action, AuditAction::SignIn | AuditAction::CompletePasswordReset);
+        let is_known = event.failure.is_none() || event.actor.is_some() || is_throttled;
+        if !is_known && !self.has_room_for_unknown(Instant::now()) {
+            return;
+        }
         if let Err(error) = self.store.record_event(event).await {
             tracing::warn!(%error, "an attempt was not recorded in the audit log");
         }
@@ -94,8 +125,8 @@ impl AuditTrail {
     }
 }
 
-/// Whether this failure is somebody's: what is throttled has not been tried, and a server that can't work is nobody's attempt.
-fn is_recorded(error: &ServiceError) -> bool {
+/// Whether a failure is somebody's attempt: what is throttled has not been tried, and a server that can't work is nobody's.
+pub fn is_attempt(error: &ServiceError) -> bool {
     !matches!(
         error,
         ServiceError::Throttled { .. }
