@@ -15,6 +15,7 @@ mod passwords;
 mod published;
 mod release;
 mod revocations;
+mod sessions;
 mod support;
 #[expect(dead_code, reason = "the unit tests have more answers of it")]
 #[path = "../../src/foreign_issuer/test_issuer.rs"]
