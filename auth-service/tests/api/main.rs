@@ -14,7 +14,7 @@ mod oauth2_sessions;
 mod published;
 mod release;
 mod support;
-#[expect(dead_code, reason = "the unit tests have more answers of it")]
+#[expect(dead_code, clippy::unwrap_used, reason = "test support, of which the unit tests have more")]
 #[path = "../../src/foreign_issuer/test_issuer.rs"]
 mod test_issuer;
 mod token_keys;

@@ -282,7 +282,7 @@ async fn clients_find_every_endpoint_by_the_configured_issuer_or_by_the_name_tha
         (&said["issuer"], &said["token_endpoint"]),
         (&json!("https://auth.example.com/tollgate"), &json!("https://auth.example.com/tollgate/token"))
     );
-    assert_eq!(said["response_types_supported"], json!([]));
+    assert_eq!(said["response_types_supported"], json!(["none"]));
     assert_eq!(said["grant_types_supported"], json!(["password", "refresh_token"]));
     assert!(said["scopes_supported"].as_array().unwrap().contains(&json!("account")), "{said}");
     let server = start().await;
