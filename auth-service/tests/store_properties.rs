@@ -11,6 +11,8 @@ mod model;
 mod promises;
 #[path = "store_properties/together.rs"]
 mod together;
+#[path = "store_properties/user_list.rs"]
+mod user_list;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -325,7 +327,7 @@ async fn apply(
                 note: "a note".to_owned(),
                 granted_by: user.id.clone(),
             };
-            format!("{:?}", store.grant(grant).await.unwrap())
+            format!("{:?}", store.grant(grant, event()).await.unwrap())
         }
         (Operation::Balance, _) => format!("{:?}", store.balance(&user.account).await.unwrap()),
         (Operation::Receipt { request }, _) => format!("{:?}", store.receipt(&user.account, &user.id, &name(request)).await.unwrap()),

@@ -76,14 +76,15 @@ impl AccountsService {
                     // Nobody has proved to have been the user: such a token is made up of two ids.
                     RefreshRefusal::Invalid => {
                         let event = AuditEvent { subject: None, ..event };
-                        self.record(event.failed(ErrorReason::CredentialInvalid)).await;
+                        self.trail.record(event.failed(ErrorReason::CredentialInvalid)).await;
                     }
                     RefreshRefusal::UserDisabled
                     | RefreshRefusal::UserLocked
                     | RefreshRefusal::PasswordChangeRequired
                     | RefreshRefusal::Revoked
                     | RefreshRefusal::Expired => {
-                        self.record(event.to_object(shown.session_id()).failed(CallError::from(ServiceError::Refresh(refusal)).reason()))
+                        self.trail
+                            .record(event.to_object(shown.session_id()).failed(CallError::from(ServiceError::Refresh(refusal)).reason()))
                             .await;
                     }
                 }

@@ -18,3 +18,4 @@ mod support;
 #[path = "../../src/foreign_issuer/test_issuer.rs"]
 mod test_issuer;
 mod token_keys;
+mod user_list;

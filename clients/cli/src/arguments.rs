@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use shared::ledger::MAX_CREDITS;
 
+use crate::account::SignUp;
+use crate::admin::Admin;
 use crate::connection::{Caller, Connection};
 use crate::duration::parse_duration;
 use crate::keys::Keys;
@@ -109,18 +110,6 @@ impl Command {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct SignUp {
-    /// User name: 3 to 64 letters, digits, '.', '_' or '-'
-    pub(crate) name: String,
-    /// Your full name
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-    pub(crate) full_name: String,
-    /// How to reach you; not used to log in
-    #[arg(long, value_name = "ADDRESS", default_value = "", hide_default_value = true)]
-    pub(crate) email: String,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct Login {
     /// User name
     pub(crate) name: String,
@@ -216,45 +205,6 @@ pub(crate) enum Models {
     },
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum Admin {
-    /// Make a user
-    CreateUser {
-        #[command(flatten)]
-        user: SignUp,
-        /// Make an operator
-        #[arg(long)]
-        admin: bool,
-        /// Credits to start with [default: the server's]
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..=MAX_CREDITS))]
-        credits: Option<i64>,
-    },
-    /// Give a user credits
-    Grant {
-        /// User name
-        name: String,
-        /// How many
-        #[arg(value_parser = clap::value_parser!(i64).range(1..=MAX_CREDITS))]
-        credits: i64,
-        /// Names the grant: repeating it under the same id adds nothing [default: a new one]
-        #[arg(long, value_name = "ID")]
-        request_id: Option<String>,
-        /// Why, for the ledger
-        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-        note: String,
-    },
-    /// Refuse all of a user's credentials, from the next call on
-    Disable {
-        /// User name
-        name: String,
-    },
-    /// Let a disabled user log in and use API keys again
-    Enable {
-        /// User name
-        name: String,
-    },
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -331,7 +281,13 @@ mod tests {
             "models rm mario",
             "admin create-user bob --admin --credits 0",
             "admin grant bob 5 --request-id r --note why",
-            "admin disable bob",
+            "admin users --prefix b --state locked",
+            "admin disable bob --reason left",
+            "admin lock bob",
+            "admin unlock bob",
+            "admin reset-password bob",
+            "admin audit --user bob --action sign_in -n 0",
+            "admin audit --follow --json",
             "admin enable bob",
         ] {
             parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -373,6 +329,9 @@ mod tests {
             "admin grant bob 0",
             "admin grant bob 1000000000001",
             "admin create-user bob --credits -1",
+            "admin users --state asleep",
+            "admin users bob",
+            "admin audit --follow sign_in",
             "models create mario",
         ] {
             assert!(parse(line).is_err(), "{line}");

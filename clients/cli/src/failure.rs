@@ -35,6 +35,9 @@ pub(crate) enum Failure {
     /// Whoever read standard output has gone: there is nothing left to do, and nothing to complain about.
     #[error("nobody reads the output")]
     ReaderGone,
+    /// Ctrl-C, while nothing was under way that has a price.
+    #[error("interrupted")]
+    Interrupted,
     /// Ctrl-C.
     #[error("cancelled")]
     Cancelled {
@@ -73,7 +76,7 @@ fn exit_code(failure: &Failure) -> u8 {
         Failure::Io { .. } => FAILED,
         Failure::NoSession { .. } => NO_PERMISSION,
         Failure::ReaderGone => 0,
-        Failure::Cancelled { .. } => CTRL_C,
+        Failure::Cancelled { .. } | Failure::Interrupted => CTRL_C,
         Failure::Call(error) => match error.reason() {
             Some(ErrorReason::InsufficientCredits) => INSUFFICIENT_CREDITS,
             Some(
@@ -98,7 +101,7 @@ fn exit_code(failure: &Failure) -> u8 {
 /// What happened, the reason's name, what to do, and what it cost; `None` when there is nothing to say.
 fn line(failure: &Failure) -> Option<String> {
     let error = match failure {
-        Failure::ReaderGone => return None,
+        Failure::ReaderGone | Failure::Interrupted => return None,
         Failure::Cancelled { request_id } => {
             return Some(format!("cancelled; what was generated until then is charged: tollgate receipt {request_id}"));
         }
@@ -154,6 +157,7 @@ fn advice(error: &Error) -> Option<String> {
         ErrorReason::SessionNotFound => "tollgate sessions list shows what there is",
         ErrorReason::InsufficientCredits => "tollgate balance shows what there is; an operator can grant more",
         ErrorReason::ModelNotFound => "tollgate models list shows what there is",
+        ErrorReason::UserNotFound => "tollgate admin users shows whom there is",
         ErrorReason::ApiKeyNotFound => "tollgate keys list shows what there is",
         ErrorReason::RequestIdReused => "leave --request-id out, or give a new one",
         ErrorReason::StoreFull | ErrorReason::StoreReadOnly | ErrorReason::StoreMisconfigured => {
@@ -206,6 +210,7 @@ mod tests {
         assert_eq!(exit_code(&Failure::Call(Error::Configuration("no".into()))), 64);
         assert_eq!(exit_code(&Failure::ReaderGone), 0);
         assert_eq!(exit_code(&Failure::Cancelled { request_id: "r".into() }), 130);
+        assert_eq!(exit_code(&Failure::Interrupted), 130);
         let unreachable = Error::Unreachable { service: Service::Auth, url: "u".into(), cause: "c".into(), request_id: None };
         assert_eq!(exit_code(&Failure::Call(unreachable)), 69);
         let broke = Error::Interrupted { service: Service::Inference, cause: "c".into(), request_id: None };

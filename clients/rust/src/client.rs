@@ -87,7 +87,7 @@ impl Client {
     }
 
     pub(crate) fn admin(&self) -> AdminClient<Authorized> {
-        AdminClient::new(Authorized::new(self.connections.auth.channel()))
+        AdminClient::new(Authorized::new(self.connections.auth.channel())).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     pub(crate) fn inference(&self) -> InferenceClient<Authorized> {
