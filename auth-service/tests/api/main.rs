@@ -10,6 +10,8 @@ mod http;
 mod logins;
 mod model_patterns;
 mod oauth2;
+mod oauth2_sessions;
+mod passwords;
 mod published;
 mod release;
 mod revocations;
