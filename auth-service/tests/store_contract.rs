@@ -46,10 +46,10 @@ mod sqlite_conditions;
 mod sqlite_only;
 #[path = "store_contract/sqlite_versions.rs"]
 mod sqlite_versions;
-#[path = "store_contract/user_states.rs"]
-mod user_states;
 #[path = "store_contract/user_list.rs"]
 mod user_list;
+#[path = "store_contract/user_states.rs"]
+mod user_states;
 #[path = "store_contract/walk.rs"]
 mod walk;
 
