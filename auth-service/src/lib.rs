@@ -24,6 +24,7 @@ pub mod price_table;
 pub mod profile;
 pub mod refresh_token;
 pub mod refunds;
+pub mod revocation_feed;
 pub mod service;
 pub mod session;
 pub mod startup;

@@ -44,6 +44,7 @@ pub use self::failure::{StoreError, StoreOpenError};
 pub use self::ledger::{AccountSnapshot, Balance, EntryKind, GrantAnswer, GrantRequest, LedgerEntry, LedgerPage, LedgerPart};
 pub use self::new_user::{NAME_CLAIM_LIFE, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserCreation};
 pub use self::revocation::{REMEMBERED_REVOCATIONS, Revocation, RevocationLog, Revoked};
+pub use self::revocation_page::{RevocationCursor, RevocationPage};
 pub use self::user_change::UserChange;
 pub use self::user_page::{MAX_USERS_LOOKED_AT, StateFilter, UserPage, UserPosition, UserQuery};
 use crate::access::Rights;
@@ -70,6 +71,7 @@ mod new_user;
 mod records;
 pub mod redis;
 mod revocation;
+mod revocation_page;
 pub mod sqlite;
 mod user_change;
 mod user_page;
@@ -162,13 +164,21 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError>;
     /// Authenticates and authorizes as `check` does, holds nothing, and answers what else the caller may.
     async fn authorize(&self, request: CheckRequest) -> Result<Result<Rights, Refusal>, StoreError>;
-    /// Moves a hold's expiry to now + `hold_ttl`, never back, and records usage, each figure never falling and clamped to the hold.
+    /// Moves a hold's expiry to now + `hold_ttl`, never back, and records usage, each figure never falling and clamped to the hold. Refused
+    /// when the credential that it was held with was revoked since, or its user disabled or locked out of it: nothing is changed then. That
+    /// the credential's time is over is no reason.
     async fn extend(&self, hold: &Terms, usage: TokenUsage) -> Result<ExtendAnswer, StoreError>;
     /// Resolves a hold. Idempotent: the first answer is the answer.
     async fn settle(&self, hold: &Terms, outcome: Outcome, usage: TokenUsage) -> Result<SettleAnswer, StoreError>;
     /// Gives back what an attempt holds, whether or not its credential is still in force. Never makes a hold, and works when the store is
     /// full. Idempotent.
     async fn release(&self, attempt: ReleaseRequest) -> Result<ReleaseAnswer, StoreError>;
+
+    /// What was revoked from a place on, as far as it is kept; at most some. `None`: nothing, and where what comes from now on will be.
+    async fn revocations(&self, after: Option<&RevocationCursor>) -> Result<RevocationPage, StoreError>;
+    /// Ready when something may have been revoked behind a place, and after so long at the latest. Others on the same store are waited for,
+    /// too.
+    async fn await_revocation(&self, after: &RevocationCursor, patience: Duration);
 
     /// Adds credits. Idempotent by request id.
     async fn grant(&self, grant: GrantRequest, event: AuditEvent) -> Result<GrantAnswer, StoreError>;

@@ -38,6 +38,8 @@ mod redis_user_names;
 mod release;
 #[path = "store_contract/remembered.rs"]
 mod remembered;
+#[path = "store_contract/revocations.rs"]
+mod revocations;
 #[path = "store_contract/sessions.rs"]
 mod sessions;
 #[path = "store_contract/sqlite_conditions.rs"]
@@ -195,6 +197,14 @@ cases! {
     walk::the_walk_forgets_what_a_lowered_bound_leaves_above_it,
     credits::holds_whose_time_is_over_take_no_place,
     credits::a_call_above_the_bound_is_refused_costs_nothing_and_leaves_other_accounts_alone,
+    revocations::what_is_revoked_is_told_once_and_in_its_order_from_any_place_on,
+    revocations::whoever_waits_is_woken_by_what_is_revoked_and_by_nothing_else_before_their_time,
+    revocations::behind_a_place_of_another_store_there_is_a_gap,
+    revocations::a_hold_whose_key_is_revoked_or_whose_user_is_disabled_is_not_extended_and_is_settled_all_the_same,
+    revocations::a_hold_is_extended_whatever_becomes_of_other_credentials_and_when_its_own_time_is_over,
+    revocations::a_token_of_before_its_users_tokens_were_made_invalid_extends_nothing,
+    revocations::a_hold_that_does_not_say_what_it_was_made_with_is_extended_and_settled_as_before,
+    revocations::an_extend_beside_a_revocation_is_answered_either_way_and_after_it_refused,
     release::released_holds_go_back_whole_and_a_repetition_says_the_same,
     release::a_released_request_id_may_be_held_by_another_attempt_and_not_by_the_same,
     release::a_release_never_makes_a_hold_and_writes_nothing_where_nothing_is_held,

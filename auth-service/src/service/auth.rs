@@ -1,9 +1,11 @@
 //! The Auth service: what other services ask before and after they work for somebody.
 
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{Stream, StreamExt};
 use shared::authorization::ServiceCaller;
 use shared::counted_message::MAX_CHECK_MODELS;
 use shared::model_name;
@@ -18,6 +20,7 @@ use crate::hold::{Outcome, Terms, is_attempt_id};
 use crate::ids::{AccountId, UserId};
 use crate::price::MAX_TOKENS;
 use crate::price_table::PriceTable;
+use crate::revocation_feed::RevocationFeed;
 use crate::service::audit_trail::{AuditTrail, is_attempt};
 use crate::service::call::Call;
 use crate::service::call_lines::{self, CheckSubject};
@@ -47,6 +50,8 @@ pub struct AuthService {
     pub prices: PriceTable,
     /// How long a hold lives; a third of it is when to extend.
     pub hold_ttl: Duration,
+    /// What is revoked.
+    pub revocations: Arc<RevocationFeed>,
     /// Records what operators do with models.
     pub trail: Arc<AuditTrail>,
 }
@@ -158,6 +163,7 @@ impl AuthService {
             ExtendAnswer::Extended { expires_at_ms } => Ok(pb::ExtendResponse { expires_at: Some(contract::timestamp(expires_at_ms)) }),
             ExtendAnswer::NotFound => Err(ServiceError::HoldNotFound),
             ExtendAnswer::Resolved => Err(ServiceError::HoldResolved),
+            ExtendAnswer::Refused(refusal) => Err(ServiceError::Revoked(refusal)),
         }
     }
 
@@ -319,13 +325,15 @@ impl Auth for AuthService {
         Ok(Response::new(self.answer_release(request.into_inner()).await?))
     }
 
-    type WatchRevocationsStream = tokio_stream::Empty<Result<pb::WatchRevocationsResponse, Status>>;
+    type WatchRevocationsStream = Pin<Box<dyn Stream<Item = Result<pb::WatchRevocationsResponse, Status>> + Send>>;
 
     async fn watch_revocations(
         &self,
         request: Request<pb::WatchRevocationsRequest>,
     ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
         admit(&request)?;
-        Err(ServiceError::NotBuilt("Auth.WatchRevocations").into())
+        let watch = self.revocations.watch(&request.get_ref().after).ok_or(ServiceError::Stopping)?;
+        let told = watch.map(|told| told.map(contract::revocation).map_err(|end| ServiceError::from(end).into()));
+        Ok(Response::new(Box::pin(told)))
     }
 }

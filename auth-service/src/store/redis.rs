@@ -18,6 +18,7 @@ mod link;
 mod move_batcher;
 mod move_script;
 mod release;
+mod revocations;
 mod scripts;
 mod stored;
 mod sweep;
@@ -38,6 +39,7 @@ use self::failures::{open_error, store_error};
 use self::keys::Keys;
 use self::link::Link;
 use self::move_batcher::MoveBatcher;
+use self::revocations::WaitingLine;
 use self::scripts::{ScriptCall, Scripts};
 use self::user_names::IndexState;
 use super::clock::Clock;
@@ -45,8 +47,8 @@ use super::known_callers::KnownCallers;
 use super::{
     AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, AuditEvent, AuditPage, AuditQuery, Balance, CheckAnswer, CheckRequest,
     Checkpoint, Condition, ExtendAnswer, GrantAnswer, GrantRequest, LedgerPage, LedgerPart, NewApiKey, NewUser, PresentedCredential,
-    Refusal, ReleaseAnswer, ReleaseRequest, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation,
-    UserPage, UserQuery,
+    Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError,
+    Swept, UserChange, UserCreation, UserPage, UserQuery,
 };
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
@@ -93,6 +95,7 @@ pub struct RedisStore {
     writes: MoveBatcher,
     /// So do those that only read: they must be answered by a Redis that takes no writes.
     reads: MoveBatcher,
+    waiting: WaitingLine,
     limits: StoreLimits,
     clock: Clock,
 }
@@ -136,6 +139,7 @@ impl RedisStore {
             index: IndexState::default(),
             writes: MoveBatcher::default(),
             reads: MoveBatcher::default(),
+            waiting: WaitingLine::default(),
             limits,
             clock: options.clock,
         };
@@ -327,6 +331,14 @@ impl Store for RedisStore {
 
     async fn release(&self, attempt: ReleaseRequest) -> Result<ReleaseAnswer, StoreError> {
         self.release_attempt(&attempt).await
+    }
+
+    async fn revocations(&self, after: Option<&RevocationCursor>) -> Result<RevocationPage, StoreError> {
+        self.read_revocations(after).await
+    }
+
+    async fn await_revocation(&self, after: &RevocationCursor, patience: Duration) {
+        self.wait_for_revocation(after, patience).await;
     }
 
     async fn grant(&self, grant: GrantRequest, event: AuditEvent) -> Result<GrantAnswer, StoreError> {

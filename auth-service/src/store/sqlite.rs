@@ -12,6 +12,7 @@ mod disk;
 mod failure;
 mod holds;
 mod ledger;
+mod revocations;
 mod schema;
 mod sweep;
 mod user_changes;
@@ -21,6 +22,7 @@ mod writer;
 
 use std::cell::RefCell;
 use std::path::Path;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -31,6 +33,7 @@ use tokio::runtime::Handle;
 use self::account::Account;
 use self::context::Context;
 use self::failure::{Failure, StoreResult};
+use self::revocations::Revocations;
 use self::writer::{IN_MEMORY, Writer};
 use super::clock::Clock;
 use super::expiry_line;
@@ -38,8 +41,8 @@ use super::known_callers::{CallerId, KnownCallers};
 use super::{
     AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, AuditEvent, AuditPage, AuditQuery, Balance, CheckAnswer, CheckRequest,
     Checkpoint, Condition, ExtendAnswer, GrantAnswer, GrantRequest, LedgerPage, LedgerPart, NewApiKey, NewUser, PresentedCredential,
-    Refusal, ReleaseAnswer, ReleaseRequest, RevocationLog, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, Swept, UserChange,
-    UserCreation, UserPage, UserQuery,
+    Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError,
+    Swept, UserChange, UserCreation, UserPage, UserQuery,
 };
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
@@ -63,7 +66,7 @@ pub struct SqliteStore {
     writer: Writer,
     condition: Condition,
     known_callers: KnownCallers,
-    revocations: RevocationLog,
+    revocations: Revocations,
     limits: StoreLimits,
     clock: Clock,
 }
@@ -81,7 +84,7 @@ impl SqliteStore {
             writer,
             condition: Condition::of(path.display().to_string()),
             known_callers: KnownCallers::new(),
-            revocations: RevocationLog::default(),
+            revocations: Revocations::new().map_err(|error| StoreOpenError::Unusable(error.to_string()))?,
             limits,
             clock,
         })
@@ -107,7 +110,7 @@ impl SqliteStore {
             let answer = operation(Context { connection, limits, now_ms: clock.now_ms(), expired: &expired, revoked: &revoked })?;
             Ok(((answer, expired.into_inner()), revoked.into_inner()))
         };
-        let revocations = self.revocations.clone();
+        let revocations = self.revocations.log.clone();
         // Whether or not the caller waits for the answer.
         let stored = move |revoked| revocations.publish(revoked);
         let (answer, expired) = self.writer.run(work, stored).await.inspect_err(|error| self.condition.call_failed(error))?;
@@ -294,6 +297,14 @@ impl Store for SqliteStore {
 
     async fn release(&self, attempt: ReleaseRequest) -> Result<ReleaseAnswer, StoreError> {
         self.run(move |context| credits::release(context, &attempt)).await
+    }
+
+    async fn revocations(&self, after: Option<&RevocationCursor>) -> Result<RevocationPage, StoreError> {
+        Ok(self.revocations.after(after))
+    }
+
+    async fn await_revocation(&self, after: &RevocationCursor, patience: Duration) {
+        self.revocations.wait(after, patience).await;
     }
 
     async fn grant(&self, grant: GrantRequest, event: AuditEvent) -> Result<GrantAnswer, StoreError> {

@@ -98,6 +98,7 @@ fn terms(request_id: &str, key_id: Option<KeyId>) -> Terms {
         held_credits: 11,
         max_input_tokens: 100,
         max_output_tokens: 10,
+        standing: None,
     })
 }
 

@@ -64,7 +64,7 @@ async fn send(mut channel: Channel, request: Request<Body>) -> Result<Response<B
     Ok(channel.call(request).await?)
 }
 
-/// Sends a call with the session's token, and once more with a newer one when the token is refused. A call that is refused has done nothing.
+/// Sends a call with the session's token, and once more with a newer one when the token is refused. A refused call has done nothing.
 async fn send_in_session(channel: Channel, request: Request<Body>, session: Arc<KeptSession>) -> Result<Response<Body>, StdError> {
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();

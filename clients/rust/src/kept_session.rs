@@ -117,17 +117,16 @@ impl KeptSession {
     /// A token for a call that begins now, refreshed if it has to be. While one caller refreshes ahead of the end, the others go on with
     /// the token that is there; once it is over, they wait.
     pub(crate) async fn token(self: &Arc<Self>) -> Result<Token, Error> {
-        let (token, standing) = {
-            let state = self.state();
-            if let Some(refusal) = &state.ended {
-                return Err(Error::SessionEnded(refusal.clone()));
-            }
-            (state.token(), state.standing(SystemTime::now(), Instant::now()))
-        };
+        let (token, standing) = self.look()?;
         match standing {
             Standing::Good => Ok(token),
             Standing::Due => {
                 let Ok(turn) = Arc::clone(&self.turn).try_lock_owned() else { return Ok(token) };
+                // Another caller may have done it just now.
+                let (token, standing) = self.look()?;
+                if standing == Standing::Good {
+                    return Ok(token);
+                }
                 match self.renew(turn).await {
                     // Nobody else would be told, and what wasn't kept is lost with the program.
                     Err(error @ (Error::SessionEnded(_) | Error::SessionStore(_))) => Err(error),
@@ -139,6 +138,14 @@ impl KeptSession {
                 self.renewed(token.generation).await?;
                 Ok(self.state().token())
             }
+        }
+    }
+
+    fn look(&self) -> Result<(Token, Standing), Error> {
+        let state = self.state();
+        match &state.ended {
+            Some(refusal) => Err(Error::SessionEnded(refusal.clone())),
+            None => Ok((state.token(), state.standing(SystemTime::now(), Instant::now()))),
         }
     }
 

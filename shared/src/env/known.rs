@@ -80,6 +80,7 @@ pub const NAMES: &[&str] = &[
     "TOLLGATE_TRUSTED_PROXIES",
     // The clients.
     "TOLLGATE_API_KEY",
+    "TOLLGATE_SESSION",
     "TOLLGATE_URL",
     // The compose file, from .env.
     "TOLLGATE_AUTH_MEMORY",

@@ -91,6 +91,7 @@ pub(super) struct Scripts {
     pub(super) restrict: Script,
     /// Works when Redis is full: the logs are bounded.
     pub(super) record: Script,
+    pub(super) revocations: Script,
     /// Works when Redis is full, or takes no writes at all.
     pub(super) user: Script,
     pub(super) snapshot: Script,
@@ -118,6 +119,7 @@ impl Scripts {
             replace: account("", replace),
             restrict: account(WHEN_FULL, replace),
             record: Script::new(&["#!lua", WHEN_FULL, "\n", include_str!("lua/clock.lua"), include_str!("lua/record.lua")].concat()),
+            revocations: Script::new(&["#!lua", READS, "\n", include_str!("lua/revocations.lua")].concat()),
             user: Script::new(&["#!lua", READS, "\n", include_str!("lua/clock.lua"), include_str!("lua/user.lua")].concat()),
             snapshot: account(READS, include_str!("lua/snapshot.lua")),
             ledger: Script::new(&["#!lua", READS, "\n", include_str!("lua/clock.lua"), include_str!("lua/ledger.lua")].concat()),
@@ -126,9 +128,24 @@ impl Scripts {
     }
 
     /// All of them, to be loaded when a connection is opened: a full Redis must not have to take one in.
-    pub(super) fn all(&self) -> [&Script; 14] {
-        let Self { probe, claim_name, register, create_user, hold, settle, read, replace, restrict, record, user, snapshot, ledger, fold } =
-            self;
-        [probe, claim_name, register, create_user, hold, settle, read, replace, restrict, record, user, snapshot, ledger, fold]
+    pub(super) fn all(&self) -> [&Script; 15] {
+        let Self {
+            probe,
+            claim_name,
+            register,
+            create_user,
+            hold,
+            settle,
+            read,
+            replace,
+            restrict,
+            record,
+            revocations,
+            user,
+            snapshot,
+            ledger,
+            fold,
+        } = self;
+        [probe, claim_name, register, create_user, hold, settle, read, replace, restrict, record, revocations, user, snapshot, ledger, fold]
     }
 }
