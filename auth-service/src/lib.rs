@@ -17,6 +17,7 @@ pub mod ids;
 pub mod keyring;
 pub mod ledger_export;
 pub mod model_pattern;
+mod one_time_password;
 pub mod password;
 pub mod price;
 pub mod price_table;

@@ -26,12 +26,13 @@ use tonic::service::RoutesBuilder;
 use crate::access_token::AccessTokens;
 use crate::config::{Config, StoreConfig};
 use crate::credential::Credentials;
-use crate::doors::doors;
+use crate::doors::{OAuth2Config, doors};
 use crate::foreign_issuer::{ForeignIssuers, SourceError};
 use crate::password::{HashingError, PasswordHashing};
 use crate::revocation_feed::RevocationFeed;
 use crate::service::accounts::AccountsService;
 use crate::service::admin::AdminService;
+use crate::service::audit_trail::AuditTrail;
 use crate::service::auth::AuthService;
 use crate::service::authorizer::Authorizer;
 use crate::store::redis::{RedisOptions, RedisStore};
@@ -185,6 +186,7 @@ impl Application {
         let passwords = Arc::new(made.map_err(|error| HashingError::Broken(error.to_string()))??);
         let authorizer = Authorizer { store: Arc::clone(&store), credentials: credentials.clone() };
         let revocations = Arc::new(RevocationFeed::new(Arc::clone(&store)));
+        let trail = Arc::new(AuditTrail::new(Arc::clone(&store)));
         Ok(Self {
             revocations: Arc::clone(&revocations),
             auth: AuthService {
@@ -193,6 +195,7 @@ impl Application {
                 prices: config.prices,
                 hold_ttl: config.limits.hold_ttl,
                 revocations,
+                trail: Arc::clone(&trail),
             },
             accounts: AccountsService {
                 authorizer: authorizer.clone(),
@@ -203,8 +206,9 @@ impl Application {
                 sign_ups: SignUpThrottle::new(config.sign_ups_per_hour),
                 sign_up: config.sign_up,
                 starting_credits: config.starting_credits,
+                trail: Arc::clone(&trail),
             },
-            admin: AdminService { authorizer, store: Arc::clone(&store), passwords, starting_credits: config.starting_credits },
+            admin: AdminService { authorizer, store: Arc::clone(&store), passwords, starting_credits: config.starting_credits, trail },
             serve: ServeConfig {
                 // Nothing here is for clients that can send no header.
                 keys_in_paths: KeyInPath::Refused,
@@ -236,7 +240,7 @@ impl Application {
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
         let draining = CancellationToken::new();
         let accounts = Arc::new(self.accounts);
-        let doors = doors(&accounts, self.issuer);
+        let doors = doors(&accounts, OAuth2Config { issuer: self.issuer, service_credentials: self.service_credentials.clone() });
         let mut routes = RoutesBuilder::default();
         let (most, gzip) = (MAX_REQUEST_BYTES, CompressionEncoding::Gzip);
         routes.add_service(AuthServer::new(self.auth).max_decoding_message_size(most).send_compressed(gzip));

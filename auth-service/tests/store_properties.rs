@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the parts that the tests share")]
 
+#[path = "store_properties/audit_log.rs"]
+mod audit_log;
 #[path = "store_contract/fixture.rs"]
 #[expect(dead_code, reason = "the contract's cases use the rest")]
 mod fixture;
@@ -13,6 +15,8 @@ mod model;
 mod promises;
 #[path = "store_properties/together.rs"]
 mod together;
+#[path = "store_properties/user_list.rs"]
+mod user_list;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -327,7 +331,7 @@ async fn apply(
                 note: "a note".to_owned(),
                 granted_by: user.id.clone(),
             };
-            format!("{:?}", store.grant(grant).await.unwrap())
+            format!("{:?}", store.grant(grant, event()).await.unwrap())
         }
         (Operation::Balance, _) => format!("{:?}", store.balance(&user.account).await.unwrap()),
         (Operation::Receipt { request }, _) => format!("{:?}", store.receipt(&user.account, &user.id, &name(request)).await.unwrap()),

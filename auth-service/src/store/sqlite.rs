@@ -39,10 +39,10 @@ use super::clock::Clock;
 use super::expiry_line;
 use super::known_callers::{CallerId, KnownCallers};
 use super::{
-    AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, AuditEvent, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition,
-    ExtendAnswer, GrantAnswer, GrantRequest, LedgerPage, LedgerPart, NewApiKey, NewUser, PresentedCredential, Refusal, ReleaseAnswer,
-    ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, Swept, UserChange,
-    UserCreation,
+    AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, AuditEvent, AuditPage, AuditQuery, Balance, CheckAnswer, CheckRequest,
+    Checkpoint, Condition, ExtendAnswer, GrantAnswer, GrantRequest, LedgerPage, LedgerPart, NewApiKey, NewUser, PresentedCredential,
+    Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError,
+    Swept, UserChange, UserCreation, UserPage, UserQuery,
 };
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
@@ -145,6 +145,11 @@ impl Store for SqliteStore {
     async fn user_by_id(&self, id: &UserId) -> Result<Option<UserRecord>, StoreError> {
         let id = id.clone();
         self.run(move |context| users::by_id(context, &id)).await
+    }
+
+    async fn users(&self, query: &UserQuery) -> Result<UserPage, StoreError> {
+        let query = query.clone();
+        self.run(move |context| users::list(context, &query)).await
     }
 
     async fn replace_password_hash(&self, id: &UserId, old: &str, new: &str) -> Result<(), StoreError> {
@@ -262,6 +267,11 @@ impl Store for SqliteStore {
         self.run(move |context| audit::append(context, &event)).await
     }
 
+    async fn audit_events(&self, query: &AuditQuery) -> Result<AuditPage, StoreError> {
+        let query = query.clone();
+        self.run(move |context| audit::list(context, &query)).await
+    }
+
     async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError> {
         let (known, caller) = (self.known_callers.find(&request), CallerId::of(&request));
         let (answer, learned) = self.run(move |context| check::check(context, request, known.as_deref())).await?;
@@ -297,11 +307,11 @@ impl Store for SqliteStore {
         self.revocations.wait(after, patience).await;
     }
 
-    async fn grant(&self, grant: GrantRequest) -> Result<GrantAnswer, StoreError> {
+    async fn grant(&self, grant: GrantRequest, event: AuditEvent) -> Result<GrantAnswer, StoreError> {
         if !(1..=MAX_CREDITS).contains(&grant.credits) {
             return Err(Failure::Corrupt(format!("a grant of {} credits", grant.credits)).into());
         }
-        self.run(move |context| credits::grant(context, &grant)).await
+        self.run(move |context| credits::grant(context, &grant, &event)).await
     }
 
     async fn balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError> {

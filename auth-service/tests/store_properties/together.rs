@@ -227,7 +227,7 @@ impl Stage {
                 let grant = GrantRequest { account, credits, request_id: request_id.clone(), note: String::new(), granted_by: user };
                 let ask = |store: Arc<dyn Store>| {
                     let grant = grant.clone();
-                    async move { store.grant(grant).await.unwrap() }
+                    async move { store.grant(grant, event()).await.unwrap() }
                 };
                 let answers = self.at_once(client, times, ask).await.into_iter();
                 answers.map(|answer| Answered::Grant { request_id: request_id.clone(), credits, answer }).collect()

@@ -2,6 +2,7 @@
 
 use super::account::Account;
 use super::api_keys;
+use super::audit;
 use super::check::rows;
 use super::context::Context;
 use super::failure::StoreResult;
@@ -13,7 +14,8 @@ use crate::hold::{
 };
 use crate::ids::{AccountId, UserId};
 use crate::store::{
-    Balance, ExtendAnswer, GrantAnswer, GrantRequest, LedgerPage, PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, SettleAnswer,
+    AuditEvent, Balance, ExtendAnswer, GrantAnswer, GrantRequest, LedgerPage, PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest,
+    SettleAnswer,
 };
 
 pub(super) fn extend(context: Context<'_>, handle: &Terms, reported: TokenUsage) -> StoreResult<ExtendAnswer> {
@@ -83,12 +85,13 @@ pub(super) fn release(context: Context<'_>, attempt: &ReleaseRequest) -> StoreRe
     Ok(answer)
 }
 
-pub(super) fn grant(context: Context<'_>, grant: &GrantRequest) -> StoreResult<GrantAnswer> {
+pub(super) fn grant(context: Context<'_>, grant: &GrantRequest, event: &AuditEvent) -> StoreResult<GrantAnswer> {
     let Some(mut account) = Account::load_swept(context, &grant.account)? else { return Ok(GrantAnswer::NotFound) };
     let answer = match on_grant(account.grant(&grant.request_id)?, account.balance, grant.credits) {
         Some(answer) => answer,
         None => {
             let entry = account.add(grant.credits, &grant.request_id, &grant.granted_by, &grant.note)?;
+            audit::append_change(context, event)?;
             GrantAnswer::Granted { entry, balance: account.balance }
         }
     };
