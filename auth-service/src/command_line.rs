@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::doors;
 use crate::ids::UserId;
 use crate::ledger_export::{Destination, ExportError, Exported, OutputError, export};
-use crate::password::{HashingError, MAX_BYTES_AS_SENT, NewPassword, PasswordHashing, UnfitPassword};
+use crate::password::{HashingError, MAX_BYTES_AS_SENT, NewPassword, Owner, PasswordHashing, UnfitPassword};
 use crate::service::auth::AuthService;
 use crate::startup::{Application, StartError, open_store, outlive_the_longest_file};
 use crate::store::{AuditAction, AuditEvent, NewUser, Store, StoreError, StoreOpenError, UserCreation};
@@ -174,7 +174,7 @@ async fn create_admin(strings: &dyn Strings, name: &str) -> Result<(), CommandEr
     let config = Config::read(strings)?;
     config.log.install();
     let user_name = UserName::parse_new(name).ok_or(CommandError::UserName)?;
-    let password = NewPassword::parse(&read_password()?, Some(&user_name))?;
+    let password = NewPassword::parse(&read_password()?, &Owner { user_name: user_name.as_str(), ..Owner::default() })?;
     let store = open_store(&config).await?;
     let password_hash = PasswordHashing::new(config.hashing)?.hash(password).await?;
     let user = NewUser {

@@ -9,6 +9,7 @@ pub mod authorizer;
 pub mod call;
 pub mod call_lines;
 pub mod contract;
+pub(crate) mod introspection;
 mod key_fields;
 mod ledger_page;
 mod not_built;

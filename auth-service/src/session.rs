@@ -103,6 +103,7 @@ pub struct SessionLimits {
 
 /// What becomes of a sign-in, after its password was verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "made once a call and taken apart at once; a box would cost each call an allocation")]
 pub enum SessionStart {
     /// It has begun.
     Begun(Session),
@@ -131,6 +132,7 @@ pub struct Refresh {
 
 /// What becomes of a [`Refresh`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "made once a call and taken apart at once; a box would cost each call an allocation")]
 pub enum RefreshAnswer {
     /// The next token is in force.
     Rotated(Session),
@@ -343,7 +345,7 @@ pub(crate) fn refusal_of(state: &UserState, session_id: &SessionId, now_ms: i64)
     let session = state.sessions.iter().find(|session| session.session_id == *session_id);
     match session.filter(|session| session.tokens_valid_from_ms == state.member.tokens_valid_from_ms) {
         None => Some(Refusal::CredentialRevoked),
-        Some(session) if session.ends_at_ms <= now_ms => Some(Refusal::CredentialExpired),
+        Some(session) if !session.is_live(now_ms) => Some(Refusal::CredentialExpired),
         Some(_) => None,
     }
 }

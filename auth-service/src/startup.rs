@@ -26,7 +26,7 @@ use tonic::service::RoutesBuilder;
 use crate::access_token::AccessTokens;
 use crate::config::{Config, StoreConfig};
 use crate::credential::Credentials;
-use crate::doors::doors;
+use crate::doors::{OAuth2Config, doors};
 use crate::foreign_issuer::{ForeignIssuers, SourceError};
 use crate::password::{HashingError, PasswordHashing};
 use crate::revocation_feed::RevocationFeed;
@@ -240,7 +240,7 @@ impl Application {
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
         let draining = CancellationToken::new();
         let accounts = Arc::new(self.accounts);
-        let doors = doors(&accounts, self.issuer);
+        let doors = doors(&accounts, OAuth2Config { issuer: self.issuer, service_credentials: self.service_credentials.clone() });
         let mut routes = RoutesBuilder::default();
         let (most, gzip) = (MAX_REQUEST_BYTES, CompressionEncoding::Gzip);
         routes.add_service(AuthServer::new(self.auth).max_decoding_message_size(most).send_compressed(gzip));

@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 
 use crate::ids::{AccountId, UserId};
 use crate::one_time_password;
-use crate::password::{NewPassword, PasswordHashing};
+use crate::password::{NewPassword, Owner, PasswordHashing};
 use crate::service::audit_list::{self, AuditFields};
 use crate::service::audit_trail::{AuditTrail, recorded};
 use crate::service::authorizer::Authorizer;
@@ -129,7 +129,7 @@ impl AdminService {
         call.know(|event| event.to_user(&user.user_id, &user.user_name));
         let event = call.event(AuditAction::ResetPassword).by(&actor).to_user(&user.user_id, &user.user_name);
         let one_time_password = one_time_password::draw()?;
-        let password = NewPassword::parse(&one_time_password, None).map_err(ServiceError::defect)?;
+        let password = NewPassword::parse(&one_time_password, &Owner::default()).map_err(ServiceError::defect)?;
         let hash = self.passwords.hash(password).await?;
         let user = self.store.reset_password(&user.user_id, &hash, event.clone()).await?.ok_or(ServiceError::UserNotFound)?;
         tell(&event);

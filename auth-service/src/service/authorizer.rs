@@ -32,11 +32,15 @@ pub struct Authorizer {
 impl Authorizer {
     /// Anybody with a credential in force, whatever its scopes.
     pub async fn anybody(&self, call: Call<'_>) -> Result<Caller, ServiceError> {
-        let presented = self.present(call).await?;
+        self.anybody_with(self.present(call).await?, call.address).await
+    }
+
+    /// The same of a credential that was taken apart, and of the address that it was shown from.
+    pub async fn anybody_with(&self, presented: Presented, address: Option<IpAddr>) -> Result<Caller, ServiceError> {
         // A key has at least one scope; it says who calls with any of them.
         let mut refused = Refusal::ScopeRequired;
         for scope in [Scope::Account, Scope::Inference, Scope::Models] {
-            match self.check(presented.clone(), call.address, scope, false).await {
+            match self.check(presented.clone(), address, scope, false).await {
                 Err(ServiceError::Store(Refusal::ScopeRequired)) => refused = Refusal::ScopeRequired,
                 answer => return answer,
             }
@@ -73,7 +77,8 @@ impl Authorizer {
     }
 
     async fn present(&self, call: Call<'_>) -> Result<Presented, ServiceError> {
-        let presented = self.credentials.present(credential::bearer(call.metadata)?, credential::account_header(call.metadata)?).await?;
+        let account = credential::account_header(call.metadata)?;
+        let presented = self.credentials.present(credential::bearer(call.metadata)?, account).await?;
         tell(call, &presented);
         Ok(presented)
     }

@@ -12,7 +12,7 @@ use crate::access_token::{AccessTokenError, IssueError};
 use crate::credential::CredentialError;
 use crate::foreign_issuer::ForeignTokenError;
 use crate::keyring::MAX_LIVE_API_KEYS;
-use crate::password::{HashingError, RETRY_WHEN_BUSY};
+use crate::password::{HashingError, retry_when_busy};
 use crate::revocation_feed::WatchEnd;
 use crate::service::violations::{Violation, sentence};
 use crate::session::RefreshRefusal;
@@ -224,7 +224,7 @@ fn call_error(error: ServiceError) -> CallError {
             exhausted(ErrorReason::RateLimited, format!("too many attempts; try again in {} s", wait.as_secs())).retry_after(wait)
         }
         ServiceError::Hashing(HashingError::Busy) => {
-            exhausted(ErrorReason::RateLimited, "too many people log in or sign up at once; try again").retry_after(RETRY_WHEN_BUSY)
+            exhausted(ErrorReason::RateLimited, "too many people log in or sign up at once; try again").retry_after(retry_when_busy())
         }
         ServiceError::Hashing(HashingError::Broken(what)) => {
             tracing::error!(what, "hashing broke");

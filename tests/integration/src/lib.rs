@@ -5,6 +5,7 @@ pub mod hostile_http1;
 pub mod http_client;
 pub mod http_docs;
 pub mod lossy_forwarder;
+pub mod many_callers;
 pub mod polling;
 pub mod process_pair;
 pub mod processes;
