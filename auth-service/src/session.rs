@@ -343,7 +343,7 @@ pub(crate) fn refusal_of(state: &UserState, session_id: &SessionId, now_ms: i64)
     let session = state.sessions.iter().find(|session| session.session_id == *session_id);
     match session.filter(|session| session.tokens_valid_from_ms == state.member.tokens_valid_from_ms) {
         None => Some(Refusal::CredentialRevoked),
-        Some(session) if session.ends_at_ms <= now_ms => Some(Refusal::CredentialExpired),
+        Some(session) if !session.is_live(now_ms) => Some(Refusal::CredentialExpired),
         Some(_) => None,
     }
 }
