@@ -108,7 +108,7 @@ impl AccountsService {
                 Ok(SessionStart::PasswordReplaced) => attempt.withdraw(),
                 Ok(SessionStart::PasswordChangeRequired) => {
                     attempt.withdraw();
-                    self.record(event.failed(ErrorReason::PasswordChangeRequired)).await;
+                    self.trail.record(event.failed(ErrorReason::PasswordChangeRequired)).await;
                     return Err(ServiceError::PasswordChangeRequired);
                 }
                 Ok(SessionStart::Refused) => {
@@ -192,6 +192,7 @@ impl AccountsService {
         let id = &caller.principal.user_id;
         let user = self.store.user_by_id(id).await?.ok_or_else(|| ServiceError::defect("an authenticated user has no record"))?;
         let new_password = another_password(&message.new_password, &message.current_password, &Owner::from(&user))?;
+        call.know(|event| event.to_user(&user.user_id, &user.user_name));
         let event = of_user(call.event(AuditAction::ChangePassword).by(&caller.principal), &user);
         let mut new_hash = None;
         for _ in 0..MOST_VERIFICATIONS {
@@ -199,7 +200,8 @@ impl AccountsService {
             let verified = self.verify_password(call.address, user.user_name.as_str(), &message.current_password, |_| true).await;
             let Verified { user, attempt, .. } = match verified {
                 Ok(verified) => verified,
-                Err(unverified) => return Err(self.refused(event, unverified).await),
+                Err(Unverified::Broken(error)) => return Err(error),
+                Err(Unverified::Failed(_)) => return Err(ServiceError::LoginFailed),
             };
             let hash = match &new_hash {
                 Some(hash) => hash,
@@ -234,7 +236,7 @@ impl AccountsService {
                 }
             }
         }
-        Err(self.refused(event, Unverified::Failed(None)).await)
+        Err(ServiceError::LoginFailed)
     }
 
     /// Compares a password, as one attempt that the throttle lets through. Whoever `may` not, whatever the password, fails like a wrong one.
@@ -282,21 +284,15 @@ impl AccountsService {
         match why {
             Unverified::Broken(error) => error,
             Unverified::Failed(user) => {
+                let event = event.failed(ErrorReason::LoginFailed);
                 // Of a name that is nobody's, nothing: it may be a password in the wrong field.
                 let event = match &user {
                     Some(user) => of_user(event, user),
                     None => event,
                 };
-                self.record(event.failed(ErrorReason::LoginFailed)).await;
+                self.trail.record(event).await;
                 ServiceError::LoginFailed
             }
-        }
-    }
-
-    /// Records what changed nothing. The call's answer doesn't depend on it.
-    pub(super) async fn record(&self, event: AuditEvent) {
-        if let Err(error) = self.store.record_event(event).await {
-            tracing::warn!(%error, "an attempt was not recorded in the audit log");
         }
     }
 

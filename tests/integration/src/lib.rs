@@ -14,4 +14,5 @@ pub mod recorded;
 pub mod redis_server;
 pub mod reserved_port;
 pub mod scripted_upstream;
+pub mod shell;
 pub mod stack;

@@ -13,7 +13,7 @@ use integration::stack::channel;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FileDescriptorSet};
 use serde_json::{Value, json};
-use shared::credential_form::to_bearer;
+use shared::credential_form::{holds_credential, to_bearer};
 use shared::proto::auth as pb;
 use shared::proto::auth::accounts_client::AccountsClient;
 use shared::proto::auth::admin_client::AdminClient;
@@ -210,7 +210,7 @@ fn filled(message: &DescriptorProto, messages: &BTreeMap<String, &DescriptorProt
     for field in &message.field {
         let value = match field.r#type() {
             // Labels are logged by their meaning: a password in one can't be told from any other.
-            Type::String if LABELS.contains(&field.name()) && !shared::credential_form::holds_credential(text) => json!("label"),
+            Type::String if LABELS.contains(&field.name()) && !holds_credential(text) => json!("label"),
             Type::String => json!(text),
             Type::Message => match messages.get(field.type_name()) {
                 Some(inner) => filled(inner, messages, text),
@@ -255,8 +255,9 @@ impl Stage {
                                 http1 = HostileHttp1::connect(address).await;
                             }
                         }
-                        let field =
-                            [&[0x0a, u8::try_from(text.len().min(127)).unwrap()][..], &text.as_bytes()[..text.len().min(127)]].concat();
+                        // As the first field, which may be a label, or as one that isn't known.
+                        let tag = if holds_credential(text) { 0x0a } else { 0x7a };
+                        let field = [&[tag, u8::try_from(text.len()).unwrap()][..], text.as_bytes()].concat();
                         for body in [field.as_slice(), text.as_bytes()] {
                             let framed = integration::raw_http2::prefixed(body);
                             let headers = [("content-type", "application/grpc-web+proto"), ("authorization", authorization.as_str())];
