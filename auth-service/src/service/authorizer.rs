@@ -77,7 +77,8 @@ impl Authorizer {
     }
 
     async fn present(&self, call: Call<'_>) -> Result<Presented, ServiceError> {
-        let presented = self.credentials.present(credential::bearer(call.metadata)?, credential::account_header(call.metadata)?).await?;
+        let account = credential::account_header(call.metadata)?;
+        let presented = self.credentials.present(credential::bearer(call.metadata)?, account).await?;
         tell(call, &presented);
         Ok(presented)
     }
