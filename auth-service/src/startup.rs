@@ -194,6 +194,7 @@ impl Application {
                 max_concurrent_streams: MAX_CONCURRENT_STREAMS,
                 connections: config.connections,
                 cors: config.cors,
+                tls: config.tls,
             },
             sweep_interval: config.sweep_interval,
             service_credentials: config.service_credentials,

@@ -25,6 +25,8 @@ Environment:
   TOLLGATE_API_KEY   API key or access token
   TOLLGATE_AUTH_URL  where auth-service listens       [default: http://127.0.0.1:50051]
   TOLLGATE_URL       where inference-service listens  [default: http://127.0.0.1:50052]
+  TOLLGATE_CA, TOLLGATE_CLIENT_CERTIFICATE, TOLLGATE_CLIENT_KEY
+                     files for URLs that begin with https://, as --ca, --client-cert and --client-key
 
 Exit codes:
   0    done
@@ -62,6 +64,15 @@ pub(crate) struct Connection {
     /// The account that pays, when an access token may pay from several
     #[arg(long, global = true, value_name = "ACCOUNT")]
     account: Option<String>,
+    /// Certificate authorities to trust, in PEM, in place of the system's [env: TOLLGATE_CA]
+    #[arg(long, global = true, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Client certificate to show, in PEM [env: TOLLGATE_CLIENT_CERTIFICATE]
+    #[arg(long, global = true, value_name = "FILE")]
+    client_cert: Option<PathBuf>,
+    /// Its private key, in PEM [env: TOLLGATE_CLIENT_KEY]
+    #[arg(long, global = true, value_name = "FILE")]
+    client_key: Option<PathBuf>,
 }
 
 // Not derived: the key must not be shown.
@@ -87,6 +98,15 @@ impl Connection {
         }
         if let Some(account) = given(self.account) {
             builder = builder.account(account);
+        }
+        if let Some(file) = self.ca {
+            builder = builder.ca_file(file);
+        }
+        if let Some(file) = self.client_cert {
+            builder = builder.client_certificate_file(file);
+        }
+        if let Some(file) = self.client_key {
+            builder = builder.client_key_file(file);
         }
         Ok(builder.build()?)
     }
@@ -129,6 +149,30 @@ pub(crate) enum Command {
     /// Manage users and credits, as an operator
     #[command(subcommand)]
     Admin(Admin),
+    /// Make certificates for the services
+    #[command(subcommand)]
+    Tls(Tls),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tls {
+    /// Make a certificate authority and certificates for both services, or renew them
+    ///
+    /// FOLDER gets ca/ca.pem and ca/ca.key, and for each service a folder with certificate.pem, key.pem and ca.pem. What is public is in
+    /// public/ca.pem as well. Run again, it keeps the authority while that lasts, and makes the services' certificates and keys anew;
+    /// services read them without a restart.
+    MakeCertificates {
+        /// Where to
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+        /// A name or IP address by which both services are reached, beside their own names, localhost and this host's loopback; may be
+        /// repeated
+        #[arg(long = "name", value_name = "NAME")]
+        names: Vec<String>,
+        /// How long the services' certificates count, such as 30d
+        #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "90d")]
+        valid_for: Duration,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -351,9 +395,20 @@ mod tests {
     #[test]
     fn help_documents_every_variable_and_exit_code_and_shows_no_key() {
         let help = Arguments::command().render_long_help().to_string();
-        for expected in
-            ["TOLLGATE_API_KEY", "TOLLGATE_AUTH_URL", "TOLLGATE_URL", "  0 ", "  3 ", "  64 ", "  69 ", "  75 ", "  77 ", "  130 "]
-        {
+        for expected in [
+            "TOLLGATE_API_KEY",
+            "TOLLGATE_AUTH_URL",
+            "TOLLGATE_URL",
+            "TOLLGATE_CA",
+            "TOLLGATE_CLIENT_KEY",
+            "  0 ",
+            "  3 ",
+            "  64 ",
+            "  69 ",
+            "  75 ",
+            "  77 ",
+            "  130 ",
+        ] {
             assert!(help.contains(expected), "{expected} is missing in:\n{help}");
         }
         for default in [AUTH_URL, INFERENCE_URL] {
@@ -386,6 +441,8 @@ mod tests {
             "admin grant bob 5 --request-id r --note why",
             "admin disable bob",
             "admin enable bob",
+            "balance --ca ca.pem --client-cert c.pem --client-key k.pem",
+            "tls make-certificates certificates --name gate.example --name 10.0.0.1 --valid-for 30d",
         ] {
             parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
         }

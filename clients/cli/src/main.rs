@@ -1,8 +1,9 @@
-//! The `tollgate` command: accounts, keys, credits, and answers streamed to the terminal.
+//! The `tollgate` command: accounts, keys, credits, answers streamed to the terminal, and the services' certificates.
 
 mod account;
 mod admin;
 mod arguments;
+mod certificates;
 mod chat;
 mod display;
 mod failure;
@@ -41,9 +42,14 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let client = arguments.connection.client()?;
     let output = &mut Output::stdout();
-    match arguments.command {
+    let command = match arguments.command {
+        // It asks no server.
+        Command::Tls(command) => return certificates::run(&command, output),
+        command => command,
+    };
+    let client = arguments.connection.client()?;
+    match command {
         Command::Signup(arguments) => account::sign_up(&client, arguments, output).await,
         Command::Login { name } => account::login(&client, &name, output).await,
         Command::Me => account::me(&client, output).await,
@@ -55,5 +61,6 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Generate(arguments) => chat::generate(&client, arguments, output).await,
         Command::Models(command) => models::run(&client, command, output).await,
         Command::Admin(command) => admin::run(&client, command, output).await,
+        Command::Tls(command) => certificates::run(&command, output),
     }
 }

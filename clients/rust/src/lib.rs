@@ -27,6 +27,9 @@
 //! already resolved comes back as `Started` and `Finished` with `replayed` set, without the text; one that was refunded runs again;
 //! one that still runs is refused with `REQUEST_IN_PROGRESS` and a retry delay. [`Client::receipt`] tells what became of it.
 //!
+//! **TLS.** A URL that begins with `https://` is spoken to over TLS. [`ClientBuilder::ca_file`] names an authority that the operating
+//! system doesn't trust.
+//!
 //! **Errors.** [`Error`] tells a refusal (with its [`ErrorReason`]) from a server that can't be reached and a connection that broke.
 
 mod account_header;
@@ -42,6 +45,7 @@ mod inference;
 mod ledger;
 pub mod message;
 mod service;
+mod transport_security;
 
 pub use accounts::{ApiKeyOptions, NewApiKey, Profile, Session};
 pub use admin::NewUser;

@@ -22,11 +22,13 @@ use http::uri::Authority;
 use http::{Request, Response};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 
+use super::auth_tls::AuthTls;
 use super::auth_urls::{AuthUrl, AuthUrls};
 use super::connection::{Connection, KeepAlive, ResponseBody};
 
@@ -61,6 +63,7 @@ pub(super) struct Balancer {
 
 struct Inner {
     urls: AuthUrls,
+    tls: Option<AuthTls>,
     resolver: Resolver,
     timing: Timing,
     state: Mutex<State>,
@@ -81,6 +84,8 @@ struct State {
 struct Replica {
     address: SocketAddr,
     authority: Authority,
+    /// The name of its certificate, where it is spoken to over TLS.
+    tls: Option<ServerName<'static>>,
     link: Link,
     /// Failed attempts to connect since the last successful one.
     failures: u32,
@@ -99,16 +104,16 @@ enum Link {
 
 impl Balancer {
     /// A balancer that has no connection yet.
-    pub(super) fn new(urls: AuthUrls) -> Self {
+    pub(super) fn new(urls: AuthUrls, tls: Option<AuthTls>) -> Self {
         let lookup = |host: String, port| -> BoxFuture<'static, _> {
             Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
         };
-        Self::with(urls, Arc::new(lookup), Timing::default())
+        Self::with(urls, tls, Arc::new(lookup), Timing::default())
     }
 
-    pub(super) fn with(urls: AuthUrls, resolver: Resolver, timing: Timing) -> Self {
+    pub(super) fn with(urls: AuthUrls, tls: Option<AuthTls>, resolver: Resolver, timing: Timing) -> Self {
         let state = State { replicas: Vec::new(), lookup: None, next_lookup: Instant::now(), first: 0, last_error: String::new() };
-        let inner = Inner { urls, resolver, timing, state: Mutex::new(state), changed: Notify::new() };
+        let inner = Inner { urls, tls, resolver, timing, state: Mutex::new(state), changed: Notify::new() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -168,12 +173,12 @@ impl Inner {
             let mut state = self.lock();
             let now = Instant::now();
             match found {
-                Ok(addresses) => state.set_addresses(&url.authority, &addresses, now),
+                Ok(addresses) => state.set_addresses(url, &addresses, now),
                 // What was known before may still be right.
                 Err(error) => state.last_error = format!("{} can't be looked up: {error}", url.host),
             }
             for replica in state.replicas.iter_mut().filter(|replica| replica.is_due(now)) {
-                let connect = Arc::clone(&self).connect(replica.address, replica.authority.clone());
+                let connect = Arc::clone(&self).connect(replica.address, replica.authority.clone(), replica.tls.clone());
                 replica.link = Link::Connecting { _task: AbortOnDropHandle::new(tokio::spawn(connect)) };
             }
             drop(state);
@@ -191,8 +196,13 @@ impl Inner {
         if addresses.is_empty() { Err(io::Error::other("it has no address")) } else { Ok(addresses) }
     }
 
-    async fn connect(self: Arc<Self>, address: SocketAddr, authority: Authority) {
-        let opened = Connection::open(address, authority, self.timing.keep_alive).await;
+    async fn connect(self: Arc<Self>, address: SocketAddr, authority: Authority, host: Option<ServerName<'static>>) {
+        let opened = match (host, &self.tls) {
+            (None, _) => Connection::open(address, authority, self.timing.keep_alive, None).await,
+            (Some(host), Some(tls)) => Connection::open(address, authority, self.timing.keep_alive, Some(tls.for_connection(&host))).await,
+            // Never in plaintext, where TLS was asked for.
+            (Some(_), None) => Err(io::Error::other("TLS is asked for, and isn't configured")),
+        };
         let mut state = self.lock();
         match opened {
             Ok(connection) => state.connected(address, connection),
@@ -240,12 +250,13 @@ impl State {
     }
 
     /// Adds and removes replicas, so that those of this name are the ones at these addresses.
-    fn set_addresses(&mut self, authority: &Authority, addresses: &[SocketAddr], now: Instant) {
-        self.replicas.retain(|replica| replica.authority != *authority || addresses.contains(&replica.address));
+    fn set_addresses(&mut self, url: &AuthUrl, addresses: &[SocketAddr], now: Instant) {
+        self.replicas.retain(|replica| replica.authority != url.authority || addresses.contains(&replica.address));
         for &address in addresses {
             // One that two names have counts once.
             if !self.replicas.iter().any(|replica| replica.address == address) {
-                self.replicas.push(Replica { address, authority: authority.clone(), link: Link::Down { retry_at: now }, failures: 0 });
+                let (authority, tls) = (url.authority.clone(), url.tls.clone());
+                self.replicas.push(Replica { address, authority, tls, link: Link::Down { retry_at: now }, failures: 0 });
             }
         }
     }

@@ -23,6 +23,10 @@ use http_body::{Body as _, Frame};
 use shared::gathered_writes::GatheredWrites;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_util::either::Either;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -66,8 +70,15 @@ impl SentFlag {
     }
 }
 
+/// What carries a connection's bytes: itself, or TLS on it.
+type Socket = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
+/// What a connection with TLS needs: whom it trusts, and the name that the certificate must have.
+pub(super) type Tls = (Arc<ClientConfig>, ServerName<'static>);
+
 /// An open connection. It is closed when it and the last of its responses are dropped.
 pub(super) struct Connection {
+    scheme: Scheme,
     authority: Authority,
     requests: SendRequest<Bytes>,
     driver: AbortOnDropHandle<()>,
@@ -77,15 +88,20 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Connects, and waits for the answer to a first ping: whoever only accepts connections is no auth-service.
-    pub(super) async fn open(address: SocketAddr, authority: Authority, keep_alive: KeepAlive) -> io::Result<Self> {
+    pub(super) async fn open(address: SocketAddr, authority: Authority, keep_alive: KeepAlive, tls: Option<Tls>) -> io::Result<Self> {
         let too_late = || io::Error::new(io::ErrorKind::TimedOut, format!("no HTTP/2 connection within {CONNECT_TIMEOUT:?}"));
-        timeout(CONNECT_TIMEOUT, Self::handshake(address, authority, keep_alive)).await.unwrap_or_else(|_| Err(too_late()))
+        timeout(CONNECT_TIMEOUT, Self::handshake(address, authority, keep_alive, tls)).await.unwrap_or_else(|_| Err(too_late()))
     }
 
-    async fn handshake(address: SocketAddr, authority: Authority, keep_alive: KeepAlive) -> io::Result<Self> {
+    async fn handshake(address: SocketAddr, authority: Authority, keep_alive: KeepAlive, tls: Option<Tls>) -> io::Result<Self> {
+        let stream = tcp::connect_to(address).await?;
+        let (scheme, socket) = match tls {
+            None => (Scheme::HTTP, Either::Left(stream)),
+            Some((config, name)) => (Scheme::HTTPS, Either::Right(Box::new(shared::tls::connect(config, name, stream).await?))),
+        };
         // A request's head and message leave in one write, and so do calls that begin together: auth-service is woken up once for all of
         // them.
-        let stream = GatheredWrites::new(tcp::connect_to(address).await?);
+        let stream = GatheredWrites::new(socket);
         let handshake = h2::client::Builder::new()
             .enable_push(false)
             .initial_max_send_streams(INITIAL_MAX_STREAMS)
@@ -108,7 +124,7 @@ impl Connection {
             }
         }
         let driver = AbortOnDropHandle::new(tokio::spawn(drive(connection, pings, keep_alive, address)));
-        Ok(Self { authority, requests, driver, unavailable_at: Mutex::default() })
+        Ok(Self { scheme, authority, requests, driver, unavailable_at: Mutex::default() })
     }
 
     /// Whether it takes requests: it is not broken, and no GOAWAY has come.
@@ -129,7 +145,7 @@ impl Connection {
         let (mut head, body) = request.into_parts();
         let body = collect(body).await?;
         let mut uri = std::mem::take(&mut head.uri).into_parts();
-        (uri.scheme, uri.authority) = (Some(Scheme::HTTP), Some(self.authority.clone()));
+        (uri.scheme, uri.authority) = (Some(self.scheme.clone()), Some(self.authority.clone()));
         head.uri = Uri::from_parts(uri).map_err(|error| Status::unavailable(error.to_string()))?;
         let sent = head.extensions.remove::<SentFlag>().unwrap_or_default();
 
@@ -152,7 +168,7 @@ impl Connection {
 
 /// Reads and writes the connection until it ends, or until a ping is not answered.
 async fn drive(
-    connection: h2::client::Connection<GatheredWrites<TcpStream>, Bytes>,
+    connection: h2::client::Connection<GatheredWrites<Socket>, Bytes>,
     pings: PingPong,
     keep_alive: KeepAlive,
     address: SocketAddr,
