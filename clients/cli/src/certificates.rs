@@ -18,7 +18,7 @@ use crate::output::Output;
 const SERVICES: [&str; 2] = ["auth-service", "inference-service"];
 /// How the services are reached on their own host.
 const OWN_HOST: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
-/// The authority's name. It is the same for every one of them: which one is meant is told by its key.
+/// What an authority's name begins with.
 const AUTHORITY: &str = "Tollgate CA";
 const AUTHORITY_LIVES: Duration = Duration::from_secs(3650 * 86_400);
 /// Before now, since clocks differ.
@@ -83,14 +83,14 @@ impl Authority {
             client_config(Some(certificate.as_bytes()), Some(identity), &[]).map_err(|error| unusable(error.to_string()))?;
             if Validity::of_pem(certificate.as_bytes()).map_err(unusable)?.remaining() > valid_for {
                 let key = KeyPair::from_pem(&key).map_err(|error| failed(&error))?;
-                return Ok(Self { issuer: Issuer::new(authority(), key), certificate, file, is_new: false });
+                return Ok(Self { issuer: Issuer::new(authority(&key), key), certificate, file, is_new: false });
             }
         }
         let key = KeyPair::generate().map_err(|error| failed(&error))?;
-        let certificate = authority().self_signed(&key).map_err(|error| failed(&error))?.pem();
+        let certificate = authority(&key).self_signed(&key).map_err(|error| failed(&error))?.pem();
         write(folder, "ca.key", &key.serialize_pem(), Readers::Owner)?;
         write(folder, "ca.pem", &certificate, Readers::Everybody)?;
-        Ok(Self { issuer: Issuer::new(authority(), key), certificate, file, is_new: true })
+        Ok(Self { issuer: Issuer::new(authority(&key), key), certificate, file, is_new: true })
     }
 
     /// A certificate for a server that is also a client, and its key.
@@ -107,9 +107,11 @@ impl Authority {
     }
 }
 
-fn authority() -> CertificateParams {
+/// An authority with this key. Its name follows from the key: so two have different names, and one is known again.
+fn authority(key: &KeyPair) -> CertificateParams {
     let mut params = CertificateParams::default();
-    params.distinguished_name = named(AUTHORITY);
+    let number: String = params.key_identifier(key).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    params.distinguished_name = named(&format!("{AUTHORITY} {number}"));
     (params.not_before, params.not_after) = lasting(AUTHORITY_LIVES);
     // It signs servers' and clients' certificates, and no other authority's.
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));

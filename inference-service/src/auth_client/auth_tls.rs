@@ -96,13 +96,17 @@ impl AuthTls {
         }
     }
 
-    /// What a new connection to a host of this name uses.
-    pub(super) fn for_connection(&self, host: &ServerName<'static>) -> (Arc<ClientConfig>, ServerName<'static>) {
-        let config = match &*self.trust {
+    /// What is in force.
+    pub(super) fn config(&self) -> Arc<ClientConfig> {
+        match &*self.trust {
             Trust::System(config) => Arc::clone(config),
             Trust::Files(files) => Arc::clone(&files.current().value),
-        };
-        (config, self.server_name.clone().unwrap_or_else(|| host.clone()))
+        }
+    }
+
+    /// What a new connection to a host of this name uses.
+    pub(super) fn for_connection(&self, host: &ServerName<'static>) -> (Arc<ClientConfig>, ServerName<'static>) {
+        (self.config(), self.server_name.clone().unwrap_or_else(|| host.clone()))
     }
 }
 

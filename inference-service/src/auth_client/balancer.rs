@@ -7,6 +7,8 @@
 //! can't be reached is tried again with back-off, and at once when no other is there. One that answers with UNAVAILABLE is passed over for
 //! a second.
 //!
+//! When this service's certificate or its authorities change, each connection with TLS is replaced. It is used until another one is there.
+//!
 //! Nothing here runs by itself: each call starts what is due, and waits for it only when no connection is open.
 
 use std::io;
@@ -37,6 +39,8 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause after the first failed attempt to connect. It doubles with each further one.
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
+/// Between two tries to replace a connection whose certificate or authorities are no longer those in force.
+const RENEW_EVERY: Duration = Duration::from_secs(10);
 
 /// Looks the addresses of a host and port up.
 pub(super) type Resolver = Arc<dyn Fn(String, u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
@@ -89,6 +93,10 @@ struct Replica {
     link: Link,
     /// Failed attempts to connect since the last successful one.
     failures: u32,
+    /// The attempt to replace a connection that is still used.
+    renewal: Option<AbortOnDropHandle<()>>,
+    /// When there may be another.
+    renew_at: Instant,
 }
 
 enum Link {
@@ -134,6 +142,7 @@ impl Balancer {
                     state.lookup = Some(AbortOnDropHandle::new(tokio::spawn(Arc::clone(&self.inner).look_up())));
                 }
                 if let Some(connection) = connection {
+                    self.inner.renew(&mut state, now);
                     return Ok(connection);
                 }
                 if !state.is_connecting() {
@@ -189,6 +198,20 @@ impl Inner {
         state.lookup = None;
         drop(state);
         self.changed.notify_waiters();
+    }
+
+    /// Begins to replace connections that use another configuration of TLS than the one in force.
+    fn renew(self: &Arc<Self>, state: &mut State, now: Instant) {
+        let Some(tls) = &self.tls else { return };
+        for replica in state.replicas.iter_mut().filter(|replica| replica.renew_at <= now) {
+            if let Link::Up(connection) = &replica.link
+                && connection.is_outdated(tls)
+            {
+                replica.renew_at = now + RENEW_EVERY;
+                let connect = Arc::clone(self).connect(replica.address, replica.authority.clone(), replica.tls.clone());
+                replica.renewal = Some(AbortOnDropHandle::new(tokio::spawn(connect)));
+            }
+        }
     }
 
     async fn addresses(&self, url: &AuthUrl) -> io::Result<Vec<SocketAddr>> {
@@ -256,7 +279,15 @@ impl State {
             // One that two names have counts once.
             if !self.replicas.iter().any(|replica| replica.address == address) {
                 let (authority, tls) = (url.authority.clone(), url.tls.clone());
-                self.replicas.push(Replica { address, authority, tls, link: Link::Down { retry_at: now }, failures: 0 });
+                self.replicas.push(Replica {
+                    address,
+                    authority,
+                    tls,
+                    link: Link::Down { retry_at: now },
+                    failures: 0,
+                    renewal: None,
+                    renew_at: now,
+                });
             }
         }
     }
@@ -273,6 +304,10 @@ impl State {
     fn not_connected(&mut self, address: SocketAddr, error: &io::Error) {
         self.last_error = format!("{address}: {error}");
         if let Some(replica) = self.replicas.iter_mut().find(|replica| replica.address == address) {
+            if matches!(replica.link, Link::Up(_)) {
+                tracing::warn!(%address, %error, "the connection to auth-service can't be made anew with the new TLS files; the old one is used");
+                return;
+            }
             replica.failures += 1;
             if replica.failures == 1 {
                 tracing::warn!(%address, %error, "auth-service can't be reached there");

@@ -31,6 +31,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
+use super::auth_tls::AuthTls;
 use crate::tcp;
 
 /// How long connecting may take, the first ping included.
@@ -80,6 +81,8 @@ pub(super) type Tls = (Arc<ClientConfig>, ServerName<'static>);
 pub(super) struct Connection {
     scheme: Scheme,
     authority: Authority,
+    /// What TLS was configured by.
+    tls: Option<Arc<ClientConfig>>,
     requests: SendRequest<Bytes>,
     driver: AbortOnDropHandle<()>,
     /// When the replica last answered with UNAVAILABLE.
@@ -95,9 +98,12 @@ impl Connection {
 
     async fn handshake(address: SocketAddr, authority: Authority, keep_alive: KeepAlive, tls: Option<Tls>) -> io::Result<Self> {
         let stream = tcp::connect_to(address).await?;
-        let (scheme, socket) = match tls {
-            None => (Scheme::HTTP, Either::Left(stream)),
-            Some((config, name)) => (Scheme::HTTPS, Either::Right(Box::new(shared::tls::connect(config, name, stream).await?))),
+        let (scheme, socket, tls) = match tls {
+            None => (Scheme::HTTP, Either::Left(stream), None),
+            Some((config, name)) => {
+                let stream = shared::tls::connect(Arc::clone(&config), name, stream).await?;
+                (Scheme::HTTPS, Either::Right(Box::new(stream)), Some(config))
+            }
         };
         // A request's head and message leave in one write, and so do calls that begin together: auth-service is woken up once for all of
         // them.
@@ -124,13 +130,18 @@ impl Connection {
             }
         }
         let driver = AbortOnDropHandle::new(tokio::spawn(drive(connection, pings, keep_alive, address)));
-        Ok(Self { scheme, authority, requests, driver, unavailable_at: Mutex::default() })
+        Ok(Self { scheme, authority, tls, requests, driver, unavailable_at: Mutex::default() })
     }
 
     /// Whether it takes requests: it is not broken, and no GOAWAY has come.
     pub(super) fn is_open(&self) -> bool {
         // The clone has no stream that it could wait for.
         !self.driver.is_finished() && matches!(self.requests.clone().ready().now_or_never(), Some(Ok(_)))
+    }
+
+    /// Whether TLS on it was configured by something else than what is in force.
+    pub(super) fn is_outdated(&self, tls: &AuthTls) -> bool {
+        self.tls.as_ref().is_some_and(|config| !Arc::ptr_eq(config, &tls.config()))
     }
 
     /// Whether the replica answered with UNAVAILABLE within the last second: its store can't be reached, say.

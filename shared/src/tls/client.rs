@@ -162,7 +162,8 @@ fn explain(error: io::Error) -> io::Error {
     let kind = error.kind();
     let Some(cause) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else { return error };
     let said = match cause {
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+        // One authority may have the name of another.
+        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             "the server's certificate is of an authority that isn't trusted here: name the right CA file".to_owned()
         }
         Error::InvalidCertificate(why) => format!("the server's certificate is refused: {why}"),
