@@ -38,7 +38,9 @@ pub(crate) fn run(command: &Tls, output: &mut Output) -> Result<(), Failure> {
         if server_name(name).is_none() {
             return Err(Failure::Usage(format!("{name:?} is neither a DNS name nor an IP address")));
         }
-        own_names.push(name.clone());
+        if !own_names.contains(name) {
+            own_names.push(name.clone());
+        }
     }
     let authority = Authority::open(&folder.join("ca"), *valid_for)?;
     if authority.is_new {

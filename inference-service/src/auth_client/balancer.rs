@@ -297,6 +297,9 @@ impl State {
             if replica.failures > 0 {
                 tracing::info!(%address, "auth-service can be reached again");
             }
+            if replica.renewal.take().is_some() {
+                tracing::info!(%address, "auth-service is asked on a new connection, which uses the new TLS files");
+            }
             (replica.link, replica.failures) = (Link::Up(Arc::new(connection)), 0);
         }
     }
@@ -305,6 +308,7 @@ impl State {
         self.last_error = format!("{address}: {error}");
         if let Some(replica) = self.replicas.iter_mut().find(|replica| replica.address == address) {
             if matches!(replica.link, Link::Up(_)) {
+                replica.renewal = None;
                 tracing::warn!(%address, %error, "the connection to auth-service can't be made anew with the new TLS files; the old one is used");
                 return;
             }

@@ -99,6 +99,7 @@ pub const NAMES: &[&str] = &[
     "TOLLGATE_REDIS_MAXMEMORY",
     "TOLLGATE_REDIS_MEMORY",
     "TOLLGATE_STOP_GRACE",
+    "TOLLGATE_TLS_NAME",
     "TOLLGATE_VERSION",
     // The tests.
     "TOLLGATE_GRPCURL",

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
@@ -69,6 +70,8 @@ pub struct Reloaded<T> {
     make: Make<T>,
     current: RwLock<Arc<Made<T>>>,
     seen: Mutex<Contents>,
+    /// Watched from the start on: a process that doesn't watch it is ended by SIGHUP.
+    hangups: Mutex<Option<Signal>>,
 }
 
 impl<T: std::fmt::Debug + Send + Sync + 'static> Reloaded<T> {
@@ -76,7 +79,8 @@ impl<T: std::fmt::Debug + Send + Sync + 'static> Reloaded<T> {
     pub fn open(sources: Sources, make: Make<T>) -> Result<Self, Unfit> {
         let seen = read(&sources);
         let made = made_of(&seen, &sources, make)?;
-        Ok(Self { sources, make, current: RwLock::new(Arc::new(made)), seen: Mutex::new(seen) })
+        let hangups = Mutex::new(Handle::try_current().is_ok().then(hangups).flatten());
+        Ok(Self { sources, make, current: RwLock::new(Arc::new(made)), seen: Mutex::new(seen), hangups })
     }
 
     /// What is in force.
@@ -88,7 +92,7 @@ impl<T: std::fmt::Debug + Send + Sync + 'static> Reloaded<T> {
 
     /// Looks at the files every few seconds and at SIGHUP, for ever. Says what changed, and warns of what should not stay as it is.
     pub async fn watch(&self) {
-        let mut hangups = signal(SignalKind::hangup()).inspect_err(|error| tracing::warn!(%error, "SIGHUP can't be watched")).ok();
+        let mut hangups = self.hangups.lock().unwrap_or_else(PoisonError::into_inner).take().or_else(hangups);
         self.warn_of_open_keys();
         let mut warned = None;
         loop {
@@ -156,6 +160,10 @@ impl<T: std::fmt::Debug + Send + Sync + 'static> Reloaded<T> {
             tracing::warn!(variable, %file, "others than its owner can read this private key: `chmod 600` it");
         }
     }
+}
+
+fn hangups() -> Option<Signal> {
+    signal(SignalKind::hangup()).inspect_err(|error| tracing::warn!(%error, "SIGHUP can't be watched")).ok()
 }
 
 /// The next hang-up; never, where they can't be watched.
