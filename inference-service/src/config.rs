@@ -33,7 +33,8 @@ pub const VARIABLES: &[Variable] = &[
     Variable {
         name: "TOLLGATE_AUTH_URL",
         default: AUTH_URL,
-        meaning: "where auth-service listens, http:// or https://; calls are balanced over the URLs of a comma-separated list, and over all addresses of a name",
+        meaning: "where auth-service listens, http:// or https://; calls are balanced over the URLs of a comma-separated list, \
+                  and over all addresses of a name",
         bad: "http://127.0.0.1:50051,auth service",
     },
     AUTH_TLS_VARIABLES[0],

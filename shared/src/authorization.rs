@@ -22,7 +22,8 @@ pub enum CallerKind {
     Service,
 }
 
-/// Another service, which showed the service credential or a listed certificate: in the extensions of a request. Only [`crate::admission`] makes one.
+/// Another service, which showed the service credential or a listed certificate: in the extensions of a request. Only
+/// [`crate::admission`] makes one.
 #[derive(Debug, Clone, Copy)]
 pub struct ServiceCaller(());
 

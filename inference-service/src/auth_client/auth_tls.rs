@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use shared::env::{Reader, Variable};
-use shared::tls::{ClientTlsError, Identity, Made, Reloaded, Source, Sources, Unfit, client_config, server_name};
+use shared::tls::{ClientTlsError, Identity, Made, Reloaded, Source, Sources, client_config, server_name};
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
@@ -65,8 +65,8 @@ impl AuthTls {
             .parse(SERVER_NAME, |name| server_name(name).ok_or_else(|| format!("must be a DNS name or an IP address, and is {name:?}")));
         let sources = read_sources(reader)?;
         if !has_tls_url {
-            let names = sources.first().map(|source| source.variable).into_iter();
-            for variable in names.chain(name.is_some().then_some(SERVER_NAME)) {
+            let named = sources.iter().map(|source| source.variable);
+            for variable in named.chain(name.is_some().then_some(SERVER_NAME)) {
                 reader.mistake(variable, "is set, and no URL of TOLLGATE_AUTH_URL begins with https://");
             }
             return None;
@@ -77,7 +77,7 @@ impl AuthTls {
             Trust::System(Arc::new(config.map_err(|error| reader.mistake(CA, format_args!("is unset, and the system's {error}"))).ok()?))
         } else {
             let opened = Reloaded::open(sources, make);
-            Trust::Files(opened.map_err(|Unfit { variable, why }| reader.mistake(variable, why)).ok()?)
+            Trust::Files(opened.map_err(|unfit| reader.mistakes_of(unfit)).ok()?)
         };
         Some(Self { trust: Arc::new(trust), server_name: name, shows_certificate })
     }

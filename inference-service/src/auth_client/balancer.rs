@@ -309,7 +309,7 @@ impl State {
         if let Some(replica) = self.replicas.iter_mut().find(|replica| replica.address == address) {
             if matches!(replica.link, Link::Up(_)) {
                 replica.renewal = None;
-                tracing::warn!(%address, %error, "the connection to auth-service can't be made anew with the new TLS files; the old one is used");
+                tracing::warn!(%address, %error, "auth-service can't be reached with the new TLS files; the old connection is used");
                 return;
             }
             replica.failures += 1;

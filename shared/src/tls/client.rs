@@ -60,8 +60,8 @@ pub enum ClientTlsError {
     Key(String),
 }
 
-/// How a caller speaks TLS. `ca`: the authorities that it trusts, in PEM; `None`: those of the operating system. `protocols`: what it speaks
-/// inside, as ALPN writes it.
+/// How a caller speaks TLS. `ca`: the authorities that it trusts, in PEM; `None`: those of the operating system. `protocols`: what it
+/// speaks inside, as ALPN writes it.
 pub fn client_config(ca: Option<&[u8]>, identity: Option<Identity<'_>>, protocols: &[&[u8]]) -> Result<ClientConfig, ClientTlsError> {
     let unusable = |error: Error| ClientTlsError::Authorities(format!("can't be used ({error})"));
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(unusable)?;

@@ -1,7 +1,7 @@
 //! What is made of files, and made anew when they change.
 //!
-//! Contents are compared, and neither times nor names: certbot and Kubernetes swap symbolic links, others write in place. What can't be used
-//! is said once, and what was made before stays: a file may be half written, or a key may come a moment after its certificate.
+//! Contents are compared, and neither times nor names: certbot and Kubernetes swap symbolic links, others write in place. What can't be
+//! used is said once, and what was made before stays: a file may be half written, or a key may come a moment after its certificate.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use super::validity::{Validity, in_words};
+use crate::env::Reader;
 
 /// Between two looks at the files.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
@@ -48,6 +49,15 @@ pub struct Unfit {
     pub why: String,
 }
 
+impl Reader<'_> {
+    /// Records these as mistakes.
+    pub fn mistakes_of(&mut self, unfit: Vec<Unfit>) {
+        for Unfit { variable, why } in unfit {
+            self.mistake(variable, why);
+        }
+    }
+}
+
 /// What was made, and until when its certificate counts.
 #[derive(Debug)]
 pub struct Made<T> {
@@ -75,8 +85,8 @@ pub struct Reloaded<T> {
 }
 
 impl<T: std::fmt::Debug + Send + Sync + 'static> Reloaded<T> {
-    /// Reads the files, which must be usable.
-    pub fn open(sources: Sources, make: Make<T>) -> Result<Self, Unfit> {
+    /// Reads the files, which must be usable. The error has every file that can't be read, or the first that nothing can be made of.
+    pub fn open(sources: Sources, make: Make<T>) -> Result<Self, Vec<Unfit>> {
         let seen = read(&sources);
         let made = made_of(&seen, &sources, make)?;
         let hangups = Mutex::new(Handle::try_current().is_ok().then(hangups).flatten());
@@ -129,8 +139,10 @@ impl<T: std::fmt::Debug + Send + Sync + 'static> Reloaded<T> {
                 tracing::info!(files, counts_for, "new TLS files are in force: new connections use them, and open ones go on");
                 self.warn_of_open_keys();
             }
-            Err(Unfit { variable, why }) => {
-                tracing::warn!(variable, why, "the new TLS files can't be used; what was read before stays in force");
+            Err(unfit) => {
+                for Unfit { variable, why } in unfit {
+                    tracing::warn!(variable, why, "the new TLS files can't be used; what was read before stays in force");
+                }
             }
         }
     }
@@ -195,16 +207,18 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     }
 }
 
-fn made_of<T>(contents: &Contents, sources: &Sources, make: Make<T>) -> Result<Made<T>, Unfit> {
+fn made_of<T>(contents: &Contents, sources: &Sources, make: Make<T>) -> Result<Made<T>, Vec<Unfit>> {
     let unfit = |place: usize, why: &str| {
         let Source { variable, path, .. } = &sources[place.min(sources.len() - 1)];
         Unfit { variable, why: format!("names {:?}, which {why}", path.display().to_string()) }
     };
-    let mut read = Vec::with_capacity(contents.len());
-    for (place, content) in contents.iter().enumerate() {
-        read.push(content.as_deref().map_err(|why| unfit(place, why))?);
+    let unread = contents.iter().enumerate().filter_map(|(place, content)| content.as_ref().err().map(|why| unfit(place, why)));
+    let unread: Vec<_> = unread.collect();
+    if !unread.is_empty() {
+        return Err(unread);
     }
-    make(&read, sources).map_err(|(place, why)| unfit(place, &why))
+    let read: Vec<&[u8]> = contents.iter().flatten().map(Vec::as_slice).collect();
+    make(&read, sources).map_err(|(place, why)| vec![unfit(place, &why)])
 }
 
 #[cfg(test)]
@@ -263,8 +277,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("number");
         let error = |content: Option<&[u8]>| {
-            content.map(|content| fs::write(&path, content).unwrap());
-            Reloaded::open(source(&path), number).unwrap_err()
+            if let Some(content) = content {
+                fs::write(&path, content).unwrap();
+            }
+            Reloaded::open(source(&path), number).unwrap_err().remove(0)
         };
         let long = vec![b'1'; usize::try_from(MOST_BYTES).unwrap() + 1];
         for (content, why) in

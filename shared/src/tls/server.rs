@@ -18,7 +18,7 @@ use super::client::unfit_key;
 use super::peer::{ClientNames, PeerCertificate};
 use super::pem::{authorities, certificates, private_key};
 use super::provider;
-use super::reloaded::{Made, Reloaded, Source, Unfit};
+use super::reloaded::{Made, Reloaded, Source};
 use super::validity::Validity;
 use crate::env::{Reader, Variable};
 
@@ -31,7 +31,8 @@ pub const TLS_VARIABLES: [Variable; 3] = [
     Variable {
         name: CERTIFICATE,
         default: "unset: no TLS",
-        meaning: "The file of this service's certificate in PEM, and behind it those that lead to its authority. Read anew when it changes.",
+        meaning: "The file of this service's certificate in PEM, and behind it those that lead to its authority. \
+                  Read anew when it changes.",
         bad: "/dev/null/certificate",
     },
     Variable { name: KEY, default: "unset: no TLS", meaning: "The file of its private key in PEM.", bad: "/dev/null/key" },
@@ -76,7 +77,7 @@ impl ServerTls {
         match (certificate, key) {
             (Some(certificate), Some(key)) => {
                 let sources = [certificate, key].into_iter().chain(client_ca).collect();
-                let opened = Reloaded::open(sources, load).map_err(|Unfit { variable, why }| reader.mistake(variable, why));
+                let opened = Reloaded::open(sources, load).map_err(|unfit| reader.mistakes_of(unfit));
                 opened.ok().map(|files| Self { files: Arc::new(files), names: Arc::default() })
             }
             (Some(_), None) => {

@@ -34,7 +34,8 @@ pub(crate) struct TlsPair {
     pub(crate) upstream: ScriptedUpstream,
 }
 
-/// A folder with certificates: of both services, of the authority (that of clients is a file of its own), and one for inference-service to show.
+/// A folder with certificates: of both services, of the authority (that of clients is a file of its own), and one for inference-service
+/// to show.
 pub(crate) fn certified(authority: &TestAuthority) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let _ = authority.write(folder.path(), "ca.pem");

@@ -30,7 +30,7 @@ fn a_certificate_or_key_that_can_not_be_used_stops_both_services_with_64_and_say
     std::fs::write(file("words"), "no certificate at all\n").unwrap();
     std::fs::write(file("locked"), "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n").unwrap();
     let (certificate, key, ca) = ("TOLLGATE_TLS_CERTIFICATE", "TOLLGATE_TLS_KEY", "TOLLGATE_TLS_CLIENT_CA");
-    let cases: Vec<(Vec<(&str, String)>, &str, &str)> = vec![
+    let cases = [
         (vec![(key, String::new())], certificate, "TOLLGATE_TLS_KEY is not"),
         (vec![(certificate, String::new())], key, "TOLLGATE_TLS_CERTIFICATE is not"),
         (vec![(certificate, String::new()), (key, String::new()), (ca, file("ca.pem"))], ca, "only TLS has client certificates"),
@@ -122,5 +122,19 @@ fn beyond_loopback_a_service_needs_tls_or_leave_to_do_without_and_then_warns() {
         let mut with_tls = tls_environment(folder.path());
         set(&mut with_tls, &[(listen, "0.0.0.0:0")]);
         assert!(!warned(&with_tls), "{service}");
+    }
+}
+
+#[test]
+fn the_lock_file_has_h2_0_4_19_and_rustls_webpki_0_103_13_or_newer() {
+    let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock")).unwrap();
+    for (name, least) in [("h2", [0, 4, 19]), ("rustls-webpki", [0, 103, 13])] {
+        let versions: Vec<Vec<u32>> = lock
+            .split("[[package]]")
+            .filter(|package| package.contains(&format!("\nname = \"{name}\"\n")))
+            .map(|package| package.split("version = \"").nth(1).unwrap().split('"').next().unwrap())
+            .map(|version| version.split('.').map(|part| part.parse().unwrap()).collect())
+            .collect();
+        assert!(!versions.is_empty() && versions.iter().all(|version| version[..] >= least[..]), "{name}: {versions:?}");
     }
 }
