@@ -1,5 +1,8 @@
 //! Who may do what on an account.
 
+use std::time::Duration;
+
+use crate::hold::{Holder, Standing};
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::model_pattern::{FullName, ModelPattern};
 use crate::store::{CheckRequest, Permission, PresentedCredential, Principal, Refusal, Scope};
@@ -36,6 +39,8 @@ impl RightsVersion {
 pub struct KeyRights {
     /// Its id.
     pub key_id: KeyId,
+    /// The number of the secret that was shown, from 1.
+    pub secret_number: u32,
     /// Who acts when it is used.
     pub user_id: UserId,
     /// What it may do.
@@ -55,8 +60,38 @@ pub struct Member {
     pub role: Role,
     /// Whether all of the user's credentials are refused.
     pub disabled: bool,
-    /// Access tokens issued before it are no longer good.
+    /// Whether the user's access tokens are refused.
+    pub locked: bool,
+    /// Access tokens without a session that were issued before it are no longer good, nor are sessions that began while it was another.
     pub tokens_valid_from_ms: i64,
+}
+
+impl Member {
+    /// Whether a token without a session was issued before the user's tokens were made invalid.
+    fn is_too_early(&self, issued_at_ms: i64) -> bool {
+        // Whole seconds: a token's time of issue has no finer.
+        issued_at_ms < self.tokens_valid_from_ms - self.tokens_valid_from_ms % 1000
+    }
+}
+
+/// A session's part of what decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionRights {
+    /// The member's, as it was when the session began: whoever changes it ends all sessions. Releases before sessions do so too.
+    pub tokens_valid_from_ms: i64,
+    /// When it ends, unless it is refreshed before.
+    pub ends_at_ms: i64,
+}
+
+/// The rows of an account that decide about a credential.
+#[derive(Debug, Clone, Default)]
+pub struct Rows {
+    /// Of an API key: the key that has this secret.
+    pub key: Option<KeyRights>,
+    /// Of an access token with a session: that session of its user.
+    pub session: Option<SessionRights>,
+    /// The place of the user that the credential names.
+    pub member: Option<Member>,
 }
 
 /// What an authenticated caller may do on an account.
@@ -67,11 +102,14 @@ pub struct Rights {
     member: Member,
     /// `None` for an access token.
     key: Option<KeyRights>,
+    /// `None` for an API key, and for a token without a session.
+    session: Option<SessionRights>,
 }
 
-/// Finds out who calls. `key` and `member` are the rows of the account for the credential and for the user that it names.
-pub fn authenticate(request: &CheckRequest, key: Option<KeyRights>, member: Option<Member>, now_ms: i64) -> Result<Rights, Refusal> {
-    let (user_id, key) = match &request.credential {
+/// Finds out who calls.
+pub fn authenticate(request: &CheckRequest, rows: Rows, now_ms: i64) -> Result<Rights, Refusal> {
+    let Rows { key, session, member } = rows;
+    let (user_id, session_id, key) = match &request.credential {
         PresentedCredential::ApiKey { .. } => {
             let key = key.ok_or(Refusal::CredentialUnknown)?;
             if key.revoked_at_ms.is_some() {
@@ -80,30 +118,45 @@ pub fn authenticate(request: &CheckRequest, key: Option<KeyRights>, member: Opti
             if key.expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= now_ms) {
                 return Err(Refusal::CredentialExpired);
             }
-            (key.user_id.clone(), Some(key))
+            (key.user_id.clone(), None, Some(key))
         }
-        PresentedCredential::AccessToken { user_id, .. } => (user_id.clone(), None),
+        PresentedCredential::AccessToken { user_id, session, .. } => (user_id.clone(), session.clone(), None),
     };
     let Some(member) = member else {
         // A user is always a member of their own account: without a row there, there is no such user.
         let own = key.is_none() && AccountId::from(&user_id) == request.account;
         return Err(if own { Refusal::CredentialUnknown } else { Refusal::NotAMember });
     };
-    let key_id = key.as_ref().map(|key| key.key_id.clone());
-    Ok(Rights { principal: Principal { user_id, role: member.role, key_id }, member, key })
+    let session = match (&key, &session_id) {
+        // What is wrong with the user is said first: their sessions are over because of it.
+        (None, Some(_)) if !member.disabled && !member.locked => Some(session_in_force(session, member, now_ms)?),
+        _ => None,
+    };
+    let (key_id, key_secret) = key.as_ref().map_or((None, 0), |key| (Some(key.key_id.clone()), key.secret_number));
+    let principal = Principal { user_id, role: member.role, key_id, key_secret, session_id };
+    Ok(Rights { principal, member, key, session })
+}
+
+/// A session that a token names, if it is there and not over.
+fn session_in_force(session: Option<SessionRights>, member: Member, now_ms: i64) -> Result<SessionRights, Refusal> {
+    let session = session.filter(|session| session.tokens_valid_from_ms == member.tokens_valid_from_ms);
+    let session = session.ok_or(Refusal::CredentialRevoked)?;
+    if session.ends_at_ms <= now_ms { Err(Refusal::CredentialExpired) } else { Ok(session) }
 }
 
 impl Rights {
-    /// Why they don't suffice, apart from the time at which a key ends.
+    /// Why they don't suffice, apart from the time at which a key or a session ends.
     #[must_use]
     pub fn refusal(&self, credential: &PresentedCredential, permission: &Permission) -> Option<Refusal> {
         if self.member.disabled {
             return Some(Refusal::UserDisabled);
         }
-        if let PresentedCredential::AccessToken { issued_at_ms, .. } = credential {
-            // Whole seconds: a token's time of issue has no finer.
-            let valid_from_ms = self.member.tokens_valid_from_ms - self.member.tokens_valid_from_ms % 1000;
-            if *issued_at_ms < valid_from_ms {
+        if let PresentedCredential::AccessToken { session, issued_at_ms, .. } = credential {
+            if self.member.locked {
+                return Some(Refusal::UserLocked);
+            }
+            // A session is there as long as its tokens are good, whatever the clock of the host says that issued them.
+            if session.is_none() && self.member.is_too_early(*issued_at_ms) {
                 return Some(Refusal::CredentialRevoked);
             }
         }
@@ -125,16 +178,63 @@ impl Rights {
         self.key.as_ref().is_none_or(|key| key.models.is_empty() || key.models.iter().any(|pattern| pattern.matches(&name)))
     }
 
-    /// When they end by themselves: at a key's time.
+    /// What is remembered of them with what is held by them. `session_idle`: how long a session lives at the least after it gave a token.
+    #[must_use]
+    pub fn holder(&self, request: &CheckRequest, rights_version: RightsVersion, session_idle: Duration) -> Holder {
+        let good_until_ms = match &request.credential {
+            PresentedCredential::AccessToken { issued_at_ms, .. } => {
+                let idle_ms = i64::try_from(session_idle.as_millis()).unwrap_or(i64::MAX);
+                let idle_from_ms = issued_at_ms.saturating_add(idle_ms);
+                Some(self.end_at_ms().map_or(idle_from_ms, |end_at_ms| end_at_ms.min(idle_from_ms)))
+            }
+            PresentedCredential::ApiKey { .. } => self.end_at_ms(),
+        };
+        Holder {
+            account: request.account.clone(),
+            user_id: self.principal.user_id.clone(),
+            key_id: self.principal.key_id.clone(),
+            standing: Standing { credential: request.credential.clone(), rights_version, good_until_ms },
+        }
+    }
+
+    /// When they end by themselves: at a key's time, or at the session's.
     #[must_use]
     pub fn end_at_ms(&self) -> Option<i64> {
-        self.key.as_ref().and_then(|key| key.expires_at_ms)
+        let of_session = self.session.as_ref().map(|session| session.ends_at_ms);
+        of_session.or_else(|| self.key.as_ref().and_then(|key| key.expires_at_ms))
+    }
+}
+
+/// Why what is held with a credential may go on no longer; `None`: it may. It was good once: that its time is over since is no reason.
+/// `rows`: those of the account that decide about it now.
+#[must_use]
+pub fn refusal_since(standing: &Standing, rows: &Rows, now_ms: i64) -> Option<Refusal> {
+    // What has ended by its time may be dropped from then on.
+    let dropped = || standing.good_until_ms.is_none_or(|good_until_ms| now_ms < good_until_ms).then_some(Refusal::CredentialRevoked);
+    let member = rows.member.as_ref();
+    match &standing.credential {
+        PresentedCredential::ApiKey { .. } => match (&rows.key, member) {
+            (None, _) => dropped(),
+            (Some(key), _) if key.revoked_at_ms.is_some() => Some(Refusal::CredentialRevoked),
+            (Some(_), None) => Some(Refusal::NotAMember),
+            (Some(_), Some(member)) => member.disabled.then_some(Refusal::UserDisabled),
+        },
+        PresentedCredential::AccessToken { session, issued_at_ms, .. } => match (member, session, &rows.session) {
+            (None, _, _) => Some(Refusal::NotAMember),
+            (Some(member), _, _) if member.disabled => Some(Refusal::UserDisabled),
+            (Some(member), _, _) if member.locked => Some(Refusal::UserLocked),
+            (Some(_), Some(_), None) => dropped(),
+            (Some(member), Some(_), Some(session)) => {
+                (session.tokens_valid_from_ms != member.tokens_valid_from_ms).then_some(Refusal::CredentialRevoked)
+            }
+            (Some(member), None, _) => member.is_too_early(*issued_at_ms).then_some(Refusal::CredentialRevoked),
+        },
     }
 }
 
 /// [`authenticate`], and whether the rights suffice.
-pub fn authorize(request: &CheckRequest, key: Option<KeyRights>, member: Option<Member>, now_ms: i64) -> Result<Rights, Refusal> {
-    let rights = authenticate(request, key, member, now_ms)?;
+pub fn authorize(request: &CheckRequest, rows: Rows, now_ms: i64) -> Result<Rights, Refusal> {
+    let rights = authenticate(request, rows, now_ms)?;
     match rights.refusal(&request.credential, &request.permission) {
         Some(refusal) => Err(refusal),
         None => Ok(rights),

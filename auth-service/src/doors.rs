@@ -1,9 +1,13 @@
-//! auth-service's HTTP doors: OAuth2's `/token`, and `/users/me`. Both end in the methods of [`AccountsService`].
+//! auth-service's HTTP doors: OAuth2's endpoints, and `/users/me`. They end in the methods of [`AccountsService`].
 
+mod oauth2;
 mod oauth2_error;
+mod oauth2_introspection;
+mod oauth2_revocation;
 mod oauth2_token;
 mod token_form;
 mod users_me;
+mod well_known;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +19,11 @@ use shared::doors::published::with_published;
 use shared::secret::Secret;
 
 use crate::access_token::{AccessTokens, DEFAULT_LEEWAY, SigningSecret};
+use crate::credential::Credentials;
+use crate::foreign_issuer::ForeignIssuers;
 use crate::password::{HashingCost, PasswordHashing};
 use crate::service::accounts::AccountsService;
+use crate::service::audit_trail::AuditTrail;
 use crate::service::authorizer::Authorizer;
 use crate::service::sign_up_policy::SignUpPolicy;
 use crate::startup::{SERVICES, StartError, policy};
@@ -25,13 +32,16 @@ use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreLimits};
 use crate::throttle::{LoginThrottle, SignUpThrottle};
 
+pub use self::oauth2::OAuth2Config;
+pub use self::oauth2_introspection::REFUSED as INTROSPECT_REFUSED;
+pub use self::oauth2_revocation::REFUSED as REVOKE_REFUSED;
 pub use self::oauth2_token::REFUSED as TOKEN_REFUSED;
 pub use self::users_me::REFUSED as USERS_ME_REFUSED;
 
 /// What auth-service answers over HTTP.
 #[must_use]
-pub fn doors(accounts: &Arc<AccountsService>) -> Vec<Door> {
-    let doors = vec![oauth2_token::door(Arc::clone(accounts)), users_me::door(Arc::clone(accounts))];
+pub fn doors(accounts: &Arc<AccountsService>, config: OAuth2Config) -> Vec<Door> {
+    let doors = vec![oauth2::door(accounts, config), users_me::door(Arc::clone(accounts))];
     with_published(doors, Answerer::Auth, &SERVICES, policy)
 }
 
@@ -45,8 +55,11 @@ pub fn described() -> Result<Vec<Door>, StartError> {
     let signing = SigningSecret { kid: "1".to_owned(), secret };
     let tokens = AccessTokens::new(&[signing], Duration::from_secs(1), DEFAULT_LEEWAY).ok_or(StartError::NoSigningSecret)?;
     let tokens = Arc::new(tokens);
-    Ok(doors(&Arc::new(AccountsService {
-        authorizer: Authorizer { store: Arc::clone(&store), tokens: Arc::clone(&tokens) },
+    let issuers = Arc::new(ForeignIssuers::none());
+    let credentials = Credentials { tokens: Arc::clone(&tokens), issuers, store: Arc::clone(&store) };
+    let accounts = Arc::new(AccountsService {
+        authorizer: Authorizer { store: Arc::clone(&store), credentials },
+        trail: Arc::new(AuditTrail::new(Arc::clone(&store))),
         store,
         tokens,
         passwords: Arc::new(PasswordHashing::new(HashingCost::default())?),
@@ -54,7 +67,8 @@ pub fn described() -> Result<Vec<Door>, StartError> {
         sign_ups: SignUpThrottle::new(1),
         sign_up: SignUpPolicy::Closed,
         starting_credits: 0,
-    })))
+    });
+    Ok(doors(&accounts, OAuth2Config::default()))
 }
 
 /// The OpenAPI document of all of them.

@@ -2,14 +2,21 @@
 
 pub mod accounts;
 pub mod admin;
+mod audit_list;
+pub mod audit_trail;
 pub mod auth;
 pub mod authorizer;
+pub mod call;
 pub mod call_lines;
 pub mod contract;
+pub(crate) mod introspection;
 mod key_fields;
 mod ledger_page;
 mod not_built;
 pub mod service_error;
+pub(crate) mod sessions;
+pub(crate) mod sign_in;
 pub mod sign_up_policy;
 mod user_fields;
+mod user_list;
 pub mod violations;

@@ -25,10 +25,14 @@ use tonic::service::RoutesBuilder;
 
 use crate::access_token::AccessTokens;
 use crate::config::{Config, StoreConfig};
-use crate::doors::doors;
+use crate::credential::Credentials;
+use crate::doors::{OAuth2Config, doors};
+use crate::foreign_issuer::{ForeignIssuers, SourceError};
 use crate::password::{HashingError, PasswordHashing};
+use crate::revocation_feed::RevocationFeed;
 use crate::service::accounts::AccountsService;
 use crate::service::admin::AdminService;
+use crate::service::audit_trail::AuditTrail;
 use crate::service::auth::AuthService;
 use crate::service::authorizer::Authorizer;
 use crate::store::redis::{RedisOptions, RedisStore};
@@ -73,6 +77,9 @@ pub enum StartError {
     /// The operating system gave no randomness.
     #[error("no randomness: {0}")]
     Random(#[from] getrandom::Error),
+    /// Foreign issuers' keys can't be read.
+    #[error(transparent)]
+    Issuers(#[from] SourceError),
     /// Listening or serving failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -92,6 +99,7 @@ impl StartError {
             Self::Store(StoreOpenError::Unsafe(_) | StoreOpenError::Unusable(_))
             | Self::Hashing(_)
             | Self::NoSigningSecret
+            | Self::Issuers(_)
             | Self::Random(_)
             | Self::Serve(_) => 1,
         }
@@ -144,9 +152,13 @@ pub(crate) fn outlive_the_longest_file() {
 /// auth-service, ready to run.
 pub struct Application {
     store: Arc<dyn Store>,
+    revocations: Arc<RevocationFeed>,
     auth: AuthService,
     accounts: AccountsService,
     admin: AdminService,
+    /// The URL by which clients of OAuth2 know it.
+    issuer: Option<String>,
+    issuers: Arc<ForeignIssuers>,
     serve: ServeConfig,
     sweep_interval: Duration,
     service_credentials: Vec<Secret>,
@@ -162,18 +174,28 @@ impl Application {
     /// Prepares the services on a store that is open.
     pub async fn with_store(config: Config, store: Arc<dyn Store>) -> Result<Self, StartError> {
         let tokens = AccessTokens::new(&config.signing_secrets, config.access_token_ttl, config.clock_leeway);
-        let tokens = tokens.ok_or(StartError::NoSigningSecret)?;
-        let tokens = Arc::new(tokens);
+        let tokens = tokens.ok_or(StartError::NoSigningSecret)?.signing_with(config.tokens.algorithm, config.tokens.key_period);
+        let tokens = Arc::new(match config.tokens.issuer.clone() {
+            Some(issuer) => tokens.issued_by(issuer),
+            None => tokens,
+        });
+        let issuers = Arc::new(ForeignIssuers::new(config.tokens.issuers, config.clock_leeway)?);
+        let credentials = Credentials { tokens: Arc::clone(&tokens), issuers: Arc::clone(&issuers), store: Arc::clone(&store) };
         let hashing = config.hashing;
         let made = tokio::task::spawn_blocking(move || PasswordHashing::new(hashing)).await;
         let passwords = Arc::new(made.map_err(|error| HashingError::Broken(error.to_string()))??);
-        let authorizer = Authorizer { store: Arc::clone(&store), tokens: Arc::clone(&tokens) };
+        let authorizer = Authorizer { store: Arc::clone(&store), credentials: credentials.clone() };
+        let revocations = Arc::new(RevocationFeed::new(Arc::clone(&store)));
+        let trail = Arc::new(AuditTrail::new(Arc::clone(&store)));
         Ok(Self {
+            revocations: Arc::clone(&revocations),
             auth: AuthService {
                 store: Arc::clone(&store),
-                tokens: Arc::clone(&tokens),
+                credentials,
                 prices: config.prices,
                 hold_ttl: config.limits.hold_ttl,
+                revocations,
+                trail: Arc::clone(&trail),
             },
             accounts: AccountsService {
                 authorizer: authorizer.clone(),
@@ -184,8 +206,9 @@ impl Application {
                 sign_ups: SignUpThrottle::new(config.sign_ups_per_hour),
                 sign_up: config.sign_up,
                 starting_credits: config.starting_credits,
+                trail: Arc::clone(&trail),
             },
-            admin: AdminService { authorizer, store: Arc::clone(&store), passwords, starting_credits: config.starting_credits },
+            admin: AdminService { authorizer, store: Arc::clone(&store), passwords, starting_credits: config.starting_credits, trail },
             serve: ServeConfig {
                 // Nothing here is for clients that can send no header.
                 keys_in_paths: KeyInPath::Refused,
@@ -196,6 +219,8 @@ impl Application {
                 cors: config.cors,
                 tls: config.tls,
             },
+            issuer: config.tokens.issuer,
+            issuers,
             sweep_interval: config.sweep_interval,
             service_credentials: config.service_credentials,
             store,
@@ -216,7 +241,7 @@ impl Application {
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
         let draining = CancellationToken::new();
         let accounts = Arc::new(self.accounts);
-        let doors = doors(&accounts);
+        let doors = doors(&accounts, OAuth2Config { issuer: self.issuer, service_credentials: self.service_credentials.clone() });
         let mut routes = RoutesBuilder::default();
         let (most, gzip) = (MAX_REQUEST_BYTES, CompressionEncoding::Gzip);
         routes.add_service(AuthServer::new(self.auth).max_decoding_message_size(most).send_compressed(gzip));
@@ -232,6 +257,10 @@ impl Application {
         let essentials = Essentials::default();
         let sweep = sweeper::run(Arc::clone(&self.store), self.sweep_interval, draining.clone());
         let mut sweep = essentials.spawn("the walk over due holds", &draining, sweep);
+        // It ends with the drain's beginning, and with it what others watch: nobody waits for them.
+        let _revocations = essentials.spawn("the watch over revocations", &draining, self.revocations.run(draining.clone()));
+        let keys = self.issuers.run(draining.clone());
+        let _keys = essentials.spawn("the reading of foreign issuers' keys", &draining, keys);
         let _watch = essentials.spawn("the watch over the store", &draining, watch.run());
         let serve = async {
             let served = serving::serve(listener, served, self.serve, draining.clone(), shutdown).await;

@@ -17,6 +17,9 @@
 //!   few are remembered for their time.
 //! - **The ledger is appended to, and folded from its beginning.** Entries are numbered from 1 without a gap, and no number comes again.
 //!   Those up to the checkpoint's last are no longer kept one by one; the checkpoint's figures stand for theirs.
+//! - **A change is recorded with itself.** Every change of users, sessions and keys takes an [`AuditEvent`] and appends it, with what it
+//!   revokes ([`Revocation`]), in the same step; what changes nothing appends nothing.
+//! - **Changes of one user are serial.** Of any two changes of a user's state, password, sessions and keys at once, one sees the other.
 //! - **The store's clock.** Times are milliseconds since 1970 by the store's own clock. A clock that jumps may expire a hold early or late;
 //!   it never breaks the balance.
 //! - **Unreachable is an error.** [`StoreError::Unavailable`] says nothing about whether the operation happened; every operation here may
@@ -31,6 +34,8 @@ use async_trait::async_trait;
 use shared::essential::Lost;
 
 pub use self::api_key::{ApiKeyCreation, ApiKeyRecord, NewApiKey};
+pub use self::audit::{AuditAction, AuditEvent};
+pub use self::audit_page::{AuditPage, AuditPlace, AuditPosition, AuditQuery, AuditRange, MAX_EVENTS_LOOKED_AT, RecordedEvent};
 pub use self::caller::{Permission, PresentedCredential, Principal, Scope};
 pub use self::check::{ChargeRequest, CheckAnswer, CheckRequest, ExtendAnswer, Held, Refusal, ReleaseAnswer, ReleaseRequest, SettleAnswer};
 pub use self::checkpoint::{Checkpoint, Contradiction, count_older_than};
@@ -38,13 +43,21 @@ pub use self::condition::Condition;
 pub use self::failure::{StoreError, StoreOpenError};
 pub use self::ledger::{AccountSnapshot, Balance, EntryKind, GrantAnswer, GrantRequest, LedgerEntry, LedgerPage, LedgerPart};
 pub use self::new_user::{NAME_CLAIM_LIFE, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserCreation};
+pub use self::revocation::{REMEMBERED_REVOCATIONS, Revocation, RevocationLog, Revoked};
+pub use self::revocation_page::{RevocationCursor, RevocationPage};
+pub use self::user_change::UserChange;
+pub use self::user_page::{MAX_USERS_LOOKED_AT, StateFilter, UserPage, UserPosition, UserQuery};
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
-use crate::ids::{AccountId, KeyId, UserId};
+use crate::ids::{AccountId, KeyId, SessionId, UserId};
 use crate::refunds::RefundLimit;
+use crate::session::{NewSession, Refresh, RefreshAnswer, Session, SessionLimits, SessionStart};
 use crate::user::{UserName, UserRecord};
+use crate::user_state::PasswordChange;
 
 mod api_key;
+mod audit;
+mod audit_page;
 mod caller;
 mod check;
 mod checkpoint;
@@ -57,7 +70,11 @@ mod ledger;
 mod new_user;
 mod records;
 pub mod redis;
+mod revocation;
+mod revocation_page;
 pub mod sqlite;
+mod user_change;
+mod user_page;
 
 /// Users, keys and credits. See the [module](self) for what every operation keeps.
 #[async_trait]
@@ -71,31 +88,85 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Makes a user, their account and its first ledger entry. Not idempotent: a repetition with another id finds its own name taken. If
     /// the store breaks off half way, the name is in progress, and free again a minute later at the latest.
-    async fn create_user(&self, user: NewUser) -> Result<UserCreation, StoreError>;
+    async fn create_user(&self, user: NewUser, event: AuditEvent) -> Result<UserCreation, StoreError>;
     /// Finds a user by name.
     async fn user_by_name(&self, name: &UserName) -> Result<Option<UserRecord>, StoreError>;
     /// Finds a user by id.
     async fn user_by_id(&self, id: &UserId) -> Result<Option<UserRecord>, StoreError>;
+    /// Users by name. The work of a page is bounded, and the pages of a list have every user once who was there when it began, whoever is
+    /// added meanwhile.
+    async fn users(&self, query: &UserQuery) -> Result<UserPage, StoreError>;
     /// Replaces a password's hash if it is still the one that was read. Idempotent.
     async fn replace_password_hash(&self, id: &UserId, old: &str, new: &str) -> Result<(), StoreError>;
-    /// Disables or enables a user; `None`: no such user. Idempotent: what is so already changes nothing. When disabling has answered, every
-    /// later check of that user's credentials is refused; tokens issued in a second before that of enabling stay refused after it.
-    async fn set_disabled(&self, id: &UserId, disabled: bool) -> Result<Option<UserRecord>, StoreError>;
+    /// Disables a user for a reason, or enables them; `None`: no such user. Idempotent: what is so already changes nothing. When disabling
+    /// has answered, every later check of that user's credentials is refused. Their sessions are ended, and tokens without one that were
+    /// issued in a second before that of enabling stay refused after it.
+    async fn set_disabled(&self, id: &UserId, disabled: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError>;
+
+    /// Locks a user for a reason, or unlocks them; as [`set_disabled`](Self::set_disabled), and API keys stay in force.
+    async fn set_locked(&self, id: &UserId, locked: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError>;
+
+    /// Begins a session for whom the password with this hash was just verified, if it is still the user's and the user may sign in: see
+    /// [`on_begin`](crate::session::on_begin). Idempotent by the session's id and token.
+    async fn begin_session(&self, id: &UserId, verified: &str, new: NewSession, event: AuditEvent) -> Result<SessionStart, StoreError>;
+    /// Puts another refresh token in the place of the one that is shown: see [`on_refresh`](crate::session::on_refresh). Idempotent by the
+    /// next token. What is recorded is reuse alone.
+    async fn refresh_session(&self, id: &UserId, shown: Refresh, event: AuditEvent) -> Result<RefreshAnswer, StoreError>;
+    /// A user's sessions that can be refreshed, the one used last first. Of no user: none.
+    async fn sessions(&self, id: &UserId) -> Result<Vec<Session>, StoreError>;
+    /// Ends a session; whether it was there. When it has answered, every later check of the session's tokens is refused. Idempotent.
+    async fn end_session(&self, id: &UserId, session: &SessionId, event: AuditEvent) -> Result<bool, StoreError>;
+    /// The same for whom shows any of the session's refresh tokens, of which the family's hash is given.
+    async fn end_session_of(&self, id: &UserId, session: &SessionId, family: [u8; 32], event: AuditEvent) -> Result<bool, StoreError>;
+    /// Ends all of a user's sessions and tokens, and answers how many sessions; `None`: no such user. Idempotent.
+    async fn end_all_sessions(&self, id: &UserId, event: AuditEvent) -> Result<Option<u32>, StoreError>;
+    /// Changes the password with this hash, which was just verified, and ends all sessions but that of the credential that asks, which must
+    /// still be in force; `None`: no such user. Idempotent by the new hash.
+    async fn change_password(
+        &self,
+        id: &UserId,
+        asked_by: &PresentedCredential,
+        verified: &str,
+        new: &str,
+        event: AuditEvent,
+    ) -> Result<Option<PasswordChange>, StoreError>;
+    /// Replaces the password by a one-time password, from now on for its life, and ends all sessions; `None`: no such user. Idempotent by
+    /// the hash.
+    async fn reset_password(&self, id: &UserId, one_time: &str, event: AuditEvent) -> Result<Option<UserRecord>, StoreError>;
+    /// Replaces the one-time password with this hash, which was just verified, and begins a session. Idempotent as
+    /// [`begin_session`](Self::begin_session) is.
+    async fn complete_password_reset(
+        &self,
+        id: &UserId,
+        verified: &str,
+        new_hash: &str,
+        new: NewSession,
+        event: AuditEvent,
+    ) -> Result<SessionStart, StoreError>;
 
     /// Keeps an API key.
-    async fn create_api_key(&self, key: NewApiKey) -> Result<ApiKeyCreation, StoreError>;
+    async fn create_api_key(&self, key: NewApiKey, event: AuditEvent) -> Result<ApiKeyCreation, StoreError>;
     /// An account's keys, oldest first.
     async fn api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyRecord>, StoreError>;
     /// Revokes a key; `None`: no such key. Idempotent: the first revocation's time stays. When it has answered, every later check of the
     /// key is refused.
-    async fn revoke_api_key(&self, account: &AccountId, key: &KeyId) -> Result<Option<ApiKeyRecord>, StoreError>;
+    async fn revoke_api_key(&self, account: &AccountId, key: &KeyId, event: AuditEvent) -> Result<Option<ApiKeyRecord>, StoreError>;
+
+    /// Appends to the audit log what changed nothing, or failed: failures to a log of their own, so that nobody displaces what was changed
+    /// by guessing.
+    async fn record_event(&self, event: AuditEvent) -> Result<(), StoreError>;
+    /// Audit events of both logs, by time. The work of a page is bounded. The pages of a list have every event once, whatever is appended
+    /// meanwhile; what is no longer kept when its page comes is passed over. A user's name is in each event that has their id.
+    async fn audit_events(&self, query: &AuditQuery) -> Result<AuditPage, StoreError>;
 
     /// Authenticates, authorizes, and holds credits, in this order, so that a refusal tells no more than the credential may know.
     /// Idempotent by (account, user, request id) and attempt: see the table in `ARCHITECTURE.md`.
     async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError>;
     /// Authenticates and authorizes as `check` does, holds nothing, and answers what else the caller may.
     async fn authorize(&self, request: CheckRequest) -> Result<Result<Rights, Refusal>, StoreError>;
-    /// Moves a hold's expiry to now + `hold_ttl`, never back, and records usage, each figure never falling and clamped to the hold.
+    /// Moves a hold's expiry to now + `hold_ttl`, never back, and records usage, each figure never falling and clamped to the hold. Refused
+    /// when the credential that it was held with was revoked since, or its user disabled or locked out of it: nothing is changed then. That
+    /// the credential's time is over is no reason.
     async fn extend(&self, hold: &Terms, usage: TokenUsage) -> Result<ExtendAnswer, StoreError>;
     /// Resolves a hold. Idempotent: the first answer is the answer.
     async fn settle(&self, hold: &Terms, outcome: Outcome, usage: TokenUsage) -> Result<SettleAnswer, StoreError>;
@@ -103,8 +174,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// full. Idempotent.
     async fn release(&self, attempt: ReleaseRequest) -> Result<ReleaseAnswer, StoreError>;
 
+    /// What was revoked from a place on, as far as it is kept; at most some. `None`: nothing, and where what comes from now on will be.
+    async fn revocations(&self, after: Option<&RevocationCursor>) -> Result<RevocationPage, StoreError>;
+    /// Ready when something may have been revoked behind a place, and after so long at the latest. Others on the same store are waited for,
+    /// too.
+    async fn await_revocation(&self, after: &RevocationCursor, patience: Duration);
+
     /// Adds credits. Idempotent by request id.
-    async fn grant(&self, grant: GrantRequest) -> Result<GrantAnswer, StoreError>;
+    async fn grant(&self, grant: GrantRequest, event: AuditEvent) -> Result<GrantAnswer, StoreError>;
     /// An account's credits; `None`: no such account.
     async fn balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError>;
     /// What became of a request; `None`: nothing of that id is remembered.
@@ -149,6 +226,22 @@ pub struct StoreLimits {
     pub refunds: RefundLimit,
     /// Due holds that one operation resolves, and forgotten requests that it removes, at most.
     pub sweep_batch: u32,
+    /// How long a session lives without a refresh.
+    pub session_idle: Duration,
+    /// How long a session lives, however often it is refreshed.
+    pub session_lifetime: Duration,
+    /// Changes that the audit log keeps, about.
+    pub max_audit_changes: u32,
+    /// Failed attempts that it keeps, about.
+    pub max_audit_attempts: u32,
+}
+
+impl StoreLimits {
+    /// Those of sessions.
+    #[must_use]
+    pub fn sessions(&self) -> SessionLimits {
+        SessionLimits { idle: self.session_idle, lifetime: self.session_lifetime }
+    }
 }
 
 impl Default for StoreLimits {
@@ -161,6 +254,10 @@ impl Default for StoreLimits {
             max_free_requests: 500,
             refunds: RefundLimit::default(),
             sweep_batch: 16,
+            session_idle: Duration::from_secs(14 * 24 * 3600),
+            session_lifetime: Duration::from_secs(90 * 24 * 3600),
+            max_audit_changes: 100_000,
+            max_audit_attempts: 20_000,
         }
     }
 }

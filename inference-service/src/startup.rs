@@ -156,6 +156,8 @@ impl Application {
         let health = Health::new(&SERVICES).await;
         let served = Served { name: "Tollgate's inference-service", routes, policies, doors, health: health.clone() };
         let _following = essentials.spawn("the watch over TLS files", &CancellationToken::new(), auth.clone().watch_tls());
+        let revocations = auth.clone().watch_revocations();
+        let _revocations = essentials.spawn("the watch over revocations", &CancellationToken::new(), revocations);
         let watch = readiness::watch(auth, engine, health, draining.clone());
         let _watch = essentials.spawn("the watch over auth-service and the model server", &draining, watch);
 

@@ -20,6 +20,8 @@ pub enum CallerKind {
     EndUser,
     /// Another service, with the service credential or a listed certificate.
     Service,
+    /// Another service, or an operator with an access token. The method judges it, before it reads a message: it knows who is an operator.
+    ServiceOrOperator,
 }
 
 /// Another service, which showed the service credential or a listed certificate: in the extensions of a request. Only

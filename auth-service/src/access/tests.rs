@@ -1,4 +1,5 @@
 use super::*;
+use crate::ids::SessionId;
 
 const NOW_MS: i64 = 1_700_000_000_500;
 
@@ -7,12 +8,13 @@ fn user() -> UserId {
 }
 
 fn member() -> Member {
-    Member { role: Role::User, disabled: false, tokens_valid_from_ms: 0 }
+    Member { role: Role::User, disabled: false, locked: false, tokens_valid_from_ms: 0 }
 }
 
 fn key() -> KeyRights {
     KeyRights {
         key_id: KeyId::parse("0123456789ab").unwrap(),
+        secret_number: 1,
         user_id: user(),
         scopes: vec![Scope::Inference],
         models: Vec::new(),
@@ -21,22 +23,26 @@ fn key() -> KeyRights {
     }
 }
 
+fn rows(key: Option<KeyRights>, member: Option<Member>) -> Rows {
+    Rows { key, session: None, member }
+}
+
 fn permission() -> Permission {
     Permission { scope: Scope::Inference, admin: false, model: "llama3.2:1b".to_owned() }
 }
 
 fn by_key() -> CheckRequest {
     let credential = PresentedCredential::ApiKey { secret_hash: [7; 32] };
-    CheckRequest { account: AccountId::from(&user()), credential, permission: permission(), charge: None }
+    CheckRequest { account: AccountId::from(&user()), credential, permission: permission(), charge: None, caller_address: None }
 }
 
 fn by_token(issued_at_ms: i64) -> CheckRequest {
-    CheckRequest { credential: PresentedCredential::AccessToken { user_id: user(), issued_at_ms }, ..by_key() }
+    CheckRequest { credential: PresentedCredential::AccessToken { user_id: user(), session: None, issued_at_ms }, ..by_key() }
 }
 
 #[test]
 fn a_key_is_refused_for_the_first_of_its_reasons() {
-    let refusal = |key: Option<KeyRights>, member: Option<Member>| authorize(&by_key(), key, member, NOW_MS).unwrap_err();
+    let refusal = |key: Option<KeyRights>, member: Option<Member>| authorize(&by_key(), rows(key, member), NOW_MS).unwrap_err();
     let disabled = Member { disabled: true, ..member() };
     let ended = KeyRights { expires_at_ms: Some(NOW_MS), ..key() };
     let revoked = KeyRights { revoked_at_ms: Some(1), ..ended.clone() };
@@ -54,8 +60,11 @@ fn a_key_is_refused_for_the_first_of_its_reasons() {
 #[test]
 fn a_good_key_says_who_acts_and_when_it_ends() {
     let ends = KeyRights { expires_at_ms: Some(NOW_MS + 1), models: vec![ModelPattern::read("LLAMA3*")], ..key() };
-    let rights = authorize(&by_key(), Some(ends), Some(member()), NOW_MS).unwrap();
-    assert_eq!(rights.principal, Principal { user_id: user(), role: Role::User, key_id: Some(key().key_id) });
+    let rights = authorize(&by_key(), rows(Some(ends), Some(member())), NOW_MS).unwrap();
+    assert_eq!(
+        rights.principal,
+        Principal { user_id: user(), role: Role::User, key_id: Some(key().key_id), key_secret: 1, session_id: None }
+    );
     assert_eq!(rights.end_at_ms(), Some(NOW_MS + 1));
 }
 
@@ -63,36 +72,141 @@ fn a_good_key_says_who_acts_and_when_it_ends() {
 fn a_token_is_good_from_the_second_in_which_tokens_became_valid() {
     let at = |tokens_valid_from_ms| Some(Member { tokens_valid_from_ms, ..member() });
     let issued_at_ms = 1_700_000_000_000;
-    assert!(authorize(&by_token(issued_at_ms), None, at(issued_at_ms + 999), NOW_MS).is_ok());
-    let too_old = authorize(&by_token(issued_at_ms), None, at(issued_at_ms + 1000), NOW_MS);
+    assert!(authorize(&by_token(issued_at_ms), rows(None, at(issued_at_ms + 999)), NOW_MS).is_ok());
+    let too_old = authorize(&by_token(issued_at_ms), rows(None, at(issued_at_ms + 1000)), NOW_MS);
     assert_eq!(too_old.unwrap_err(), Refusal::CredentialRevoked);
 }
 
 #[test]
 fn a_token_of_nobody_is_unknown_on_its_own_account_and_no_member_of_another() {
-    assert_eq!(authorize(&by_token(NOW_MS), None, None, NOW_MS).unwrap_err(), Refusal::CredentialUnknown);
+    assert_eq!(authorize(&by_token(NOW_MS), Rows::default(), NOW_MS).unwrap_err(), Refusal::CredentialUnknown);
     let elsewhere = CheckRequest { account: AccountId::parse("ffffffffffffffff").unwrap(), ..by_token(NOW_MS) };
-    assert_eq!(authorize(&elsewhere, None, None, NOW_MS).unwrap_err(), Refusal::NotAMember);
+    assert_eq!(authorize(&elsewhere, Rows::default(), NOW_MS).unwrap_err(), Refusal::NotAMember);
 }
 
 #[test]
 fn only_an_admin_may_do_what_needs_the_role() {
     let mut request = by_token(NOW_MS);
     request.permission = Permission { scope: Scope::Models, admin: true, model: String::new() };
-    assert_eq!(authorize(&request, None, Some(member()), NOW_MS).unwrap_err(), Refusal::RoleRequired);
-    assert!(authorize(&request, None, Some(Member { role: Role::Admin, ..member() }), NOW_MS).is_ok());
+    assert_eq!(authorize(&request, rows(None, Some(member())), NOW_MS).unwrap_err(), Refusal::RoleRequired);
+    assert!(authorize(&request, rows(None, Some(Member { role: Role::Admin, ..member() })), NOW_MS).is_ok());
 }
 
 #[test]
 fn a_limited_key_may_name_its_models_and_no_other() {
     let rights = |models: &[&str]| {
         let key = KeyRights { models: models.iter().map(|pattern| ModelPattern::read(pattern)).collect(), ..key() };
-        authenticate(&by_key(), Some(key), Some(member()), NOW_MS).unwrap()
+        authenticate(&by_key(), rows(Some(key), Some(member())), NOW_MS).unwrap()
     };
     let limited = rights(&["library/*", "Hf.co/A/B*"]);
     for (model, allowed) in [("llama3", true), ("hf.co/a/big:q8_0", true), ("hf.co/evil/big", false), ("someone/llama3", false)] {
         assert_eq!(limited.allow(model), allowed, "{model}");
         assert!(rights(&[]).allow(model), "{model}");
         assert!(!rights(&["", "no pattern"]).allow(model), "{model}");
+    }
+}
+
+#[test]
+fn a_token_of_a_session_is_good_while_the_session_is_there_whatever_its_own_times_say() {
+    let session = SessionId::parse("abcdefghijkl").unwrap();
+    let credential = PresentedCredential::AccessToken { user_id: user(), session: Some(session.clone()), issued_at_ms: 0 };
+    let request = CheckRequest { credential, ..by_token(0) };
+    let valid_from = |tokens_valid_from_ms| Member { tokens_valid_from_ms, ..member() };
+    let rights = |tokens_valid_from_ms, ends_at_ms| Some(SessionRights { tokens_valid_from_ms, ends_at_ms });
+    let check = |session, member| authorize(&request, Rows { key: None, session, member: Some(member) }, NOW_MS);
+    let good = check(rights(NOW_MS, NOW_MS + 1), valid_from(NOW_MS)).unwrap();
+    assert_eq!((good.principal.session_id.clone(), good.principal.key_secret, good.end_at_ms()), (Some(session), 0, Some(NOW_MS + 1)));
+    for (session, member, refusal) in [
+        (None, valid_from(NOW_MS), Refusal::CredentialRevoked),
+        // Somebody ended all of the user's tokens since it began, in whichever direction the clock went.
+        (rights(NOW_MS, NOW_MS + 1), valid_from(NOW_MS + 1), Refusal::CredentialRevoked),
+        (rights(NOW_MS, NOW_MS + 1), valid_from(NOW_MS - 1), Refusal::CredentialRevoked),
+        (rights(NOW_MS, NOW_MS), valid_from(NOW_MS), Refusal::CredentialExpired),
+        // What is wrong with the user is said first.
+        (None, Member { disabled: true, locked: true, ..member() }, Refusal::UserDisabled),
+        (None, Member { locked: true, ..member() }, Refusal::UserLocked),
+        (rights(0, NOW_MS + 1), Member { locked: true, ..member() }, Refusal::UserLocked),
+    ] {
+        assert_eq!(check(session, member).unwrap_err(), refusal, "{session:?} {member:?}");
+    }
+}
+
+#[test]
+fn a_locked_users_keys_are_good_and_their_tokens_of_whatever_kind_are_not() {
+    let locked = || Some(Member { locked: true, ..member() });
+    assert!(authorize(&by_key(), rows(Some(key()), locked()), NOW_MS).is_ok());
+    assert_eq!(authorize(&by_token(NOW_MS), rows(None, locked()), NOW_MS).unwrap_err(), Refusal::UserLocked);
+}
+
+fn standing(credential: PresentedCredential, good_until_ms: Option<i64>) -> Standing {
+    Standing { credential, rights_version: RightsVersion::from_bytes([1; 8]), good_until_ms }
+}
+
+#[test]
+fn what_a_key_holds_goes_on_until_it_is_revoked_or_its_user_disabled_whatever_its_time() {
+    let held = standing(by_key().credential, Some(NOW_MS));
+    let good_later = standing(by_key().credential, Some(NOW_MS + 1));
+    let for_good = standing(by_key().credential, None);
+    let member = |disabled, locked| Some(Member { disabled, locked, ..member() });
+    let revoked = || KeyRights { revoked_at_ms: Some(1), ..key() };
+    let ended = || KeyRights { expires_at_ms: Some(1), ..key() };
+    for (standing, rows, refusal) in [
+        (&held, rows(Some(key()), member(false, false)), None),
+        (&held, rows(Some(key()), member(false, true)), None),
+        (&held, rows(Some(ended()), member(false, false)), None),
+        (&held, rows(Some(key()), member(true, false)), Some(Refusal::UserDisabled)),
+        (&held, rows(Some(revoked()), member(false, false)), Some(Refusal::CredentialRevoked)),
+        (&held, rows(Some(key()), None), Some(Refusal::NotAMember)),
+        // What is no longer there was revoked, unless its time was over.
+        (&held, rows(None, None), None),
+        (&good_later, rows(None, None), Some(Refusal::CredentialRevoked)),
+        (&for_good, rows(None, None), Some(Refusal::CredentialRevoked)),
+    ] {
+        assert_eq!(refusal_since(standing, &rows, NOW_MS), refusal, "{standing:?} {rows:?}");
+    }
+}
+
+#[test]
+fn what_a_token_holds_goes_on_until_its_session_is_ended_or_its_user_disabled_or_locked() {
+    let session = || SessionId::parse("abcdefghijkl").unwrap();
+    let by = |session| PresentedCredential::AccessToken { user_id: user(), session, issued_at_ms: 5_000 };
+    let (of_session, ended) = (standing(by(Some(session())), Some(NOW_MS + 1)), standing(by(Some(session())), Some(NOW_MS)));
+    let of_none = standing(by(None), Some(NOW_MS));
+    let valid_from = |tokens_valid_from_ms| Member { tokens_valid_from_ms, ..member() };
+    let there = |tokens_valid_from_ms| Some(SessionRights { tokens_valid_from_ms, ends_at_ms: 1 });
+    let rows = |session, member| Rows { key: None, session, member };
+    for (standing, rows, refusal) in [
+        // The session's end, and the token's, are no reason.
+        (&of_session, rows(there(7), Some(valid_from(7))), None),
+        (&of_session, rows(there(7), Some(valid_from(8))), Some(Refusal::CredentialRevoked)),
+        (&of_session, rows(None, Some(valid_from(7))), Some(Refusal::CredentialRevoked)),
+        (&ended, rows(None, Some(valid_from(7))), None),
+        (&of_session, rows(there(7), None), Some(Refusal::NotAMember)),
+        (&of_session, rows(there(7), Some(Member { disabled: true, locked: true, ..valid_from(7) })), Some(Refusal::UserDisabled)),
+        (&of_session, rows(there(7), Some(Member { locked: true, ..valid_from(7) })), Some(Refusal::UserLocked)),
+        (&of_none, rows(None, Some(valid_from(5_999))), None),
+        (&of_none, rows(None, Some(valid_from(6_000))), Some(Refusal::CredentialRevoked)),
+        (&of_none, rows(None, Some(Member { locked: true, ..valid_from(0) })), Some(Refusal::UserLocked)),
+    ] {
+        assert_eq!(refusal_since(standing, &rows, NOW_MS), refusal, "{standing:?} {rows:?}");
+    }
+}
+
+#[test]
+fn a_hold_remembers_until_when_its_credential_is_good_by_itself() {
+    let idle = Duration::from_secs(60);
+    let version = RightsVersion::from_bytes([1; 8]);
+    let until =
+        |request: &CheckRequest, rows| authorize(request, rows, NOW_MS).unwrap().holder(request, version, idle).standing.good_until_ms;
+    let ends = KeyRights { expires_at_ms: Some(NOW_MS + 7), ..key() };
+    assert_eq!(until(&by_key(), rows(Some(ends), Some(member()))), Some(NOW_MS + 7));
+    assert_eq!(until(&by_key(), rows(Some(key()), Some(member()))), None);
+    // The session that gave a token lives as long as it may be idle, or shorter when it ends before.
+    let session = Some(SessionId::parse("abcdefghijkl").unwrap());
+    let credential = PresentedCredential::AccessToken { user_id: user(), session, issued_at_ms: NOW_MS - 1_000 };
+    let request = CheckRequest { credential, ..by_key() };
+    for (ends_at_ms, expected) in [(NOW_MS + 1, NOW_MS + 1), (NOW_MS + 100_000, NOW_MS + 59_000)] {
+        let session = Some(SessionRights { tokens_valid_from_ms: 0, ends_at_ms });
+        assert_eq!(until(&request, Rows { key: None, session, member: Some(member()) }), Some(expected));
     }
 }

@@ -1,20 +1,20 @@
 //! The Accounts service: what end users do with their own account.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use shared::proto::auth as pb;
 use shared::proto::auth::accounts_server::Accounts;
 use shared::request_id::{REQUEST_ID_RULE, is_request_id};
-use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
-use crate::access_token::{AccessTokens, IssuedToken};
+use crate::access_token::AccessTokens;
 use crate::api_key::ApiKey;
 use crate::ids::{AccountId, KeyId};
-use crate::password::{self, HashingError, PasswordHashing};
+use crate::password::PasswordHashing;
+use crate::service::audit_trail::{AuditTrail, recorded};
 use crate::service::authorizer::{Authorizer, Caller};
+use crate::service::call::Call;
 use crate::service::contract;
 use crate::service::key_fields::KeyFields;
 use crate::service::ledger_page::{page_of, page_size, page_start};
@@ -23,10 +23,9 @@ use crate::service::service_error::ServiceError;
 use crate::service::sign_up_policy::{Origin, SignUpPolicy};
 use crate::service::user_fields::UserFields;
 use crate::service::violations::Violations;
-use crate::store::{ApiKeyCreation, ApiKeyRecord, NewApiKey, Refusal, Store, UserCreation};
+use crate::store::{ApiKeyCreation, ApiKeyRecord, AuditAction, AuditEvent, NewApiKey, Refusal, Store, UserCreation};
 use crate::throttle::{LoginThrottle, SignUpThrottle};
-use crate::token_scopes::TokenScopes;
-use crate::user::{Role, UserName, UserRecord};
+use crate::user::Role;
 
 /// The Accounts service.
 #[derive(Debug)]
@@ -47,11 +46,13 @@ pub struct AccountsService {
     pub sign_up: SignUpPolicy,
     /// Credits of a new user.
     pub starting_credits: i64,
+    /// Records what fails.
+    pub trail: Arc<AuditTrail>,
 }
 
 impl AccountsService {
     async fn answer_sign_up(&self, request: Request<pb::SignUpRequest>) -> Result<pb::SignUpResponse, ServiceError> {
-        let origin = Origin::of(&request);
+        let (origin, event) = (Origin::of(&request), Call::of(&request).event(AuditAction::SignUp));
         if !self.sign_up.admits(origin) {
             return Err(ServiceError::SignUpClosed);
         }
@@ -60,7 +61,8 @@ impl AccountsService {
         self.sign_ups.admit(origin.address, Instant::now()).map_err(|retry_after| ServiceError::Throttled { retry_after })?;
         let password_hash = self.passwords.hash_for_sign_up(fields.password.clone()).await?;
         let user = fields.into_new_user(password_hash, Role::User, self.starting_credits)?;
-        match self.store.create_user(user).await? {
+        let event = AuditEvent { actor: Some(user.user_id.clone()), ..event.to_user(&user.user_id, &user.user_name) };
+        match self.store.create_user(user, event).await? {
             UserCreation::Created(user) => {
                 tracing::info!(target: "audit", action = "sign_up", actor = %user.user_id, subject = %user.user_id, "a user signed up");
                 Ok(pb::SignUpResponse { user: Some(contract::user(user)), available_credits: Some(self.starting_credits) })
@@ -70,89 +72,27 @@ impl AccountsService {
         }
     }
 
-    async fn answer_login(&self, request: Request<pb::LoginRequest>) -> Result<pb::LoginResponse, ServiceError> {
-        let address = Origin::of(&request).address;
-        let pb::LoginRequest { user_name, password, .. } = request.into_inner();
-        let issued = self.log_in(address, &user_name, &password, &TokenScopes::All).await?;
-        Ok(pb::LoginResponse { access_token: issued.token, expires_at: Some(issued.expires_at.into()), ..Default::default() })
-    }
-
-    /// Logs a user in, by whichever door: attempts by all of them are counted together. Unknown user, wrong password and disabled user do
-    /// the same work and get the same answer.
-    pub(crate) async fn log_in(
-        &self,
-        address: Option<IpAddr>,
-        user_name: &str,
-        password: &str,
-        scopes: &TokenScopes,
-    ) -> Result<IssuedToken, ServiceError> {
-        // A longer password is nobody's, and all of them are one.
-        let comparable = password::comparable(password).unwrap_or_default();
-        let attempt = self.logins.begin(&user_name.to_ascii_lowercase(), &comparable, address).await;
-        let attempt = attempt.map_err(|retry_after| ServiceError::Throttled { retry_after })?;
-        let found = match UserName::parse(user_name) {
-            Some(name) => self.store.user_by_name(&name).await,
-            None => Ok(None),
-        };
-        let user = match found {
-            Ok(user) => user,
-            Err(error) => {
-                attempt.withdraw();
-                return Err(error.into());
-            }
-        };
-        let verified = match self.passwords.verify(password, user.as_ref().map(|user| user.password_hash.as_str())).await {
-            Ok(verified) => verified,
-            Err(HashingError::Busy) => {
-                attempt.withdraw();
-                return Err(HashingError::Busy.into());
-            }
-            Err(broken @ HashingError::Broken(_)) => return Err(broken.into()),
-        };
-        let Some(user) = user.filter(|user| verified.matches && !user.disabled) else {
-            attempt.failed();
-            return Err(ServiceError::LoginFailed);
-        };
-        attempt.succeeded();
-        if verified.outdated {
-            self.rehash(&user, password).await;
-        }
-        Ok(self.tokens.issue_for(&user.user_id, scopes)?)
-    }
-
-    /// A login is good without it; the next one tries again.
-    async fn rehash(&self, user: &UserRecord, password: &str) {
-        match self.passwords.rehash(password).await {
-            Ok(new) => {
-                if let Err(error) = self.store.replace_password_hash(&user.user_id, &user.password_hash, &new).await {
-                    tracing::warn!(%error, user_id = %user.user_id, "a password's outdated hash was not replaced");
-                }
-            }
-            Err(error) => tracing::warn!(%error, user_id = %user.user_id, "a password's outdated hash was not replaced"),
-        }
-    }
-
     async fn answer_get_me(&self, request: Request<pb::GetMeRequest>) -> Result<pb::GetMeResponse, ServiceError> {
-        let caller = self.authorizer.anybody(request.metadata()).await?;
+        let caller = self.authorizer.anybody(Call::of(&request)).await?;
         self.describe(caller).await
     }
 
     /// Who calls, and the account's credits where the credential may read them.
-    pub(crate) async fn who_am_i(&self, metadata: &MetadataMap) -> Result<(pb::GetMeResponse, Option<pb::Balance>), ServiceError> {
-        match self.authorizer.reader(metadata).await {
+    pub(crate) async fn who_am_i(&self, call: Call<'_>) -> Result<(pb::GetMeResponse, Option<pb::Balance>), ServiceError> {
+        match self.authorizer.reader(call).await {
             Ok(caller) => {
                 let balance = self.read_balance(&caller.account).await?;
                 Ok((self.describe(caller).await?, Some(balance)))
             }
             Err(ServiceError::Store(Refusal::ScopeRequired)) => {
-                let caller = self.authorizer.anybody(metadata).await?;
+                let caller = self.authorizer.anybody(call).await?;
                 Ok((self.describe(caller).await?, None))
             }
             Err(refused) => Err(refused),
         }
     }
 
-    async fn describe(&self, Caller { principal, account }: Caller) -> Result<pb::GetMeResponse, ServiceError> {
+    async fn describe(&self, Caller { principal, account, .. }: Caller) -> Result<pb::GetMeResponse, ServiceError> {
         let user =
             self.store.user_by_id(&principal.user_id).await?.ok_or_else(|| ServiceError::defect("an authenticated user has no record"))?;
         let api_key_id = principal.key_id.map(|id| id.to_string()).unwrap_or_default();
@@ -165,7 +105,9 @@ impl AccountsService {
     }
 
     async fn answer_create_api_key(&self, request: Request<pb::CreateApiKeyRequest>) -> Result<pb::CreateApiKeyResponse, ServiceError> {
-        let caller = self.authorizer.owner(request.metadata()).await?;
+        let call = Call::of(&request);
+        let caller = self.authorizer.owner(call).await?;
+        let event = call.event(AuditAction::CreateApiKey).by(&caller.principal);
         let request = request.into_inner();
         let KeyFields { name, scopes, models, expires_at_ms } = KeyFields::parse(request)?;
         let key = ApiKey::random(caller.account.clone())?;
@@ -181,7 +123,8 @@ impl AccountsService {
             revoked_at_ms: None,
         };
         let new = NewApiKey { account: caller.account, secret_hash: key.secret_hash(), record };
-        match self.store.create_api_key(new).await? {
+        let event = event.to_object(&new.record.key_id);
+        match self.store.create_api_key(new, event).await? {
             ApiKeyCreation::Created(record) => {
                 tracing::info!(
                     target: "audit", action = "create_api_key", actor = %record.user_id, subject = %record.key_id,
@@ -194,15 +137,17 @@ impl AccountsService {
     }
 
     async fn answer_list_api_keys(&self, request: Request<pb::ListApiKeysRequest>) -> Result<pb::ListApiKeysResponse, ServiceError> {
-        let caller = self.authorizer.owner(request.metadata()).await?;
+        let caller = self.authorizer.owner(Call::of(&request)).await?;
         let keys = self.store.api_keys(&caller.account).await?;
         Ok(pb::ListApiKeysResponse { api_keys: keys.into_iter().map(contract::api_key).collect() })
     }
 
     async fn answer_revoke_api_key(&self, request: Request<pb::RevokeApiKeyRequest>) -> Result<pb::RevokeApiKeyResponse, ServiceError> {
-        let caller = self.authorizer.owner(request.metadata()).await?;
+        let call = Call::of(&request);
+        let caller = self.authorizer.owner(call).await?;
         let key_id = KeyId::parse(&request.get_ref().api_key_id).ok_or(ServiceError::ApiKeyNotFound)?;
-        let record = self.store.revoke_api_key(&caller.account, &key_id).await?.ok_or(ServiceError::ApiKeyNotFound)?;
+        let event = call.event(AuditAction::RevokeApiKey).by(&caller.principal).to_object(&key_id);
+        let record = self.store.revoke_api_key(&caller.account, &key_id, event).await?.ok_or(ServiceError::ApiKeyNotFound)?;
         tracing::info!(
             target: "audit", action = "revoke_api_key", actor = %caller.principal.user_id, subject = %record.key_id,
             "an API key was revoked"
@@ -211,13 +156,13 @@ impl AccountsService {
     }
 
     async fn answer_get_balance(&self, request: Request<pb::GetBalanceRequest>) -> Result<pb::GetBalanceResponse, ServiceError> {
-        let caller = self.authorizer.reader(request.metadata()).await?;
+        let caller = self.authorizer.reader(Call::of(&request)).await?;
         let balance = self.read_balance(&caller.account).await?;
         Ok(pb::GetBalanceResponse { account_id: caller.account.to_string(), balance: Some(balance) })
     }
 
     async fn answer_get_receipt(&self, request: Request<pb::GetReceiptRequest>) -> Result<pb::GetReceiptResponse, ServiceError> {
-        let caller = self.authorizer.reader(request.metadata()).await?;
+        let caller = self.authorizer.reader(Call::of(&request)).await?;
         let request_id = request.into_inner().request_id;
         if !is_request_id(&request_id) {
             return Err(ServiceError::field("request_id", REQUEST_ID_RULE));
@@ -230,7 +175,7 @@ impl AccountsService {
         &self,
         request: Request<pb::ListLedgerEntriesRequest>,
     ) -> Result<pb::ListLedgerEntriesResponse, ServiceError> {
-        let caller = self.authorizer.reader(request.metadata()).await?;
+        let caller = self.authorizer.reader(Call::of(&request)).await?;
         let request = request.into_inner();
         let mut violations = Violations::default();
         let size = violations.keep(page_size(request.page_size));
@@ -243,28 +188,48 @@ impl AccountsService {
 
 #[tonic::async_trait]
 impl Accounts for AccountsService {
-    async fn sign_up(&self, request: Request<pb::SignUpRequest>) -> Result<Response<pb::SignUpResponse>, Status> {
-        Ok(Response::new(self.answer_sign_up(request).await?))
+    recorded! {
+        sign_up(SignUpRequest) -> SignUpResponse, SignUp, answer_sign_up;
+        logout(LogoutRequest) -> LogoutResponse, SignOut, answer_logout;
+        logout_everywhere(LogoutEverywhereRequest) -> LogoutEverywhereResponse, SignOutEverywhere, answer_logout_everywhere;
+        revoke_session(RevokeSessionRequest) -> RevokeSessionResponse, RevokeSession, answer_revoke_session;
+        change_password(ChangePasswordRequest) -> ChangePasswordResponse, ChangePassword, answer_change_password;
+        create_api_key(CreateApiKeyRequest) -> CreateApiKeyResponse, CreateApiKey, answer_create_api_key;
+        revoke_api_key(RevokeApiKeyRequest) -> RevokeApiKeyResponse, RevokeApiKey, answer_revoke_api_key;
     }
 
     async fn login(&self, request: Request<pb::LoginRequest>) -> Result<Response<pb::LoginResponse>, Status> {
         Ok(Response::new(self.answer_login(request).await?))
     }
 
+    async fn refresh(&self, request: Request<pb::RefreshRequest>) -> Result<Response<pb::RefreshResponse>, Status> {
+        Ok(Response::new(self.answer_refresh(request).await?))
+    }
+
+    async fn list_sessions(&self, request: Request<pb::ListSessionsRequest>) -> Result<Response<pb::ListSessionsResponse>, Status> {
+        Ok(Response::new(self.answer_list_sessions(request).await?))
+    }
+
+    async fn complete_password_reset(
+        &self,
+        request: Request<pb::CompletePasswordResetRequest>,
+    ) -> Result<Response<pb::CompletePasswordResetResponse>, Status> {
+        Ok(Response::new(self.answer_complete_password_reset(request).await?))
+    }
+
+    async fn revoke_credential(
+        &self,
+        request: Request<pb::RevokeCredentialRequest>,
+    ) -> Result<Response<pb::RevokeCredentialResponse>, Status> {
+        Ok(Response::new(self.answer_revoke_credential(request).await?))
+    }
+
     async fn get_me(&self, request: Request<pb::GetMeRequest>) -> Result<Response<pb::GetMeResponse>, Status> {
         Ok(Response::new(self.answer_get_me(request).await?))
     }
 
-    async fn create_api_key(&self, request: Request<pb::CreateApiKeyRequest>) -> Result<Response<pb::CreateApiKeyResponse>, Status> {
-        Ok(Response::new(self.answer_create_api_key(request).await?))
-    }
-
     async fn list_api_keys(&self, request: Request<pb::ListApiKeysRequest>) -> Result<Response<pb::ListApiKeysResponse>, Status> {
         Ok(Response::new(self.answer_list_api_keys(request).await?))
-    }
-
-    async fn revoke_api_key(&self, request: Request<pb::RevokeApiKeyRequest>) -> Result<Response<pb::RevokeApiKeyResponse>, Status> {
-        Ok(Response::new(self.answer_revoke_api_key(request).await?))
     }
 
     async fn get_balance(&self, request: Request<pb::GetBalanceRequest>) -> Result<Response<pb::GetBalanceResponse>, Status> {
@@ -282,16 +247,12 @@ impl Accounts for AccountsService {
         Ok(Response::new(self.answer_list_ledger_entries(request).await?))
     }
 
+    async fn get_jwks(&self, _: Request<pb::GetJwksRequest>) -> Result<Response<pb::GetJwksResponse>, Status> {
+        let keys = self.tokens.public_keys().map_err(ServiceError::defect)?;
+        Ok(Response::new(pb::GetJwksResponse { keys: keys.into_iter().map(contract::json_web_key).collect() }))
+    }
+
     not_built! {
-        refresh(RefreshRequest) -> RefreshResponse, "Accounts.Refresh";
-        logout(LogoutRequest) -> LogoutResponse, "Accounts.Logout";
-        logout_everywhere(LogoutEverywhereRequest) -> LogoutEverywhereResponse, "Accounts.LogoutEverywhere";
-        list_sessions(ListSessionsRequest) -> ListSessionsResponse, "Accounts.ListSessions";
-        revoke_session(RevokeSessionRequest) -> RevokeSessionResponse, "Accounts.RevokeSession";
-        complete_password_reset(CompletePasswordResetRequest) -> CompletePasswordResetResponse, "Accounts.CompletePasswordReset";
-        revoke_credential(RevokeCredentialRequest) -> RevokeCredentialResponse, "Accounts.RevokeCredential";
-        get_jwks(GetJwksRequest) -> GetJwksResponse, "Accounts.GetJwks";
-        change_password(ChangePasswordRequest) -> ChangePasswordResponse, "Accounts.ChangePassword";
         begin_sign_in(BeginSignInRequest) -> BeginSignInResponse, "Accounts.BeginSignIn";
         exchange_id_token(ExchangeIdTokenRequest) -> ExchangeIdTokenResponse, "Accounts.ExchangeIdToken";
         rotate_api_key(RotateApiKeyRequest) -> RotateApiKeyResponse, "Accounts.RotateApiKey";
@@ -312,7 +273,7 @@ mod tests {
 
     use super::*;
     use crate::access_token::SigningSecret;
-    use crate::password::HashingCost;
+    use crate::password::{HashingCost, HashingError};
     use crate::store::StoreLimits;
     use crate::store::clock::Clock;
     use crate::store::sqlite::SqliteStore;
@@ -322,8 +283,11 @@ mod tests {
             Arc::new(SqliteStore::open(&folder.path().join("store"), StoreLimits::default(), Clock::Store).unwrap());
         let secret = SigningSecret { kid: "1".to_owned(), secret: Secret::generate().unwrap().0 };
         let tokens = Arc::new(AccessTokens::new(&[secret], Duration::from_secs(60), Duration::ZERO).unwrap());
+        let issuers = Arc::new(crate::foreign_issuer::ForeignIssuers::none());
+        let credentials = crate::credential::Credentials { tokens: Arc::clone(&tokens), issuers, store: Arc::clone(&store) };
         AccountsService {
-            authorizer: Authorizer { store: Arc::clone(&store), tokens: Arc::clone(&tokens) },
+            authorizer: Authorizer { store: Arc::clone(&store), credentials },
+            trail: Arc::new(AuditTrail::new(Arc::clone(&store))),
             store,
             tokens,
             passwords: Arc::new(PasswordHashing::new(HashingCost::default()).unwrap()),

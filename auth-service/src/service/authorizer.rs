@@ -1,14 +1,13 @@
 //! Lets callers of Accounts and Admin in: those with a credential in force that is good for the method.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use tonic::metadata::MetadataMap;
-
-use crate::access_token::AccessTokens;
-use crate::credential::{self, Presented};
-use crate::ids::{AccountId, UserId};
+use crate::credential::{self, Credentials, Presented};
+use crate::ids::AccountId;
+use crate::service::call::Call;
 use crate::service::service_error::ServiceError;
-use crate::store::{CheckAnswer, CheckRequest, Permission, PresentedCredential, Principal, Refusal, Scope, Store};
+use crate::store::{AuditEvent, CheckAnswer, CheckRequest, Permission, PresentedCredential, Principal, Refusal, Scope, Store};
 
 /// An authenticated and authorized caller.
 #[derive(Debug, Clone)]
@@ -17,6 +16,8 @@ pub struct Caller {
     pub principal: Principal,
     /// The account that the call is about.
     pub account: AccountId,
+    /// What it showed.
+    pub credential: PresentedCredential,
 }
 
 /// Lets callers in.
@@ -24,18 +25,22 @@ pub struct Caller {
 pub struct Authorizer {
     /// Says whether a credential is in force.
     pub store: Arc<dyn Store>,
-    /// Says whether a token is ours.
-    pub tokens: Arc<AccessTokens>,
+    /// Takes credentials apart.
+    pub credentials: Credentials,
 }
 
 impl Authorizer {
     /// Anybody with a credential in force, whatever its scopes.
-    pub async fn anybody(&self, metadata: &MetadataMap) -> Result<Caller, ServiceError> {
-        let presented = self.present(metadata)?;
+    pub async fn anybody(&self, call: Call<'_>) -> Result<Caller, ServiceError> {
+        self.anybody_with(self.present(call).await?, call.address).await
+    }
+
+    /// The same of a credential that was taken apart, and of the address that it was shown from.
+    pub async fn anybody_with(&self, presented: Presented, address: Option<IpAddr>) -> Result<Caller, ServiceError> {
         // A key has at least one scope; it says who calls with any of them.
         let mut refused = Refusal::ScopeRequired;
         for scope in [Scope::Account, Scope::Inference, Scope::Models] {
-            match self.check(presented.clone(), scope, false).await {
+            match self.check(presented.clone(), address, scope, false).await {
                 Err(ServiceError::Store(Refusal::ScopeRequired)) => refused = Refusal::ScopeRequired,
                 answer => return answer,
             }
@@ -44,43 +49,63 @@ impl Authorizer {
     }
 
     /// Who may read the account: an access token, or an API key with the scope `account`.
-    pub async fn reader(&self, metadata: &MetadataMap) -> Result<Caller, ServiceError> {
-        self.check(self.present(metadata)?, Scope::Account, false).await
+    pub async fn reader(&self, call: Call<'_>) -> Result<Caller, ServiceError> {
+        let presented = self.present(call).await?;
+        self.check(presented, call.address, Scope::Account, false).await
     }
 
-    /// Who may manage the account's keys: an access token that may do all that its user may. A key could do more than another.
-    pub async fn owner(&self, metadata: &MetadataMap) -> Result<Caller, ServiceError> {
-        let presented = self.present(metadata)?;
+    /// Who may manage the account's keys: an access token of ours that may do all that its user may. A key could do more than another.
+    pub async fn owner(&self, call: Call<'_>) -> Result<Caller, ServiceError> {
+        let presented = self.present(call).await?;
         require_access_token(&presented)?;
-        self.check(presented, Scope::Account, false).await
+        if presented.foreign.is_some() {
+            // It would end with its issuer's word, and what it made would stay.
+            return Err(ServiceError::AccessTokenRequired);
+        }
+        self.check(presented, call.address, Scope::Account, false).await
     }
 
     /// An operator: the access token of a user with the admin role.
-    pub async fn operator(&self, metadata: &MetadataMap) -> Result<UserId, ServiceError> {
-        let text = credential::bearer(metadata)?;
+    pub async fn operator(&self, call: Call<'_>) -> Result<Principal, ServiceError> {
+        let text = credential::bearer(call.metadata)?;
         // The role is the user's, not an account's: which account is named doesn't count here, but several are refused as everywhere.
-        credential::account_header(metadata)?;
-        let presented = credential::present(text, "", &self.tokens)?;
+        credential::account_header(call.metadata)?;
+        let presented = self.credentials.present(text, "").await?;
+        tell(call, &presented);
         require_access_token(&presented)?;
-        Ok(self.check(presented, Scope::Account, true).await?.principal.user_id)
+        Ok(self.check(presented, call.address, Scope::Account, true).await?.principal)
     }
 
-    fn present(&self, metadata: &MetadataMap) -> Result<Presented, ServiceError> {
-        Ok(credential::present(credential::bearer(metadata)?, credential::account_header(metadata)?, &self.tokens)?)
+    async fn present(&self, call: Call<'_>) -> Result<Presented, ServiceError> {
+        let account = credential::account_header(call.metadata)?;
+        let presented = self.credentials.present(credential::bearer(call.metadata)?, account).await?;
+        tell(call, &presented);
+        Ok(presented)
     }
 
-    async fn check(&self, presented: Presented, scope: Scope, admin: bool) -> Result<Caller, ServiceError> {
+    async fn check(&self, presented: Presented, caller_address: Option<IpAddr>, scope: Scope, admin: bool) -> Result<Caller, ServiceError> {
         presented.require(scope).map_err(ServiceError::Store)?;
+        if admin {
+            presented.require_operators_own().map_err(ServiceError::Store)?;
+        }
         let Presented { account, credential, .. } = presented;
         let permission = Permission { scope, admin, model: String::new() };
-        let request = CheckRequest { account: account.clone(), credential, permission, charge: None };
+        let request = CheckRequest { account: account.clone(), credential: credential.clone(), permission, charge: None, caller_address };
         match self.store.check(request).await? {
-            CheckAnswer::Allowed(principal) => Ok(Caller { principal, account }),
+            CheckAnswer::Allowed(principal) => Ok(Caller { principal, account, credential }),
             CheckAnswer::Refused(refusal) => Err(ServiceError::Store(refusal)),
             CheckAnswer::Held(..) | CheckAnswer::Recorded(..) => {
                 Err(ServiceError::defect("the store answered a charge that was not asked for"))
             }
         }
+    }
+}
+
+/// Tells who calls, for the audit log: an access token was verified by now. Whether an API key is one, only the store knows.
+fn tell(call: Call<'_>, presented: &Presented) {
+    if let PresentedCredential::AccessToken { user_id, session, .. } = &presented.credential {
+        let actor_credential = session.as_ref().map(ToString::to_string).unwrap_or_default();
+        call.know(|event| AuditEvent { actor: Some(user_id.clone()), actor_credential, ..event });
     }
 }
 

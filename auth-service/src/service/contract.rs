@@ -1,13 +1,20 @@
 //! What is stored, as the contract's messages say it, and back.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost_types::Timestamp;
+use shared::error::reason_name;
 use shared::proto::auth as pb;
 use shared::scope;
 
+use crate::access_token::PublicKey;
 use crate::hold::{HoldRecord, Outcome, Resolution, TokenUsage};
-use crate::ids::AccountId;
+use crate::ids::{AccountId, SessionId};
 use crate::price::MAX_TOKENS;
-use crate::store::{ApiKeyRecord, Balance, Checkpoint, EntryKind, LedgerEntry, Principal, Scope};
+use crate::revocation_feed::Told;
+use crate::session::{Session, SignInMethod};
+use crate::store::{ApiKeyRecord, Balance, Checkpoint, EntryKind, LedgerEntry, Principal, Revocation, Revoked, Scope};
+use crate::token_scopes::TokenScopes;
 use crate::user::{Role, UserRecord};
 
 /// Milliseconds since 1970 as a timestamp.
@@ -37,8 +44,17 @@ pub fn user(record: UserRecord) -> pb::User {
         role: role(record.role).into(),
         disabled: record.disabled,
         created_at: Some(timestamp(record.created_at_ms)),
-        ..pb::User::default()
+        locked: record.locked,
+        password_change_required: record.reset_ends_at_ms.is_some(),
+        state_reason: String::new(),
     }
+}
+
+/// The same, with what is for operators alone.
+#[must_use]
+pub fn user_for_operators(record: UserRecord) -> pb::User {
+    let state_reason = record.state_reason.clone();
+    pb::User { state_reason, ..user(record) }
 }
 
 fn role(role: Role) -> pb::Role {
@@ -55,7 +71,53 @@ pub fn principal(principal: &Principal, account: &AccountId) -> pb::Principal {
         user_id: principal.user_id.to_string(),
         account_id: account.to_string(),
         api_key_id: principal.key_id.as_ref().map(ToString::to_string).unwrap_or_default(),
-        ..pb::Principal::default()
+        session_id: principal.session_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+        api_key_secret: principal.key_secret,
+    }
+}
+
+/// What a watch is told.
+#[must_use]
+pub fn revocation(told: Told) -> pb::WatchRevocationsResponse {
+    let cursor = told.cursor().to_string();
+    let (revocation, has_gap) = match told {
+        Told::Revoked(_, revocation) => (Some(revocation), false),
+        Told::Nothing(_) => (None, false),
+        Told::Gap(_) => (None, true),
+    };
+    let Some(Revocation { user_id, revoked, reason }) = revocation else {
+        return pb::WatchRevocationsResponse { cursor, has_gap, ..Default::default() };
+    };
+    let all =
+        pb::WatchRevocationsResponse { user_id: user_id.to_string(), reason: reason_name(reason).to_owned(), cursor, ..Default::default() };
+    match revoked {
+        Revoked::Everything => all,
+        Revoked::Tokens => pb::WatchRevocationsResponse { tokens_only: true, ..all },
+        Revoked::Session(session) => pb::WatchRevocationsResponse { session_id: session.to_string(), tokens_only: true, ..all },
+        Revoked::Key { key_id, secret } => pb::WatchRevocationsResponse { api_key_id: key_id.to_string(), api_key_secret: secret, ..all },
+    }
+}
+
+/// A session, without what is kept of its tokens. `current`: that of the access token that asks.
+#[must_use]
+pub fn session(session: Session, current: Option<&SessionId>) -> pb::Session {
+    let scopes = match &session.scopes {
+        TokenScopes::All => Vec::new(),
+        TokenScopes::Only(scopes) => scopes.iter().map(|scope| scope_name(*scope).to_owned()).collect(),
+    };
+    pb::Session {
+        current: current == Some(&session.session_id),
+        session_id: session.session_id.to_string(),
+        created_at: Some(timestamp(session.created_at_ms)),
+        last_used_at: Some(timestamp(session.last_used_at_ms)),
+        refresh_expires_at: Some(timestamp(session.refresh_expires_at_ms)),
+        ends_at: Some(timestamp(session.ends_at_ms)),
+        client: session.client,
+        address: session.address.map(|address| address.to_string()).unwrap_or_default(),
+        method: match session.method {
+            SignInMethod::Password => pb::SignInMethod::Password.into(),
+        },
+        scopes,
     }
 }
 
@@ -88,6 +150,19 @@ pub fn api_key(record: ApiKeyRecord) -> pb::ApiKey {
         expires_at: record.expires_at_ms.map(timestamp),
         revoked_at: record.revoked_at_ms.map(timestamp),
         ..pb::ApiKey::default()
+    }
+}
+
+/// A key with which others verify access tokens.
+#[must_use]
+pub fn json_web_key(key: PublicKey) -> pb::JsonWebKey {
+    pb::JsonWebKey {
+        kty: "OKP".to_owned(),
+        crv: "Ed25519".to_owned(),
+        alg: "EdDSA".to_owned(),
+        r#use: "sig".to_owned(),
+        kid: key.kid,
+        x: URL_SAFE_NO_PAD.encode(key.key),
     }
 }
 

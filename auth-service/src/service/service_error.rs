@@ -10,9 +10,12 @@ use tonic::{Code, Status};
 
 use crate::access_token::{AccessTokenError, IssueError};
 use crate::credential::CredentialError;
+use crate::foreign_issuer::ForeignTokenError;
 use crate::keyring::MAX_LIVE_API_KEYS;
-use crate::password::{HashingError, RETRY_WHEN_BUSY};
+use crate::password::{HashingError, retry_when_busy};
+use crate::revocation_feed::WatchEnd;
 use crate::service::violations::{Violation, sentence};
+use crate::session::RefreshRefusal;
 use crate::store::{Refusal, StoreError};
 
 /// When what is short by design may be there again: a hold that is due, a request in progress.
@@ -35,15 +38,30 @@ pub enum ServiceError {
     /// The store refused.
     #[error("refused: {0:?}")]
     Store(Refusal),
+    /// What was held may go on no longer.
+    #[error("no longer: {0:?}")]
+    Revoked(Refusal),
+    /// The process stops.
+    #[error("stopping")]
+    Stopping,
     /// The store gave no answer.
     #[error(transparent)]
     StoreFailed(#[from] StoreError),
     /// The operation needs an access token.
-    #[error("an API key was sent where an access token is needed")]
+    #[error("another credential was sent where an access token of ours is needed")]
     AccessTokenRequired,
     /// No such user, wrong password, or disabled.
     #[error("login failed")]
     LoginFailed,
+    /// A refresh token is refused.
+    #[error("the refresh token is refused: {0:?}")]
+    Refresh(RefreshRefusal),
+    /// The password is an operator's one-time password.
+    #[error("another password must be chosen")]
+    PasswordChangeRequired,
+    /// The user has no such session.
+    #[error("no such session")]
+    SessionNotFound,
     /// Too many attempts.
     #[error("throttled")]
     Throttled {
@@ -121,6 +139,15 @@ impl From<Vec<Violation>> for ServiceError {
     }
 }
 
+impl From<WatchEnd> for ServiceError {
+    fn from(end: WatchEnd) -> Self {
+        match end {
+            WatchEnd::Stopping => Self::Stopping,
+            WatchEnd::Unreadable(error) => Self::StoreFailed(error),
+        }
+    }
+}
+
 impl From<IssueError> for ServiceError {
     fn from(error: IssueError) -> Self {
         Self::defect(error)
@@ -171,18 +198,33 @@ fn call_error(error: ServiceError) -> CallError {
             "this service answers services: send `authorization: Bearer <service credential>`",
         ),
         ServiceError::Store(refusal) => store_refusal(refusal),
+        ServiceError::Revoked(refusal) => revoked(refusal),
+        ServiceError::Stopping => {
+            CallError::new(Code::Unavailable, ErrorReason::Draining, "the service is stopping; call again, or another replica")
+                .retry_after(RETRY_SOON)
+        }
         ServiceError::StoreFailed(error) => store_failure(&error),
         ServiceError::AccessTokenRequired => {
-            denied(ErrorReason::AccessTokenRequired, "this needs an access token from Accounts.Login; an API key was sent")
+            let message = "this needs an access token from Accounts.Login; an API key, or a foreign issuer's token, was sent";
+            denied(ErrorReason::AccessTokenRequired, message)
         }
         ServiceError::LoginFailed => unauthenticated(ErrorReason::LoginFailed, "user name and password don't match an enabled user"),
+        ServiceError::Refresh(refusal) => refresh_refusal(refusal),
+        ServiceError::PasswordChangeRequired => CallError::new(
+            Code::FailedPrecondition,
+            ErrorReason::PasswordChangeRequired,
+            "an operator reset the password: choose a new one with Accounts.CompletePasswordReset",
+        ),
+        ServiceError::SessionNotFound => {
+            CallError::new(Code::NotFound, ErrorReason::SessionNotFound, "the user has no such session; it may be over")
+        }
         ServiceError::Throttled { retry_after } => {
             // Whole seconds, upwards: a caller who waits as told is let through.
             let wait = Duration::from_secs(retry_after.as_secs() + 1);
             exhausted(ErrorReason::RateLimited, format!("too many attempts; try again in {} s", wait.as_secs())).retry_after(wait)
         }
         ServiceError::Hashing(HashingError::Busy) => {
-            exhausted(ErrorReason::RateLimited, "too many people log in or sign up at once; try again").retry_after(RETRY_WHEN_BUSY)
+            exhausted(ErrorReason::RateLimited, "too many people log in or sign up at once; try again").retry_after(retry_when_busy())
         }
         ServiceError::Hashing(HashingError::Broken(what)) => {
             tracing::error!(what, "hashing broke");
@@ -232,9 +274,39 @@ fn call_error(error: ServiceError) -> CallError {
     }
 }
 
+/// The credential was good when the hold was made: it isn't this call that isn't authenticated.
+fn revoked(refusal: Refusal) -> CallError {
+    match refusal {
+        Refusal::CredentialRevoked => denied(ErrorReason::CredentialRevoked, "the credential was revoked since; settle the hold"),
+        refusal => store_refusal(refusal),
+    }
+}
+
+fn refresh_refusal(refusal: RefreshRefusal) -> CallError {
+    match refusal {
+        RefreshRefusal::UserDisabled => store_refusal(Refusal::UserDisabled),
+        RefreshRefusal::UserLocked => store_refusal(Refusal::UserLocked),
+        RefreshRefusal::PasswordChangeRequired => call_error(ServiceError::PasswordChangeRequired),
+        RefreshRefusal::Revoked => unauthenticated(ErrorReason::CredentialRevoked, "the session is ended; log in again"),
+        RefreshRefusal::Expired => unauthenticated(ErrorReason::CredentialExpired, "the session is past its time; log in again"),
+        RefreshRefusal::Invalid => {
+            unauthenticated(ErrorReason::CredentialInvalid, "this is no refresh token of this server, or it is mistyped or cut")
+        }
+        RefreshRefusal::Reused => unauthenticated(
+            ErrorReason::RefreshTokenReused,
+            "the refresh token was used before, so somebody else may have it: the session is ended; log in again",
+        ),
+    }
+}
+
 fn credential_error(error: CredentialError) -> CallError {
     let message = error.to_string();
     match error {
+        CredentialError::Store(error) => store_failure(&error),
+        CredentialError::ForeignToken(ForeignTokenError::KeysUnavailable(_)) => {
+            CallError::new(Code::Unavailable, ErrorReason::AuthUnavailable, message).retry_after(RETRY_LATER)
+        }
+        CredentialError::ForeignToken(_) => unauthenticated(ErrorReason::CredentialInvalid, message),
         CredentialError::Form(form) => form.into(),
         CredentialError::AccessToken(AccessTokenError::Invalid | AccessTokenError::NotYetValid { .. }) => {
             unauthenticated(ErrorReason::CredentialInvalid, message)
@@ -250,11 +322,14 @@ fn credential_error(error: CredentialError) -> CallError {
 fn store_refusal(refusal: Refusal) -> CallError {
     match refusal {
         Refusal::CredentialUnknown => unauthenticated(ErrorReason::CredentialInvalid, "the credential is unknown"),
-        Refusal::CredentialExpired => unauthenticated(ErrorReason::CredentialExpired, "the API key is past its time; make a new one"),
+        Refusal::CredentialExpired => {
+            unauthenticated(ErrorReason::CredentialExpired, "the API key or the session is past its time; make a new one, or log in again")
+        }
         Refusal::CredentialRevoked => {
             unauthenticated(ErrorReason::CredentialRevoked, "the credential was revoked; log in again, or make a new API key")
         }
         Refusal::UserDisabled => denied(ErrorReason::UserDisabled, "the user is disabled; an operator can enable the user again"),
+        Refusal::UserLocked => denied(ErrorReason::UserLocked, "the user is locked; an operator can unlock the user"),
         Refusal::NotAMember => denied(ErrorReason::AccountNotAllowed, "the user is no member of the account"),
         Refusal::RoleRequired => denied(ErrorReason::RoleRequired, "this needs the admin role"),
         Refusal::ScopeRequired => denied(ErrorReason::ScopeRequired, "the scopes of the API key, or of the access token, don't cover this"),

@@ -5,6 +5,8 @@
 
 mod accounts;
 pub(crate) mod address;
+mod audit_log;
+mod change;
 mod check;
 mod decision;
 mod failures;
@@ -16,9 +18,12 @@ mod link;
 mod move_batcher;
 mod move_script;
 mod release;
+mod revocations;
 mod scripts;
 mod stored;
 mod sweep;
+mod user_changes;
+mod user_names;
 mod users;
 
 use std::fmt;
@@ -34,18 +39,28 @@ use self::failures::{open_error, store_error};
 use self::keys::Keys;
 use self::link::Link;
 use self::move_batcher::MoveBatcher;
+use self::revocations::WaitingLine;
 use self::scripts::{ScriptCall, Scripts};
+use self::user_names::IndexState;
 use super::clock::Clock;
 use super::known_callers::KnownCallers;
 use super::{
-    AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition, ExtendAnswer,
-    GrantAnswer, GrantRequest, LedgerPage, LedgerPart, NewApiKey, NewUser, Refusal, ReleaseAnswer, ReleaseRequest, SettleAnswer, Store,
-    StoreError, StoreLimits, StoreOpenError, Swept, UserCreation,
+    AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, AuditEvent, AuditPage, AuditQuery, Balance, CheckAnswer, CheckRequest,
+    Checkpoint, Condition, ExtendAnswer, GrantAnswer, GrantRequest, LedgerPage, LedgerPart, NewApiKey, NewUser, PresentedCredential,
+    Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError,
+    Swept, UserChange, UserCreation, UserPage, UserQuery,
 };
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
-use crate::ids::{AccountId, KeyId, UserId};
+use crate::ids::{AccountId, KeyId, SessionId, UserId};
+use crate::session::{
+    self, NewSession, Refresh, RefreshAnswer, RefreshRefusal, Session, SessionStart, on_begin, on_end, on_end_all, on_end_by_token,
+    on_refresh,
+};
 use crate::user::{UserName, UserRecord};
+use crate::user_state::{
+    NewState, PasswordChange, UserState, on_change_password, on_complete_reset, on_new_state, on_rehash, on_reset_password,
+};
 
 /// What a [`RedisStore`] is opened with, beside its address and limits.
 #[derive(Debug, Clone)]
@@ -75,10 +90,12 @@ pub struct RedisStore {
     scripts: Scripts,
     keys: Keys,
     known_callers: KnownCallers,
+    index: IndexState,
     /// Calls that write share runs.
     writes: MoveBatcher,
     /// So do those that only read: they must be answered by a Redis that takes no writes.
     reads: MoveBatcher,
+    waiting: WaitingLine,
     limits: StoreLimits,
     clock: Clock,
 }
@@ -108,21 +125,29 @@ impl RedisStore {
         let link = Link::connect(client).await.map_err(|error| open_error(&error))?;
         let mut connection = link.line().connection;
         fitness::require(&mut connection, &options).await?;
-        let scripts = Scripts::new(&limits);
+        let keys = Keys::new(&options.key_prefix);
+        let scripts = Scripts::new(&limits, &keys);
         for script in scripts.all() {
             script.load_async(&mut connection).await.map_err(|error| open_error(&error))?;
         }
-        Ok(Self {
+        let store = Self {
             link,
             condition: Condition::of(place),
             scripts,
-            keys: Keys::new(&options.key_prefix),
+            keys,
             known_callers: KnownCallers::new(),
+            index: IndexState::default(),
             writes: MoveBatcher::default(),
             reads: MoveBatcher::default(),
+            waiting: WaitingLine::default(),
             limits,
             clock: options.clock,
-        })
+        };
+        // What keeps it from being filled is no reason to refuse calls: the walk tries again.
+        if let Err(error) = store.complete_index().await {
+            tracing::warn!(%error, "the index of user names was not filled; the walk over the accounts will");
+        }
+        Ok(store)
     }
 
     /// The time that was set, or nothing for Redis's own.
@@ -177,8 +202,8 @@ impl Store for RedisStore {
         std::future::pending().await
     }
 
-    async fn create_user(&self, user: NewUser) -> Result<UserCreation, StoreError> {
-        self.make_user(user).await
+    async fn create_user(&self, user: NewUser, event: AuditEvent) -> Result<UserCreation, StoreError> {
+        self.make_user(user, &event).await
     }
 
     async fn user_by_name(&self, name: &UserName) -> Result<Option<UserRecord>, StoreError> {
@@ -189,24 +214,103 @@ impl Store for RedisStore {
         self.find_user(id).await
     }
 
+    async fn users(&self, query: &UserQuery) -> Result<UserPage, StoreError> {
+        self.list_users(query).await
+    }
+
     async fn replace_password_hash(&self, id: &UserId, old: &str, new: &str) -> Result<(), StoreError> {
-        self.change_password_hash(id, old, new).await
+        let rule = |state: &UserState, _| on_rehash(state, old, new);
+        self.change_user(&self.scripts.replace, id, rule).await.map(Option::unwrap_or_default)
     }
 
-    async fn set_disabled(&self, id: &UserId, disabled: bool) -> Result<Option<UserRecord>, StoreError> {
-        self.disable_or_enable(id, disabled).await
+    async fn set_disabled(&self, id: &UserId, disabled: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
+        let rule = |state: &UserState, now_ms| on_new_state(state, NewState::Disabled(disabled), reason, now_ms, &event);
+        self.change_user(&self.scripts.restrict, id, rule).await
     }
 
-    async fn create_api_key(&self, key: NewApiKey) -> Result<ApiKeyCreation, StoreError> {
-        self.add_api_key(&key).await
+    async fn set_locked(&self, id: &UserId, locked: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
+        let rule = |state: &UserState, now_ms| on_new_state(state, NewState::Locked(locked), reason, now_ms, &event);
+        self.change_user(&self.scripts.restrict, id, rule).await
+    }
+
+    async fn begin_session(&self, id: &UserId, verified: &str, new: NewSession, event: AuditEvent) -> Result<SessionStart, StoreError> {
+        let rule = |state: &UserState, now_ms| on_begin(state, verified, &new, self.limits.sessions(), now_ms, &event);
+        self.change_user(&self.scripts.replace, id, rule).await.map(|answer| answer.unwrap_or(SessionStart::Refused))
+    }
+
+    async fn refresh_session(&self, id: &UserId, shown: Refresh, event: AuditEvent) -> Result<RefreshAnswer, StoreError> {
+        let rule = |state: &UserState, now_ms| on_refresh(state, &shown, self.limits.sessions(), now_ms, &event);
+        self.change_user(&self.scripts.restrict, id, rule)
+            .await
+            .map(|answer| answer.unwrap_or(RefreshAnswer::Refused(RefreshRefusal::Invalid)))
+    }
+
+    async fn sessions(&self, id: &UserId) -> Result<Vec<Session>, StoreError> {
+        self.look_at_user(id, session::live).await.map(Option::unwrap_or_default)
+    }
+
+    async fn end_session(&self, id: &UserId, session: &SessionId, event: AuditEvent) -> Result<bool, StoreError> {
+        let rule = |state: &UserState, now_ms| on_end(state, session, now_ms, &event);
+        self.change_user(&self.scripts.restrict, id, rule).await.map(Option::unwrap_or_default)
+    }
+
+    async fn end_session_of(&self, id: &UserId, session: &SessionId, family: [u8; 32], event: AuditEvent) -> Result<bool, StoreError> {
+        let rule = |state: &UserState, now_ms| on_end_by_token(state, session, family, now_ms, &event);
+        self.change_user(&self.scripts.restrict, id, rule).await.map(Option::unwrap_or_default)
+    }
+
+    async fn end_all_sessions(&self, id: &UserId, event: AuditEvent) -> Result<Option<u32>, StoreError> {
+        let rule = |state: &UserState, now_ms| on_end_all(state, now_ms, &event);
+        self.change_user(&self.scripts.restrict, id, rule).await
+    }
+
+    async fn change_password(
+        &self,
+        id: &UserId,
+        asked_by: &PresentedCredential,
+        verified: &str,
+        new: &str,
+        event: AuditEvent,
+    ) -> Result<Option<PasswordChange>, StoreError> {
+        let rule = |state: &UserState, now_ms| on_change_password(state, asked_by, verified, new, now_ms, &event);
+        self.change_user(&self.scripts.restrict, id, rule).await
+    }
+
+    async fn reset_password(&self, id: &UserId, one_time: &str, event: AuditEvent) -> Result<Option<UserRecord>, StoreError> {
+        let rule = |state: &UserState, now_ms| on_reset_password(state, one_time, now_ms, &event);
+        self.change_user(&self.scripts.restrict, id, rule).await
+    }
+
+    async fn complete_password_reset(
+        &self,
+        id: &UserId,
+        verified: &str,
+        new_hash: &str,
+        new: NewSession,
+        event: AuditEvent,
+    ) -> Result<SessionStart, StoreError> {
+        let rule = |state: &UserState, now_ms| on_complete_reset(state, verified, new_hash, &new, self.limits.sessions(), now_ms, &event);
+        self.change_user(&self.scripts.replace, id, rule).await.map(|answer| answer.unwrap_or(SessionStart::Refused))
+    }
+
+    async fn create_api_key(&self, key: NewApiKey, event: AuditEvent) -> Result<ApiKeyCreation, StoreError> {
+        self.add_api_key(&key, &event).await
     }
 
     async fn api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyRecord>, StoreError> {
         self.list_api_keys(account).await
     }
 
-    async fn revoke_api_key(&self, account: &AccountId, key: &KeyId) -> Result<Option<ApiKeyRecord>, StoreError> {
-        self.end_api_key(account, key).await
+    async fn revoke_api_key(&self, account: &AccountId, key: &KeyId, event: AuditEvent) -> Result<Option<ApiKeyRecord>, StoreError> {
+        self.end_api_key(account, key, &event).await
+    }
+
+    async fn record_event(&self, event: AuditEvent) -> Result<(), StoreError> {
+        self.append_event(&event).await
+    }
+
+    async fn audit_events(&self, query: &AuditQuery) -> Result<AuditPage, StoreError> {
+        self.list_audit_events(query).await
     }
 
     async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError> {
@@ -229,8 +333,16 @@ impl Store for RedisStore {
         self.release_attempt(&attempt).await
     }
 
-    async fn grant(&self, grant: GrantRequest) -> Result<GrantAnswer, StoreError> {
-        self.grant_credits(&grant).await
+    async fn revocations(&self, after: Option<&RevocationCursor>) -> Result<RevocationPage, StoreError> {
+        self.read_revocations(after).await
+    }
+
+    async fn await_revocation(&self, after: &RevocationCursor, patience: Duration) {
+        self.wait_for_revocation(after, patience).await;
+    }
+
+    async fn grant(&self, grant: GrantRequest, event: AuditEvent) -> Result<GrantAnswer, StoreError> {
+        self.grant_credits(&grant, &event).await
     }
 
     async fn balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError> {

@@ -3,6 +3,7 @@
 
 mod account;
 mod api_keys;
+mod audit;
 mod check;
 mod columns;
 mod context;
@@ -11,14 +12,17 @@ mod disk;
 mod failure;
 mod holds;
 mod ledger;
+mod revocations;
 mod schema;
 mod sweep;
+mod user_changes;
 mod users;
 mod version_4;
 mod writer;
 
 use std::cell::RefCell;
 use std::path::Path;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -29,19 +33,28 @@ use tokio::runtime::Handle;
 use self::account::Account;
 use self::context::Context;
 use self::failure::{Failure, StoreResult};
+use self::revocations::Revocations;
 use self::writer::{IN_MEMORY, Writer};
 use super::clock::Clock;
 use super::expiry_line;
 use super::known_callers::{CallerId, KnownCallers};
 use super::{
-    AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition, ExtendAnswer,
-    GrantAnswer, GrantRequest, LedgerPage, LedgerPart, NewApiKey, NewUser, Refusal, ReleaseAnswer, ReleaseRequest, SettleAnswer, Store,
-    StoreError, StoreLimits, StoreOpenError, Swept, UserCreation,
+    AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, AuditEvent, AuditPage, AuditQuery, Balance, CheckAnswer, CheckRequest,
+    Checkpoint, Condition, ExtendAnswer, GrantAnswer, GrantRequest, LedgerPage, LedgerPart, NewApiKey, NewUser, PresentedCredential,
+    Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError,
+    Swept, UserChange, UserCreation, UserPage, UserQuery,
 };
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
-use crate::ids::{AccountId, KeyId, UserId};
+use crate::ids::{AccountId, KeyId, SessionId, UserId};
+use crate::session::{
+    self, NewSession, Refresh, RefreshAnswer, RefreshRefusal, Session, SessionStart, on_begin, on_end, on_end_all, on_end_by_token,
+    on_refresh,
+};
 use crate::user::{UserName, UserRecord};
+use crate::user_state::{
+    NewState, PasswordChange, UserState, on_change_password, on_complete_reset, on_new_state, on_rehash, on_reset_password,
+};
 
 /// What the probe writes into the file's head: the letters `toll`. SQLite keeps it for an application to mark its files with, and a newer
 /// release may bring the schema up without being disturbed by it.
@@ -53,6 +66,7 @@ pub struct SqliteStore {
     writer: Writer,
     condition: Condition,
     known_callers: KnownCallers,
+    revocations: Revocations,
     limits: StoreLimits,
     clock: Clock,
 }
@@ -66,7 +80,14 @@ impl SqliteStore {
     pub fn open(path: &Path, limits: StoreLimits, clock: Clock) -> Result<Self, StoreOpenError> {
         let runtime = Handle::try_current().map_err(|error| StoreOpenError::Unusable(error.to_string()))?;
         let writer = Writer::start(path, &runtime)?;
-        Ok(Self { writer, condition: Condition::of(path.display().to_string()), known_callers: KnownCallers::new(), limits, clock })
+        Ok(Self {
+            writer,
+            condition: Condition::of(path.display().to_string()),
+            known_callers: KnownCallers::new(),
+            revocations: Revocations::new().map_err(|error| StoreOpenError::Unusable(error.to_string()))?,
+            limits,
+            clock,
+        })
     }
 
     /// Opens a store in no file, which ends with this value.
@@ -85,11 +106,14 @@ impl SqliteStore {
         let (limits, clock) = (self.limits, self.clock.clone());
         // The clock is read when the operation's turn comes, so that times don't run backwards on an account.
         let work = move |connection: &Connection| {
-            let expired = RefCell::default();
-            let answer = operation(Context { connection, limits, now_ms: clock.now_ms(), expired: &expired })?;
-            Ok((answer, expired.into_inner()))
+            let (expired, revoked) = (RefCell::default(), RefCell::default());
+            let answer = operation(Context { connection, limits, now_ms: clock.now_ms(), expired: &expired, revoked: &revoked })?;
+            Ok(((answer, expired.into_inner()), revoked.into_inner()))
         };
-        let (answer, expired) = self.writer.run(work).await.inspect_err(|error| self.condition.call_failed(error))?;
+        let revocations = self.revocations.log.clone();
+        // Whether or not the caller waits for the answer.
+        let stored = move |revoked| revocations.publish(revoked);
+        let (answer, expired) = self.writer.run(work, stored).await.inspect_err(|error| self.condition.call_failed(error))?;
         expiry_line::log_all(expired);
         Ok(answer)
     }
@@ -109,8 +133,8 @@ impl Store for SqliteStore {
         self.writer.lost().await
     }
 
-    async fn create_user(&self, user: NewUser) -> Result<UserCreation, StoreError> {
-        self.run(move |context| users::create(context, user)).await
+    async fn create_user(&self, user: NewUser, event: AuditEvent) -> Result<UserCreation, StoreError> {
+        self.run(move |context| users::create(context, user, &event)).await
     }
 
     async fn user_by_name(&self, name: &UserName) -> Result<Option<UserRecord>, StoreError> {
@@ -123,18 +147,110 @@ impl Store for SqliteStore {
         self.run(move |context| users::by_id(context, &id)).await
     }
 
+    async fn users(&self, query: &UserQuery) -> Result<UserPage, StoreError> {
+        let query = query.clone();
+        self.run(move |context| users::list(context, &query)).await
+    }
+
     async fn replace_password_hash(&self, id: &UserId, old: &str, new: &str) -> Result<(), StoreError> {
-        let (id, old, new) = (id.clone(), old.to_owned(), new.to_owned());
-        self.run(move |context| users::replace_password_hash(context, &id, &old, &new)).await
-    }
-
-    async fn set_disabled(&self, id: &UserId, disabled: bool) -> Result<Option<UserRecord>, StoreError> {
         let id = id.clone();
-        self.run(move |context| users::set_disabled(context, &id, disabled)).await
+        let (old, new) = (old.to_owned(), new.to_owned());
+        let rule = move |state: &UserState, _| on_rehash(state, &old, &new);
+        self.run(move |context| user_changes::change(context, &id, rule)).await.map(Option::unwrap_or_default)
     }
 
-    async fn create_api_key(&self, key: NewApiKey) -> Result<ApiKeyCreation, StoreError> {
-        self.run(move |context| api_keys::create(context, key)).await
+    async fn set_disabled(&self, id: &UserId, disabled: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
+        let id = id.clone();
+        let reason = reason.to_owned();
+        let rule = move |state: &UserState, now_ms| on_new_state(state, NewState::Disabled(disabled), &reason, now_ms, &event);
+        self.run(move |context| user_changes::change(context, &id, rule)).await
+    }
+
+    async fn set_locked(&self, id: &UserId, locked: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
+        let id = id.clone();
+        let reason = reason.to_owned();
+        let rule = move |state: &UserState, now_ms| on_new_state(state, NewState::Locked(locked), &reason, now_ms, &event);
+        self.run(move |context| user_changes::change(context, &id, rule)).await
+    }
+
+    async fn begin_session(&self, id: &UserId, verified: &str, new: NewSession, event: AuditEvent) -> Result<SessionStart, StoreError> {
+        let id = id.clone();
+        let (verified, limits) = (verified.to_owned(), self.limits.sessions());
+        let rule = move |state: &UserState, now_ms| on_begin(state, &verified, &new, limits, now_ms, &event);
+        self.run(move |context| user_changes::change(context, &id, rule)).await.map(|answer| answer.unwrap_or(SessionStart::Refused))
+    }
+
+    async fn refresh_session(&self, id: &UserId, shown: Refresh, event: AuditEvent) -> Result<RefreshAnswer, StoreError> {
+        let id = id.clone();
+        let limits = self.limits.sessions();
+        let rule = move |state: &UserState, now_ms| on_refresh(state, &shown, limits, now_ms, &event);
+        self.run(move |context| user_changes::change(context, &id, rule))
+            .await
+            .map(|answer| answer.unwrap_or(RefreshAnswer::Refused(RefreshRefusal::Invalid)))
+    }
+
+    async fn sessions(&self, id: &UserId) -> Result<Vec<Session>, StoreError> {
+        let id = id.clone();
+        self.run(move |context| user_changes::look(context, &id, session::live)).await.map(Option::unwrap_or_default)
+    }
+
+    async fn end_session(&self, id: &UserId, session: &SessionId, event: AuditEvent) -> Result<bool, StoreError> {
+        let id = id.clone();
+        let session = session.clone();
+        let rule = move |state: &UserState, now_ms| on_end(state, &session, now_ms, &event);
+        self.run(move |context| user_changes::change(context, &id, rule)).await.map(Option::unwrap_or_default)
+    }
+
+    async fn end_session_of(&self, id: &UserId, session: &SessionId, family: [u8; 32], event: AuditEvent) -> Result<bool, StoreError> {
+        let id = id.clone();
+        let session = session.clone();
+        let rule = move |state: &UserState, now_ms| on_end_by_token(state, &session, family, now_ms, &event);
+        self.run(move |context| user_changes::change(context, &id, rule)).await.map(Option::unwrap_or_default)
+    }
+
+    async fn end_all_sessions(&self, id: &UserId, event: AuditEvent) -> Result<Option<u32>, StoreError> {
+        let id = id.clone();
+        let rule = move |state: &UserState, now_ms| on_end_all(state, now_ms, &event);
+        self.run(move |context| user_changes::change(context, &id, rule)).await
+    }
+
+    async fn change_password(
+        &self,
+        id: &UserId,
+        asked_by: &PresentedCredential,
+        verified: &str,
+        new: &str,
+        event: AuditEvent,
+    ) -> Result<Option<PasswordChange>, StoreError> {
+        let id = id.clone();
+        let (asked_by, verified, new) = (asked_by.clone(), verified.to_owned(), new.to_owned());
+        let rule = move |state: &UserState, now_ms| on_change_password(state, &asked_by, &verified, &new, now_ms, &event);
+        self.run(move |context| user_changes::change(context, &id, rule)).await
+    }
+
+    async fn reset_password(&self, id: &UserId, one_time: &str, event: AuditEvent) -> Result<Option<UserRecord>, StoreError> {
+        let id = id.clone();
+        let one_time = one_time.to_owned();
+        let rule = move |state: &UserState, now_ms| on_reset_password(state, &one_time, now_ms, &event);
+        self.run(move |context| user_changes::change(context, &id, rule)).await
+    }
+
+    async fn complete_password_reset(
+        &self,
+        id: &UserId,
+        verified: &str,
+        new_hash: &str,
+        new: NewSession,
+        event: AuditEvent,
+    ) -> Result<SessionStart, StoreError> {
+        let id = id.clone();
+        let (verified, new_hash, limits) = (verified.to_owned(), new_hash.to_owned(), self.limits.sessions());
+        let rule = move |state: &UserState, now_ms| on_complete_reset(state, &verified, &new_hash, &new, limits, now_ms, &event);
+        self.run(move |context| user_changes::change(context, &id, rule)).await.map(|answer| answer.unwrap_or(SessionStart::Refused))
+    }
+
+    async fn create_api_key(&self, key: NewApiKey, event: AuditEvent) -> Result<ApiKeyCreation, StoreError> {
+        self.run(move |context| api_keys::create(context, key, &event)).await
     }
 
     async fn api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyRecord>, StoreError> {
@@ -142,9 +258,18 @@ impl Store for SqliteStore {
         self.run(move |context| api_keys::list(context, &account)).await
     }
 
-    async fn revoke_api_key(&self, account: &AccountId, key: &KeyId) -> Result<Option<ApiKeyRecord>, StoreError> {
+    async fn revoke_api_key(&self, account: &AccountId, key: &KeyId, event: AuditEvent) -> Result<Option<ApiKeyRecord>, StoreError> {
         let (account, key) = (account.clone(), key.clone());
-        self.run(move |context| api_keys::revoke(context, &account, &key)).await
+        self.run(move |context| api_keys::revoke(context, &account, &key, &event)).await
+    }
+
+    async fn record_event(&self, event: AuditEvent) -> Result<(), StoreError> {
+        self.run(move |context| audit::append(context, &event)).await
+    }
+
+    async fn audit_events(&self, query: &AuditQuery) -> Result<AuditPage, StoreError> {
+        let query = query.clone();
+        self.run(move |context| audit::list(context, &query)).await
     }
 
     async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError> {
@@ -174,11 +299,19 @@ impl Store for SqliteStore {
         self.run(move |context| credits::release(context, &attempt)).await
     }
 
-    async fn grant(&self, grant: GrantRequest) -> Result<GrantAnswer, StoreError> {
+    async fn revocations(&self, after: Option<&RevocationCursor>) -> Result<RevocationPage, StoreError> {
+        Ok(self.revocations.after(after))
+    }
+
+    async fn await_revocation(&self, after: &RevocationCursor, patience: Duration) {
+        self.revocations.wait(after, patience).await;
+    }
+
+    async fn grant(&self, grant: GrantRequest, event: AuditEvent) -> Result<GrantAnswer, StoreError> {
         if !(1..=MAX_CREDITS).contains(&grant.credits) {
             return Err(Failure::Corrupt(format!("a grant of {} credits", grant.credits)).into());
         }
-        self.run(move |context| credits::grant(context, &grant)).await
+        self.run(move |context| credits::grant(context, &grant, &event)).await
     }
 
     async fn balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError> {

@@ -4,11 +4,20 @@ mod accounts;
 mod auth;
 mod binary;
 mod fields;
+mod foreign_tokens;
 mod hostile_tokens;
 mod http;
 mod logins;
 mod model_patterns;
 mod oauth2;
+mod oauth2_sessions;
+mod passwords;
 mod published;
 mod release;
+mod revocations;
 mod support;
+#[expect(dead_code, reason = "the unit tests have more answers of it")]
+#[path = "../../src/foreign_issuer/test_issuer.rs"]
+mod test_issuer;
+mod token_keys;
+mod user_list;

@@ -5,11 +5,11 @@ use std::time::Duration;
 use auth_service::ids::{KeyId, UserId};
 use auth_service::keyring::MAX_LIVE_API_KEYS;
 use auth_service::store::{
-    ApiKeyCreation, CheckAnswer, CheckRequest, NewApiKey, Permission, PresentedCredential, Principal, Refusal, Scope,
+    ApiKeyCreation, CheckAnswer, CheckRequest, NewApiKey, Permission, PresentedCredential, Principal, Refusal, Scope, UserChange,
 };
 use auth_service::user::Role;
 
-use crate::fixture::{Fixture, Person, one_credit, permission};
+use crate::fixture::{Fixture, Person, event, one_credit, permission};
 
 fn model(name: &str) -> Permission {
     Permission { model: name.to_owned(), ..permission(Scope::Inference) }
@@ -30,7 +30,7 @@ pub(crate) async fn an_api_key_is_listed_as_it_was_made(f: Fixture) {
     assert_eq!(f.store.api_keys(&ada.account).await.unwrap(), [first, second.clone()]);
     // A repetition, whose answer was lost.
     let again = NewApiKey { account: ada.account.clone(), secret_hash: [2; 32], record: second.clone() };
-    assert_eq!(f.store.create_api_key(again).await.unwrap(), ApiKeyCreation::Created(second));
+    assert_eq!(f.store.create_api_key(again, event()).await.unwrap(), ApiKeyCreation::Created(second));
     assert_eq!(f.store.api_keys(&ada.account).await.unwrap().len(), 2);
 }
 
@@ -38,7 +38,13 @@ pub(crate) async fn a_key_is_refused_when_unknown_expired_or_revoked(f: Fixture)
     let ada = f.person("ada", 10).await;
     let bob = f.person("bob", 10).await;
     let key = f.key(&ada, 1, |key| key.expires_at_ms = Some(f.now_ms() + 1000)).await;
-    let good = CheckAnswer::Allowed(Principal { user_id: ada.id.clone(), role: Role::User, key_id: Some(key.key_id.clone()) });
+    let good = CheckAnswer::Allowed(Principal {
+        user_id: ada.id.clone(),
+        role: Role::User,
+        key_id: Some(key.key_id.clone()),
+        key_secret: 1,
+        session_id: None,
+    });
     assert_eq!(f.check_key(&ada, 1, permission(Scope::Inference), None).await, good);
     assert_eq!(f.check_key(&ada, 2, permission(Scope::Inference), None).await, CheckAnswer::Refused(Refusal::CredentialUnknown));
     // The same secret is unknown in another account.
@@ -47,7 +53,7 @@ pub(crate) async fn a_key_is_refused_when_unknown_expired_or_revoked(f: Fixture)
     assert_eq!(f.check_key(&ada, 1, permission(Scope::Inference), None).await, good);
     f.advance(Duration::from_millis(1));
     assert_eq!(f.check_key(&ada, 1, permission(Scope::Inference), None).await, CheckAnswer::Refused(Refusal::CredentialExpired));
-    f.store.revoke_api_key(&ada.account, &key.key_id).await.unwrap().unwrap();
+    f.store.revoke_api_key(&ada.account, &key.key_id, event()).await.unwrap().unwrap();
     assert_eq!(f.check_key(&ada, 1, permission(Scope::Inference), None).await, CheckAnswer::Refused(Refusal::CredentialRevoked));
 }
 
@@ -55,12 +61,12 @@ pub(crate) async fn a_revocation_keeps_its_first_time(f: Fixture) {
     let ada = f.person("ada", 10).await;
     let key = f.key(&ada, 1, |_| {}).await;
     let at_ms = f.now_ms();
-    let revoked = f.store.revoke_api_key(&ada.account, &key.key_id).await.unwrap().unwrap();
+    let revoked = f.store.revoke_api_key(&ada.account, &key.key_id, event()).await.unwrap().unwrap();
     assert_eq!(revoked.revoked_at_ms, Some(at_ms));
     f.advance(Duration::from_secs(1));
-    assert_eq!(f.store.revoke_api_key(&ada.account, &key.key_id).await.unwrap(), Some(revoked.clone()));
+    assert_eq!(f.store.revoke_api_key(&ada.account, &key.key_id, event()).await.unwrap(), Some(revoked.clone()));
     assert_eq!(f.store.api_keys(&ada.account).await.unwrap(), [revoked]);
-    assert_eq!(f.store.revoke_api_key(&ada.account, &KeyId::random().unwrap()).await.unwrap(), None);
+    assert_eq!(f.store.revoke_api_key(&ada.account, &KeyId::random().unwrap(), event()).await.unwrap(), None);
 }
 
 pub(crate) async fn a_key_is_good_for_its_scopes_and_models_only(f: Fixture) {
@@ -86,7 +92,8 @@ pub(crate) async fn a_key_is_good_for_its_scopes_and_models_only(f: Fixture) {
 pub(crate) async fn a_caller_is_told_which_models_it_may_name(f: Fixture) {
     let ada = f.person("ada", 10).await;
     f.key(&ada, 1, |key| key.models = vec!["library/*".to_owned(), "Hf.co/A/B*".to_owned()]).await;
-    let asked = |credential| CheckRequest { account: ada.account.clone(), credential, permission: model(""), charge: None };
+    let asked =
+        |credential| CheckRequest { account: ada.account.clone(), credential, permission: model(""), charge: None, caller_address: None };
     let key = |secret| PresentedCredential::ApiKey { secret_hash: [secret; 32] };
     let rights = f.store.authorize(asked(key(1))).await.unwrap().unwrap();
     for (name, allowed) in [("llama3:70b", true), ("hf.co/a/bx:q4", true), ("hf.co/evil/big", false), ("someone/llama3", false)] {
@@ -133,7 +140,7 @@ pub(crate) async fn a_keys_patterns_match_as_those_of_prices_do(f: Fixture) {
             let expected = tries(pattern, name);
             assert_eq!(matches!(answer, CheckAnswer::Allowed(_)), expected, "{pattern} {name}: {answer:?}");
         }
-        f.store.revoke_api_key(&ada.account, &key.key_id).await.unwrap();
+        f.store.revoke_api_key(&ada.account, &key.key_id, event()).await.unwrap();
     }
 }
 
@@ -146,7 +153,10 @@ pub(crate) async fn what_needs_an_admin_refuses_others(f: Fixture) {
         f.store.check(request).await.unwrap()
     };
     assert_eq!(ask(&ada).await, CheckAnswer::Refused(Refusal::RoleRequired));
-    assert_eq!(ask(&root).await, CheckAnswer::Allowed(Principal { user_id: root.id.clone(), role: Role::Admin, key_id: None }));
+    assert_eq!(
+        ask(&root).await,
+        CheckAnswer::Allowed(Principal { user_id: root.id.clone(), role: Role::Admin, key_id: None, key_secret: 0, session_id: None })
+    );
 }
 
 pub(crate) async fn a_disabled_users_credentials_are_refused_and_old_tokens_stay_refused(f: Fixture) {
@@ -155,14 +165,17 @@ pub(crate) async fn a_disabled_users_credentials_are_refused_and_old_tokens_stay
     let old = f.request(&ada, None);
     assert!(matches!(f.store.check(old.clone()).await.unwrap(), CheckAnswer::Allowed(_)));
     f.advance(Duration::from_secs(1));
-    let disabled = f.store.set_disabled(&ada.id, true).await.unwrap().unwrap();
+    let UserChange { user: disabled, changed: true } = f.store.set_disabled(&ada.id, true, "", event()).await.unwrap().unwrap() else {
+        panic!("not changed");
+    };
     assert!(disabled.disabled);
     assert_eq!(f.store.user_by_id(&ada.id).await.unwrap(), Some(disabled.clone()));
-    assert_eq!(f.store.set_disabled(&ada.id, true).await.unwrap(), Some(disabled));
+    let again = f.store.set_disabled(&ada.id, true, "", event()).await.unwrap();
+    assert_eq!(again, Some(UserChange { user: disabled, changed: false }));
     assert_eq!(f.store.check(old.clone()).await.unwrap(), CheckAnswer::Refused(Refusal::UserDisabled));
     assert_eq!(f.check_key(&ada, 1, permission(Scope::Inference), None).await, CheckAnswer::Refused(Refusal::UserDisabled));
     assert_eq!(f.check(&ada, one_credit("r", "a")).await, CheckAnswer::Refused(Refusal::UserDisabled));
-    assert!(!f.store.set_disabled(&ada.id, false).await.unwrap().unwrap().disabled);
+    assert!(!f.store.set_disabled(&ada.id, false, "", event()).await.unwrap().unwrap().user.disabled);
     assert_eq!(f.store.check(old).await.unwrap(), CheckAnswer::Refused(Refusal::CredentialRevoked));
     assert!(matches!(f.check_key(&ada, 1, permission(Scope::Inference), None).await, CheckAnswer::Allowed(_)));
     // A token of the same second is good: its time of issue has no finer.
@@ -173,21 +186,21 @@ pub(crate) async fn disabling_or_enabling_again_changes_nothing(f: Fixture) {
     let ada = f.person("ada", 10).await;
     let old = f.request(&ada, None);
     f.advance(Duration::from_secs(1));
-    f.store.set_disabled(&ada.id, false).await.unwrap();
+    f.store.set_disabled(&ada.id, false, "", event()).await.unwrap();
     assert!(matches!(f.store.check(old.clone()).await.unwrap(), CheckAnswer::Allowed(_)));
     for _ in 0..2 {
         f.advance(Duration::from_secs(1));
-        f.store.set_disabled(&ada.id, true).await.unwrap();
+        f.store.set_disabled(&ada.id, true, "", event()).await.unwrap();
         assert_eq!(f.store.check(old.clone()).await.unwrap(), CheckAnswer::Refused(Refusal::UserDisabled));
     }
-    f.store.set_disabled(&ada.id, false).await.unwrap();
+    f.store.set_disabled(&ada.id, false, "", event()).await.unwrap();
     // Issued in the second in which the user was enabled.
     let new = f.request(&ada, None);
     for _ in 0..2 {
         assert!(matches!(f.store.check(new.clone()).await.unwrap(), CheckAnswer::Allowed(_)));
         assert_eq!(f.store.check(old.clone()).await.unwrap(), CheckAnswer::Refused(Refusal::CredentialRevoked));
         f.advance(Duration::from_secs(1));
-        f.store.set_disabled(&ada.id, false).await.unwrap();
+        f.store.set_disabled(&ada.id, false, "", event()).await.unwrap();
     }
 }
 
@@ -195,19 +208,19 @@ pub(crate) async fn a_clock_that_jumped_shuts_a_user_out_only_until_disabled_and
     let ada = f.person("ada", 10).await;
     let year = Duration::from_secs(365 * 24 * 3600);
     f.advance(year);
-    f.store.set_disabled(&ada.id, true).await.unwrap();
+    f.store.set_disabled(&ada.id, true, "", event()).await.unwrap();
     f.hand.fetch_sub(i64::try_from(year.as_millis()).unwrap(), std::sync::atomic::Ordering::SeqCst);
-    f.store.set_disabled(&ada.id, false).await.unwrap();
+    f.store.set_disabled(&ada.id, false, "", event()).await.unwrap();
     assert!(matches!(f.store.check(f.request(&ada, None)).await.unwrap(), CheckAnswer::Allowed(_)));
     // Also when both were done while the clock was wrong.
     f.advance(year);
-    f.store.set_disabled(&ada.id, true).await.unwrap();
-    f.store.set_disabled(&ada.id, false).await.unwrap();
+    f.store.set_disabled(&ada.id, true, "", event()).await.unwrap();
+    f.store.set_disabled(&ada.id, false, "", event()).await.unwrap();
     f.hand.fetch_sub(i64::try_from(year.as_millis()).unwrap(), std::sync::atomic::Ordering::SeqCst);
     let token = f.request(&ada, None);
     assert_eq!(f.store.check(token.clone()).await.unwrap(), CheckAnswer::Refused(Refusal::CredentialRevoked));
-    f.store.set_disabled(&ada.id, true).await.unwrap();
-    f.store.set_disabled(&ada.id, false).await.unwrap();
+    f.store.set_disabled(&ada.id, true, "", event()).await.unwrap();
+    f.store.set_disabled(&ada.id, false, "", event()).await.unwrap();
     assert!(matches!(f.store.check(token).await.unwrap(), CheckAnswer::Allowed(_)));
 }
 
@@ -230,16 +243,16 @@ pub(crate) async fn an_account_has_a_bound_of_live_keys(f: Fixture) {
     }
     let last = last.unwrap();
     let more = |secret| NewApiKey { account: ada.account.clone(), secret_hash: [secret; 32], record: last.clone() };
-    assert_eq!(f.store.create_api_key(more(200)).await.unwrap(), ApiKeyCreation::LimitReached);
+    assert_eq!(f.store.create_api_key(more(200), event()).await.unwrap(), ApiKeyCreation::LimitReached);
     assert_eq!(f.check_key(&ada, 200, permission(Scope::Inference), None).await, CheckAnswer::Refused(Refusal::CredentialUnknown));
     // Revoked ones don't count, and of them the newest hundred are kept.
     for key in f.store.api_keys(&ada.account).await.unwrap() {
         f.advance(Duration::from_millis(1));
-        f.store.revoke_api_key(&ada.account, &key.key_id).await.unwrap().unwrap();
+        f.store.revoke_api_key(&ada.account, &key.key_id, event()).await.unwrap().unwrap();
     }
     let newest = f.key(&ada, 201, |_| {}).await;
     f.advance(Duration::from_millis(1));
-    f.store.revoke_api_key(&ada.account, &newest.key_id).await.unwrap().unwrap();
+    f.store.revoke_api_key(&ada.account, &newest.key_id, event()).await.unwrap().unwrap();
     let keys = f.store.api_keys(&ada.account).await.unwrap();
     assert_eq!(keys.len(), MAX_LIVE_API_KEYS);
     assert!(keys.iter().any(|key| key.key_id == newest.key_id));
@@ -258,7 +271,7 @@ pub(crate) async fn keys_that_are_made_and_ended_at_once_are_all_made_and_all_en
     let mut tasks = tokio::task::JoinSet::new();
     for key in keys {
         let (store, account) = (fixture.store.clone(), ada.account.clone());
-        tasks.spawn(async move { store.revoke_api_key(&account, &key).await.unwrap().unwrap() });
+        tasks.spawn(async move { store.revoke_api_key(&account, &key, event()).await.unwrap().unwrap() });
     }
     assert!(tasks.join_all().await.iter().all(|key| key.revoked_at_ms.is_some()));
 }
@@ -277,17 +290,20 @@ pub(crate) async fn keys_past_their_time_do_not_count_and_are_kept_within_a_boun
         record: auth_service::store::ApiKeyRecord { key_id: KeyId::random().unwrap(), expires_at_ms: None, ..made[0].clone() },
     };
     f.advance(Duration::from_millis(999));
-    assert_eq!(f.store.create_api_key(more(100)).await.unwrap(), ApiKeyCreation::LimitReached, "none is past its time yet");
+    assert_eq!(f.store.create_api_key(more(100), event()).await.unwrap(), ApiKeyCreation::LimitReached, "none is past its time yet");
     f.advance(Duration::from_millis(1));
-    assert!(matches!(f.store.create_api_key(more(101)).await.unwrap(), ApiKeyCreation::Created(_)), "the first one's time is over");
-    assert_eq!(f.store.create_api_key(more(102)).await.unwrap(), ApiKeyCreation::LimitReached, "one made room for one");
+    assert!(
+        matches!(f.store.create_api_key(more(101), event()).await.unwrap(), ApiKeyCreation::Created(_)),
+        "the first one's time is over"
+    );
+    assert_eq!(f.store.create_api_key(more(102), event()).await.unwrap(), ApiKeyCreation::LimitReached, "one made room for one");
     f.advance(Duration::from_millis(i64::from(all).unsigned_abs()));
     // All of the hundred are past their time: another hundred have room, and those that ended are still listed, but not without bound.
     for secret in 103..202 {
         f.key(&ada, secret, |key| key.expires_at_ms = Some(f.now_ms() + 1)).await;
     }
     assert_eq!(f.store.api_keys(&ada.account).await.unwrap().len(), 2 * MAX_LIVE_API_KEYS);
-    assert_eq!(f.store.create_api_key(more(202)).await.unwrap(), ApiKeyCreation::LimitReached);
+    assert_eq!(f.store.create_api_key(more(202), event()).await.unwrap(), ApiKeyCreation::LimitReached);
     f.advance(Duration::from_millis(1));
     f.key(&ada, 203, |_| {}).await;
     let keys = f.store.api_keys(&ada.account).await.unwrap();
@@ -330,6 +346,7 @@ pub(crate) async fn a_refused_credential_writes_nothing(f: Fixture) {
         credential: PresentedCredential::ApiKey { secret_hash: [9; 32] },
         permission: permission(Scope::Inference),
         charge: Some(one_credit("s", "a")),
+        caller_address: None,
     };
     assert_eq!(f.store.check(request).await.unwrap(), CheckAnswer::Refused(Refusal::CredentialUnknown));
     assert_eq!(f.snapshot(&ada).await, before);

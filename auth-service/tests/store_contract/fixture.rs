@@ -13,14 +13,16 @@ use auth_service::store::clock::Clock;
 use auth_service::store::redis::{RedisOptions, RedisStore};
 use auth_service::store::sqlite::SqliteStore;
 use auth_service::store::{
-    AccountSnapshot, ApiKeyCreation, ApiKeyRecord, ChargeRequest, CheckAnswer, CheckRequest, Held, NewApiKey, NewUser, Permission,
-    PresentedCredential, Scope, SettleAnswer, Store, StoreLimits, UserCreation,
+    AccountSnapshot, ApiKeyCreation, ApiKeyRecord, AuditAction, AuditEvent, ChargeRequest, CheckAnswer, CheckRequest, Held, NewApiKey,
+    NewUser, Permission, PresentedCredential, Scope, SettleAnswer, Store, StoreLimits, UserCreation,
 };
 use auth_service::sweeper::{Ahead, Walk};
 use auth_service::user::{Role, UserName};
 use rustix::process::{Resource, Rlimit};
 use tokio::net::TcpSocket;
 
+/// The hash of every new user's password.
+pub(crate) const PASSWORD_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA";
 /// When the tests' clock starts.
 pub(crate) const START_MS: i64 = 1_700_000_000_500;
 
@@ -259,7 +261,7 @@ impl Fixture {
     pub(crate) async fn person_with_role(&self, name: &str, credits: i64, role: Role) -> Person {
         let user = NewUser { role, ..new_user(name, credits) };
         let id = user.user_id.clone();
-        match self.store.create_user(user).await.unwrap() {
+        match self.store.create_user(user, event()).await.unwrap() {
             UserCreation::Created(record) => assert_eq!(record.user_id, id),
             UserCreation::NameTaken | UserCreation::NameInProgress { .. } => panic!("the name {name} is taken"),
         }
@@ -274,9 +276,14 @@ impl Fixture {
     pub(crate) fn request(&self, person: &Person, charge: Option<ChargeRequest>) -> CheckRequest {
         CheckRequest {
             account: person.account.clone(),
-            credential: PresentedCredential::AccessToken { user_id: person.id.clone(), issued_at_ms: self.now_ms() - self.now_ms() % 1000 },
+            credential: PresentedCredential::AccessToken {
+                user_id: person.id.clone(),
+                session: None,
+                issued_at_ms: self.now_ms() - self.now_ms() % 1000,
+            },
             permission: permission(Scope::Inference),
             charge,
+            caller_address: None,
         }
     }
 
@@ -306,20 +313,10 @@ impl Fixture {
     }
 
     pub(crate) async fn key(&self, person: &Person, secret: u8, change: impl FnOnce(&mut ApiKeyRecord)) -> ApiKeyRecord {
-        let mut record = ApiKeyRecord {
-            key_id: KeyId::random().unwrap(),
-            user_id: person.id.clone(),
-            name: "laptop, of \"Ada\"".to_owned(),
-            hint: "tg_ab…wxyz".to_owned(),
-            scopes: vec![Scope::Inference],
-            models: Vec::new(),
-            created_at_ms: 0,
-            expires_at_ms: None,
-            revoked_at_ms: None,
-        };
+        let mut record = new_key(&person.id);
         change(&mut record);
         let key = NewApiKey { account: person.account.clone(), secret_hash: [secret; 32], record };
-        match self.store.create_api_key(key).await.unwrap() {
+        match self.store.create_api_key(key, event()).await.unwrap() {
             ApiKeyCreation::Created(record) => record,
             ApiKeyCreation::LimitReached => panic!("no more keys"),
         }
@@ -334,7 +331,21 @@ impl Fixture {
         charge: Option<ChargeRequest>,
     ) -> CheckAnswer {
         let credential = PresentedCredential::ApiKey { secret_hash: [secret; 32] };
-        self.store.check(CheckRequest { account: person.account.clone(), credential, permission, charge }).await.unwrap()
+        self.store
+            .check(CheckRequest { account: person.account.clone(), credential, permission, charge, caller_address: None })
+            .await
+            .unwrap()
+    }
+
+    /// How many events the audit log of changes has.
+    pub(crate) fn recorded_changes(&self) -> usize {
+        match &self.home {
+            Home::Redis(server) => redis::cmd("XLEN").arg("tg:audit:changes").query(&mut server.connection()).unwrap(),
+            Home::Sqlite(folder) => {
+                let connection = rusqlite::Connection::open(sqlite_file(folder.path())).unwrap();
+                connection.query_row("SELECT count(*) FROM audit_changes", [], |row| row.get(0)).unwrap()
+            }
+        }
     }
 
     /// Walks over all accounts; the holds that were resolved.
@@ -356,11 +367,31 @@ pub(crate) fn sqlite_file(folder: &Path) -> std::path::PathBuf {
     folder.join(auth_service::config::STORE_FILE)
 }
 
+/// A key for inference.
+pub(crate) fn new_key(user_id: &UserId) -> ApiKeyRecord {
+    ApiKeyRecord {
+        key_id: KeyId::random().unwrap(),
+        user_id: user_id.clone(),
+        name: "laptop, of \"Ada\"".to_owned(),
+        hint: "tg_ab…wxyz".to_owned(),
+        scopes: vec![Scope::Inference],
+        models: Vec::new(),
+        created_at_ms: 0,
+        expires_at_ms: None,
+        revoked_at_ms: None,
+    }
+}
+
+/// What is recorded of a change; cases that aren't about it say nothing more.
+pub(crate) fn event() -> AuditEvent {
+    AuditEvent::new(AuditAction::CreateUser)
+}
+
 pub(crate) fn new_user(name: &str, credits: i64) -> NewUser {
     NewUser {
         user_id: UserId::random().unwrap(),
         user_name: UserName::parse(name).unwrap(),
-        password_hash: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA".to_owned(),
+        password_hash: PASSWORD_HASH.to_owned(),
         full_name: "Ada Lovelace".to_owned(),
         email: "ada@example.org".to_owned(),
         role: Role::User,

@@ -8,7 +8,7 @@ use auth_service::store::{
     Balance, CheckAnswer, PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, Scope, SettleAnswer, StoreError,
 };
 
-use crate::fixture::{Fixture, Person, by_token, one_credit, permission, used};
+use crate::fixture::{Fixture, Person, by_token, event, one_credit, permission, used};
 use crate::limits;
 use crate::redis_only::server;
 
@@ -16,7 +16,7 @@ use crate::redis_only::server;
 fn by_access_token(person: &Person, request_id: &str, attempt_id: &str) -> ReleaseRequest {
     ReleaseRequest {
         account: person.account.clone(),
-        credential: PresentedCredential::AccessToken { user_id: person.id.clone(), issued_at_ms: 0 },
+        credential: PresentedCredential::AccessToken { user_id: person.id.clone(), session: None, issued_at_ms: 0 },
         request_id: request_id.to_owned(),
         attempt_id: attempt_id.to_owned(),
     }
@@ -110,8 +110,8 @@ pub(crate) async fn a_hold_is_released_whatever_became_of_its_credential(f: Fixt
     }
     f.hold(&ada, by_token("token", "a")).await;
     f.advance(Duration::from_secs(5));
-    f.store.revoke_api_key(&ada.account, &revoked.key_id).await.unwrap();
-    f.store.set_disabled(&ada.id, true).await.unwrap();
+    f.store.revoke_api_key(&ada.account, &revoked.key_id, event()).await.unwrap();
+    f.store.set_disabled(&ada.id, true, "", event()).await.unwrap();
     assert_eq!(f.check(&ada, one_credit("new", "a")).await, CheckAnswer::Refused(Refusal::UserDisabled));
     for secret in 1..=3_u8 {
         assert_eq!(release(&f, by_key(&ada, secret, &format!("k{secret}"), "a")).await, ReleaseAnswer::Released, "key {secret}");
@@ -192,13 +192,13 @@ async fn a_key_that_is_no_longer_kept_names_nobody_and_its_hold_expires_by_itsel
     let ada = f.person("ada", 50).await;
     let gone = f.key(&ada, 1, |_| {}).await;
     f.check_key(&ada, 1, permission(Scope::Inference), Some(by_token("r", "a"))).await;
-    f.store.revoke_api_key(&ada.account, &gone.key_id).await.unwrap();
+    f.store.revoke_api_key(&ada.account, &gone.key_id, event()).await.unwrap();
     // As many revoked ones as are kept, all of them newer.
     f.advance(Duration::from_millis(1));
     for number in 0..auth_service::keyring::MAX_LIVE_API_KEYS {
         let secret = u8::try_from(number + 2).unwrap();
         let newer = f.key(&ada, secret, |key| key.key_id = KeyId::random().unwrap()).await;
-        f.store.revoke_api_key(&ada.account, &newer.key_id).await.unwrap();
+        f.store.revoke_api_key(&ada.account, &newer.key_id, event()).await.unwrap();
     }
     assert_eq!(release(&f, by_key(&ada, 1, "r", "a")).await, ReleaseAnswer::NothingHeld);
     f.pass_ttl();

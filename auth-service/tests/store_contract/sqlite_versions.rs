@@ -16,7 +16,7 @@ use auth_service::store::{
 };
 use auth_service::user::{Role, UserName, UserRecord};
 
-use crate::fixture::{Fixture, Home, Person, START_MS, by_token, one_credit, permission, sqlite_file};
+use crate::fixture::{Fixture, Home, Person, START_MS, by_token, event, one_credit, permission, sqlite_file};
 use crate::limits;
 
 /// A file of version 4, with what its release could leave there.
@@ -98,6 +98,7 @@ fn terms(request_id: &str, key_id: Option<KeyId>) -> Terms {
         held_credits: 11,
         max_input_tokens: 100,
         max_output_tokens: 10,
+        standing: None,
     })
 }
 
@@ -193,6 +194,9 @@ async fn users_read_the_same(f: &Fixture) {
         email: "ada@example.org".to_owned(),
         role: Role::User,
         disabled: false,
+        locked: false,
+        reset_ends_at_ms: None,
+        state_reason: String::new(),
         created_at_ms: START_MS - 20_000,
     };
     let admin = UserRecord {
@@ -202,6 +206,9 @@ async fn users_read_the_same(f: &Fixture) {
         email: String::new(),
         role: Role::Admin,
         disabled: true,
+        locked: false,
+        reset_ends_at_ms: None,
+        state_reason: String::new(),
         created_at_ms: START_MS - 30_000,
         ..user.clone()
     };
@@ -220,7 +227,7 @@ async fn users_read_the_same(f: &Fixture) {
         f.store.check(request).await.unwrap()
     };
     assert_eq!(check(0).await, CheckAnswer::Refused(Refusal::UserDisabled));
-    f.store.set_disabled(&root(), false).await.unwrap();
+    f.store.set_disabled(&root(), false, "", event()).await.unwrap();
     assert!(matches!(check(0).await, CheckAnswer::Allowed(_)));
     assert_eq!(check(6500).await, CheckAnswer::Refused(Refusal::CredentialRevoked));
 }
@@ -273,8 +280,8 @@ async fn is_brought_up(back: &[&str]) {
     assert_eq!(f.store.receipt(&ada().account, &ada().id, "late").await.unwrap().as_ref(), Some(&expected().remembered[1]));
     let grant =
         |credits| GrantRequest { account: ada().account, credits, request_id: "g 1".to_owned(), note: String::new(), granted_by: ada().id };
-    assert_eq!(f.store.grant(grant(5)).await.unwrap(), GrantAnswer::Replayed { entry: 5, balance: expected().balance });
-    assert_eq!(f.store.grant(grant(6)).await.unwrap(), GrantAnswer::RequestIdReused);
+    assert_eq!(f.store.grant(grant(5), event()).await.unwrap(), GrantAnswer::Replayed { entry: 5, balance: expected().balance });
+    assert_eq!(f.store.grant(grant(6), event()).await.unwrap(), GrantAnswer::RequestIdReused);
 
     // An open hold's new handle is what Check answers to its repetition.
     let held = f.hold(&ada(), by_token("open", "a")).await;
@@ -303,7 +310,7 @@ async fn is_brought_up(back: &[&str]) {
 }
 
 fn principal() -> auth_service::store::Principal {
-    auth_service::store::Principal { user_id: ada().id, role: Role::User, key_id: None }
+    auth_service::store::Principal { user_id: ada().id, role: Role::User, key_id: None, key_secret: 0, session_id: None }
 }
 
 #[tokio::test]
@@ -363,7 +370,7 @@ async fn a_file_that_can_not_be_brought_up_is_refused_and_left_as_it_is() {
 async fn a_file_of_a_later_schema_is_refused_in_words_that_say_so() {
     let folder = tempfile::tempdir().unwrap();
     let path = sqlite_file(folder.path());
-    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 7).unwrap();
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 8).unwrap();
     let refused = SqliteStore::open(&path, limits(), Clock::Store);
-    assert!(matches!(&refused, Err(StoreOpenError::Unusable(text)) if text.contains("version 7") && text.contains("later release")));
+    assert!(matches!(&refused, Err(StoreOpenError::Unusable(text)) if text.contains("version 8") && text.contains("later release")));
 }

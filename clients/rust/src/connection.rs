@@ -1,7 +1,7 @@
 //! A connection to one service: made at the first call, and made again when it breaks. Over TLS where its URL begins with https://.
 
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
@@ -17,13 +17,22 @@ use crate::error::Error;
 use crate::service::Service;
 use crate::transport_security::TransportSecurity;
 
+/// What a session that nobody named is listed as.
+const USER_AGENT: &str = concat!("tollgate-client/", env!("CARGO_PKG_VERSION"));
+
 pub(crate) struct Connection {
     service: Service,
     url: String,
     endpoint: Endpoint,
     tls: Option<Tls>,
     // Not made in the builder: a lazy channel needs a runtime, and a client may be built outside of one.
-    channel: OnceLock<Channel>,
+    channel: Mutex<Option<Channel>>,
+}
+
+/// The connections to both services.
+pub(crate) struct Connections {
+    pub(crate) auth: Connection,
+    pub(crate) inference: Connection,
 }
 
 /// What a connection over TLS needs.
@@ -62,12 +71,14 @@ impl Connection {
         }
         let endpoint = Endpoint::from_shared(url.clone())
             .map_err(|_| refuse("can't be used"))?
+            .user_agent(USER_AGENT)
+            .map_err(|_| refuse("can't be used"))?
             .connect_timeout(connect_timeout)
             .tcp_nodelay(true)
             // A stream may be silent for minutes while a model loads: pings tell that from a server that is gone.
             .http2_keep_alive_interval(Duration::from_secs(60))
             .keep_alive_timeout(Duration::from_secs(20));
-        Ok(Self { service, url, endpoint, tls, channel: OnceLock::new() })
+        Ok(Self { service, url, endpoint, tls, channel: Mutex::new(None) })
     }
 
     pub(crate) fn channel(&self) -> Channel {
@@ -78,7 +89,16 @@ impl Connection {
                 self.endpoint.connect_with_connector_lazy(tower::service_fn(move |_: http::Uri| tls.clone().connect()))
             }
         };
-        self.channel.get_or_init(connect).clone()
+        self.kept().get_or_insert_with(connect).clone()
+    }
+
+    /// Makes another connection at the next call. What runs on this one goes on: a network that has lost it looks like a slow answer.
+    pub(crate) fn renew(&self) {
+        *self.kept() = None;
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<Channel>> {
+        self.channel.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn url(&self) -> &str {

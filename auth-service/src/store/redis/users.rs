@@ -2,26 +2,22 @@
 
 use std::time::Duration;
 
-use ::redis::Script;
+use shared::ErrorReason;
 
 use super::RedisStore;
-use super::keys::Keys;
+use super::change::{CHANGES, Change, MAX_TRIES, Part, Replacement, changing_too_quickly, new_rights_version};
 use super::millis;
 use super::move_script::{grant_id, stored_api_key};
 use super::scripts::ScriptCall;
 use super::stored::{Counters, unreadable};
 use crate::access::{Member, RightsVersion};
 use crate::ids::{AccountId, KeyId, UserId};
-use crate::keyring::{Revocation, on_create, on_revoke};
+use crate::keyring::{self, on_create, on_revoke};
 use crate::store::{
-    ApiKeyCreation, ApiKeyRecord, NAME_CLAIM_LIFE, NewApiKey, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, StoreError,
-    UserCreation, records,
+    ApiKeyCreation, ApiKeyRecord, AuditEvent, NAME_CLAIM_LIFE, NewApiKey, NewUser, Revocation, Revoked, STARTING_GRANT_NOTE,
+    STARTING_GRANT_REQUEST_ID, StoreError, UserCreation, records,
 };
 use crate::user::{UserName, UserRecord};
-
-/// How often a change of records is tried, at most. Each time but the first, another change of the account's rights came before it. So as
-/// many changes at once as this all succeed: of those that compare the same version one does.
-const MAX_TRIES: usize = 32;
 
 /// What became of the claim of a name.
 enum Claim {
@@ -38,17 +34,6 @@ enum Claim {
         retry_after: Duration,
     },
 }
-
-/// A key of an account that records of rights are in, as `lua/replace.lua` is given them.
-#[derive(Debug, Clone, Copy)]
-enum Part {
-    Members = 2,
-    Keys = 3,
-    User = 4,
-}
-
-/// A record to be replaced: where it is, its field, and its bytes; none to drop it.
-type Replacement = (Part, Vec<u8>, Vec<u8>);
 
 /// An account's keys with their secrets' hashes, and what else decides about them.
 struct Keyring {
@@ -70,27 +55,26 @@ impl Keyring {
 }
 
 impl RedisStore {
-    pub(super) async fn make_user(&self, user: NewUser) -> Result<UserCreation, StoreError> {
+    pub(super) async fn make_user(&self, user: NewUser, event: &AuditEvent) -> Result<UserCreation, StoreError> {
         let claimed_at_ms = match self.claim_name(&user).await? {
             Claim::Ours { at_ms } => at_ms,
             Claim::Taken => return Ok(UserCreation::NameTaken),
             Claim::InProgress { retry_after } => return Ok(UserCreation::NameInProgress { retry_after }),
         };
         let account = AccountId::from(&user.user_id);
-        // Before the account, so that no account is ever missed by the walk.
-        let registry = self.keys.registry(Keys::shard_of(&account));
-        self.query::<()>(::redis::pipe().cmd("ZADD").arg(registry).arg(0).arg(account.as_str()).ignore()).await?;
-        let NewUser { user_id, user_name, password_hash, full_name, email, role, starting_credits } = user;
-        let created_at_ms = claimed_at_ms;
-        let record = UserRecord { user_id, user_name, password_hash, full_name, email, role, disabled: false, created_at_ms };
-        let member = Member { role, disabled: false, tokens_valid_from_ms: 0 };
-        let keys = ["acct", "members", "user", "log"].map(|part| self.keys.account_part(&account, part));
+        // Before the account, so that no account is ever missed by the walk, and no user by a list.
+        self.register(&account, &user.user_name, &user.user_id).await?;
+        let starting_credits = user.starting_credits;
+        let record = user.into_record(claimed_at_ms);
+        let member = Member { role: record.role, disabled: false, locked: false, tokens_valid_from_ms: 0 };
+        let parts = ["acct", "members", "user", "log"].map(|part| self.keys.account_part(&account, part));
+        let keys: Vec<_> = parts.into_iter().chain([self.keys.audit(CHANGES)]).collect();
         let mut call = ScriptCall::new(&self.scripts.create_user, keys.iter());
         call.arg(self.now()).arg(record.user_id.as_str()).arg(&records::user_bytes(&record)[..]).arg(&records::member_bytes(&member)[..]);
         // Half of the claim's life: by the time that somebody else may take the name, this script has run or never will.
         call.arg(claimed_at_ms + millis(NAME_CLAIM_LIFE) / 2).arg(starting_credits).arg(grant_id(STARTING_GRANT_REQUEST_ID));
         call.arg(&records::grant_entry_bytes(STARTING_GRANT_REQUEST_ID, &record.user_id, STARTING_GRANT_NOTE)[..]);
-        call.arg(&new_rights_version()?.to_bytes());
+        call.arg(&new_rights_version()?.to_bytes()).arg(&records::audit_event_bytes(event)[..]);
         let answer: Vec<Vec<u8>> = self.run(&call).await?;
         match &answer[..] {
             [word, stored] if word == b"created" => {
@@ -147,54 +131,6 @@ impl RedisStore {
         record.map(|record| records::user(id, &record).ok_or_else(|| unreadable("a user"))).transpose()
     }
 
-    /// A user, the version of their own account's rights, and the time.
-    async fn user_with_rights_version(&self, id: &UserId) -> Result<Option<(UserRecord, RightsVersion, i64)>, StoreError> {
-        let mut pipeline = ::redis::pipe();
-        // The version first: if the record is a later one, the version is out of date, and nothing is replaced.
-        pipeline.hget(self.keys.account_part(&AccountId::from(id), "acct"), "counters").get(self.keys.user(id)).cmd("TIME");
-        type Parts = (Option<Vec<u8>>, Option<Vec<u8>>, (i64, i64));
-        let (counters, record, time): Parts = self.query(&pipeline).await?;
-        let Some(record) = record else { return Ok(None) };
-        let record = records::user(id, &record).ok_or_else(|| unreadable("a user"))?;
-        let counters = counters.ok_or_else(|| StoreError::Corrupt("a user has no account".to_owned()))?;
-        Ok(Some((record, Counters::rights_version(&counters)?, self.time_ms(time))))
-    }
-
-    pub(super) async fn change_password_hash(&self, id: &UserId, old: &str, new: &str) -> Result<(), StoreError> {
-        for _ in 0..MAX_TRIES {
-            let Some((record, rights_version, _)) = self.user_with_rights_version(id).await? else { return Ok(()) };
-            if record.password_hash != old {
-                return Ok(());
-            }
-            let record = UserRecord { password_hash: new.to_owned(), ..record };
-            let replacement = (Part::User, Vec::new(), records::user_bytes(&record));
-            if self.replace_records(&self.scripts.replace, &AccountId::from(id), rights_version, [replacement]).await? {
-                return Ok(());
-            }
-        }
-        Err(changing_too_quickly())
-    }
-
-    pub(super) async fn disable_or_enable(&self, id: &UserId, disabled: bool) -> Result<Option<UserRecord>, StoreError> {
-        for _ in 0..MAX_TRIES {
-            let Some((record, rights_version, now_ms)) = self.user_with_rights_version(id).await? else { return Ok(None) };
-            if record.disabled == disabled {
-                return Ok(Some(record));
-            }
-            let record = UserRecord { disabled, ..record };
-            // Now, also when that is earlier than before: a clock that jumped ahead must not shut a user out until the time comes.
-            let member = Member { role: record.role, disabled, tokens_valid_from_ms: now_ms };
-            let replacements = [
-                (Part::Members, id.as_str().as_bytes().to_vec(), records::member_bytes(&member)),
-                (Part::User, Vec::new(), records::user_bytes(&record)),
-            ];
-            if self.replace_records(&self.scripts.restrict, &AccountId::from(id), rights_version, replacements).await? {
-                return Ok(Some(record));
-            }
-        }
-        Err(changing_too_quickly())
-    }
-
     async fn keyring(&self, account: &AccountId) -> Result<Option<Keyring>, StoreError> {
         let mut pipeline = ::redis::pipe();
         // The version first, as for a user.
@@ -207,7 +143,7 @@ impl RedisStore {
         Ok(Some(Keyring { now_ms: self.time_ms(time), rights_version: Counters::rights_version(&counters)?, keys }))
     }
 
-    pub(super) async fn add_api_key(&self, key: &NewApiKey) -> Result<ApiKeyCreation, StoreError> {
+    pub(super) async fn add_api_key(&self, key: &NewApiKey, event: &AuditEvent) -> Result<ApiKeyCreation, StoreError> {
         for _ in 0..MAX_TRIES {
             let keyring = self.keyring(&key.account).await?;
             let keyring = keyring.ok_or_else(|| StoreError::Corrupt("the account of a new API key doesn't exist".to_owned()))?;
@@ -216,8 +152,10 @@ impl RedisStore {
             }
             let Some(dropped) = on_create(&keyring.records(), keyring.now_ms) else { return Ok(ApiKeyCreation::LimitReached) };
             let record = ApiKeyRecord { created_at_ms: keyring.now_ms, ..key.record.clone() };
-            let replacements = keyring.drop(&dropped).chain([(Part::Keys, key.secret_hash.to_vec(), stored_key_bytes(&record))]);
-            if self.replace_records(&self.scripts.replace, &key.account, keyring.rights_version, replacements).await? {
+            let added = (Part::Keys, key.secret_hash.to_vec(), stored_key_bytes(&record));
+            let replacements = keyring.drop(&dropped).chain([added]).collect();
+            let change = Change { replacements, event: Some(event), ..Change::new(key.account.clone(), keyring.rights_version) };
+            if self.replace_records(&self.scripts.replace, change).await? {
                 return Ok(ApiKeyCreation::Created(record));
             }
         }
@@ -231,37 +169,37 @@ impl RedisStore {
         Ok(keys)
     }
 
-    pub(super) async fn end_api_key(&self, account: &AccountId, key: &KeyId) -> Result<Option<ApiKeyRecord>, StoreError> {
+    pub(super) async fn end_api_key(
+        &self,
+        account: &AccountId,
+        key: &KeyId,
+        event: &AuditEvent,
+    ) -> Result<Option<ApiKeyRecord>, StoreError> {
         for _ in 0..MAX_TRIES {
             let Some(keyring) = self.keyring(account).await? else { return Ok(None) };
-            let Some(Revocation { revoked, dropped }) = on_revoke(&keyring.records(), key, keyring.now_ms) else { return Ok(None) };
+            let Some(keyring::Revocation { revoked, dropped }) = on_revoke(&keyring.records(), key, keyring.now_ms) else {
+                return Ok(None);
+            };
             let before = keyring.keys.iter().find(|(_, record)| record.key_id == *key).ok_or_else(|| unreadable("an API key"))?;
             if before.1.revoked_at_ms.is_some() {
                 return Ok(Some(revoked));
             }
-            let replacements = [(Part::Keys, before.0.clone(), stored_key_bytes(&revoked))].into_iter().chain(keyring.drop(&dropped));
-            if self.replace_records(&self.scripts.restrict, account, keyring.rights_version, replacements).await? {
+            let changed = (Part::Keys, before.0.clone(), stored_key_bytes(&revoked));
+            let change = Change {
+                replacements: [changed].into_iter().chain(keyring.drop(&dropped)).collect(),
+                event: Some(event),
+                revocations: vec![Revocation {
+                    user_id: revoked.user_id.clone(),
+                    revoked: Revoked::Key { key_id: key.clone(), secret: 0 },
+                    reason: ErrorReason::CredentialRevoked,
+                }],
+                ..Change::new(account.clone(), keyring.rights_version)
+            };
+            if self.replace_records(&self.scripts.restrict, change).await? {
                 return Ok(Some(revoked));
             }
         }
         Err(changing_too_quickly())
-    }
-
-    /// Replaces records of an account's rights; `false`: others changed them meanwhile, and nothing was written.
-    async fn replace_records(
-        &self,
-        script: &Script,
-        account: &AccountId,
-        rights_version: RightsVersion,
-        replacements: impl IntoIterator<Item = Replacement>,
-    ) -> Result<bool, StoreError> {
-        let keys = ["acct", "members", "keys", "user"].map(|part| self.keys.account_part(account, part));
-        let mut call = ScriptCall::new(script, keys.iter());
-        call.arg(self.now()).arg(&rights_version.to_bytes()).arg(&new_rights_version()?.to_bytes());
-        for (part, field, record) in replacements {
-            call.arg(part as i64).arg(&field[..]).arg(&record[..]);
-        }
-        Ok(self.run::<i64>(&call).await? == 1)
     }
 
     /// The time that was set, or what Redis says it is, in seconds and microseconds.
@@ -273,14 +211,6 @@ impl RedisStore {
 /// A key as the keyring has it: behind the user's id.
 fn stored_key_bytes(record: &ApiKeyRecord) -> Vec<u8> {
     [record.user_id.as_str().as_bytes(), &records::api_key_bytes(record)].concat()
-}
-
-fn new_rights_version() -> Result<RightsVersion, StoreError> {
-    RightsVersion::draw().map_err(|error| StoreError::Unavailable(error.to_string()))
-}
-
-fn changing_too_quickly() -> StoreError {
-    StoreError::Unavailable("others change the account's rights faster than this call can".to_owned())
 }
 
 /// Reads `<user id>|<claimed at, ms>`.

@@ -1,15 +1,17 @@
 //! An account's API keys.
 
 use rusqlite::params;
+use shared::ErrorReason;
 
+use super::audit;
 use super::columns::record;
 use super::context::Context;
 use super::failure::{Failure, StoreResult};
 use super::users::rights_changed;
 use crate::access::KeyRights;
 use crate::ids::{AccountId, KeyId};
-use crate::keyring::{Revocation, on_create, on_revoke};
-use crate::store::{ApiKeyCreation, ApiKeyRecord, NewApiKey, records};
+use crate::keyring::{self, on_create, on_revoke};
+use crate::store::{ApiKeyCreation, ApiKeyRecord, AuditEvent, NewApiKey, Revocation, Revoked, records};
 
 /// An account's keys, oldest first, each behind its secret's hash.
 struct Keys {
@@ -53,7 +55,7 @@ pub(super) fn find(context: Context<'_>, account: &AccountId, secret_hash: &[u8;
     rows.next()?.map(|row| record(row, 0, "an API key", records::key_rights)).transpose()
 }
 
-pub(super) fn create(context: Context<'_>, new: NewApiKey) -> StoreResult<ApiKeyCreation> {
+pub(super) fn create(context: Context<'_>, new: NewApiKey, event: &AuditEvent) -> StoreResult<ApiKeyCreation> {
     let NewApiKey { account, secret_hash, record } = new;
     let exists = "SELECT EXISTS (SELECT 1 FROM accounts WHERE account_id = ?)";
     if !context.connection.prepare_cached(exists)?.query_row([&account], |row| row.get::<_, bool>(0))? {
@@ -70,6 +72,7 @@ pub(super) fn create(context: Context<'_>, new: NewApiKey) -> StoreResult<ApiKey
     let sql = "INSERT INTO api_keys (account_id, secret_hash, record) VALUES (?, ?, ?)";
     context.connection.prepare_cached(sql)?.execute(params![account, secret_hash, records::api_key_bytes(&record)])?;
     rights_changed(context, &account)?;
+    audit::append_change(context, event)?;
     Ok(ApiKeyCreation::Created(record))
 }
 
@@ -77,15 +80,18 @@ pub(super) fn list(context: Context<'_>, account: &AccountId) -> StoreResult<Vec
     Ok(Keys::of(context, account)?.records)
 }
 
-pub(super) fn revoke(context: Context<'_>, account: &AccountId, key_id: &KeyId) -> StoreResult<Option<ApiKeyRecord>> {
+pub(super) fn revoke(context: Context<'_>, account: &AccountId, key_id: &KeyId, event: &AuditEvent) -> StoreResult<Option<ApiKeyRecord>> {
     let keys = Keys::of(context, account)?;
-    let Some(Revocation { revoked, dropped }) = on_revoke(&keys.records, key_id, context.now_ms) else { return Ok(None) };
+    let Some(keyring::Revocation { revoked, dropped }) = on_revoke(&keys.records, key_id, context.now_ms) else { return Ok(None) };
     if let Some((secret_hash, before)) = keys.find(|_, key| key.key_id == *key_id)
         && *before != revoked
     {
         let sql = "UPDATE api_keys SET record = ? WHERE account_id = ? AND secret_hash = ?";
         context.connection.prepare_cached(sql)?.execute(params![records::api_key_bytes(&revoked), account, secret_hash])?;
         rights_changed(context, account)?;
+        audit::append_change(context, event)?;
+        let (user_id, revoked) = (revoked.user_id.clone(), Revoked::Key { key_id: key_id.clone(), secret: 0 });
+        context.revoked.borrow_mut().push(Revocation { user_id, revoked, reason: ErrorReason::CredentialRevoked });
     }
     keys.remove(context, account, &dropped)?;
     Ok(Some(revoked))

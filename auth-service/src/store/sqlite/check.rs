@@ -7,9 +7,9 @@ use super::api_keys;
 use super::columns::record;
 use super::context::Context;
 use super::failure::{Failure, StoreResult};
-use crate::access::{self, Rights, RightsVersion};
-use crate::hold::{CheckDecision, HoldRecord, on_check};
-use crate::ids::UserId;
+use crate::access::{self, Member, Rights, RightsVersion, Rows, SessionRights};
+use crate::hold::{CheckDecision, HoldRecord, Holder, on_check};
+use crate::ids::{AccountId, SessionId, UserId};
 use crate::store::known_callers::KnownCaller;
 use crate::store::{ChargeRequest, CheckAnswer, CheckRequest, Held, PresentedCredential, Principal, Refusal, records};
 
@@ -22,48 +22,71 @@ pub(super) fn check(context: Context<'_>, request: CheckRequest, known: Option<&
     let account = if request.charge.is_some() { Account::load(context, &request.account) } else { Ok(None) };
     let rights_version = account.as_ref().ok().and_then(Option::as_ref).map(|account| account.rights_version);
     let counts = |known: &&KnownCaller| rights_version.is_some_and(|version| known.counts(version, context.now_ms));
-    let (caller, learned) = match known.filter(counts) {
-        Some(known) => (known.principal().clone(), None),
+    let found;
+    let (rights, is_new) = match known.filter(counts) {
+        Some(known) => (&known.rights, false),
         None => match authorize(context, &request)? {
-            Ok(rights) => (rights.principal.clone(), rights_version.map(|version| (version, rights))),
+            Ok(rights) => {
+                found = rights;
+                (&found, true)
+            }
             Err(refusal) => return Ok((CheckAnswer::Refused(refusal), None)),
         },
     };
-    let Some(charge) = request.charge else { return Ok((CheckAnswer::Allowed(caller), None)) };
+    let caller = rights.principal.clone();
+    let Some(charge) = &request.charge else { return Ok((CheckAnswer::Allowed(caller), None)) };
     let mut account = account?.ok_or_else(|| Failure::corrupt("a member has no account"))?;
     account.expire()?;
-    let answer = hold(&mut account, caller, &charge, &request.permission.model)?;
+    let rights_version = account.rights_version;
+    let holder = rights.holder(&request, rights_version, context.limits.session_idle);
+    let answer = hold(&mut account, caller, &holder, charge, &request.permission.model)?;
     account.save()?;
-    Ok((answer, learned))
+    Ok((answer, is_new.then(|| (rights_version, rights.clone()))))
 }
 
 /// What the caller may do, when it suffices.
 pub(super) fn authorize(context: Context<'_>, request: &CheckRequest) -> StoreResult<Result<Rights, Refusal>> {
-    let (key, user_id) = match &request.credential {
-        PresentedCredential::AccessToken { user_id, .. } => (None, Some(user_id.clone())),
-        PresentedCredential::ApiKey { secret_hash } => {
-            let key = api_keys::find(context, &request.account, secret_hash)?;
-            let user_id = key.as_ref().map(|key| key.user_id.clone());
-            (key, user_id)
-        }
-    };
-    let member = match user_id {
-        Some(user_id) => member(context, request, &user_id)?,
-        None => None,
-    };
-    Ok(access::authorize(request, key, member, context.now_ms))
+    Ok(access::authorize(request, rows(context, &request.account, &request.credential)?, context.now_ms))
 }
 
-fn member(context: Context<'_>, request: &CheckRequest, user_id: &UserId) -> StoreResult<Option<access::Member>> {
+/// The rows that decide about a credential.
+pub(super) fn rows(context: Context<'_>, account: &AccountId, credential: &PresentedCredential) -> StoreResult<Rows> {
+    Ok(match credential {
+        PresentedCredential::AccessToken { user_id, session, .. } => {
+            let session = match session {
+                Some(session) => session_rights(context, user_id, session)?,
+                None => None,
+            };
+            Rows { key: None, session, member: member(context, account, user_id)? }
+        }
+        PresentedCredential::ApiKey { secret_hash } => {
+            let key = api_keys::find(context, account, secret_hash)?;
+            let member = match &key {
+                Some(key) => member(context, account, &key.user_id)?,
+                None => None,
+            };
+            Rows { key, session: None, member }
+        }
+    })
+}
+
+fn session_rights(context: Context<'_>, user_id: &UserId, session: &SessionId) -> StoreResult<Option<SessionRights>> {
+    let sql = "SELECT record FROM sessions WHERE user_id = ? AND session_id = ?";
+    let mut statement = context.connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![user_id, session])?;
+    rows.next()?.map(|row| record(row, 0, "a session", records::session_rights)).transpose()
+}
+
+fn member(context: Context<'_>, account: &AccountId, user_id: &UserId) -> StoreResult<Option<Member>> {
     let sql = "SELECT record FROM members WHERE account_id = ? AND user_id = ?";
     let mut statement = context.connection.prepare_cached(sql)?;
-    let mut rows = statement.query(params![request.account, user_id])?;
+    let mut rows = statement.query(params![account, user_id])?;
     rows.next()?.map(|row| record(row, 0, "a member", records::member)).transpose()
 }
 
-fn hold(account: &mut Account<'_>, caller: Principal, charge: &ChargeRequest, model: &str) -> StoreResult<CheckAnswer> {
-    let (id, funds) = (account.id.clone(), account.funds());
-    let decide = |before: Option<&HoldRecord>| on_check(before, &id, &caller, model, charge, funds);
+fn hold(account: &mut Account<'_>, caller: Principal, holder: &Holder, charge: &ChargeRequest, model: &str) -> StoreResult<CheckAnswer> {
+    let funds = account.funds();
+    let decide = |before: Option<&HoldRecord>| on_check(before, holder, model, charge, funds);
     // Nearly always there is no request of that name. It isn't looked for: the insertion finds it.
     if let CheckDecision::Hold(terms) = decide(None)
         && let Some(held) = account.open_if_new(&terms)?

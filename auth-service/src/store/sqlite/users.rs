@@ -3,26 +3,29 @@
 use rusqlite::{Row, ToSql, params};
 
 use super::account::{Account, new_rights_version};
+use super::audit;
 use super::columns::record;
 use super::context::Context;
 use super::failure::StoreResult;
 use crate::access::Member;
 use crate::ids::{AccountId, UserId};
-use crate::store::{NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserCreation, records};
+use crate::store::user_page::PageInProgress;
+use crate::store::{
+    AuditEvent, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserCreation, UserPage, UserPosition, UserQuery, records,
+};
 use crate::user::{UserName, UserRecord};
 
-pub(super) fn create(context: Context<'_>, new: NewUser) -> StoreResult<UserCreation> {
+pub(super) fn create(context: Context<'_>, new: NewUser, event: &AuditEvent) -> StoreResult<UserCreation> {
     if let Some(existing) = by_name(context, &new.user_name)? {
         // The same user: a repetition of what happened, whose answer was lost.
         return Ok(if existing.user_id == new.user_id { UserCreation::Created(existing) } else { UserCreation::NameTaken });
     }
-    let NewUser { user_id, user_name, password_hash, full_name, email, role, starting_credits } = new;
-    let created_at_ms = context.now_ms;
-    let user = UserRecord { user_id, user_name, password_hash, full_name, email, role, disabled: false, created_at_ms };
+    let starting_credits = new.starting_credits;
+    let user = new.into_record(context.now_ms);
     let sql = "INSERT INTO users (user_id, user_name, record) VALUES (?, ?, ?)";
     context.connection.prepare_cached(sql)?.execute(params![user.user_id, user.user_name, records::user_bytes(&user)])?;
     let account_id = AccountId::from(&user.user_id);
-    let member = Member { role, disabled: false, tokens_valid_from_ms: 0 };
+    let member = Member { role: user.role, disabled: false, locked: false, tokens_valid_from_ms: 0 };
     let sql = "INSERT INTO members (account_id, user_id, record) VALUES (?, ?, ?)";
     context.connection.prepare_cached(sql)?.execute(params![account_id, user.user_id, records::member_bytes(&member)])?;
     let mut account = Account::create(context, &account_id)?;
@@ -30,6 +33,7 @@ pub(super) fn create(context: Context<'_>, new: NewUser) -> StoreResult<UserCrea
         account.add(starting_credits, STARTING_GRANT_REQUEST_ID, &user.user_id, STARTING_GRANT_NOTE)?;
     }
     account.save()?;
+    audit::append_change(context, event)?;
     Ok(UserCreation::Created(user))
 }
 
@@ -41,6 +45,27 @@ pub(super) fn by_id(context: Context<'_>, id: &UserId) -> StoreResult<Option<Use
     find(context, "SELECT user_id, record FROM users WHERE user_id = ?", id)
 }
 
+/// Users by name, as far as one page goes.
+pub(super) fn list(context: Context<'_>, query: &UserQuery) -> StoreResult<UserPage> {
+    let sql = "SELECT user_id, record, user_name FROM users WHERE user_name >= ?1 AND user_name > ?2 AND user_name < ?3 ORDER BY user_name";
+    let mut statement = context.connection.prepare_cached(sql)?;
+    let after = query.after.as_ref().map(|after| after.name.as_str()).unwrap_or_default();
+    let mut rows = statement.query(params![query.prefix, after, query.end()])?;
+    let mut page = PageInProgress::new(query);
+    while let Some(row) = rows.next()? {
+        if page.room() == 0 {
+            return Ok(page.finish(true));
+        }
+        let position = UserPosition { user_id: row.get(0)?, name: row.get(2)? };
+        let user = user_of(row).inspect_err(|_| {
+            // It must not keep the list from all others.
+            tracing::error!(user_id = %position.user_id, "a user's record can't be read");
+        });
+        page.take(position, user.ok());
+    }
+    Ok(page.finish(false))
+}
+
 fn find(context: Context<'_>, sql: &str, by: &dyn ToSql) -> StoreResult<Option<UserRecord>> {
     let mut statement = context.connection.prepare_cached(sql)?;
     statement.query([by])?.next()?.map(user_of).transpose()
@@ -49,46 +74,6 @@ fn find(context: Context<'_>, sql: &str, by: &dyn ToSql) -> StoreResult<Option<U
 fn user_of(row: &Row<'_>) -> StoreResult<UserRecord> {
     let user_id = row.get(0)?;
     record(row, 1, "a user", |bytes| records::user(&user_id, bytes))
-}
-
-fn replace(context: Context<'_>, user: &UserRecord) -> StoreResult<()> {
-    let sql = "UPDATE users SET record = ? WHERE user_id = ?";
-    context.connection.prepare_cached(sql)?.execute(params![records::user_bytes(user), user.user_id])?;
-    Ok(())
-}
-
-pub(super) fn replace_password_hash(context: Context<'_>, id: &UserId, old: &str, new: &str) -> StoreResult<()> {
-    match by_id(context, id)? {
-        Some(user) if user.password_hash == old => replace(context, &UserRecord { password_hash: new.to_owned(), ..user }),
-        Some(_) | None => Ok(()),
-    }
-}
-
-pub(super) fn set_disabled(context: Context<'_>, id: &UserId, disabled: bool) -> StoreResult<Option<UserRecord>> {
-    let Some(user) = by_id(context, id)? else { return Ok(None) };
-    if user.disabled == disabled {
-        return Ok(Some(user));
-    }
-    let user = UserRecord { disabled, ..user };
-    replace(context, &user)?;
-    for (account, member) in memberships(context, id)? {
-        // Now, also when that is earlier than before: a clock that jumped ahead must not shut a user out until the time comes.
-        let member = Member { disabled, tokens_valid_from_ms: context.now_ms, ..member };
-        let sql = "UPDATE members SET record = ? WHERE account_id = ? AND user_id = ?";
-        context.connection.prepare_cached(sql)?.execute(params![records::member_bytes(&member), account, id])?;
-        rights_changed(context, &account)?;
-    }
-    Ok(Some(user))
-}
-
-fn memberships(context: Context<'_>, id: &UserId) -> StoreResult<Vec<(AccountId, Member)>> {
-    let mut statement = context.connection.prepare_cached("SELECT account_id, record FROM members WHERE user_id = ?")?;
-    let mut rows = statement.query([id])?;
-    let mut memberships = Vec::new();
-    while let Some(row) = rows.next()? {
-        memberships.push((row.get(0)?, record(row, 1, "a member", records::member)?));
-    }
-    Ok(memberships)
 }
 
 /// Gives an account a new rights version: what was remembered of its callers counts no longer.

@@ -62,6 +62,9 @@ fn users(connection: &Connection) -> StoreResult<()> {
             email: row.get(4)?,
             role: named(row, 5, role)?,
             disabled: row.get(6)?,
+            locked: false,
+            reset_ends_at_ms: None,
+            state_reason: String::new(),
             created_at_ms: row.get(7)?,
         };
         insert.execute(params![user.user_id, user.user_name, records::user_bytes(&user)])?;
@@ -73,7 +76,7 @@ fn members(connection: &Connection) -> StoreResult<()> {
     let mut insert = connection.prepare("INSERT INTO members (account_id, user_id, record) VALUES (?, ?, ?)")?;
     let sql = "SELECT account_id, user_id, role, disabled, tokens_valid_from_ms FROM members_4 JOIN users_4 USING (user_id)";
     each(connection, sql, |row| {
-        let member = Member { role: named(row, 2, role)?, disabled: row.get(3)?, tokens_valid_from_ms: row.get(4)? };
+        let member = Member { role: named(row, 2, role)?, disabled: row.get(3)?, locked: false, tokens_valid_from_ms: row.get(4)? };
         insert.execute(params![row.get::<_, AccountId>(0)?, row.get::<_, UserId>(1)?, records::member_bytes(&member)])?;
         Ok(())
     })
@@ -119,6 +122,7 @@ fn holds(connection: &Connection) -> StoreResult<()> {
             held_credits: row.get(10)?,
             max_input_tokens: row.get(11)?,
             max_output_tokens: row.get(12)?,
+            standing: None,
         });
         let usage = TokenUsage { input_tokens: row.get(13)?, output_tokens: row.get(14)?, estimated: row.get(15)? };
         let (state, ending) = match optional(row, 17, resolution)? {
@@ -176,6 +180,7 @@ fn ledger(connection: &Connection) -> StoreResult<()> {
                     held_credits: 0,
                     max_input_tokens: 0,
                     max_output_tokens: 0,
+                    standing: None,
                 });
                 let charge = -credits;
                 let settlement = Settlement { resolution, outcome: None, usage, charge, charged_credits: charge, uncollected_credits: 0 };

@@ -1,8 +1,8 @@
--- move, version 1: one or more compare-and-moves on accounts. Each compares what its decision was made from. When all of it is still so, it
+-- move, version 2: one or more compare-and-moves on accounts. Each compares what its decision was made from. When all of it is still so, it
 -- moves credits and replaces a record. Else it writes nothing and answers what it found.
 --
 -- KEYS  two of each move's account: acct and due. The others are in the same slot (`…{account}:log`), and are named here: each key
---       costs every call.
+--       costs every call. AUDIT_CHANGES is in a slot of its own.
 -- ARGV  1 now; then four or five of each move:
 --       1 numbers, as MOVE has them:
 --         state          the record's new state, or what to do instead: READ, or FORGET what is to be forgotten
@@ -20,11 +20,11 @@
 --         charged        recorded of what isn't open: charged, all in all
 --         used_in, used_out  recorded tokens
 --       2 the record's id  3 what follows the head in it: terms and rest
---       4 what the ledger entry records, SHA-256 of the key's secret, or the user's id
---       5 the record that must be there, byte by byte, when it is EXACTLY one
+--       4 what the ledger entry records, SHA-256 of the key's secret, or the user's id and, behind it, the session's
+--       5 the record that must be there, byte by byte, when it is EXACTLY one; the audit event of a GRANT
 -- Returns  now, and for each move
 --          the counters, and the record's head unless its expiry is a new hold's: moved
---          {counters, record, key, member, due}: what was found, with the first BATCH + 1 due holds as id, record, …
+--          {counters, record, key, session, member, due}: what was found, with the first BATCH + 1 due holds as id, record, …
 -- Atomicity: one script; moves happen in their order, each by itself. It is loaded three times (`scripts.rs`): for what needs room, for
 -- what works when Redis is full, and for what only reads.
 -- It makes no functions, which would cost every run about a microsecond, and gives ZADD texts: Redis takes long to print a number.
@@ -41,7 +41,7 @@ for i = 1, #KEYS / 2 do
     used_out = unpack_struct(MOVE, ARGV[at])
   local id, body, extra, exact = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   at = at + 4
-  if expected == EXACTLY then
+  if expected == EXACTLY or state == GRANT then
     exact, at = ARGV[at], at + 1
   end
   local stored = call('HMGET', acct, 'counters', id)
@@ -96,6 +96,9 @@ for i = 1, #KEYS / 2 do
       entries = entries + 1
       entry = entries
       local figures = pack(ENTRY_FIGURES, VERSION, grant - charge, available, NOW)
+      if state == GRANT then
+        call('XADD', AUDIT_CHANGES, 'MAXLEN', '~', MAX_CHANGES, '*', 'e', pack('<d', NOW) .. exact)
+      end
       call('XADD', account .. 'log', entries .. '-0', 'e', figures .. extra)
     end
     if was_open then
@@ -190,12 +193,14 @@ for i = 1, #KEYS / 2 do
     end
     answers[i + 1] = answer
   else
-    local account, key, member, holds = sub(acct, 1, -5), false, false, {}
+    local account, key, session, member, holds = sub(acct, 1, -5), false, false, false, {}
     if extra_kind == KEY then
       key = call('HGET', account .. 'keys', extra)
       member = key and call('HGET', account .. 'members', sub(key, 1, 16))
     elseif extra_kind == USER then
-      member = call('HGET', account .. 'members', extra)
+      -- A user's sessions lie in their own account: in another one there are none, and the user is no member.
+      session = #extra > 16 and call('HGET', account .. 'sessions', sub(extra, 17))
+      member = call('HGET', account .. 'members', sub(extra, 1, 16))
     end
     if is_due then
       local ids = call('ZRANGEBYSCORE', due, '-inf', NOW, 'LIMIT', 0, BATCH + 1)
@@ -204,7 +209,7 @@ for i = 1, #KEYS / 2 do
         holds[2 * j - 1], holds[2 * j] = ids[j], records[j]
       end
     end
-    answers[i + 1] = { counters, record, key, member, holds }
+    answers[i + 1] = { counters, record, key, session, member, holds }
   end
 end
 return answers
