@@ -9,7 +9,7 @@ use tonic::metadata::MetadataMap;
 use crate::access_token::{AccessTokenError, AccessTokens, VerifiedToken};
 use crate::api_key::ApiKey;
 use crate::foreign_issuer::{ForeignIssuers, ForeignToken, ForeignTokenError, Times};
-use crate::ids::AccountId;
+use crate::ids::{AccountId, UserId};
 use crate::store::{PresentedCredential, Refusal, Scope, Store, StoreError};
 use crate::token_scopes::TokenScopes;
 
@@ -61,6 +61,15 @@ pub struct ForeignRights {
 }
 
 impl Presented {
+    /// Whose access token it is. Whose an API key is, only the store knows.
+    #[must_use]
+    pub fn user(&self) -> Option<&UserId> {
+        match &self.credential {
+            PresentedCredential::AccessToken { user_id, .. } => Some(user_id),
+            PresentedCredential::ApiKey { .. } => None,
+        }
+    }
+
     /// Refuses what the token is not for.
     pub fn require(&self, scope: Scope) -> Result<(), Refusal> {
         if self.scopes.cover(scope) { Ok(()) } else { Err(Refusal::ScopeRequired) }

@@ -23,6 +23,7 @@ use crate::credential::Credentials;
 use crate::foreign_issuer::ForeignIssuers;
 use crate::password::{HashingCost, PasswordHashing};
 use crate::service::accounts::AccountsService;
+use crate::service::audit_trail::AuditTrail;
 use crate::service::authorizer::Authorizer;
 use crate::service::sign_up_policy::SignUpPolicy;
 use crate::startup::{SERVICES, StartError, policy};
@@ -58,6 +59,7 @@ pub fn described() -> Result<Vec<Door>, StartError> {
     let credentials = Credentials { tokens: Arc::clone(&tokens), issuers, store: Arc::clone(&store) };
     let accounts = Arc::new(AccountsService {
         authorizer: Authorizer { store: Arc::clone(&store), credentials },
+        trail: Arc::new(AuditTrail::new(Arc::clone(&store))),
         store,
         tokens,
         passwords: Arc::new(PasswordHashing::new(HashingCost::default())?),

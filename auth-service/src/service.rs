@@ -2,6 +2,8 @@
 
 pub mod accounts;
 pub mod admin;
+mod audit_list;
+pub mod audit_trail;
 pub mod auth;
 pub mod authorizer;
 pub mod call;
@@ -16,4 +18,5 @@ pub(crate) mod sessions;
 pub(crate) mod sign_in;
 pub mod sign_up_policy;
 mod user_fields;
+mod user_list;
 pub mod violations;

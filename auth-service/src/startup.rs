@@ -29,8 +29,10 @@ use crate::credential::Credentials;
 use crate::doors::{OAuth2Config, doors};
 use crate::foreign_issuer::{ForeignIssuers, SourceError};
 use crate::password::{HashingError, PasswordHashing};
+use crate::revocation_feed::RevocationFeed;
 use crate::service::accounts::AccountsService;
 use crate::service::admin::AdminService;
+use crate::service::audit_trail::AuditTrail;
 use crate::service::auth::AuthService;
 use crate::service::authorizer::Authorizer;
 use crate::store::redis::{RedisOptions, RedisStore};
@@ -150,6 +152,7 @@ pub(crate) fn outlive_the_longest_file() {
 /// auth-service, ready to run.
 pub struct Application {
     store: Arc<dyn Store>,
+    revocations: Arc<RevocationFeed>,
     auth: AuthService,
     accounts: AccountsService,
     admin: AdminService,
@@ -182,8 +185,18 @@ impl Application {
         let made = tokio::task::spawn_blocking(move || PasswordHashing::new(hashing)).await;
         let passwords = Arc::new(made.map_err(|error| HashingError::Broken(error.to_string()))??);
         let authorizer = Authorizer { store: Arc::clone(&store), credentials: credentials.clone() };
+        let revocations = Arc::new(RevocationFeed::new(Arc::clone(&store)));
+        let trail = Arc::new(AuditTrail::new(Arc::clone(&store)));
         Ok(Self {
-            auth: AuthService { store: Arc::clone(&store), credentials, prices: config.prices, hold_ttl: config.limits.hold_ttl },
+            revocations: Arc::clone(&revocations),
+            auth: AuthService {
+                store: Arc::clone(&store),
+                credentials,
+                prices: config.prices,
+                hold_ttl: config.limits.hold_ttl,
+                revocations,
+                trail: Arc::clone(&trail),
+            },
             accounts: AccountsService {
                 authorizer: authorizer.clone(),
                 store: Arc::clone(&store),
@@ -193,8 +206,9 @@ impl Application {
                 sign_ups: SignUpThrottle::new(config.sign_ups_per_hour),
                 sign_up: config.sign_up,
                 starting_credits: config.starting_credits,
+                trail: Arc::clone(&trail),
             },
-            admin: AdminService { authorizer, store: Arc::clone(&store), passwords, starting_credits: config.starting_credits },
+            admin: AdminService { authorizer, store: Arc::clone(&store), passwords, starting_credits: config.starting_credits, trail },
             serve: ServeConfig {
                 // Nothing here is for clients that can send no header.
                 keys_in_paths: KeyInPath::Refused,
@@ -242,6 +256,8 @@ impl Application {
         let essentials = Essentials::default();
         let sweep = sweeper::run(Arc::clone(&self.store), self.sweep_interval, draining.clone());
         let mut sweep = essentials.spawn("the walk over due holds", &draining, sweep);
+        // It ends with the drain's beginning, and with it what others watch: nobody waits for them.
+        let _revocations = essentials.spawn("the watch over revocations", &draining, self.revocations.run(draining.clone()));
         let keys = self.issuers.run(draining.clone());
         let _keys = essentials.spawn("the reading of foreign issuers' keys", &draining, keys);
         let _watch = essentials.spawn("the watch over the store", &draining, watch.run());

@@ -7,7 +7,7 @@ use crate::credential::{self, Credentials, Presented};
 use crate::ids::AccountId;
 use crate::service::call::Call;
 use crate::service::service_error::ServiceError;
-use crate::store::{CheckAnswer, CheckRequest, Permission, PresentedCredential, Principal, Refusal, Scope, Store};
+use crate::store::{AuditEvent, CheckAnswer, CheckRequest, Permission, PresentedCredential, Principal, Refusal, Scope, Store};
 
 /// An authenticated and authorized caller.
 #[derive(Debug, Clone)]
@@ -71,13 +71,16 @@ impl Authorizer {
         // The role is the user's, not an account's: which account is named doesn't count here, but several are refused as everywhere.
         credential::account_header(call.metadata)?;
         let presented = self.credentials.present(text, "").await?;
+        tell(call, &presented);
         require_access_token(&presented)?;
         Ok(self.check(presented, call.address, Scope::Account, true).await?.principal)
     }
 
     async fn present(&self, call: Call<'_>) -> Result<Presented, ServiceError> {
         let account = credential::account_header(call.metadata)?;
-        Ok(self.credentials.present(credential::bearer(call.metadata)?, account).await?)
+        let presented = self.credentials.present(credential::bearer(call.metadata)?, account).await?;
+        tell(call, &presented);
+        Ok(presented)
     }
 
     async fn check(&self, presented: Presented, caller_address: Option<IpAddr>, scope: Scope, admin: bool) -> Result<Caller, ServiceError> {
@@ -95,6 +98,14 @@ impl Authorizer {
                 Err(ServiceError::defect("the store answered a charge that was not asked for"))
             }
         }
+    }
+}
+
+/// Tells who calls, for the audit log: an access token was verified by now. Whether an API key is one, only the store knows.
+fn tell(call: Call<'_>, presented: &Presented) {
+    if let PresentedCredential::AccessToken { user_id, session, .. } = &presented.credential {
+        let actor_credential = session.as_ref().map(ToString::to_string).unwrap_or_default();
+        call.know(|event| AuditEvent { actor: Some(user_id.clone()), actor_credential, ..event });
     }
 }
 

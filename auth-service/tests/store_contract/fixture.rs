@@ -313,17 +313,7 @@ impl Fixture {
     }
 
     pub(crate) async fn key(&self, person: &Person, secret: u8, change: impl FnOnce(&mut ApiKeyRecord)) -> ApiKeyRecord {
-        let mut record = ApiKeyRecord {
-            key_id: KeyId::random().unwrap(),
-            user_id: person.id.clone(),
-            name: "laptop, of \"Ada\"".to_owned(),
-            hint: "tg_ab…wxyz".to_owned(),
-            scopes: vec![Scope::Inference],
-            models: Vec::new(),
-            created_at_ms: 0,
-            expires_at_ms: None,
-            revoked_at_ms: None,
-        };
+        let mut record = new_key(&person.id);
         change(&mut record);
         let key = NewApiKey { account: person.account.clone(), secret_hash: [secret; 32], record };
         match self.store.create_api_key(key, event()).await.unwrap() {
@@ -375,6 +365,21 @@ pub(crate) async fn walk(store: &dyn Store) -> u32 {
 
 pub(crate) fn sqlite_file(folder: &Path) -> std::path::PathBuf {
     folder.join(auth_service::config::STORE_FILE)
+}
+
+/// A key for inference.
+pub(crate) fn new_key(user_id: &UserId) -> ApiKeyRecord {
+    ApiKeyRecord {
+        key_id: KeyId::random().unwrap(),
+        user_id: user_id.clone(),
+        name: "laptop, of \"Ada\"".to_owned(),
+        hint: "tg_ab…wxyz".to_owned(),
+        scopes: vec![Scope::Inference],
+        models: Vec::new(),
+        created_at_ms: 0,
+        expires_at_ms: None,
+        revoked_at_ms: None,
+    }
 }
 
 /// What is recorded of a change; cases that aren't about it say nothing more.
