@@ -97,8 +97,8 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "TOLLGATE_TOKEN_ALGORITHM",
         "HS256",
-        "What signs access tokens: `HS256`, a secret itself, or `EdDSA`, keys derived from it that change by themselves, so that others can \
-         verify tokens by `/.well-known/jwks.json`. Tokens of both are taken.",
+        "What signs access tokens: `HS256`, a secret itself, or `EdDSA`, keys derived from it that change by themselves, so that others \
+         can verify tokens by `/.well-known/jwks.json`. Tokens of both are taken.",
         "RS256",
     ),
     variable(

@@ -260,8 +260,8 @@ fn broken(error: &h2::Error) -> Status {
     }
 }
 
-/// Whether a refusal says that the replica itself can answer nobody right now. It answers AUTH_UNAVAILABLE of a foreign issuer, whose tokens
-/// anybody can make up: that is no reason to pass the replica over.
+/// Whether a refusal says that the replica itself can answer nobody right now. It answers AUTH_UNAVAILABLE of a foreign issuer, whose
+/// tokens anybody can make up: that is no reason to pass the replica over.
 fn is_about_replica(refusal: &Status) -> bool {
     refusal.code() == Code::Unavailable && reason_of(refusal) != Some(ErrorReason::AuthUnavailable)
 }
