@@ -1,5 +1,7 @@
 //! The audit log: every action, who did it, and whether it worked; and what is never in it.
 
+#![expect(clippy::unwrap_used, reason = "the parts that the tests share")]
+
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -166,6 +168,9 @@ async fn users(server: &mut Server, log: &mut Follower) {
     server.accounts.refresh(log.ask("", refresh(&signed_in.refresh_token))).await.unwrap_err();
     let event = log.one(server, A::Refresh, "REFRESH_TOKEN_REUSED").await;
     assert_eq!((&event.subject_user_id, &event.subject_id), (&ada.user_id, &signed_in.session_id));
+    server.accounts.refresh(log.ask("", refresh(&signed_in.refresh_token))).await.unwrap_err();
+    let event = log.one(server, A::Refresh, "CREDENTIAL_REVOKED").await;
+    assert_eq!((event.actor_user_id.as_str(), &event.subject_id), ("", &signed_in.session_id));
 
     let sign_in = async |server: &mut Server, log: &mut Follower| {
         let signed_in = server.accounts.login(log.ask("", login("ada", PASSWORD))).await.unwrap().into_inner();
