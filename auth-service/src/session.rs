@@ -1,4 +1,5 @@
-//! Sessions: how one begins, is kept by refresh tokens, and ends. Pure rules; stores compare what they decide from, and write what they say.
+//! Sessions: how one begins, is kept by refresh tokens, and ends. Pure rules; stores compare what they decide from, and write what they
+//! say.
 
 use std::cmp::Reverse;
 use std::net::IpAddr;

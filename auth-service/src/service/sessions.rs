@@ -67,7 +67,10 @@ impl AccountsService {
                 // Reuse is recorded with the session's end. Of the others nothing is: whoever makes tokens up would displace what counts.
                 if refusal == RefreshRefusal::Reused {
                     let (subject, session) = (shown.user_id(), shown.session_id());
-                    tracing::warn!(target: "audit", action = "refresh", %subject, %session, "a refresh token was used twice; its session is ended");
+                    tracing::warn!(
+                        target: "audit", action = "refresh", %subject, %session,
+                        "a refresh token was used twice; its session is ended"
+                    );
                 }
                 Err(ServiceError::Refresh(refusal))
             }
