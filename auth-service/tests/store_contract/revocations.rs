@@ -88,7 +88,7 @@ pub(crate) async fn what_is_revoked_is_told_once_and_in_its_order_from_any_place
         reason: ErrorReason::CredentialRevoked,
     };
     let (all, between) = told(&*f.store, &start).await;
-    assert_eq!(all, [of_key.clone()], "a repetition tells nothing");
+    assert_eq!(all, std::slice::from_ref(&of_key), "a repetition tells nothing");
     for disabled in [true, true, false, false] {
         f.store.set_disabled(&ada.id, disabled, "", event()).await.unwrap().unwrap();
     }
