@@ -61,8 +61,8 @@ struct Metadata {
     introspection_endpoint: String,
     /// `password` and `refresh_token`.
     grant_types_supported: [&'static str; 2],
-    /// None: there is no page to log in at.
-    response_types_supported: [&'static str; 0],
+    /// `none`: there is no page to log in at, which would answer one of the others. RFC 8414 wants at least one.
+    response_types_supported: [&'static str; 1],
     /// What a token can be asked for.
     scopes_supported: Vec<String>,
     /// `none`: no clients are registered.
@@ -109,7 +109,7 @@ fn metadata(request: &DoorRequest, configured: Option<&str>) -> Result<Response<
         revocation_endpoint: at(REVOKE),
         introspection_endpoint: at(INTROSPECT),
         grant_types_supported: ["password", "refresh_token"],
-        response_types_supported: [],
+        response_types_supported: ["none"],
         scopes_supported: TokenScopes::All.to_string().split(' ').map(str::to_owned).collect(),
         token_endpoint_auth_methods_supported: ["none"],
         revocation_endpoint_auth_methods_supported: ["none"],

@@ -259,7 +259,7 @@ fn operators_event(request: &Request<pb::CheckRequest>) -> Option<AuditEvent> {
         return None;
     }
     let address = caller_address(&message.caller_address).unwrap_or_default();
-    let detail = model_name::canonical(&message.model).map(|model| model.to_string()).unwrap_or_default();
+    let detail = model_name::canonical(&message.model).unwrap_or_default().to_ascii_lowercase();
     // The call is another service's; its request id is the end user's.
     Some(AuditEvent { address, detail, client: String::new(), ..Call::of(request).event(AuditAction::ManageModels) })
 }

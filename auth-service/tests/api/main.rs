@@ -1,6 +1,7 @@
 //! auth-service from outside: its three services through real clients, and its binary.
 
 mod accounts;
+mod audit;
 mod auth;
 mod binary;
 mod fields;
@@ -15,8 +16,9 @@ mod passwords;
 mod published;
 mod release;
 mod revocations;
+mod sessions;
 mod support;
-#[expect(dead_code, reason = "the unit tests have more answers of it")]
+#[expect(dead_code, clippy::unwrap_used, reason = "test support, of which the unit tests have more")]
 #[path = "../../src/foreign_issuer/test_issuer.rs"]
 mod test_issuer;
 mod token_keys;

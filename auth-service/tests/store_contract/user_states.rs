@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth_service::session::{RefreshRefusal, SessionStart};
+use auth_service::store::clock::Clock;
 use auth_service::store::{CheckAnswer, PresentedCredential, Refusal, Scope, Store, StoreError};
 use auth_service::user_state::PasswordChange;
 
 use crate::fixture::{Fixture, Home, PASSWORD_HASH, event, permission, sqlite_file};
-use crate::sessions::{Signed, credential, new_session};
+use crate::sessions::{Signed, by_session, credential, new_session};
 
 const NEW_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$bmV3";
 const ONE_TIME_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$b25l";
@@ -47,6 +48,22 @@ async fn end(store: &dyn Store, ending: Ending, signed: &Signed, other: &Signed)
     }
 }
 
+/// Does both at once; in every other race the second one is a step ahead.
+async fn at_once<A, B>(race: usize, one: A, other: B) -> (A::Output, B::Output)
+where
+    A: Future<Output: Send> + Send + 'static,
+    B: Future<Output: Send> + Send + 'static,
+{
+    let (one, other) = if race.is_multiple_of(2) {
+        (tokio::spawn(one), tokio::spawn(other))
+    } else {
+        let other = tokio::spawn(other);
+        (tokio::spawn(one), other)
+    };
+    let (one, other) = tokio::join!(one, other);
+    (one.unwrap(), other.unwrap())
+}
+
 /// A user of their own for each race, with two sessions.
 async fn racer(f: &Fixture, number: usize, ending: Ending) -> (Signed, Signed) {
     let person = f.person(&format!("{ending:?}{number}"), 20).await;
@@ -56,17 +73,15 @@ async fn racer(f: &Fixture, number: usize, ending: Ending) -> (Signed, Signed) {
 pub(crate) async fn a_refresh_that_races_whatever_ends_its_session_never_wins(f: Fixture) {
     let f = Arc::new(f);
     for ending in ENDINGS {
-        let mut came_first = 0;
         for number in 0..RACES {
             let (signed, other) = racer(&f, number, ending).await;
             let (g, one) = (Arc::clone(&f), signed.clone());
-            let refreshing = tokio::spawn(async move { g.refresh(&one, 0, 1).await });
+            let refresh = async move { g.refresh(&one, 0, 1).await };
             let (g, one, another) = (Arc::clone(&f), signed.clone(), other.clone());
-            let ended = tokio::spawn(async move { end(&*g.store, ending, &one, &another).await });
-            let (refreshed, ended) = tokio::join!(refreshing, ended);
-            ended.unwrap();
-            came_first += usize::from(refreshed.unwrap().is_ok());
-            // Whichever came first: now that the end has answered, neither the session nor what the refresh gave is good.
+            let (refreshed, ()) = at_once(number, refresh, async move { end(&*g.store, ending, &one, &another).await }).await;
+            // Either may have come first.
+            let _ = refreshed;
+            // Now that the end has answered, neither the session nor what the refresh gave is good.
             let refusal = f.refusal(&signed).await;
             assert!(
                 matches!(refusal, Some(Refusal::CredentialRevoked | Refusal::UserDisabled | Refusal::UserLocked)),
@@ -76,7 +91,6 @@ pub(crate) async fn a_refresh_that_races_whatever_ends_its_session_never_wins(f:
                 assert!(f.refresh(&signed, token, 9).await.is_err(), "{ending:?}");
             }
         }
-        assert!(came_first <= RACES);
     }
 }
 
@@ -87,12 +101,9 @@ pub(crate) async fn a_sign_in_that_races_whatever_ends_all_sessions_leaves_none_
             let (signed, other) = racer(&f, number, ending).await;
             // Its password was verified before the change, and its session is to begin.
             let (g, person) = (Arc::clone(&f), signed.person.clone());
-            let beginning = tokio::spawn(async move { g.begin(&person, PASSWORD_HASH).await });
+            let begin = async move { g.begin(&person, PASSWORD_HASH).await };
             let (g, one, another) = (Arc::clone(&f), signed.clone(), other.clone());
-            let ended = tokio::spawn(async move { end(&*g.store, ending, &one, &another).await });
-            let (begun, ended) = tokio::join!(beginning, ended);
-            ended.unwrap();
-            let (id, start) = begun.unwrap();
+            let ((id, start), ()) = at_once(number, begin, async move { end(&*g.store, ending, &one, &another).await }).await;
             let begun = Signed { person: signed.person.clone(), id };
             assert!(f.refusal(&begun).await.is_some(), "{ending:?}: {start:?}");
             assert!(f.refresh(&begun, 0, 1).await.is_err(), "{ending:?}: {start:?}");
@@ -371,4 +382,23 @@ async fn a_file_of_the_release_before_sessions_is_brought_up_and_its_users_sign_
     assert!(matches!(f.store.check(of_before).await.unwrap(), CheckAnswer::Allowed(_)));
     let signed = f.sign_in(&ada).await;
     assert_eq!((f.refusal(&signed).await, f.recorded_changes()), (None, 1));
+}
+
+#[tokio::test]
+async fn a_session_that_another_process_ends_is_refused_by_this_ones_next_check_though_its_caller_is_known() {
+    let f = Fixture::redis(crate::limits()).await;
+    let ada = f.person("ada", 20).await;
+    let (one, two) = (f.sign_in(&ada).await, f.sign_in(&ada).await);
+    let Home::Redis(server) = &f.home else { panic!("not on Redis") };
+    let elsewhere = server.store(f.limits, Clock::Fixed(Arc::clone(&f.hand))).await;
+    for request in ["r", "s"] {
+        assert!(matches!(f.store.check(by_session(&one, Some(request))).await.unwrap(), CheckAnswer::Held(..)));
+    }
+    assert!(elsewhere.end_session(&ada.id, &one.id, event()).await.unwrap());
+    let refused = f.store.check(by_session(&one, Some("t"))).await.unwrap();
+    assert_eq!(refused, CheckAnswer::Refused(Refusal::CredentialRevoked));
+    // A caller with one session is not taken for the one with another.
+    assert!(matches!(f.store.check(by_session(&two, Some("u"))).await.unwrap(), CheckAnswer::Held(..)));
+    elsewhere.set_locked(&ada.id, true, "", event()).await.unwrap();
+    assert_eq!(f.refusal(&two).await, Some(Refusal::UserLocked));
 }

@@ -24,6 +24,10 @@ enum Operation {
         nth: usize,
         disabled: bool,
     },
+    Lock {
+        nth: usize,
+        locked: bool,
+    },
     /// From the first page to the last, and meanwhile a user is made.
     List {
         prefix: String,
@@ -44,32 +48,47 @@ fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         5 => name().prop_map(|name| Operation::Create { name }),
         2 => (0..20_usize, any::<bool>()).prop_map(|(nth, disabled)| Operation::Disable { nth, disabled }),
+        2 => (0..20_usize, any::<bool>()).prop_map(|(nth, locked)| Operation::Lock { nth, locked }),
         3 => list.prop_map(|(prefix, state, limit, added)| Operation::List { prefix, state, limit, added }),
     ]
 }
 
 #[derive(Debug, Default)]
-struct Model(BTreeMap<String, (UserId, bool)>);
+struct Model(BTreeMap<String, Person>);
+
+#[derive(Debug)]
+struct Person {
+    id: UserId,
+    disabled: bool,
+    locked: bool,
+}
 
 impl Model {
     async fn create(&mut self, store: &dyn Store, name: &str) {
         let user = new_user(name, 0);
         let id = user.user_id.clone();
         match store.create_user(user, event()).await.unwrap() {
-            UserCreation::Created(_) => assert!(self.0.insert(name.to_owned(), (id, false)).is_none(), "{name} is made twice"),
+            UserCreation::Created(_) => {
+                assert!(self.0.insert(name.to_owned(), Person { id, disabled: false, locked: false }).is_none(), "{name} is made twice")
+            }
             UserCreation::NameTaken => assert!(self.0.contains_key(name), "{name} is taken by nobody"),
             UserCreation::NameInProgress { .. } => panic!("nobody else makes {name}"),
         }
     }
 
+    fn nth(&mut self, nth: usize) -> Option<&mut Person> {
+        let count = self.0.len().max(1);
+        self.0.values_mut().nth(nth % count)
+    }
+
     fn expected(&self, prefix: &str, state: Option<StateFilter>) -> Vec<String> {
-        let is_in = |disabled: bool| match state {
+        let is_in = |person: &Person| match state {
             None => true,
-            Some(StateFilter::Enabled) => !disabled,
-            Some(StateFilter::Disabled) => disabled,
-            Some(StateFilter::Locked) => false,
+            Some(StateFilter::Enabled) => !person.disabled && !person.locked,
+            Some(StateFilter::Disabled) => person.disabled,
+            Some(StateFilter::Locked) => person.locked && !person.disabled,
         };
-        let found = self.0.iter().filter(|(name, (_, disabled))| name.starts_with(prefix) && is_in(*disabled));
+        let found = self.0.iter().filter(|(name, person)| name.starts_with(prefix) && is_in(person));
         found.map(|(name, _)| name.clone()).collect()
     }
 
@@ -77,10 +96,14 @@ impl Model {
         match operation {
             Operation::Create { name } => self.create(store, name).await,
             Operation::Disable { nth, disabled } => {
-                let count = self.0.len().max(1);
-                let Some((id, state)) = self.0.values_mut().nth(nth % count) else { return };
-                store.set_disabled(id, *disabled, "", event()).await.unwrap();
-                *state = *disabled;
+                let Some(person) = self.nth(*nth) else { return };
+                store.set_disabled(&person.id, *disabled, "", event()).await.unwrap();
+                person.disabled = *disabled;
+            }
+            Operation::Lock { nth, locked } => {
+                let Some(person) = self.nth(*nth) else { return };
+                store.set_locked(&person.id, *locked, "", event()).await.unwrap();
+                person.locked = *locked;
             }
             Operation::List { prefix, state, limit, added } => {
                 let mut query = UserQuery { prefix: prefix.clone(), state: *state, after: None, limit: *limit };

@@ -1,12 +1,24 @@
 //! Somebody's own account.
 
+use clap::Args;
 use tollgate_client::{Client, Profile};
 
-use crate::arguments::SignUp;
 use crate::display::{credits, role, time};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::password;
+
+#[derive(Debug, Args)]
+pub(crate) struct SignUp {
+    /// User name: 3 to 64 letters, digits, '.', '_' or '-'
+    pub(crate) name: String,
+    /// Your full name
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) full_name: String,
+    /// How to reach you; not used to log in
+    #[arg(long, value_name = "ADDRESS", default_value = "", hide_default_value = true)]
+    pub(crate) email: String,
+}
 
 pub(crate) async fn sign_up(client: &Client, arguments: SignUp, output: &mut Output) -> Result<(), Failure> {
     let password = password::read_new(&format!("New password for {} (15 characters or more): ", arguments.name))?;

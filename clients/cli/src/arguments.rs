@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::account::SignUp;
 use crate::admin::Admin;
 use crate::connection::{Caller, Connection};
 use crate::duration::parse_duration;
@@ -132,18 +133,6 @@ impl Command {
             _ => Caller::User,
         }
     }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SignUp {
-    /// User name: 3 to 64 letters, digits, '.', '_' or '-'
-    pub(crate) name: String,
-    /// Your full name
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-    pub(crate) full_name: String,
-    /// How to reach you; not used to log in
-    #[arg(long, value_name = "ADDRESS", default_value = "", hide_default_value = true)]
-    pub(crate) email: String,
 }
 
 #[derive(Debug, Args)]

@@ -19,7 +19,7 @@ const BEGIN_TIMEOUT: Duration = Duration::from_secs(3);
 const SILENCE: Duration = Duration::from_secs(16);
 /// The pause after the first failed try. It doubles with each further one.
 const MIN_PAUSE: Duration = Duration::from_millis(50);
-const MAX_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_millis(500);
 /// How long there may be no watch before every answer that runs is asked about.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Answers that are asked about at a time, and the pause between.

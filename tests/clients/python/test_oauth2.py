@@ -69,7 +69,7 @@ class RequestsOauthlib(ClientCase):
         account, kept = self.account(7), []
         first = self.granted(account)
         more = {"auto_refresh_url": TOKEN, "auto_refresh_kwargs": {"client_id": "a client"}, "token_updater": kept.append}
-        session = OAuth2Session("a client", token={**first.token, "expires_in": -1}, **more)
+        session = OAuth2Session("a client", token={**first.token, "expires_at": time.time() - 10}, **more)
         self.addCleanup(session.close)
         self.assertEqual(session.get(ME).json()["user_name"], account.name)
         [token] = kept
@@ -134,7 +134,7 @@ class Authlib(ClientCase):
 
     def test_what_it_finds_by_itself_is_whole(self):
         metadata = AuthorizationServerMetadata(httpx.get(f"{WELL_KNOWN}/oauth-authorization-server").json())
-        # An authorization endpoint is required of servers that have pages to log in at.
+        # Which is an endpoint of servers that have pages to log in at.
         for name in set(metadata.REGISTRY_KEYS) - {"authorization_endpoint"}:
             getattr(metadata, f"validate_{name}")()
         self.assertEqual((metadata["token_endpoint"], metadata["introspection_endpoint"]), (TOKEN, INTROSPECT))

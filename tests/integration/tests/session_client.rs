@@ -259,7 +259,7 @@ async fn what_ends_a_session_is_an_error_of_its_own_kind_with_the_reason_and_no_
 
     let one = anybody.with_session(anybody.login("ada", "and yet another pass phrase").await.unwrap());
     let due = anybody.with_session(over(&one.session().unwrap()));
-    operator.disable_user("ada").await.unwrap();
+    operator.disable_user("ada", "left").await.unwrap();
     assert_eq!(ended(&due).await, ErrorReason::UserDisabled);
 }
 

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use shared::ledger::{MAX_CREDITS, MAX_PAGE_ENTRIES};
 use tollgate_client::proto::auth::UserState;
 
-use crate::arguments::SignUp;
+use crate::account::SignUp;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Admin {
