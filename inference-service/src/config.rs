@@ -142,7 +142,7 @@ pub const VARIABLES: &[Variable] = &[
         meaning: "how long a caller may leave unread what is there",
         bad: "0s",
     },
-    Variable { name: "TOLLGATE_MAX_STREAM_LIFE", default: "1h", meaning: "how long one answer may take in all", bad: "1d" },
+    Variable { name: "TOLLGATE_MAX_STREAM_LIFE", default: "1h", meaning: "how long one answer may take in all", bad: "1y" },
     Variable { name: "TOLLGATE_SETTLE_WAIT", default: "2s", meaning: "how long an answer's last event waits for the receipt", bad: "2" },
     Variable {
         name: "TOLLGATE_SETTLE_RETRY",
