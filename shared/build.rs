@@ -16,7 +16,7 @@ const PROTOS: [&str; 6] = [
 
 /// Fields that hold a secret, or what people ask a model and what it answers. A message with one of them shows nothing in its `Debug`, and so
 /// doesn't get into a log by a line that somebody adds.
-const HIDDEN_FIELDS: [&str; 22] = [
+const HIDDEN_FIELDS: [&str; 21] = [
     "password",
     "current_password",
     "new_password",
@@ -36,7 +36,6 @@ const HIDDEN_FIELDS: [&str; 22] = [
     "suffix",
     "inputs",
     "arguments_json",
-    "json_schema",
     "modelfile",
     "nonce",
 ];

@@ -34,8 +34,8 @@ impl Scene {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let config = AuthClientConfig {
             urls: AuthUrls::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap(),
-            tls: None,
             service_credential: Some(Secret::generate().unwrap().0),
+            tls: None,
             check_timeout: SOON,
             settle_retry_for: SOON,
         };
