@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -78,6 +79,15 @@ impl ConnectionState {
     pub(crate) fn show(&self, certificate: PeerCertificate) {
         // A connection has one handshake.
         let _ = self.certificate.set(Box::new(certificate));
+    }
+
+    /// Ready once the certificate that its client showed is no longer good; never, where it showed none.
+    pub(crate) fn certificate_lost(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        match self.certificate.get() {
+            Some(certificate) => Box::pin(certificate.lost()),
+            // Takes no memory.
+            None => Box::pin(std::future::pending()),
+        }
     }
 
     /// What the certificate of its client is worth now.

@@ -338,6 +338,7 @@ impl Server {
         let mut lifetime = Lifetime::new(self.idle, self.age);
         let mut check = pin!(tokio::time::sleep(lifetime.first_check()));
         let (mut draining, mut evicted) = (pin!(self.draining.cancelled()), pin!(state.evicted.cancelled()));
+        let mut certificate_lost = state.certificate_lost();
         let mut is_draining = false;
         loop {
             tokio::select! {
@@ -349,6 +350,7 @@ impl Server {
                     return;
                 }
                 () = &mut evicted => return,
+                () = &mut certificate_lost => return,
                 () = &mut draining, if !is_draining => {
                     is_draining = true;
                     if end(connection.as_mut()).is_break() {

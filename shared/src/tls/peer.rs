@@ -54,7 +54,7 @@ fn parse_name(name: &str) -> Result<String, String> {
 /// The certificate of a connection's client.
 ///
 /// A connection outlives a change of the authorities. So its certificate is verified again once they, or this service's own certificate,
-/// were read anew.
+/// were read anew. A connection whose certificate is no longer good then ends.
 pub(crate) struct PeerCertificate {
     chain: Vec<CertificateDer<'static>>,
     tls: ServerTls,
@@ -83,6 +83,17 @@ impl PeerCertificate {
             *verdict = (current, worth);
         }
         verdict.1
+    }
+
+    /// Ready once it is no longer good.
+    pub(crate) async fn lost(&self) {
+        let mut changes = self.tls.changes();
+        while self.worth() != ClientCertificate::NoLongerGood {
+            if changes.changed().await.is_err() {
+                // Nothing changes any more.
+                std::future::pending().await
+            }
+        }
     }
 
     fn is_good_by(&self, loaded: &Loaded) -> bool {

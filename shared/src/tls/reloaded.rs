@@ -7,11 +7,12 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::validity::{Validity, in_words};
@@ -78,7 +79,7 @@ type Contents = Vec<Result<Vec<u8>, String>>;
 pub struct Reloaded<T> {
     sources: Sources,
     make: Make<T>,
-    current: RwLock<Arc<Made<T>>>,
+    current: watch::Sender<Arc<Made<T>>>,
     seen: Mutex<Contents>,
     /// Watched from the start on: a process that doesn't watch it is ended by SIGHUP.
     hangups: Mutex<Option<Signal>>,
@@ -90,14 +91,19 @@ impl<T: std::fmt::Debug + Send + Sync + 'static> Reloaded<T> {
         let seen = read(&sources);
         let made = made_of(&seen, &sources, make)?;
         let hangups = Mutex::new(Handle::try_current().is_ok().then(hangups).flatten());
-        Ok(Self { sources, make, current: RwLock::new(Arc::new(made)), seen: Mutex::new(seen), hangups })
+        Ok(Self { sources, make, current: watch::Sender::new(Arc::new(made)), seen: Mutex::new(seen), hangups })
     }
 
     /// What is in force.
     #[must_use]
     pub fn current(&self) -> Arc<Made<T>> {
-        // Held for a moment, and nothing in it can be left half done.
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.current.borrow())
+    }
+
+    /// Tells of what comes into force from now on.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Arc<Made<T>>> {
+        self.current.subscribe()
     }
 
     /// Looks at the files every few seconds and at SIGHUP, for ever. Says what changed, and warns of what should not stay as it is.
@@ -134,7 +140,7 @@ impl<T: std::fmt::Debug + Send + Sync + 'static> Reloaded<T> {
         match made_of(&seen, &self.sources, self.make) {
             Ok(made) => {
                 let counts_for = made.validity.map(|validity| in_words(validity.remaining()));
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(made);
+                self.current.send_replace(Arc::new(made));
                 *warned = None;
                 tracing::info!(files, counts_for, "new TLS files are in force: new connections use them, and open ones go on");
                 self.warn_of_open_keys();

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -123,6 +124,10 @@ impl ServerTls {
 
     pub(super) fn current(&self) -> Arc<Made<Loaded>> {
         self.files.current()
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<Arc<Made<Loaded>>> {
+        self.files.changes()
     }
 
     pub(super) fn names(&self) -> &ClientNames {
