@@ -217,6 +217,7 @@ impl Application {
                 max_concurrent_streams: MAX_CONCURRENT_STREAMS,
                 connections: config.connections,
                 cors: config.cors,
+                tls: config.tls,
             },
             issuer: config.tokens.issuer,
             issuers,

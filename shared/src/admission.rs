@@ -35,6 +35,7 @@ use crate::proto;
 use crate::request_context::EarlyRefusal;
 use crate::request_id::REQUEST_ID_HEADER;
 use crate::secret::Secret;
+use crate::tls::ClientCertificate;
 
 /// How long a call may wait for its permit on a connection that has not proved itself.
 const CALL_PERMIT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -231,7 +232,13 @@ impl Rules {
             CallerKind::Anybody | CallerKind::ServiceOrOperator => Ok(None),
             CallerKind::EndUser => judge_end_user(headers).map(|()| None),
             CallerKind::Service => {
-                let service = judge_service(headers, &self.policies.service_credentials)?;
+                let certificate = connection.certificate();
+                let service = judge_service(headers, &self.policies.service_credentials, certificate).inspect_err(|_| {
+                    if certificate == ClientCertificate::NoLongerGood {
+                        // Its client may have another one by now, and shows it on another connection.
+                        connection.evicted.cancel();
+                    }
+                })?;
                 connection.prove();
                 Ok(Some(service))
             }

@@ -1,5 +1,5 @@
 //! What Tollgate's services and clients agree on: the wire contract, its errors, and the rules of what it carries (credentials, model
-//! names, request ids).
+//! names, request ids), and TLS.
 //!
 //! With the feature `server`, also what both services are made of: configuration, secrets, logs, serving and draining. Clients do without
 //! it, and compile on Windows.
@@ -17,6 +17,7 @@ pub mod model_name;
 pub mod request_id;
 pub mod runtime;
 pub mod scope;
+pub mod tls;
 
 // What serves.
 #[cfg(feature = "server")]
@@ -57,6 +58,8 @@ mod receive_budget;
 pub mod request_context;
 #[cfg(feature = "server")]
 pub mod secret;
+#[cfg(feature = "server")]
+mod seldom_said;
 #[cfg(feature = "server")]
 pub mod service_log;
 #[cfg(feature = "server")]
