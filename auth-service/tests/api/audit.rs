@@ -96,7 +96,8 @@ fn is_recorded(action: AuditAction) -> (bool, bool) {
 fn the_table_of_actions_in_security_md_has_all_of_them_and_says_when_each_is_recorded() {
     let text = include_str!("../../../SECURITY.md");
     let table = text.split("## The audit log").nth(1).and_then(|section| section.split("## Boundaries").next()).unwrap();
-    let rows: Vec<Vec<&str>> = table.lines().filter(|line| line.starts_with("| `")).map(|line| line.split('|').map(str::trim).collect()).collect();
+    let rows: Vec<Vec<&str>> =
+        table.lines().filter(|line| line.starts_with("| `")).map(|line| line.split('|').map(str::trim).collect()).collect();
     let names: Vec<String> = AuditAction::ALL.iter().map(|action| format!("`{}`", action.name())).collect();
     assert_eq!(rows.iter().map(|cells| cells[1]).collect::<Vec<_>>(), names);
     for (action, cells) in AuditAction::ALL.iter().zip(rows) {
