@@ -14,8 +14,8 @@ const PROTOS: [&str; 6] = [
     "tollgate/inference/v1/models.proto",
 ];
 
-/// Fields that hold a secret, or what people ask a model and what it answers. A message with one of them shows nothing in its `Debug`, and so
-/// doesn't get into a log by a line that somebody adds.
+/// Fields that hold a secret, or what people ask a model and what it answers. A message with one of them shows nothing in its `Debug`, and
+/// so doesn't get into a log by a line that somebody adds.
 const HIDDEN_FIELDS: [&str; 21] = [
     "password",
     "current_password",
@@ -67,8 +67,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     prost.skip_debug(hidden.iter().map(|(package, _, message)| format!(".{package}.{message}")));
     let debug = hidden.iter().map(|(_, module, message)| {
         format!(
-            "impl std::fmt::Debug for {module}::{message} {{\n    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {{\n        \
-             f.debug_struct(\"{message}\").finish_non_exhaustive()\n    }}\n}}\n"
+            "impl std::fmt::Debug for {module}::{message} {{\n\
+             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {{\n\
+             f.debug_struct(\"{message}\").finish_non_exhaustive()\n}}\n}}\n"
         )
     });
     std::fs::write(out.join("hidden.rs"), debug.collect::<String>())?;
