@@ -31,13 +31,14 @@ use async_trait::async_trait;
 use shared::essential::Lost;
 
 pub use self::api_key::{ApiKeyCreation, ApiKeyRecord, NewApiKey};
-pub use self::caller::{Permission, PresentedCredential, Principal, Scope};
+pub use self::caller::{Permission, PresentedCredential, Principal};
 pub use self::check::{ChargeRequest, CheckAnswer, CheckRequest, ExtendAnswer, Held, Refusal, ReleaseAnswer, ReleaseRequest, SettleAnswer};
 pub use self::checkpoint::{Checkpoint, Contradiction, count_older_than};
 pub use self::condition::Condition;
 pub use self::failure::{StoreError, StoreOpenError};
 pub use self::ledger::{AccountSnapshot, Balance, EntryKind, GrantAnswer, GrantRequest, LedgerEntry, LedgerPage, LedgerPart};
 pub use self::new_user::{NAME_CLAIM_LIFE, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserCreation};
+pub use crate::scope::Scope;
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};

@@ -27,7 +27,7 @@ pub const REFUSED: &[(&str, &str)] = &[
         "client_secret that isn't empty, also by HTTP Basic",
         "invalid_client: no clients are registered, so none has a secret; client_id may be anything",
     ),
-    ("scope: anything but inference, models, account", "invalid_scope"),
+    ("scope: anything but chat, generate, embed, list_models, inference, models, account", "invalid_scope"),
     ("a parameter twice", "invalid_request: it could be read in two ways"),
     ("/token?…", "invalid_request: what stands in a URL is logged on its way"),
     ("a body that is no form", "invalid_request, with 415"),

@@ -15,6 +15,8 @@ const GRANT_TYPE: &str = "grant_type";
 const USERNAME: &str = "username";
 const PASSWORD: &str = "password";
 const SCOPE: &str = "scope";
+const SCOPE_RULE: &str =
+    "must be of chat, generate, embed, list_models, inference, models and account, with spaces between, or be left out";
 const CLIENT_ID: &str = "client_id";
 const CLIENT_SECRET: &str = "client_secret";
 
@@ -63,7 +65,7 @@ pub(super) fn parse(form: Vec<(String, String)>, headers: &HeaderMap) -> Result<
         return Err(missing(&[USERNAME, PASSWORD]));
     };
     let scopes = TokenScopes::parse(&form.take(SCOPE).unwrap_or_default())
-        .ok_or_else(|| Refusal::invalid(SCOPE, "must be of inference, models and account, with spaces between, or be left out"))?;
+        .ok_or_else(|| Refusal::invalid(SCOPE, SCOPE_RULE))?;
     Ok(PasswordGrant { user_name, password, scopes })
 }
 

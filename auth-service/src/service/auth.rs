@@ -221,7 +221,10 @@ fn runs_a_model(operation: pb::Operation) -> bool {
 fn permission(operation: pb::Operation, model: &str) -> Result<Permission, Vec<Violation>> {
     let mut violations = Violations::default();
     let right = violations.keep(match operation {
-        pb::Operation::Chat | pb::Operation::Generate | pb::Operation::Embed | pb::Operation::ReadModels => Ok((Scope::Inference, false)),
+        pb::Operation::Chat => Ok((Scope::Chat, false)),
+        pb::Operation::Generate => Ok((Scope::Generate, false)),
+        pb::Operation::Embed => Ok((Scope::Embed, false)),
+        pb::Operation::ReadModels => Ok((Scope::ListModels, false)),
         pb::Operation::ManageModels => Ok((Scope::Models, true)),
         pb::Operation::Unspecified => Err(Violation::new("operation", "must say what the caller wants to do")),
     });

@@ -34,7 +34,7 @@ impl Authorizer {
         let presented = self.present(metadata)?;
         // A key has at least one scope; it says who calls with any of them.
         let mut refused = Refusal::ScopeRequired;
-        for scope in [Scope::Account, Scope::Inference, Scope::Models] {
+        for scope in [Scope::Account, Scope::Chat, Scope::ListModels, Scope::Generate, Scope::Embed, Scope::Models] {
             match self.check(presented.clone(), scope, false).await {
                 Err(ServiceError::Store(Refusal::ScopeRequired)) => refused = Refusal::ScopeRequired,
                 answer => return answer,

@@ -7,7 +7,8 @@ use crate::access::Member;
 use crate::hold::{Fields, Outcome, Resolution, Settlement, Terms, TokenUsage, request_digest};
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::price::Price;
-use crate::store::{ApiKeyRecord, Scope, records};
+use crate::scope::{self, Scope};
+use crate::store::{ApiKeyRecord, records};
 use crate::user::{Role, UserRecord};
 
 /// Renames the tables, so that those of version 5 can have their names.
@@ -89,7 +90,7 @@ fn api_keys(connection: &Connection) -> StoreResult<()> {
             user_id: row.get(3)?,
             name: row.get(4)?,
             hint: row.get(5)?,
-            scopes: texts(row, 6)?.iter().map(|text| scope(text)).collect::<Option<_>>().ok_or_else(|| unknown(6))?,
+            scopes: scopes(&texts(row, 6)?).ok_or_else(|| unknown(6))?,
             models: texts(row, 7)?,
             created_at_ms: row.get(8)?,
             expires_at_ms: row.get(9)?,
@@ -213,13 +214,9 @@ fn role(text: &str) -> Option<Role> {
     }
 }
 
-fn scope(text: &str) -> Option<Scope> {
-    match text {
-        "inference" => Some(Scope::Inference),
-        "models" => Some(Scope::Models),
-        "account" => Some(Scope::Account),
-        _ => None,
-    }
+fn scopes(texts: &[String]) -> Option<Vec<Scope>> {
+    let known = |text: &String| ["inference", "models", "account"].contains(&text.as_str());
+    texts.iter().all(known).then(|| scope::named(texts.iter().map(String::as_str)))
 }
 
 fn resolution(text: &str) -> Option<Resolution> {
