@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use shared::secret::Secret;
 
-use crate::ids::{UserId, random_base62};
+use crate::ids::{SessionId, UserId, random_base62};
 use crate::token_scopes::TokenScopes;
 
 /// The header's `typ`, as RFC 9068 names it.
@@ -96,6 +96,8 @@ pub struct IssuedToken {
 pub struct VerifiedToken {
     /// Its subject.
     pub user_id: UserId,
+    /// Its session; `None`: it was issued by a release before sessions.
+    pub session: Option<SessionId>,
     /// When it was issued, in milliseconds since 1970 (whole seconds).
     pub issued_at_ms: i64,
     /// What it may be used for.
@@ -247,7 +249,9 @@ impl AccessTokens {
         let user_id = UserId::parse(&claims.sub).filter(|_| plausible && claims.iss == ISSUER && claims.aud == AUDIENCE).ok_or(invalid)?;
         let issued_at_ms = i64::try_from(claims.iat).ok().and_then(|seconds| seconds.checked_mul(1000)).ok_or(invalid)?;
         let scopes = claims.scope.map_or(TokenScopes::All, |claim| TokenScopes::of_claim(&claim));
-        Ok(Signed { token: VerifiedToken { user_id, issued_at_ms, scopes }, from: claims.nbf.max(claims.iat), exp: claims.exp })
+        // Releases before sessions made a longer one, of nothing.
+        let session = SessionId::parse(&claims.sid);
+        Ok(Signed { token: VerifiedToken { user_id, session, issued_at_ms, scopes }, from: claims.nbf.max(claims.iat), exp: claims.exp })
     }
 }
 

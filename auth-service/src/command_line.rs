@@ -21,7 +21,7 @@ use crate::ledger_export::{Destination, ExportError, Exported, OutputError, expo
 use crate::password::{HashingError, MAX_BYTES_AS_SENT, NewPassword, PasswordHashing, UnfitPassword};
 use crate::service::auth::AuthService;
 use crate::startup::{Application, StartError, open_store, outlive_the_longest_file};
-use crate::store::{NewUser, StoreError, StoreOpenError, UserCreation};
+use crate::store::{AuditAction, AuditEvent, NewUser, StoreError, StoreOpenError, UserCreation};
 use crate::user::{Role, UserName};
 
 /// Keeps Tollgate's users, keys and credits. Without a command it serves; it is configured by environment variables, which the README
@@ -185,7 +185,8 @@ async fn create_admin(strings: &dyn Strings, name: &str) -> Result<(), CommandEr
         role: Role::Admin,
         starting_credits: config.starting_credits,
     };
-    match store.create_user(user).await? {
+    let event = AuditEvent::new(AuditAction::CreateAdmin).to_user(&user.user_id, &user.user_name);
+    match store.create_user(user, event).await? {
         UserCreation::Created(user) => {
             log_beside_the_service(|| {
                 let subject = user.user_id.to_string();

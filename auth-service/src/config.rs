@@ -301,6 +301,10 @@ impl Config {
                 every: seconds(1) / read_u32(&mut reader, "TOLLGATE_REFUNDS_PER_SECOND", 10, 1, 1000),
             },
             sweep_batch: default.sweep_batch,
+            session_idle: default.session_idle,
+            session_lifetime: default.session_lifetime,
+            max_audit_changes: default.max_audit_changes,
+            max_audit_attempts: default.max_audit_attempts,
         };
         let ledger_retention = reader.string("TOLLGATE_LEDGER_RETENTION").map(|_| {
             let least = limits.forget_after;
@@ -654,7 +658,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let data = ("TOLLGATE_DATA_DIR", folder.path().to_str().unwrap());
         let (default, longest) = (|value| ("TOLLGATE_KEY_LIFETIME", value), |value| ("TOLLGATE_KEY_MAX_LIFETIME", value));
-        let hours = |hours| Some(Duration::from_secs(hours * 3600));
+        let hours = |hours: u64| Some(Duration::from_secs(hours * 3600));
         for (given, lifetimes) in [
             (vec![], KeyLifetimes::default()),
             (vec![default("1h")], KeyLifetimes { default: hours(1), longest: None }),

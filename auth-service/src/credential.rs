@@ -92,6 +92,7 @@ fn presented(
     }
     let token = verify(text)?;
     let account = named.unwrap_or_else(|| AccountId::from(&token.user_id));
-    let credential = PresentedCredential::AccessToken { user_id: token.user_id, issued_at_ms: token.issued_at_ms };
-    Ok(Presented { account, credential, scopes: token.scopes })
+    let VerifiedToken { user_id, session, issued_at_ms, scopes } = token;
+    let credential = PresentedCredential::AccessToken { user_id, session, issued_at_ms };
+    Ok(Presented { account, credential, scopes })
 }

@@ -15,6 +15,8 @@ use shared::doors::published::with_published;
 use shared::secret::Secret;
 
 use crate::access_token::{AccessTokens, DEFAULT_LEEWAY, SigningSecret};
+use crate::key_lifetimes::KeyLifetimes;
+use crate::key_uses::KeyUses;
 use crate::password::{HashingCost, PasswordHashing};
 use crate::service::accounts::AccountsService;
 use crate::service::authorizer::Authorizer;
@@ -46,7 +48,7 @@ pub fn described() -> Result<Vec<Door>, StartError> {
     let tokens = AccessTokens::new(&[signing], Duration::from_secs(1), DEFAULT_LEEWAY).ok_or(StartError::NoSigningSecret)?;
     let tokens = Arc::new(tokens);
     Ok(doors(&Arc::new(AccountsService {
-        authorizer: Authorizer { store: Arc::clone(&store), tokens: Arc::clone(&tokens) },
+        authorizer: Authorizer { store: Arc::clone(&store), tokens: Arc::clone(&tokens), key_uses: KeyUses::new().0 },
         store,
         tokens,
         passwords: Arc::new(PasswordHashing::new(HashingCost::default())?),
@@ -54,6 +56,7 @@ pub fn described() -> Result<Vec<Door>, StartError> {
         sign_ups: SignUpThrottle::new(1),
         sign_up: SignUpPolicy::Closed,
         starting_credits: 0,
+        key_lifetimes: KeyLifetimes::default(),
     })))
 }
 

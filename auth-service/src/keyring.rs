@@ -6,10 +6,12 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use crate::ids::{KeyId, UserId};
+use shared::ErrorReason;
+
+use crate::ids::KeyId;
 use crate::store::{
-    ApiKeyRecord, KeyAnswer, KeyChange, KeyRequest, ListedKey, ListedSecret, NewSecret, REQUEST_LIFE, RequestMark, SecretRecord,
-    StoredSecret,
+    ApiKeyRecord, KeyAnswer, KeyChange, KeyRequest, ListedKey, ListedSecret, NewSecret, REQUEST_LIFE, RequestMark, Revocation, Revoked,
+    SecretRecord, StoredSecret,
 };
 
 /// Keys of one account that are in force. Of the others, the newest so many are kept to be listed.
@@ -27,7 +29,7 @@ pub struct Decision {
     /// Hashes of secrets to be removed.
     pub dropped: Vec<[u8; 32]>,
     /// What was revoked, or gave way to another.
-    pub revoked: Vec<Revoked>,
+    pub revoked: Vec<Revocation>,
 }
 
 impl Decision {
@@ -35,17 +37,6 @@ impl Decision {
     fn of(answer: KeyAnswer) -> Self {
         Self { answer, put: Vec::new(), dropped: Vec::new(), revoked: Vec::new() }
     }
-}
-
-/// A key or one of its secrets that is no longer in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Revoked {
-    /// Who acted when it was used.
-    pub user_id: UserId,
-    /// The key.
-    pub key_id: KeyId,
-    /// The secret's number; `None`: the key, with all of them.
-    pub number: Option<u32>,
 }
 
 /// Decides about a change, from all secrets of the account's keys.
@@ -110,12 +101,7 @@ fn changed(before: &[StoredSecret], change: &KeyChange, now_ms: i64) -> Result<C
 
 /// What comes of a request that was carried out before. The secret that it made then may never have reached its caller, so another takes
 /// its place.
-fn repeated(
-    before: &[StoredSecret],
-    secret: &NewSecret,
-    request: Option<&KeyRequest>,
-    now_ms: i64,
-) -> Result<Option<Changed>, KeyAnswer> {
+fn repeated(before: &[StoredSecret], secret: &NewSecret, request: Option<&KeyRequest>, now_ms: i64) -> Result<Option<Changed>, KeyAnswer> {
     let changed = |row: &StoredSecret, after| Changed { key_id: row.key.key_id.clone(), number: Some(row.secret.number), after };
     // The store's own repetition of a call whose answer was lost.
     if let Some(same) = before.iter().find(|row| row.secret_hash == secret.secret_hash) {
@@ -220,11 +206,12 @@ fn decision(before: &[StoredSecret], after: Vec<StoredSecret>, key_id: &KeyId, n
     let then = |row: &StoredSecret| after.iter().find(|after| after.secret_hash == row.secret_hash);
     let is_revoked_now = |row: &&StoredSecret| row.revoked_at_ms().is_none() && then(row).is_none_or(|row| row.revoked_at_ms().is_some());
     let whole_key = key.key.revoked_at_ms.is_some();
-    let mut revoked: Vec<Revoked> = Vec::new();
-    for row in before.iter().filter(is_revoked_now) {
-        let number = (!whole_key).then_some(row.secret.number);
-        revoked.push(Revoked { user_id: row.key.user_id.clone(), key_id: key_id.clone(), number });
-    }
+    let revocation = |row: &StoredSecret| Revocation {
+        user_id: row.key.user_id.clone(),
+        revoked: Revoked::Key { key_id: key_id.clone(), secret: if whole_key { 0 } else { row.secret.number } },
+        reason: ErrorReason::CredentialRevoked,
+    };
+    let mut revoked: Vec<_> = before.iter().filter(is_revoked_now).map(revocation).collect();
     revoked.dedup();
     let kept = if is_change { within_bounds(after, now_ms) } else { after };
     let put = kept.iter().filter(|row| !before.contains(row)).cloned().collect();

@@ -44,7 +44,8 @@ pub fn parse(text: &str) -> Result<IpNet, InvalidNetwork> {
 }
 
 fn prefix_length(text: &str) -> Result<u8, InvalidNetwork> {
-    let is_plain = (1..=3).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    let is_plain =
+        (1..=3).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     text.parse().ok().filter(|_| is_plain).ok_or(InvalidNetwork::Malformed)
 }
 
@@ -110,10 +111,42 @@ mod tests {
     fn what_is_no_network_or_could_be_meant_in_two_ways_is_refused() {
         let long = format!("{}::/1", "0".repeat(50));
         for text in [
-            "", " ", "/", "/8", "10.0.0.0/", "10.0.0.0/33", "::/129", "10.0.0.0/-1", "10.0.0.0/+8", "10.0.0.0/08", "10.0.0.0/8/8",
-            "10.0.0.0/ 8", " 10.0.0.0/8", "10.0.0.0/8 ", "10.0.0.0/8,10.1.0.0/16", "10/8", "10.0.0.0/255.0.0.0", "010.0.0.0/8", "0x0a.0.0.0/8",
-            "167772160/8", "10.0.0.256", "fe80::1%eth0", "fe80::%1/64", "[::1]", "[::1]/128", "::1::/8", "10.0.0.0/8\n", "１0.0.0.0/8",
-            "10.0.0.0/٨", "localhost", "*", "10.0.0.*", "10.0.0.1-10.0.0.9", "10.0.0.0/999", "10.0.0.0/4294967304", &long,
+            "",
+            " ",
+            "/",
+            "/8",
+            "10.0.0.0/",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0.0/-1",
+            "10.0.0.0/+8",
+            "10.0.0.0/08",
+            "10.0.0.0/8/8",
+            "10.0.0.0/ 8",
+            " 10.0.0.0/8",
+            "10.0.0.0/8 ",
+            "10.0.0.0/8,10.1.0.0/16",
+            "10/8",
+            "10.0.0.0/255.0.0.0",
+            "010.0.0.0/8",
+            "0x0a.0.0.0/8",
+            "167772160/8",
+            "10.0.0.256",
+            "fe80::1%eth0",
+            "fe80::%1/64",
+            "[::1]",
+            "[::1]/128",
+            "::1::/8",
+            "10.0.0.0/8\n",
+            "１0.0.0.0/8",
+            "10.0.0.0/٨",
+            "localhost",
+            "*",
+            "10.0.0.*",
+            "10.0.0.1-10.0.0.9",
+            "10.0.0.0/999",
+            "10.0.0.0/4294967304",
+            &long,
         ] {
             assert_eq!(read(text), Err(InvalidNetwork::Malformed), "{text:?}");
         }
@@ -131,7 +164,8 @@ mod tests {
         for inside in ["10.255.255.255", "10.0.0.0", "::ffff:10.1.2.3", "2001:db8:ffff::1", "192.0.2.7", "::ffff:c000:207"] {
             assert!(allow(&office, caller(inside)), "{inside}");
         }
-        for outside in ["11.0.0.0", "9.255.255.255", "::ffff:11.0.0.0", "2001:db9::", "192.0.2.8", "::10.0.0.1", "64:ff9b::10.0.0.1", "::1"] {
+        for outside in ["11.0.0.0", "9.255.255.255", "::ffff:11.0.0.0", "2001:db9::", "192.0.2.8", "::10.0.0.1", "64:ff9b::10.0.0.1", "::1"]
+        {
             assert!(!allow(&office, caller(outside)), "{outside}");
         }
         assert!(allow(&[], None) && !allow(&office, None), "an address that isn't known is in no network");

@@ -2,8 +2,10 @@
 
 pub mod accounts;
 pub mod admin;
+mod api_keys;
 pub mod auth;
 pub mod authorizer;
+pub mod call;
 pub mod call_lines;
 pub mod contract;
 mod key_fields;

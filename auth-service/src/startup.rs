@@ -26,6 +26,7 @@ use tonic::service::RoutesBuilder;
 use crate::access_token::AccessTokens;
 use crate::config::{Config, StoreConfig};
 use crate::doors::doors;
+use crate::key_uses::{KeyUseNotes, KeyUses};
 use crate::password::{HashingError, PasswordHashing};
 use crate::service::accounts::AccountsService;
 use crate::service::admin::AdminService;
@@ -149,6 +150,7 @@ pub struct Application {
     admin: AdminService,
     serve: ServeConfig,
     sweep_interval: Duration,
+    key_use_notes: KeyUseNotes,
     service_credentials: Vec<Secret>,
 }
 
@@ -167,12 +169,14 @@ impl Application {
         let hashing = config.hashing;
         let made = tokio::task::spawn_blocking(move || PasswordHashing::new(hashing)).await;
         let passwords = Arc::new(made.map_err(|error| HashingError::Broken(error.to_string()))??);
-        let authorizer = Authorizer { store: Arc::clone(&store), tokens: Arc::clone(&tokens) };
+        let (key_uses, key_use_notes) = KeyUses::new();
+        let authorizer = Authorizer { store: Arc::clone(&store), tokens: Arc::clone(&tokens), key_uses: key_uses.clone() };
         Ok(Self {
             auth: AuthService {
                 store: Arc::clone(&store),
                 tokens: Arc::clone(&tokens),
                 prices: config.prices,
+                key_uses,
                 hold_ttl: config.limits.hold_ttl,
             },
             accounts: AccountsService {
@@ -184,6 +188,7 @@ impl Application {
                 sign_ups: SignUpThrottle::new(config.sign_ups_per_hour),
                 sign_up: config.sign_up,
                 starting_credits: config.starting_credits,
+                key_lifetimes: config.key_lifetimes,
             },
             admin: AdminService { authorizer, store: Arc::clone(&store), passwords, starting_credits: config.starting_credits },
             serve: ServeConfig {
@@ -196,6 +201,7 @@ impl Application {
                 cors: config.cors,
             },
             sweep_interval: config.sweep_interval,
+            key_use_notes,
             service_credentials: config.service_credentials,
             store,
         })
@@ -231,12 +237,15 @@ impl Application {
         let essentials = Essentials::default();
         let sweep = sweeper::run(Arc::clone(&self.store), self.sweep_interval, draining.clone());
         let mut sweep = essentials.spawn("the walk over due holds", &draining, sweep);
+        let notes = self.key_use_notes.run(Arc::clone(&self.store), draining.clone());
+        let mut notes = essentials.spawn("the notes of when API keys were used", &draining, notes);
         let _watch = essentials.spawn("the watch over the store", &draining, watch.run());
         let serve = async {
             let served = serving::serve(listener, served, self.serve, draining.clone(), shutdown).await;
             // Also when serving broke: the walk ends with it.
             draining.cancel();
             sweep.ended().await;
+            notes.ended().await;
             served
         };
         tokio::select! {

@@ -17,6 +17,9 @@
 //!   few are remembered for their time.
 //! - **The ledger is appended to, and folded from its beginning.** Entries are numbered from 1 without a gap, and no number comes again.
 //!   Those up to the checkpoint's last are no longer kept one by one; the checkpoint's figures stand for theirs.
+//! - **A change is recorded with itself.** Every change of users, sessions and keys takes an [`AuditEvent`] and appends it, with what it
+//!   revokes ([`Revocation`]), in the same step; what changes nothing appends nothing.
+//! - **Changes of one user are serial.** Of any two changes of a user's state, password, sessions and keys at once, one sees the other.
 //! - **The store's clock.** Times are milliseconds since 1970 by the store's own clock. A clock that jumps may expire a hold early or late;
 //!   it never breaks the balance.
 //! - **Unreachable is an error.** [`StoreError::Unavailable`] says nothing about whether the operation happened; every operation here may
@@ -30,7 +33,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use shared::essential::Lost;
 
-pub use self::api_key::{ApiKeyCreation, ApiKeyRecord, NewApiKey};
+pub(crate) use self::api_key::earlier;
+pub use self::api_key::{
+    ApiKeyRecord, KeyAnswer, KeyChange, KeyChangeRequest, KeyRequest, KeyUse, ListedKey, ListedSecret, NewSecret, REQUEST_LIFE,
+    RequestMark, SecretRecord, StoredSecret,
+};
+pub use self::audit::{AuditAction, AuditEvent};
 pub use self::caller::{Permission, PresentedCredential, Principal};
 pub use self::check::{ChargeRequest, CheckAnswer, CheckRequest, ExtendAnswer, Held, Refusal, ReleaseAnswer, ReleaseRequest, SettleAnswer};
 pub use self::checkpoint::{Checkpoint, Contradiction, count_older_than};
@@ -38,14 +46,17 @@ pub use self::condition::Condition;
 pub use self::failure::{StoreError, StoreOpenError};
 pub use self::ledger::{AccountSnapshot, Balance, EntryKind, GrantAnswer, GrantRequest, LedgerEntry, LedgerPage, LedgerPart};
 pub use self::new_user::{NAME_CLAIM_LIFE, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserCreation};
-pub use crate::scope::Scope;
+pub use self::revocation::{REMEMBERED_REVOCATIONS, Revocation, RevocationLog, Revoked};
+pub use self::user_change::UserChange;
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
-use crate::ids::{AccountId, KeyId, UserId};
+use crate::ids::{AccountId, UserId};
 use crate::refunds::RefundLimit;
+pub use crate::scope::Scope;
 use crate::user::{UserName, UserRecord};
 
 mod api_key;
+mod audit;
 mod caller;
 mod check;
 mod checkpoint;
@@ -58,7 +69,9 @@ mod ledger;
 mod new_user;
 mod records;
 pub mod redis;
+mod revocation;
 pub mod sqlite;
+mod user_change;
 
 /// Users, keys and credits. See the [module](self) for what every operation keeps.
 #[async_trait]
@@ -72,24 +85,30 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Makes a user, their account and its first ledger entry. Not idempotent: a repetition with another id finds its own name taken. If
     /// the store breaks off half way, the name is in progress, and free again a minute later at the latest.
-    async fn create_user(&self, user: NewUser) -> Result<UserCreation, StoreError>;
+    async fn create_user(&self, user: NewUser, event: AuditEvent) -> Result<UserCreation, StoreError>;
     /// Finds a user by name.
     async fn user_by_name(&self, name: &UserName) -> Result<Option<UserRecord>, StoreError>;
     /// Finds a user by id.
     async fn user_by_id(&self, id: &UserId) -> Result<Option<UserRecord>, StoreError>;
     /// Replaces a password's hash if it is still the one that was read. Idempotent.
     async fn replace_password_hash(&self, id: &UserId, old: &str, new: &str) -> Result<(), StoreError>;
-    /// Disables or enables a user; `None`: no such user. Idempotent: what is so already changes nothing. When disabling has answered, every
-    /// later check of that user's credentials is refused; tokens issued in a second before that of enabling stay refused after it.
-    async fn set_disabled(&self, id: &UserId, disabled: bool) -> Result<Option<UserRecord>, StoreError>;
+    /// Disables a user for a reason, or enables them; `None`: no such user. Idempotent: what is so already changes nothing. When disabling
+    /// has answered, every later check of that user's credentials is refused. Their sessions are ended, and tokens without one that were
+    /// issued in a second before that of enabling stay refused after it.
+    async fn set_disabled(&self, id: &UserId, disabled: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError>;
 
-    /// Keeps an API key.
-    async fn create_api_key(&self, key: NewApiKey) -> Result<ApiKeyCreation, StoreError>;
+    /// Makes an API key, gives it another secret, or revokes it or a secret: see [`KeyChange`], and [`keyring`](crate::keyring) for the
+    /// rules. Who asks must be in force in the same step, or [`KeyAnswer::Refused`]. Idempotent by the request that the change names, and
+    /// for the same new secret. When it has answered, every later check of a secret that was revoked, or lost its place, is refused.
+    async fn change_api_keys(&self, request: KeyChangeRequest, event: AuditEvent) -> Result<KeyAnswer, StoreError>;
     /// An account's keys, oldest first.
-    async fn api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyRecord>, StoreError>;
-    /// Revokes a key; `None`: no such key. Idempotent: the first revocation's time stays. When it has answered, every later check of the
-    /// key is refused.
-    async fn revoke_api_key(&self, account: &AccountId, key: &KeyId) -> Result<Option<ApiKeyRecord>, StoreError>;
+    async fn api_keys(&self, account: &AccountId) -> Result<Vec<ListedKey>, StoreError>;
+    /// Notes that secrets were used now. Of a secret that is no longer kept nothing is noted.
+    async fn note_key_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError>;
+
+    /// Appends to the audit log what changed nothing, or failed: failures to a log of their own, so that nobody displaces what was changed
+    /// by guessing.
+    async fn record_event(&self, event: AuditEvent) -> Result<(), StoreError>;
 
     /// Authenticates, authorizes, and holds credits, in this order, so that a refusal tells no more than the credential may know.
     /// Idempotent by (account, user, request id) and attempt: see the table in `ARCHITECTURE.md`.
@@ -150,6 +169,14 @@ pub struct StoreLimits {
     pub refunds: RefundLimit,
     /// Due holds that one operation resolves, and forgotten requests that it removes, at most.
     pub sweep_batch: u32,
+    /// How long a session lives without a refresh.
+    pub session_idle: Duration,
+    /// How long a session lives, however often it is refreshed.
+    pub session_lifetime: Duration,
+    /// Changes that the audit log keeps, about.
+    pub max_audit_changes: u32,
+    /// Failed attempts that it keeps, about.
+    pub max_audit_attempts: u32,
 }
 
 impl Default for StoreLimits {
@@ -162,6 +189,10 @@ impl Default for StoreLimits {
             max_free_requests: 500,
             refunds: RefundLimit::default(),
             sweep_batch: 16,
+            session_idle: Duration::from_secs(14 * 24 * 3600),
+            session_lifetime: Duration::from_secs(90 * 24 * 3600),
+            max_audit_changes: 100_000,
+            max_audit_attempts: 20_000,
         }
     }
 }

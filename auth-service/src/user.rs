@@ -63,6 +63,13 @@ pub struct UserRecord {
     pub role: Role,
     /// Whether all of the user's credentials are refused.
     pub disabled: bool,
+    /// Whether the user can't sign in. API keys stay in force.
+    pub locked: bool,
+    /// Until when the password's hash is that of an operator's one-time password, which lets nobody in: another must be chosen with it.
+    /// `None`: it is the user's own.
+    pub reset_ends_at_ms: Option<i64>,
+    /// Why an operator disabled or locked the user; may be empty.
+    pub state_reason: String,
     /// When it was made.
     pub created_at_ms: i64,
 }

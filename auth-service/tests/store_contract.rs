@@ -61,6 +61,7 @@ fn limits() -> StoreLimits {
         // More than the cases need that aren't about it.
         refunds: RefundLimit { burst: 1000, every: Duration::from_millis(100) },
         sweep_batch: 16,
+        ..StoreLimits::default()
     }
 }
 

@@ -28,7 +28,7 @@ use auth_service::store::{
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
-use fixture::{RedisServer, START_MS, new_user, permission, sqlite_file};
+use fixture::{RedisServer, START_MS, event, new_user, permission, sqlite_file};
 use model::{Model, Oldest};
 
 /// Small enough that random operations reach every bound.
@@ -40,6 +40,10 @@ const LIMITS: StoreLimits = StoreLimits {
     max_free_requests: 3,
     refunds: RefundLimit { burst: 3, every: Duration::from_millis(20) },
     sweep_batch: 2,
+    session_idle: Duration::from_millis(300),
+    session_lifetime: Duration::from_millis(900),
+    max_audit_changes: 50,
+    max_audit_attempts: 20,
 };
 const STARTING_CREDITS: i64 = 40;
 
@@ -264,9 +268,14 @@ async fn apply(store: &dyn Store, user: &fixture::Person, now_ms: i64, operation
                 max_output_tokens: max_out,
                 require_full,
             };
-            let credential = PresentedCredential::AccessToken { user_id: user.id.clone(), issued_at_ms: now_ms };
-            let request =
-                CheckRequest { account: user.account.clone(), credential, permission: permission(Scope::Inference), charge: Some(charge) };
+            let credential = PresentedCredential::AccessToken { user_id: user.id.clone(), session: None, issued_at_ms: now_ms };
+            let request = CheckRequest {
+                account: user.account.clone(),
+                credential,
+                permission: permission(Scope::Chat),
+                charge: Some(charge),
+                caller_address: None,
+            };
             format!("{:?}", store.check(request).await.unwrap())
         }
         (Operation::Extend { usage, .. }, Some(handle)) => format!("{:?}", store.extend(handle, usage).await.unwrap()),
@@ -274,7 +283,7 @@ async fn apply(store: &dyn Store, user: &fixture::Person, now_ms: i64, operation
         (Operation::Release { request, attempt }, _) => {
             let release = ReleaseRequest {
                 account: user.account.clone(),
-                credential: PresentedCredential::AccessToken { user_id: user.id.clone(), issued_at_ms: now_ms },
+                credential: PresentedCredential::AccessToken { user_id: user.id.clone(), session: None, issued_at_ms: now_ms },
                 request_id: name(request),
                 attempt_id: format!("attempt-{attempt}"),
             };
@@ -318,7 +327,7 @@ async fn agree(
     let user = new_user(name, STARTING_CREDITS);
     let person = fixture::Person { id: user.user_id.clone(), account: (&user.user_id).into() };
     let mut model = Model::new(LIMITS, oldest, &person, STARTING_CREDITS, START_MS);
-    store.create_user(user).await.unwrap();
+    store.create_user(user, event()).await.unwrap();
     for (step, operation) in operations.iter().enumerate() {
         if let Operation::Wait { ms } = operation {
             hand.fetch_add(*ms, Ordering::SeqCst);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::ids::SessionId;
 
 const NOW_MS: i64 = 1_700_000_000_500;
 
@@ -7,55 +8,66 @@ fn user() -> UserId {
 }
 
 fn member() -> Member {
-    Member { role: Role::User, disabled: false, tokens_valid_from_ms: 0 }
+    Member { role: Role::User, disabled: false, locked: false, tokens_valid_from_ms: 0 }
 }
 
 fn key() -> KeyRights {
     KeyRights {
         key_id: KeyId::parse("0123456789ab").unwrap(),
+        secret_number: 1,
         user_id: user(),
-        scopes: vec![Scope::Inference],
+        scopes: vec![Scope::Chat],
         models: Vec::new(),
+        networks: Vec::new(),
         expires_at_ms: None,
         revoked_at_ms: None,
     }
 }
 
+fn rows(key: Option<KeyRights>, member: Option<Member>) -> Rows {
+    Rows { key, session: None, member }
+}
+
 fn permission() -> Permission {
-    Permission { scope: Scope::Inference, admin: false, model: "llama3.2:1b".to_owned() }
+    Permission { scope: Scope::Chat, admin: false, model: "llama3.2:1b".to_owned() }
 }
 
 fn by_key() -> CheckRequest {
     let credential = PresentedCredential::ApiKey { secret_hash: [7; 32] };
-    CheckRequest { account: AccountId::from(&user()), credential, permission: permission(), charge: None }
+    CheckRequest { account: AccountId::from(&user()), credential, permission: permission(), charge: None, caller_address: None }
 }
 
 fn by_token(issued_at_ms: i64) -> CheckRequest {
-    CheckRequest { credential: PresentedCredential::AccessToken { user_id: user(), issued_at_ms }, ..by_key() }
+    CheckRequest { credential: PresentedCredential::AccessToken { user_id: user(), session: None, issued_at_ms }, ..by_key() }
 }
 
 #[test]
 fn a_key_is_refused_for_the_first_of_its_reasons() {
-    let refusal = |key: Option<KeyRights>, member: Option<Member>| authorize(&by_key(), key, member, NOW_MS).unwrap_err();
+    let refusal = |key: Option<KeyRights>, member: Option<Member>| authorize(&by_key(), rows(key, member), NOW_MS).unwrap_err();
     let disabled = Member { disabled: true, ..member() };
     let ended = KeyRights { expires_at_ms: Some(NOW_MS), ..key() };
     let revoked = KeyRights { revoked_at_ms: Some(1), ..ended.clone() };
     let elsewhere = KeyRights { scopes: vec![Scope::Account], models: vec![ModelPattern::read("qwen*")], ..key() };
+    let outside = KeyRights { networks: vec!["192.0.2.0/24".parse().unwrap()], ..elsewhere.clone() };
     assert_eq!(refusal(None, Some(member())), Refusal::CredentialUnknown);
     assert_eq!(refusal(Some(revoked), Some(disabled)), Refusal::CredentialRevoked);
     assert_eq!(refusal(Some(ended), Some(disabled)), Refusal::CredentialExpired);
     assert_eq!(refusal(Some(key()), None), Refusal::NotAMember);
-    assert_eq!(refusal(Some(elsewhere.clone()), Some(disabled)), Refusal::UserDisabled);
+    assert_eq!(refusal(Some(outside.clone()), Some(disabled)), Refusal::UserDisabled);
+    assert_eq!(refusal(Some(outside), Some(member())), Refusal::NetworkNotAllowed);
     assert_eq!(refusal(Some(elsewhere.clone()), Some(member())), Refusal::ScopeRequired);
-    let scoped = KeyRights { scopes: vec![Scope::Inference], ..elsewhere };
+    let scoped = KeyRights { scopes: vec![Scope::Chat], ..elsewhere };
     assert_eq!(refusal(Some(scoped), Some(member())), Refusal::ModelNotAllowed);
 }
 
 #[test]
 fn a_good_key_says_who_acts_and_when_it_ends() {
     let ends = KeyRights { expires_at_ms: Some(NOW_MS + 1), models: vec![ModelPattern::read("LLAMA3*")], ..key() };
-    let rights = authorize(&by_key(), Some(ends), Some(member()), NOW_MS).unwrap();
-    assert_eq!(rights.principal, Principal { user_id: user(), role: Role::User, key_id: Some(key().key_id) });
+    let rights = authorize(&by_key(), rows(Some(ends), Some(member())), NOW_MS).unwrap();
+    assert_eq!(
+        rights.principal,
+        Principal { user_id: user(), role: Role::User, key_id: Some(key().key_id), key_secret: 1, session_id: None }
+    );
     assert_eq!(rights.end_at_ms(), Some(NOW_MS + 1));
 }
 
@@ -63,31 +75,31 @@ fn a_good_key_says_who_acts_and_when_it_ends() {
 fn a_token_is_good_from_the_second_in_which_tokens_became_valid() {
     let at = |tokens_valid_from_ms| Some(Member { tokens_valid_from_ms, ..member() });
     let issued_at_ms = 1_700_000_000_000;
-    assert!(authorize(&by_token(issued_at_ms), None, at(issued_at_ms + 999), NOW_MS).is_ok());
-    let too_old = authorize(&by_token(issued_at_ms), None, at(issued_at_ms + 1000), NOW_MS);
+    assert!(authorize(&by_token(issued_at_ms), rows(None, at(issued_at_ms + 999)), NOW_MS).is_ok());
+    let too_old = authorize(&by_token(issued_at_ms), rows(None, at(issued_at_ms + 1000)), NOW_MS);
     assert_eq!(too_old.unwrap_err(), Refusal::CredentialRevoked);
 }
 
 #[test]
 fn a_token_of_nobody_is_unknown_on_its_own_account_and_no_member_of_another() {
-    assert_eq!(authorize(&by_token(NOW_MS), None, None, NOW_MS).unwrap_err(), Refusal::CredentialUnknown);
+    assert_eq!(authorize(&by_token(NOW_MS), Rows::default(), NOW_MS).unwrap_err(), Refusal::CredentialUnknown);
     let elsewhere = CheckRequest { account: AccountId::parse("ffffffffffffffff").unwrap(), ..by_token(NOW_MS) };
-    assert_eq!(authorize(&elsewhere, None, None, NOW_MS).unwrap_err(), Refusal::NotAMember);
+    assert_eq!(authorize(&elsewhere, Rows::default(), NOW_MS).unwrap_err(), Refusal::NotAMember);
 }
 
 #[test]
 fn only_an_admin_may_do_what_needs_the_role() {
     let mut request = by_token(NOW_MS);
     request.permission = Permission { scope: Scope::Models, admin: true, model: String::new() };
-    assert_eq!(authorize(&request, None, Some(member()), NOW_MS).unwrap_err(), Refusal::RoleRequired);
-    assert!(authorize(&request, None, Some(Member { role: Role::Admin, ..member() }), NOW_MS).is_ok());
+    assert_eq!(authorize(&request, rows(None, Some(member())), NOW_MS).unwrap_err(), Refusal::RoleRequired);
+    assert!(authorize(&request, rows(None, Some(Member { role: Role::Admin, ..member() })), NOW_MS).is_ok());
 }
 
 #[test]
 fn a_limited_key_may_name_its_models_and_no_other() {
     let rights = |models: &[&str]| {
         let key = KeyRights { models: models.iter().map(|pattern| ModelPattern::read(pattern)).collect(), ..key() };
-        authenticate(&by_key(), Some(key), Some(member()), NOW_MS).unwrap()
+        authenticate(&by_key(), rows(Some(key), Some(member())), NOW_MS).unwrap()
     };
     let limited = rights(&["library/*", "Hf.co/A/B*"]);
     for (model, allowed) in [("llama3", true), ("hf.co/a/big:q8_0", true), ("hf.co/evil/big", false), ("someone/llama3", false)] {
@@ -95,4 +107,64 @@ fn a_limited_key_may_name_its_models_and_no_other() {
         assert!(rights(&[]).allow(model), "{model}");
         assert!(!rights(&["", "no pattern"]).allow(model), "{model}");
     }
+}
+
+#[test]
+fn a_token_of_a_session_is_good_while_the_session_is_there_whatever_its_own_times_say() {
+    let session = SessionId::parse("abcdefghijkl").unwrap();
+    let credential = PresentedCredential::AccessToken { user_id: user(), session: Some(session.clone()), issued_at_ms: 0 };
+    let request = CheckRequest { credential, ..by_token(0) };
+    let valid_from = |tokens_valid_from_ms| Member { tokens_valid_from_ms, ..member() };
+    let rights = |tokens_valid_from_ms, ends_at_ms| Some(SessionRights { tokens_valid_from_ms, ends_at_ms });
+    let check = |session, member| authorize(&request, Rows { key: None, session, member: Some(member) }, NOW_MS);
+    let good = check(rights(NOW_MS, NOW_MS + 1), valid_from(NOW_MS)).unwrap();
+    assert_eq!((good.principal.session_id.clone(), good.principal.key_secret, good.end_at_ms()), (Some(session), 0, Some(NOW_MS + 1)));
+    for (session, member, refusal) in [
+        (None, valid_from(NOW_MS), Refusal::CredentialRevoked),
+        // Somebody ended all of the user's tokens since it began, in whichever direction the clock went.
+        (rights(NOW_MS, NOW_MS + 1), valid_from(NOW_MS + 1), Refusal::CredentialRevoked),
+        (rights(NOW_MS, NOW_MS + 1), valid_from(NOW_MS - 1), Refusal::CredentialRevoked),
+        (rights(NOW_MS, NOW_MS), valid_from(NOW_MS), Refusal::CredentialExpired),
+        // What is wrong with the user is said first.
+        (None, Member { disabled: true, locked: true, ..member() }, Refusal::UserDisabled),
+        (None, Member { locked: true, ..member() }, Refusal::UserLocked),
+        (rights(0, NOW_MS + 1), Member { locked: true, ..member() }, Refusal::UserLocked),
+    ] {
+        assert_eq!(check(session, member).unwrap_err(), refusal, "{session:?} {member:?}");
+    }
+}
+
+#[test]
+fn a_locked_users_keys_are_good_and_their_tokens_of_whatever_kind_are_not() {
+    let locked = || Some(Member { locked: true, ..member() });
+    assert!(authorize(&by_key(), rows(Some(key()), locked()), NOW_MS).is_ok());
+    assert_eq!(authorize(&by_token(NOW_MS), rows(None, locked()), NOW_MS).unwrap_err(), Refusal::UserLocked);
+}
+
+#[test]
+fn a_key_is_good_for_the_operations_of_its_scopes_and_for_no_other() {
+    for scope in Scope::ALL {
+        for others in [Scope::ALL.to_vec(), vec![scope], Scope::ALL.into_iter().filter(|other| *other != scope).collect()] {
+            let key = KeyRights { scopes: others.clone(), ..key() };
+            let request = CheckRequest { permission: Permission { scope, admin: false, model: String::new() }, ..by_key() };
+            let answer = authorize(&request, rows(Some(key), Some(member())), NOW_MS).map(|_| ());
+            assert_eq!(answer, if others.contains(&scope) { Ok(()) } else { Err(Refusal::ScopeRequired) }, "{scope:?} {others:?}");
+        }
+    }
+}
+
+#[test]
+fn a_key_with_networks_is_good_from_within_them_alone_and_a_token_from_everywhere() {
+    let key = KeyRights { networks: vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()], ..key() };
+    let from = |address: Option<&str>| {
+        let request = CheckRequest { caller_address: address.map(|address| address.parse().unwrap()), ..by_key() };
+        authorize(&request, rows(Some(key.clone()), Some(member())), NOW_MS).map(|_| ())
+    };
+    for inside in ["10.2.3.4", "::ffff:10.2.3.4", "2001:db8::7"] {
+        assert_eq!(from(Some(inside)), Ok(()), "{inside}");
+    }
+    for outside in [Some("11.2.3.4"), Some("2001:db9::7"), Some("::10.2.3.4"), None] {
+        assert_eq!(from(outside), Err(Refusal::NetworkNotAllowed), "{outside:?}");
+    }
+    assert!(authorize(&by_token(NOW_MS), rows(None, Some(member())), NOW_MS).is_ok());
 }

@@ -64,8 +64,7 @@ pub(super) fn parse(form: Vec<(String, String)>, headers: &HeaderMap) -> Result<
     let (Some(user_name), Some(password)) = (form.take(USERNAME), form.take(PASSWORD)) else {
         return Err(missing(&[USERNAME, PASSWORD]));
     };
-    let scopes = TokenScopes::parse(&form.take(SCOPE).unwrap_or_default())
-        .ok_or_else(|| Refusal::invalid(SCOPE, SCOPE_RULE))?;
+    let scopes = TokenScopes::parse(&form.take(SCOPE).unwrap_or_default()).ok_or_else(|| Refusal::invalid(SCOPE, SCOPE_RULE))?;
     Ok(PasswordGrant { user_name, password, scopes })
 }
 

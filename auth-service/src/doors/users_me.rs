@@ -17,6 +17,7 @@ use tonic::metadata::MetadataMap;
 
 use super::oauth2_error::{bearer_form, json};
 use crate::service::accounts::AccountsService;
+use crate::service::call::Call;
 
 /// What the door refuses, and why.
 pub const REFUSED: &[(&str, &str)] =
@@ -81,7 +82,7 @@ async fn who_am_i(accounts: &AccountsService, request: DoorRequest) -> Result<Re
         return Err(Refusal::new(StatusCode::BAD_REQUEST, ErrorReason::MessageMalformed, message));
     }
     let metadata = MetadataMap::from_headers(request.headers().clone());
-    let (me, balance) = accounts.who_am_i(&metadata).await.map_err(CallError::from)?;
+    let (me, balance) = accounts.who_am_i(Call::new(&metadata, request.extensions())).await.map_err(CallError::from)?;
     Ok(json(&Me::new(me, balance)))
 }
 

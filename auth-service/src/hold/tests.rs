@@ -61,7 +61,13 @@ fn check(before: Option<&HoldRecord>, attempt_id: &str, funds: Funds) -> CheckDe
         max_output_tokens: 200,
         require_full: false,
     };
-    let caller = Principal { user_id: wanted.user_id.clone(), role: crate::user::Role::User, key_id: wanted.key_id.clone() };
+    let caller = Principal {
+        user_id: wanted.user_id.clone(),
+        role: crate::user::Role::User,
+        key_id: wanted.key_id.clone(),
+        key_secret: 1,
+        session_id: None,
+    };
     on_check(before, &wanted.account, &caller, &wanted.model, &charge, funds)
 }
 

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::ids::UserId;
 use crate::model_pattern::PatternRule;
 use crate::store::Scope;
 
@@ -91,6 +92,15 @@ fn number_of(hash: [u8; 32]) -> i64 {
     i64::from_le_bytes(hash[..8].try_into().unwrap())
 }
 
+/// The numbers of the secrets that were revoked; 0: all of the key.
+fn revoked_numbers(decision: &Decision) -> Vec<u32> {
+    let number = |revocation: &Revocation| match &revocation.revoked {
+        Revoked::Key { secret, .. } => *secret,
+        other => panic!("{other:?}"),
+    };
+    decision.revoked.iter().map(number).collect()
+}
+
 fn secret_numbers(answer: &KeyAnswer) -> (Option<u32>, Vec<u32>) {
     let KeyAnswer::Done { key, number, .. } = answer else { panic!("{answer:?}") };
     (*number, key.secrets.iter().map(|secret| secret.secret.number).collect())
@@ -146,8 +156,7 @@ fn no_rotation_makes_a_secret_or_its_key_last_longer() {
 fn a_rotation_without_grace_revokes_all_secrets_before() {
     let mut ring = Ring(vec![stored(key(1, None, None))]);
     ring.change(&rotate(1, 2, 1000, None), 0);
-    let Decision { revoked, .. } = ring.change(&rotate(1, 3, 0, None), 10);
-    assert_eq!(revoked.iter().map(|revoked| revoked.number).collect::<Vec<_>>(), [Some(1), Some(2)]);
+    assert_eq!(revoked_numbers(&ring.change(&rotate(1, 3, 0, None), 10)), [1, 2]);
     assert_eq!(ring.good(10), [3]);
     assert!(ring.0.iter().all(|row| row.revoked_at_ms() == (row.secret.number < 3).then_some(10)));
 }
@@ -174,13 +183,13 @@ fn either_secret_is_revoked_at_once_and_the_key_with_the_last_that_is_in_force()
         let mut ring = Ring(vec![stored(key(1, None, None))]);
         ring.change(&rotate(1, 2, 1000, None), 0);
         let by_number = ring.change(&revoke_secret(1, first), 10);
-        assert_eq!(by_number.revoked.iter().map(|revoked| revoked.number).collect::<Vec<_>>(), [Some(first)]);
+        assert_eq!(revoked_numbers(&by_number), [first]);
         assert_eq!(ring.good(10), [i64::from(second)]);
         let again = ring.change(&revoke_secret(1, first), 11);
         assert!(matches!(again.answer, KeyAnswer::Done { is_change: false, .. }) && again.put.is_empty());
         let shown = KeyChange::RevokeShown { secret_hash: hash(i64::from(second)) };
         let last = ring.change(&shown, 12);
-        assert_eq!(last.revoked.iter().map(|revoked| revoked.number).collect::<Vec<_>>(), [None], "all of the key");
+        assert_eq!(revoked_numbers(&last), [0], "all of the key");
         assert_eq!((ring.good(12), list(&ring.0)[0].key.revoked_at_ms), (vec![], Some(12)));
         assert_eq!(ring.change(&rotate(1, 3, 1000, None), 13).answer, KeyAnswer::NotInForce);
     }
@@ -204,7 +213,7 @@ fn the_repetition_of_a_creation_gives_the_same_key_another_secret_and_the_lost_o
     let first = ring.change(&create(1, request("r", "a key")), 0);
     let repeated = ring.change(&create(2, request("r", "a key")), DAY_MS - 1);
     assert_eq!((secret_numbers(&first.answer).0, secret_numbers(&repeated.answer)), (Some(1), (Some(2), vec![2])));
-    assert_eq!(repeated.revoked.iter().map(|revoked| revoked.number).collect::<Vec<_>>(), [Some(1)]);
+    assert_eq!(revoked_numbers(&repeated), [1]);
     assert_eq!((ring.good(DAY_MS), list(&ring.0).len(), list(&ring.0)[0].key.key_id.as_str()), (vec![2], 1, "000000000001"));
     assert_eq!(ring.0[0].last_used_at_ms, None, "the new secret wasn't used");
     // A day after the first one, and not after its repetition.

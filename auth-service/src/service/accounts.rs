@@ -7,23 +7,22 @@ use std::time::Instant;
 use shared::proto::auth as pb;
 use shared::proto::auth::accounts_server::Accounts;
 use shared::request_id::{REQUEST_ID_RULE, is_request_id};
-use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use crate::access_token::{AccessTokens, IssuedToken};
-use crate::api_key::ApiKey;
-use crate::ids::{AccountId, KeyId};
+use crate::ids::AccountId;
+use crate::key_lifetimes::KeyLifetimes;
 use crate::password::{self, HashingError, PasswordHashing};
 use crate::service::authorizer::{Authorizer, Caller};
+use crate::service::call::Call;
 use crate::service::contract;
-use crate::service::key_fields::KeyFields;
 use crate::service::ledger_page::{page_of, page_size, page_start};
 use crate::service::not_built::not_built;
 use crate::service::service_error::ServiceError;
 use crate::service::sign_up_policy::{Origin, SignUpPolicy};
 use crate::service::user_fields::UserFields;
 use crate::service::violations::Violations;
-use crate::store::{ApiKeyCreation, ApiKeyRecord, NewApiKey, Refusal, Store, UserCreation};
+use crate::store::{AuditAction, AuditEvent, Refusal, Store, UserCreation};
 use crate::throttle::{LoginThrottle, SignUpThrottle};
 use crate::token_scopes::TokenScopes;
 use crate::user::{Role, UserName, UserRecord};
@@ -47,11 +46,13 @@ pub struct AccountsService {
     pub sign_up: SignUpPolicy,
     /// Credits of a new user.
     pub starting_credits: i64,
+    /// How long API keys last.
+    pub key_lifetimes: KeyLifetimes,
 }
 
 impl AccountsService {
     async fn answer_sign_up(&self, request: Request<pb::SignUpRequest>) -> Result<pb::SignUpResponse, ServiceError> {
-        let origin = Origin::of(&request);
+        let (origin, event) = (Origin::of(&request), Call::of(&request).event(AuditAction::SignUp));
         if !self.sign_up.admits(origin) {
             return Err(ServiceError::SignUpClosed);
         }
@@ -60,7 +61,8 @@ impl AccountsService {
         self.sign_ups.admit(origin.address, Instant::now()).map_err(|retry_after| ServiceError::Throttled { retry_after })?;
         let password_hash = self.passwords.hash_for_sign_up(fields.password.clone()).await?;
         let user = fields.into_new_user(password_hash, Role::User, self.starting_credits)?;
-        match self.store.create_user(user).await? {
+        let event = AuditEvent { actor: Some(user.user_id.clone()), ..event.to_user(&user.user_id, &user.user_name) };
+        match self.store.create_user(user, event).await? {
             UserCreation::Created(user) => {
                 tracing::info!(target: "audit", action = "sign_up", actor = %user.user_id, subject = %user.user_id, "a user signed up");
                 Ok(pb::SignUpResponse { user: Some(contract::user(user)), available_credits: Some(self.starting_credits) })
@@ -133,26 +135,26 @@ impl AccountsService {
     }
 
     async fn answer_get_me(&self, request: Request<pb::GetMeRequest>) -> Result<pb::GetMeResponse, ServiceError> {
-        let caller = self.authorizer.anybody(request.metadata()).await?;
+        let caller = self.authorizer.anybody(Call::of(&request)).await?;
         self.describe(caller).await
     }
 
     /// Who calls, and the account's credits where the credential may read them.
-    pub(crate) async fn who_am_i(&self, metadata: &MetadataMap) -> Result<(pb::GetMeResponse, Option<pb::Balance>), ServiceError> {
-        match self.authorizer.reader(metadata).await {
+    pub(crate) async fn who_am_i(&self, call: Call<'_>) -> Result<(pb::GetMeResponse, Option<pb::Balance>), ServiceError> {
+        match self.authorizer.reader(call).await {
             Ok(caller) => {
                 let balance = self.read_balance(&caller.account).await?;
                 Ok((self.describe(caller).await?, Some(balance)))
             }
             Err(ServiceError::Store(Refusal::ScopeRequired)) => {
-                let caller = self.authorizer.anybody(metadata).await?;
+                let caller = self.authorizer.anybody(call).await?;
                 Ok((self.describe(caller).await?, None))
             }
             Err(refused) => Err(refused),
         }
     }
 
-    async fn describe(&self, Caller { principal, account }: Caller) -> Result<pb::GetMeResponse, ServiceError> {
+    async fn describe(&self, Caller { principal, account, .. }: Caller) -> Result<pb::GetMeResponse, ServiceError> {
         let user =
             self.store.user_by_id(&principal.user_id).await?.ok_or_else(|| ServiceError::defect("an authenticated user has no record"))?;
         let api_key_id = principal.key_id.map(|id| id.to_string()).unwrap_or_default();
@@ -164,60 +166,14 @@ impl AccountsService {
         Ok(contract::balance(balance))
     }
 
-    async fn answer_create_api_key(&self, request: Request<pb::CreateApiKeyRequest>) -> Result<pb::CreateApiKeyResponse, ServiceError> {
-        let caller = self.authorizer.owner(request.metadata()).await?;
-        let request = request.into_inner();
-        let KeyFields { name, scopes, models, expires_at_ms } = KeyFields::parse(request)?;
-        let key = ApiKey::random(caller.account.clone())?;
-        let record = ApiKeyRecord {
-            key_id: KeyId::random()?,
-            user_id: caller.principal.user_id.clone(),
-            name,
-            hint: key.hint(),
-            scopes,
-            models,
-            created_at_ms: 0,
-            expires_at_ms,
-            revoked_at_ms: None,
-        };
-        let new = NewApiKey { account: caller.account, secret_hash: key.secret_hash(), record };
-        match self.store.create_api_key(new).await? {
-            ApiKeyCreation::Created(record) => {
-                tracing::info!(
-                    target: "audit", action = "create_api_key", actor = %record.user_id, subject = %record.key_id,
-                    "an API key was made"
-                );
-                Ok(pb::CreateApiKeyResponse { key: key.reveal().to_owned(), api_key: Some(contract::api_key(record)) })
-            }
-            ApiKeyCreation::LimitReached => Err(ServiceError::TooManyApiKeys),
-        }
-    }
-
-    async fn answer_list_api_keys(&self, request: Request<pb::ListApiKeysRequest>) -> Result<pb::ListApiKeysResponse, ServiceError> {
-        let caller = self.authorizer.owner(request.metadata()).await?;
-        let keys = self.store.api_keys(&caller.account).await?;
-        Ok(pb::ListApiKeysResponse { api_keys: keys.into_iter().map(contract::api_key).collect() })
-    }
-
-    async fn answer_revoke_api_key(&self, request: Request<pb::RevokeApiKeyRequest>) -> Result<pb::RevokeApiKeyResponse, ServiceError> {
-        let caller = self.authorizer.owner(request.metadata()).await?;
-        let key_id = KeyId::parse(&request.get_ref().api_key_id).ok_or(ServiceError::ApiKeyNotFound)?;
-        let record = self.store.revoke_api_key(&caller.account, &key_id).await?.ok_or(ServiceError::ApiKeyNotFound)?;
-        tracing::info!(
-            target: "audit", action = "revoke_api_key", actor = %caller.principal.user_id, subject = %record.key_id,
-            "an API key was revoked"
-        );
-        Ok(pb::RevokeApiKeyResponse { api_key: Some(contract::api_key(record)) })
-    }
-
     async fn answer_get_balance(&self, request: Request<pb::GetBalanceRequest>) -> Result<pb::GetBalanceResponse, ServiceError> {
-        let caller = self.authorizer.reader(request.metadata()).await?;
+        let caller = self.authorizer.reader(Call::of(&request)).await?;
         let balance = self.read_balance(&caller.account).await?;
         Ok(pb::GetBalanceResponse { account_id: caller.account.to_string(), balance: Some(balance) })
     }
 
     async fn answer_get_receipt(&self, request: Request<pb::GetReceiptRequest>) -> Result<pb::GetReceiptResponse, ServiceError> {
-        let caller = self.authorizer.reader(request.metadata()).await?;
+        let caller = self.authorizer.reader(Call::of(&request)).await?;
         let request_id = request.into_inner().request_id;
         if !is_request_id(&request_id) {
             return Err(ServiceError::field("request_id", REQUEST_ID_RULE));
@@ -230,7 +186,7 @@ impl AccountsService {
         &self,
         request: Request<pb::ListLedgerEntriesRequest>,
     ) -> Result<pb::ListLedgerEntriesResponse, ServiceError> {
-        let caller = self.authorizer.reader(request.metadata()).await?;
+        let caller = self.authorizer.reader(Call::of(&request)).await?;
         let request = request.into_inner();
         let mut violations = Violations::default();
         let size = violations.keep(page_size(request.page_size));
@@ -263,8 +219,19 @@ impl Accounts for AccountsService {
         Ok(Response::new(self.answer_list_api_keys(request).await?))
     }
 
+    async fn rotate_api_key(&self, request: Request<pb::RotateApiKeyRequest>) -> Result<Response<pb::RotateApiKeyResponse>, Status> {
+        Ok(Response::new(self.answer_rotate_api_key(request).await?))
+    }
+
     async fn revoke_api_key(&self, request: Request<pb::RevokeApiKeyRequest>) -> Result<Response<pb::RevokeApiKeyResponse>, Status> {
         Ok(Response::new(self.answer_revoke_api_key(request).await?))
+    }
+
+    async fn revoke_credential(
+        &self,
+        request: Request<pb::RevokeCredentialRequest>,
+    ) -> Result<Response<pb::RevokeCredentialResponse>, Status> {
+        Ok(Response::new(self.answer_revoke_credential(request).await?))
     }
 
     async fn get_balance(&self, request: Request<pb::GetBalanceRequest>) -> Result<Response<pb::GetBalanceResponse>, Status> {
@@ -289,12 +256,10 @@ impl Accounts for AccountsService {
         list_sessions(ListSessionsRequest) -> ListSessionsResponse, "Accounts.ListSessions";
         revoke_session(RevokeSessionRequest) -> RevokeSessionResponse, "Accounts.RevokeSession";
         complete_password_reset(CompletePasswordResetRequest) -> CompletePasswordResetResponse, "Accounts.CompletePasswordReset";
-        revoke_credential(RevokeCredentialRequest) -> RevokeCredentialResponse, "Accounts.RevokeCredential";
         get_jwks(GetJwksRequest) -> GetJwksResponse, "Accounts.GetJwks";
         change_password(ChangePasswordRequest) -> ChangePasswordResponse, "Accounts.ChangePassword";
         begin_sign_in(BeginSignInRequest) -> BeginSignInResponse, "Accounts.BeginSignIn";
         exchange_id_token(ExchangeIdTokenRequest) -> ExchangeIdTokenResponse, "Accounts.ExchangeIdToken";
-        rotate_api_key(RotateApiKeyRequest) -> RotateApiKeyResponse, "Accounts.RotateApiKey";
         create_organization(CreateOrganizationRequest) -> CreateOrganizationResponse, "Accounts.CreateOrganization";
         list_organizations(ListOrganizationsRequest) -> ListOrganizationsResponse, "Accounts.ListOrganizations";
         add_member(AddMemberRequest) -> AddMemberResponse, "Accounts.AddMember";
@@ -312,6 +277,7 @@ mod tests {
 
     use super::*;
     use crate::access_token::SigningSecret;
+    use crate::key_uses::KeyUses;
     use crate::password::HashingCost;
     use crate::store::StoreLimits;
     use crate::store::clock::Clock;
@@ -323,7 +289,7 @@ mod tests {
         let secret = SigningSecret { kid: "1".to_owned(), secret: Secret::generate().unwrap().0 };
         let tokens = Arc::new(AccessTokens::new(&[secret], Duration::from_secs(60), Duration::ZERO).unwrap());
         AccountsService {
-            authorizer: Authorizer { store: Arc::clone(&store), tokens: Arc::clone(&tokens) },
+            authorizer: Authorizer { store: Arc::clone(&store), tokens: Arc::clone(&tokens), key_uses: KeyUses::new().0 },
             store,
             tokens,
             passwords: Arc::new(PasswordHashing::new(HashingCost::default()).unwrap()),
@@ -331,6 +297,7 @@ mod tests {
             sign_ups: SignUpThrottle::new(1),
             sign_up: SignUpPolicy::Open,
             starting_credits: 0,
+            key_lifetimes: KeyLifetimes::default(),
         }
     }
 

@@ -8,15 +8,16 @@ use shared::proto::auth::admin_server::Admin;
 use shared::request_id::{REQUEST_ID_RULE, is_request_id};
 use tonic::{Request, Response, Status};
 
-use crate::ids::{AccountId, UserId};
+use crate::ids::AccountId;
 use crate::password::PasswordHashing;
 use crate::service::authorizer::Authorizer;
+use crate::service::call::Call;
 use crate::service::contract;
 use crate::service::not_built::not_built;
 use crate::service::service_error::ServiceError;
 use crate::service::user_fields::{UserFields, user_name};
 use crate::service::violations::{Violation, Violations, plain_text};
-use crate::store::{GrantAnswer, GrantRequest, Store, UserCreation};
+use crate::store::{AuditAction, GrantAnswer, GrantRequest, Store, UserCreation};
 use crate::user::{Role, UserName, UserRecord};
 
 /// The Admin service.
@@ -34,7 +35,9 @@ pub struct AdminService {
 
 impl AdminService {
     async fn answer_create_user(&self, request: Request<pb::CreateUserRequest>) -> Result<pb::CreateUserResponse, ServiceError> {
-        let actor = self.authorizer.operator(request.metadata()).await?;
+        let call = Call::of(&request);
+        let actor = self.authorizer.operator(call).await?;
+        let event = call.event(AuditAction::CreateUser).by(&actor);
         let request = request.into_inner();
         let mut violations = Violations::default();
         let role = violations.keep(match request.role() {
@@ -48,10 +51,11 @@ impl AdminService {
         let (fields, role) = violations.finish(fields.zip(role))?;
         let password_hash = self.passwords.hash(fields.password.clone()).await?;
         let user = fields.into_new_user(password_hash, role, starting_credits)?;
-        match self.store.create_user(user).await? {
+        let event = event.to_user(&user.user_id, &user.user_name);
+        match self.store.create_user(user, event).await? {
             UserCreation::Created(user) => {
                 tracing::info!(
-                    target: "audit", action = "create_user", %actor, subject = %user.user_id, ?role, starting_credits,
+                    target: "audit", action = "create_user", actor = %actor.user_id, subject = %user.user_id, ?role, starting_credits,
                     "a user was made"
                 );
                 Ok(pb::CreateUserResponse { user: Some(contract::user(user)), available_credits: Some(starting_credits) })
@@ -61,28 +65,29 @@ impl AdminService {
         }
     }
 
-    async fn set_disabled(&self, actor: UserId, name: &str, disabled: bool) -> Result<UserRecord, ServiceError> {
+    async fn set_disabled(&self, call: Call<'_>, name: &str, disabled: bool) -> Result<UserRecord, ServiceError> {
+        let actor = self.authorizer.operator(call).await?;
         let user = self.find(&user_name(name)?).await?;
-        let user = self.store.set_disabled(&user.user_id, disabled).await?.ok_or(ServiceError::UserNotFound)?;
-        let action = if disabled { "disable_user" } else { "enable_user" };
-        tracing::info!(target: "audit", action, %actor, subject = %user.user_id, "a user was disabled or enabled");
+        let action = if disabled { AuditAction::DisableUser } else { AuditAction::EnableUser };
+        let event = call.event(action).by(&actor).to_user(&user.user_id, &user.user_name);
+        let change = self.store.set_disabled(&user.user_id, disabled, "", event).await?.ok_or(ServiceError::UserNotFound)?;
+        let user = change.user;
+        tracing::info!(target: "audit", action = action.name(), actor = %actor.user_id, subject = %user.user_id, "a user was disabled or enabled");
         Ok(user)
     }
 
     async fn answer_disable_user(&self, request: Request<pb::DisableUserRequest>) -> Result<pb::DisableUserResponse, ServiceError> {
-        let actor = self.authorizer.operator(request.metadata()).await?;
-        let user = self.set_disabled(actor, &request.get_ref().user_name, true).await?;
+        let user = self.set_disabled(Call::of(&request), &request.get_ref().user_name, true).await?;
         Ok(pb::DisableUserResponse { user: Some(contract::user(user)) })
     }
 
     async fn answer_enable_user(&self, request: Request<pb::EnableUserRequest>) -> Result<pb::EnableUserResponse, ServiceError> {
-        let actor = self.authorizer.operator(request.metadata()).await?;
-        let user = self.set_disabled(actor, &request.get_ref().user_name, false).await?;
+        let user = self.set_disabled(Call::of(&request), &request.get_ref().user_name, false).await?;
         Ok(pb::EnableUserResponse { user: Some(contract::user(user)) })
     }
 
     async fn answer_grant_credits(&self, request: Request<pb::GrantCreditsRequest>) -> Result<pb::GrantCreditsResponse, ServiceError> {
-        let actor = self.authorizer.operator(request.metadata()).await?;
+        let actor = self.authorizer.operator(Call::of(&request)).await?;
         let request = request.into_inner();
         let mut violations = Violations::default();
         let name = violations.keep(user_name(&request.user_name));
@@ -96,7 +101,7 @@ impl AdminService {
             credits: request.credits,
             request_id: request.request_id,
             note,
-            granted_by: actor.clone(),
+            granted_by: actor.user_id.clone(),
         };
         let (balance, entry, replayed) = match self.store.grant(grant).await? {
             GrantAnswer::Granted { entry, balance } => (balance, entry, false),
@@ -107,7 +112,7 @@ impl AdminService {
         };
         let credits = request.credits;
         tracing::info!(
-            target: "audit", action = "grant_credits", %actor, subject = %user.user_id, credits, entry, replayed,
+            target: "audit", action = "grant_credits", actor = %actor.user_id, subject = %user.user_id, credits, entry, replayed,
             "credits were granted"
         );
         Ok(pb::GrantCreditsResponse { balance: Some(contract::balance(balance)), ledger_entry_id: entry.to_string(), replayed })

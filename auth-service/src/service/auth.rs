@@ -1,5 +1,6 @@
 //! The Auth service: what other services ask before and after they work for somebody.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::access_token::AccessTokens;
 use crate::credential::{self, Presented};
 use crate::hold::{Outcome, Terms, is_attempt_id};
 use crate::ids::AccountId;
+use crate::key_uses::KeyUses;
 use crate::price::MAX_TOKENS;
 use crate::price_table::PriceTable;
 use crate::service::call_lines::{self, CheckSubject};
@@ -41,6 +43,8 @@ pub struct AuthService {
     pub tokens: Arc<AccessTokens>,
     /// What models cost.
     pub prices: PriceTable,
+    /// Takes note of the API keys that are used.
+    pub key_uses: KeyUses,
     /// How long a hold lives; a third of it is when to extend.
     pub hold_ttl: Duration,
 }
@@ -53,7 +57,7 @@ impl AuthService {
             charge.request_id.clone_into(&mut subject.request_id);
         }
         let mut violations = Violations::default();
-        let permission = violations.keep_all(permission(operation, &request.model));
+        let permission = violations.keep_all(permission(operation, &request.model, request.charge.is_some()));
         subject.model = request.model;
         let account_ok = request.account.is_empty() || AccountId::parse(&request.account).is_some();
         violations.require(account_ok, "account", || ACCOUNT_RULE.to_owned());
@@ -68,19 +72,21 @@ impl AuthService {
                 violations.keep_all(self.charge(charge, operation, model)).map(Some)
             }
         };
+        let caller_address = violations.keep(caller_address(&request.caller_address));
         let models = violations.keep_all(asked_models(&request.models));
         violations.require(request.models.is_empty() || !matches!(charge, Some(Some(_))), "models", || {
             "must be empty where credits are held".to_owned()
         });
-        let ((permission, charge), models) = violations.finish(permission.zip(charge).zip(models))?;
+        let ((permission, charge), (models, caller_address)) = violations.finish(permission.zip(charge).zip(models.zip(caller_address)))?;
         let charged = charge.is_some();
         let presented = credential::present(&request.credential, &request.account, &self.tokens)?;
         subject.account = Some(presented.account.clone());
         presented.require(permission.scope).map_err(ServiceError::Store)?;
         let Presented { account, credential, .. } = presented;
-        let check = CheckRequest { account: account.clone(), credential, permission, charge };
+        let check = CheckRequest { account: account.clone(), credential: credential.clone(), permission, charge, caller_address };
         if !models.is_empty() {
             let rights = self.store.authorize(check).await?.map_err(ServiceError::Store)?;
+            self.key_uses.used_by(&account, &credential);
             let allowed_models = (0..).zip(&models).filter(|(_, model)| rights.allow(model)).map(|(place, _)| place).collect();
             return Ok(pb::CheckResponse {
                 principal: Some(contract::principal(&rights.principal, &account)),
@@ -109,6 +115,7 @@ impl AuthService {
             }
             CheckAnswer::Refused(refusal) => return Err(ServiceError::Store(refusal)),
         };
+        self.key_uses.used_by(&account, &credential);
         if charged != result.is_some() {
             // Nothing may be generated without a grant: an answer that lacks one where it was asked for is no yes.
             return Err(ServiceError::defect("the store's answer doesn't fit the question"));
@@ -218,7 +225,7 @@ fn runs_a_model(operation: pb::Operation) -> bool {
     }
 }
 
-fn permission(operation: pb::Operation, model: &str) -> Result<Permission, Vec<Violation>> {
+fn permission(operation: pb::Operation, model: &str, is_charged: bool) -> Result<Permission, Vec<Violation>> {
     let mut violations = Violations::default();
     let right = violations.keep(match operation {
         pb::Operation::Chat => Ok((Scope::Chat, false)),
@@ -228,10 +235,16 @@ fn permission(operation: pb::Operation, model: &str) -> Result<Permission, Vec<V
         pb::Operation::ManageModels => Ok((Scope::Models, true)),
         pb::Operation::Unspecified => Err(Violation::new("operation", "must say what the caller wants to do")),
     });
-    // Where no model is run, none need be named.
-    let model = if model.is_empty() && !runs_a_model(operation) { Ok(String::new()) } else { model_name::folded(model) };
+    // Where nothing is run, no model need be named: then it is asked for what doesn't depend on one.
+    let model = if model.is_empty() && !(is_charged && runs_a_model(operation)) { Ok(String::new()) } else { model_name::folded(model) };
     let model = violations.keep(model.map_err(|invalid| Violation::new("model", invalid.to_string())));
     violations.into_result(right.zip(model).map(|((scope, admin), model)| Permission { scope, admin, model }))
+}
+
+/// Where the end user calls from; empty: not known.
+fn caller_address(text: &str) -> Result<Option<IpAddr>, Violation> {
+    let malformed = |_| Violation::new("caller_address", "must be an IP address, or empty");
+    if text.is_empty() { Ok(None) } else { text.parse().map(|address: IpAddr| Some(address.to_canonical())).map_err(malformed) }
 }
 
 /// The names of models that are asked about, in their folded form.

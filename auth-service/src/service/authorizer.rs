@@ -1,12 +1,13 @@
 //! Lets callers of Accounts and Admin in: those with a credential in force that is good for the method.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-
-use tonic::metadata::MetadataMap;
 
 use crate::access_token::AccessTokens;
 use crate::credential::{self, Presented};
-use crate::ids::{AccountId, UserId};
+use crate::ids::AccountId;
+use crate::key_uses::KeyUses;
+use crate::service::call::Call;
 use crate::service::service_error::ServiceError;
 use crate::store::{CheckAnswer, CheckRequest, Permission, PresentedCredential, Principal, Refusal, Scope, Store};
 
@@ -17,6 +18,8 @@ pub struct Caller {
     pub principal: Principal,
     /// The account that the call is about.
     pub account: AccountId,
+    /// What it showed.
+    pub credential: PresentedCredential,
 }
 
 /// Lets callers in.
@@ -26,16 +29,18 @@ pub struct Authorizer {
     pub store: Arc<dyn Store>,
     /// Says whether a token is ours.
     pub tokens: Arc<AccessTokens>,
+    /// Takes note of the API keys that are used.
+    pub key_uses: KeyUses,
 }
 
 impl Authorizer {
     /// Anybody with a credential in force, whatever its scopes.
-    pub async fn anybody(&self, metadata: &MetadataMap) -> Result<Caller, ServiceError> {
-        let presented = self.present(metadata)?;
+    pub async fn anybody(&self, call: Call<'_>) -> Result<Caller, ServiceError> {
+        let presented = self.present(call)?;
         // A key has at least one scope; it says who calls with any of them.
         let mut refused = Refusal::ScopeRequired;
         for scope in [Scope::Account, Scope::Chat, Scope::ListModels, Scope::Generate, Scope::Embed, Scope::Models] {
-            match self.check(presented.clone(), scope, false).await {
+            match self.check(presented.clone(), call.address, scope, false).await {
                 Err(ServiceError::Store(Refusal::ScopeRequired)) => refused = Refusal::ScopeRequired,
                 answer => return answer,
             }
@@ -44,38 +49,41 @@ impl Authorizer {
     }
 
     /// Who may read the account: an access token, or an API key with the scope `account`.
-    pub async fn reader(&self, metadata: &MetadataMap) -> Result<Caller, ServiceError> {
-        self.check(self.present(metadata)?, Scope::Account, false).await
+    pub async fn reader(&self, call: Call<'_>) -> Result<Caller, ServiceError> {
+        self.check(self.present(call)?, call.address, Scope::Account, false).await
     }
 
     /// Who may manage the account's keys: an access token that may do all that its user may. A key could do more than another.
-    pub async fn owner(&self, metadata: &MetadataMap) -> Result<Caller, ServiceError> {
-        let presented = self.present(metadata)?;
+    pub async fn owner(&self, call: Call<'_>) -> Result<Caller, ServiceError> {
+        let presented = self.present(call)?;
         require_access_token(&presented)?;
-        self.check(presented, Scope::Account, false).await
+        self.check(presented, call.address, Scope::Account, false).await
     }
 
     /// An operator: the access token of a user with the admin role.
-    pub async fn operator(&self, metadata: &MetadataMap) -> Result<UserId, ServiceError> {
-        let text = credential::bearer(metadata)?;
+    pub async fn operator(&self, call: Call<'_>) -> Result<Principal, ServiceError> {
+        let text = credential::bearer(call.metadata)?;
         // The role is the user's, not an account's: which account is named doesn't count here, but several are refused as everywhere.
-        credential::account_header(metadata)?;
+        credential::account_header(call.metadata)?;
         let presented = credential::present(text, "", &self.tokens)?;
         require_access_token(&presented)?;
-        Ok(self.check(presented, Scope::Account, true).await?.principal.user_id)
+        Ok(self.check(presented, call.address, Scope::Account, true).await?.principal)
     }
 
-    fn present(&self, metadata: &MetadataMap) -> Result<Presented, ServiceError> {
-        Ok(credential::present(credential::bearer(metadata)?, credential::account_header(metadata)?, &self.tokens)?)
+    fn present(&self, call: Call<'_>) -> Result<Presented, ServiceError> {
+        Ok(credential::present(credential::bearer(call.metadata)?, credential::account_header(call.metadata)?, &self.tokens)?)
     }
 
-    async fn check(&self, presented: Presented, scope: Scope, admin: bool) -> Result<Caller, ServiceError> {
+    async fn check(&self, presented: Presented, caller_address: Option<IpAddr>, scope: Scope, admin: bool) -> Result<Caller, ServiceError> {
         presented.require(scope).map_err(ServiceError::Store)?;
         let Presented { account, credential, .. } = presented;
         let permission = Permission { scope, admin, model: String::new() };
-        let request = CheckRequest { account: account.clone(), credential, permission, charge: None };
+        let request = CheckRequest { account: account.clone(), credential: credential.clone(), permission, charge: None, caller_address };
         match self.store.check(request).await? {
-            CheckAnswer::Allowed(principal) => Ok(Caller { principal, account }),
+            CheckAnswer::Allowed(principal) => {
+                self.key_uses.used_by(&account, &credential);
+                Ok(Caller { principal, account, credential })
+            }
             CheckAnswer::Refused(refusal) => Err(ServiceError::Store(refusal)),
             CheckAnswer::Held(..) | CheckAnswer::Recorded(..) => {
                 Err(ServiceError::defect("the store answered a charge that was not asked for"))

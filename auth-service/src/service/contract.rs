@@ -38,7 +38,9 @@ pub fn user(record: UserRecord) -> pb::User {
         role: role(record.role).into(),
         disabled: record.disabled,
         created_at: Some(timestamp(record.created_at_ms)),
-        ..pb::User::default()
+        locked: record.locked,
+        password_change_required: record.reset_ends_at_ms.is_some(),
+        state_reason: String::new(),
     }
 }
 
@@ -56,7 +58,8 @@ pub fn principal(principal: &Principal, account: &AccountId) -> pb::Principal {
         user_id: principal.user_id.to_string(),
         account_id: account.to_string(),
         api_key_id: principal.key_id.as_ref().map(ToString::to_string).unwrap_or_default(),
-        ..pb::Principal::default()
+        session_id: principal.session_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+        api_key_secret: principal.key_secret,
     }
 }
 

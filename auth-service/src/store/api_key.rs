@@ -5,8 +5,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
-use super::Scope;
-use crate::ids::{KeyId, UserId};
+use super::{AuditEvent, CheckRequest, Permission, PresentedCredential, Refusal, Scope};
+use crate::ids::{AccountId, KeyId, UserId};
 use crate::model_pattern::PatternRule;
 
 /// How long the repetition of a request that made a secret is known as one.
@@ -183,6 +183,34 @@ pub enum KeyChange {
     },
 }
 
+/// A change of an account's API keys, and who asks for it.
+#[derive(Debug, Clone)]
+pub struct KeyChangeRequest {
+    /// Whose keys.
+    pub account: AccountId,
+    /// The access token that asks: it must be in force in the step that makes the change. `None`: whoever shows a secret may revoke it.
+    pub asker: Option<PresentedCredential>,
+    /// What.
+    pub change: KeyChange,
+}
+
+impl KeyChangeRequest {
+    /// What must be good for the change to be made.
+    pub(super) fn check(&self) -> Option<CheckRequest> {
+        let permission = Permission { scope: Scope::Account, admin: false, model: String::new() };
+        let credential = self.asker.clone()?;
+        Some(CheckRequest { account: self.account.clone(), credential, permission, charge: None, caller_address: None })
+    }
+
+    /// Whether it takes rights away and gives none: that works in a store that is full.
+    pub(super) fn only_restricts(&self) -> bool {
+        match self.change {
+            KeyChange::Create { .. } | KeyChange::Rotate { .. } => false,
+            KeyChange::Revoke { .. } | KeyChange::RevokeSecret { .. } | KeyChange::RevokeShown { .. } => true,
+        }
+    }
+}
+
 /// What came of a [`KeyChange`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "made once a call and taken apart at once")]
@@ -206,4 +234,24 @@ pub enum KeyAnswer {
     NotFound,
     /// The key, or the secret that the request made, is no longer in force; nothing was changed.
     NotInForce,
+    /// Who asks may not, or no longer; nothing was changed.
+    Refused(Refusal),
+}
+
+impl KeyAnswer {
+    /// The event of the change, with the key and the secret that it came to be about.
+    pub(super) fn recorded_in(&self, event: AuditEvent) -> AuditEvent {
+        let Self::Done { key, number, .. } = self else { return event };
+        let detail = number.map(|number| format!("secret {number}")).unwrap_or_default();
+        AuditEvent { detail, ..event.to_object(&key.key.key_id) }
+    }
+}
+
+/// An API key's secret that was used.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct KeyUse {
+    /// Whose key.
+    pub account: AccountId,
+    /// SHA-256 of the secret.
+    pub secret_hash: [u8; 32],
 }

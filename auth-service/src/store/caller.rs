@@ -1,6 +1,6 @@
 //! Who asks, and what for.
 
-use crate::ids::{KeyId, UserId};
+use crate::ids::{KeyId, SessionId, UserId};
 use crate::scope::Scope;
 use crate::user::Role;
 
@@ -16,6 +16,8 @@ pub enum PresentedCredential {
     AccessToken {
         /// Its subject.
         user_id: UserId,
+        /// Its session, which must be there. `None`: a token of a foreign issuer, or of a release before sessions.
+        session: Option<SessionId>,
         /// When it was issued, in milliseconds (whole seconds: a JWT has no finer).
         issued_at_ms: i64,
     },
@@ -41,4 +43,8 @@ pub struct Principal {
     pub role: Role,
     /// The key that was used; `None` for an access token.
     pub key_id: Option<KeyId>,
+    /// The number of the key's secret that was used; 0 for an access token.
+    pub key_secret: u32,
+    /// The access token's session; `None` for an API key, and for a token without a session.
+    pub session_id: Option<SessionId>,
 }

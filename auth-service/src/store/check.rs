@@ -1,5 +1,6 @@
 //! What Check, Extend, Settle and Release are asked, and what they answer.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Permission, PresentedCredential, Principal};
@@ -18,6 +19,8 @@ pub struct CheckRequest {
     pub permission: Permission,
     /// What to hold; `None` for what costs nothing.
     pub charge: Option<ChargeRequest>,
+    /// Where the caller calls from, an IPv4 address in IPv4's form; `None`: not known.
+    pub caller_address: Option<IpAddr>,
 }
 
 /// One request to be paid for.
@@ -77,12 +80,16 @@ pub enum CheckAnswer {
 pub enum Refusal {
     /// No such key in the account, or no such user.
     CredentialUnknown,
-    /// The key is past its time.
+    /// The key or the token's session is past its time.
     CredentialExpired,
-    /// The key was revoked, or the token was issued before the user's tokens were made invalid.
+    /// The key was revoked, the token's session is over, or the token was issued before the user's tokens were made invalid.
     CredentialRevoked,
     /// The user is disabled.
     UserDisabled,
+    /// The user is locked: tokens are refused, and API keys aren't.
+    UserLocked,
+    /// The API key may not be used from where the caller is, or that isn't known.
+    NetworkNotAllowed,
     /// The user is no member of the account.
     NotAMember,
     /// The user lacks the admin role.

@@ -9,7 +9,7 @@ use hashlink::LruCache;
 
 use super::{CheckRequest, PresentedCredential, Principal};
 use crate::access::{Rights, RightsVersion};
-use crate::ids::{AccountId, UserId};
+use crate::ids::{AccountId, SessionId, UserId};
 
 /// Callers that are remembered, about 500 bytes each.
 const MAX_KNOWN: usize = 16_384;
@@ -18,7 +18,7 @@ const MAX_KNOWN: usize = 16_384;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum CallerId {
     ApiKey(AccountId, [u8; 32]),
-    User(AccountId, UserId),
+    User(AccountId, UserId, Option<SessionId>),
 }
 
 impl CallerId {
@@ -26,7 +26,7 @@ impl CallerId {
         let account = request.account.clone();
         match &request.credential {
             PresentedCredential::ApiKey { secret_hash } => Self::ApiKey(account, *secret_hash),
-            PresentedCredential::AccessToken { user_id, .. } => Self::User(account, user_id.clone()),
+            PresentedCredential::AccessToken { user_id, session, .. } => Self::User(account, user_id.clone(), session.clone()),
         }
     }
 }
@@ -67,7 +67,7 @@ impl KnownCallers {
     /// The caller of a request, when it is remembered with rights that suffice.
     pub(super) fn find(&self, request: &CheckRequest) -> Option<Arc<KnownCaller>> {
         let known = self.lock().get(&CallerId::of(request))?.clone();
-        known.rights.refusal(&request.credential, &request.permission).is_none().then_some(known)
+        known.rights.refusal(request).is_none().then_some(known)
     }
 
     /// Remembers the rights of a caller that was let in, as they were read together with the account's rights version.
@@ -81,7 +81,7 @@ impl KnownCallers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{Member, authorize};
+    use crate::access::{Member, Rows, authorize};
     use crate::store::{Permission, Scope};
     use crate::user::Role;
 
@@ -91,12 +91,17 @@ mod tests {
     fn rights_that_were_learned_at_a_step_that_the_store_lost_count_at_none_that_takes_its_place() {
         let request = CheckRequest {
             account: AccountId::parse("0123456789abcdef").unwrap(),
-            credential: PresentedCredential::AccessToken { user_id: UserId::parse("0123456789abcdef").unwrap(), issued_at_ms: NOW_MS },
-            permission: Permission { scope: Scope::Inference, admin: false, model: "llama3".to_owned() },
+            credential: PresentedCredential::AccessToken {
+                user_id: UserId::parse("0123456789abcdef").unwrap(),
+                session: None,
+                issued_at_ms: NOW_MS,
+            },
+            permission: Permission { scope: Scope::Chat, admin: false, model: "llama3".to_owned() },
             charge: None,
+            caller_address: None,
         };
-        let member = Member { role: Role::User, disabled: false, tokens_valid_from_ms: 0 };
-        let rights = authorize(&request, None, Some(member), NOW_MS).unwrap();
+        let member = Member { role: Role::User, disabled: false, locked: false, tokens_valid_from_ms: 0 };
+        let rights = authorize(&request, Rows { member: Some(member), ..Rows::default() }, NOW_MS).unwrap();
         let (known_callers, lost) = (KnownCallers::new(), RightsVersion::draw().unwrap());
         known_callers.learn(CallerId::of(&request), lost, rights);
         let known = known_callers.find(&request).unwrap();

@@ -32,6 +32,26 @@ pub struct NewUser {
     pub starting_credits: i64,
 }
 
+impl NewUser {
+    /// The user as made at this time.
+    pub(super) fn into_record(self, created_at_ms: i64) -> UserRecord {
+        let Self { user_id, user_name, password_hash, full_name, email, role, starting_credits: _ } = self;
+        UserRecord {
+            user_id,
+            user_name,
+            password_hash,
+            full_name,
+            email,
+            role,
+            disabled: false,
+            locked: false,
+            reset_ends_at_ms: None,
+            state_reason: String::new(),
+            created_at_ms,
+        }
+    }
+}
+
 impl fmt::Debug for NewUser {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NewUser").field("user_id", &self.user_id).field("user_name", &self.user_name).finish_non_exhaustive()

@@ -5,14 +5,11 @@
 
 use prost::Message;
 
-pub(super) use self::api_key::{key_rights, secret, secret_bytes};
 use super::{Checkpoint, EntryKind, LedgerEntry};
 use crate::access::Member;
 use crate::hold::{Outcome, Resolution, Settlement, Terms, TokenUsage};
 use crate::ids::{KeyId, UserId};
 use crate::user::{Role, UserName, UserRecord};
-
-mod api_key;
 
 const VERSION: u32 = 1;
 
@@ -56,6 +53,12 @@ struct StoredUser {
     disabled: bool,
     #[prost(int64, tag = "8")]
     created_at_ms: i64,
+    #[prost(bool, tag = "9")]
+    locked: bool,
+    #[prost(int64, optional, tag = "10")]
+    reset_ends_at_ms: Option<i64>,
+    #[prost(string, tag = "11")]
+    state_reason: String,
 }
 
 /// A user's place in an account.
@@ -69,6 +72,8 @@ struct StoredMember {
     disabled: bool,
     #[prost(int64, tag = "4")]
     tokens_valid_from_ms: i64,
+    #[prost(bool, tag = "5")]
+    locked: bool,
 }
 
 /// What is recorded of a hold beside its terms and figures.
@@ -148,6 +153,15 @@ macro_rules! numbered {
     };
 }
 
+// Behind the macros, which they use.
+mod api_key;
+mod events;
+mod session;
+
+pub(super) use self::api_key::{key_rights, secret, secret_bytes};
+pub(super) use self::events::{audit_event, audit_event_bytes, revocation, revocation_bytes};
+pub(super) use self::session::{session, session_bytes, session_rights};
+
 numbered!(role_number, role, Role { User = 1, Admin = 2 });
 numbered!(outcome_number, outcome, Outcome { Completed = 1, Cancelled = 2, UpstreamFailed = 3, NothingGenerated = 4 });
 numbered!(
@@ -156,25 +170,50 @@ numbered!(
 );
 
 pub(super) fn user_bytes(user: &UserRecord) -> Vec<u8> {
-    let UserRecord { user_id: _, user_name, password_hash, full_name, email, role, disabled, created_at_ms } = user.clone();
-    let (user_name, role) = (user_name.to_string(), role_number(role));
-    StoredUser { version: VERSION, user_name, password_hash, full_name, email, role, disabled, created_at_ms }.encode_to_vec()
+    let UserRecord { password_hash, full_name, email, disabled, locked, reset_ends_at_ms, state_reason, created_at_ms, .. } = user.clone();
+    let (user_name, role) = (user.user_name.to_string(), role_number(user.role));
+    let stored = StoredUser {
+        version: VERSION,
+        user_name,
+        password_hash,
+        full_name,
+        email,
+        role,
+        disabled,
+        created_at_ms,
+        locked,
+        reset_ends_at_ms,
+        state_reason,
+    };
+    stored.encode_to_vec()
 }
 
 pub(super) fn user(user_id: &UserId, bytes: &[u8]) -> Option<UserRecord> {
-    let StoredUser { user_name, password_hash, full_name, email, role: number, disabled, created_at_ms, .. } = decode(bytes)?;
-    let (user_name, role) = (UserName::parse(&user_name)?, role(number)?);
-    Some(UserRecord { user_id: user_id.clone(), user_name, password_hash, full_name, email, role, disabled, created_at_ms })
+    let stored: StoredUser = decode(bytes)?;
+    let StoredUser { password_hash, full_name, email, disabled, created_at_ms, locked, reset_ends_at_ms, state_reason, .. } = stored;
+    Some(UserRecord {
+        user_id: user_id.clone(),
+        user_name: UserName::parse(&stored.user_name)?,
+        password_hash,
+        full_name,
+        email,
+        role: role(stored.role)?,
+        disabled,
+        locked,
+        reset_ends_at_ms,
+        state_reason,
+        created_at_ms,
+    })
 }
 
 pub(super) fn member_bytes(member: &Member) -> Vec<u8> {
-    let Member { role, disabled, tokens_valid_from_ms } = *member;
-    StoredMember { version: VERSION, role: role_number(role), disabled, tokens_valid_from_ms }.encode_to_vec()
+    let Member { role, disabled, locked, tokens_valid_from_ms } = *member;
+    StoredMember { version: VERSION, role: role_number(role), disabled, tokens_valid_from_ms, locked }.encode_to_vec()
 }
 
 pub(super) fn member(bytes: &[u8]) -> Option<Member> {
-    let StoredMember { role: number, disabled, tokens_valid_from_ms, .. } = decode(bytes)?;
-    Some(Member { role: role(number)?, disabled, tokens_valid_from_ms })
+    let StoredMember { role: number, disabled, tokens_valid_from_ms, locked, .. } = decode(bytes)?;
+    Some(Member { role: role(number)?, disabled, locked, tokens_valid_from_ms })
 }
 
 /// What is recorded of an open hold beside its terms and figures: whether its usage is estimated.
@@ -288,10 +327,13 @@ mod tests {
             email: String::new(),
             role: Role::Admin,
             disabled: true,
+            locked: true,
+            reset_ends_at_ms: Some(0),
+            state_reason: "left the company".to_owned(),
             created_at_ms: 12,
         };
         assert_eq!(user(&user_id(), &user_bytes(&ada)), Some(ada));
-        let place = Member { role: Role::User, disabled: false, tokens_valid_from_ms: 1_700_000_000_000 };
+        let place = Member { role: Role::User, disabled: false, locked: true, tokens_valid_from_ms: 1_700_000_000_000 };
         assert_eq!(member(&member_bytes(&place)), Some(place));
         let folded = Checkpoint { last_entry: u64::MAX, granted: 1 << 40, charged: 1, available: 0, at_ms: -1 };
         assert_eq!(checkpoint(&checkpoint_bytes(&folded)), Some(folded));
@@ -299,25 +341,25 @@ mod tests {
 
     #[test]
     fn what_is_of_another_version_or_cut_off_can_not_be_read() {
-        let later = StoredMember { version: 2, role: 1, disabled: false, tokens_valid_from_ms: 0 };
+        let later = StoredMember { version: 2, role: 1, ..StoredMember::default() };
         assert_eq!(member(&later.encode_to_vec()), None);
         assert_eq!(member(b""), None);
-        let whole = member_bytes(&Member { role: Role::User, disabled: true, tokens_valid_from_ms: 5 });
+        let whole = member_bytes(&Member { role: Role::User, disabled: true, locked: false, tokens_valid_from_ms: 5 });
         assert_eq!(member(&whole[..whole.len() - 1]), None);
         assert_eq!(member(&StoredMember { version: 1, role: 9, ..StoredMember::default() }.encode_to_vec()), None);
     }
 
     #[test]
     fn fields_that_a_later_release_added_are_passed_over() {
-        let mut bytes = member_bytes(&Member { role: Role::User, disabled: false, tokens_valid_from_ms: 7 });
+        let mut bytes = member_bytes(&Member { role: Role::User, disabled: false, locked: false, tokens_valid_from_ms: 7 });
         // Field 100, a text of two bytes.
         bytes.extend([0xa2, 0x06, 2, b'h', b'i']);
-        assert_eq!(member(&bytes), Some(Member { role: Role::User, disabled: false, tokens_valid_from_ms: 7 }));
+        assert_eq!(member(&bytes), Some(Member { role: Role::User, disabled: false, locked: false, tokens_valid_from_ms: 7 }));
     }
 
     #[test]
     fn what_is_kept_is_written_as_it_was_by_the_first_release() {
-        let place = Member { role: Role::Admin, disabled: true, tokens_valid_from_ms: 300 };
+        let place = Member { role: Role::Admin, disabled: true, locked: false, tokens_valid_from_ms: 300 };
         assert_eq!(member_bytes(&place), [8, 1, 16, 2, 24, 1, 32, 0xac, 2]);
         assert_eq!(progress_bytes(true), [8, 1, 16, 1]);
         let folded = Checkpoint { last_entry: 300, granted: 10, charged: 4, available: 6, at_ms: 7 };

@@ -5,6 +5,8 @@
 
 mod accounts;
 pub(crate) mod address;
+mod api_keys;
+mod change;
 mod check;
 mod decision;
 mod failures;
@@ -38,13 +40,13 @@ use self::scripts::{ScriptCall, Scripts};
 use super::clock::Clock;
 use super::known_callers::KnownCallers;
 use super::{
-    AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition, ExtendAnswer,
-    GrantAnswer, GrantRequest, LedgerPage, LedgerPart, NewApiKey, NewUser, Refusal, ReleaseAnswer, ReleaseRequest, SettleAnswer, Store,
-    StoreError, StoreLimits, StoreOpenError, Swept, UserCreation,
+    AccountPage, AccountSnapshot, AuditEvent, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition, ExtendAnswer, GrantAnswer,
+    GrantRequest, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey, NewUser, Refusal, ReleaseAnswer, ReleaseRequest,
+    SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation,
 };
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
-use crate::ids::{AccountId, KeyId, UserId};
+use crate::ids::{AccountId, UserId};
 use crate::user::{UserName, UserRecord};
 
 /// What a [`RedisStore`] is opened with, beside its address and limits.
@@ -177,8 +179,8 @@ impl Store for RedisStore {
         std::future::pending().await
     }
 
-    async fn create_user(&self, user: NewUser) -> Result<UserCreation, StoreError> {
-        self.make_user(user).await
+    async fn create_user(&self, user: NewUser, event: AuditEvent) -> Result<UserCreation, StoreError> {
+        self.make_user(user, &event).await
     }
 
     async fn user_by_name(&self, name: &UserName) -> Result<Option<UserRecord>, StoreError> {
@@ -193,20 +195,24 @@ impl Store for RedisStore {
         self.change_password_hash(id, old, new).await
     }
 
-    async fn set_disabled(&self, id: &UserId, disabled: bool) -> Result<Option<UserRecord>, StoreError> {
-        self.disable_or_enable(id, disabled).await
+    async fn set_disabled(&self, id: &UserId, disabled: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
+        self.disable_or_enable(id, disabled, reason, &event).await
     }
 
-    async fn create_api_key(&self, key: NewApiKey) -> Result<ApiKeyCreation, StoreError> {
-        self.add_api_key(&key).await
+    async fn change_api_keys(&self, request: KeyChangeRequest, event: AuditEvent) -> Result<KeyAnswer, StoreError> {
+        self.change_keyring(&request, &event).await
     }
 
-    async fn api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyRecord>, StoreError> {
+    async fn api_keys(&self, account: &AccountId) -> Result<Vec<ListedKey>, StoreError> {
         self.list_api_keys(account).await
     }
 
-    async fn revoke_api_key(&self, account: &AccountId, key: &KeyId) -> Result<Option<ApiKeyRecord>, StoreError> {
-        self.end_api_key(account, key).await
+    async fn note_key_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+        self.note_uses(uses).await
+    }
+
+    async fn record_event(&self, event: AuditEvent) -> Result<(), StoreError> {
+        self.append_event(&event).await
     }
 
     async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError> {

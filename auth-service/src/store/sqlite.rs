@@ -3,6 +3,7 @@
 
 mod account;
 mod api_keys;
+mod audit;
 mod check;
 mod columns;
 mod context;
@@ -34,13 +35,13 @@ use super::clock::Clock;
 use super::expiry_line;
 use super::known_callers::{CallerId, KnownCallers};
 use super::{
-    AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition, ExtendAnswer,
-    GrantAnswer, GrantRequest, LedgerPage, LedgerPart, NewApiKey, NewUser, Refusal, ReleaseAnswer, ReleaseRequest, SettleAnswer, Store,
-    StoreError, StoreLimits, StoreOpenError, Swept, UserCreation,
+    AccountPage, AccountSnapshot, AuditEvent, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition, ExtendAnswer, GrantAnswer,
+    GrantRequest, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey, NewUser, Refusal, ReleaseAnswer, ReleaseRequest,
+    RevocationLog, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation,
 };
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
-use crate::ids::{AccountId, KeyId, UserId};
+use crate::ids::{AccountId, UserId};
 use crate::user::{UserName, UserRecord};
 
 /// What the probe writes into the file's head: the letters `toll`. SQLite keeps it for an application to mark its files with, and a newer
@@ -53,6 +54,7 @@ pub struct SqliteStore {
     writer: Writer,
     condition: Condition,
     known_callers: KnownCallers,
+    revocations: RevocationLog,
     limits: StoreLimits,
     clock: Clock,
 }
@@ -66,7 +68,14 @@ impl SqliteStore {
     pub fn open(path: &Path, limits: StoreLimits, clock: Clock) -> Result<Self, StoreOpenError> {
         let runtime = Handle::try_current().map_err(|error| StoreOpenError::Unusable(error.to_string()))?;
         let writer = Writer::start(path, &runtime)?;
-        Ok(Self { writer, condition: Condition::of(path.display().to_string()), known_callers: KnownCallers::new(), limits, clock })
+        Ok(Self {
+            writer,
+            condition: Condition::of(path.display().to_string()),
+            known_callers: KnownCallers::new(),
+            revocations: RevocationLog::default(),
+            limits,
+            clock,
+        })
     }
 
     /// Opens a store in no file, which ends with this value.
@@ -85,11 +94,14 @@ impl SqliteStore {
         let (limits, clock) = (self.limits, self.clock.clone());
         // The clock is read when the operation's turn comes, so that times don't run backwards on an account.
         let work = move |connection: &Connection| {
-            let expired = RefCell::default();
-            let answer = operation(Context { connection, limits, now_ms: clock.now_ms(), expired: &expired })?;
-            Ok((answer, expired.into_inner()))
+            let (expired, revoked) = (RefCell::default(), RefCell::default());
+            let answer = operation(Context { connection, limits, now_ms: clock.now_ms(), expired: &expired, revoked: &revoked })?;
+            Ok(((answer, expired.into_inner()), revoked.into_inner()))
         };
-        let (answer, expired) = self.writer.run(work).await.inspect_err(|error| self.condition.call_failed(error))?;
+        let revocations = self.revocations.clone();
+        // Whether or not the caller waits for the answer.
+        let stored = move |revoked| revocations.publish(revoked);
+        let (answer, expired) = self.writer.run(work, stored).await.inspect_err(|error| self.condition.call_failed(error))?;
         expiry_line::log_all(expired);
         Ok(answer)
     }
@@ -109,8 +121,8 @@ impl Store for SqliteStore {
         self.writer.lost().await
     }
 
-    async fn create_user(&self, user: NewUser) -> Result<UserCreation, StoreError> {
-        self.run(move |context| users::create(context, user)).await
+    async fn create_user(&self, user: NewUser, event: AuditEvent) -> Result<UserCreation, StoreError> {
+        self.run(move |context| users::create(context, user, &event)).await
     }
 
     async fn user_by_name(&self, name: &UserName) -> Result<Option<UserRecord>, StoreError> {
@@ -128,23 +140,27 @@ impl Store for SqliteStore {
         self.run(move |context| users::replace_password_hash(context, &id, &old, &new)).await
     }
 
-    async fn set_disabled(&self, id: &UserId, disabled: bool) -> Result<Option<UserRecord>, StoreError> {
-        let id = id.clone();
-        self.run(move |context| users::set_disabled(context, &id, disabled)).await
+    async fn set_disabled(&self, id: &UserId, disabled: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
+        let (id, reason) = (id.clone(), reason.to_owned());
+        self.run(move |context| users::set_disabled(context, &id, disabled, &reason, &event)).await
     }
 
-    async fn create_api_key(&self, key: NewApiKey) -> Result<ApiKeyCreation, StoreError> {
-        self.run(move |context| api_keys::create(context, key)).await
+    async fn change_api_keys(&self, request: KeyChangeRequest, event: AuditEvent) -> Result<KeyAnswer, StoreError> {
+        self.run(move |context| api_keys::change(context, &request, event)).await
     }
 
-    async fn api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyRecord>, StoreError> {
+    async fn api_keys(&self, account: &AccountId) -> Result<Vec<ListedKey>, StoreError> {
         let account = account.clone();
         self.run(move |context| api_keys::list(context, &account)).await
     }
 
-    async fn revoke_api_key(&self, account: &AccountId, key: &KeyId) -> Result<Option<ApiKeyRecord>, StoreError> {
-        let (account, key) = (account.clone(), key.clone());
-        self.run(move |context| api_keys::revoke(context, &account, &key)).await
+    async fn note_key_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+        let uses = uses.to_vec();
+        self.run(move |context| api_keys::note_uses(context, &uses)).await
+    }
+
+    async fn record_event(&self, event: AuditEvent) -> Result<(), StoreError> {
+        self.run(move |context| audit::append(context, &event)).await
     }
 
     async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError> {

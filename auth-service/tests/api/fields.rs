@@ -88,7 +88,7 @@ async fn a_new_users_name_does_not_begin_with_a_hyphen_or_a_dot_and_one_that_doe
         role: Role::User,
         starting_credits: 0,
     };
-    server.store.create_user(old).await.unwrap();
+    server.store.create_user(old, event()).await.unwrap();
     server.login("-Mario").await;
     server.admin.disable_user(with(&operator, pb::DisableUserRequest { user_name: "-mario".into(), ..Default::default() })).await.unwrap();
 }

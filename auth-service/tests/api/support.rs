@@ -10,7 +10,7 @@ use auth_service::access_token::SigningSecret;
 use auth_service::config::Config;
 use auth_service::ids::UserId;
 use auth_service::startup::Application;
-use auth_service::store::{NewUser, Store};
+use auth_service::store::{AuditAction, AuditEvent, NewUser, Store};
 use auth_service::user::{Role, UserName};
 use shared::ErrorReason;
 use shared::credential_form::to_bearer;
@@ -74,6 +74,11 @@ pub(crate) async fn start_with(variables: &[(&str, &str)]) -> Server {
     }
 }
 
+/// What a store is told to record of a change that a test makes by itself.
+pub(crate) fn event() -> AuditEvent {
+    AuditEvent::new(AuditAction::CreateUser)
+}
+
 /// A message with a bearer credential.
 pub(crate) fn with<T>(credential: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
@@ -127,7 +132,7 @@ impl Server {
             role: Role::Admin,
             starting_credits: 0,
         };
-        self.store.create_user(admin).await.unwrap();
+        self.store.create_user(admin, event()).await.unwrap();
         self.login("operator").await
     }
 

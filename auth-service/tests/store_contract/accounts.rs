@@ -7,11 +7,11 @@ use auth_service::store::{
 use auth_service::user::UserName;
 use shared::ledger::MAX_CREDITS;
 
-use crate::fixture::{Fixture, Person, new_user};
+use crate::fixture::{Fixture, Person, event, new_user};
 
 pub(crate) async fn a_user_is_found_by_name_and_by_id(f: Fixture) {
     let user = new_user("Ada.L", 10);
-    let UserCreation::Created(made) = f.store.create_user(user.clone()).await.unwrap() else { panic!("taken") };
+    let UserCreation::Created(made) = f.store.create_user(user.clone(), event()).await.unwrap() else { panic!("taken") };
     assert_eq!(made.user_id, user.user_id);
     assert_eq!(made.full_name, "Ada Lovelace");
     assert_eq!(made.created_at_ms, f.now_ms());
@@ -42,9 +42,9 @@ pub(crate) async fn a_user_without_starting_credits_has_an_empty_ledger(f: Fixtu
 pub(crate) async fn a_name_belongs_to_one_user(f: Fixture) {
     f.person("ada", 10).await;
     let second = new_user("ADA", 10);
-    assert_eq!(f.store.create_user(second.clone()).await.unwrap(), UserCreation::NameTaken);
+    assert_eq!(f.store.create_user(second.clone(), event()).await.unwrap(), UserCreation::NameTaken);
     f.advance(std::time::Duration::from_secs(3600));
-    assert_eq!(f.store.create_user(second.clone()).await.unwrap(), UserCreation::NameTaken);
+    assert_eq!(f.store.create_user(second.clone(), event()).await.unwrap(), UserCreation::NameTaken);
     assert_eq!(f.store.user_by_id(&second.user_id).await.unwrap(), None);
     assert_eq!(f.store.balance(&AccountId::from(&second.user_id)).await.unwrap(), None);
 }
@@ -53,7 +53,7 @@ pub(crate) async fn of_many_users_of_one_name_at_once_one_is_made(f: Fixture) {
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..20 {
         let store = f.store.clone();
-        tasks.spawn(async move { store.create_user(new_user("ada", 10)).await.unwrap() });
+        tasks.spawn(async move { store.create_user(new_user("ada", 10), event()).await.unwrap() });
     }
     let made = tasks.join_all().await.into_iter().filter(|creation| matches!(creation, UserCreation::Created(_))).count();
     assert_eq!(made, 1);
@@ -61,7 +61,7 @@ pub(crate) async fn of_many_users_of_one_name_at_once_one_is_made(f: Fixture) {
 
 pub(crate) async fn a_password_hash_is_replaced_only_if_it_is_the_one_that_was_read(f: Fixture) {
     let user = NewUser { password_hash: "old".to_owned(), ..new_user("ada", 0) };
-    f.store.create_user(user.clone()).await.unwrap();
+    f.store.create_user(user.clone(), event()).await.unwrap();
     f.store.replace_password_hash(&user.user_id, "other", "new").await.unwrap();
     assert_eq!(f.store.user_by_id(&user.user_id).await.unwrap().unwrap().password_hash, "old");
     f.store.replace_password_hash(&user.user_id, "old", "new").await.unwrap();
@@ -75,7 +75,7 @@ pub(crate) async fn nothing_is_known_of_an_unknown_user_or_account(f: Fixture) {
     assert_eq!(f.store.user_by_id(&id).await.unwrap(), None);
     assert_eq!(f.store.user_by_name(&UserName::parse("nobody").unwrap()).await.unwrap(), None);
     f.store.replace_password_hash(&id, "old", "new").await.unwrap();
-    assert_eq!(f.store.set_disabled(&id, true).await.unwrap(), None);
+    assert_eq!(f.store.set_disabled(&id, true, "", event()).await.unwrap(), None);
     assert_eq!(f.store.balance(&account).await.unwrap(), None);
     assert_eq!(f.store.snapshot(&account).await.unwrap(), None);
     assert_eq!(f.store.api_keys(&account).await.unwrap(), []);

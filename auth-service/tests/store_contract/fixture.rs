@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use auth_service::hold::{Fields, HoldRecord, Outcome, Terms, TokenUsage};
 use auth_service::ids::{AccountId, KeyId, UserId};
+use auth_service::model_pattern::PatternRule;
 use auth_service::price::Price;
 use auth_service::store::clock::Clock;
 use auth_service::store::redis::{RedisOptions, RedisStore};
 use auth_service::store::sqlite::SqliteStore;
 use auth_service::store::{
-    AccountSnapshot, ApiKeyCreation, ApiKeyRecord, ChargeRequest, CheckAnswer, CheckRequest, Held, NewApiKey, NewUser, Permission,
-    PresentedCredential, Scope, SettleAnswer, Store, StoreLimits, UserCreation,
+    AccountSnapshot, ApiKeyRecord, AuditAction, AuditEvent, ChargeRequest, CheckAnswer, CheckRequest, Held, KeyAnswer, KeyChange,
+    KeyChangeRequest, NewSecret, NewUser, Permission, PresentedCredential, Refusal, Scope, SettleAnswer, Store, StoreLimits, UserCreation,
 };
 use auth_service::sweeper::{Ahead, Walk};
 use auth_service::user::{Role, UserName};
@@ -259,7 +260,7 @@ impl Fixture {
     pub(crate) async fn person_with_role(&self, name: &str, credits: i64, role: Role) -> Person {
         let user = NewUser { role, ..new_user(name, credits) };
         let id = user.user_id.clone();
-        match self.store.create_user(user).await.unwrap() {
+        match self.store.create_user(user, event()).await.unwrap() {
             UserCreation::Created(record) => assert_eq!(record.user_id, id),
             UserCreation::NameTaken | UserCreation::NameInProgress { .. } => panic!("the name {name} is taken"),
         }
@@ -274,9 +275,14 @@ impl Fixture {
     pub(crate) fn request(&self, person: &Person, charge: Option<ChargeRequest>) -> CheckRequest {
         CheckRequest {
             account: person.account.clone(),
-            credential: PresentedCredential::AccessToken { user_id: person.id.clone(), issued_at_ms: self.now_ms() - self.now_ms() % 1000 },
-            permission: permission(Scope::Inference),
+            credential: PresentedCredential::AccessToken {
+                user_id: person.id.clone(),
+                session: None,
+                issued_at_ms: self.now_ms() - self.now_ms() % 1000,
+            },
+            permission: permission(Scope::Chat),
             charge,
+            caller_address: None,
         }
     }
 
@@ -310,18 +316,32 @@ impl Fixture {
             key_id: KeyId::random().unwrap(),
             user_id: person.id.clone(),
             name: "laptop, of \"Ada\"".to_owned(),
-            hint: "tg_ab…wxyz".to_owned(),
-            scopes: vec![Scope::Inference],
+            scopes: Scope::INFERENCE.to_vec(),
             models: Vec::new(),
+            pattern_rule: PatternRule::ByPart,
+            networks: Vec::new(),
             created_at_ms: 0,
             expires_at_ms: None,
             revoked_at_ms: None,
         };
         change(&mut record);
-        let key = NewApiKey { account: person.account.clone(), secret_hash: [secret; 32], record };
-        match self.store.create_api_key(key).await.unwrap() {
-            ApiKeyCreation::Created(record) => record,
-            ApiKeyCreation::LimitReached => panic!("no more keys"),
+        match create_key(&*self.store, &person.account, secret, record).await {
+            KeyAnswer::Done { key, .. } => key.key,
+            other => panic!("no key: {other:?}"),
+        }
+    }
+
+    /// An account's keys as they are listed, without their secrets.
+    pub(crate) async fn keys(&self, person: &Person) -> Vec<ApiKeyRecord> {
+        self.store.api_keys(&person.account).await.unwrap().into_iter().map(|listed| listed.key).collect()
+    }
+
+    /// Whether a secret is good, or why not.
+    pub(crate) async fn is_good(&self, person: &Person, secret: u8) -> Result<u32, Refusal> {
+        match self.check_key(person, secret, permission(Scope::Chat), None).await {
+            CheckAnswer::Allowed(principal) => Ok(principal.key_secret),
+            CheckAnswer::Refused(refusal) => Err(refusal),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -334,12 +354,37 @@ impl Fixture {
         charge: Option<ChargeRequest>,
     ) -> CheckAnswer {
         let credential = PresentedCredential::ApiKey { secret_hash: [secret; 32] };
-        self.store.check(CheckRequest { account: person.account.clone(), credential, permission, charge }).await.unwrap()
+        self.store
+            .check(CheckRequest { account: person.account.clone(), credential, permission, charge, caller_address: None })
+            .await
+            .unwrap()
     }
 
     /// Walks over all accounts; the holds that were resolved.
     pub(crate) async fn walk(&self) -> u32 {
         walk(&*self.store).await
+    }
+}
+
+/// Changes an account's keys, whoever asks.
+pub(crate) async fn change_keys(store: &dyn Store, account: &AccountId, change: KeyChange) -> KeyAnswer {
+    store.change_api_keys(KeyChangeRequest { account: account.clone(), asker: None, change }, event()).await.unwrap()
+}
+
+pub(crate) fn new_secret(secret: u8) -> NewSecret {
+    NewSecret { secret_hash: [secret; 32], hint: format!("tg_ab…{secret:04}") }
+}
+
+pub(crate) async fn create_key(store: &dyn Store, account: &AccountId, secret: u8, key: ApiKeyRecord) -> KeyAnswer {
+    change_keys(store, account, KeyChange::Create { key, secret: new_secret(secret), request: None }).await
+}
+
+/// `None`: there is no such key.
+pub(crate) async fn revoke_key(store: &dyn Store, account: &AccountId, key_id: &KeyId) -> Option<ApiKeyRecord> {
+    match change_keys(store, account, KeyChange::Revoke { key_id: key_id.clone() }).await {
+        KeyAnswer::Done { key, .. } => Some(key.key),
+        KeyAnswer::NotFound => None,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -354,6 +399,11 @@ pub(crate) async fn walk(store: &dyn Store) -> u32 {
 
 pub(crate) fn sqlite_file(folder: &Path) -> std::path::PathBuf {
     folder.join(auth_service::config::STORE_FILE)
+}
+
+/// What is recorded of a change; cases that aren't about it say nothing more.
+pub(crate) fn event() -> AuditEvent {
+    AuditEvent::new(AuditAction::CreateUser)
 }
 
 pub(crate) fn new_user(name: &str, credits: i64) -> NewUser {

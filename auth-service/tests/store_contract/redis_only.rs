@@ -7,7 +7,7 @@ use auth_service::hold::Outcome;
 use auth_service::store::clock::Clock;
 use auth_service::store::{CheckAnswer, Checkpoint, GrantAnswer, GrantRequest, Refusal, Scope, Store, StoreError, UserCreation};
 
-use crate::fixture::{Fixture, Home, RedisServer, by_token, new_user, one_credit, permission, used};
+use crate::fixture::{Fixture, Home, RedisServer, by_token, event, new_user, one_credit, permission, revoke_key, used};
 use crate::limits;
 
 pub(crate) fn server(f: &Fixture) -> &RedisServer {
@@ -29,7 +29,7 @@ async fn check_extend_and_settle_are_one_script_and_one_round_trip_each_and_two_
             evalsha += scripts;
             assert_eq!(calls(), (evalsha, eval, loads), "{round}");
         };
-        let by_key = f.check_key(&ada, 1, permission(Scope::Inference), Some(one_credit(&format!("key-{round}"), "a"))).await;
+        let by_key = f.check_key(&ada, 1, permission(Scope::Chat), Some(one_credit(&format!("key-{round}"), "a"))).await;
         assert!(matches!(by_key, CheckAnswer::Held(..)));
         expect(check);
         let held = f.hold(&ada, by_token(&format!("token-{round}"), "a")).await;
@@ -86,8 +86,7 @@ async fn a_known_callers_rights_are_not_read_again_until_they_change() {
     let ada = f.person("ada", 50).await;
     let key = f.key(&ada, 1, |_| {}).await;
     let other = f.key(&ada, 2, |_| {}).await;
-    let check =
-        async |secret: u8, request: &str| f.check_key(&ada, secret, permission(Scope::Inference), Some(one_credit(request, "a"))).await;
+    let check = async |secret: u8, request: &str| f.check_key(&ada, secret, permission(Scope::Chat), Some(one_credit(request, "a"))).await;
     assert!(matches!(check(1, "first").await, CheckAnswer::Held(..)));
     assert!(matches!(f.check(&ada, one_credit("by-token", "a")).await, CheckAnswer::Held(..)));
     let read = records_read(&f);
@@ -96,10 +95,10 @@ async fn a_known_callers_rights_are_not_read_again_until_they_change() {
     assert_eq!(records_read(&f), read);
 
     // Another key's revocation takes nothing from this one, whose rights are read again all the same.
-    f.store.revoke_api_key(&ada.account, &other.key_id).await.unwrap().unwrap();
+    revoke_key(&*f.store, &ada.account, &other.key_id).await.unwrap();
     assert!(matches!(check(1, "third").await, CheckAnswer::Held(..)));
     assert!(records_read(&f) > read);
-    f.store.revoke_api_key(&ada.account, &key.key_id).await.unwrap().unwrap();
+    revoke_key(&*f.store, &ada.account, &key.key_id).await.unwrap();
     assert_eq!(check(1, "fourth").await, CheckAnswer::Refused(Refusal::CredentialRevoked));
     f.snapshot(&ada).await;
 }
@@ -109,13 +108,13 @@ async fn what_another_process_revokes_is_refused_to_a_known_caller_on_the_next_c
     let f = Fixture::redis(limits()).await;
     let ada = f.person("ada", 50).await;
     f.key(&ada, 1, |_| {}).await;
-    let check = async |request: &str| f.check_key(&ada, 1, permission(Scope::Inference), Some(one_credit(request, "a"))).await;
+    let check = async |request: &str| f.check_key(&ada, 1, permission(Scope::Chat), Some(one_credit(request, "a"))).await;
     assert!(matches!(check("first").await, CheckAnswer::Held(..)));
     assert!(matches!(check("second").await, CheckAnswer::Held(..)));
     let elsewhere = server(&f).store(limits(), Clock::Store).await;
-    elsewhere.set_disabled(&ada.id, true).await.unwrap().unwrap();
+    elsewhere.set_disabled(&ada.id, true, "", event()).await.unwrap().unwrap();
     assert_eq!(check("third").await, CheckAnswer::Refused(Refusal::UserDisabled));
-    elsewhere.set_disabled(&ada.id, false).await.unwrap().unwrap();
+    elsewhere.set_disabled(&ada.id, false, "", event()).await.unwrap().unwrap();
     assert!(matches!(check("fourth").await, CheckAnswer::Held(..)));
     f.snapshot(&ada).await;
 }
@@ -126,7 +125,7 @@ async fn a_known_key_ends_at_its_time() {
     let ada = f.person("ada", 50).await;
     let ends = f.now_ms() + 1000;
     f.key(&ada, 1, |key| key.expires_at_ms = Some(ends)).await;
-    let check = async |request: &str| f.check_key(&ada, 1, permission(Scope::Inference), Some(one_credit(request, "a"))).await;
+    let check = async |request: &str| f.check_key(&ada, 1, permission(Scope::Chat), Some(one_credit(request, "a"))).await;
     assert!(matches!(check("first").await, CheckAnswer::Held(..)));
     f.advance(Duration::from_millis(999));
     assert!(matches!(check("second").await, CheckAnswer::Held(..)));
@@ -154,8 +153,8 @@ async fn no_key_of_an_account_ever_expires_and_all_lie_in_its_slot() {
     let mut connection = server(&f).connection();
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
     let of_account = keys.iter().filter(|key| key.starts_with(&format!("tg:{{{}}}:", ada.account))).count();
-    // acct, due, paid, log, members, keys, user; beside them the name and one shard of the registry.
-    assert_eq!((of_account, keys.len()), (7, 9), "{keys:?}");
+    // acct, due, paid, log, members, keys, user; beside them the name, one shard of the registry, and the audit log's changes.
+    assert_eq!((of_account, keys.len()), (7, 10), "{keys:?}");
     for key in keys {
         let ttl: i64 = redis::cmd("TTL").arg(&key).query(&mut connection).unwrap();
         assert_eq!(ttl, -1, "{key}");
@@ -176,7 +175,7 @@ async fn a_full_redis_refuses_checks_and_still_settles_and_sweeps() {
     f.advance(f.limits.hold_ttl);
     assert_eq!(f.walk().await, 1);
     assert_eq!(f.store.balance(&ada.account).await.unwrap().unwrap().available, 46);
-    assert!(f.store.set_disabled(&ada.id, true).await.unwrap().unwrap().disabled);
+    assert!(f.store.set_disabled(&ada.id, true, "", event()).await.unwrap().unwrap().user.disabled);
     f.snapshot(&ada).await;
 }
 
@@ -190,9 +189,9 @@ async fn a_full_redis_still_lets_callers_in_to_revoke_keys_and_disable_users() {
     let (evalsha, eval, loads) = calls();
     assert!(matches!(f.store.check(f.request(&ada, None)).await.unwrap(), CheckAnswer::Allowed(_)));
     assert_eq!(calls(), (evalsha + 1, eval, loads), "one script, one round trip");
-    f.store.revoke_api_key(&ada.account, &key.key_id).await.unwrap().unwrap();
-    assert_eq!(f.check_key(&ada, 1, permission(Scope::Inference), None).await, CheckAnswer::Refused(Refusal::CredentialRevoked));
-    f.store.set_disabled(&ada.id, true).await.unwrap().unwrap();
+    revoke_key(&*f.store, &ada.account, &key.key_id).await.unwrap();
+    assert_eq!(f.check_key(&ada, 1, permission(Scope::Chat), None).await, CheckAnswer::Refused(Refusal::CredentialRevoked));
+    f.store.set_disabled(&ada.id, true, "", event()).await.unwrap().unwrap();
     assert_eq!(f.store.check(f.request(&ada, None)).await.unwrap(), CheckAnswer::Refused(Refusal::UserDisabled));
 }
 
@@ -200,7 +199,7 @@ async fn a_full_redis_still_lets_callers_in_to_revoke_keys_and_disable_users() {
 async fn a_look_up_by_name_takes_the_same_round_trips_whether_there_is_such_a_user_or_not() {
     let f = Fixture::redis(limits()).await;
     let ada = new_user("ada", 0);
-    f.store.create_user(ada.clone()).await.unwrap();
+    f.store.create_user(ada.clone(), event()).await.unwrap();
     for name in [&ada.user_name, &new_user("nobody", 0).user_name] {
         let get = server(&f).calls_of("get");
         let found = f.store.user_by_name(name).await.unwrap();
@@ -261,12 +260,12 @@ async fn a_name_whose_user_was_never_made_is_in_progress_and_free_again_after_a_
     let user = new_user("ada", 10);
     for left_ms in [60_000, 1] {
         let retry_after = Duration::from_millis(left_ms);
-        assert_eq!(f.store.create_user(user.clone()).await.unwrap(), UserCreation::NameInProgress { retry_after });
+        assert_eq!(f.store.create_user(user.clone(), event()).await.unwrap(), UserCreation::NameInProgress { retry_after });
         f.advance(retry_after - Duration::from_millis(1));
     }
     assert_eq!(f.store.user_by_name(&user.user_name).await.unwrap(), None);
     f.advance(Duration::from_millis(1));
-    assert!(matches!(f.store.create_user(user.clone()).await.unwrap(), UserCreation::Created(_)));
+    assert!(matches!(f.store.create_user(user.clone(), event()).await.unwrap(), UserCreation::Created(_)));
     assert_eq!(f.store.user_by_name(&user.user_name).await.unwrap().unwrap().user_id, user.user_id);
 }
 

@@ -7,7 +7,7 @@ use auth_service::store::clock::Clock;
 use auth_service::store::sqlite::SqliteStore;
 use auth_service::store::{CheckAnswer, Store, StoreError, StoreOpenError};
 
-use crate::fixture::{Fixture, Home, by_token, new_user, one_credit, sqlite_file, used};
+use crate::fixture::{Fixture, Home, by_token, event, new_user, one_credit, sqlite_file, used};
 use crate::limits;
 
 pub(crate) fn file(f: &Fixture) -> std::path::PathBuf {
@@ -60,7 +60,7 @@ async fn a_second_process_may_write_the_same_file() {
         tasks.spawn(async move { store.check(request).await.map(|_| ()) });
     }
     for i in 0..10 {
-        second.create_user(new_user(&format!("user{i}"), 1)).await.unwrap();
+        second.create_user(new_user(&format!("user{i}"), 1), event()).await.unwrap();
     }
     for result in tasks.join_all().await {
         result.unwrap();

@@ -7,16 +7,17 @@ use std::time::Duration;
 
 use auth_service::hold::{Fields, HoldRecord, Outcome, Resolution, ResolvedHold, Terms, TokenUsage};
 use auth_service::ids::{KeyId, UserId};
+use auth_service::model_pattern::PatternRule;
 use auth_service::price::Price;
 use auth_service::store::clock::Clock;
 use auth_service::store::sqlite::SqliteStore;
 use auth_service::store::{
-    AccountSnapshot, ApiKeyRecord, Balance, CheckAnswer, EntryKind, GrantAnswer, GrantRequest, LedgerEntry, Permission, Refusal, Scope,
-    Store, StoreOpenError,
+    AccountSnapshot, ApiKeyRecord, Balance, CheckAnswer, EntryKind, GrantAnswer, GrantRequest, LedgerEntry, ListedKey, ListedSecret,
+    Permission, Refusal, Scope, Store, StoreOpenError,
 };
 use auth_service::user::{Role, UserName, UserRecord};
 
-use crate::fixture::{Fixture, Home, Person, START_MS, by_token, one_credit, permission, sqlite_file};
+use crate::fixture::{Fixture, Home, Person, START_MS, by_token, event, one_credit, permission, sqlite_file};
 use crate::limits;
 
 /// A file of version 4, with what its release could leave there.
@@ -193,6 +194,9 @@ async fn users_read_the_same(f: &Fixture) {
         email: "ada@example.org".to_owned(),
         role: Role::User,
         disabled: false,
+        locked: false,
+        reset_ends_at_ms: None,
+        state_reason: String::new(),
         created_at_ms: START_MS - 20_000,
     };
     let admin = UserRecord {
@@ -202,6 +206,9 @@ async fn users_read_the_same(f: &Fixture) {
         email: String::new(),
         role: Role::Admin,
         disabled: true,
+        locked: false,
+        reset_ends_at_ms: None,
+        state_reason: String::new(),
         created_at_ms: START_MS - 30_000,
         ..user.clone()
     };
@@ -220,7 +227,7 @@ async fn users_read_the_same(f: &Fixture) {
         f.store.check(request).await.unwrap()
     };
     assert_eq!(check(0).await, CheckAnswer::Refused(Refusal::UserDisabled));
-    f.store.set_disabled(&root(), false).await.unwrap();
+    f.store.set_disabled(&root(), false, "", event()).await.unwrap();
     assert!(matches!(check(0).await, CheckAnswer::Allowed(_)));
     assert_eq!(check(6500).await, CheckAnswer::Refused(Refusal::CredentialRevoked));
 }
@@ -230,9 +237,10 @@ async fn keys_read_the_same(f: &Fixture) {
         key_id: key(1),
         user_id: ada().id,
         name: "laptop, of \"Ada\"".to_owned(),
-        hint: "tg_AdaL…wxyz".to_owned(),
-        scopes: vec![Scope::Inference, Scope::Account],
+        scopes: [&Scope::INFERENCE[..], &[Scope::Account]].concat(),
         models: vec!["Llama*".to_owned(), "a, \"b\"".to_owned()],
+        pattern_rule: PatternRule::Whole,
+        networks: Vec::new(),
         created_at_ms: START_MS - 15_000,
         expires_at_ms: None,
         revoked_at_ms: None,
@@ -240,7 +248,7 @@ async fn keys_read_the_same(f: &Fixture) {
     let revoked = ApiKeyRecord {
         key_id: key(2),
         name: String::new(),
-        scopes: vec![Scope::Models, Scope::Inference],
+        scopes: [&Scope::INFERENCE[..], &[Scope::Models]].concat(),
         models: Vec::new(),
         created_at_ms: START_MS - 14_000,
         revoked_at_ms: Some(START_MS - 5000),
@@ -249,20 +257,25 @@ async fn keys_read_the_same(f: &Fixture) {
     let ended = ApiKeyRecord {
         key_id: key(3),
         name: "ended".to_owned(),
-        scopes: vec![Scope::Inference],
+        scopes: Scope::INFERENCE.to_vec(),
         models: Vec::new(),
         created_at_ms: START_MS - 13_000,
         expires_at_ms: Some(START_MS - 2000),
         ..live.clone()
     };
-    assert_eq!(f.store.api_keys(&ada().account).await.unwrap(), [live, revoked, ended]);
+    assert_eq!(f.keys(&ada()).await, [live, revoked, ended]);
+    for ListedKey { key, secrets } in f.store.api_keys(&ada().account).await.unwrap() {
+        let [ListedSecret { secret, last_used_at_ms: None }] = &secrets[..] else { panic!("{secrets:?}") };
+        assert_eq!((secret.number, secret.hint.as_str(), secret.created_at_ms), (1, "tg_AdaL…wxyz", key.created_at_ms));
+        assert_eq!((secret.ends_at_ms, secret.revoked_at_ms, secret.made_by), (None, None, None));
+    }
     let check = async |secret, permission: Permission| f.check_key(&ada(), secret, permission, None).await;
-    assert!(matches!(check(1, permission(Scope::Inference)).await, CheckAnswer::Allowed(_)));
-    let another_model = Permission { model: "qwen3".to_owned(), ..permission(Scope::Inference) };
+    assert!(matches!(check(1, permission(Scope::Chat)).await, CheckAnswer::Allowed(_)));
+    let another_model = Permission { model: "qwen3".to_owned(), ..permission(Scope::Chat) };
     assert_eq!(check(1, another_model).await, CheckAnswer::Refused(Refusal::ModelNotAllowed));
     assert_eq!(check(1, permission(Scope::Models)).await, CheckAnswer::Refused(Refusal::ScopeRequired));
-    assert_eq!(check(2, permission(Scope::Inference)).await, CheckAnswer::Refused(Refusal::CredentialRevoked));
-    assert_eq!(check(3, permission(Scope::Inference)).await, CheckAnswer::Refused(Refusal::CredentialExpired));
+    assert_eq!(check(2, permission(Scope::Chat)).await, CheckAnswer::Refused(Refusal::CredentialRevoked));
+    assert_eq!(check(3, permission(Scope::Chat)).await, CheckAnswer::Refused(Refusal::CredentialExpired));
 }
 
 async fn is_brought_up(back: &[&str]) {
@@ -303,7 +316,7 @@ async fn is_brought_up(back: &[&str]) {
 }
 
 fn principal() -> auth_service::store::Principal {
-    auth_service::store::Principal { user_id: ada().id, role: Role::User, key_id: None }
+    auth_service::store::Principal { user_id: ada().id, role: Role::User, key_id: None, key_secret: 0, session_id: None }
 }
 
 #[tokio::test]
@@ -363,7 +376,7 @@ async fn a_file_that_can_not_be_brought_up_is_refused_and_left_as_it_is() {
 async fn a_file_of_a_later_schema_is_refused_in_words_that_say_so() {
     let folder = tempfile::tempdir().unwrap();
     let path = sqlite_file(folder.path());
-    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 7).unwrap();
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 8).unwrap();
     let refused = SqliteStore::open(&path, limits(), Clock::Store);
-    assert!(matches!(&refused, Err(StoreOpenError::Unusable(text)) if text.contains("version 7") && text.contains("later release")));
+    assert!(matches!(&refused, Err(StoreOpenError::Unusable(text)) if text.contains("version 9") && text.contains("later release")));
 }

@@ -257,7 +257,7 @@ impl Model {
     }
 
     fn check(&mut self, wanted: Fields, require_full: bool) -> CheckAnswer {
-        let principal = Principal { user_id: self.person.id.clone(), role: Role::User, key_id: None };
+        let principal = Principal { user_id: self.person.id.clone(), role: Role::User, key_id: None, key_secret: 0, session_id: None };
         if let Some(hold) = self.known(&wanted.request_id) {
             let same = hold.terms.attempt_id == wanted.attempt_id;
             if hold.terms.fingerprint != wanted.fingerprint {

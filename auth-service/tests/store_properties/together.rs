@@ -16,9 +16,9 @@ use proptest::prelude::*;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use crate::fixture::{self, Person, RedisServer, START_MS, new_user, permission, sqlite_file};
+use crate::fixture::{self, Person, RedisServer, START_MS, event, new_user, permission, sqlite_file};
 use crate::promises::{Answered, Promises};
-use crate::{outcome, price, usage};
+use crate::{LIMITS, outcome, price, usage};
 
 /// Nothing is forgotten: every receipt that was ever given is still there.
 const LONG_MEMORY: StoreLimits = StoreLimits {
@@ -29,6 +29,10 @@ const LONG_MEMORY: StoreLimits = StoreLimits {
     max_free_requests: 100_000,
     refunds: RefundLimit { burst: 1_000_000, every: Duration::from_millis(1) },
     sweep_batch: 3,
+    session_idle: LIMITS.session_idle,
+    session_lifetime: LIMITS.session_lifetime,
+    max_audit_changes: LIMITS.max_audit_changes,
+    max_audit_attempts: LIMITS.max_audit_attempts,
 };
 /// Requests are forgotten at their time, and before it.
 const SHORT_MEMORY: StoreLimits =
@@ -162,8 +166,14 @@ impl Stage {
                     max_output_tokens: max_out,
                     require_full,
                 };
-                let credential = PresentedCredential::AccessToken { user_id: user, issued_at_ms: now_ms };
-                let request = CheckRequest { account, credential, permission: permission(Scope::Inference), charge: Some(charge.clone()) };
+                let credential = PresentedCredential::AccessToken { user_id: user, session: None, issued_at_ms: now_ms };
+                let request = CheckRequest {
+                    account,
+                    credential,
+                    permission: permission(Scope::Chat),
+                    charge: Some(charge.clone()),
+                    caller_address: None,
+                };
                 let ask = |store: Arc<dyn Store>| {
                     let request = request.clone();
                     async move { store.check(request).await.unwrap() }
@@ -198,7 +208,7 @@ impl Stage {
                 let Some(handle) = who.handle(back) else { return Vec::new() };
                 let release = ReleaseRequest {
                     account,
-                    credential: PresentedCredential::AccessToken { user_id: user, issued_at_ms: now_ms },
+                    credential: PresentedCredential::AccessToken { user_id: user, session: None, issued_at_ms: now_ms },
                     request_id: handle.request_id.clone(),
                     attempt_id: handle.attempt_id.clone(),
                 };
@@ -265,7 +275,7 @@ fn keep_their_promises(runtime: &Runtime, stores: &[Arc<dyn Store>], hand: &Atom
             for number in 0..ACCOUNTS {
                 let user = new_user(&format!("user{}.{number}", users.get()), STARTING_CREDITS);
                 let person = Person { id: user.user_id.clone(), account: (&user.user_id).into() };
-                stores[0].create_user(user).await.unwrap();
+                stores[0].create_user(user, event()).await.unwrap();
                 payers.push(Payer { person, handles: Mutex::default() });
             }
             let stage = Arc::new(Stage { stores: stores.to_vec(), payers, attempts: AtomicU32::new(0) });

@@ -80,18 +80,16 @@ fn scope_number(scope: Scope) -> u32 {
     }
 }
 
-fn scope_numbers(scopes: &[Scope]) -> Vec<u32> {
+pub(super) fn scope_numbers(scopes: &[Scope]) -> Vec<u32> {
     let all_inference = Scope::INFERENCE.iter().all(|scope| scopes.contains(scope));
     let single = scopes.iter().filter(|scope| !(all_inference && Scope::INFERENCE.contains(scope)));
     all_inference.then_some(INFERENCE).into_iter().chain(single.map(|scope| scope_number(*scope))).collect()
 }
 
 /// Those of these numbers. One that isn't known can't be read.
-fn scopes(numbers: &[u32]) -> Option<Vec<Scope>> {
+pub(super) fn scopes(numbers: &[u32]) -> Option<Vec<Scope>> {
     let is_known = |number: &u32| *number == INFERENCE || Scope::ALL.iter().any(|scope| scope_number(*scope) == *number);
-    let has = |scope: &Scope| {
-        numbers.contains(&scope_number(*scope)) || (numbers.contains(&INFERENCE) && Scope::INFERENCE.contains(scope))
-    };
+    let has = |scope: &Scope| numbers.contains(&scope_number(*scope)) || (numbers.contains(&INFERENCE) && Scope::INFERENCE.contains(scope));
     numbers.iter().all(is_known).then(|| Scope::ALL.into_iter().filter(has).collect())
 }
 

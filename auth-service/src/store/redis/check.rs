@@ -140,5 +140,5 @@ impl Operation for Check<'_> {
 }
 
 fn authorize(request: &CheckRequest, now_ms: i64, found: &Found) -> Result<Result<Rights, Refusal>, StoreError> {
-    Ok(access::authorize(request, found.key()?, found.member()?, now_ms))
+    Ok(access::authorize(request, found.rows()?, now_ms))
 }

@@ -9,7 +9,7 @@ pub(crate) const REGISTRY_SHARDS: u8 = 16;
 
 /// What an account's keys end with.
 #[cfg(test)]
-const ACCOUNT_PARTS: [&str; 8] = ["acct", "due", "paid", "free", "log", "members", "keys", "user"];
+const ACCOUNT_PARTS: [&str; 10] = ["acct", "due", "paid", "free", "log", "members", "keys", "used", "user", "sessions"];
 
 /// Makes key names under one prefix.
 #[derive(Debug, Clone)]
@@ -22,9 +22,8 @@ impl Keys {
         Self { prefix: prefix.to_owned() }
     }
 
-    /// One of an account's keys: `acct`, `due`, `paid`, `free`, `log`, `members`, `keys` or `user`. The last is the record of the user
-    /// whose
-    /// own account it is.
+    /// One of an account's keys: `acct`, `due`, `paid`, `free`, `log`, `members`, `keys`, `used`, `user` or `sessions`. The last two are of the user
+    /// whose own account it is.
     pub(crate) fn account_part(&self, account: &AccountId, part: &str) -> String {
         let (prefix, account) = (self.prefix.as_str(), account.as_str());
         [prefix, ":{", account, "}:", part].concat()
@@ -43,6 +42,16 @@ impl Keys {
     /// A shard of the registry of accounts: a sorted set of ids, all with score 0.
     pub(crate) fn registry(&self, shard: u8) -> String {
         format!("{}:accounts:{{{shard}}}", self.prefix)
+    }
+
+    /// One of the audit log's streams: `changes` or `attempts`.
+    pub(crate) fn audit(&self, log: &str) -> String {
+        format!("{}:audit:{log}", self.prefix)
+    }
+
+    /// The stream of what was revoked.
+    pub(crate) fn revocations(&self) -> String {
+        format!("{}:revocations", self.prefix)
     }
 
     /// What the probe writes, and nobody reads.
@@ -74,12 +83,16 @@ mod tests {
                 "tg:{0123456789abcdef}:log",
                 "tg:{0123456789abcdef}:members",
                 "tg:{0123456789abcdef}:keys",
+                "tg:{0123456789abcdef}:used",
                 "tg:{0123456789abcdef}:user",
+                "tg:{0123456789abcdef}:sessions",
             ]
         );
         assert_eq!(keys.user(&UserId::parse("0123456789abcdef").unwrap()), "tg:{0123456789abcdef}:user");
         assert_eq!(keys.name(&UserName::parse("Ada").unwrap()), "tg:names:{ada}");
         assert_eq!(keys.registry(7), "tg:accounts:{7}");
+        assert_eq!([keys.audit("changes"), keys.audit("attempts")], ["tg:audit:changes", "tg:audit:attempts"]);
+        assert_eq!(keys.revocations(), "tg:revocations");
         assert_eq!(keys.probe(), "tg:probe");
         assert_eq!(Keys::shard_of(&account), 8);
     }

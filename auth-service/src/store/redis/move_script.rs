@@ -4,12 +4,12 @@ use ::redis::Value;
 
 use super::scripts::ScriptCall;
 use super::stored::{Counters, GRANT, OPEN, Stored, expiry_in, unreadable};
-use crate::access::{KeyRights, Member, RightsVersion};
+use crate::access::{KeyRights, Member, RightsVersion, Rows, SessionRights};
 use crate::hold::{HoldRecord, Settlement, Terms, TokenUsage, hold_id, on_expiry};
-use crate::ids::UserId;
+use crate::ids::{SessionId, UserId};
 use crate::store::expiry_line::Expired;
 use crate::store::records;
-use crate::store::{ApiKeyRecord, PresentedCredential, StoreError};
+use crate::store::{PresentedCredential, StoreError};
 
 /// In place of a new state: answer what there is.
 const READ: u8 = 254;
@@ -45,7 +45,8 @@ enum Extra {
 #[derive(Debug, Clone)]
 enum Caller {
     Key([u8; 32]),
-    User(UserId),
+    /// With a session, or none.
+    User(UserId, Option<SessionId>),
 }
 
 /// What a move asks of Redis, from the least to the most.
@@ -193,7 +194,7 @@ impl Move {
     pub(super) fn for_caller(self, credential: &PresentedCredential) -> Self {
         let caller = match credential {
             PresentedCredential::ApiKey { secret_hash } => Caller::Key(*secret_hash),
-            PresentedCredential::AccessToken { user_id, .. } => Caller::User(user_id.clone()),
+            PresentedCredential::AccessToken { user_id, session, .. } => Caller::User(user_id.clone(), session.clone()),
         };
         Self { extra: Extra::Caller(caller), ..self }
     }
@@ -216,11 +217,16 @@ impl Move {
             Expected::OpenWithNoMoreTokens => 2,
             Expected::Exactly(_) => 3,
         };
+        let named;
         let (extra_kind, extra): (u8, &[u8]) = match &self.extra {
             Extra::Nothing => (0, &[]),
             Extra::Entry(entry) => (1, entry),
             Extra::Caller(Caller::Key(hash)) => (2, hash),
-            Extra::Caller(Caller::User(user)) => (3, user.as_str().as_bytes()),
+            Extra::Caller(Caller::User(user, None)) => (3, user.as_str().as_bytes()),
+            Extra::Caller(Caller::User(user, Some(session))) => {
+                named = [user.as_str(), session.as_str()].concat();
+                (3, named.as_bytes())
+            }
         };
         let mut numbers = Vec::with_capacity(NUMBERS_SIZE);
         numbers.extend([self.state, u8::from(self.swept), expected, extra_kind, u8::from(self.is_refund)]);
@@ -279,6 +285,7 @@ pub(super) struct Found {
     counters: Option<Vec<u8>>,
     record: Option<Vec<u8>>,
     key: Option<Vec<u8>>,
+    session: Option<Vec<u8>>,
     member: Option<Vec<u8>>,
     due: Vec<(String, Vec<u8>)>,
 }
@@ -311,10 +318,9 @@ impl Found {
         self.key.as_deref().map(|bytes| read(bytes).ok_or_else(|| unreadable("an API key"))).transpose()
     }
 
-    /// The caller's place in the account.
-    pub(super) fn member(&self) -> Result<Option<Member>, StoreError> {
-        let read = |bytes: &[u8]| records::member(bytes).ok_or_else(|| unreadable("a member"));
-        self.member.as_deref().map(read).transpose()
+    /// What decides about the caller.
+    pub(super) fn rows(&self) -> Result<Rows, StoreError> {
+        Ok(Rows { key: self.key()?, session: session_rights(self.session.as_deref())?, member: member(self.member.as_deref())? })
     }
 
     /// How the holds that are due are resolved, one operation's number of them, and whether there are more.
@@ -333,13 +339,14 @@ impl Found {
     }
 }
 
-/// Reads a key as the keyring has it: behind the user's id, by which scripts find the member.
-pub(super) fn stored_api_key(bytes: &[u8]) -> Result<ApiKeyRecord, StoreError> {
-    let read = || {
-        let (user_id, record) = bytes.split_at_checked(UserId::LENGTH)?;
-        records::api_key(record).filter(|key| key.user_id.as_str().as_bytes() == user_id)
-    };
-    read().ok_or_else(|| unreadable("an API key"))
+/// Reads a session's part of what decides.
+pub(super) fn session_rights(bytes: Option<&[u8]>) -> Result<Option<SessionRights>, StoreError> {
+    bytes.map(|bytes| records::session_rights(bytes).ok_or_else(|| unreadable("a session"))).transpose()
+}
+
+/// Reads a user's place in an account.
+pub(super) fn member(bytes: Option<&[u8]>) -> Result<Option<Member>, StoreError> {
+    bytes.map(|bytes| records::member(bytes).ok_or_else(|| unreadable("a member"))).transpose()
 }
 
 /// Takes the script's answer to so many moves apart: the time, and what became of each. `hold_ttl_ms`: the life of a new hold.
@@ -366,10 +373,16 @@ fn moved(answer: Value, new_expiry_ms: i64) -> Option<Moved> {
             Some(Moved::Done(Done { counters: Counters::read(counters).ok()?, expires_at_ms }))
         }
         Value::Array(parts) => {
-            let [counters, record, key, member, Value::Array(due)] = <[Value; 5]>::try_from(parts).ok()? else { return None };
+            let [counters, record, key, session, member, Value::Array(due)] = <[Value; 6]>::try_from(parts).ok()? else { return None };
             let mut due = due.into_iter().map(bytes);
-            let mut found =
-                Found { counters: bytes(counters)?, record: bytes(record)?, key: bytes(key)?, member: bytes(member)?, due: Vec::new() };
+            let mut found = Found {
+                counters: bytes(counters)?,
+                record: bytes(record)?,
+                key: bytes(key)?,
+                session: bytes(session)?,
+                member: bytes(member)?,
+                due: Vec::new(),
+            };
             while let Some(id) = due.next() {
                 // An id without its record is found by reading it.
                 found.due.push((String::from_utf8(id??).ok()?, due.next()??.unwrap_or_default()));

@@ -5,20 +5,23 @@ use ::redis::{Cmd, ErrorKind, RedisResult, Script, ServerErrorKind, ToRedisArgs,
 use shared::ledger::MAX_CREDITS;
 
 use super::millis;
-use crate::store::StoreLimits;
+use crate::store::{REMEMBERED_REVOCATIONS, StoreLimits};
 
 /// A script on accounts: its limits, what all of them begin with, and its own file.
 fn account_script(limits: &StoreLimits, flags: &str, file: &str) -> Script {
-    let StoreLimits { hold_ttl, forget_after, max_open_holds, max_remembered_requests, max_free_requests, refunds, sweep_batch } = *limits;
+    let StoreLimits { hold_ttl, forget_after, max_open_holds, max_remembered_requests, max_free_requests, refunds, sweep_batch, .. } =
+        *limits;
     let limits = format!(
         "local HOLD_TTL, FORGET_AFTER, BATCH, MAX_OPEN, MAX_PAID, MAX_FREE = {}, {}, {sweep_batch}, {max_open_holds}, \
          {max_remembered_requests}, {max_free_requests}\n\
-         local REFUND_EVERY, REFUNDS_AHEAD, REFUNDS_FARTHEST, MAX_CREDITS = {}, {}, {}, {MAX_CREDITS}\n",
+         local REFUND_EVERY, REFUNDS_AHEAD, REFUNDS_FARTHEST, MAX_CREDITS = {}, {}, {}, {MAX_CREDITS}\n\
+         local MAX_CHANGES, MAX_REVOCATIONS = {}, {REMEMBERED_REVOCATIONS}\n",
         millis(hold_ttl),
         millis(forget_after),
         refunds.every_ms(),
         refunds.ahead_ms(),
-        refunds.farthest_ms(max_open_holds)
+        refunds.farthest_ms(max_open_holds),
+        limits.max_audit_changes
     );
     Script::new(&["#!lua", flags, "\n", &limits, include_str!("lua/clock.lua"), include_str!("lua/account.lua"), file].concat())
 }
@@ -82,6 +85,10 @@ pub(super) struct Scripts {
     pub(super) replace: Script,
     /// `replace.lua` for what takes a right away: works when Redis is full.
     pub(super) restrict: Script,
+    /// Works when Redis is full: the logs are bounded.
+    pub(super) record: Script,
+    /// A note, which needs room.
+    pub(super) note_uses: Script,
     pub(super) snapshot: Script,
     pub(super) ledger: Script,
     /// Gives back: works when Redis is full.
@@ -104,6 +111,8 @@ impl Scripts {
             read: account(READS, moves),
             replace: account("", replace),
             restrict: account(WHEN_FULL, replace),
+            record: Script::new(&["#!lua", WHEN_FULL, "\n", include_str!("lua/clock.lua"), include_str!("lua/record.lua")].concat()),
+            note_uses: Script::new(concat!("#!lua\n", include_str!("lua/clock.lua"), include_str!("lua/note_uses.lua"))),
             snapshot: account(READS, include_str!("lua/snapshot.lua")),
             ledger: Script::new(&["#!lua", READS, "\n", include_str!("lua/clock.lua"), include_str!("lua/ledger.lua")].concat()),
             fold: Script::new(&["#!lua", WHEN_FULL, "\n", include_str!("lua/fold.lua")].concat()),
@@ -111,8 +120,9 @@ impl Scripts {
     }
 
     /// All of them, to be loaded when a connection is opened: a full Redis must not have to take one in.
-    pub(super) fn all(&self) -> [&Script; 11] {
-        let Self { probe, claim_name, create_user, hold, settle, read, replace, restrict, snapshot, ledger, fold } = self;
-        [probe, claim_name, create_user, hold, settle, read, replace, restrict, snapshot, ledger, fold]
+    pub(super) fn all(&self) -> [&Script; 13] {
+        let Self { probe, claim_name, create_user, hold, settle, read, replace, restrict, record, note_uses, snapshot, ledger, fold } =
+            self;
+        [probe, claim_name, create_user, hold, settle, read, replace, restrict, record, note_uses, snapshot, ledger, fold]
     }
 }

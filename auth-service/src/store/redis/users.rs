@@ -1,27 +1,20 @@
-//! Users and API keys in Redis.
+//! Users in Redis.
 
 use std::time::Duration;
 
-use ::redis::Script;
-
 use super::RedisStore;
+use super::change::{CHANGES, Change, MAX_TRIES, changing_too_quickly, new_rights_version, replaced_member, replaced_user};
 use super::keys::Keys;
 use super::millis;
-use super::move_script::{grant_id, stored_api_key};
+use super::move_script::grant_id;
 use super::scripts::ScriptCall;
 use super::stored::{Counters, unreadable};
 use crate::access::{Member, RightsVersion};
-use crate::ids::{AccountId, KeyId, UserId};
-use crate::keyring::{Revocation, on_create, on_revoke};
+use crate::ids::{AccountId, UserId};
 use crate::store::{
-    ApiKeyCreation, ApiKeyRecord, NAME_CLAIM_LIFE, NewApiKey, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, StoreError,
-    UserCreation, records,
+    AuditEvent, NAME_CLAIM_LIFE, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, StoreError, UserChange, UserCreation, records,
 };
 use crate::user::{UserName, UserRecord};
-
-/// How often a change of records is tried, at most. Each time but the first, another change of the account's rights came before it. So as
-/// many changes at once as this all succeed: of those that compare the same version one does.
-const MAX_TRIES: usize = 32;
 
 /// What became of the claim of a name.
 enum Claim {
@@ -39,38 +32,8 @@ enum Claim {
     },
 }
 
-/// A key of an account that records of rights are in, as `lua/replace.lua` is given them.
-#[derive(Debug, Clone, Copy)]
-enum Part {
-    Members = 2,
-    Keys = 3,
-    User = 4,
-}
-
-/// A record to be replaced: where it is, its field, and its bytes; none to drop it.
-type Replacement = (Part, Vec<u8>, Vec<u8>);
-
-/// An account's keys with their secrets' hashes, and what else decides about them.
-struct Keyring {
-    now_ms: i64,
-    rights_version: RightsVersion,
-    keys: Vec<(Vec<u8>, ApiKeyRecord)>,
-}
-
-impl Keyring {
-    fn records(&self) -> Vec<ApiKeyRecord> {
-        self.keys.iter().map(|(_, record)| record.clone()).collect()
-    }
-
-    /// Drops these keys.
-    fn drop(&self, dropped: &[KeyId]) -> impl Iterator<Item = Replacement> {
-        let dropped = self.keys.iter().filter(|(_, record)| dropped.contains(&record.key_id));
-        dropped.map(|(hash, _)| (Part::Keys, hash.clone(), Vec::new()))
-    }
-}
-
 impl RedisStore {
-    pub(super) async fn make_user(&self, user: NewUser) -> Result<UserCreation, StoreError> {
+    pub(super) async fn make_user(&self, user: NewUser, event: &AuditEvent) -> Result<UserCreation, StoreError> {
         let claimed_at_ms = match self.claim_name(&user).await? {
             Claim::Ours { at_ms } => at_ms,
             Claim::Taken => return Ok(UserCreation::NameTaken),
@@ -80,17 +43,17 @@ impl RedisStore {
         // Before the account, so that no account is ever missed by the walk.
         let registry = self.keys.registry(Keys::shard_of(&account));
         self.query::<()>(::redis::pipe().cmd("ZADD").arg(registry).arg(0).arg(account.as_str()).ignore()).await?;
-        let NewUser { user_id, user_name, password_hash, full_name, email, role, starting_credits } = user;
-        let created_at_ms = claimed_at_ms;
-        let record = UserRecord { user_id, user_name, password_hash, full_name, email, role, disabled: false, created_at_ms };
-        let member = Member { role, disabled: false, tokens_valid_from_ms: 0 };
-        let keys = ["acct", "members", "user", "log"].map(|part| self.keys.account_part(&account, part));
+        let starting_credits = user.starting_credits;
+        let record = user.into_record(claimed_at_ms);
+        let member = Member { role: record.role, disabled: false, locked: false, tokens_valid_from_ms: 0 };
+        let parts = ["acct", "members", "user", "log"].map(|part| self.keys.account_part(&account, part));
+        let keys: Vec<_> = parts.into_iter().chain([self.keys.audit(CHANGES)]).collect();
         let mut call = ScriptCall::new(&self.scripts.create_user, keys.iter());
         call.arg(self.now()).arg(record.user_id.as_str()).arg(&records::user_bytes(&record)[..]).arg(&records::member_bytes(&member)[..]);
         // Half of the claim's life: by the time that somebody else may take the name, this script has run or never will.
         call.arg(claimed_at_ms + millis(NAME_CLAIM_LIFE) / 2).arg(starting_credits).arg(grant_id(STARTING_GRANT_REQUEST_ID));
         call.arg(&records::grant_entry_bytes(STARTING_GRANT_REQUEST_ID, &record.user_id, STARTING_GRANT_NOTE)[..]);
-        call.arg(&new_rights_version()?.to_bytes());
+        call.arg(&new_rights_version()?.to_bytes()).arg(&records::audit_event_bytes(event)[..]);
         let answer: Vec<Vec<u8>> = self.run(&call).await?;
         match &answer[..] {
             [word, stored] if word == b"created" => {
@@ -167,120 +130,42 @@ impl RedisStore {
                 return Ok(());
             }
             let record = UserRecord { password_hash: new.to_owned(), ..record };
-            let replacement = (Part::User, Vec::new(), records::user_bytes(&record));
-            if self.replace_records(&self.scripts.replace, &AccountId::from(id), rights_version, [replacement]).await? {
+            let change = Change { replacements: vec![replaced_user(&record)], ..Change::new(AccountId::from(id), rights_version) };
+            if self.replace_records(&self.scripts.replace, change).await? {
                 return Ok(());
             }
         }
         Err(changing_too_quickly())
     }
 
-    pub(super) async fn disable_or_enable(&self, id: &UserId, disabled: bool) -> Result<Option<UserRecord>, StoreError> {
+    pub(super) async fn disable_or_enable(
+        &self,
+        id: &UserId,
+        disabled: bool,
+        reason: &str,
+        event: &AuditEvent,
+    ) -> Result<Option<UserChange>, StoreError> {
         for _ in 0..MAX_TRIES {
             let Some((record, rights_version, now_ms)) = self.user_with_rights_version(id).await? else { return Ok(None) };
             if record.disabled == disabled {
-                return Ok(Some(record));
+                return Ok(Some(UserChange { user: record, changed: false }));
             }
             let record = UserRecord { disabled, ..record };
             // Now, also when that is earlier than before: a clock that jumped ahead must not shut a user out until the time comes.
-            let member = Member { role: record.role, disabled, tokens_valid_from_ms: now_ms };
-            let replacements = [
-                (Part::Members, id.as_str().as_bytes().to_vec(), records::member_bytes(&member)),
-                (Part::User, Vec::new(), records::user_bytes(&record)),
-            ];
-            if self.replace_records(&self.scripts.restrict, &AccountId::from(id), rights_version, replacements).await? {
-                return Ok(Some(record));
+            let member = Member { role: record.role, disabled, locked: record.locked, tokens_valid_from_ms: now_ms };
+            let replacements = vec![replaced_member(id, &member), replaced_user(&record)];
+            let change = Change { replacements, event: Some(event), ..Change::new(AccountId::from(id), rights_version) };
+            if self.replace_records(&self.scripts.restrict, change).await? {
+                return Ok(Some(UserChange { user: record, changed: true }));
             }
         }
         Err(changing_too_quickly())
-    }
-
-    async fn keyring(&self, account: &AccountId) -> Result<Option<Keyring>, StoreError> {
-        let mut pipeline = ::redis::pipe();
-        // The version first, as for a user.
-        pipeline.hget(self.keys.account_part(account, "acct"), "counters");
-        pipeline.hgetall(self.keys.account_part(account, "keys")).cmd("TIME");
-        type Parts = (Option<Vec<u8>>, Vec<(Vec<u8>, Vec<u8>)>, (i64, i64));
-        let (counters, keys, time): Parts = self.query(&pipeline).await?;
-        let Some(counters) = counters else { return Ok(None) };
-        let keys = keys.into_iter().map(|(hash, record)| Ok((hash, stored_api_key(&record)?))).collect::<Result<_, StoreError>>()?;
-        Ok(Some(Keyring { now_ms: self.time_ms(time), rights_version: Counters::rights_version(&counters)?, keys }))
-    }
-
-    pub(super) async fn add_api_key(&self, key: &NewApiKey) -> Result<ApiKeyCreation, StoreError> {
-        for _ in 0..MAX_TRIES {
-            let keyring = self.keyring(&key.account).await?;
-            let keyring = keyring.ok_or_else(|| StoreError::Corrupt("the account of a new API key doesn't exist".to_owned()))?;
-            if let Some((_, record)) = keyring.keys.iter().find(|(hash, _)| *hash == key.secret_hash) {
-                return Ok(ApiKeyCreation::Created(record.clone()));
-            }
-            let Some(dropped) = on_create(&keyring.records(), keyring.now_ms) else { return Ok(ApiKeyCreation::LimitReached) };
-            let record = ApiKeyRecord { created_at_ms: keyring.now_ms, ..key.record.clone() };
-            let replacements = keyring.drop(&dropped).chain([(Part::Keys, key.secret_hash.to_vec(), stored_key_bytes(&record))]);
-            if self.replace_records(&self.scripts.replace, &key.account, keyring.rights_version, replacements).await? {
-                return Ok(ApiKeyCreation::Created(record));
-            }
-        }
-        Err(changing_too_quickly())
-    }
-
-    pub(super) async fn list_api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyRecord>, StoreError> {
-        let (records,): (Vec<Vec<u8>>,) = self.query(::redis::pipe().hvals(self.keys.account_part(account, "keys"))).await?;
-        let mut keys = records.iter().map(|record| stored_api_key(record)).collect::<Result<Vec<_>, _>>()?;
-        keys.sort_by(|a, b| (a.created_at_ms, &a.key_id).cmp(&(b.created_at_ms, &b.key_id)));
-        Ok(keys)
-    }
-
-    pub(super) async fn end_api_key(&self, account: &AccountId, key: &KeyId) -> Result<Option<ApiKeyRecord>, StoreError> {
-        for _ in 0..MAX_TRIES {
-            let Some(keyring) = self.keyring(account).await? else { return Ok(None) };
-            let Some(Revocation { revoked, dropped }) = on_revoke(&keyring.records(), key, keyring.now_ms) else { return Ok(None) };
-            let before = keyring.keys.iter().find(|(_, record)| record.key_id == *key).ok_or_else(|| unreadable("an API key"))?;
-            if before.1.revoked_at_ms.is_some() {
-                return Ok(Some(revoked));
-            }
-            let replacements = [(Part::Keys, before.0.clone(), stored_key_bytes(&revoked))].into_iter().chain(keyring.drop(&dropped));
-            if self.replace_records(&self.scripts.restrict, account, keyring.rights_version, replacements).await? {
-                return Ok(Some(revoked));
-            }
-        }
-        Err(changing_too_quickly())
-    }
-
-    /// Replaces records of an account's rights; `false`: others changed them meanwhile, and nothing was written.
-    async fn replace_records(
-        &self,
-        script: &Script,
-        account: &AccountId,
-        rights_version: RightsVersion,
-        replacements: impl IntoIterator<Item = Replacement>,
-    ) -> Result<bool, StoreError> {
-        let keys = ["acct", "members", "keys", "user"].map(|part| self.keys.account_part(account, part));
-        let mut call = ScriptCall::new(script, keys.iter());
-        call.arg(self.now()).arg(&rights_version.to_bytes()).arg(&new_rights_version()?.to_bytes());
-        for (part, field, record) in replacements {
-            call.arg(part as i64).arg(&field[..]).arg(&record[..]);
-        }
-        Ok(self.run::<i64>(&call).await? == 1)
     }
 
     /// The time that was set, or what Redis says it is, in seconds and microseconds.
     pub(super) fn time_ms(&self, (seconds, micros): (i64, i64)) -> i64 {
         self.clock.fixed_ms().unwrap_or(seconds * 1000 + micros / 1000)
     }
-}
-
-/// A key as the keyring has it: behind the user's id.
-fn stored_key_bytes(record: &ApiKeyRecord) -> Vec<u8> {
-    [record.user_id.as_str().as_bytes(), &records::api_key_bytes(record)].concat()
-}
-
-fn new_rights_version() -> Result<RightsVersion, StoreError> {
-    RightsVersion::draw().map_err(|error| StoreError::Unavailable(error.to_string()))
-}
-
-fn changing_too_quickly() -> StoreError {
-    StoreError::Unavailable("others change the account's rights faster than this call can".to_owned())
 }
 
 /// Reads `<user id>|<claimed at, ms>`.

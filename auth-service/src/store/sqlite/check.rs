@@ -7,9 +7,9 @@ use super::api_keys;
 use super::columns::record;
 use super::context::Context;
 use super::failure::{Failure, StoreResult};
-use crate::access::{self, Rights, RightsVersion};
+use crate::access::{self, Member, Rights, RightsVersion, Rows, SessionRights};
 use crate::hold::{CheckDecision, HoldRecord, on_check};
-use crate::ids::UserId;
+use crate::ids::{AccountId, SessionId, UserId};
 use crate::store::known_callers::KnownCaller;
 use crate::store::{ChargeRequest, CheckAnswer, CheckRequest, Held, PresentedCredential, Principal, Refusal, records};
 
@@ -39,25 +39,41 @@ pub(super) fn check(context: Context<'_>, request: CheckRequest, known: Option<&
 
 /// What the caller may do, when it suffices.
 pub(super) fn authorize(context: Context<'_>, request: &CheckRequest) -> StoreResult<Result<Rights, Refusal>> {
-    let (key, user_id) = match &request.credential {
-        PresentedCredential::AccessToken { user_id, .. } => (None, Some(user_id.clone())),
-        PresentedCredential::ApiKey { secret_hash } => {
-            let key = api_keys::find(context, &request.account, secret_hash)?;
-            let user_id = key.as_ref().map(|key| key.user_id.clone());
-            (key, user_id)
-        }
-    };
-    let member = match user_id {
-        Some(user_id) => member(context, request, &user_id)?,
-        None => None,
-    };
-    Ok(access::authorize(request, key, member, context.now_ms))
+    Ok(access::authorize(request, rows(context, &request.account, &request.credential)?, context.now_ms))
 }
 
-fn member(context: Context<'_>, request: &CheckRequest, user_id: &UserId) -> StoreResult<Option<access::Member>> {
+/// The rows that decide about a credential.
+pub(super) fn rows(context: Context<'_>, account: &AccountId, credential: &PresentedCredential) -> StoreResult<Rows> {
+    Ok(match credential {
+        PresentedCredential::AccessToken { user_id, session, .. } => {
+            let session = match session {
+                Some(session) => session_rights(context, user_id, session)?,
+                None => None,
+            };
+            Rows { key: None, session, member: member(context, account, user_id)? }
+        }
+        PresentedCredential::ApiKey { secret_hash } => {
+            let key = api_keys::find(context, account, secret_hash)?;
+            let member = match &key {
+                Some(key) => member(context, account, &key.user_id)?,
+                None => None,
+            };
+            Rows { key, session: None, member }
+        }
+    })
+}
+
+fn session_rights(context: Context<'_>, user_id: &UserId, session: &SessionId) -> StoreResult<Option<SessionRights>> {
+    let sql = "SELECT record FROM sessions WHERE user_id = ? AND session_id = ?";
+    let mut statement = context.connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![user_id, session])?;
+    rows.next()?.map(|row| record(row, 0, "a session", records::session_rights)).transpose()
+}
+
+fn member(context: Context<'_>, account: &AccountId, user_id: &UserId) -> StoreResult<Option<Member>> {
     let sql = "SELECT record FROM members WHERE account_id = ? AND user_id = ?";
     let mut statement = context.connection.prepare_cached(sql)?;
-    let mut rows = statement.query(params![request.account, user_id])?;
+    let mut rows = statement.query(params![account, user_id])?;
     rows.next()?.map(|row| record(row, 0, "a member", records::member)).transpose()
 }
 

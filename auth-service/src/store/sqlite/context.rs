@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use crate::store::StoreLimits;
 use crate::store::expiry_line::Expired;
+use crate::store::{Revocation, StoreLimits};
 
 /// The connection, inside a savepoint; the bounds; and the time, read once for the whole operation.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +16,8 @@ pub(super) struct Context<'c> {
     pub(super) now_ms: i64,
     /// Holds that have expired in this operation: they are logged once it is stored.
     pub(super) expired: &'c RefCell<Vec<Expired>>,
+    /// What was revoked in this operation: it is told once it is stored.
+    pub(super) revoked: &'c RefCell<Vec<Revocation>>,
 }
 
 impl Context<'_> {

@@ -3,26 +3,26 @@
 use rusqlite::{Row, ToSql, params};
 
 use super::account::{Account, new_rights_version};
+use super::audit;
 use super::columns::record;
 use super::context::Context;
 use super::failure::StoreResult;
 use crate::access::Member;
 use crate::ids::{AccountId, UserId};
-use crate::store::{NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserCreation, records};
+use crate::store::{AuditEvent, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserChange, UserCreation, records};
 use crate::user::{UserName, UserRecord};
 
-pub(super) fn create(context: Context<'_>, new: NewUser) -> StoreResult<UserCreation> {
+pub(super) fn create(context: Context<'_>, new: NewUser, event: &AuditEvent) -> StoreResult<UserCreation> {
     if let Some(existing) = by_name(context, &new.user_name)? {
         // The same user: a repetition of what happened, whose answer was lost.
         return Ok(if existing.user_id == new.user_id { UserCreation::Created(existing) } else { UserCreation::NameTaken });
     }
-    let NewUser { user_id, user_name, password_hash, full_name, email, role, starting_credits } = new;
-    let created_at_ms = context.now_ms;
-    let user = UserRecord { user_id, user_name, password_hash, full_name, email, role, disabled: false, created_at_ms };
+    let starting_credits = new.starting_credits;
+    let user = new.into_record(context.now_ms);
     let sql = "INSERT INTO users (user_id, user_name, record) VALUES (?, ?, ?)";
     context.connection.prepare_cached(sql)?.execute(params![user.user_id, user.user_name, records::user_bytes(&user)])?;
     let account_id = AccountId::from(&user.user_id);
-    let member = Member { role, disabled: false, tokens_valid_from_ms: 0 };
+    let member = Member { role: user.role, disabled: false, locked: false, tokens_valid_from_ms: 0 };
     let sql = "INSERT INTO members (account_id, user_id, record) VALUES (?, ?, ?)";
     context.connection.prepare_cached(sql)?.execute(params![account_id, user.user_id, records::member_bytes(&member)])?;
     let mut account = Account::create(context, &account_id)?;
@@ -30,6 +30,7 @@ pub(super) fn create(context: Context<'_>, new: NewUser) -> StoreResult<UserCrea
         account.add(starting_credits, STARTING_GRANT_REQUEST_ID, &user.user_id, STARTING_GRANT_NOTE)?;
     }
     account.save()?;
+    audit::append_change(context, event)?;
     Ok(UserCreation::Created(user))
 }
 
@@ -64,10 +65,16 @@ pub(super) fn replace_password_hash(context: Context<'_>, id: &UserId, old: &str
     }
 }
 
-pub(super) fn set_disabled(context: Context<'_>, id: &UserId, disabled: bool) -> StoreResult<Option<UserRecord>> {
+pub(super) fn set_disabled(
+    context: Context<'_>,
+    id: &UserId,
+    disabled: bool,
+    reason: &str,
+    event: &AuditEvent,
+) -> StoreResult<Option<UserChange>> {
     let Some(user) = by_id(context, id)? else { return Ok(None) };
     if user.disabled == disabled {
-        return Ok(Some(user));
+        return Ok(Some(UserChange { user, changed: false }));
     }
     let user = UserRecord { disabled, ..user };
     replace(context, &user)?;
@@ -78,7 +85,8 @@ pub(super) fn set_disabled(context: Context<'_>, id: &UserId, disabled: bool) ->
         context.connection.prepare_cached(sql)?.execute(params![records::member_bytes(&member), account, id])?;
         rights_changed(context, &account)?;
     }
-    Ok(Some(user))
+    audit::append_change(context, event)?;
+    Ok(Some(UserChange { user, changed: true }))
 }
 
 fn memberships(context: Context<'_>, id: &UserId) -> StoreResult<Vec<(AccountId, Member)>> {

@@ -6,9 +6,10 @@ use super::failure::{Failure, StoreResult};
 use crate::access::Member;
 use crate::hold::{Fields, Outcome, Resolution, Settlement, Terms, TokenUsage, request_digest};
 use crate::ids::{AccountId, KeyId, UserId};
+use crate::model_pattern::PatternRule;
 use crate::price::Price;
 use crate::scope::{self, Scope};
-use crate::store::{ApiKeyRecord, records};
+use crate::store::{ApiKeyRecord, SecretRecord, StoredSecret, records};
 use crate::user::{Role, UserRecord};
 
 /// Renames the tables, so that those of version 5 can have their names.
@@ -63,6 +64,9 @@ fn users(connection: &Connection) -> StoreResult<()> {
             email: row.get(4)?,
             role: named(row, 5, role)?,
             disabled: row.get(6)?,
+            locked: false,
+            reset_ends_at_ms: None,
+            state_reason: String::new(),
             created_at_ms: row.get(7)?,
         };
         insert.execute(params![user.user_id, user.user_name, records::user_bytes(&user)])?;
@@ -74,7 +78,7 @@ fn members(connection: &Connection) -> StoreResult<()> {
     let mut insert = connection.prepare("INSERT INTO members (account_id, user_id, record) VALUES (?, ?, ?)")?;
     let sql = "SELECT account_id, user_id, role, disabled, tokens_valid_from_ms FROM members_4 JOIN users_4 USING (user_id)";
     each(connection, sql, |row| {
-        let member = Member { role: named(row, 2, role)?, disabled: row.get(3)?, tokens_valid_from_ms: row.get(4)? };
+        let member = Member { role: named(row, 2, role)?, disabled: row.get(3)?, locked: false, tokens_valid_from_ms: row.get(4)? };
         insert.execute(params![row.get::<_, AccountId>(0)?, row.get::<_, UserId>(1)?, records::member_bytes(&member)])?;
         Ok(())
     })
@@ -85,18 +89,23 @@ fn api_keys(connection: &Connection) -> StoreResult<()> {
     let sql = "SELECT account_id, secret_hash, key_id, user_id, name, hint, scopes, models, created_at_ms, expires_at_ms, revoked_at_ms \
                FROM api_keys_4";
     each(connection, sql, |row| {
+        let created_at_ms = row.get(8)?;
         let key = ApiKeyRecord {
             key_id: named(row, 2, KeyId::parse)?,
             user_id: row.get(3)?,
             name: row.get(4)?,
-            hint: row.get(5)?,
             scopes: scopes(&texts(row, 6)?).ok_or_else(|| unknown(6))?,
             models: texts(row, 7)?,
-            created_at_ms: row.get(8)?,
+            pattern_rule: PatternRule::Whole,
+            networks: Vec::new(),
+            created_at_ms,
             expires_at_ms: row.get(9)?,
             revoked_at_ms: row.get(10)?,
         };
-        insert.execute(params![row.get::<_, AccountId>(0)?, row.get::<_, [u8; 32]>(1)?, records::api_key_of_before_bytes(&key)])?;
+        let (hint, made_by) = (row.get(5)?, None);
+        let secret = SecretRecord { number: 1, hint, created_at_ms, ends_at_ms: None, revoked_at_ms: None, made_by };
+        let stored = StoredSecret { secret_hash: row.get(1)?, key, secret, last_used_at_ms: None };
+        insert.execute(params![row.get::<_, AccountId>(0)?, stored.secret_hash, records::secret_bytes(&stored)])?;
         Ok(())
     })
 }

@@ -97,11 +97,13 @@ impl Writer {
         self.essentials.lost().await
     }
 
-    /// Has an operation executed, and answers after its commit.
-    pub(super) async fn run<T, F>(&self, operation: F) -> Result<T, StoreError>
+    /// Has an operation executed, and answers after its commit. `stored` is told the second part of what it gives before that, once it is
+    /// stored, whether or not the caller waits for the answer.
+    pub(super) async fn run<T, S, F>(&self, operation: F, stored: impl FnOnce(S) + Send + 'static) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> StoreResult<T> + Send + 'static,
+        S: Send + 'static,
+        F: FnOnce(&Connection) -> StoreResult<(T, S)> + Send + 'static,
     {
         let gone = || StoreError::Unavailable("the store is closed".to_owned());
         let (answer, answered) = oneshot::channel();
@@ -110,8 +112,12 @@ impl Writer {
             let result = connection.and_then(|connection| in_savepoint(connection, operation).map_err(|failure| disk.explain(failure)));
             let failed = result.as_ref().err().cloned();
             let answer = move |committed: Result<(), StoreError>| {
+                let result = committed.and(result).map(|(answer, also)| {
+                    stored(also);
+                    answer
+                });
                 // Nobody may be waiting any more: the operation happened all the same.
-                let _ = answer.send(committed.and(result));
+                let _ = answer.send(result);
             };
             Worked { answer: Box::new(answer), failed }
         });
@@ -242,7 +248,7 @@ mod tests {
         }
 
         async fn execute(&self, sql: &'static str) -> Result<(), StoreError> {
-            self.writer.run(move |connection| Ok(connection.execute_batch(sql)?)).await
+            self.writer.run(move |connection| Ok((connection.execute_batch(sql)?, ())), |()| {}).await
         }
     }
 
@@ -271,7 +277,7 @@ mod tests {
     #[tokio::test]
     async fn an_operation_that_panics_is_the_loss_of_the_thread_and_nobody_waits_for_ever() {
         let file = File::new();
-        let answer = file.writer.run(|_| -> StoreResult<()> { panic!("on purpose") }).await;
+        let answer = file.writer.run(|_| -> StoreResult<((), ())> { panic!("on purpose") }, |()| {}).await;
         assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
         let lost = file.writer.lost().await.to_string();
         assert!(lost.starts_with("the thread that writes SQLite's file panicked"), "{lost}");

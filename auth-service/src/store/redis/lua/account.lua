@@ -1,7 +1,7 @@
 -- How an account is stored (version 1), for the scripts that write it.
 --
 -- Before this stands a line that the process writes when it loads the scripts: its limits, as HOLD_TTL and FORGET_AFTER (ms), BATCH,
--- MAX_OPEN, MAX_PAID, MAX_FREE, REFUND_EVERY, REFUNDS_AHEAD and REFUNDS_FARTHEST (ms), and MAX_CREDITS. They never change while it runs,
+-- MAX_OPEN, MAX_PAID, MAX_FREE, REFUND_EVERY, REFUNDS_AHEAD and REFUNDS_FARTHEST (ms), MAX_CREDITS, MAX_CHANGES and MAX_REVOCATIONS. They never change while it runs,
 -- so no call has to bring them.
 --
 -- acct     hash. Its field `counters`: a version, twelve doubles, which hold whole numbers exactly up to 2^53, and the rights version:
@@ -25,7 +25,12 @@
 --          Rust reads
 -- members  hash: what Rust reads, by user id
 -- keys     hash: the user's id and what Rust reads, by SHA-256 of the key's secret
+-- used     hash: when a secret was used last, in ms, by SHA-256 of it
 -- user     text: what Rust reads
+-- sessions  hash: what Rust reads, by session id; of the user whose own account it is
+--
+-- Beside accounts, in no slot of theirs (`keys.rs`): the audit log's two streams, and that of revocations. Each entry's field `e` is the
+-- time in ms as a double, and what Rust reads.
 
 local pack, unpack_struct, min = struct.pack, struct.unpack, math.min
 local sub, find, format = string.sub, string.find, string.format

@@ -1,9 +1,9 @@
--- create_user, version 1: a user's record, their account, and its first ledger entry. The name is claimed and the account registered
+-- create_user, version 2: a user's record, their account, and its first ledger entry. The name is claimed and the account registered
 -- before.
 --
--- KEYS  1 acct  2 members  3 user  4 log
+-- KEYS  1 acct  2 members  3 user  4 log  5 the audit log's changes
 -- ARGV  1 now  2 user id  3 user  4 member  5 the latest time at which the user may still be made, in ms  6 starting credits
---       7 the starting grant's id  8 what its ledger entry records  9 the first rights version
+--       7 the starting grant's id  8 what its ledger entry records  9 the first rights version  10 the audit event
 -- Returns  {'created', user} · {'late'}: the claim may have gone to somebody else
 -- Atomicity: one script. Idempotent. Needs memory, so it is refused when Redis is full.
 
@@ -24,4 +24,5 @@ end
 call('HSET', KEYS[1], 'counters', counters)
 call('HSET', KEYS[2], ARGV[2], ARGV[4])
 call('SET', KEYS[3], ARGV[3])
+call('XADD', KEYS[5], 'MAXLEN', '~', MAX_CHANGES, '*', 'e', pack('<d', NOW) .. ARGV[10])
 return { 'created', ARGV[3] }

@@ -20,11 +20,11 @@
 --         charged        recorded of what isn't open: charged, all in all
 --         used_in, used_out  recorded tokens
 --       2 the record's id  3 what follows the head in it: terms and rest
---       4 what the ledger entry records, SHA-256 of the key's secret, or the user's id
+--       4 what the ledger entry records, SHA-256 of the key's secret, or the user's id and, behind it, the session's
 --       5 the record that must be there, byte by byte, when it is EXACTLY one
 -- Returns  now, and for each move
 --          the counters, and the record's head unless its expiry is a new hold's: moved
---          {counters, record, key, member, due}: what was found, with the first BATCH + 1 due holds as id, record, …
+--          {counters, record, key, session, member, due}: what was found, with the first BATCH + 1 due holds as id, record, …
 -- Atomicity: one script; moves happen in their order, each by itself. It is loaded three times (`scripts.rs`): for what needs room, for
 -- what works when Redis is full, and for what only reads.
 -- It makes no functions, which would cost every run about a microsecond, and gives ZADD texts: Redis takes long to print a number.
@@ -190,12 +190,14 @@ for i = 1, #KEYS / 2 do
     end
     answers[i + 1] = answer
   else
-    local account, key, member, holds = sub(acct, 1, -5), false, false, {}
+    local account, key, session, member, holds = sub(acct, 1, -5), false, false, false, {}
     if extra_kind == KEY then
       key = call('HGET', account .. 'keys', extra)
       member = key and call('HGET', account .. 'members', sub(key, 1, 16))
     elseif extra_kind == USER then
-      member = call('HGET', account .. 'members', extra)
+      -- A user's sessions lie in their own account: in another one there are none, and the user is no member.
+      session = #extra > 16 and call('HGET', account .. 'sessions', sub(extra, 17))
+      member = call('HGET', account .. 'members', sub(extra, 1, 16))
     end
     if is_due then
       local ids = call('ZRANGEBYSCORE', due, '-inf', NOW, 'LIMIT', 0, BATCH + 1)
@@ -204,7 +206,7 @@ for i = 1, #KEYS / 2 do
         holds[2 * j - 1], holds[2 * j] = ids[j], records[j]
       end
     end
-    answers[i + 1] = { counters, record, key, member, holds }
+    answers[i + 1] = { counters, record, key, session, member, holds }
   end
 end
 return answers

@@ -1,7 +1,8 @@
--- replace, version 1: replaces records of who may do what, when the account's rights version is still the one they were read with.
+-- replace, version 2: replaces records of who may do what, when the account's rights version is still the one they were read with. What is
+-- to be known of it, an audit event and what it revokes, is written with it.
 --
--- KEYS  1 acct  2 members  3 keys  4 user
--- ARGV  1 unused  2 the rights version  3 the next one; then three of each record:
+-- KEYS  1 acct  2 members  3 keys  4 user  5 sessions  6 the audit log's changes  7 revocations  8 used
+-- ARGV  1 now  2 the rights version  3 the next one  4 the audit event, or ''  5 how many revocations; these; then three of each record:
 --       which of KEYS, the field ('' where there is none), the record ('' to drop it)
 -- Returns  1, or 0 when it isn't: nothing was written
 -- Atomicity: one script. The next rights version was never there before, so whatever was read of the account's rights counts no more.
@@ -14,7 +15,8 @@ end
 if sub(counters, COUNTERS_SIZE - 7) ~= ARGV[2] then
   return 0
 end
-for i = 4, #ARGV, 3 do
+local records = 6 + tonumber(ARGV[5])
+for i = records, #ARGV, 3 do
   local key, field, record = KEYS[tonumber(ARGV[i])], ARGV[i + 1], ARGV[i + 2]
   if field == '' then
     call('SET', key, record)
@@ -25,4 +27,10 @@ for i = 4, #ARGV, 3 do
   end
 end
 call('HSET', KEYS[1], 'counters', sub(counters, 1, COUNTERS_SIZE - 8) .. ARGV[3])
+if ARGV[4] ~= '' then
+  call('XADD', KEYS[6], 'MAXLEN', '~', MAX_CHANGES, '*', 'e', pack('<d', NOW) .. ARGV[4])
+end
+for i = 6, records - 1 do
+  call('XADD', KEYS[7], 'MAXLEN', '~', MAX_REVOCATIONS, '*', 'e', pack('<d', NOW) .. ARGV[i])
+end
 return 1

@@ -1,0 +1,52 @@
+//! What is known of a call beside its message.
+
+use std::net::IpAddr;
+
+use http::Extensions;
+use http::header::USER_AGENT;
+use shared::caller_address::CallerAddress;
+use shared::request_id::REQUEST_ID_HEADER;
+use tonic::Request;
+use tonic::metadata::MetadataMap;
+
+use crate::store::{AuditAction, AuditEvent};
+
+/// Characters that are kept of a client's name for itself.
+const MOST_CLIENT_CHARACTERS: usize = 200;
+
+/// What is known of a call beside its message.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'c> {
+    /// Its headers; the credential is among them.
+    pub metadata: &'c MetadataMap,
+    /// Where it comes from, an IPv4 address in IPv4's form; `None`: over no connection of ours.
+    pub address: Option<IpAddr>,
+}
+
+impl<'c> Call<'c> {
+    /// Of a gRPC request.
+    #[must_use]
+    pub fn of<T>(request: &'c Request<T>) -> Self {
+        Self::new(request.metadata(), request.extensions())
+    }
+
+    /// Of whatever has metadata and extensions.
+    #[must_use]
+    pub fn new(metadata: &'c MetadataMap, extensions: &Extensions) -> Self {
+        Self { metadata, address: CallerAddress::of(extensions).map(|caller| caller.ip.to_canonical()) }
+    }
+
+    /// What the client calls itself, without what is invisible in it.
+    #[must_use]
+    pub fn client(&self) -> String {
+        let name = self.metadata.get(USER_AGENT.as_str()).and_then(|name| name.to_str().ok()).unwrap_or_default();
+        name.chars().filter(|character| !character.is_control()).take(MOST_CLIENT_CHARACTERS).collect()
+    }
+
+    /// For the audit log: an action by nobody yet, and what is known of the call.
+    #[must_use]
+    pub fn event(&self, action: AuditAction) -> AuditEvent {
+        let request_id = self.metadata.get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
+        AuditEvent { address: self.address, request_id, client: self.client(), ..AuditEvent::new(action) }
+    }
+}

@@ -1,0 +1,185 @@
+//! What operators look up later: who changed what, and who tried to.
+
+use std::net::IpAddr;
+
+use shared::ErrorReason;
+
+use super::Principal;
+use crate::ids::UserId;
+use crate::user::UserName;
+
+/// Makes the actions, with the number that each is stored as and the name that it is listed under. Neither ever changes.
+macro_rules! actions {
+    ($($(#[$doc:meta])* $action:ident = $number:literal $name:literal),+ $(,)?) => {
+        /// What was done, or tried.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum AuditAction {
+            $($(#[$doc])* $action),+
+        }
+
+        impl AuditAction {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$action),+];
+
+            /// The name that it is listed under.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$action => $name),+
+                }
+            }
+
+            pub(super) fn number(self) -> u32 {
+                match self {
+                    $(Self::$action => $number),+
+                }
+            }
+
+            pub(super) fn of_number(number: u32) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$action),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+actions! {
+    /// A user made themselves.
+    SignUp = 1 "sign_up",
+    /// A session began.
+    SignIn = 2 "sign_in",
+    /// A refresh token was shown. Only what failed is recorded.
+    Refresh = 3 "refresh",
+    /// A user ended their own session.
+    SignOut = 4 "sign_out",
+    /// A user ended all of their sessions.
+    SignOutEverywhere = 5 "sign_out_everywhere",
+    /// A user ended one of their sessions.
+    RevokeSession = 6 "revoke_session",
+    /// A user changed their password.
+    ChangePassword = 7 "change_password",
+    /// A user chose a password in place of an operator's.
+    CompletePasswordReset = 8 "complete_password_reset",
+    /// Somebody showed a credential, to have it revoked.
+    RevokeCredential = 9 "revoke_credential",
+    /// A user made an API key.
+    CreateApiKey = 10 "create_api_key",
+    /// A user gave an API key another secret.
+    RotateApiKey = 11 "rotate_api_key",
+    /// A user revoked an API key or one of its secrets.
+    RevokeApiKey = 12 "revoke_api_key",
+    /// An operator made a user.
+    CreateUser = 13 "create_user",
+    /// The command `create-admin` made an operator.
+    CreateAdmin = 14 "create_admin",
+    /// An operator disabled a user.
+    DisableUser = 15 "disable_user",
+    /// An operator enabled a user.
+    EnableUser = 16 "enable_user",
+    /// An operator locked a user.
+    LockUser = 17 "lock_user",
+    /// An operator unlocked a user.
+    UnlockUser = 18 "unlock_user",
+    /// An operator reset a user's password.
+    ResetPassword = 19 "reset_password",
+    /// An operator granted credits.
+    GrantCredits = 20 "grant_credits",
+    /// An operator listed users.
+    ListUsers = 21 "list_users",
+    /// An operator listed audit events.
+    ListAuditEvents = 22 "list_audit_events",
+}
+
+/// Something that was changed or tried. It never holds a secret: callers give it no text that could be one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEvent {
+    /// What.
+    pub action: AuditAction,
+    /// Who did it; `None`: nobody who is known, or a command on the store's host.
+    pub actor: Option<UserId>,
+    /// The name that the actor signed in with. Of a name that no user has, nothing: it may be a password in the wrong field.
+    pub actor_name: String,
+    /// The session or API key that the actor used, by its id; may be empty.
+    pub actor_credential: String,
+    /// To which user.
+    pub subject: Option<UserId>,
+    /// Their name; may be empty.
+    pub subject_name: String,
+    /// To which key or session, by its id; may be empty.
+    pub subject_id: String,
+    /// Why it was refused or failed; `None`: it worked.
+    pub failure: Option<ErrorReason>,
+    /// Where the call came from.
+    pub address: Option<IpAddr>,
+    /// The call's request id; may be empty.
+    pub request_id: String,
+    /// What the client called itself; may be empty.
+    pub client: String,
+    /// What is to be said beside it; may be empty.
+    pub detail: String,
+}
+
+impl AuditEvent {
+    /// Something that worked, of which nothing else is known yet.
+    #[must_use]
+    pub fn new(action: AuditAction) -> Self {
+        Self {
+            action,
+            actor: None,
+            actor_name: String::new(),
+            actor_credential: String::new(),
+            subject: None,
+            subject_name: String::new(),
+            subject_id: String::new(),
+            failure: None,
+            address: None,
+            request_id: String::new(),
+            client: String::new(),
+            detail: String::new(),
+        }
+    }
+
+    /// The same, done by this caller.
+    #[must_use]
+    pub fn by(self, actor: &Principal) -> Self {
+        let session = actor.session_id.as_ref().map(ToString::to_string);
+        let credential = session.or_else(|| actor.key_id.as_ref().map(ToString::to_string));
+        Self { actor: Some(actor.user_id.clone()), actor_credential: credential.unwrap_or_default(), ..self }
+    }
+
+    /// The same, done to this user.
+    #[must_use]
+    pub fn to_user(self, user_id: &UserId, user_name: &UserName) -> Self {
+        Self { subject: Some(user_id.clone()), subject_name: user_name.to_string(), ..self }
+    }
+
+    /// The same, done to this key or session.
+    #[must_use]
+    pub fn to_object(self, id: impl ToString) -> Self {
+        Self { subject_id: id.to_string(), ..self }
+    }
+
+    /// The same, that failed.
+    #[must_use]
+    pub fn failed(self, why: ErrorReason) -> Self {
+        Self { failure: Some(why), ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_action_has_a_number_and_a_name_of_its_own() {
+        let names: BTreeSet<_> = AuditAction::ALL.iter().map(|action| action.name()).collect();
+        assert_eq!(names.len(), AuditAction::ALL.len());
+        for action in AuditAction::ALL {
+            assert_eq!(AuditAction::of_number(action.number()), Some(*action));
+        }
+    }
+}
