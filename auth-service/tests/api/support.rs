@@ -38,7 +38,7 @@ pub(crate) struct Server {
     pub(crate) shutdown: CancellationToken,
     pub(crate) running: JoinHandle<()>,
     pub(crate) address: SocketAddr,
-    _folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 pub(crate) async fn start() -> Server {
@@ -70,7 +70,7 @@ pub(crate) async fn start_with(variables: &[(&str, &str)]) -> Server {
         shutdown,
         running,
         address,
-        _folder: folder,
+        folder,
     }
 }
 
