@@ -111,8 +111,9 @@ fn repeated(before: &[StoredSecret], secret: &NewSecret, request: Option<&KeyReq
         let life_ms = i64::try_from(REQUEST_LIFE.as_millis()).unwrap_or(i64::MAX);
         request.is_some_and(|request| mark.request.digest == request.digest) && now_ms < mark.at_ms.saturating_add(life_ms)
     };
-    let made_before = before.iter().find_map(|row| row.secret.made_by.filter(is_known).map(|mark| (row, mark)));
-    let Some((lost, mark)) = made_before else { return Ok(None) };
+    // The last one, should the clock have gone back behind the end of another's life.
+    let made_before = before.iter().filter_map(|row| row.secret.made_by.filter(is_known).map(|mark| (row, mark)));
+    let Some((lost, mark)) = made_before.max_by_key(|(row, mark)| (mark.at_ms, row.secret_hash)) else { return Ok(None) };
     if request != Some(&mark.request) {
         return Err(KeyAnswer::RequestIdReused);
     }

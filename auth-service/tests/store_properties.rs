@@ -5,6 +5,10 @@
 #[path = "store_contract/fixture.rs"]
 #[expect(dead_code, reason = "the contract's cases use the rest")]
 mod fixture;
+#[path = "store_properties/keys.rs"]
+mod keys;
+#[path = "store_properties/keys_together.rs"]
+mod keys_together;
 #[path = "store_properties/model.rs"]
 mod model;
 #[path = "store_properties/promises.rs"]

@@ -304,7 +304,7 @@ fn keep_their_promises(runtime: &Runtime, stores: &[Arc<dyn Store>], hand: &Atom
     assert_eq!(refused_for_refunds.get() > 0, limits.refunds.burst < 10, "{} Checks were refused for refunds", refused_for_refunds.get());
 }
 
-fn several_threads() -> Runtime {
+pub(crate) fn several_threads() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap()
 }
 
