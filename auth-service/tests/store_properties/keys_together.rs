@@ -89,7 +89,9 @@ fn compare(answered: &[Answered], good: &BTreeMap<usize, (KeyId, u32)>, now_ms: 
     }
     // What nobody ended is good.
     for one in answered.iter().filter(|one| one.request().is_none()) {
-        let (Some((key_id, number)), Action::Create { lasts_ms: None, .. } | Action::Rotate { .. }) = (one.made(), &one.action) else { continue };
+        let (Some((key_id, number)), Action::Create { lasts_ms: None, .. } | Action::Rotate { .. }) = (one.made(), &one.action) else {
+            continue;
+        };
         let ends = |other: &Answered| {
             let about = other.done().is_some_and(|(about, _)| *about == key_id);
             match &other.action {
