@@ -73,7 +73,7 @@ pub struct Member {
 pub struct SessionRights {
     /// The member's, as it was when the session began: whoever changes it ends all sessions. Releases before sessions do so too.
     pub tokens_valid_from_ms: i64,
-    /// When it ends, however often it is refreshed.
+    /// When it ends, unless it is refreshed before.
     pub ends_at_ms: i64,
 }
 

@@ -1,19 +1,24 @@
-//! Access tokens: JWTs, HS256, signed and verified with secrets from the configuration.
+//! Access tokens: JWTs, signed and verified with keys from the configuration.
 //!
-//! The token says which secret (`kid`, a look-up in a map and nothing else) and never which algorithm: `alg` must be the one we use.
-//! `jku`, `x5u` and `jwk` are ignored. The header's `typ` keeps other kinds of JWT from standing in for an access token.
+//! The token says which key (`kid`, a look-up in a map and nothing else) and never which algorithm: `alg` must be the one that the key has
+//! here. `jku`, `x5u` and `jwk` are ignored. The header's `typ` keeps other kinds of JWT from standing in for an access token.
 
-use std::collections::HashMap;
+mod claims;
+mod derived_key;
+mod token_keys;
+
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hashlink::LruCache;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use serde::{Deserialize, Serialize};
+use jsonwebtoken::Header;
 use sha2::{Digest, Sha256};
-use shared::secret::Secret;
 
+use self::claims::Claims;
+pub use self::derived_key::KeyError;
+use self::token_keys::TokenKeys;
+pub use self::token_keys::{PublicKey, SigningSecret, TokenAlgorithm};
 use crate::ids::{SessionId, UserId, random_base62};
 use crate::token_scopes::TokenScopes;
 
@@ -34,21 +39,11 @@ const MAX_LENGTH: usize = 4096;
 /// Tokens whose signature need not be verified again, about 100 bytes each.
 const MOST_VERIFIED: usize = 16_384;
 
-/// A secret and the name that tokens call it by.
-#[derive(Debug, Clone)]
-pub struct SigningSecret {
-    /// 1 to 64 of A-Z a-z 0-9 - _.
-    pub kid: String,
-    /// The secret.
-    pub secret: Secret,
-}
-
 /// Issues and verifies access tokens.
 pub struct AccessTokens {
-    signing_kid: String,
-    signing_key: EncodingKey,
-    verifying_keys: HashMap<String, DecodingKey>,
-    validation: Validation,
+    keys: TokenKeys,
+    /// What `iss` is in new tokens. [`ISSUER`] is taken too: what it is may be changed while tokens are in force.
+    issuer: String,
     ttl: Duration,
     leeway: Duration,
     /// By SHA-256 of the token. What a token says never changes, so it is taken apart once; whether its time is over, and whether its user
@@ -68,16 +63,22 @@ struct Signed {
 impl Signed {
     /// What the token is worth now, both in seconds since 1970.
     fn at(&self, now: u64, leeway: Duration) -> Result<VerifiedToken, AccessTokenError> {
-        // Upwards: a token's times are whole seconds.
-        let leeway_s = leeway.as_secs() + u64::from(leeway.subsec_nanos() > 0);
-        if self.exp.saturating_add(leeway_s) < now {
-            return Err(AccessTokenError::Expired { by_s: now - self.exp });
-        }
-        if self.from > now.saturating_add(leeway_s) {
-            return Err(AccessTokenError::NotYetValid { by_s: self.from - now, leeway_s });
-        }
+        judge_times(self.from, self.exp, now, leeway)?;
         Ok(self.token.clone())
     }
+}
+
+/// Whether a token that counts from one time to another counts now, all in seconds since 1970.
+pub(crate) fn judge_times(from: u64, exp: u64, now: u64, leeway: Duration) -> Result<(), AccessTokenError> {
+    // Upwards: a token's times are whole seconds.
+    let leeway_s = leeway.as_secs() + u64::from(leeway.subsec_nanos() > 0);
+    if exp.saturating_add(leeway_s) < now {
+        return Err(AccessTokenError::Expired { by_s: now - exp });
+    }
+    if from > now.saturating_add(leeway_s) {
+        return Err(AccessTokenError::NotYetValid { by_s: from - now, leeway_s });
+    }
+    Ok(())
 }
 
 /// A token just made.
@@ -96,10 +97,12 @@ pub struct IssuedToken {
 pub struct VerifiedToken {
     /// Its subject.
     pub user_id: UserId,
-    /// Its session; `None`: it was issued by a release before sessions.
-    pub session: Option<SessionId>,
     /// When it was issued, in milliseconds since 1970 (whole seconds).
     pub issued_at_ms: i64,
+    /// The session that it belongs to. `None`: a release issued it that had no sessions.
+    pub session: Option<SessionId>,
+    /// When it ends, in seconds since 1970.
+    pub expires_at_s: u64,
     /// What it may be used for.
     pub scopes: TokenScopes,
 }
@@ -107,7 +110,7 @@ pub struct VerifiedToken {
 /// Why a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AccessTokenError {
-    /// Malformed, forged, of another kind, or signed with a secret that isn't in force.
+    /// Malformed, forged, of another kind, or signed with a key that isn't in force.
     #[error("the access token is no valid one")]
     Invalid,
     /// Good once.
@@ -139,75 +142,98 @@ pub enum IssueError {
     /// The operating system gave no randomness.
     #[error("no randomness: {0}")]
     Random(#[from] getrandom::Error),
+    /// There is no key to sign with.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The token couldn't be signed.
     #[error("signing: {0}")]
     Signing(#[from] jsonwebtoken::errors::Error),
 }
 
-/// All but `scope` are required, and each must have exactly this type: a list as `aud`, or a string as `nbf`, is refused.
-#[derive(Serialize, Deserialize)]
-struct Claims {
-    iss: String,
-    aud: String,
-    sub: String,
-    sid: String,
-    iat: u64,
-    nbf: u64,
-    exp: u64,
-    jti: String,
-    /// As RFC 9068 has it. Absent: all that the user may do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    scope: Option<String>,
-}
-
 impl AccessTokens {
-    /// Tokens that live for `ttl`; the clocks of hosts may differ by `leeway`. The first secret signs; all of them verify, so that secrets
-    /// rotate. `None` without a secret.
+    /// Tokens that live for `ttl`, signed with the first secret itself; the clocks of hosts may differ by `leeway`. All secrets verify, so
+    /// that they rotate. `None` without a secret.
     #[must_use]
     pub fn new(secrets: &[SigningSecret], ttl: Duration, leeway: Duration) -> Option<Self> {
-        let first = secrets.first()?;
-        let mut validation = Validation::new(Algorithm::HS256);
-        // Times are ours to compare (`Signed::at`): a refusal says by how much they differ.
-        validation.validate_exp = false;
-        validation.validate_nbf = false;
-        validation.set_issuer(&[ISSUER]);
-        validation.set_audience(&[AUDIENCE]);
-        validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
-        Some(Self {
-            signing_kid: first.kid.clone(),
-            signing_key: EncodingKey::from_secret(first.secret.bytes()),
-            verifying_keys: secrets.iter().map(|one| (one.kid.clone(), DecodingKey::from_secret(one.secret.bytes()))).collect(),
-            validation,
-            ttl,
-            leeway,
-            verified: Mutex::new(LruCache::new(MOST_VERIFIED)),
-        })
+        let keys = TokenKeys::new(secrets)?;
+        let verified = Mutex::new(LruCache::new(MOST_VERIFIED));
+        Some(Self { keys, issuer: ISSUER.to_owned(), ttl, leeway, verified })
     }
 
-    /// Makes a token for a user, from now on and for all that the user may do.
+    /// Signs new tokens by this algorithm. Keys that are derived are others in each `period`, which is at least as long as tokens live.
+    /// Tokens of both algorithms are taken, whichever one signs.
+    #[must_use]
+    pub fn signing_with(self, algorithm: TokenAlgorithm, period: Duration) -> Self {
+        Self { keys: self.keys.signing_with(algorithm, period), ..self }
+    }
+
+    /// Names another issuer in new tokens than [`ISSUER`].
+    #[must_use]
+    pub fn issued_by(self, issuer: String) -> Self {
+        Self { issuer, ..self }
+    }
+
+    /// What `iss` is in new tokens.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The keys with which others can verify tokens by themselves, those that will sign next included. None for HS256.
+    ///
+    /// # Errors
+    /// A key couldn't be derived.
+    pub fn public_keys(&self) -> Result<Vec<PublicKey>, KeyError> {
+        self.keys.published(unix_seconds())
+    }
+
+    /// For how long what [`AccessTokens::public_keys`] answers may be kept: so much earlier than it signs, each key is there.
+    #[must_use]
+    pub fn keep_public_keys_for(&self) -> Duration {
+        self.keys.keep_published_for()
+    }
+
+    /// Makes a token for a user, from now on and for all that the user may do. It belongs to no session.
     pub fn issue(&self, user: &UserId) -> Result<IssuedToken, IssueError> {
         self.issue_for(user, &TokenScopes::All)
     }
 
     /// The same, for no more than these scopes.
     pub fn issue_for(&self, user: &UserId, scopes: &TokenScopes) -> Result<IssuedToken, IssueError> {
-        let now = unix_seconds();
-        let exp = now + self.ttl.as_secs();
+        // As long as no session's id is.
+        self.issue_at(unix_seconds(), user, random_base62(22)?, scopes, u64::MAX)
+    }
+
+    /// Makes a token of a session, for no more than these scopes. It ends when the session does at the latest.
+    pub fn issue_in(
+        &self,
+        user: &UserId,
+        session: &SessionId,
+        scopes: &TokenScopes,
+        session_ends_at_ms: i64,
+    ) -> Result<IssuedToken, IssueError> {
+        let ends_at = u64::try_from(session_ends_at_ms / 1000).unwrap_or_default();
+        self.issue_at(unix_seconds(), user, session.to_string(), scopes, ends_at)
+    }
+
+    fn issue_at(&self, now: u64, user: &UserId, sid: String, scopes: &TokenScopes, ends_at: u64) -> Result<IssuedToken, IssueError> {
+        let exp = (now + self.ttl.as_secs()).min(ends_at).max(now);
         let claims = Claims {
-            iss: ISSUER.to_owned(),
+            iss: self.issuer.clone(),
             aud: AUDIENCE.to_owned(),
             sub: user.to_string(),
-            sid: random_base62(22)?,
+            sid,
             iat: now,
             nbf: now,
             exp,
             jti: random_base62(22)?,
             scope: scopes.to_claim(),
         };
-        let mut header = Header::new(Algorithm::HS256);
+        let signing = self.keys.signing(now)?;
+        let mut header = Header::new(signing.algorithm);
         header.typ = Some(TYPE.to_owned());
-        header.kid = Some(self.signing_kid.clone());
-        let token = jsonwebtoken::encode(&header, &claims, &self.signing_key)?;
+        header.kid = Some(signing.kid);
+        let token = jsonwebtoken::encode(&header, &claims, &signing.key)?;
         Ok(IssuedToken { token, expires_at: UNIX_EPOCH + Duration::from_secs(exp), lifetime: Duration::from_secs(exp - now) })
     }
 
@@ -216,11 +242,15 @@ impl AccessTokens {
         if token.len() > MAX_LENGTH {
             return Err(AccessTokenError::Invalid);
         }
-        Ok(self.take_apart(token)?.token)
+        Ok(self.take_apart(token, unix_seconds())?.token)
     }
 
     /// Verifies a token's header, signature, times and claims.
     pub fn verify(&self, token: &str) -> Result<VerifiedToken, AccessTokenError> {
+        self.verify_at(token, unix_seconds())
+    }
+
+    fn verify_at(&self, token: &str, now: u64) -> Result<VerifiedToken, AccessTokenError> {
         if token.len() > MAX_LENGTH {
             return Err(AccessTokenError::Invalid);
         }
@@ -228,36 +258,33 @@ impl AccessTokens {
         // Held for a look-up at a time, and nothing in it can be left half done.
         let known = self.verified.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).cloned();
         if let Some(known) = known {
-            return known.at(unix_seconds(), self.leeway);
+            return known.at(now, self.leeway);
         }
-        let signed = self.take_apart(token)?;
-        let verified = signed.at(unix_seconds(), self.leeway)?;
+        let signed = self.take_apart(token, now)?;
+        let verified = signed.at(now, self.leeway)?;
         self.verified.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, signed);
         Ok(verified)
     }
 
-    fn take_apart(&self, token: &str) -> Result<Signed, AccessTokenError> {
+    fn take_apart(&self, token: &str, now: u64) -> Result<Signed, AccessTokenError> {
         let invalid = AccessTokenError::Invalid;
         let header = jsonwebtoken::decode_header(token).map_err(|_| invalid)?;
         // `crit` names extensions that must be understood; we have none.
-        if header.alg != Algorithm::HS256 || header.typ.as_deref() != Some(TYPE) || header.crit.is_some() {
+        if header.typ.as_deref() != Some(TYPE) || header.crit.is_some() {
             return Err(invalid);
         }
-        let key = header.kid.as_ref().and_then(|kid| self.verifying_keys.get(kid)).ok_or(invalid)?;
-        let claims = jsonwebtoken::decode::<Claims>(token, key, &self.validation).map_err(|_| invalid)?.claims;
-        let plausible = !claims.sid.is_empty() && !claims.jti.is_empty();
-        let user_id = UserId::parse(&claims.sub).filter(|_| plausible && claims.iss == ISSUER && claims.aud == AUDIENCE).ok_or(invalid)?;
-        let issued_at_ms = i64::try_from(claims.iat).ok().and_then(|seconds| seconds.checked_mul(1000)).ok_or(invalid)?;
-        let scopes = claims.scope.map_or(TokenScopes::All, |claim| TokenScopes::of_claim(&claim));
-        // Releases before sessions made a longer one, of nothing.
-        let session = SessionId::parse(&claims.sid);
-        Ok(Signed { token: VerifiedToken { user_id, session, issued_at_ms, scopes }, from: claims.nbf.max(claims.iat), exp: claims.exp })
+        let key = header.kid.as_ref().and_then(|kid| self.keys.verifying(kid, now)).ok_or(invalid)?;
+        if header.alg != key.algorithm {
+            return Err(invalid);
+        }
+        let claims = claims::verified(token, &key, &[ISSUER, &self.issuer]).ok_or(invalid)?;
+        claims.into_signed().ok_or(invalid)
     }
 }
 
 impl fmt::Debug for AccessTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AccessTokens").field("signing_kid", &self.signing_kid).field("ttl", &self.ttl).finish_non_exhaustive()
+        f.debug_struct("AccessTokens").field("keys", &self.keys).field("ttl", &self.ttl).finish_non_exhaustive()
     }
 }
 
@@ -272,26 +299,4 @@ fn unix_seconds() -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_that_was_verified_before_still_ends_at_its_time() {
-        let (secret, _) = Secret::generate().unwrap();
-        let tokens = AccessTokens::new(&[SigningSecret { kid: "k".to_owned(), secret }], Duration::from_secs(60), DEFAULT_LEEWAY).unwrap();
-        let user = UserId::random().unwrap();
-        let issued = tokens.issue(&user).unwrap();
-        let verified = tokens.verify(&issued.token).unwrap();
-        assert_eq!(verified.user_id, user);
-        assert_eq!(tokens.verify(&issued.token), Ok(verified));
-        let known = tokens.verified.lock().unwrap().iter().next().unwrap().1.clone();
-        let at = |seconds: u64| known.at(known.exp - 60 + seconds, DEFAULT_LEEWAY).map(|_| ());
-        assert_eq!([at(0), at(65), at(66)], [Ok(()), Ok(()), Err(AccessTokenError::Expired { by_s: 6 })]);
-        assert_eq!(known.at(known.from - 6, DEFAULT_LEEWAY), Err(AccessTokenError::NotYetValid { by_s: 6, leeway_s: 5 }));
-        assert!(known.at(known.from - 6, MAX_LEEWAY).is_ok() && known.at(known.exp + 60, MAX_LEEWAY).is_ok());
-        assert!(known.at(known.from - 1, Duration::ZERO).is_err() && known.at(known.exp + 1, Duration::ZERO).is_err());
-        // A token that differs in its signature alone is another one.
-        let forged = format!("{}{}", &issued.token[..issued.token.len() - 2], if issued.token.ends_with("AA") { "BB" } else { "AA" });
-        assert_eq!(tokens.verify(&forged), Err(AccessTokenError::Invalid));
-    }
-}
+mod tests;

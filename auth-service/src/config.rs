@@ -1,5 +1,7 @@
 //! Configuration from environment variables. [`VARIABLES`] is the list that the README shows and a test walks.
 
+mod token_config;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use shared::secret::Secret;
 use shared::serving::{CONNECTION_VARIABLES, CORS_VARIABLE, ConnectionLimits, CorsOrigins};
 use shared::telemetry::LogConfig;
 
+pub use self::token_config::TokenConfig;
 use crate::access_token::{DEFAULT_LEEWAY, MAX_LEEWAY, SigningSecret};
 use crate::key_lifetimes::KeyLifetimes;
 use crate::password::HashingCost;
@@ -91,6 +94,39 @@ pub const VARIABLES: &[Variable] = &[
         "llama3=cheap",
     ),
     variable("TOLLGATE_ACCESS_TOKEN_TTL", "30m", "How long an access token is good.", "30"),
+    variable(
+        "TOLLGATE_TOKEN_ALGORITHM",
+        "HS256",
+        "What signs access tokens: `HS256`, a secret itself, or `EdDSA`, keys derived from it that change by themselves, so that others can \
+         verify tokens by `/.well-known/jwks.json`. Tokens of both are taken.",
+        "RS256",
+    ),
+    variable(
+        "TOLLGATE_TOKEN_KEY_PERIOD",
+        "30d",
+        "How long a key of `EdDSA` signs; it is published as long before and after. 10s to 366d, and no less than \
+         `TOLLGATE_ACCESS_TOKEN_TTL`. Another one ends the access tokens of `EdDSA` in force.",
+        "5s",
+    ),
+    variable(
+        "TOLLGATE_ISSUER",
+        "unset: `tollgate` in tokens",
+        "The URL by which clients of OAuth2 know auth-service; it is the `iss` of access tokens. Those issued before are still taken.",
+        "tollgate",
+    ),
+    variable(
+        "TOLLGATE_TOKEN_ISSUERS_FILE",
+        "unset: none",
+        "A JSON file of other issuers whose tokens are taken; docs/http.md has its form.",
+        "/dev/null/issuers.json",
+    ),
+    variable("TOLLGATE_SESSION_IDLE", "14d", "How long a session lives without a refresh; at least `TOLLGATE_ACCESS_TOKEN_TTL`.", "1s"),
+    variable(
+        "TOLLGATE_SESSION_LIFETIME",
+        "90d",
+        "How long a session lives, however often it is refreshed; at least `TOLLGATE_ACCESS_TOKEN_TTL`.",
+        "forever",
+    ),
     variable("TOLLGATE_HOLD_TTL", "60s", "How long a hold lives after Check and after each Extend; 1s to 1h.", "2h"),
     variable("TOLLGATE_FORGET_AFTER", "1h", "How long a resolved request is remembered.", "soon"),
     variable("TOLLGATE_MAX_OPEN_HOLDS", "64", "Calls in progress of one account, at most: each has an open hold; 1 to 1,000,000.", "0"),
@@ -230,6 +266,8 @@ pub struct Config {
     pub access_token_ttl: Duration,
     /// How far the clocks of hosts may differ.
     pub clock_leeway: Duration,
+    /// How access tokens are signed, and whose others are taken.
+    pub tokens: TokenConfig,
     /// Secrets that open the Auth service; one or two.
     pub service_credentials: Vec<Secret>,
     /// Who may sign up.
@@ -283,7 +321,10 @@ impl Config {
         let (seconds, hours) = (Duration::from_secs, |hours: u64| Duration::from_secs(hours * 3600));
         let access_token_ttl = reader.duration("TOLLGATE_ACCESS_TOKEN_TTL", seconds(1800), seconds(1)..=hours(24));
         let clock_leeway = reader.duration("TOLLGATE_CLOCK_LEEWAY", DEFAULT_LEEWAY, Duration::ZERO..=MAX_LEEWAY);
+        let tokens = TokenConfig::read(&mut reader, access_token_ttl + 2 * clock_leeway);
         let default = StoreLimits::default();
+        // A session that ends before its access tokens do would be refreshed too late by whoever goes by those.
+        let session = access_token_ttl..=hours(24 * 366 * 10);
         let limits = StoreLimits {
             hold_ttl: reader.duration("TOLLGATE_HOLD_TTL", default.hold_ttl, seconds(1)..=hours(1)),
             forget_after: reader.duration("TOLLGATE_FORGET_AFTER", default.forget_after, seconds(1)..=hours(24 * 30)),
@@ -301,8 +342,8 @@ impl Config {
                 every: seconds(1) / read_u32(&mut reader, "TOLLGATE_REFUNDS_PER_SECOND", 10, 1, 1000),
             },
             sweep_batch: default.sweep_batch,
-            session_idle: default.session_idle,
-            session_lifetime: default.session_lifetime,
+            session_idle: reader.duration("TOLLGATE_SESSION_IDLE", default.session_idle, session.clone()),
+            session_lifetime: reader.duration("TOLLGATE_SESSION_LIFETIME", default.session_lifetime, session),
             max_audit_changes: default.max_audit_changes,
             max_audit_attempts: default.max_audit_attempts,
         };
@@ -340,6 +381,7 @@ impl Config {
             signing_secrets,
             access_token_ttl,
             clock_leeway,
+            tokens,
             service_credentials,
             sign_up: signup.unwrap_or(if listen.ip().is_loopback() { SignUpPolicy::OnThisHost } else { SignUpPolicy::Closed }),
             sign_ups_per_hour,

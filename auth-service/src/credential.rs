@@ -1,17 +1,20 @@
 //! What a caller shows: from a header's text to a credential whose form, checksum or signature is verified. Whether it is still in force,
 //! the store says.
 
+use std::sync::Arc;
+
 use shared::credential_form::{self, ACCOUNT_HEADER, API_KEY_PREFIX, FormError, is_access_token};
 use tonic::metadata::MetadataMap;
 
 use crate::access_token::{AccessTokenError, AccessTokens, VerifiedToken};
 use crate::api_key::ApiKey;
+use crate::foreign_issuer::{ForeignIssuers, ForeignToken, ForeignTokenError, Times};
 use crate::ids::AccountId;
-use crate::store::{PresentedCredential, Refusal, Scope};
+use crate::store::{PresentedCredential, Refusal, Scope, Store, StoreError};
 use crate::token_scopes::TokenScopes;
 
-/// Why a credential is refused before the store is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Why a credential is refused before the store is asked whether it is in force.
+#[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
     /// Its form is wrong.
     #[error(transparent)]
@@ -19,6 +22,12 @@ pub enum CredentialError {
     /// An access token that isn't good.
     #[error(transparent)]
     AccessToken(#[from] AccessTokenError),
+    /// A foreign issuer's token that isn't good, or names nobody.
+    #[error("{0}")]
+    ForeignToken(ForeignTokenError),
+    /// The store couldn't be asked who a foreign issuer's token names.
+    #[error(transparent)]
+    Store(StoreError),
     /// The account's name has no account's form.
     #[error("{ACCOUNT_HEADER} must be an account's id: 16 letters and digits")]
     AccountMalformed,
@@ -36,6 +45,15 @@ pub struct Presented {
     pub credential: PresentedCredential,
     /// What an access token is limited to by itself. What a key may, the store knows.
     pub scopes: TokenScopes,
+    /// What a foreign issuer's token is not good for. `None`: a credential of ours.
+    pub foreign: Option<ForeignRights>,
+}
+
+/// What a foreign issuer's token may be used for beside calls and reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForeignRights {
+    /// Whether an operator may use it as one.
+    pub may_administer: bool,
 }
 
 impl Presented {
@@ -47,6 +65,11 @@ impl Presented {
     /// Refuses an access token that may do less than its user.
     pub fn require_all(&self) -> Result<(), Refusal> {
         if self.scopes.is_limited() { Err(Refusal::ScopeRequired) } else { Ok(()) }
+    }
+
+    /// Refuses a foreign issuer's token where an operator is asked for, unless its issuer is trusted with that.
+    pub fn require_operators_own(&self) -> Result<(), Refusal> {
+        if self.foreign.is_some_and(|foreign| !foreign.may_administer) { Err(Refusal::RoleRequired) } else { Ok(()) }
     }
 }
 
@@ -60,39 +83,80 @@ pub fn account_header(metadata: &MetadataMap) -> Result<&str, CredentialError> {
     Ok(credential_form::account(metadata.as_ref())?)
 }
 
-/// Verifies form, checksum or signature, and a token's times. `account` may be empty: the key's own, or the token's user's own.
-pub fn present(text: &str, account: &str, tokens: &AccessTokens) -> Result<Presented, CredentialError> {
-    presented(text, account, |text| tokens.verify(text))
+/// Takes credentials apart: ours, and tokens of foreign issuers.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// Says whether a token is ours.
+    pub tokens: Arc<AccessTokens>,
+    /// Says whether a token is a foreign issuer's.
+    pub issuers: Arc<ForeignIssuers>,
+    /// Says whom such a token names.
+    pub store: Arc<dyn Store>,
 }
 
-/// The same of a credential that was shown before: whether a token's time is over by now doesn't matter.
-pub fn present_again(text: &str, account: &str, tokens: &AccessTokens) -> Result<Presented, CredentialError> {
-    presented(text, account, |text| tokens.owner(text))
-}
-
-fn presented(
-    text: &str,
-    account: &str,
-    verify: impl FnOnce(&str) -> Result<VerifiedToken, AccessTokenError>,
-) -> Result<Presented, CredentialError> {
-    let named = if account.is_empty() { None } else { Some(AccountId::parse(account).ok_or(CredentialError::AccountMalformed)?) };
-    if text.is_empty() {
-        return Err(CredentialError::Form(FormError::Missing));
+impl Credentials {
+    /// Verifies form, checksum or signature, and a token's times. `account` may be empty: the key's own, or the token's user's own.
+    pub async fn present(&self, text: &str, account: &str) -> Result<Presented, CredentialError> {
+        self.presented(text, account, Times::Compared).await
     }
-    if text.starts_with(API_KEY_PREFIX) {
-        let key = ApiKey::parse(text).ok_or(FormError::Mistyped)?;
-        if named.is_some_and(|named| named != *key.account()) {
-            return Err(CredentialError::AccountOfAnotherKey);
+
+    /// The same of a credential that was shown before: whether a token's time is over by now doesn't matter.
+    pub async fn present_again(&self, text: &str, account: &str) -> Result<Presented, CredentialError> {
+        self.presented(text, account, Times::Ignored).await
+    }
+
+    async fn presented(&self, text: &str, account: &str, times: Times) -> Result<Presented, CredentialError> {
+        let named = if account.is_empty() { None } else { Some(AccountId::parse(account).ok_or(CredentialError::AccountMalformed)?) };
+        if text.is_empty() {
+            return Err(CredentialError::Form(FormError::Missing));
         }
-        let credential = PresentedCredential::ApiKey { secret_hash: key.secret_hash() };
-        return Ok(Presented { account: key.account().clone(), credential, scopes: TokenScopes::All });
+        if text.starts_with(API_KEY_PREFIX) {
+            return present_key(text, named.as_ref());
+        }
+        if !is_access_token(text) {
+            return Err(FormError::Unknown.into());
+        }
+        let verified = match times {
+            Times::Compared => self.tokens.verify(text),
+            Times::Ignored => self.tokens.owner(text),
+        };
+        match verified {
+            Ok(token) => Ok(Presented::token(token, named)),
+            // A token of ours has a key of ours; whatever has none may be another's.
+            Err(AccessTokenError::Invalid) => match self.issuers.verify(text, times, &*self.store).await {
+                Ok(token) => Ok(Presented::foreign(token, named)),
+                Err(ForeignTokenError::Token(refused)) => Err(refused.into()),
+                Err(ForeignTokenError::Store(failed)) => Err(CredentialError::Store(failed)),
+                Err(refused) => Err(CredentialError::ForeignToken(refused)),
+            },
+            Err(refused) => Err(refused.into()),
+        }
     }
-    if !is_access_token(text) {
-        return Err(FormError::Unknown.into());
+}
+
+fn present_key(text: &str, named: Option<&AccountId>) -> Result<Presented, CredentialError> {
+    let key = ApiKey::parse(text).ok_or(FormError::Mistyped)?;
+    if named.is_some_and(|named| named != key.account()) {
+        return Err(CredentialError::AccountOfAnotherKey);
     }
-    let token = verify(text)?;
-    let account = named.unwrap_or_else(|| AccountId::from(&token.user_id));
-    let VerifiedToken { user_id, session, issued_at_ms, scopes } = token;
-    let credential = PresentedCredential::AccessToken { user_id, session, issued_at_ms };
-    Ok(Presented { account, credential, scopes })
+    let credential = PresentedCredential::ApiKey { secret_hash: key.secret_hash() };
+    Ok(Presented { account: key.account().clone(), credential, scopes: TokenScopes::All, foreign: None })
+}
+
+impl Presented {
+    /// `named`: the account that the call names; else it is the user's own.
+    fn token(token: VerifiedToken, named: Option<AccountId>) -> Self {
+        let account = named.unwrap_or_else(|| AccountId::from(&token.user_id));
+        let VerifiedToken { user_id, session, issued_at_ms, scopes, .. } = token;
+        let credential = PresentedCredential::AccessToken { user_id, session, issued_at_ms };
+        Self { account, credential, scopes, foreign: None }
+    }
+
+    fn foreign(token: ForeignToken, named: Option<AccountId>) -> Self {
+        let account = named.unwrap_or_else(|| AccountId::from(&token.user_id));
+        let (user_id, issued_at_ms) = (token.user_id, token.issued_at_ms);
+        let credential = PresentedCredential::AccessToken { user_id, session: None, issued_at_ms };
+        let foreign = Some(ForeignRights { may_administer: token.may_administer });
+        Self { account, credential, scopes: token.scopes, foreign }
+    }
 }

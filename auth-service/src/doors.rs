@@ -1,9 +1,10 @@
-//! auth-service's HTTP doors: OAuth2's `/token`, and `/users/me`. Both end in the methods of [`AccountsService`].
+//! auth-service's HTTP doors: OAuth2's endpoints, and `/users/me`. They end in the methods of [`AccountsService`].
 
 mod oauth2_error;
 mod oauth2_token;
 mod token_form;
 mod users_me;
+mod well_known;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,8 @@ use shared::doors::published::with_published;
 use shared::secret::Secret;
 
 use crate::access_token::{AccessTokens, DEFAULT_LEEWAY, SigningSecret};
+use crate::credential::Credentials;
+use crate::foreign_issuer::ForeignIssuers;
 use crate::key_lifetimes::KeyLifetimes;
 use crate::key_uses::KeyUses;
 use crate::password::{HashingCost, PasswordHashing};
@@ -30,10 +33,18 @@ use crate::throttle::{LoginThrottle, SignUpThrottle};
 pub use self::oauth2_token::REFUSED as TOKEN_REFUSED;
 pub use self::users_me::REFUSED as USERS_ME_REFUSED;
 
-/// What auth-service answers over HTTP.
+/// Where OAuth2's endpoints are.
+const TOKEN: &str = "/token";
+const REVOKE: &str = "/revoke";
+const INTROSPECT: &str = "/introspect";
+const JWKS: &str = "/.well-known/jwks.json";
+const METADATA: &str = "/.well-known/oauth-authorization-server";
+
+/// What auth-service answers over HTTP. `issuer`: the URL by which it is known, as far as it is configured.
 #[must_use]
-pub fn doors(accounts: &Arc<AccountsService>) -> Vec<Door> {
-    let doors = vec![oauth2_token::door(Arc::clone(accounts)), users_me::door(Arc::clone(accounts))];
+pub fn doors(accounts: &Arc<AccountsService>, issuer: Option<String>) -> Vec<Door> {
+    let well_known = well_known::door(Arc::clone(&accounts.tokens), issuer);
+    let doors = vec![oauth2_token::door(Arc::clone(accounts)), well_known, users_me::door(Arc::clone(accounts))];
     with_published(doors, Answerer::Auth, &SERVICES, policy)
 }
 
@@ -47,8 +58,10 @@ pub fn described() -> Result<Vec<Door>, StartError> {
     let signing = SigningSecret { kid: "1".to_owned(), secret };
     let tokens = AccessTokens::new(&[signing], Duration::from_secs(1), DEFAULT_LEEWAY).ok_or(StartError::NoSigningSecret)?;
     let tokens = Arc::new(tokens);
-    Ok(doors(&Arc::new(AccountsService {
-        authorizer: Authorizer { store: Arc::clone(&store), tokens: Arc::clone(&tokens), key_uses: KeyUses::new().0 },
+    let issuers = Arc::new(ForeignIssuers::none());
+    let credentials = Credentials { tokens: Arc::clone(&tokens), issuers, store: Arc::clone(&store) };
+    let accounts = Arc::new(AccountsService {
+        authorizer: Authorizer { store: Arc::clone(&store), credentials, key_uses: KeyUses::new().0 },
         store,
         tokens,
         passwords: Arc::new(PasswordHashing::new(HashingCost::default())?),
@@ -57,7 +70,8 @@ pub fn described() -> Result<Vec<Door>, StartError> {
         sign_up: SignUpPolicy::Closed,
         starting_credits: 0,
         key_lifetimes: KeyLifetimes::default(),
-    })))
+    });
+    Ok(doors(&accounts, None))
 }
 
 /// The OpenAPI document of all of them.

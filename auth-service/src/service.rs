@@ -12,6 +12,8 @@ mod key_fields;
 mod ledger_page;
 mod not_built;
 pub mod service_error;
+pub(crate) mod sessions;
+pub(crate) mod sign_in;
 pub mod sign_up_policy;
 mod user_fields;
 pub mod violations;

@@ -25,7 +25,9 @@ use tonic::service::RoutesBuilder;
 
 use crate::access_token::AccessTokens;
 use crate::config::{Config, StoreConfig};
+use crate::credential::Credentials;
 use crate::doors::doors;
+use crate::foreign_issuer::{ForeignIssuers, SourceError};
 use crate::key_uses::{KeyUseNotes, KeyUses};
 use crate::password::{HashingError, PasswordHashing};
 use crate::service::accounts::AccountsService;
@@ -74,6 +76,9 @@ pub enum StartError {
     /// The operating system gave no randomness.
     #[error("no randomness: {0}")]
     Random(#[from] getrandom::Error),
+    /// Foreign issuers' keys can't be read.
+    #[error(transparent)]
+    Issuers(#[from] SourceError),
     /// Listening or serving failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -93,6 +98,7 @@ impl StartError {
             Self::Store(StoreOpenError::Unsafe(_) | StoreOpenError::Unusable(_))
             | Self::Hashing(_)
             | Self::NoSigningSecret
+            | Self::Issuers(_)
             | Self::Random(_)
             | Self::Serve(_) => 1,
         }
@@ -148,6 +154,9 @@ pub struct Application {
     auth: AuthService,
     accounts: AccountsService,
     admin: AdminService,
+    /// The URL by which clients of OAuth2 know it.
+    issuer: Option<String>,
+    issuers: Arc<ForeignIssuers>,
     serve: ServeConfig,
     sweep_interval: Duration,
     key_use_notes: KeyUseNotes,
@@ -164,21 +173,20 @@ impl Application {
     /// Prepares the services on a store that is open.
     pub async fn with_store(config: Config, store: Arc<dyn Store>) -> Result<Self, StartError> {
         let tokens = AccessTokens::new(&config.signing_secrets, config.access_token_ttl, config.clock_leeway);
-        let tokens = tokens.ok_or(StartError::NoSigningSecret)?;
-        let tokens = Arc::new(tokens);
+        let tokens = tokens.ok_or(StartError::NoSigningSecret)?.signing_with(config.tokens.algorithm, config.tokens.key_period);
+        let tokens = Arc::new(match config.tokens.issuer.clone() {
+            Some(issuer) => tokens.issued_by(issuer),
+            None => tokens,
+        });
+        let issuers = Arc::new(ForeignIssuers::new(config.tokens.issuers, config.clock_leeway)?);
+        let credentials = Credentials { tokens: Arc::clone(&tokens), issuers: Arc::clone(&issuers), store: Arc::clone(&store) };
         let hashing = config.hashing;
         let made = tokio::task::spawn_blocking(move || PasswordHashing::new(hashing)).await;
         let passwords = Arc::new(made.map_err(|error| HashingError::Broken(error.to_string()))??);
         let (key_uses, key_use_notes) = KeyUses::new();
-        let authorizer = Authorizer { store: Arc::clone(&store), tokens: Arc::clone(&tokens), key_uses: key_uses.clone() };
+        let authorizer = Authorizer { store: Arc::clone(&store), credentials: credentials.clone(), key_uses: key_uses.clone() };
         Ok(Self {
-            auth: AuthService {
-                store: Arc::clone(&store),
-                tokens: Arc::clone(&tokens),
-                prices: config.prices,
-                key_uses,
-                hold_ttl: config.limits.hold_ttl,
-            },
+            auth: AuthService { store: Arc::clone(&store), credentials, prices: config.prices, key_uses, hold_ttl: config.limits.hold_ttl },
             accounts: AccountsService {
                 authorizer: authorizer.clone(),
                 store: Arc::clone(&store),
@@ -200,6 +208,8 @@ impl Application {
                 connections: config.connections,
                 cors: config.cors,
             },
+            issuer: config.tokens.issuer,
+            issuers,
             sweep_interval: config.sweep_interval,
             key_use_notes,
             service_credentials: config.service_credentials,
@@ -221,7 +231,7 @@ impl Application {
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
         let draining = CancellationToken::new();
         let accounts = Arc::new(self.accounts);
-        let doors = doors(&accounts);
+        let doors = doors(&accounts, self.issuer);
         let mut routes = RoutesBuilder::default();
         let (most, gzip) = (MAX_REQUEST_BYTES, CompressionEncoding::Gzip);
         routes.add_service(AuthServer::new(self.auth).max_decoding_message_size(most).send_compressed(gzip));
@@ -239,6 +249,8 @@ impl Application {
         let mut sweep = essentials.spawn("the walk over due holds", &draining, sweep);
         let notes = self.key_use_notes.run(Arc::clone(&self.store), draining.clone());
         let mut notes = essentials.spawn("the notes of when API keys were used", &draining, notes);
+        let keys = self.issuers.run(draining.clone());
+        let _keys = essentials.spawn("the reading of foreign issuers' keys", &draining, keys);
         let _watch = essentials.spawn("the watch over the store", &draining, watch.run());
         let serve = async {
             let served = serving::serve(listener, served, self.serve, draining.clone(), shutdown).await;

@@ -50,10 +50,12 @@ pub use self::revocation::{REMEMBERED_REVOCATIONS, Revocation, RevocationLog, Re
 pub use self::user_change::UserChange;
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
-use crate::ids::{AccountId, UserId};
+use crate::ids::{AccountId, SessionId, UserId};
 use crate::refunds::RefundLimit;
 pub use crate::scope::Scope;
+use crate::session::{NewSession, Refresh, RefreshAnswer, Session, SessionLimits, SessionStart};
 use crate::user::{UserName, UserRecord};
+use crate::user_state::PasswordChange;
 
 mod api_key;
 mod audit;
@@ -96,6 +98,47 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// has answered, every later check of that user's credentials is refused. Their sessions are ended, and tokens without one that were
     /// issued in a second before that of enabling stay refused after it.
     async fn set_disabled(&self, id: &UserId, disabled: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError>;
+
+    /// Locks a user for a reason, or unlocks them; as [`set_disabled`](Self::set_disabled), and API keys stay in force.
+    async fn set_locked(&self, id: &UserId, locked: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError>;
+
+    /// Begins a session for whom the password with this hash was just verified, if it is still the user's and the user may sign in: see
+    /// [`on_begin`](crate::session::on_begin). Idempotent by the session's id and token.
+    async fn begin_session(&self, id: &UserId, verified: &str, new: NewSession, event: AuditEvent) -> Result<SessionStart, StoreError>;
+    /// Puts another refresh token in the place of the one that is shown: see [`on_refresh`](crate::session::on_refresh). Idempotent by the
+    /// next token. What is recorded is reuse alone.
+    async fn refresh_session(&self, id: &UserId, shown: Refresh, event: AuditEvent) -> Result<RefreshAnswer, StoreError>;
+    /// A user's sessions that can be refreshed, the one used last first. Of no user: none.
+    async fn sessions(&self, id: &UserId) -> Result<Vec<Session>, StoreError>;
+    /// Ends a session; whether it was there. When it has answered, every later check of the session's tokens is refused. Idempotent.
+    async fn end_session(&self, id: &UserId, session: &SessionId, event: AuditEvent) -> Result<bool, StoreError>;
+    /// The same for whom shows any of the session's refresh tokens, of which the family's hash is given.
+    async fn end_session_of(&self, id: &UserId, session: &SessionId, family: [u8; 32], event: AuditEvent) -> Result<bool, StoreError>;
+    /// Ends all of a user's sessions and tokens, and answers how many sessions; `None`: no such user. Idempotent.
+    async fn end_all_sessions(&self, id: &UserId, event: AuditEvent) -> Result<Option<u32>, StoreError>;
+    /// Changes the password with this hash, which was just verified, and ends all sessions but that of the credential that asks, which must
+    /// still be in force; `None`: no such user. Idempotent by the new hash.
+    async fn change_password(
+        &self,
+        id: &UserId,
+        asked_by: &PresentedCredential,
+        verified: &str,
+        new: &str,
+        event: AuditEvent,
+    ) -> Result<Option<PasswordChange>, StoreError>;
+    /// Replaces the password by a one-time password, from now on for its life, and ends all sessions; `None`: no such user. Idempotent by
+    /// the hash.
+    async fn reset_password(&self, id: &UserId, one_time: &str, event: AuditEvent) -> Result<Option<UserRecord>, StoreError>;
+    /// Replaces the one-time password with this hash, which was just verified, and begins a session. Idempotent as
+    /// [`begin_session`](Self::begin_session) is.
+    async fn complete_password_reset(
+        &self,
+        id: &UserId,
+        verified: &str,
+        new_hash: &str,
+        new: NewSession,
+        event: AuditEvent,
+    ) -> Result<SessionStart, StoreError>;
 
     /// Makes an API key, gives it another secret, or revokes it or a secret: see [`KeyChange`], and [`keyring`](crate::keyring) for the
     /// rules. Who asks must be in force in the same step, or [`KeyAnswer::Refused`]. Idempotent by the request that the change names, and
@@ -177,6 +220,14 @@ pub struct StoreLimits {
     pub max_audit_changes: u32,
     /// Failed attempts that it keeps, about.
     pub max_audit_attempts: u32,
+}
+
+impl StoreLimits {
+    /// Those of sessions.
+    #[must_use]
+    pub fn sessions(&self) -> SessionLimits {
+        SessionLimits { idle: self.session_idle, lifetime: self.session_lifetime }
+    }
 }
 
 impl Default for StoreLimits {

@@ -43,6 +43,16 @@ impl TokenScopes {
         matches!(self, Self::Only(_))
     }
 
+    /// These, as far as others have them too.
+    #[must_use]
+    pub fn within(&self, others: &Self) -> Self {
+        match (self, others) {
+            (Self::All, others) => others.clone(),
+            (scopes, Self::All) => scopes.clone(),
+            (Self::Only(scopes), others) => Self::Only(scopes.iter().copied().filter(|scope| others.cover(*scope)).collect()),
+        }
+    }
+
     /// Whether the token is good for a scope.
     #[must_use]
     pub fn cover(&self, scope: Scope) -> bool {

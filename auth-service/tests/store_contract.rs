@@ -36,12 +36,16 @@ mod redis_opening;
 mod release;
 #[path = "store_contract/remembered.rs"]
 mod remembered;
+#[path = "store_contract/sessions.rs"]
+mod sessions;
 #[path = "store_contract/sqlite_conditions.rs"]
 mod sqlite_conditions;
 #[path = "store_contract/sqlite_only.rs"]
 mod sqlite_only;
 #[path = "store_contract/sqlite_versions.rs"]
 mod sqlite_versions;
+#[path = "store_contract/user_states.rs"]
+mod user_states;
 #[path = "store_contract/walk.rs"]
 mod walk;
 
@@ -131,6 +135,27 @@ cases! {
     credentials::keys_that_are_made_and_ended_at_once_are_all_made_and_all_ended,
     credentials::keys_past_their_time_do_not_count_and_are_kept_within_a_bound,
     credentials::a_keys_patterns_count_whatever_case_they_were_kept_in,
+    sessions::a_sessions_tokens_are_good_until_it_ends_and_no_longer,
+    sessions::a_session_is_listed_as_it_began_and_the_one_used_last_comes_first,
+    sessions::sixteen_refreshes_at_once_with_one_token_give_one_success_and_its_lost_reply_twin,
+    sessions::a_reused_refresh_token_ends_its_session_and_no_other,
+    sessions::a_lost_reply_is_made_good_once_within_thirty_seconds,
+    sessions::a_token_with_a_forged_family_changes_nothing,
+    sessions::a_session_ends_when_it_is_idle_and_at_its_absolute_end,
+    sessions::of_more_than_a_hundred_sessions_the_one_unused_for_longest_ends,
+    sessions::a_refresh_changes_nothing_that_a_running_call_depends_on,
+    sessions::ending_all_sessions_ends_tokens_that_have_none_and_lets_the_user_sign_in_again,
+    user_states::a_refresh_that_races_whatever_ends_its_session_never_wins,
+    user_states::a_sign_in_that_races_whatever_ends_all_sessions_leaves_none_that_was_refused,
+    user_states::a_login_that_verified_the_old_password_while_it_was_changed_gets_nothing,
+    user_states::a_password_change_ends_every_other_session_and_keeps_its_own,
+    user_states::a_locked_user_keeps_api_keys_and_has_no_sessions_until_unlocked,
+    user_states::a_refresh_does_not_survive_that_its_user_is_disabled_and_enabled_again,
+    user_states::a_reset_password_lets_nobody_in_until_another_was_chosen_with_the_one_time_password,
+    user_states::of_many_who_complete_one_reset_at_once_one_does,
+    user_states::sessions_that_begin_and_end_at_once_are_all_begun_and_all_ended,
+    user_states::each_change_records_its_event_once_and_what_changes_nothing_records_none,
+    user_states::a_token_of_an_earlier_release_is_good_beside_sessions_until_it_ends,
     credits::none_held_is_not_found,
     credits::a_check_holds_the_worst_case,
     credits::held_and_the_same_attempt_is_the_same_grant,

@@ -5,6 +5,8 @@
 #[path = "store_contract/fixture.rs"]
 #[expect(dead_code, reason = "the contract's cases use the rest")]
 mod fixture;
+#[path = "store_properties/identity.rs"]
+mod identity;
 #[path = "store_properties/keys.rs"]
 mod keys;
 #[path = "store_properties/keys_together.rs"]

@@ -17,12 +17,16 @@ pub const API_KEY_HEADER: &str = "x-api-key";
 pub const API_KEY_PREFIX: &str = "tg_";
 /// Characters of an API key: prefix, account's id (16), secret (24), checksum (6).
 pub const API_KEY_LENGTH: usize = API_KEY_PREFIX.len() + 16 + 24 + CHECKSUM_LENGTH;
+/// What every refresh token starts with.
+pub const REFRESH_TOKEN_PREFIX: &str = "tgr_";
+/// Characters of a refresh token: prefix, user's id (16), session's id (12), two secrets (22 each), checksum (6).
+pub const REFRESH_TOKEN_LENGTH: usize = REFRESH_TOKEN_PREFIX.len() + 16 + 12 + 22 + 22 + CHECKSUM_LENGTH;
 /// Characters of the checksum: 62^6 is more than 2^32.
 pub const CHECKSUM_LENGTH: usize = 6;
 /// The digits of base62, in their order.
 pub const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-/// Longer access tokens aren't ours.
-pub const MAX_ACCESS_TOKEN_BYTES: usize = 4096;
+/// Longer access tokens are nobody's: those of foreign issuers may name a person's groups.
+pub const MAX_ACCESS_TOKEN_BYTES: usize = 8192;
 
 /// Why a credential is refused by its form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -118,11 +122,21 @@ pub fn end_users(text: &str) -> Result<(), FormError> {
 /// Whether a text is `tg_`, 40 letters and digits, and the right checksum of them.
 #[must_use]
 pub fn is_api_key(text: &str) -> bool {
-    if text.len() != API_KEY_LENGTH || !text.is_ascii() {
+    is_checksummed(text, API_KEY_PREFIX, API_KEY_LENGTH)
+}
+
+/// Whether a text is `tgr_`, 72 letters and digits, and the right checksum of them.
+#[must_use]
+pub fn is_refresh_token(text: &str) -> bool {
+    is_checksummed(text, REFRESH_TOKEN_PREFIX, REFRESH_TOKEN_LENGTH)
+}
+
+fn is_checksummed(text: &str, prefix: &str, length: usize) -> bool {
+    if text.len() != length || !text.is_ascii() {
         return false;
     }
-    let (body, written) = text.split_at(API_KEY_LENGTH - CHECKSUM_LENGTH);
-    let rest = body.strip_prefix(API_KEY_PREFIX);
+    let (body, written) = text.split_at(length - CHECKSUM_LENGTH);
+    let rest = body.strip_prefix(prefix);
     rest.is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_alphanumeric())) && checksum(body) == *written.as_bytes()
 }
 
@@ -134,8 +148,8 @@ pub fn is_access_token(text: &str) -> bool {
     text.len() <= MAX_ACCESS_TOKEN_BYTES
         && parts.clone().count() == 3
         && parts.clone().all(is_part)
-        // `{"` in base64: a header is a JSON object.
-        && parts.next().is_some_and(|header| header.starts_with("eyJ"))
+        // `{` in base64: a header is a JSON object. Which byte comes next is in half of the second character.
+        && parts.next().is_some_and(|header| matches!(header.as_bytes(), [b'e', b'w'..=b'z' | b'0'..=b'9' | b'-' | b'_', ..]))
 }
 
 /// CRC32 of a text as six base62 digits, the highest first.
@@ -226,13 +240,16 @@ mod tests {
     fn a_mistyped_key_and_what_is_no_token_are_told_by_their_form() {
         let key = key();
         assert_eq!(end_users(&key), Ok(()));
-        assert_eq!(end_users("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln"), Ok(()));
+        // However an issuer writes the JSON of its header.
+        for token in ["eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln", "eyAiYWxnIjoiUlMyNTYifQ.e30.c2ln", "ewogImFsZyI6ICJSUzI1NiJ9.e30.c2ln"] {
+            assert_eq!(end_users(token), Ok(()), "{token}");
+        }
         let mistyped = key.replacen('a', "b", 1);
         for wrong in [mistyped.as_str(), "tg_", &key[..48], &format!("{key}0"), "tg_é"] {
             assert_eq!(end_users(wrong), Err(FormError::Mistyped), "{wrong}");
         }
         let long = format!("eyJ.{}.x", "a".repeat(MAX_ACCESS_TOKEN_BYTES));
-        for wrong in ["", "x", "a.b.c", "eyJh..c", "eyJh.b", "eyJh.b.c.d", "eyJh.b.c=", &long] {
+        for wrong in ["", "x", "a.b.c", "e.b.c", "eAJh.b.c", "fyJh.b.c", "eyJh..c", "eyJh.b", "eyJh.b.c.d", "eyJh.b.c=", &long] {
             assert_eq!(end_users(wrong), Err(FormError::Unknown), "{wrong}");
         }
     }

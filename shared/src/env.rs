@@ -123,11 +123,11 @@ impl<'a> Reader<'a> {
         .unwrap_or(default)
     }
 
-    /// A duration within a range: a number and its unit, `ms`, `s`, `m` or `h`.
+    /// A duration within a range: a number and its unit, `ms`, `s`, `m`, `h` or `d`.
     pub fn duration(&mut self, name: &str, default: Duration, range: RangeInclusive<Duration>) -> Duration {
         let (low, high) = (*range.start(), *range.end());
         self.parse(name, |value| {
-            let expected = || format!("must be a duration from {low:?} to {high:?}, such as 500ms, 30s, 5m or 1h, and is {value:?}");
+            let expected = || format!("must be a duration from {low:?} to {high:?}, such as 500ms, 30s, 5m, 1h or 30d, and is {value:?}");
             parse_duration(value).filter(|duration| range.contains(duration)).ok_or_else(expected)
         })
         .unwrap_or(default)
@@ -174,7 +174,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Parses a whole number and its unit: `ms`, `s`, `m` or `h`.
+/// Parses a whole number and its unit: `ms`, `s`, `m`, `h` or `d`.
 #[must_use]
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
@@ -184,6 +184,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
         "s" => Some(Duration::from_secs(number)),
         "m" => number.checked_mul(60).map(Duration::from_secs),
         "h" => number.checked_mul(3600).map(Duration::from_secs),
+        "d" => number.checked_mul(24 * 3600).map(Duration::from_secs),
         _ => None,
     }
 }
@@ -234,6 +235,7 @@ mod tests {
         assert_eq!(parse_duration("90s"), Some(Duration::from_secs(90)));
         assert_eq!(parse_duration("250ms"), Some(Duration::from_millis(250)));
         assert_eq!(parse_duration("2h"), Some(Duration::from_secs(7200)));
+        assert_eq!(parse_duration("30d"), Some(Duration::from_secs(30 * 86_400)));
         for wrong in ["", "5", "s", "-1s", "1.5s", "5 s", "99999999999999999999s", "18446744073709551615h"] {
             assert_eq!(parse_duration(wrong), None, "{wrong}");
         }

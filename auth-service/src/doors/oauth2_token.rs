@@ -10,14 +10,16 @@ use serde::Serialize;
 use shared::ErrorReason;
 use shared::admission::MethodPolicy;
 use shared::authorization::CallerKind;
-use shared::caller_address::CallerAddress;
 use shared::doors::{Door, DoorRequest, Refusal, Route};
 use shared::error::CallError;
+use tonic::metadata::MetadataMap;
 
 use super::oauth2_error::{json, token_form};
 use super::token_form::{self, PasswordGrant, TokenForm};
 use crate::service::accounts::AccountsService;
+use crate::service::call::Call;
 use crate::service::service_error::ServiceError;
+use crate::service::sign_in::SignIn;
 use crate::startup::MAX_OPEN_REQUEST_BYTES;
 
 /// What the door refuses, and why.
@@ -64,12 +66,13 @@ async fn log_in(accounts: &AccountsService, mut request: DoorRequest) -> Result<
     }
     let form: Vec<(String, String)> = request.form().await?;
     let PasswordGrant { user_name, password, scopes } = token_form::parse(form, request.headers())?;
-    let address = CallerAddress::of(request.extensions()).map(|caller| caller.ip);
-    let issued = accounts.log_in(address, &user_name, &password, &scopes).await.map_err(refusal)?;
+    let metadata = MetadataMap::from_headers(request.headers().clone());
+    let sign_in = SignIn { user_name: &user_name, password: &password, client: "", scopes: &scopes };
+    let signed_in = accounts.sign_in(Call::new(&metadata, request.extensions()), sign_in).await.map_err(refusal)?;
     Ok(json(&TokenResponse {
-        access_token: issued.token,
+        access_token: signed_in.access_token.token,
         token_type: "Bearer",
-        expires_in: issued.lifetime.as_secs(),
+        expires_in: signed_in.access_token.lifetime.as_secs(),
         scope: scopes.to_string(),
     }))
 }

@@ -1,6 +1,5 @@
 //! The Accounts service: what end users do with their own account.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,10 +8,10 @@ use shared::proto::auth::accounts_server::Accounts;
 use shared::request_id::{REQUEST_ID_RULE, is_request_id};
 use tonic::{Request, Response, Status};
 
-use crate::access_token::{AccessTokens, IssuedToken};
+use crate::access_token::AccessTokens;
 use crate::ids::AccountId;
 use crate::key_lifetimes::KeyLifetimes;
-use crate::password::{self, HashingError, PasswordHashing};
+use crate::password::PasswordHashing;
 use crate::service::authorizer::{Authorizer, Caller};
 use crate::service::call::Call;
 use crate::service::contract;
@@ -24,8 +23,7 @@ use crate::service::user_fields::UserFields;
 use crate::service::violations::Violations;
 use crate::store::{AuditAction, AuditEvent, Refusal, Store, UserCreation};
 use crate::throttle::{LoginThrottle, SignUpThrottle};
-use crate::token_scopes::TokenScopes;
-use crate::user::{Role, UserName, UserRecord};
+use crate::user::Role;
 
 /// The Accounts service.
 #[derive(Debug)]
@@ -69,68 +67,6 @@ impl AccountsService {
             }
             UserCreation::NameTaken => Err(ServiceError::UserNameTaken),
             UserCreation::NameInProgress { retry_after } => Err(ServiceError::UserNameInProgress { retry_after }),
-        }
-    }
-
-    async fn answer_login(&self, request: Request<pb::LoginRequest>) -> Result<pb::LoginResponse, ServiceError> {
-        let address = Origin::of(&request).address;
-        let pb::LoginRequest { user_name, password, .. } = request.into_inner();
-        let issued = self.log_in(address, &user_name, &password, &TokenScopes::All).await?;
-        Ok(pb::LoginResponse { access_token: issued.token, expires_at: Some(issued.expires_at.into()), ..Default::default() })
-    }
-
-    /// Logs a user in, by whichever door: attempts by all of them are counted together. Unknown user, wrong password and disabled user do
-    /// the same work and get the same answer.
-    pub(crate) async fn log_in(
-        &self,
-        address: Option<IpAddr>,
-        user_name: &str,
-        password: &str,
-        scopes: &TokenScopes,
-    ) -> Result<IssuedToken, ServiceError> {
-        // A longer password is nobody's, and all of them are one.
-        let comparable = password::comparable(password).unwrap_or_default();
-        let attempt = self.logins.begin(&user_name.to_ascii_lowercase(), &comparable, address).await;
-        let attempt = attempt.map_err(|retry_after| ServiceError::Throttled { retry_after })?;
-        let found = match UserName::parse(user_name) {
-            Some(name) => self.store.user_by_name(&name).await,
-            None => Ok(None),
-        };
-        let user = match found {
-            Ok(user) => user,
-            Err(error) => {
-                attempt.withdraw();
-                return Err(error.into());
-            }
-        };
-        let verified = match self.passwords.verify(password, user.as_ref().map(|user| user.password_hash.as_str())).await {
-            Ok(verified) => verified,
-            Err(HashingError::Busy) => {
-                attempt.withdraw();
-                return Err(HashingError::Busy.into());
-            }
-            Err(broken @ HashingError::Broken(_)) => return Err(broken.into()),
-        };
-        let Some(user) = user.filter(|user| verified.matches && !user.disabled) else {
-            attempt.failed();
-            return Err(ServiceError::LoginFailed);
-        };
-        attempt.succeeded();
-        if verified.outdated {
-            self.rehash(&user, password).await;
-        }
-        Ok(self.tokens.issue_for(&user.user_id, scopes)?)
-    }
-
-    /// A login is good without it; the next one tries again.
-    async fn rehash(&self, user: &UserRecord, password: &str) {
-        match self.passwords.rehash(password).await {
-            Ok(new) => {
-                if let Err(error) = self.store.replace_password_hash(&user.user_id, &user.password_hash, &new).await {
-                    tracing::warn!(%error, user_id = %user.user_id, "a password's outdated hash was not replaced");
-                }
-            }
-            Err(error) => tracing::warn!(%error, user_id = %user.user_id, "a password's outdated hash was not replaced"),
         }
     }
 
@@ -207,6 +143,47 @@ impl Accounts for AccountsService {
         Ok(Response::new(self.answer_login(request).await?))
     }
 
+    async fn refresh(&self, request: Request<pb::RefreshRequest>) -> Result<Response<pb::RefreshResponse>, Status> {
+        Ok(Response::new(self.answer_refresh(request).await?))
+    }
+
+    async fn logout(&self, request: Request<pb::LogoutRequest>) -> Result<Response<pb::LogoutResponse>, Status> {
+        Ok(Response::new(self.answer_logout(request).await?))
+    }
+
+    async fn logout_everywhere(
+        &self,
+        request: Request<pb::LogoutEverywhereRequest>,
+    ) -> Result<Response<pb::LogoutEverywhereResponse>, Status> {
+        Ok(Response::new(self.answer_logout_everywhere(request).await?))
+    }
+
+    async fn list_sessions(&self, request: Request<pb::ListSessionsRequest>) -> Result<Response<pb::ListSessionsResponse>, Status> {
+        Ok(Response::new(self.answer_list_sessions(request).await?))
+    }
+
+    async fn revoke_session(&self, request: Request<pb::RevokeSessionRequest>) -> Result<Response<pb::RevokeSessionResponse>, Status> {
+        Ok(Response::new(self.answer_revoke_session(request).await?))
+    }
+
+    async fn change_password(&self, request: Request<pb::ChangePasswordRequest>) -> Result<Response<pb::ChangePasswordResponse>, Status> {
+        Ok(Response::new(self.answer_change_password(request).await?))
+    }
+
+    async fn complete_password_reset(
+        &self,
+        request: Request<pb::CompletePasswordResetRequest>,
+    ) -> Result<Response<pb::CompletePasswordResetResponse>, Status> {
+        Ok(Response::new(self.answer_complete_password_reset(request).await?))
+    }
+
+    async fn revoke_credential(
+        &self,
+        request: Request<pb::RevokeCredentialRequest>,
+    ) -> Result<Response<pb::RevokeCredentialResponse>, Status> {
+        Ok(Response::new(self.answer_revoke_credential(request).await?))
+    }
+
     async fn get_me(&self, request: Request<pb::GetMeRequest>) -> Result<Response<pb::GetMeResponse>, Status> {
         Ok(Response::new(self.answer_get_me(request).await?))
     }
@@ -227,13 +204,6 @@ impl Accounts for AccountsService {
         Ok(Response::new(self.answer_revoke_api_key(request).await?))
     }
 
-    async fn revoke_credential(
-        &self,
-        request: Request<pb::RevokeCredentialRequest>,
-    ) -> Result<Response<pb::RevokeCredentialResponse>, Status> {
-        Ok(Response::new(self.answer_revoke_credential(request).await?))
-    }
-
     async fn get_balance(&self, request: Request<pb::GetBalanceRequest>) -> Result<Response<pb::GetBalanceResponse>, Status> {
         Ok(Response::new(self.answer_get_balance(request).await?))
     }
@@ -249,15 +219,12 @@ impl Accounts for AccountsService {
         Ok(Response::new(self.answer_list_ledger_entries(request).await?))
     }
 
+    async fn get_jwks(&self, _: Request<pb::GetJwksRequest>) -> Result<Response<pb::GetJwksResponse>, Status> {
+        let keys = self.tokens.public_keys().map_err(ServiceError::defect)?;
+        Ok(Response::new(pb::GetJwksResponse { keys: keys.into_iter().map(contract::json_web_key).collect() }))
+    }
+
     not_built! {
-        refresh(RefreshRequest) -> RefreshResponse, "Accounts.Refresh";
-        logout(LogoutRequest) -> LogoutResponse, "Accounts.Logout";
-        logout_everywhere(LogoutEverywhereRequest) -> LogoutEverywhereResponse, "Accounts.LogoutEverywhere";
-        list_sessions(ListSessionsRequest) -> ListSessionsResponse, "Accounts.ListSessions";
-        revoke_session(RevokeSessionRequest) -> RevokeSessionResponse, "Accounts.RevokeSession";
-        complete_password_reset(CompletePasswordResetRequest) -> CompletePasswordResetResponse, "Accounts.CompletePasswordReset";
-        get_jwks(GetJwksRequest) -> GetJwksResponse, "Accounts.GetJwks";
-        change_password(ChangePasswordRequest) -> ChangePasswordResponse, "Accounts.ChangePassword";
         begin_sign_in(BeginSignInRequest) -> BeginSignInResponse, "Accounts.BeginSignIn";
         exchange_id_token(ExchangeIdTokenRequest) -> ExchangeIdTokenResponse, "Accounts.ExchangeIdToken";
         create_organization(CreateOrganizationRequest) -> CreateOrganizationResponse, "Accounts.CreateOrganization";
@@ -278,7 +245,7 @@ mod tests {
     use super::*;
     use crate::access_token::SigningSecret;
     use crate::key_uses::KeyUses;
-    use crate::password::HashingCost;
+    use crate::password::{HashingCost, HashingError};
     use crate::store::StoreLimits;
     use crate::store::clock::Clock;
     use crate::store::sqlite::SqliteStore;
@@ -288,8 +255,10 @@ mod tests {
             Arc::new(SqliteStore::open(&folder.path().join("store"), StoreLimits::default(), Clock::Store).unwrap());
         let secret = SigningSecret { kid: "1".to_owned(), secret: Secret::generate().unwrap().0 };
         let tokens = Arc::new(AccessTokens::new(&[secret], Duration::from_secs(60), Duration::ZERO).unwrap());
+        let issuers = Arc::new(crate::foreign_issuer::ForeignIssuers::none());
+        let credentials = crate::credential::Credentials { tokens: Arc::clone(&tokens), issuers, store: Arc::clone(&store) };
         AccountsService {
-            authorizer: Authorizer { store: Arc::clone(&store), tokens: Arc::clone(&tokens), key_uses: KeyUses::new().0 },
+            authorizer: Authorizer { store: Arc::clone(&store), credentials, key_uses: KeyUses::new().0 },
             store,
             tokens,
             passwords: Arc::new(PasswordHashing::new(HashingCost::default()).unwrap()),

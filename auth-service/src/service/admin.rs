@@ -8,8 +8,8 @@ use shared::proto::auth::admin_server::Admin;
 use shared::request_id::{REQUEST_ID_RULE, is_request_id};
 use tonic::{Request, Response, Status};
 
-use crate::ids::AccountId;
-use crate::password::PasswordHashing;
+use crate::ids::{AccountId, random_base62};
+use crate::password::{NewPassword, PasswordHashing};
 use crate::service::authorizer::Authorizer;
 use crate::service::call::Call;
 use crate::service::contract;
@@ -17,8 +17,12 @@ use crate::service::not_built::not_built;
 use crate::service::service_error::ServiceError;
 use crate::service::user_fields::{UserFields, user_name};
 use crate::service::violations::{Violation, Violations, plain_text};
-use crate::store::{AuditAction, GrantAnswer, GrantRequest, Store, UserCreation};
+use crate::store::{AuditAction, AuditEvent, GrantAnswer, GrantRequest, Store, UserCreation};
 use crate::user::{Role, UserName, UserRecord};
+use crate::user_state::NewState;
+
+/// Characters of a one-time password: 142 random bits.
+const ONE_TIME_PASSWORD_CHARACTERS: usize = 24;
 
 /// The Admin service.
 #[derive(Debug)]
@@ -65,25 +69,65 @@ impl AdminService {
         }
     }
 
-    async fn set_disabled(&self, call: Call<'_>, name: &str, disabled: bool) -> Result<UserRecord, ServiceError> {
+    /// Disables, enables, locks or unlocks a user.
+    async fn change_state(&self, call: Call<'_>, name: &str, new: NewState, reason: String) -> Result<pb::User, ServiceError> {
         let actor = self.authorizer.operator(call).await?;
-        let user = self.find(&user_name(name)?).await?;
-        let action = if disabled { AuditAction::DisableUser } else { AuditAction::EnableUser };
-        let event = call.event(action).by(&actor).to_user(&user.user_id, &user.user_name);
-        let change = self.store.set_disabled(&user.user_id, disabled, "", event).await?.ok_or(ServiceError::UserNotFound)?;
-        let user = change.user;
-        tracing::info!(target: "audit", action = action.name(), actor = %actor.user_id, subject = %user.user_id, "a user was disabled or enabled");
-        Ok(user)
+        let mut violations = Violations::default();
+        let (name, reason) = (violations.keep(user_name(name)), violations.keep(plain_text("reason", reason, 200)));
+        let (name, reason) = violations.finish(name.zip(reason))?;
+        let user = self.find(&name).await?;
+        let action = match new {
+            NewState::Disabled(true) => AuditAction::DisableUser,
+            NewState::Disabled(false) => AuditAction::EnableUser,
+            NewState::Locked(true) => AuditAction::LockUser,
+            NewState::Locked(false) => AuditAction::UnlockUser,
+        };
+        let event = AuditEvent { detail: reason.clone(), ..call.event(action).by(&actor).to_user(&user.user_id, &user.user_name) };
+        let change = match new {
+            NewState::Disabled(disabled) => self.store.set_disabled(&user.user_id, disabled, &reason, event).await?,
+            NewState::Locked(locked) => self.store.set_locked(&user.user_id, locked, &reason, event).await?,
+        };
+        let user = change.ok_or(ServiceError::UserNotFound)?.user;
+        tracing::info!(target: "audit", action = action.name(), actor = %actor.user_id, subject = %user.user_id, "a user's state was set");
+        Ok(contract::user_for_operators(user))
     }
 
     async fn answer_disable_user(&self, request: Request<pb::DisableUserRequest>) -> Result<pb::DisableUserResponse, ServiceError> {
-        let user = self.set_disabled(Call::of(&request), &request.get_ref().user_name, true).await?;
-        Ok(pb::DisableUserResponse { user: Some(contract::user(user)) })
+        let pb::DisableUserRequest { user_name, reason } = request.get_ref().clone();
+        let user = self.change_state(Call::of(&request), &user_name, NewState::Disabled(true), reason).await?;
+        Ok(pb::DisableUserResponse { user: Some(user) })
     }
 
     async fn answer_enable_user(&self, request: Request<pb::EnableUserRequest>) -> Result<pb::EnableUserResponse, ServiceError> {
-        let user = self.set_disabled(Call::of(&request), &request.get_ref().user_name, false).await?;
-        Ok(pb::EnableUserResponse { user: Some(contract::user(user)) })
+        let name = &request.get_ref().user_name;
+        let user = self.change_state(Call::of(&request), name, NewState::Disabled(false), String::new()).await?;
+        Ok(pb::EnableUserResponse { user: Some(user) })
+    }
+
+    async fn answer_lock_user(&self, request: Request<pb::LockUserRequest>) -> Result<pb::LockUserResponse, ServiceError> {
+        let pb::LockUserRequest { user_name, reason } = request.get_ref().clone();
+        let user = self.change_state(Call::of(&request), &user_name, NewState::Locked(true), reason).await?;
+        Ok(pb::LockUserResponse { user: Some(user) })
+    }
+
+    async fn answer_unlock_user(&self, request: Request<pb::UnlockUserRequest>) -> Result<pb::UnlockUserResponse, ServiceError> {
+        let name = &request.get_ref().user_name;
+        let user = self.change_state(Call::of(&request), name, NewState::Locked(false), String::new()).await?;
+        Ok(pb::UnlockUserResponse { user: Some(user) })
+    }
+
+    async fn answer_reset_password(&self, request: Request<pb::ResetPasswordRequest>) -> Result<pb::ResetPasswordResponse, ServiceError> {
+        let call = Call::of(&request);
+        let actor = self.authorizer.operator(call).await?;
+        let user = self.find(&user_name(&request.get_ref().user_name)?).await?;
+        let one_time_password = random_base62(ONE_TIME_PASSWORD_CHARACTERS)?;
+        let password = NewPassword::parse(&one_time_password, None).map_err(ServiceError::defect)?;
+        let hash = self.passwords.hash(password).await?;
+        let event = call.event(AuditAction::ResetPassword).by(&actor).to_user(&user.user_id, &user.user_name);
+        let user = self.store.reset_password(&user.user_id, &hash, event).await?.ok_or(ServiceError::UserNotFound)?;
+        tracing::info!(target: "audit", action = "reset_password", actor = %actor.user_id, subject = %user.user_id, "a password was reset");
+        let expires_at = user.reset_ends_at_ms.map(contract::timestamp);
+        Ok(pb::ResetPasswordResponse { one_time_password, expires_at, user: Some(contract::user_for_operators(user)) })
     }
 
     async fn answer_grant_credits(&self, request: Request<pb::GrantCreditsRequest>) -> Result<pb::GrantCreditsResponse, ServiceError> {
@@ -141,11 +185,20 @@ impl Admin for AdminService {
         Ok(Response::new(self.answer_grant_credits(request).await?))
     }
 
+    async fn lock_user(&self, request: Request<pb::LockUserRequest>) -> Result<Response<pb::LockUserResponse>, Status> {
+        Ok(Response::new(self.answer_lock_user(request).await?))
+    }
+
+    async fn unlock_user(&self, request: Request<pb::UnlockUserRequest>) -> Result<Response<pb::UnlockUserResponse>, Status> {
+        Ok(Response::new(self.answer_unlock_user(request).await?))
+    }
+
+    async fn reset_password(&self, request: Request<pb::ResetPasswordRequest>) -> Result<Response<pb::ResetPasswordResponse>, Status> {
+        Ok(Response::new(self.answer_reset_password(request).await?))
+    }
+
     not_built! {
         list_users(ListUsersRequest) -> ListUsersResponse, "Admin.ListUsers";
-        lock_user(LockUserRequest) -> LockUserResponse, "Admin.LockUser";
-        unlock_user(UnlockUserRequest) -> UnlockUserResponse, "Admin.UnlockUser";
-        reset_password(ResetPasswordRequest) -> ResetPasswordResponse, "Admin.ResetPassword";
         verify_ledger(VerifyLedgerRequest) -> VerifyLedgerResponse, "Admin.VerifyLedger";
         list_audit_events(ListAuditEventsRequest) -> ListAuditEventsResponse, "Admin.ListAuditEvents";
     }

@@ -1,8 +1,6 @@
 //! What users do with their account's API keys.
 
-use shared::credential_form::API_KEY_PREFIX;
 use shared::proto::auth as pb;
-use shared::proto::auth::revoke_credential_response::Result as RevokeResult;
 use tonic::Request;
 
 use crate::api_key::ApiKey;
@@ -101,31 +99,11 @@ impl AccountsService {
         Ok(pb::RevokeApiKeyResponse { api_key: Some(contract::api_key(revoked)) })
     }
 
-    /// Possession is the authority: whoever finds a leaked credential can have it revoked. What is none of ours is told apart from what is,
-    /// which whoever shows it could find out by using it.
-    pub(super) async fn answer_revoke_credential(
-        &self,
-        request: Request<pb::RevokeCredentialRequest>,
-    ) -> Result<pb::RevokeCredentialResponse, ServiceError> {
-        let event = Call::of(&request).event(AuditAction::RevokeCredential);
-        let shown = request.into_inner().credential;
-        if !shown.starts_with(API_KEY_PREFIX) {
-            return Err(ServiceError::NotBuilt("Accounts.RevokeCredential of a session"));
-        }
-        let revoked = match ApiKey::parse(&shown) {
-            Some(key) => self.revoke_shown_key(&key, event).await?,
-            None => None,
-        };
-        let result = if revoked.is_some() { RevokeResult::Revoked } else { RevokeResult::Unknown };
-        let api_key_id = revoked.map(|key_id| key_id.to_string()).unwrap_or_default();
-        Ok(pb::RevokeCredentialResponse { result: result.into(), api_key_id, session_id: String::new() })
-    }
-
-    /// Revokes the secret that somebody shows, whoever it is; `None`: it is none that is kept. `event`: what is known of the call.
-    pub(crate) async fn revoke_shown_key(&self, shown: &ApiKey, event: AuditEvent) -> Result<Option<KeyId>, ServiceError> {
+    /// Revokes the secret that somebody shows, whoever it is; `None`: it is none that is kept.
+    pub(super) async fn revoke_secret(&self, call: Call<'_>, shown: &ApiKey) -> Result<Option<KeyId>, ServiceError> {
         let change = KeyChange::RevokeShown { secret_hash: shown.secret_hash() };
         let request = KeyChangeRequest { account: shown.account().clone(), asker: None, change };
-        match self.store.change_api_keys(request, event).await? {
+        match self.store.change_api_keys(request, call.event(AuditAction::RevokeCredential)).await? {
             KeyAnswer::NotFound => Ok(None),
             answer => {
                 let ListedKey { key, .. } = done(answer)?;

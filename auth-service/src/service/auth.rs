@@ -12,8 +12,8 @@ use shared::proto::auth::auth_server::Auth;
 use shared::request_id::{REQUEST_ID_RULE, is_request_id};
 use tonic::{Request, Response, Status};
 
-use crate::access_token::AccessTokens;
-use crate::credential::{self, Presented};
+use crate::credential::{CredentialError, Credentials, Presented};
+use crate::foreign_issuer::ForeignTokenError;
 use crate::hold::{Outcome, Terms, is_attempt_id};
 use crate::ids::AccountId;
 use crate::key_uses::KeyUses;
@@ -39,8 +39,8 @@ const ACCOUNT_RULE: &str = "must be an account's id: 16 letters and digits";
 pub struct AuthService {
     /// Users, keys and credits.
     pub store: Arc<dyn Store>,
-    /// Verifies end users' tokens.
-    pub tokens: Arc<AccessTokens>,
+    /// Takes end users' credentials apart.
+    pub credentials: Credentials,
     /// What models cost.
     pub prices: PriceTable,
     /// Takes note of the API keys that are used.
@@ -79,9 +79,12 @@ impl AuthService {
         });
         let ((permission, charge), (models, caller_address)) = violations.finish(permission.zip(charge).zip(models.zip(caller_address)))?;
         let charged = charge.is_some();
-        let presented = credential::present(&request.credential, &request.account, &self.tokens)?;
+        let presented = self.credentials.present(&request.credential, &request.account).await?;
         subject.account = Some(presented.account.clone());
         presented.require(permission.scope).map_err(ServiceError::Store)?;
+        if permission.admin {
+            presented.require_operators_own().map_err(ServiceError::Store)?;
+        }
         let Presented { account, credential, .. } = presented;
         let check = CheckRequest { account: account.clone(), credential: credential.clone(), permission, charge, caller_address };
         if !models.is_empty() {
@@ -188,7 +191,7 @@ impl AuthService {
         violations.require(is_request_id(&request_id), "request_id", || REQUEST_ID_RULE.to_owned());
         violations.require(is_attempt_id(&attempt_id), "attempt_id", || ATTEMPT_ID_RULE.to_owned());
         violations.finish(Some(()))?;
-        let answer = match credential::present_again(&credential, &account, &self.tokens) {
+        let answer = match self.credentials.present_again(&credential, &account).await {
             Ok(Presented { account, credential, .. }) => {
                 let attempt = ReleaseRequest { account: account.clone(), credential, request_id: request_id.clone(), attempt_id };
                 let answer = self.store.release(attempt).await?;
@@ -196,6 +199,10 @@ impl AuthService {
                     call_lines::released(&account, &request_id);
                 }
                 answer
+            }
+            // The Check may have known whose it is.
+            Err(unknown @ (CredentialError::Store(_) | CredentialError::ForeignToken(ForeignTokenError::KeysUnavailable(_)))) => {
+                return Err(unknown.into());
             }
             // No Check can have held anything by it. What is wrong with it is nobody's to learn here.
             Err(_) => ReleaseAnswer::NothingHeld,

@@ -3,8 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::access_token::AccessTokens;
-use crate::credential::{self, Presented};
+use crate::credential::{self, Credentials, Presented};
 use crate::ids::AccountId;
 use crate::key_uses::KeyUses;
 use crate::service::call::Call;
@@ -27,8 +26,8 @@ pub struct Caller {
 pub struct Authorizer {
     /// Says whether a credential is in force.
     pub store: Arc<dyn Store>,
-    /// Says whether a token is ours.
-    pub tokens: Arc<AccessTokens>,
+    /// Takes credentials apart.
+    pub credentials: Credentials,
     /// Takes note of the API keys that are used.
     pub key_uses: KeyUses,
 }
@@ -36,7 +35,7 @@ pub struct Authorizer {
 impl Authorizer {
     /// Anybody with a credential in force, whatever its scopes.
     pub async fn anybody(&self, call: Call<'_>) -> Result<Caller, ServiceError> {
-        let presented = self.present(call)?;
+        let presented = self.present(call).await?;
         // A key has at least one scope; it says who calls with any of them.
         let mut refused = Refusal::ScopeRequired;
         for scope in [Scope::Account, Scope::Chat, Scope::ListModels, Scope::Generate, Scope::Embed, Scope::Models] {
@@ -50,13 +49,18 @@ impl Authorizer {
 
     /// Who may read the account: an access token, or an API key with the scope `account`.
     pub async fn reader(&self, call: Call<'_>) -> Result<Caller, ServiceError> {
-        self.check(self.present(call)?, call.address, Scope::Account, false).await
+        let presented = self.present(call).await?;
+        self.check(presented, call.address, Scope::Account, false).await
     }
 
-    /// Who may manage the account's keys: an access token that may do all that its user may. A key could do more than another.
+    /// Who may manage the account's keys: an access token of ours that may do all that its user may. A key could do more than another.
     pub async fn owner(&self, call: Call<'_>) -> Result<Caller, ServiceError> {
-        let presented = self.present(call)?;
+        let presented = self.present(call).await?;
         require_access_token(&presented)?;
+        if presented.foreign.is_some() {
+            // It would end with its issuer's word, and what it made would stay.
+            return Err(ServiceError::AccessTokenRequired);
+        }
         self.check(presented, call.address, Scope::Account, false).await
     }
 
@@ -65,17 +69,20 @@ impl Authorizer {
         let text = credential::bearer(call.metadata)?;
         // The role is the user's, not an account's: which account is named doesn't count here, but several are refused as everywhere.
         credential::account_header(call.metadata)?;
-        let presented = credential::present(text, "", &self.tokens)?;
+        let presented = self.credentials.present(text, "").await?;
         require_access_token(&presented)?;
         Ok(self.check(presented, call.address, Scope::Account, true).await?.principal)
     }
 
-    fn present(&self, call: Call<'_>) -> Result<Presented, ServiceError> {
-        Ok(credential::present(credential::bearer(call.metadata)?, credential::account_header(call.metadata)?, &self.tokens)?)
+    async fn present(&self, call: Call<'_>) -> Result<Presented, ServiceError> {
+        Ok(self.credentials.present(credential::bearer(call.metadata)?, credential::account_header(call.metadata)?).await?)
     }
 
     async fn check(&self, presented: Presented, caller_address: Option<IpAddr>, scope: Scope, admin: bool) -> Result<Caller, ServiceError> {
         presented.require(scope).map_err(ServiceError::Store)?;
+        if admin {
+            presented.require_operators_own().map_err(ServiceError::Store)?;
+        }
         let Presented { account, credential, .. } = presented;
         let permission = Permission { scope, admin, model: String::new() };
         let request = CheckRequest { account: account.clone(), credential: credential.clone(), permission, charge: None, caller_address };

@@ -1,14 +1,19 @@
 //! What is stored, as the contract's messages say it, and back.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost_types::Timestamp;
 use shared::proto::auth as pb;
 
+use crate::access_token::PublicKey;
 use crate::hold::{HoldRecord, Outcome, Resolution, TokenUsage};
-use crate::ids::AccountId;
+use crate::ids::{AccountId, SessionId};
 use crate::networks;
 use crate::price::MAX_TOKENS;
 use crate::scope;
+use crate::session::{Session, SignInMethod};
 use crate::store::{Balance, Checkpoint, EntryKind, LedgerEntry, ListedKey, ListedSecret, Principal, earlier};
+use crate::token_scopes::TokenScopes;
 use crate::user::{Role, UserRecord};
 
 /// Milliseconds since 1970 as a timestamp.
@@ -44,6 +49,13 @@ pub fn user(record: UserRecord) -> pb::User {
     }
 }
 
+/// The same, with what is for operators alone.
+#[must_use]
+pub fn user_for_operators(record: UserRecord) -> pb::User {
+    let state_reason = record.state_reason.clone();
+    pb::User { state_reason, ..user(record) }
+}
+
 fn role(role: Role) -> pb::Role {
     match role {
         Role::User => pb::Role::User,
@@ -60,6 +72,29 @@ pub fn principal(principal: &Principal, account: &AccountId) -> pb::Principal {
         api_key_id: principal.key_id.as_ref().map(ToString::to_string).unwrap_or_default(),
         session_id: principal.session_id.as_ref().map(ToString::to_string).unwrap_or_default(),
         api_key_secret: principal.key_secret,
+    }
+}
+
+/// A session, without what is kept of its tokens. `current`: that of the access token that asks.
+#[must_use]
+pub fn session(session: Session, current: Option<&SessionId>) -> pb::Session {
+    let scopes = match &session.scopes {
+        TokenScopes::All => Vec::new(),
+        TokenScopes::Only(scopes) => scope::names(scopes).into_iter().map(str::to_owned).collect(),
+    };
+    pb::Session {
+        current: current == Some(&session.session_id),
+        session_id: session.session_id.to_string(),
+        created_at: Some(timestamp(session.created_at_ms)),
+        last_used_at: Some(timestamp(session.last_used_at_ms)),
+        refresh_expires_at: Some(timestamp(session.refresh_expires_at_ms)),
+        ends_at: Some(timestamp(session.ends_at_ms)),
+        client: session.client,
+        address: session.address.map(|address| address.to_string()).unwrap_or_default(),
+        method: match session.method {
+            SignInMethod::Password => pb::SignInMethod::Password.into(),
+        },
+        scopes,
     }
 }
 
@@ -94,6 +129,19 @@ fn api_key_secret(listed: ListedSecret, key_expires_at_ms: Option<i64>, key_revo
         expires_at: earlier(secret.ends_at_ms, key_expires_at_ms).map(timestamp),
         revoked_at: earlier(secret.revoked_at_ms, key_revoked_at_ms).map(timestamp),
         last_used_at: last_used_at_ms.map(timestamp),
+    }
+}
+
+/// A key with which others verify access tokens.
+#[must_use]
+pub fn json_web_key(key: PublicKey) -> pb::JsonWebKey {
+    pb::JsonWebKey {
+        kty: "OKP".to_owned(),
+        crv: "Ed25519".to_owned(),
+        alg: "EdDSA".to_owned(),
+        r#use: "sig".to_owned(),
+        kid: key.kid,
+        x: URL_SAFE_NO_PAD.encode(key.key),
     }
 }
 

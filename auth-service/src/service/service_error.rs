@@ -10,9 +10,11 @@ use tonic::{Code, Status};
 
 use crate::access_token::{AccessTokenError, IssueError};
 use crate::credential::CredentialError;
+use crate::foreign_issuer::ForeignTokenError;
 use crate::keyring::{MAX_LIVE_API_KEYS, MAX_LIVE_SECRETS};
 use crate::password::{HashingError, RETRY_WHEN_BUSY};
 use crate::service::violations::{Violation, sentence};
+use crate::session::RefreshRefusal;
 use crate::store::{Refusal, StoreError};
 
 /// When what is short by design may be there again: a hold that is due, a request in progress.
@@ -39,11 +41,20 @@ pub enum ServiceError {
     #[error(transparent)]
     StoreFailed(#[from] StoreError),
     /// The operation needs an access token.
-    #[error("an API key was sent where an access token is needed")]
+    #[error("another credential was sent where an access token of ours is needed")]
     AccessTokenRequired,
     /// No such user, wrong password, or disabled.
     #[error("login failed")]
     LoginFailed,
+    /// A refresh token is refused.
+    #[error("the refresh token is refused: {0:?}")]
+    Refresh(RefreshRefusal),
+    /// The password is an operator's one-time password.
+    #[error("another password must be chosen")]
+    PasswordChangeRequired,
+    /// The user has no such session.
+    #[error("no such session")]
+    SessionNotFound,
     /// Too many attempts.
     #[error("throttled")]
     Throttled {
@@ -182,9 +193,19 @@ fn call_error(error: ServiceError) -> CallError {
         ServiceError::Store(refusal) => store_refusal(refusal),
         ServiceError::StoreFailed(error) => store_failure(&error),
         ServiceError::AccessTokenRequired => {
-            denied(ErrorReason::AccessTokenRequired, "this needs an access token from Accounts.Login; an API key was sent")
+            let message = "this needs an access token from Accounts.Login; an API key, or a foreign issuer's token, was sent";
+            denied(ErrorReason::AccessTokenRequired, message)
         }
         ServiceError::LoginFailed => unauthenticated(ErrorReason::LoginFailed, "user name and password don't match an enabled user"),
+        ServiceError::Refresh(refusal) => refresh_refusal(refusal),
+        ServiceError::PasswordChangeRequired => CallError::new(
+            Code::FailedPrecondition,
+            ErrorReason::PasswordChangeRequired,
+            "an operator reset the password: choose a new one with Accounts.CompletePasswordReset",
+        ),
+        ServiceError::SessionNotFound => {
+            CallError::new(Code::NotFound, ErrorReason::SessionNotFound, "the user has no such session; it may be over")
+        }
         ServiceError::Throttled { retry_after } => {
             // Whole seconds, upwards: a caller who waits as told is let through.
             let wait = Duration::from_secs(retry_after.as_secs() + 1);
@@ -258,9 +279,31 @@ fn call_error(error: ServiceError) -> CallError {
     }
 }
 
+fn refresh_refusal(refusal: RefreshRefusal) -> CallError {
+    match refusal {
+        RefreshRefusal::UserDisabled => store_refusal(Refusal::UserDisabled),
+        RefreshRefusal::UserLocked => store_refusal(Refusal::UserLocked),
+        RefreshRefusal::PasswordChangeRequired => call_error(ServiceError::PasswordChangeRequired),
+        RefreshRefusal::Revoked => unauthenticated(ErrorReason::CredentialRevoked, "the session is ended; log in again"),
+        RefreshRefusal::Expired => unauthenticated(ErrorReason::CredentialExpired, "the session is past its time; log in again"),
+        RefreshRefusal::Invalid => {
+            unauthenticated(ErrorReason::CredentialInvalid, "this is no refresh token of this server, or it is mistyped or cut")
+        }
+        RefreshRefusal::Reused => unauthenticated(
+            ErrorReason::RefreshTokenReused,
+            "the refresh token was used before, so somebody else may have it: the session is ended; log in again",
+        ),
+    }
+}
+
 fn credential_error(error: CredentialError) -> CallError {
     let message = error.to_string();
     match error {
+        CredentialError::Store(error) => store_failure(&error),
+        CredentialError::ForeignToken(ForeignTokenError::KeysUnavailable(_)) => {
+            CallError::new(Code::Unavailable, ErrorReason::AuthUnavailable, message).retry_after(RETRY_LATER)
+        }
+        CredentialError::ForeignToken(_) => unauthenticated(ErrorReason::CredentialInvalid, message),
         CredentialError::Form(form) => form.into(),
         CredentialError::AccessToken(AccessTokenError::Invalid | AccessTokenError::NotYetValid { .. }) => {
             unauthenticated(ErrorReason::CredentialInvalid, message)

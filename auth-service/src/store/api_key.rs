@@ -239,11 +239,11 @@ pub enum KeyAnswer {
 }
 
 impl KeyAnswer {
-    /// The event of the change, with the key and the secret that it came to be about.
+    /// The event of the change, with the key, whose it is, and the secret that it came to be about.
     pub(super) fn recorded_in(&self, event: AuditEvent) -> AuditEvent {
         let Self::Done { key, number, .. } = self else { return event };
         let detail = number.map(|number| format!("secret {number}")).unwrap_or_default();
-        AuditEvent { detail, ..event.to_object(&key.key.key_id) }
+        AuditEvent { subject: Some(key.key.user_id.clone()), detail, ..event.to_object(&key.key.key_id) }
     }
 }
 

@@ -21,6 +21,7 @@ mod release;
 mod scripts;
 mod stored;
 mod sweep;
+mod user_changes;
 mod users;
 
 use std::fmt;
@@ -41,13 +42,20 @@ use super::clock::Clock;
 use super::known_callers::KnownCallers;
 use super::{
     AccountPage, AccountSnapshot, AuditEvent, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition, ExtendAnswer, GrantAnswer,
-    GrantRequest, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey, NewUser, Refusal, ReleaseAnswer, ReleaseRequest,
-    SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation,
+    GrantRequest, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey, NewUser, PresentedCredential, Refusal,
+    ReleaseAnswer, ReleaseRequest, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation,
 };
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
-use crate::ids::{AccountId, UserId};
+use crate::ids::{AccountId, SessionId, UserId};
+use crate::session::{
+    self, NewSession, Refresh, RefreshAnswer, RefreshRefusal, Session, SessionStart, on_begin, on_end, on_end_all, on_end_by_token,
+    on_refresh,
+};
 use crate::user::{UserName, UserRecord};
+use crate::user_state::{
+    NewState, PasswordChange, UserState, on_change_password, on_complete_reset, on_new_state, on_rehash, on_reset_password,
+};
 
 /// What a [`RedisStore`] is opened with, beside its address and limits.
 #[derive(Debug, Clone)]
@@ -192,11 +200,78 @@ impl Store for RedisStore {
     }
 
     async fn replace_password_hash(&self, id: &UserId, old: &str, new: &str) -> Result<(), StoreError> {
-        self.change_password_hash(id, old, new).await
+        let rule = |state: &UserState, _| on_rehash(state, old, new);
+        self.change_user(&self.scripts.replace, id, rule).await.map(Option::unwrap_or_default)
     }
 
     async fn set_disabled(&self, id: &UserId, disabled: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
-        self.disable_or_enable(id, disabled, reason, &event).await
+        let rule = |state: &UserState, now_ms| on_new_state(state, NewState::Disabled(disabled), reason, now_ms, &event);
+        self.change_user(&self.scripts.restrict, id, rule).await
+    }
+
+    async fn set_locked(&self, id: &UserId, locked: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
+        let rule = |state: &UserState, now_ms| on_new_state(state, NewState::Locked(locked), reason, now_ms, &event);
+        self.change_user(&self.scripts.restrict, id, rule).await
+    }
+
+    async fn begin_session(&self, id: &UserId, verified: &str, new: NewSession, event: AuditEvent) -> Result<SessionStart, StoreError> {
+        let rule = |state: &UserState, now_ms| on_begin(state, verified, &new, self.limits.sessions(), now_ms, &event);
+        self.change_user(&self.scripts.replace, id, rule).await.map(|answer| answer.unwrap_or(SessionStart::Refused))
+    }
+
+    async fn refresh_session(&self, id: &UserId, shown: Refresh, event: AuditEvent) -> Result<RefreshAnswer, StoreError> {
+        let rule = |state: &UserState, now_ms| on_refresh(state, &shown, self.limits.sessions(), now_ms, &event);
+        self.change_user(&self.scripts.restrict, id, rule)
+            .await
+            .map(|answer| answer.unwrap_or(RefreshAnswer::Refused(RefreshRefusal::Invalid)))
+    }
+
+    async fn sessions(&self, id: &UserId) -> Result<Vec<Session>, StoreError> {
+        self.look_at_user(id, session::live).await.map(Option::unwrap_or_default)
+    }
+
+    async fn end_session(&self, id: &UserId, session: &SessionId, event: AuditEvent) -> Result<bool, StoreError> {
+        let rule = |state: &UserState, now_ms| on_end(state, session, now_ms, &event);
+        self.change_user(&self.scripts.restrict, id, rule).await.map(Option::unwrap_or_default)
+    }
+
+    async fn end_session_of(&self, id: &UserId, session: &SessionId, family: [u8; 32], event: AuditEvent) -> Result<bool, StoreError> {
+        let rule = |state: &UserState, now_ms| on_end_by_token(state, session, family, now_ms, &event);
+        self.change_user(&self.scripts.restrict, id, rule).await.map(Option::unwrap_or_default)
+    }
+
+    async fn end_all_sessions(&self, id: &UserId, event: AuditEvent) -> Result<Option<u32>, StoreError> {
+        let rule = |state: &UserState, now_ms| on_end_all(state, now_ms, &event);
+        self.change_user(&self.scripts.restrict, id, rule).await
+    }
+
+    async fn change_password(
+        &self,
+        id: &UserId,
+        asked_by: &PresentedCredential,
+        verified: &str,
+        new: &str,
+        event: AuditEvent,
+    ) -> Result<Option<PasswordChange>, StoreError> {
+        let rule = |state: &UserState, now_ms| on_change_password(state, asked_by, verified, new, now_ms, &event);
+        self.change_user(&self.scripts.restrict, id, rule).await
+    }
+
+    async fn reset_password(&self, id: &UserId, one_time: &str, event: AuditEvent) -> Result<Option<UserRecord>, StoreError> {
+        let rule = |state: &UserState, now_ms| on_reset_password(state, one_time, now_ms, &event);
+        self.change_user(&self.scripts.restrict, id, rule).await
+    }
+
+    async fn complete_password_reset(
+        &self,
+        id: &UserId,
+        verified: &str,
+        new_hash: &str,
+        new: NewSession,
+        event: AuditEvent,
+    ) -> Result<SessionStart, StoreError> {
+        let rule = |state: &UserState, now_ms| on_complete_reset(state, verified, new_hash, &new, self.limits.sessions(), now_ms, &event);
+        self.change_user(&self.scripts.replace, id, rule).await.map(|answer| answer.unwrap_or(SessionStart::Refused))
     }
 
     async fn change_api_keys(&self, request: KeyChangeRequest, event: AuditEvent) -> Result<KeyAnswer, StoreError> {

@@ -14,6 +14,7 @@ mod holds;
 mod ledger;
 mod schema;
 mod sweep;
+mod user_changes;
 mod users;
 mod version_4;
 mod writer;
@@ -36,13 +37,21 @@ use super::expiry_line;
 use super::known_callers::{CallerId, KnownCallers};
 use super::{
     AccountPage, AccountSnapshot, AuditEvent, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition, ExtendAnswer, GrantAnswer,
-    GrantRequest, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey, NewUser, Refusal, ReleaseAnswer, ReleaseRequest,
-    RevocationLog, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation,
+    GrantRequest, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey, NewUser, PresentedCredential, Refusal,
+    ReleaseAnswer, ReleaseRequest, RevocationLog, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, Swept, UserChange,
+    UserCreation,
 };
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
-use crate::ids::{AccountId, UserId};
+use crate::ids::{AccountId, SessionId, UserId};
+use crate::session::{
+    self, NewSession, Refresh, RefreshAnswer, RefreshRefusal, Session, SessionStart, on_begin, on_end, on_end_all, on_end_by_token,
+    on_refresh,
+};
 use crate::user::{UserName, UserRecord};
+use crate::user_state::{
+    NewState, PasswordChange, UserState, on_change_password, on_complete_reset, on_new_state, on_rehash, on_reset_password,
+};
 
 /// What the probe writes into the file's head: the letters `toll`. SQLite keeps it for an application to mark its files with, and a newer
 /// release may bring the schema up without being disturbed by it.
@@ -136,13 +145,100 @@ impl Store for SqliteStore {
     }
 
     async fn replace_password_hash(&self, id: &UserId, old: &str, new: &str) -> Result<(), StoreError> {
-        let (id, old, new) = (id.clone(), old.to_owned(), new.to_owned());
-        self.run(move |context| users::replace_password_hash(context, &id, &old, &new)).await
+        let id = id.clone();
+        let (old, new) = (old.to_owned(), new.to_owned());
+        let rule = move |state: &UserState, _| on_rehash(state, &old, &new);
+        self.run(move |context| user_changes::change(context, &id, rule)).await.map(Option::unwrap_or_default)
     }
 
     async fn set_disabled(&self, id: &UserId, disabled: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
-        let (id, reason) = (id.clone(), reason.to_owned());
-        self.run(move |context| users::set_disabled(context, &id, disabled, &reason, &event)).await
+        let id = id.clone();
+        let reason = reason.to_owned();
+        let rule = move |state: &UserState, now_ms| on_new_state(state, NewState::Disabled(disabled), &reason, now_ms, &event);
+        self.run(move |context| user_changes::change(context, &id, rule)).await
+    }
+
+    async fn set_locked(&self, id: &UserId, locked: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
+        let id = id.clone();
+        let reason = reason.to_owned();
+        let rule = move |state: &UserState, now_ms| on_new_state(state, NewState::Locked(locked), &reason, now_ms, &event);
+        self.run(move |context| user_changes::change(context, &id, rule)).await
+    }
+
+    async fn begin_session(&self, id: &UserId, verified: &str, new: NewSession, event: AuditEvent) -> Result<SessionStart, StoreError> {
+        let id = id.clone();
+        let (verified, limits) = (verified.to_owned(), self.limits.sessions());
+        let rule = move |state: &UserState, now_ms| on_begin(state, &verified, &new, limits, now_ms, &event);
+        self.run(move |context| user_changes::change(context, &id, rule)).await.map(|answer| answer.unwrap_or(SessionStart::Refused))
+    }
+
+    async fn refresh_session(&self, id: &UserId, shown: Refresh, event: AuditEvent) -> Result<RefreshAnswer, StoreError> {
+        let id = id.clone();
+        let limits = self.limits.sessions();
+        let rule = move |state: &UserState, now_ms| on_refresh(state, &shown, limits, now_ms, &event);
+        self.run(move |context| user_changes::change(context, &id, rule))
+            .await
+            .map(|answer| answer.unwrap_or(RefreshAnswer::Refused(RefreshRefusal::Invalid)))
+    }
+
+    async fn sessions(&self, id: &UserId) -> Result<Vec<Session>, StoreError> {
+        let id = id.clone();
+        self.run(move |context| user_changes::look(context, &id, session::live)).await.map(Option::unwrap_or_default)
+    }
+
+    async fn end_session(&self, id: &UserId, session: &SessionId, event: AuditEvent) -> Result<bool, StoreError> {
+        let id = id.clone();
+        let session = session.clone();
+        let rule = move |state: &UserState, now_ms| on_end(state, &session, now_ms, &event);
+        self.run(move |context| user_changes::change(context, &id, rule)).await.map(Option::unwrap_or_default)
+    }
+
+    async fn end_session_of(&self, id: &UserId, session: &SessionId, family: [u8; 32], event: AuditEvent) -> Result<bool, StoreError> {
+        let id = id.clone();
+        let session = session.clone();
+        let rule = move |state: &UserState, now_ms| on_end_by_token(state, &session, family, now_ms, &event);
+        self.run(move |context| user_changes::change(context, &id, rule)).await.map(Option::unwrap_or_default)
+    }
+
+    async fn end_all_sessions(&self, id: &UserId, event: AuditEvent) -> Result<Option<u32>, StoreError> {
+        let id = id.clone();
+        let rule = move |state: &UserState, now_ms| on_end_all(state, now_ms, &event);
+        self.run(move |context| user_changes::change(context, &id, rule)).await
+    }
+
+    async fn change_password(
+        &self,
+        id: &UserId,
+        asked_by: &PresentedCredential,
+        verified: &str,
+        new: &str,
+        event: AuditEvent,
+    ) -> Result<Option<PasswordChange>, StoreError> {
+        let id = id.clone();
+        let (asked_by, verified, new) = (asked_by.clone(), verified.to_owned(), new.to_owned());
+        let rule = move |state: &UserState, now_ms| on_change_password(state, &asked_by, &verified, &new, now_ms, &event);
+        self.run(move |context| user_changes::change(context, &id, rule)).await
+    }
+
+    async fn reset_password(&self, id: &UserId, one_time: &str, event: AuditEvent) -> Result<Option<UserRecord>, StoreError> {
+        let id = id.clone();
+        let one_time = one_time.to_owned();
+        let rule = move |state: &UserState, now_ms| on_reset_password(state, &one_time, now_ms, &event);
+        self.run(move |context| user_changes::change(context, &id, rule)).await
+    }
+
+    async fn complete_password_reset(
+        &self,
+        id: &UserId,
+        verified: &str,
+        new_hash: &str,
+        new: NewSession,
+        event: AuditEvent,
+    ) -> Result<SessionStart, StoreError> {
+        let id = id.clone();
+        let (verified, new_hash, limits) = (verified.to_owned(), new_hash.to_owned(), self.limits.sessions());
+        let rule = move |state: &UserState, now_ms| on_complete_reset(state, &verified, &new_hash, &new, limits, now_ms, &event);
+        self.run(move |context| user_changes::change(context, &id, rule)).await.map(|answer| answer.unwrap_or(SessionStart::Refused))
     }
 
     async fn change_api_keys(&self, request: KeyChangeRequest, event: AuditEvent) -> Result<KeyAnswer, StoreError> {

@@ -5,6 +5,7 @@ mod api_keys;
 mod auth;
 mod binary;
 mod fields;
+mod foreign_tokens;
 mod hostile_tokens;
 mod http;
 mod logins;
@@ -13,3 +14,7 @@ mod oauth2;
 mod published;
 mod release;
 mod support;
+#[expect(dead_code, reason = "the unit tests have more answers of it")]
+#[path = "../../src/foreign_issuer/test_issuer.rs"]
+mod test_issuer;
+mod token_keys;

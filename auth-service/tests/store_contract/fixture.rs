@@ -22,6 +22,8 @@ use auth_service::user::{Role, UserName};
 use rustix::process::{Resource, Rlimit};
 use tokio::net::TcpSocket;
 
+/// The hash of every new user's password.
+pub(crate) const PASSWORD_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA";
 /// When the tests' clock starts.
 pub(crate) const START_MS: i64 = 1_700_000_000_500;
 
@@ -360,6 +362,17 @@ impl Fixture {
             .unwrap()
     }
 
+    /// How many events the audit log of changes has.
+    pub(crate) fn recorded_changes(&self) -> usize {
+        match &self.home {
+            Home::Redis(server) => redis::cmd("XLEN").arg("tg:audit:changes").query(&mut server.connection()).unwrap(),
+            Home::Sqlite(folder) => {
+                let connection = rusqlite::Connection::open(sqlite_file(folder.path())).unwrap();
+                connection.query_row("SELECT count(*) FROM audit_changes", [], |row| row.get(0)).unwrap()
+            }
+        }
+    }
+
     /// Walks over all accounts; the holds that were resolved.
     pub(crate) async fn walk(&self) -> u32 {
         walk(&*self.store).await
@@ -410,7 +423,7 @@ pub(crate) fn new_user(name: &str, credits: i64) -> NewUser {
     NewUser {
         user_id: UserId::random().unwrap(),
         user_name: UserName::parse(name).unwrap(),
-        password_hash: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA".to_owned(),
+        password_hash: PASSWORD_HASH.to_owned(),
         full_name: "Ada Lovelace".to_owned(),
         email: "ada@example.org".to_owned(),
         role: Role::User,

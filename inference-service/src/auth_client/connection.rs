@@ -20,6 +20,8 @@ use h2::{Ping, PingPong, Reason, RecvStream};
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, StatusCode, Uri};
 use http_body::{Body as _, Frame};
+use shared::ErrorReason;
+use shared::error::reason_of;
 use shared::gathered_writes::GatheredWrites;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -140,7 +142,7 @@ impl Connection {
         let response = response.await.map_err(|error| broken(&error))?;
         // A refusal's status is in its head.
         let refusal = Status::from_header_map(response.headers());
-        if response.status() != StatusCode::OK || refusal.is_some_and(|status| status.code() == Code::Unavailable) {
+        if response.status() != StatusCode::OK || refusal.is_some_and(|status| is_about_replica(&status)) {
             *self.unavailable_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         }
         if response.status() != StatusCode::OK {
@@ -229,4 +231,10 @@ fn broken(error: &h2::Error) -> Status {
         Some(Reason::REFUSED_STREAM) => Status::unavailable("auth-service took no more calls on its connection"),
         _ => Status::unavailable(format!("the connection to auth-service broke: {error}")),
     }
+}
+
+/// Whether a refusal says that the replica itself can answer nobody right now. It answers AUTH_UNAVAILABLE of a foreign issuer, whose tokens
+/// anybody can make up: that is no reason to pass the replica over.
+fn is_about_replica(refusal: &Status) -> bool {
+    refusal.code() == Code::Unavailable && reason_of(refusal) != Some(ErrorReason::AuthUnavailable)
 }

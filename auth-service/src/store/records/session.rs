@@ -115,8 +115,8 @@ pub(in crate::store) fn session(session_id: &SessionId, bytes: &[u8]) -> Option<
 
 /// The part of a session that Check reads.
 pub(in crate::store) fn session_rights(bytes: &[u8]) -> Option<SessionRights> {
-    let StoredSession { tokens_valid_from_ms, ends_at_ms, .. } = decode(bytes)?;
-    Some(SessionRights { tokens_valid_from_ms, ends_at_ms })
+    let StoredSession { tokens_valid_from_ms, ends_at_ms, refresh_expires_at_ms, .. } = decode(bytes)?;
+    Some(SessionRights { tokens_valid_from_ms, ends_at_ms: ends_at_ms.min(refresh_expires_at_ms) })
 }
 
 #[cfg(test)]
@@ -144,7 +144,7 @@ mod tests {
         let plain = Session { address: None, scopes: TokenScopes::All, previous: None, client: String::new(), ..one.clone() };
         for one in [one, plain] {
             let bytes = session_bytes(&one);
-            assert_eq!(session_rights(&bytes), Some(SessionRights { tokens_valid_from_ms: 5, ends_at_ms: 4 }));
+            assert_eq!(session_rights(&bytes), Some(SessionRights { tokens_valid_from_ms: 5, ends_at_ms: 3 }));
             assert_eq!(session(&one.session_id, &bytes), Some(one));
         }
         assert_eq!(session(&SessionId::parse("abcdefghijkl").unwrap(), b""), None);

@@ -89,6 +89,8 @@ pub(super) struct Scripts {
     pub(super) record: Script,
     /// A note, which needs room.
     pub(super) note_uses: Script,
+    /// Works when Redis is full, or takes no writes at all.
+    pub(super) user: Script,
     pub(super) snapshot: Script,
     pub(super) ledger: Script,
     /// Gives back: works when Redis is full.
@@ -113,6 +115,7 @@ impl Scripts {
             restrict: account(WHEN_FULL, replace),
             record: Script::new(&["#!lua", WHEN_FULL, "\n", include_str!("lua/clock.lua"), include_str!("lua/record.lua")].concat()),
             note_uses: Script::new(concat!("#!lua\n", include_str!("lua/clock.lua"), include_str!("lua/note_uses.lua"))),
+            user: Script::new(&["#!lua", READS, "\n", include_str!("lua/clock.lua"), include_str!("lua/user.lua")].concat()),
             snapshot: account(READS, include_str!("lua/snapshot.lua")),
             ledger: Script::new(&["#!lua", READS, "\n", include_str!("lua/clock.lua"), include_str!("lua/ledger.lua")].concat()),
             fold: Script::new(&["#!lua", WHEN_FULL, "\n", include_str!("lua/fold.lua")].concat()),
@@ -120,9 +123,9 @@ impl Scripts {
     }
 
     /// All of them, to be loaded when a connection is opened: a full Redis must not have to take one in.
-    pub(super) fn all(&self) -> [&Script; 13] {
-        let Self { probe, claim_name, create_user, hold, settle, read, replace, restrict, record, note_uses, snapshot, ledger, fold } =
+    pub(super) fn all(&self) -> [&Script; 14] {
+        let Self { probe, claim_name, create_user, hold, settle, read, replace, restrict, record, note_uses, user, snapshot, ledger, fold } =
             self;
-        [probe, claim_name, create_user, hold, settle, read, replace, restrict, record, note_uses, snapshot, ledger, fold]
+        [probe, claim_name, create_user, hold, settle, read, replace, restrict, record, note_uses, user, snapshot, ledger, fold]
     }
 }

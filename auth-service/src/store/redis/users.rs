@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use super::RedisStore;
-use super::change::{CHANGES, Change, MAX_TRIES, changing_too_quickly, new_rights_version, replaced_member, replaced_user};
+use super::change::{CHANGES, new_rights_version};
 use super::keys::Keys;
 use super::millis;
 use super::move_script::grant_id;
 use super::scripts::ScriptCall;
-use super::stored::{Counters, unreadable};
-use crate::access::{Member, RightsVersion};
+use super::stored::unreadable;
+use crate::access::Member;
 use crate::ids::{AccountId, UserId};
 use crate::store::{
-    AuditEvent, NAME_CLAIM_LIFE, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, StoreError, UserChange, UserCreation, records,
+    AuditEvent, NAME_CLAIM_LIFE, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, StoreError, UserCreation, records,
 };
 use crate::user::{UserName, UserRecord};
 
@@ -108,58 +108,6 @@ impl RedisStore {
     pub(super) async fn find_user(&self, id: &UserId) -> Result<Option<UserRecord>, StoreError> {
         let (record,): (Option<Vec<u8>>,) = self.query(::redis::pipe().get(self.keys.user(id))).await?;
         record.map(|record| records::user(id, &record).ok_or_else(|| unreadable("a user"))).transpose()
-    }
-
-    /// A user, the version of their own account's rights, and the time.
-    async fn user_with_rights_version(&self, id: &UserId) -> Result<Option<(UserRecord, RightsVersion, i64)>, StoreError> {
-        let mut pipeline = ::redis::pipe();
-        // The version first: if the record is a later one, the version is out of date, and nothing is replaced.
-        pipeline.hget(self.keys.account_part(&AccountId::from(id), "acct"), "counters").get(self.keys.user(id)).cmd("TIME");
-        type Parts = (Option<Vec<u8>>, Option<Vec<u8>>, (i64, i64));
-        let (counters, record, time): Parts = self.query(&pipeline).await?;
-        let Some(record) = record else { return Ok(None) };
-        let record = records::user(id, &record).ok_or_else(|| unreadable("a user"))?;
-        let counters = counters.ok_or_else(|| StoreError::Corrupt("a user has no account".to_owned()))?;
-        Ok(Some((record, Counters::rights_version(&counters)?, self.time_ms(time))))
-    }
-
-    pub(super) async fn change_password_hash(&self, id: &UserId, old: &str, new: &str) -> Result<(), StoreError> {
-        for _ in 0..MAX_TRIES {
-            let Some((record, rights_version, _)) = self.user_with_rights_version(id).await? else { return Ok(()) };
-            if record.password_hash != old {
-                return Ok(());
-            }
-            let record = UserRecord { password_hash: new.to_owned(), ..record };
-            let change = Change { replacements: vec![replaced_user(&record)], ..Change::new(AccountId::from(id), rights_version) };
-            if self.replace_records(&self.scripts.replace, change).await? {
-                return Ok(());
-            }
-        }
-        Err(changing_too_quickly())
-    }
-
-    pub(super) async fn disable_or_enable(
-        &self,
-        id: &UserId,
-        disabled: bool,
-        reason: &str,
-        event: &AuditEvent,
-    ) -> Result<Option<UserChange>, StoreError> {
-        for _ in 0..MAX_TRIES {
-            let Some((record, rights_version, now_ms)) = self.user_with_rights_version(id).await? else { return Ok(None) };
-            if record.disabled == disabled {
-                return Ok(Some(UserChange { user: record, changed: false }));
-            }
-            let record = UserRecord { disabled, ..record };
-            // Now, also when that is earlier than before: a clock that jumped ahead must not shut a user out until the time comes.
-            let member = Member { role: record.role, disabled, locked: record.locked, tokens_valid_from_ms: now_ms };
-            let replacements = vec![replaced_member(id, &member), replaced_user(&record)];
-            let change = Change { replacements, event: Some(event), ..Change::new(AccountId::from(id), rights_version) };
-            if self.replace_records(&self.scripts.restrict, change).await? {
-                return Ok(Some(UserChange { user: record, changed: true }));
-            }
-        }
-        Err(changing_too_quickly())
     }
 
     /// The time that was set, or what Redis says it is, in seconds and microseconds.

@@ -9,7 +9,7 @@ use super::context::Context;
 use super::failure::StoreResult;
 use crate::access::Member;
 use crate::ids::{AccountId, UserId};
-use crate::store::{AuditEvent, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserChange, UserCreation, records};
+use crate::store::{AuditEvent, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserCreation, records};
 use crate::user::{UserName, UserRecord};
 
 pub(super) fn create(context: Context<'_>, new: NewUser, event: &AuditEvent) -> StoreResult<UserCreation> {
@@ -50,53 +50,6 @@ fn find(context: Context<'_>, sql: &str, by: &dyn ToSql) -> StoreResult<Option<U
 fn user_of(row: &Row<'_>) -> StoreResult<UserRecord> {
     let user_id = row.get(0)?;
     record(row, 1, "a user", |bytes| records::user(&user_id, bytes))
-}
-
-fn replace(context: Context<'_>, user: &UserRecord) -> StoreResult<()> {
-    let sql = "UPDATE users SET record = ? WHERE user_id = ?";
-    context.connection.prepare_cached(sql)?.execute(params![records::user_bytes(user), user.user_id])?;
-    Ok(())
-}
-
-pub(super) fn replace_password_hash(context: Context<'_>, id: &UserId, old: &str, new: &str) -> StoreResult<()> {
-    match by_id(context, id)? {
-        Some(user) if user.password_hash == old => replace(context, &UserRecord { password_hash: new.to_owned(), ..user }),
-        Some(_) | None => Ok(()),
-    }
-}
-
-pub(super) fn set_disabled(
-    context: Context<'_>,
-    id: &UserId,
-    disabled: bool,
-    reason: &str,
-    event: &AuditEvent,
-) -> StoreResult<Option<UserChange>> {
-    let Some(user) = by_id(context, id)? else { return Ok(None) };
-    if user.disabled == disabled {
-        return Ok(Some(UserChange { user, changed: false }));
-    }
-    let user = UserRecord { disabled, ..user };
-    replace(context, &user)?;
-    for (account, member) in memberships(context, id)? {
-        // Now, also when that is earlier than before: a clock that jumped ahead must not shut a user out until the time comes.
-        let member = Member { disabled, tokens_valid_from_ms: context.now_ms, ..member };
-        let sql = "UPDATE members SET record = ? WHERE account_id = ? AND user_id = ?";
-        context.connection.prepare_cached(sql)?.execute(params![records::member_bytes(&member), account, id])?;
-        rights_changed(context, &account)?;
-    }
-    audit::append_change(context, event)?;
-    Ok(Some(UserChange { user, changed: true }))
-}
-
-fn memberships(context: Context<'_>, id: &UserId) -> StoreResult<Vec<(AccountId, Member)>> {
-    let mut statement = context.connection.prepare_cached("SELECT account_id, record FROM members WHERE user_id = ?")?;
-    let mut rows = statement.query([id])?;
-    let mut memberships = Vec::new();
-    while let Some(row) = rows.next()? {
-        memberships.push((row.get(0)?, record(row, 1, "a member", records::member)?));
-    }
-    Ok(memberships)
 }
 
 /// Gives an account a new rights version: what was remembered of its callers counts no longer.

@@ -142,6 +142,32 @@ async fn a_replica_that_answers_with_unavailable_is_passed_over_and_is_asked_whe
 }
 
 #[tokio::test]
+async fn a_replica_that_can_not_verify_a_foreign_issuers_token_is_not_passed_over() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let refusing = listener.local_addr().unwrap();
+    serve_all(listener, |_, _, mut reply: Reply| async move {
+        let refusal = CallError::new(Code::Unavailable, ErrorReason::AuthUnavailable, "no keys of that issuer");
+        reply.send_response(Status::from(refusal).into_http::<()>(), true).unwrap();
+    });
+    let both = client_of(&urls(&[refusing, replica("127.0.0.2:0", "well").await]));
+    call_until(&both, "well").await;
+    until_refused(&both).await;
+    let mut refused = 0;
+    for _ in 0..200 {
+        refused += u64::from(call(&both).await.is_err());
+    }
+    assert_eq!(refused, 100);
+}
+
+/// Calls until the one that refuses is connected too.
+async fn until_refused(client: &Stub) {
+    let give_up = Instant::now() + PATIENCE;
+    while call(client).await.is_ok() {
+        assert!(Instant::now() < give_up);
+    }
+}
+
+#[tokio::test]
 async fn a_replica_that_drains_finishes_its_calls_and_gets_no_new_one_and_no_call_fails() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let draining = listener.local_addr().unwrap();

@@ -1,0 +1,46 @@
+//! Ed25519 keys that rotate by themselves: each is derived from a signing secret and the number of a period. So all replicas have the same
+//! ones, and nothing is stored.
+
+use std::time::Duration;
+
+use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use jsonwebtoken::{DecodingKey, EncodingKey};
+
+use super::SigningSecret;
+
+/// Keeps these keys apart from whatever else may come to be derived from the same secrets.
+const SALT: &[u8] = b"tollgate access token, Ed25519";
+/// Bytes of an Ed25519 seed, and of a public key.
+const KEY_BYTES: usize = 32;
+
+/// A key that can't be derived: the cryptographic library refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a signing key could not be derived")]
+pub struct KeyError;
+
+/// The key of one secret in one period.
+pub(super) struct DerivedKey {
+    pub(super) kid: String,
+    pub(super) signing: EncodingKey,
+    pub(super) verifying: DecodingKey,
+    pub(super) public: [u8; KEY_BYTES],
+}
+
+/// The number of the period in which a time is, in seconds since 1970.
+pub(super) fn period_of(unix_s: u64, period: Duration) -> u64 {
+    unix_s / period.as_secs().max(1)
+}
+
+/// Derives a key. Its name says of which secret and period it is; a secret's own name has no dot.
+pub(super) fn derive(secret: &SigningSecret, period: Duration, number: u64) -> Result<DerivedKey, KeyError> {
+    let kid = format!("{}.{}.{number}", secret.kid, period.as_secs());
+    let (length, place) = (period.as_secs().to_be_bytes(), number.to_be_bytes());
+    let mut seed = [0; KEY_BYTES];
+    let prk = Salt::new(HKDF_SHA256, SALT).extract(secret.secret.bytes());
+    prk.expand(&[&length, &place], HKDF_SHA256).and_then(|okm| okm.fill(&mut seed)).map_err(|_| KeyError)?;
+    let pair = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| KeyError)?;
+    let public = <[u8; KEY_BYTES]>::try_from(pair.public_key().as_ref()).map_err(|_| KeyError)?;
+    let signing = EncodingKey::from_ed_der(pair.to_pkcs8v1().map_err(|_| KeyError)?.as_ref());
+    Ok(DerivedKey { kid, signing, verifying: DecodingKey::from_ed_der(&public), public })
+}

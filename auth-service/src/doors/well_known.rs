@@ -1,0 +1,140 @@
+//! What clients of OAuth2 find by itself: the keys that access tokens are signed with (RFC 7517), and where everything is (RFC 8414).
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{CACHE_CONTROL, HOST, HeaderValue};
+use http::uri::Authority;
+use http::{Method, StatusCode};
+use schemars::JsonSchema;
+use serde::Serialize;
+use shared::ErrorReason;
+use shared::admission::MethodPolicy;
+use shared::authorization::CallerKind;
+use shared::doors::{Door, DoorRequest, Refusal, Route};
+use shared::error::CallError;
+
+use super::oauth2_error::{json, token_form};
+use super::{INTROSPECT, JWKS, METADATA, REVOKE, TOKEN};
+use crate::access_token::AccessTokens;
+use crate::service::contract;
+use crate::service::service_error::ServiceError;
+use crate::token_scopes::TokenScopes;
+
+/// A set of keys.
+#[derive(Serialize, JsonSchema)]
+struct KeySet {
+    /// Those that verify access tokens now, and those that will sign next. None where a secret signs (HS256).
+    keys: Vec<Key>,
+}
+
+/// A public key.
+#[derive(Serialize, JsonSchema)]
+struct Key {
+    /// `OKP`.
+    kty: String,
+    /// `Ed25519`.
+    crv: String,
+    /// `EdDSA`.
+    alg: String,
+    /// `sig`.
+    r#use: String,
+    /// What tokens call it by.
+    kid: String,
+    /// The key, in base64url.
+    x: String,
+}
+
+/// Where everything is, and what there is.
+#[derive(Serialize, JsonSchema)]
+struct Metadata {
+    /// The URL that the others begin with.
+    issuer: String,
+    /// Where tokens are given.
+    token_endpoint: String,
+    /// Where the keys are that tokens are signed with.
+    jwks_uri: String,
+    /// Where tokens are revoked.
+    revocation_endpoint: String,
+    /// Where services ask what a token is.
+    introspection_endpoint: String,
+    /// `password` and `refresh_token`.
+    grant_types_supported: [&'static str; 2],
+    /// None: there is no page to log in at.
+    response_types_supported: [&'static str; 0],
+    /// What a token can be asked for.
+    scopes_supported: Vec<String>,
+    /// `none`: no clients are registered.
+    token_endpoint_auth_methods_supported: [&'static str; 1],
+    /// `none`: whoever has a token may revoke it.
+    revocation_endpoint_auth_methods_supported: [&'static str; 1],
+    /// The service credential, or an operator's token: as `Bearer`, or as the password of HTTP Basic.
+    introspection_endpoint_auth_methods_supported: [&'static str; 2],
+}
+
+/// The door. `issuer`: as it is configured.
+pub(super) fn door(tokens: Arc<AccessTokens>, issuer: Option<String>) -> Door {
+    let policy = MethodPolicy { caller: CallerKind::Anybody, most_bytes: 0, is_recorded: false };
+    let keys = move |_: DoorRequest| std::future::ready(key_set(&tokens));
+    let metadata = move |request: DoorRequest| std::future::ready(metadata(&request, issuer.as_deref()));
+    let routes = vec![
+        Route::new(Method::GET, JWKS, policy, "the public keys of access tokens, for services that verify them", keys).giving::<KeySet>(),
+        Route::new(Method::GET, METADATA, policy, "where clients of OAuth2 find everything", metadata).giving::<Metadata>(),
+    ];
+    Door { name: "OAuth2", refusal: token_form, routes }
+}
+
+fn key_set(tokens: &AccessTokens) -> Result<Response<Body>, Refusal> {
+    let keys = tokens.public_keys().map_err(|error| Refusal::from(CallError::from(ServiceError::defect(error))))?;
+    let key = |key| {
+        let shared::proto::auth::JsonWebKey { kty, crv, alg, r#use, kid, x } = contract::json_web_key(key);
+        Key { kty, crv, alg, r#use, kid, x }
+    };
+    let keys = keys.into_iter().map(key).collect();
+    Ok(kept(json(&KeySet { keys }), tokens.keep_public_keys_for().as_secs()))
+}
+
+fn metadata(request: &DoorRequest, configured: Option<&str>) -> Result<Response<Body>, Refusal> {
+    let issuer = match configured {
+        Some(issuer) => issuer.to_owned(),
+        None => own_url(request).ok_or_else(|| {
+            let message = "send the host header that you know this service by";
+            Refusal::new(StatusCode::BAD_REQUEST, ErrorReason::MessageMalformed, message)
+        })?,
+    };
+    let at = |path: &str| format!("{issuer}{path}");
+    let answer = json(&Metadata {
+        token_endpoint: at(TOKEN),
+        jwks_uri: at(JWKS),
+        revocation_endpoint: at(REVOKE),
+        introspection_endpoint: at(INTROSPECT),
+        grant_types_supported: ["password", "refresh_token"],
+        response_types_supported: [],
+        scopes_supported: TokenScopes::All.to_string().split(' ').map(str::to_owned).collect(),
+        token_endpoint_auth_methods_supported: ["none"],
+        revocation_endpoint_auth_methods_supported: ["none"],
+        introspection_endpoint_auth_methods_supported: ["Bearer", "client_secret_basic"],
+        issuer,
+    });
+    // What a caller's own words are part of is for nobody else.
+    Ok(if configured.is_some() { kept(answer, 3600) } else { answer })
+}
+
+/// The URL that the request was sent to, as far as it says.
+fn own_url(request: &DoorRequest) -> Option<String> {
+    let uri = request.uri();
+    let named = || request.headers().get(HOST)?.to_str().ok()?.parse::<Authority>().ok();
+    let authority = uri.authority().cloned().or_else(named)?;
+    let scheme = uri.scheme_str().filter(|scheme| *scheme == "https").unwrap_or("http");
+    (!authority.as_str().contains('@')).then(|| format!("{scheme}://{authority}"))
+}
+
+/// For a cache, so many seconds.
+fn kept(mut response: Response<Body>, seconds: u64) -> Response<Body> {
+    response.headers_mut().remove(http::header::PRAGMA);
+    if let Ok(value) = HeaderValue::try_from(format!("public, max-age={seconds}")) {
+        response.headers_mut().insert(CACHE_CONTROL, value);
+    }
+    response
+}

@@ -1,0 +1,196 @@
+//! The methods of Accounts that keep, list and end sessions.
+
+use shared::ErrorReason;
+use shared::credential_form::{API_KEY_PREFIX, REFRESH_TOKEN_PREFIX};
+use shared::error::CallError;
+use shared::proto::auth as pb;
+use tonic::Request;
+
+use crate::api_key::ApiKey;
+use crate::ids::{KeyId, SessionId};
+use crate::refresh_token::RefreshToken;
+use crate::service::accounts::AccountsService;
+use crate::service::call::Call;
+use crate::service::contract;
+use crate::service::contract::timestamp;
+use crate::service::service_error::ServiceError;
+use crate::service::sign_in::SignedIn;
+use crate::session::{Refresh, RefreshAnswer, RefreshRefusal};
+use crate::store::{AuditAction, AuditEvent};
+use crate::token_scopes::TokenScopes;
+
+/// What became of a credential that somebody showed to have it revoked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RevokedCredential {
+    /// An API key's secret is no longer in force.
+    Key(KeyId),
+    /// A session is over.
+    Session(SessionId),
+    /// All sessions of the user are over: the token had none of its own.
+    AllSessions,
+    /// It is nobody's.
+    Unknown,
+}
+
+impl AccountsService {
+    pub(super) async fn answer_refresh(&self, request: Request<pb::RefreshRequest>) -> Result<pb::RefreshResponse, ServiceError> {
+        let (metadata, extensions, message) = request.into_parts();
+        let refreshed = self.refresh(Call::new(&metadata, &extensions), &message.refresh_token, None).await?;
+        let SignedIn { access_token, refresh_token, session, .. } = refreshed;
+        Ok(pb::RefreshResponse {
+            access_token: access_token.token,
+            expires_at: Some(access_token.expires_at.into()),
+            refresh_token: refresh_token.reveal().to_owned(),
+            refresh_expires_at: Some(timestamp(session.refresh_expires_at_ms)),
+            session_id: session.session_id.to_string(),
+        })
+    }
+
+    /// Gives new tokens for a refresh token, by whichever door. `scopes`: what the access token is to be limited to; it gets no more than
+    /// the session has. `None`: the session's.
+    pub(crate) async fn refresh(&self, call: Call<'_>, text: &str, scopes: Option<&TokenScopes>) -> Result<SignedIn, ServiceError> {
+        // Nonsense costs no look-up.
+        let shown = RefreshToken::parse(text).ok_or(ServiceError::Refresh(RefreshRefusal::Invalid))?;
+        let next = shown.next()?;
+        let refresh = Refresh {
+            session_id: shown.session_id().clone(),
+            family_hash: shown.family_hash(),
+            token_hash: shown.token_hash(),
+            next_token_hash: next.token_hash(),
+            address: call.address,
+        };
+        let event = AuditEvent { subject: Some(shown.user_id().clone()), ..call.event(AuditAction::Refresh) };
+        match self.store.refresh_session(shown.user_id(), refresh, event.clone()).await? {
+            RefreshAnswer::Rotated(session) => {
+                let scopes = scopes.map_or_else(|| session.scopes.clone(), |asked| asked.within(&session.scopes));
+                self.signed_in(shown.user_id(), next, session, scopes)
+            }
+            RefreshAnswer::Refused(refusal) => {
+                let error = ServiceError::Refresh(refusal);
+                match refusal {
+                    // It ended the session, and was recorded with that.
+                    RefreshRefusal::Reused => {
+                        let subject = shown.user_id();
+                        tracing::warn!(target: "audit", action = "refresh", %subject, "a refresh token was used twice; its session is ended");
+                    }
+                    // Nobody has proved to have been the user: such a token is made up of two ids.
+                    RefreshRefusal::Invalid => {
+                        let event = AuditEvent { subject: None, ..event };
+                        self.record(event.failed(ErrorReason::CredentialInvalid)).await;
+                    }
+                    RefreshRefusal::UserDisabled
+                    | RefreshRefusal::UserLocked
+                    | RefreshRefusal::PasswordChangeRequired
+                    | RefreshRefusal::Revoked
+                    | RefreshRefusal::Expired => {
+                        self.record(event.to_object(shown.session_id()).failed(CallError::from(ServiceError::Refresh(refusal)).reason()))
+                            .await;
+                    }
+                }
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) async fn answer_logout(&self, request: Request<pb::LogoutRequest>) -> Result<pb::LogoutResponse, ServiceError> {
+        let call = Call::of(&request);
+        let caller = self.authorizer.owner(call).await?;
+        // A release before sessions issued a token that has none: it ends by itself, or with LogoutEverywhere.
+        let session = caller.principal.session_id.as_ref().ok_or(ServiceError::SessionNotFound)?;
+        let event = own(call.event(AuditAction::SignOut).by(&caller.principal));
+        // Whether it was still there or somebody else was quicker: it is over.
+        self.store.end_session(&caller.principal.user_id, session, event).await?;
+        Ok(pb::LogoutResponse {})
+    }
+
+    pub(super) async fn answer_logout_everywhere(
+        &self,
+        request: Request<pb::LogoutEverywhereRequest>,
+    ) -> Result<pb::LogoutEverywhereResponse, ServiceError> {
+        let call = Call::of(&request);
+        let caller = self.authorizer.owner(call).await?;
+        let event = own(call.event(AuditAction::SignOutEverywhere).by(&caller.principal));
+        let ended = self.store.end_all_sessions(&caller.principal.user_id, event).await?;
+        let ended_sessions = ended.ok_or_else(|| ServiceError::defect("an authenticated user has no record"))?;
+        Ok(pb::LogoutEverywhereResponse { ended_sessions })
+    }
+
+    pub(super) async fn answer_list_sessions(
+        &self,
+        request: Request<pb::ListSessionsRequest>,
+    ) -> Result<pb::ListSessionsResponse, ServiceError> {
+        let caller = self.authorizer.owner(Call::of(&request)).await?;
+        let sessions = self.store.sessions(&caller.principal.user_id).await?;
+        let current = caller.principal.session_id.as_ref();
+        Ok(pb::ListSessionsResponse { sessions: sessions.into_iter().map(|session| contract::session(session, current)).collect() })
+    }
+
+    pub(super) async fn answer_revoke_session(
+        &self,
+        request: Request<pb::RevokeSessionRequest>,
+    ) -> Result<pb::RevokeSessionResponse, ServiceError> {
+        let call = Call::of(&request);
+        let caller = self.authorizer.owner(call).await?;
+        let session = SessionId::parse(&request.get_ref().session_id).ok_or(ServiceError::SessionNotFound)?;
+        let event = own(call.event(AuditAction::RevokeSession).by(&caller.principal));
+        if self.store.end_session(&caller.principal.user_id, &session, event).await? {
+            Ok(pb::RevokeSessionResponse {})
+        } else {
+            Err(ServiceError::SessionNotFound)
+        }
+    }
+
+    pub(super) async fn answer_revoke_credential(
+        &self,
+        request: Request<pb::RevokeCredentialRequest>,
+    ) -> Result<pb::RevokeCredentialResponse, ServiceError> {
+        use pb::revoke_credential_response::Result as Outcome;
+        let (metadata, extensions, message) = request.into_parts();
+        let revoked = self.revoke_shown(Call::new(&metadata, &extensions), &message.credential).await?;
+        let outcome = if revoked == RevokedCredential::Unknown { Outcome::Unknown } else { Outcome::Revoked };
+        let (api_key_id, session_id) = match revoked {
+            RevokedCredential::Key(key) => (key.to_string(), String::new()),
+            RevokedCredential::Session(session) => (String::new(), session.to_string()),
+            RevokedCredential::AllSessions | RevokedCredential::Unknown => (String::new(), String::new()),
+        };
+        Ok(pb::RevokeCredentialResponse { result: outcome.into(), api_key_id, session_id })
+    }
+
+    /// Revokes a credential by showing it, by whichever door: possession is the authority. What has a wrong checksum or signature costs no
+    /// look-up.
+    pub(crate) async fn revoke_shown(&self, call: Call<'_>, text: &str) -> Result<RevokedCredential, ServiceError> {
+        if text.starts_with(API_KEY_PREFIX) {
+            let Some(key) = ApiKey::parse(text) else { return Ok(RevokedCredential::Unknown) };
+            return Ok(self.revoke_secret(call, &key).await?.map_or(RevokedCredential::Unknown, RevokedCredential::Key));
+        }
+        let event = call.event(AuditAction::RevokeCredential);
+        if text.starts_with(REFRESH_TOKEN_PREFIX) {
+            let Some(token) = RefreshToken::parse(text) else { return Ok(RevokedCredential::Unknown) };
+            let (user, session) = (token.user_id(), token.session_id());
+            let event = AuditEvent { subject: Some(user.clone()), ..event };
+            let ended = self.store.end_session_of(user, session, token.family_hash(), event).await?;
+            return Ok(if ended { RevokedCredential::Session(session.clone()) } else { RevokedCredential::Unknown });
+        }
+        // Also one that is past its time: its session may not be.
+        let Ok(token) = self.tokens.owner(text) else { return Ok(RevokedCredential::Unknown) };
+        let event = AuditEvent { subject: Some(token.user_id.clone()), ..event };
+        match token.session {
+            Some(session) => {
+                // A good signature says that it was there once.
+                self.store.end_session(&token.user_id, &session, event).await?;
+                Ok(RevokedCredential::Session(session))
+            }
+            // As LogoutEverywhere does, which it may call as well.
+            None if !token.scopes.is_limited() => {
+                let ended = self.store.end_all_sessions(&token.user_id, event).await?;
+                Ok(if ended.is_some() { RevokedCredential::AllSessions } else { RevokedCredential::Unknown })
+            }
+            None => Ok(RevokedCredential::Unknown),
+        }
+    }
+}
+
+/// What a user does to themselves.
+fn own(event: AuditEvent) -> AuditEvent {
+    AuditEvent { subject: event.actor.clone(), ..event }
+}

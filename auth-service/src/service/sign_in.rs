@@ -1,0 +1,348 @@
+//! How people sign in with a password, by whichever door, and choose another one.
+
+use std::net::IpAddr;
+
+use shared::ErrorReason;
+use shared::proto::auth as pb;
+use tonic::Request;
+
+use crate::access_token::IssuedToken;
+use crate::ids::{SessionId, UserId};
+use crate::password::{self, HashingError, NewPassword, UnfitPassword};
+use crate::refresh_token::RefreshToken;
+use crate::service::accounts::AccountsService;
+use crate::service::call::Call;
+use crate::service::contract::timestamp;
+use crate::service::service_error::ServiceError;
+use crate::service::user_fields::user_name;
+use crate::service::violations::{Violation, Violations, plain_text};
+use crate::session::{NewSession, Session, SessionStart, SignInMethod};
+use crate::store::{AuditAction, AuditEvent};
+use crate::throttle::LoginAttempt;
+use crate::token_scopes::TokenScopes;
+use crate::user::{UserName, UserRecord};
+use crate::user_state::PasswordChange;
+
+/// How often a password is verified in one call, at most. It is verified again when its hash was replaced meanwhile: of two logins at once
+/// with an outdated one, the other may have hashed it anew.
+const MOST_VERIFICATIONS: usize = 3;
+
+/// What somebody who signs in sends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SignIn<'a> {
+    /// As it was sent.
+    pub(crate) user_name: &'a str,
+    /// As it was sent.
+    pub(crate) password: &'a str,
+    /// What the client calls itself; empty: what the call's user-agent says.
+    pub(crate) client: &'a str,
+    /// What the session's access tokens may be used for.
+    pub(crate) scopes: &'a TokenScopes,
+}
+
+/// What a sign-in or a refresh gives.
+pub(crate) struct SignedIn {
+    /// For calls.
+    pub(crate) access_token: IssuedToken,
+    /// For the next refresh.
+    pub(crate) refresh_token: RefreshToken,
+    /// What both belong to.
+    pub(crate) session: Session,
+    /// What the access token may be used for; no more than the session.
+    pub(crate) scopes: TokenScopes,
+}
+
+/// A user whose password was just verified.
+struct Verified {
+    user: UserRecord,
+    outdated: bool,
+    attempt: LoginAttempt,
+}
+
+/// Why nobody was verified.
+enum Unverified {
+    /// The password is wrong, or the user is none who may sign in. The attempt counts.
+    Failed(Option<UserRecord>),
+    /// No password was compared.
+    Broken(ServiceError),
+}
+
+impl AccountsService {
+    pub(super) async fn answer_login(&self, request: Request<pb::LoginRequest>) -> Result<pb::LoginResponse, ServiceError> {
+        let (metadata, extensions, message) = request.into_parts();
+        let client = plain_text("client", message.client, 200)?;
+        let sign_in = SignIn { user_name: &message.user_name, password: &message.password, client: &client, scopes: &TokenScopes::All };
+        let SignedIn { access_token, refresh_token, session, .. } = self.sign_in(Call::new(&metadata, &extensions), sign_in).await?;
+        Ok(pb::LoginResponse {
+            access_token: access_token.token,
+            expires_at: Some(access_token.expires_at.into()),
+            refresh_token: refresh_token.reveal().to_owned(),
+            refresh_expires_at: Some(timestamp(session.refresh_expires_at_ms)),
+            session_id: session.session_id.to_string(),
+        })
+    }
+
+    /// Signs a user in, by whichever door: attempts by all of them are counted together. Unknown user, wrong password, disabled and locked
+    /// user do the same work and get the same answer.
+    pub(crate) async fn sign_in(&self, call: Call<'_>, sign_in: SignIn<'_>) -> Result<SignedIn, ServiceError> {
+        let SignIn { user_name, password, client, scopes } = sign_in;
+        let event = call.event(AuditAction::SignIn);
+        for _ in 0..MOST_VERIFICATIONS {
+            let may_sign_in = |user: &UserRecord| !user.disabled && !user.locked;
+            let verified = self.verify_password(call.address, user_name, password, may_sign_in).await;
+            let Verified { user, outdated, attempt } = match verified {
+                Ok(verified) => verified,
+                Err(unverified) => return Err(self.refused(event, unverified).await),
+            };
+            let event = of_user(event.clone(), &user);
+            let (first, new) = new_session(call, &user.user_id, client, scopes)?;
+            match self.store.begin_session(&user.user_id, &user.password_hash, new, event.clone()).await {
+                Ok(SessionStart::Begun(session)) => {
+                    attempt.succeeded();
+                    if outdated {
+                        self.rehash(&user, password).await;
+                    }
+                    return self.signed_in(&user.user_id, first, session, scopes.clone());
+                }
+                // The next verification is another attempt, and counts as what it comes to.
+                Ok(SessionStart::PasswordReplaced) => attempt.withdraw(),
+                Ok(SessionStart::PasswordChangeRequired) => {
+                    attempt.withdraw();
+                    self.record(event.failed(ErrorReason::PasswordChangeRequired)).await;
+                    return Err(ServiceError::PasswordChangeRequired);
+                }
+                Ok(SessionStart::Refused) => {
+                    attempt.failed();
+                    return Err(self.refused(event, Unverified::Failed(None)).await);
+                }
+                Err(error) => {
+                    attempt.withdraw();
+                    return Err(error.into());
+                }
+            }
+        }
+        Err(self.refused(event, Unverified::Failed(None)).await)
+    }
+
+    pub(super) async fn answer_complete_password_reset(
+        &self,
+        request: Request<pb::CompletePasswordResetRequest>,
+    ) -> Result<pb::CompletePasswordResetResponse, ServiceError> {
+        let (metadata, extensions, message) = request.into_parts();
+        let call = Call::new(&metadata, &extensions);
+        let mut violations = Violations::default();
+        let name = violations.keep(user_name(&message.user_name));
+        let new_password = violations.keep(new_password(&message.new_password, &message.one_time_password, name.as_ref()));
+        let client = violations.keep(plain_text("client", message.client, 200));
+        let (new_password, client) = violations.finish(name.zip(new_password.zip(client)).map(|(_, fields)| fields))?;
+        let event = call.event(AuditAction::CompletePasswordReset);
+        // A user's own password is no one-time password, right or wrong.
+        let is_reset = |user: &UserRecord| !user.disabled && !user.locked && user.reset_ends_at_ms.is_some();
+        let verified = self.verify_password(call.address, &message.user_name, &message.one_time_password, is_reset).await;
+        let Verified { user, attempt, .. } = match verified {
+            Ok(verified) => verified,
+            Err(unverified) => return Err(self.refused(event, unverified).await),
+        };
+        let event = of_user(event, &user);
+        let new_hash = match self.passwords.hash(new_password).await {
+            Ok(hash) => hash,
+            Err(error) => {
+                attempt.withdraw();
+                return Err(error.into());
+            }
+        };
+        let scopes = TokenScopes::All;
+        let (first, new) = new_session(call, &user.user_id, &client, &scopes)?;
+        match self.store.complete_password_reset(&user.user_id, &user.password_hash, &new_hash, new, event.clone()).await {
+            Ok(SessionStart::Begun(session)) => {
+                attempt.succeeded();
+                let SignedIn { access_token, refresh_token, session, .. } = self.signed_in(&user.user_id, first, session, scopes)?;
+                Ok(pb::CompletePasswordResetResponse {
+                    access_token: access_token.token,
+                    expires_at: Some(access_token.expires_at.into()),
+                    refresh_token: refresh_token.reveal().to_owned(),
+                    refresh_expires_at: Some(timestamp(session.refresh_expires_at_ms)),
+                    session_id: session.session_id.to_string(),
+                })
+            }
+            Ok(SessionStart::Refused | SessionStart::PasswordReplaced | SessionStart::PasswordChangeRequired) => {
+                attempt.failed();
+                Err(self.refused(event, Unverified::Failed(None)).await)
+            }
+            Err(error) => {
+                attempt.withdraw();
+                Err(error.into())
+            }
+        }
+    }
+
+    pub(super) async fn answer_change_password(
+        &self,
+        request: Request<pb::ChangePasswordRequest>,
+    ) -> Result<pb::ChangePasswordResponse, ServiceError> {
+        let (metadata, extensions, message) = request.into_parts();
+        let call = Call::new(&metadata, &extensions);
+        let caller = self.authorizer.owner(call).await?;
+        let id = &caller.principal.user_id;
+        let user = self.store.user_by_id(id).await?.ok_or_else(|| ServiceError::defect("an authenticated user has no record"))?;
+        let new_password = new_password(&message.new_password, &message.current_password, Some(&user.user_name))?;
+        let event = of_user(call.event(AuditAction::ChangePassword).by(&caller.principal), &user);
+        let mut new_hash = None;
+        for _ in 0..MOST_VERIFICATIONS {
+            // Whoever has stolen an access token may guess no more than whoever has none.
+            let verified = self.verify_password(call.address, user.user_name.as_str(), &message.current_password, |_| true).await;
+            let Verified { user, attempt, .. } = match verified {
+                Ok(verified) => verified,
+                Err(unverified) => return Err(self.refused(event, unverified).await),
+            };
+            let hash = match &new_hash {
+                Some(hash) => hash,
+                None => match self.passwords.hash(new_password.clone()).await {
+                    Ok(hash) => new_hash.insert(hash),
+                    Err(error) => {
+                        attempt.withdraw();
+                        return Err(error.into());
+                    }
+                },
+            };
+            let change = self.store.change_password(id, &caller.credential, &user.password_hash, hash, event.clone()).await;
+            match change {
+                Ok(Some(PasswordChange::Changed { ended_sessions })) => {
+                    attempt.succeeded();
+                    tracing::info!(target: "audit", action = "change_password", actor = %id, subject = %id, "a password was changed");
+                    return Ok(pb::ChangePasswordResponse { ended_sessions });
+                }
+                Ok(Some(PasswordChange::PasswordReplaced)) => attempt.withdraw(),
+                Ok(Some(PasswordChange::PasswordChangeRequired)) => {
+                    attempt.withdraw();
+                    return Err(ServiceError::PasswordChangeRequired);
+                }
+                Ok(Some(PasswordChange::Refused(refusal))) => {
+                    attempt.withdraw();
+                    return Err(ServiceError::Store(refusal));
+                }
+                Ok(None) => return Err(ServiceError::defect("an authenticated user has no record")),
+                Err(error) => {
+                    attempt.withdraw();
+                    return Err(error.into());
+                }
+            }
+        }
+        Err(self.refused(event, Unverified::Failed(None)).await)
+    }
+
+    /// Compares a password, as one attempt that the throttle lets through. Whoever `may` not, whatever the password, fails like a wrong one.
+    async fn verify_password(
+        &self,
+        address: Option<IpAddr>,
+        user_name: &str,
+        password: &str,
+        may: impl Fn(&UserRecord) -> bool,
+    ) -> Result<Verified, Unverified> {
+        // A longer password is nobody's, and all of them are one.
+        let comparable = password::comparable(password).unwrap_or_default();
+        let attempt = self.logins.begin(&user_name.to_ascii_lowercase(), &comparable, address).await;
+        let attempt = attempt.map_err(|retry_after| Unverified::Broken(ServiceError::Throttled { retry_after }))?;
+        let found = match UserName::parse(user_name) {
+            Some(name) => self.store.user_by_name(&name).await,
+            None => Ok(None),
+        };
+        let user = match found {
+            Ok(user) => user,
+            Err(error) => {
+                attempt.withdraw();
+                return Err(Unverified::Broken(error.into()));
+            }
+        };
+        let verified = match self.passwords.verify(password, user.as_ref().map(|user| user.password_hash.as_str())).await {
+            Ok(verified) => verified,
+            Err(HashingError::Busy) => {
+                attempt.withdraw();
+                return Err(Unverified::Broken(HashingError::Busy.into()));
+            }
+            Err(broken @ HashingError::Broken(_)) => return Err(Unverified::Broken(broken.into())),
+        };
+        match user {
+            Some(user) if verified.matches && may(&user) => Ok(Verified { user, outdated: verified.outdated, attempt }),
+            user => {
+                attempt.failed();
+                Err(Unverified::Failed(user))
+            }
+        }
+    }
+
+    /// The answer to an attempt that came to nothing; it is recorded when a password was compared.
+    async fn refused(&self, event: AuditEvent, why: Unverified) -> ServiceError {
+        match why {
+            Unverified::Broken(error) => error,
+            Unverified::Failed(user) => {
+                // Of a name that is nobody's, nothing: it may be a password in the wrong field.
+                let event = match &user {
+                    Some(user) => of_user(event, user),
+                    None => event,
+                };
+                self.record(event.failed(ErrorReason::LoginFailed)).await;
+                ServiceError::LoginFailed
+            }
+        }
+    }
+
+    /// Records what changed nothing. The call's answer doesn't depend on it.
+    pub(super) async fn record(&self, event: AuditEvent) {
+        if let Err(error) = self.store.record_event(event).await {
+            tracing::warn!(%error, "an attempt was not recorded in the audit log");
+        }
+    }
+
+    pub(super) fn signed_in(
+        &self,
+        user_id: &UserId,
+        refresh_token: RefreshToken,
+        session: Session,
+        scopes: TokenScopes,
+    ) -> Result<SignedIn, ServiceError> {
+        let access_token = self.tokens.issue_in(user_id, &session.session_id, &scopes, session.ends_at_ms)?;
+        Ok(SignedIn { access_token, refresh_token, session, scopes })
+    }
+
+    /// A login is good without it; the next one tries again.
+    async fn rehash(&self, user: &UserRecord, password: &str) {
+        match self.passwords.rehash(password).await {
+            Ok(new) => {
+                if let Err(error) = self.store.replace_password_hash(&user.user_id, &user.password_hash, &new).await {
+                    tracing::warn!(%error, user_id = %user.user_id, "a password's outdated hash was not replaced");
+                }
+            }
+            Err(error) => tracing::warn!(%error, user_id = %user.user_id, "a password's outdated hash was not replaced"),
+        }
+    }
+}
+
+/// A user who signs in, or has tried to, as who acts and to whom it is done.
+fn of_user(event: AuditEvent, user: &UserRecord) -> AuditEvent {
+    let actor = event.actor.clone().or_else(|| event.failure.is_none().then(|| user.user_id.clone()));
+    AuditEvent { actor, actor_name: user.user_name.to_string(), ..event.to_user(&user.user_id, &user.user_name) }
+}
+
+fn new_session(call: Call<'_>, user_id: &UserId, client: &str, scopes: &TokenScopes) -> Result<(RefreshToken, NewSession), ServiceError> {
+    let first = RefreshToken::random(user_id.clone(), SessionId::random()?)?;
+    let new = NewSession {
+        session_id: first.session_id().clone(),
+        family_hash: first.family_hash(),
+        token_hash: first.token_hash(),
+        client: if client.is_empty() { call.client() } else { client.to_owned() },
+        address: call.address,
+        method: SignInMethod::Password,
+        scopes: scopes.clone(),
+    };
+    Ok((first, new))
+}
+
+/// A password to take the place of another one.
+fn new_password(text: &str, before: &str, user: Option<&UserName>) -> Result<NewPassword, Violation> {
+    let is_same = password::comparable(text).is_some_and(|new| Some(new) == password::comparable(before));
+    if is_same {
+        return Err(Violation::new("new_password", "must be another than the one before"));
+    }
+    NewPassword::parse(text, user).map_err(|unfit: UnfitPassword| Violation::new("new_password", unfit.to_string()))
+}

@@ -1,0 +1,76 @@
+//! Changes of one user's state, password and sessions in Redis: read, decided by a rule, and written if nothing has changed since.
+
+use ::redis::Script;
+
+use super::RedisStore;
+use super::change::{Change, MAX_TRIES, Part, Replacement, changing_too_quickly, replaced_member, replaced_user};
+use super::scripts::ScriptCall;
+use super::stored::{Counters, unreadable};
+use crate::access::RightsVersion;
+use crate::ids::{AccountId, SessionId, UserId};
+use crate::store::{StoreError, records};
+use crate::user_state::{Decision, UserChanges, UserState};
+
+/// A user as read, and what counts for a change of it.
+struct Read {
+    state: UserState,
+    rights_version: RightsVersion,
+    now_ms: i64,
+}
+
+impl RedisStore {
+    /// Has a rule decide about a user, and writes what it says by `script`; `None`: no such user. The rule is asked again when others
+    /// changed the user meanwhile.
+    pub(super) async fn change_user<T>(
+        &self,
+        script: &Script,
+        id: &UserId,
+        rule: impl Fn(&UserState, i64) -> Decision<T>,
+    ) -> Result<Option<T>, StoreError> {
+        for _ in 0..MAX_TRIES {
+            let Some(Read { state, rights_version, now_ms }) = self.read_user_state(id).await? else { return Ok(None) };
+            let Decision { answer, changes } = rule(&state, now_ms);
+            let Some(changes) = changes else { return Ok(Some(answer)) };
+            let change = Change {
+                replacements: replacements(id, &changes),
+                event: changes.event.as_ref(),
+                revocations: changes.revocations,
+                ..Change::new(AccountId::from(id), rights_version)
+            };
+            if self.replace_records(script, change).await? {
+                return Ok(Some(answer));
+            }
+        }
+        Err(changing_too_quickly())
+    }
+
+    /// Has a rule that changes nothing look at a user.
+    pub(super) async fn look_at_user<T>(&self, id: &UserId, rule: impl FnOnce(&UserState, i64) -> T) -> Result<Option<T>, StoreError> {
+        Ok(self.read_user_state(id).await?.map(|Read { state, now_ms, .. }| rule(&state, now_ms)))
+    }
+
+    async fn read_user_state(&self, id: &UserId) -> Result<Option<Read>, StoreError> {
+        let account = AccountId::from(id);
+        let keys = ["acct", "user", "members", "sessions"].map(|part| self.keys.account_part(&account, part));
+        let mut call = ScriptCall::new(&self.scripts.user, keys.iter());
+        call.arg(self.now()).arg(id.as_str());
+        type Parts = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Vec<u8>)>);
+        let (now_ms, counters, user, member, sessions): Parts = self.run(&call).await?;
+        let Some(user) = user else { return Ok(None) };
+        let missing = |what: &str| StoreError::Corrupt(format!("a user has no {what}"));
+        let user = records::user(id, &user).ok_or_else(|| unreadable("a user"))?;
+        let member = records::member(&member.ok_or_else(|| missing("place in their account"))?).ok_or_else(|| unreadable("a member"))?;
+        let read = |(id, record): &(String, Vec<u8>)| SessionId::parse(id).and_then(|id| records::session(&id, record));
+        let sessions = sessions.iter().map(read).collect::<Option<_>>().ok_or_else(|| unreadable("a session"))?;
+        let rights_version = Counters::rights_version(&counters.ok_or_else(|| missing("account"))?)?;
+        Ok(Some(Read { state: UserState { user, member, sessions }, rights_version, now_ms }))
+    }
+}
+
+fn replacements(id: &UserId, changes: &UserChanges) -> Vec<Replacement> {
+    let ended = changes.ended.iter().map(|session| (Part::Sessions, session.as_str().into(), Vec::new()));
+    let put = changes.put.iter().map(|session| (Part::Sessions, session.session_id.as_str().into(), records::session_bytes(session)));
+    let user = changes.user.iter().map(replaced_user);
+    let member = changes.member.iter().map(|member| replaced_member(id, member));
+    ended.chain(put).chain(user).chain(member).collect()
+}

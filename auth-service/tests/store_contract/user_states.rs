@@ -1,0 +1,374 @@
+//! Disabled, locked, reset: who may sign in, and that of two changes of one user at once one sees the other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use auth_service::session::{RefreshRefusal, SessionStart};
+use auth_service::store::{CheckAnswer, PresentedCredential, Refusal, Scope, Store, StoreError};
+use auth_service::user_state::PasswordChange;
+
+use crate::fixture::{Fixture, Home, PASSWORD_HASH, event, permission, revoke_key, sqlite_file};
+use crate::sessions::{Signed, credential, new_session};
+
+const NEW_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$bmV3";
+const ONE_TIME_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$b25l";
+/// Races of each kind: enough that both orders come.
+const RACES: usize = 24;
+
+/// What ends a user's sessions, or one of them.
+#[derive(Debug, Clone, Copy)]
+enum Ending {
+    Disable,
+    Lock,
+    Reset,
+    EndAll,
+    EndOne,
+    ByToken,
+    /// By another session of the user.
+    ChangePassword,
+}
+
+const ENDINGS: [Ending; 7] =
+    [Ending::Disable, Ending::Lock, Ending::Reset, Ending::EndAll, Ending::EndOne, Ending::ByToken, Ending::ChangePassword];
+
+async fn end(store: &dyn Store, ending: Ending, signed: &Signed, other: &Signed) {
+    let id = &signed.person.id;
+    match ending {
+        Ending::Disable => assert!(store.set_disabled(id, true, "why", event()).await.unwrap().unwrap().changed),
+        Ending::Lock => assert!(store.set_locked(id, true, "why", event()).await.unwrap().unwrap().changed),
+        Ending::Reset => assert!(store.reset_password(id, ONE_TIME_HASH, event()).await.unwrap().is_some()),
+        Ending::EndAll => assert!(store.end_all_sessions(id, event()).await.unwrap().is_some()),
+        Ending::EndOne => assert!(store.end_session(id, &signed.id, event()).await.unwrap()),
+        Ending::ByToken => assert!(store.end_session_of(id, &signed.id, [7; 32], event()).await.unwrap()),
+        Ending::ChangePassword => {
+            let change = store.change_password(id, &credential(other), PASSWORD_HASH, NEW_HASH, event()).await.unwrap().unwrap();
+            assert!(matches!(change, PasswordChange::Changed { .. }), "{change:?}");
+        }
+    }
+}
+
+/// A user of their own for each race, with two sessions.
+async fn racer(f: &Fixture, number: usize, ending: Ending) -> (Signed, Signed) {
+    let person = f.person(&format!("{ending:?}{number}"), 20).await;
+    (f.sign_in(&person).await, f.sign_in(&person).await)
+}
+
+pub(crate) async fn a_refresh_that_races_whatever_ends_its_session_never_wins(f: Fixture) {
+    let f = Arc::new(f);
+    for ending in ENDINGS {
+        let mut came_first = 0;
+        for number in 0..RACES {
+            let (signed, other) = racer(&f, number, ending).await;
+            let (g, one) = (Arc::clone(&f), signed.clone());
+            let refreshing = tokio::spawn(async move { g.refresh(&one, 0, 1).await });
+            let (g, one, another) = (Arc::clone(&f), signed.clone(), other.clone());
+            let ended = tokio::spawn(async move { end(&*g.store, ending, &one, &another).await });
+            let (refreshed, ended) = tokio::join!(refreshing, ended);
+            ended.unwrap();
+            came_first += usize::from(refreshed.unwrap().is_ok());
+            // Whichever came first: now that the end has answered, neither the session nor what the refresh gave is good.
+            let refusal = f.refusal(&signed).await;
+            assert!(
+                matches!(refusal, Some(Refusal::CredentialRevoked | Refusal::UserDisabled | Refusal::UserLocked)),
+                "{ending:?}: {refusal:?}"
+            );
+            for token in [0, 1] {
+                assert!(f.refresh(&signed, token, 9).await.is_err(), "{ending:?}");
+            }
+        }
+        assert!(came_first <= RACES);
+    }
+}
+
+pub(crate) async fn a_sign_in_that_races_whatever_ends_all_sessions_leaves_none_that_was_refused(f: Fixture) {
+    let f = Arc::new(f);
+    for ending in [Ending::Disable, Ending::Lock, Ending::Reset, Ending::ChangePassword] {
+        for number in 0..RACES {
+            let (signed, other) = racer(&f, number, ending).await;
+            // Its password was verified before the change, and its session is to begin.
+            let (g, person) = (Arc::clone(&f), signed.person.clone());
+            let beginning = tokio::spawn(async move { g.begin(&person, PASSWORD_HASH).await });
+            let (g, one, another) = (Arc::clone(&f), signed.clone(), other.clone());
+            let ended = tokio::spawn(async move { end(&*g.store, ending, &one, &another).await });
+            let (begun, ended) = tokio::join!(beginning, ended);
+            ended.unwrap();
+            let (id, start) = begun.unwrap();
+            let begun = Signed { person: signed.person.clone(), id };
+            assert!(f.refusal(&begun).await.is_some(), "{ending:?}: {start:?}");
+            assert!(f.refresh(&begun, 0, 1).await.is_err(), "{ending:?}: {start:?}");
+        }
+    }
+}
+
+pub(crate) async fn a_login_that_verified_the_old_password_while_it_was_changed_gets_nothing(f: Fixture) {
+    let ada = f.person("ada", 20).await;
+    let signed = f.sign_in(&ada).await;
+    let changed = f.store.change_password(&ada.id, &credential(&signed), PASSWORD_HASH, NEW_HASH, event()).await.unwrap();
+    assert_eq!(changed, Some(PasswordChange::Changed { ended_sessions: 0 }));
+    let (id, start) = f.begin(&ada, PASSWORD_HASH).await;
+    assert_eq!(start, SessionStart::PasswordReplaced);
+    assert_eq!(f.refusal(&Signed { person: ada.clone(), id }).await, Some(Refusal::CredentialRevoked));
+    assert!(matches!(f.begin(&ada, NEW_HASH).await.1, SessionStart::Begun(_)));
+}
+
+pub(crate) async fn a_password_change_ends_every_other_session_and_keeps_its_own(f: Fixture) {
+    let ada = f.person("ada", 20).await;
+    let (one, two, three) = (f.sign_in(&ada).await, f.sign_in(&ada).await, f.sign_in(&ada).await);
+    f.key(&ada, 1, |_| {}).await;
+    let of_before = f.request(&ada, None);
+    f.advance(Duration::from_secs(1));
+    let change = async |signed: &Signed, verified, new| {
+        f.store.change_password(&ada.id, &credential(signed), verified, new, event()).await.unwrap().unwrap()
+    };
+    assert_eq!(change(&two, "another", NEW_HASH).await, PasswordChange::PasswordReplaced);
+    assert_eq!(change(&two, PASSWORD_HASH, NEW_HASH).await, PasswordChange::Changed { ended_sessions: 2 });
+    assert_eq!(change(&two, PASSWORD_HASH, NEW_HASH).await, PasswordChange::Changed { ended_sessions: 0 }, "a repetition");
+    assert_eq!(f.store.user_by_id(&ada.id).await.unwrap().unwrap().password_hash, NEW_HASH);
+    for ended in [&one, &three] {
+        assert_eq!(f.refusal(ended).await, Some(Refusal::CredentialRevoked));
+        assert_eq!(f.refresh(ended, 0, 1).await, Err(RefreshRefusal::Revoked));
+    }
+    assert_eq!(f.store.check(of_before).await.unwrap(), CheckAnswer::Refused(Refusal::CredentialRevoked));
+    assert_eq!(f.refusal(&two).await, None);
+    f.refresh(&two, 0, 1).await.unwrap();
+    assert!(matches!(f.check_key(&ada, 1, permission(Scope::Chat), None).await, CheckAnswer::Allowed(_)));
+    // A session that was revoked while its owner typed changes nothing.
+    f.store.end_session(&ada.id, &two.id, event()).await.unwrap();
+    assert_eq!(change(&two, NEW_HASH, "yet another").await, PasswordChange::Refused(Refusal::CredentialRevoked));
+}
+
+pub(crate) async fn a_locked_user_keeps_api_keys_and_has_no_sessions_until_unlocked(f: Fixture) {
+    let ada = f.person("ada", 20).await;
+    f.key(&ada, 1, |_| {}).await;
+    let signed = f.sign_in(&ada).await;
+    let of_before = f.request(&ada, None);
+    f.advance(Duration::from_secs(1));
+    let locked = f.store.set_locked(&ada.id, true, "a leaked password", event()).await.unwrap().unwrap();
+    assert!(locked.changed && locked.user.locked && locked.user.state_reason == "a leaked password");
+    assert_eq!(f.store.user_by_id(&ada.id).await.unwrap(), Some(locked.user.clone()));
+    assert!(!f.store.set_locked(&ada.id, true, "another", event()).await.unwrap().unwrap().changed);
+    assert_eq!(f.refusal(&signed).await, Some(Refusal::UserLocked));
+    assert_eq!(f.store.check(of_before.clone()).await.unwrap(), CheckAnswer::Refused(Refusal::UserLocked));
+    assert_eq!(f.refresh(&signed, 0, 1).await, Err(RefreshRefusal::UserLocked));
+    assert_eq!(f.begin(&ada, PASSWORD_HASH).await.1, SessionStart::Refused);
+    assert!(matches!(f.check_key(&ada, 1, permission(Scope::Chat), None).await, CheckAnswer::Allowed(_)));
+    assert!(f.store.set_locked(&ada.id, false, "", event()).await.unwrap().unwrap().changed);
+    assert_eq!(f.refusal(&signed).await, Some(Refusal::CredentialRevoked), "it stays ended");
+    assert_eq!(f.store.check(of_before).await.unwrap(), CheckAnswer::Refused(Refusal::CredentialRevoked));
+    assert_eq!(f.refresh(&signed, 0, 1).await, Err(RefreshRefusal::Revoked));
+    let again = f.sign_in(&ada).await;
+    assert_eq!(f.refusal(&again).await, None);
+    assert_eq!(f.store.set_locked(&auth_service::ids::UserId::random().unwrap(), true, "", event()).await.unwrap(), None);
+}
+
+pub(crate) async fn a_refresh_does_not_survive_that_its_user_is_disabled_and_enabled_again(f: Fixture) {
+    let ada = f.person("ada", 20).await;
+    let signed = f.sign_in(&ada).await;
+    f.store.set_disabled(&ada.id, true, "left", event()).await.unwrap();
+    assert_eq!(f.refresh(&signed, 0, 1).await, Err(RefreshRefusal::UserDisabled));
+    assert_eq!(f.refusal(&signed).await, Some(Refusal::UserDisabled));
+    assert_eq!(f.begin(&ada, PASSWORD_HASH).await.1, SessionStart::Refused);
+    f.store.set_disabled(&ada.id, false, "", event()).await.unwrap();
+    assert_eq!(f.refresh(&signed, 0, 1).await, Err(RefreshRefusal::Revoked));
+    assert_eq!(f.refusal(&signed).await, Some(Refusal::CredentialRevoked));
+    let again = f.sign_in(&ada).await;
+    assert_eq!(f.refusal(&again).await, None);
+}
+
+pub(crate) async fn a_reset_password_lets_nobody_in_until_another_was_chosen_with_the_one_time_password(f: Fixture) {
+    let ada = f.person("ada", 20).await;
+    f.key(&ada, 1, |_| {}).await;
+    let signed = f.sign_in(&ada).await;
+    let reset = f.store.reset_password(&ada.id, ONE_TIME_HASH, event()).await.unwrap().unwrap();
+    let day_ms = 24 * 3600 * 1000;
+    assert_eq!(reset.reset_ends_at_ms, Some(f.now_ms() + day_ms));
+    assert_eq!(f.refusal(&signed).await, Some(Refusal::CredentialRevoked));
+    assert_eq!(f.refresh(&signed, 0, 1).await, Err(RefreshRefusal::PasswordChangeRequired));
+    assert_eq!(f.begin(&ada, PASSWORD_HASH).await.1, SessionStart::PasswordReplaced);
+    assert_eq!(f.begin(&ada, ONE_TIME_HASH).await.1, SessionStart::PasswordChangeRequired);
+    assert!(matches!(f.check_key(&ada, 1, permission(Scope::Chat), None).await, CheckAnswer::Allowed(_)));
+    let complete = async |verified: &'static str, new: &'static str| {
+        let id = auth_service::ids::SessionId::random().unwrap();
+        let start = f.store.complete_password_reset(&ada.id, verified, new, new_session(&id, "a client"), event()).await.unwrap();
+        (Signed { person: ada.clone(), id }, start)
+    };
+    assert_eq!(complete(PASSWORD_HASH, NEW_HASH).await.1, SessionStart::Refused, "the password before it");
+    let (begun, start) = complete(ONE_TIME_HASH, NEW_HASH).await;
+    assert!(matches!(start, SessionStart::Begun(_)), "{start:?}");
+    assert_eq!(f.refusal(&begun).await, None);
+    assert_eq!(complete(ONE_TIME_HASH, "yet another").await.1, SessionStart::Refused, "it is good once");
+    assert!(matches!(f.begin(&ada, NEW_HASH).await.1, SessionStart::Begun(_)));
+    // Past its time it is good for nothing.
+    f.store.reset_password(&ada.id, ONE_TIME_HASH, event()).await.unwrap().unwrap();
+    f.advance(Duration::from_millis(u64::try_from(day_ms).unwrap()));
+    assert_eq!(f.begin(&ada, ONE_TIME_HASH).await.1, SessionStart::Refused);
+    assert_eq!(complete(ONE_TIME_HASH, NEW_HASH).await.1, SessionStart::Refused);
+    // Reset again, it is taken; not from a user who is locked.
+    f.store.reset_password(&ada.id, NEW_HASH, event()).await.unwrap().unwrap();
+    f.store.set_locked(&ada.id, true, "", event()).await.unwrap();
+    assert_eq!(complete(NEW_HASH, PASSWORD_HASH).await.1, SessionStart::Refused);
+}
+
+pub(crate) async fn of_many_who_complete_one_reset_at_once_one_does(f: Fixture) {
+    let ada = f.person("ada", 20).await;
+    f.store.reset_password(&ada.id, ONE_TIME_HASH, event()).await.unwrap().unwrap();
+    let f = Arc::new(f);
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..12 {
+        let (f, ada) = (Arc::clone(&f), ada.clone());
+        tasks.spawn(async move {
+            let id = auth_service::ids::SessionId::random().unwrap();
+            let (new, hash) = (new_session(&id, "a client"), format!("hash {number}"));
+            f.store.complete_password_reset(&ada.id, ONE_TIME_HASH, &hash, new, event()).await.unwrap()
+        });
+    }
+    let begun = tasks.join_all().await.into_iter().filter(|start| matches!(start, SessionStart::Begun(_))).count();
+    assert_eq!((begun, f.session_ids(&ada).await.len()), (1, 1));
+}
+
+pub(crate) async fn sessions_that_begin_and_end_at_once_are_all_begun_and_all_ended(f: Fixture) {
+    let ada = f.person("ada", 20).await;
+    let f = Arc::new(f);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let (f, ada) = (Arc::clone(&f), ada.clone());
+        tasks.spawn(async move { f.sign_in(&ada).await });
+    }
+    let signed = tasks.join_all().await;
+    assert_eq!(f.session_ids(&ada).await.len(), 20);
+    let mut tasks = tokio::task::JoinSet::new();
+    for one in signed.clone() {
+        let f = Arc::clone(&f);
+        tasks.spawn(async move { f.store.end_session(&one.person.id, &one.id, event()).await.unwrap() });
+    }
+    assert!(tasks.join_all().await.into_iter().all(|ended| ended));
+    assert_eq!(f.session_ids(&ada).await, []);
+    assert_eq!(f.refusal(&signed[0]).await, Some(Refusal::CredentialRevoked));
+}
+
+/// Changes and what leaves things as they are, of each kind, as events that are recorded of them.
+pub(crate) async fn each_change_records_its_event_once_and_what_changes_nothing_records_none(f: Fixture) {
+    let ada = f.person("ada", 20).await;
+    let mut expected = f.recorded_changes();
+    let mut recorded = |what: &str, more: usize| {
+        expected += more;
+        assert_eq!(f.recorded_changes(), expected, "{what}");
+    };
+    let one = f.sign_in(&ada).await;
+    recorded("begin_session", 1);
+    f.refresh(&one, 0, 1).await.unwrap();
+    recorded("refresh", 0);
+    assert_eq!(f.begin(&ada, "wrong").await.1, SessionStart::PasswordReplaced);
+    recorded("a refused sign-in", 0);
+    let two = f.sign_in(&ada).await;
+    recorded("begin_session", 1);
+    for changed in [true, false] {
+        f.store.end_session(&ada.id, &two.id, event()).await.unwrap();
+        recorded("end_session", usize::from(changed));
+    }
+    f.refresh(&one, 1, 2).await.unwrap();
+    assert_eq!(f.refresh(&one, 0, 3).await, Err(RefreshRefusal::Reused));
+    recorded("reuse", 1);
+    let asked_by = credential(&f.sign_in(&ada).await);
+    recorded("begin_session", 1);
+    for changed in [true, false] {
+        f.store.change_password(&ada.id, &asked_by, PASSWORD_HASH, NEW_HASH, event()).await.unwrap();
+        recorded("change_password", usize::from(changed));
+        f.store.set_locked(&ada.id, true, "", event()).await.unwrap();
+        recorded("lock", usize::from(changed));
+    }
+    for changed in [true, false] {
+        f.store.set_disabled(&ada.id, true, "", event()).await.unwrap();
+        recorded("disable", usize::from(changed));
+        f.store.reset_password(&ada.id, ONE_TIME_HASH, event()).await.unwrap();
+        recorded("reset", usize::from(changed));
+    }
+    f.store.end_all_sessions(&ada.id, event()).await.unwrap();
+    recorded("end_all_sessions", 1);
+    let key = f.key(&ada, 1, |_| {}).await;
+    recorded("create_api_key", 1);
+    for changed in [true, false] {
+        revoke_key(&*f.store, &ada.account, &key.key_id).await;
+        recorded("revoke_api_key", usize::from(changed));
+    }
+    f.person("bob", 0).await;
+    recorded("create_user", 1);
+    f.store.record_event(event()).await.unwrap();
+    recorded("what changed nothing", 1);
+    f.store.record_event(event().failed(shared::ErrorReason::LoginFailed)).await.unwrap();
+    recorded("what failed is in another log", 0);
+}
+
+/// A token without a session stands for the user alone.
+pub(crate) async fn a_token_of_an_earlier_release_is_good_beside_sessions_until_it_ends(f: Fixture) {
+    let ada = f.person("ada", 20).await;
+    let of_before = f.request(&ada, None);
+    let signed = f.sign_in(&ada).await;
+    f.refresh(&signed, 0, 1).await.unwrap();
+    f.store.end_session(&ada.id, &signed.id, event()).await.unwrap();
+    assert!(matches!(f.store.check(of_before.clone()).await.unwrap(), CheckAnswer::Allowed(_)));
+    let by_token = PresentedCredential::AccessToken { user_id: ada.id.clone(), session: None, issued_at_ms: f.now_ms() };
+    f.advance(Duration::from_secs(1));
+    let changed = f.store.change_password(&ada.id, &by_token, PASSWORD_HASH, NEW_HASH, event()).await.unwrap();
+    assert_eq!(changed, Some(PasswordChange::Changed { ended_sessions: 0 }));
+    assert_eq!(f.store.check(of_before).await.unwrap(), CheckAnswer::Refused(Refusal::CredentialRevoked), "it ends with that");
+}
+
+/// A release before sessions runs beside this one: it knows of no sessions, and writes the member's row as it always did.
+#[tokio::test]
+async fn sessions_end_when_a_release_before_them_disables_and_enables_their_user() {
+    let f = Fixture::redis(crate::limits()).await;
+    let ada = f.person("ada", 20).await;
+    let signed = f.sign_in(&ada).await;
+    assert_eq!(f.refusal(&signed).await, None);
+    let Home::Redis(server) = &f.home else { panic!("not on Redis") };
+    let (mut connection, part) = (server.connection(), |part: &str| format!("tg:{{{}}}:{part}", ada.account));
+    // Version 1, role USER, not disabled, tokens valid from 1000 ms; and another rights version.
+    let member = [8_u8, 1, 16, 1, 24, 0, 32, 0xe8, 7];
+    redis::cmd("HSET").arg(part("members")).arg(ada.id.as_str()).arg(&member[..]).exec(&mut connection).unwrap();
+    let mut counters: Vec<u8> = redis::cmd("HGET").arg(part("acct")).arg("counters").query(&mut connection).unwrap();
+    *counters.last_mut().unwrap() ^= 1;
+    redis::cmd("HSET").arg(part("acct")).arg("counters").arg(counters).exec(&mut connection).unwrap();
+    assert_eq!(f.refusal(&signed).await, Some(Refusal::CredentialRevoked));
+    assert_eq!(f.refresh(&signed, 0, 1).await, Err(RefreshRefusal::Revoked));
+    assert_eq!(f.session_ids(&ada).await, []);
+    let again = f.sign_in(&ada).await;
+    assert_eq!(f.refusal(&again).await, None);
+}
+
+#[tokio::test]
+async fn a_full_redis_still_refreshes_and_ends_sessions_and_begins_none() {
+    let f = Fixture::redis(crate::limits()).await;
+    let ada = f.person("ada", 20).await;
+    let (one, two) = (f.sign_in(&ada).await, f.sign_in(&ada).await);
+    let Home::Redis(server) = &f.home else { panic!("not on Redis") };
+    server.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    f.refresh(&one, 0, 1).await.unwrap();
+    let id = auth_service::ids::SessionId::random().unwrap();
+    let refused = f.store.begin_session(&ada.id, PASSWORD_HASH, new_session(&id, "a client"), event()).await;
+    assert!(matches!(refused, Err(StoreError::Full(_))), "{refused:?}");
+    assert!(f.store.end_session(&ada.id, &one.id, event()).await.unwrap());
+    f.store.record_event(event().failed(shared::ErrorReason::LoginFailed)).await.unwrap();
+    let changed = f.store.change_password(&ada.id, &credential(&two), PASSWORD_HASH, NEW_HASH, event()).await.unwrap();
+    assert_eq!(changed, Some(PasswordChange::Changed { ended_sessions: 0 }));
+    assert!(f.store.set_locked(&ada.id, true, "", event()).await.unwrap().unwrap().changed);
+    assert_eq!(f.refresh(&one, 1, 2).await, Err(RefreshRefusal::UserLocked));
+}
+
+#[tokio::test]
+async fn a_file_of_the_release_before_sessions_is_brought_up_and_its_users_sign_in() {
+    let f = Fixture::sqlite(crate::limits()).await;
+    let ada = f.person("ada", 20).await;
+    let Home::Sqlite(folder) = &f.home else { panic!("not on SQLite") };
+    let path = sqlite_file(folder.path());
+    // What this release added to it.
+    let old = rusqlite::Connection::open(&path).unwrap();
+    old.execute_batch("DROP TABLE sessions; DROP TABLE audit_changes; DROP TABLE audit_attempts; PRAGMA user_version = 6").unwrap();
+    drop(old);
+    let limits = f.limits;
+    let f = f.open_again(limits).await;
+    let of_before = f.request(&ada, None);
+    assert!(matches!(f.store.check(of_before).await.unwrap(), CheckAnswer::Allowed(_)));
+    let signed = f.sign_in(&ada).await;
+    assert_eq!((f.refusal(&signed).await, f.recorded_changes()), (None, 1));
+}

@@ -1,0 +1,656 @@
+//! Random changes of one user's sessions, password and state, beside Checks: one after the other, compared with a plain model, and
+//! together, compared with what was promised.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use auth_service::ids::SessionId;
+use auth_service::session::{NewSession, Refresh, RefreshAnswer, RefreshRefusal, SessionStart, SignInMethod};
+use auth_service::store::clock::Clock;
+use auth_service::store::sqlite::SqliteStore;
+use auth_service::store::{CheckAnswer, CheckRequest, PresentedCredential, Refusal, Scope, Store};
+use auth_service::token_scopes::TokenScopes;
+use auth_service::user_state::PasswordChange;
+use proptest::prelude::*;
+use tokio::runtime::Runtime;
+
+use crate::fixture::{PASSWORD_HASH, Person, RedisServer, START_MS, event, new_user, permission, sqlite_file};
+use crate::{LIMITS, current_thread};
+
+/// Which session: in a step, counted from the newest one back; in the model, from the first one on.
+type Number = usize;
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// With the password in force, or one that isn't.
+    Begin {
+        right: bool,
+    },
+    /// The token of so many rotations before the newest; `forged`: of another family.
+    Refresh {
+        session: Number,
+        back: usize,
+        forged: bool,
+    },
+    Check {
+        session: Number,
+    },
+    /// A token that has no session, issued now.
+    CheckWithout,
+    End {
+        session: Number,
+    },
+    EndByToken {
+        session: Number,
+        forged: bool,
+    },
+    EndAll,
+    ChangePassword {
+        session: Number,
+        right: bool,
+    },
+    Reset,
+    CompleteReset {
+        right: bool,
+    },
+    Disable(bool),
+    Lock(bool),
+    Rehash,
+    List,
+    Wait(i64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let session = || prop_oneof![4 => Just(0_usize), 1 => 1..4_usize];
+    let mostly = || prop_oneof![5 => Just(true), 1 => Just(false)];
+    prop_oneof![
+        5 => mostly().prop_map(|right| Step::Begin { right }),
+        16 => (session(), prop_oneof![6 => Just(0_usize), 3 => Just(1), 1 => 2..4_usize], prop_oneof![9 => Just(false), 1 => Just(true)])
+            .prop_map(|(session, back, forged)| Step::Refresh { session, back, forged }),
+        6 => session().prop_map(|session| Step::Check { session }),
+        1 => Just(Step::CheckWithout),
+        1 => session().prop_map(|session| Step::End { session }),
+        1 => (session(), mostly()).prop_map(|(session, right)| Step::EndByToken { session, forged: !right }),
+        1 => Just(Step::EndAll),
+        2 => (session(), mostly()).prop_map(|(session, right)| Step::ChangePassword { session, right }),
+        1 => Just(Step::Reset),
+        2 => mostly().prop_map(|right| Step::CompleteReset { right }),
+        1 => prop_oneof![1 => Just(true), 2 => Just(false)].prop_map(Step::Disable),
+        1 => prop_oneof![1 => Just(true), 2 => Just(false)].prop_map(Step::Lock),
+        1 => Just(Step::Rehash),
+        2 => Just(Step::List),
+        4 => prop_oneof![8 => 1..60_i64, 1 => 200..400_i64].prop_map(Step::Wait),
+    ]
+}
+
+impl Step {
+    /// With its session counted from the first one on; behind the last one when there is none.
+    fn placed(&self, sessions: usize) -> Self {
+        let place = |back: &Number| sessions.checked_sub(1 + back).unwrap_or(sessions);
+        match self.clone() {
+            Self::Refresh { session, back, forged } => Self::Refresh { session: place(&session), back, forged },
+            Self::Check { session } => Self::Check { session: place(&session) },
+            Self::End { session } => Self::End { session: place(&session) },
+            Self::EndByToken { session, forged } => Self::EndByToken { session: place(&session), forged },
+            Self::ChangePassword { session, right } => Self::ChangePassword { session: place(&session), right },
+            step => step,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    id: SessionId,
+    used_ms: i64,
+    began: usize,
+    idle_end_ms: i64,
+    end_ms: i64,
+    /// The names of its tokens, each in force in turn; the last one is now.
+    tokens: Vec<u8>,
+    rotated_ms: i64,
+    accepted_again: bool,
+    /// The one that the last rotation replaced.
+    before: Option<u8>,
+    live: bool,
+}
+
+/// What should be so, in the plainest words.
+struct Model {
+    now_ms: i64,
+    disabled: bool,
+    locked: bool,
+    password: String,
+    reset_end_ms: Option<i64>,
+    sessions: Vec<Known>,
+    drawn: u8,
+}
+
+/// A session that is over is past its time until it is dropped, which happens with another change, and unknown from then on.
+const OVER: &str = "over";
+/// Where tests need other bounds than seconds: a one-time password lasts a day.
+const DAY_MS: i64 = 24 * 3600 * 1000;
+
+impl Model {
+    fn is_live(&self, number: Number) -> bool {
+        self.sessions.get(number).is_some_and(|one| one.live && self.now_ms < one.idle_end_ms && self.now_ms < one.end_ms)
+    }
+
+    fn end_all(&mut self) -> usize {
+        let live = (0..self.sessions.len()).filter(|number| self.is_live(*number)).count();
+        self.sessions.iter_mut().for_each(|one| one.live = false);
+        live
+    }
+
+    fn draw(&mut self) -> u8 {
+        self.drawn = self.drawn.wrapping_add(1);
+        self.drawn
+    }
+
+    fn begin(&mut self, id: SessionId, token: u8) {
+        let (idle, life) = (LIMITS.session_idle.as_millis() as i64, LIMITS.session_lifetime.as_millis() as i64);
+        self.sessions.push(Known {
+            id,
+            used_ms: self.now_ms,
+            began: self.sessions.len(),
+            idle_end_ms: self.now_ms + idle.min(life),
+            end_ms: self.now_ms + life,
+            tokens: vec![token],
+            rotated_ms: 0,
+            accepted_again: false,
+            before: None,
+            live: true,
+        });
+    }
+
+    fn refresh(&mut self, number: Number, token: u8, next: u8, forged: bool) -> String {
+        if self.disabled {
+            return "UserDisabled".to_owned();
+        }
+        if self.locked {
+            return "UserLocked".to_owned();
+        }
+        if self.reset_end_ms.is_some() {
+            return "PasswordChangeRequired".to_owned();
+        }
+        let now_ms = self.now_ms;
+        let is_live = self.is_live(number);
+        let one = &mut self.sessions[number];
+        if !is_live {
+            return OVER.to_owned();
+        }
+        if forged {
+            return "Invalid".to_owned();
+        }
+        if *one.tokens.last().unwrap() == token {
+            (one.before, one.rotated_ms, one.accepted_again) = (Some(token), now_ms, false);
+        } else if one.before == Some(token) && !one.accepted_again && now_ms - one.rotated_ms < 30_000 {
+            one.accepted_again = true;
+        } else {
+            one.live = false;
+            return "Reused".to_owned();
+        }
+        one.tokens.push(next);
+        one.used_ms = now_ms;
+        one.idle_end_ms = (now_ms + LIMITS.session_idle.as_millis() as i64).min(one.end_ms);
+        "Rotated".to_owned()
+    }
+
+    fn check(&self, number: Number) -> String {
+        if self.disabled {
+            return "UserDisabled".to_owned();
+        }
+        if self.locked {
+            return "UserLocked".to_owned();
+        }
+        if self.is_live(number) { "Allowed".to_owned() } else { OVER.to_owned() }
+    }
+
+    fn listed(&self) -> Vec<SessionId> {
+        let mut live: Vec<_> = (0..self.sessions.len()).filter(|number| self.is_live(*number)).collect();
+        live.sort_by_key(|number| {
+            let one = &self.sessions[*number];
+            (one.used_ms, one.end_ms, one.id.clone())
+        });
+        live.into_iter().rev().map(|number| self.sessions[number].id.clone()).collect()
+    }
+}
+
+fn new_session(id: &SessionId, token: u8) -> NewSession {
+    NewSession {
+        session_id: id.clone(),
+        family_hash: [7; 32],
+        token_hash: [token; 32],
+        client: String::new(),
+        address: None,
+        method: SignInMethod::Password,
+        scopes: TokenScopes::All,
+    }
+}
+
+fn by(person: &Person, session: Option<&SessionId>, issued_at_ms: i64) -> PresentedCredential {
+    PresentedCredential::AccessToken { user_id: person.id.clone(), session: session.cloned(), issued_at_ms }
+}
+
+async fn check(store: &dyn Store, person: &Person, credential: PresentedCredential) -> String {
+    let account = person.account.clone();
+    let request = CheckRequest { account, credential, permission: permission(Scope::Chat), charge: None, caller_address: None };
+    match store.check(request).await.unwrap() {
+        CheckAnswer::Allowed(_) => "Allowed".to_owned(),
+        CheckAnswer::Refused(refusal) => format!("{refusal:?}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Does a step on a store and on the model; both answers in words.
+async fn both(store: &dyn Store, person: &Person, model: &mut Model, step: &Step) -> (String, String) {
+    let id = &person.id;
+    let step = &step.placed(model.sessions.len());
+    let has = |model: &Model, number: &Number| *number < model.sessions.len();
+    let nothing = || (String::new(), String::new());
+    match step {
+        Step::Begin { right } => {
+            let (session, token) = (SessionId::random().unwrap(), model.draw());
+            let verified = if *right { model.password.clone() } else { "another".to_owned() };
+            let start = store.begin_session(id, &verified, new_session(&session, token), event()).await.unwrap();
+            let expected = if model.disabled || model.locked {
+                "Refused"
+            } else if !right {
+                "PasswordReplaced"
+            } else {
+                match model.reset_end_ms {
+                    None => {
+                        model.begin(session, token);
+                        "Begun"
+                    }
+                    Some(end_ms) if model.now_ms < end_ms => "PasswordChangeRequired",
+                    Some(_) => "Refused",
+                }
+            };
+            (started(&start), expected.to_owned())
+        }
+        Step::Refresh { session, back, forged } if has(model, session) => {
+            let one = &model.sessions[*session];
+            let Some(token) = one.tokens.iter().rev().nth(*back).copied() else { return nothing() };
+            let (session_id, next) = (one.id.clone(), model.draw());
+            let (family_hash, token_hash) = ([if *forged { 8 } else { 7 }; 32], [token; 32]);
+            let shown = Refresh { session_id, family_hash, token_hash, next_token_hash: [next; 32], address: None };
+            let answer = match store.refresh_session(id, shown, event()).await.unwrap() {
+                RefreshAnswer::Rotated(_) => "Rotated".to_owned(),
+                RefreshAnswer::Refused(RefreshRefusal::Invalid) if !model.is_live(*session) => OVER.to_owned(),
+                RefreshAnswer::Refused(RefreshRefusal::Revoked | RefreshRefusal::Expired) => OVER.to_owned(),
+                RefreshAnswer::Refused(refusal) => format!("{refusal:?}"),
+            };
+            (answer, model.refresh(*session, token, next, *forged))
+        }
+        Step::Check { session } if has(model, session) => {
+            (over(check(store, person, by(person, Some(&model.sessions[*session].id), 0)).await), model.check(*session))
+        }
+        Step::CheckWithout => {
+            let expected = if model.disabled {
+                "UserDisabled"
+            } else if model.locked {
+                "UserLocked"
+            } else {
+                "Allowed"
+            };
+            (check(store, person, by(person, None, model.now_ms - model.now_ms % 1000)).await, expected.to_owned())
+        }
+        Step::End { session } if has(model, session) => {
+            let was_live = model.is_live(*session);
+            let ended = store.end_session(id, &model.sessions[*session].id, event()).await.unwrap();
+            if was_live {
+                model.sessions[*session].live = false;
+            }
+            (ended.to_string(), was_live.to_string())
+        }
+        Step::EndByToken { session, forged } if has(model, session) => {
+            let ends = model.is_live(*session) && !forged;
+            let family = [if *forged { 8 } else { 7 }; 32];
+            let ended = store.end_session_of(id, &model.sessions[*session].id, family, event()).await.unwrap();
+            if ends {
+                model.sessions[*session].live = false;
+            }
+            (ended.to_string(), ends.to_string())
+        }
+        Step::EndAll => {
+            let ended = store.end_all_sessions(id, event()).await.unwrap().unwrap();
+            (ended.to_string(), model.end_all().to_string())
+        }
+        Step::ChangePassword { session, right } if has(model, session) => {
+            let (verified, new) =
+                (if *right { model.password.clone() } else { "another".to_owned() }, format!("password {}", model.draw()));
+            let asked_by = by(person, Some(&model.sessions[*session].id), 0);
+            let change = store.change_password(id, &asked_by, &verified, &new, event()).await.unwrap().unwrap();
+            let refusal = model.check(*session);
+            let expected = if refusal != "Allowed" {
+                format!("Refused({refusal})")
+            } else if model.reset_end_ms.is_some() {
+                "PasswordChangeRequired".to_owned()
+            } else if !right {
+                "PasswordReplaced".to_owned()
+            } else {
+                let ended_sessions = model.end_all() - 1;
+                model.sessions[*session].live = true;
+                model.password = new;
+                format!("Changed {{ ended_sessions: {ended_sessions} }}")
+            };
+            (over(format!("{change:?}")), expected)
+        }
+        Step::Reset => {
+            let one_time = format!("one time {}", model.draw());
+            let user = store.reset_password(id, &one_time, event()).await.unwrap().unwrap();
+            model.end_all();
+            (model.password, model.reset_end_ms) = (one_time, Some(model.now_ms + DAY_MS));
+            (format!("{:?}", user.reset_ends_at_ms), format!("{:?}", model.reset_end_ms))
+        }
+        Step::CompleteReset { right } => {
+            let (session, token, new) = (SessionId::random().unwrap(), model.draw(), format!("chosen {}", model.drawn));
+            let verified = if *right { model.password.clone() } else { "another".to_owned() };
+            let start = store.complete_password_reset(id, &verified, &new, new_session(&session, token), event()).await.unwrap();
+            let is_open = model.reset_end_ms.is_some_and(|end_ms| model.now_ms < end_ms);
+            let completes = *right && is_open && !model.disabled && !model.locked;
+            if completes {
+                (model.password, model.reset_end_ms) = (new, None);
+                model.begin(session, token);
+            }
+            (started(&start), if completes { "Begun" } else { "Refused" }.to_owned())
+        }
+        Step::Disable(disabled) => {
+            let changed = store.set_disabled(id, *disabled, "", event()).await.unwrap().unwrap().changed;
+            let changes = model.disabled != *disabled;
+            if changes {
+                model.end_all();
+                model.disabled = *disabled;
+            }
+            (changed.to_string(), changes.to_string())
+        }
+        Step::Lock(locked) => {
+            let changed = store.set_locked(id, *locked, "", event()).await.unwrap().unwrap().changed;
+            let changes = model.locked != *locked;
+            if changes {
+                model.end_all();
+                model.locked = *locked;
+            }
+            (changed.to_string(), changes.to_string())
+        }
+        Step::Rehash => {
+            let new = format!("hashed anew {}", model.draw());
+            store.replace_password_hash(id, &model.password, &new).await.unwrap();
+            model.password = new;
+            nothing()
+        }
+        Step::List => {
+            let listed: Vec<_> = store.sessions(id).await.unwrap().into_iter().map(|one| one.session_id).collect();
+            (format!("{listed:?}"), format!("{:?}", model.listed()))
+        }
+        Step::Refresh { .. }
+        | Step::Check { .. }
+        | Step::End { .. }
+        | Step::EndByToken { .. }
+        | Step::ChangePassword { .. }
+        | Step::Wait(_) => nothing(),
+    }
+}
+
+fn over(answer: String) -> String {
+    answer.replace("CredentialExpired", OVER).replace("CredentialRevoked", OVER)
+}
+
+fn started(start: &SessionStart) -> String {
+    match start {
+        SessionStart::Begun(_) => "Begun".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+async fn agree(store: &dyn Store, hand: &AtomicI64, name: &str, steps: &[Step]) -> Result<BTreeSet<String>, TestCaseError> {
+    hand.store(START_MS, Ordering::SeqCst);
+    let user = new_user(name, 5);
+    let person = Person { id: user.user_id.clone(), account: (&user.user_id).into() };
+    store.create_user(user, event()).await.unwrap();
+    let mut model = Model {
+        now_ms: START_MS,
+        disabled: false,
+        locked: false,
+        password: PASSWORD_HASH.to_owned(),
+        reset_end_ms: None,
+        sessions: Vec::new(),
+        drawn: 0,
+    };
+    let mut reached = BTreeSet::new();
+    for (number, step) in steps.iter().enumerate() {
+        if let Step::Wait(ms) = step {
+            hand.fetch_add(*ms, Ordering::SeqCst);
+            model.now_ms += ms;
+        }
+        let (answer, expected) = both(store, &person, &mut model, step).await;
+        prop_assert_eq!(&answer, &expected, "step {}: {:?}", number, step);
+        if matches!(step, Step::Refresh { .. } | Step::Begin { .. } | Step::Check { .. }) {
+            reached.insert(answer);
+        }
+    }
+    Ok(reached)
+}
+
+/// What random steps must have come to.
+const REACHED: [&str; 11] = [
+    "Allowed",
+    "Begun",
+    OVER,
+    "Invalid",
+    "PasswordChangeRequired",
+    "PasswordReplaced",
+    "Refused",
+    "Reused",
+    "Rotated",
+    "UserDisabled",
+    "UserLocked",
+];
+
+fn agrees_with_the_model(runtime: &Runtime, store: &dyn Store, hand: &AtomicI64) {
+    let (users, reached) = (Cell::new(0), std::cell::RefCell::new(BTreeSet::new()));
+    let config = ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(steps in proptest::collection::vec(step(), 1..60))| {
+        users.set(users.get() + 1);
+        let came_to = runtime.block_on(agree(store, hand, &format!("user{}", users.get()), &steps))?;
+        reached.borrow_mut().extend(came_to);
+    });
+    let missed: Vec<_> = REACHED.iter().filter(|one| !reached.borrow().contains(**one)).collect();
+    assert!(missed.is_empty(), "never came to {missed:?}");
+}
+
+#[test]
+fn sqlite_and_the_model_agree_on_sessions_and_user_states_after_every_step() {
+    let (runtime, folder) = (current_thread(), tempfile::tempdir().unwrap());
+    let (clock, hand) = Clock::fixed(START_MS);
+    let store = runtime.block_on(async { SqliteStore::open(&sqlite_file(folder.path()), LIMITS, clock).unwrap() });
+    agrees_with_the_model(&runtime, &store, &hand);
+}
+
+#[test]
+fn redis_and_the_model_agree_on_sessions_and_user_states_after_every_step() {
+    let (runtime, server) = (current_thread(), RedisServer::start(&["--appendfsync", "no"]));
+    let (clock, hand) = Clock::fixed(START_MS);
+    let store = runtime.block_on(server.store(LIMITS, clock));
+    agrees_with_the_model(&runtime, &store, &hand);
+}
+
+/// What is done at once, to one user by several processes.
+#[derive(Debug, Clone, Copy)]
+enum Together {
+    Begin,
+    Refresh,
+    EndOne,
+    EndAll,
+    Lock(bool),
+    Disable(bool),
+    Reset,
+}
+
+fn together() -> impl Strategy<Value = Together> {
+    prop_oneof![
+        6 => Just(Together::Begin),
+        6 => Just(Together::Refresh),
+        2 => Just(Together::EndOne),
+        2 => Just(Together::EndAll),
+        1 => any::<bool>().prop_map(Together::Lock),
+        1 => any::<bool>().prop_map(Together::Disable),
+        1 => Just(Together::Reset),
+    ]
+}
+
+/// What one of those at once came to.
+#[derive(Debug)]
+enum Came {
+    Begun(SessionId),
+    Rotated { token: u8, next: u8 },
+    Reused,
+    Ended(SessionId),
+    EndedAll,
+    Nothing,
+}
+
+/// Plays rounds of what comes at once, and compares after each what all of it together promises.
+fn keep_their_promises(runtime: &Runtime, stores: &[Arc<dyn Store>]) {
+    let users = Cell::new(0);
+    let config = ProptestConfig { cases: 24, failure_persistence: None, max_shrink_iters: 16, ..ProptestConfig::default() };
+    proptest!(config, |(rounds in proptest::collection::vec(proptest::collection::vec(together(), 2..9), 1..5))| {
+        users.set(users.get() + 1);
+        let name = format!("user{}", users.get());
+        runtime.block_on(play(stores, &name, &rounds));
+    });
+}
+
+async fn play(stores: &[Arc<dyn Store>], name: &str, rounds: &[Vec<Together>]) {
+    let user = new_user(name, 5);
+    let person = Person { id: user.user_id.clone(), account: (&user.user_id).into() };
+    stores[0].create_user(user, event()).await.unwrap();
+    for (number, round) in rounds.iter().enumerate() {
+        // Each round with a user who may sign in, one session whose token is 1, and another one.
+        let id = &person.id;
+        stores[0].set_locked(id, false, "", event()).await.unwrap();
+        stores[0].set_disabled(id, false, "", event()).await.unwrap();
+        let hash = format!("hash {number}");
+        stores[0].reset_password(id, "one time", event()).await.unwrap();
+        let (shared_id, other) = (SessionId::random().unwrap(), SessionId::random().unwrap());
+        let begun = stores[0].complete_password_reset(id, "one time", &hash, new_session(&shared_id, 1), event()).await.unwrap();
+        assert!(matches!(begun, SessionStart::Begun(_)), "{begun:?}");
+        let begun = stores[0].begin_session(id, &hash, new_session(&other, 1), event()).await.unwrap();
+        assert!(matches!(begun, SessionStart::Begun(_)), "{begun:?}");
+        let mut tasks = tokio::task::JoinSet::new();
+        for (place, action) in round.iter().enumerate() {
+            let (store, person, hash) = (Arc::clone(&stores[place % stores.len()]), person.clone(), hash.clone());
+            let (shared_id, other, action, next) = (shared_id.clone(), other.clone(), *action, 10 + place as u8);
+            tasks.spawn(async move { perform(&*store, &person, &hash, &shared_id, &other, action, next).await });
+        }
+        let came = tasks.join_all().await;
+        promised(&*stores[0], &person, round, &came, &shared_id).await;
+    }
+}
+
+async fn perform(
+    store: &dyn Store,
+    person: &Person,
+    hash: &str,
+    shared_id: &SessionId,
+    other: &SessionId,
+    action: Together,
+    next: u8,
+) -> Came {
+    let id = &person.id;
+    match action {
+        Together::Begin => {
+            let session = SessionId::random().unwrap();
+            match store.begin_session(id, hash, new_session(&session, next), event()).await.unwrap() {
+                SessionStart::Begun(_) => Came::Begun(session),
+                SessionStart::Refused | SessionStart::PasswordReplaced | SessionStart::PasswordChangeRequired => Came::Nothing,
+            }
+        }
+        Together::Refresh => {
+            let (session_id, family_hash, token_hash) = (shared_id.clone(), [7; 32], [1; 32]);
+            let shown = Refresh { session_id, family_hash, token_hash, next_token_hash: [next; 32], address: None };
+            match store.refresh_session(id, shown, event()).await.unwrap() {
+                RefreshAnswer::Rotated(_) => Came::Rotated { token: 1, next },
+                RefreshAnswer::Refused(RefreshRefusal::Reused) => Came::Reused,
+                RefreshAnswer::Refused(_) => Came::Nothing,
+            }
+        }
+        Together::EndOne => {
+            if store.end_session(id, other, event()).await.unwrap() {
+                Came::Ended(other.clone())
+            } else {
+                Came::Nothing
+            }
+        }
+        Together::EndAll => store.end_all_sessions(id, event()).await.unwrap().map_or(Came::Nothing, |_| Came::EndedAll),
+        Together::Lock(locked) => {
+            store.set_locked(id, locked, "", event()).await.unwrap();
+            Came::Nothing
+        }
+        Together::Disable(disabled) => {
+            store.set_disabled(id, disabled, "", event()).await.unwrap();
+            Came::Nothing
+        }
+        Together::Reset => {
+            store.reset_password(id, "one time again", event()).await.unwrap();
+            Came::Nothing
+        }
+    }
+}
+
+/// What holds whichever came first.
+async fn promised(store: &dyn Store, person: &Person, round: &[Together], came: &[Came], shared_id: &SessionId) {
+    let live: BTreeSet<_> = store.sessions(&person.id).await.unwrap().into_iter().map(|one| one.session_id).collect();
+    let user = store.user_by_id(&person.id).await.unwrap().unwrap();
+    let rotated: BTreeMap<u8, u8> =
+        came.iter().filter_map(|one| if let Came::Rotated { token, next } = one { Some((*next, *token)) } else { None }).collect();
+    let (reused, refreshes) = (came.iter().filter(|one| matches!(one, Came::Reused)).count(), rotated.len());
+    assert!(refreshes <= 2 && reused <= 1, "one success and its twin: {came:?}");
+    assert!(reused == 0 || (refreshes == 2 && !live.contains(shared_id)), "reuse ends the session: {came:?}");
+    for one in came {
+        if let Came::Ended(session) = one {
+            assert!(!live.contains(session), "{came:?}");
+        }
+    }
+    // Whatever keeps the user out has ended all there was.
+    if user.disabled || user.locked || user.reset_ends_at_ms.is_some() {
+        assert_eq!(live, BTreeSet::new(), "{round:?} {came:?}");
+    }
+    let ends_all = round.iter().any(|one| !matches!(one, Together::Begin | Together::Refresh | Together::EndOne));
+    for one in came {
+        if let Came::Begun(session) = one {
+            assert!(ends_all || live.contains(session), "nothing has ended it: {round:?} {came:?}");
+        }
+    }
+    // Checks say the same as the list.
+    for session in live.iter().chain([shared_id]) {
+        let answer = check(store, person, by(person, Some(session), 0)).await;
+        assert_eq!(answer == "Allowed", live.contains(session), "{answer}: {round:?} {came:?}");
+    }
+    let wrong = store.change_password(&person.id, &by(person, Some(shared_id), 0), "another", "new", event()).await.unwrap().unwrap();
+    assert!(!matches!(wrong, PasswordChange::Changed { .. } | PasswordChange::Refused(Refusal::CredentialUnknown)), "{wrong:?}");
+}
+
+fn several_threads() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap()
+}
+
+#[test]
+fn what_sqlite_promises_of_sessions_to_many_at_once_is_kept() {
+    let (runtime, folder) = (several_threads(), tempfile::tempdir().unwrap());
+    let limits = auth_service::store::StoreLimits::default();
+    let store = runtime.block_on(async { SqliteStore::open(&sqlite_file(folder.path()), limits, Clock::Store).unwrap() });
+    keep_their_promises(&runtime, &[Arc::new(store)]);
+}
+
+#[test]
+fn what_redis_promises_of_sessions_to_many_processes_at_once_is_kept() {
+    let (runtime, server) = (several_threads(), RedisServer::start(&["--appendfsync", "no"]));
+    let mut stores: Vec<Arc<dyn Store>> = Vec::new();
+    for _ in 0..3 {
+        stores.push(Arc::new(runtime.block_on(server.store(auth_service::store::StoreLimits::default(), Clock::Store))));
+    }
+    keep_their_promises(&runtime, &stores);
+}
