@@ -109,3 +109,73 @@ impl KeyUseNotes {
         uses.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreLimits;
+    use crate::store::clock::Clock;
+    use crate::store::sqlite::SqliteStore;
+
+    fn account() -> AccountId {
+        AccountId::parse("0123456789abcdef").unwrap()
+    }
+
+    fn secret(number: usize) -> PresentedCredential {
+        let mut secret_hash = [7; 32];
+        secret_hash[..8].copy_from_slice(&number.to_le_bytes());
+        PresentedCredential::ApiKey { secret_hash }
+    }
+
+    fn waiting(notes: &mut KeyUseNotes) -> usize {
+        std::iter::from_fn(|| notes.waiting.try_recv().ok()).count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_secrets_use_is_noted_once_an_hour_however_often_it_is_used() {
+        let (uses, mut notes) = KeyUses::new();
+        for round in 0..3 {
+            for _ in 0..1000 {
+                uses.used_by(&account(), &secret(1));
+                uses.used_by(&account(), &secret(2));
+            }
+            assert_eq!(waiting(&mut notes), 2, "{round}");
+            tokio::time::advance(NOTE_EVERY - Duration::from_millis(1)).await;
+            uses.used_by(&account(), &secret(1));
+            assert_eq!(waiting(&mut notes), 0, "{round}");
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        let user_id = crate::ids::UserId::parse("0123456789abcdef").unwrap();
+        uses.used_by(&account(), &PresentedCredential::AccessToken { user_id, session: None, issued_at_ms: 0 });
+        assert_eq!(waiting(&mut notes), 0, "a token is no key");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_use_that_finds_no_room_holds_nobody_up_and_is_noted_at_a_later_one() {
+        let (uses, mut notes) = KeyUses::new();
+        for number in 0..MAX_WAITING + 10 {
+            uses.used_by(&account(), &secret(number));
+        }
+        assert_eq!(waiting(&mut notes), MAX_WAITING);
+        for number in 0..MAX_WAITING + 10 {
+            uses.used_by(&account(), &secret(number));
+        }
+        assert_eq!(waiting(&mut notes), 10);
+    }
+
+    #[tokio::test]
+    async fn a_use_that_the_store_did_not_take_is_noted_at_a_later_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("store");
+        let store = SqliteStore::open(&file, StoreLimits::default(), Clock::Store).unwrap();
+        rusqlite::Connection::open(&file).unwrap().execute_batch("DROP TABLE api_key_uses").unwrap();
+        let (uses, mut notes) = KeyUses::new();
+        for _ in 0..3 {
+            uses.used_by(&account(), &secret(1));
+            let mut gathered = Vec::new();
+            gathered.extend(notes.waiting.try_recv());
+            assert_eq!(gathered.len(), 1);
+            notes.write(&store, &mut gathered).await;
+        }
+    }
+}

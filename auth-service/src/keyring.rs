@@ -218,7 +218,7 @@ fn decision(before: &[StoredSecret], after: Vec<StoredSecret>, key_id: &KeyId, n
     let put = kept.iter().filter(|row| !before.contains(row)).cloned().collect();
     let is_kept = |row: &&StoredSecret| kept.iter().any(|kept| kept.secret_hash == row.secret_hash);
     let dropped = before.iter().filter(|row| !is_kept(row)).map(|row| row.secret_hash).collect();
-    Decision { answer: KeyAnswer::Done { key, number, is_change }, put, dropped, revoked }
+    Decision { answer: KeyAnswer::Done { key: Box::new(key), number, is_change }, put, dropped, revoked }
 }
 
 /// All that is in force, and of the rest the newest: of each key's secrets by their numbers, of keys by their ends and then by id, so that

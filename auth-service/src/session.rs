@@ -103,6 +103,7 @@ pub struct SessionLimits {
 
 /// What becomes of a sign-in, after its password was verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "made once a call and taken apart at once; a box would cost each call an allocation")]
 pub enum SessionStart {
     /// It has begun.
     Begun(Session),
@@ -131,6 +132,7 @@ pub struct Refresh {
 
 /// What becomes of a [`Refresh`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "made once a call and taken apart at once; a box would cost each call an allocation")]
 pub enum RefreshAnswer {
     /// The next token is in force.
     Rotated(Session),

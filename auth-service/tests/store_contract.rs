@@ -105,7 +105,7 @@ cases! {
     api_keys::of_rotations_and_the_end_of_who_asks_at_once_each_sees_what_came_before_it,
     api_keys::uses_are_noted_by_the_stores_clock_and_go_with_their_secret,
     api_keys::a_key_that_the_release_before_kept_is_listed_checked_rotated_and_revoked,
-    api_keys::each_change_of_a_key_is_in_the_audit_log_and_what_changes_nothing_is_not,
+    api_keys::each_change_of_a_key_is_in_the_audit_log_and_what_it_ends_is_told,
     accounts::a_user_is_found_by_name_and_by_id,
     accounts::a_user_starts_with_their_credits_and_one_ledger_entry,
     accounts::a_user_without_starting_credits_has_an_empty_ledger,

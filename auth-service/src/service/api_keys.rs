@@ -125,7 +125,7 @@ fn new_secret(drawn: &ApiKey) -> NewSecret {
 
 fn done(answer: KeyAnswer) -> Result<ListedKey, ServiceError> {
     match answer {
-        KeyAnswer::Done { key, .. } => Ok(key),
+        KeyAnswer::Done { key, .. } => Ok(*key),
         KeyAnswer::TooManyKeys => Err(ServiceError::TooManyApiKeys),
         KeyAnswer::TooManySecrets => Err(ServiceError::TooManySecrets),
         KeyAnswer::RequestIdReused => Err(ServiceError::KeyRequestIdReused),

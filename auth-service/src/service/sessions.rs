@@ -1,8 +1,6 @@
 //! The methods of Accounts that keep, list and end sessions.
 
-use shared::ErrorReason;
 use shared::credential_form::{API_KEY_PREFIX, REFRESH_TOKEN_PREFIX};
-use shared::error::CallError;
 use shared::proto::auth as pb;
 use tonic::Request;
 
@@ -60,34 +58,18 @@ impl AccountsService {
             address: call.address,
         };
         let event = AuditEvent { subject: Some(shown.user_id().clone()), ..call.event(AuditAction::Refresh) };
-        match self.store.refresh_session(shown.user_id(), refresh, event.clone()).await? {
+        match self.store.refresh_session(shown.user_id(), refresh, event).await? {
             RefreshAnswer::Rotated(session) => {
                 let scopes = scopes.map_or_else(|| session.scopes.clone(), |asked| asked.within(&session.scopes));
                 self.signed_in(shown.user_id(), next, session, scopes)
             }
             RefreshAnswer::Refused(refusal) => {
-                let error = ServiceError::Refresh(refusal);
-                match refusal {
-                    // It ended the session, and was recorded with that.
-                    RefreshRefusal::Reused => {
-                        let subject = shown.user_id();
-                        tracing::warn!(target: "audit", action = "refresh", %subject, "a refresh token was used twice; its session is ended");
-                    }
-                    // Nobody has proved to have been the user: such a token is made up of two ids.
-                    RefreshRefusal::Invalid => {
-                        let event = AuditEvent { subject: None, ..event };
-                        self.record(event.failed(ErrorReason::CredentialInvalid)).await;
-                    }
-                    RefreshRefusal::UserDisabled
-                    | RefreshRefusal::UserLocked
-                    | RefreshRefusal::PasswordChangeRequired
-                    | RefreshRefusal::Revoked
-                    | RefreshRefusal::Expired => {
-                        self.record(event.to_object(shown.session_id()).failed(CallError::from(ServiceError::Refresh(refusal)).reason()))
-                            .await;
-                    }
+                // Reuse is recorded with the session's end. Of the others nothing is: whoever makes tokens up would displace what counts.
+                if refusal == RefreshRefusal::Reused {
+                    let (subject, session) = (shown.user_id(), shown.session_id());
+                    tracing::warn!(target: "audit", action = "refresh", %subject, %session, "a refresh token was used twice; its session is ended");
                 }
-                Err(error)
+                Err(ServiceError::Refresh(refusal))
             }
         }
     }

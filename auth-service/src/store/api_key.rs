@@ -213,12 +213,11 @@ impl KeyChangeRequest {
 
 /// What came of a [`KeyChange`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "made once a call and taken apart at once")]
 pub enum KeyAnswer {
     /// It was made, or was so before.
     Done {
         /// The key as it is now.
-        key: ListedKey,
+        key: Box<ListedKey>,
         /// The number of the secret that it is about; `None`: of all.
         number: Option<u32>,
         /// Whether anything was changed.

@@ -50,7 +50,7 @@ actions! {
     SignUp = 1 "sign_up",
     /// A session began.
     SignIn = 2 "sign_in",
-    /// A refresh token was shown. Only what failed is recorded.
+    /// A refresh token was shown a second time, which ended its session. No other refresh is recorded.
     Refresh = 3 "refresh",
     /// A user ended their own session.
     SignOut = 4 "sign_out",

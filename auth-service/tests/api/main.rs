@@ -13,6 +13,7 @@ mod model_patterns;
 mod oauth2;
 mod published;
 mod release;
+mod sessions;
 mod support;
 #[expect(dead_code, reason = "the unit tests have more answers of it")]
 #[path = "../../src/foreign_issuer/test_issuer.rs"]

@@ -1,6 +1,7 @@
 //! Rights after a store has lost its last steps.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use auth_service::store::clock::Clock;
 use auth_service::store::sqlite::SqliteStore;
@@ -11,12 +12,14 @@ use crate::forwarder::Forwarder;
 use crate::limits;
 use crate::redis_conditions::until_info;
 use crate::redis_only::server;
+use crate::sessions::{Signed, by_session};
 use crate::sqlite_only::file;
 
-/// Ada calls by her key, and Bob by his token: what a process knows of both.
+/// Ada calls by her key, Bob by a token without a session, and Carol by one of a session: what a process knows of them.
 struct Callers {
     ada: Person,
     bob: Person,
+    carol: Signed,
     key: auth_service::ids::KeyId,
 }
 
@@ -24,7 +27,8 @@ impl Callers {
     async fn of(f: &Fixture) -> Self {
         let (ada, bob) = (f.person("ada", 50).await, f.person("bob", 50).await);
         let key = f.key(&ada, 1, |_| {}).await.key_id;
-        Self { ada, bob, key }
+        let carol = f.sign_in(&f.person("carol", 50).await).await;
+        Self { ada, bob, carol, key }
     }
 
     /// One change of the rights on each account, which leaves these callers what they may, and which the store will lose. The process sees
@@ -32,7 +36,8 @@ impl Callers {
     async fn lose_a_step(&self, f: &Fixture) {
         f.key(&self.ada, 2, |_| {}).await;
         f.key(&self.bob, 3, |_| {}).await;
-        for answer in [self.by_key(f, "lost").await, self.by_token(f, "lost").await] {
+        f.sign_in(&self.carol.person).await;
+        for answer in [self.by_key(f, "lost").await, self.by_token(f, "lost").await, self.by_session(f, "lost").await] {
             assert!(matches!(answer, CheckAnswer::Held(..)), "{answer:?}");
         }
     }
@@ -41,6 +46,7 @@ impl Callers {
     async fn revoke(&self, elsewhere: &dyn Store) {
         revoke_key(elsewhere, &self.ada.account, &self.key).await.unwrap();
         elsewhere.set_disabled(&self.bob.id, true, "", event()).await.unwrap().unwrap();
+        assert!(elsewhere.end_session(&self.carol.person.id, &self.carol.id, event()).await.unwrap());
     }
 
     async fn are_refused(&self, f: &Fixture) {
@@ -48,11 +54,16 @@ impl Callers {
             let request = format!("r{request}");
             assert_eq!(self.by_key(f, &request).await, CheckAnswer::Refused(Refusal::CredentialRevoked));
             assert_eq!(self.by_token(f, &request).await, CheckAnswer::Refused(Refusal::UserDisabled));
+            assert_eq!(self.by_session(f, &request).await, CheckAnswer::Refused(Refusal::CredentialRevoked));
         }
     }
 
     async fn by_key(&self, f: &Fixture, request: &str) -> CheckAnswer {
         f.check_key(&self.ada, 1, permission(Scope::Chat), Some(one_credit(request, "a"))).await
+    }
+
+    async fn by_session(&self, f: &Fixture, request: &str) -> CheckAnswer {
+        f.store.check(by_session(&self.carol, Some(request))).await.unwrap()
     }
 
     async fn by_token(&self, f: &Fixture, request: &str) -> CheckAnswer {
@@ -82,7 +93,7 @@ async fn what_is_revoked_after_a_failover_that_lost_a_step_is_refused_by_a_proce
     callers.lose_a_step(&f).await;
     server(&f).command(&["REPLICAOF", "127.0.0.1", &new_port]);
     address.lead_to(new.port());
-    callers.revoke(&new.store(limits(), Clock::Store).await).await;
+    callers.revoke(&new.store(limits(), Clock::Fixed(Arc::clone(&f.hand))).await).await;
     callers.are_refused(&f).await;
 }
 
@@ -95,10 +106,10 @@ async fn what_is_revoked_after_a_file_was_put_back_by_a_step_is_refused_by_a_pro
     outside.execute("VACUUM INTO ?", [earlier.to_str().unwrap()]).unwrap();
     callers.lose_a_step(&f).await;
     outside.execute("ATTACH ? AS earlier", [earlier.to_str().unwrap()]).unwrap();
-    for table in ["accounts", "members", "api_keys", "holds"] {
+    for table in ["accounts", "members", "api_keys", "sessions", "holds"] {
         outside.execute_batch(&format!("DELETE FROM main.{table}; INSERT INTO main.{table} SELECT * FROM earlier.{table}")).unwrap();
     }
-    callers.revoke(&SqliteStore::open(&file(&f), limits(), Clock::Store).unwrap()).await;
+    callers.revoke(&SqliteStore::open(&file(&f), limits(), Clock::Fixed(Arc::clone(&f.hand))).unwrap()).await;
     callers.are_refused(&f).await;
 }
 
@@ -114,6 +125,12 @@ async fn versions(f: &Fixture, version_of: impl Fn(&Person) -> Vec<u8>) -> HashS
         f.store.set_disabled(&ada.id, disabled, "", event()).await.unwrap().unwrap();
         versions.insert(version_of(&ada));
     }
+    let signed = f.sign_in(&ada).await;
+    versions.insert(version_of(&ada));
+    f.refresh(&signed, 0, 1).await.unwrap();
+    versions.insert(version_of(&ada));
+    f.store.end_session(&ada.id, &signed.id, event()).await.unwrap();
+    versions.insert(version_of(&ada));
     versions
 }
 
@@ -139,7 +156,7 @@ async fn each_change_of_rights_in_sqlite_draws_another_version() {
 
 /// That all of them differ, in more than a count's byte or two.
 fn assert_are_drawn(versions: &HashSet<Vec<u8>>) {
-    assert_eq!(versions.len(), 6, "{versions:?}");
+    assert_eq!(versions.len(), 9, "{versions:?}");
     let is_drawn = |version: &Vec<u8>| version.len() == 8 && version.iter().collect::<HashSet<_>>().len() > 3;
     assert!(versions.iter().all(is_drawn), "{versions:?}");
 }
