@@ -1,7 +1,10 @@
 //! Who may do what on an account.
 
+use std::time::Duration;
+
 use ipnet::IpNet;
 
+use crate::hold::{Holder, Standing};
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::model_pattern::{FullName, ModelPattern};
 use crate::networks;
@@ -66,6 +69,14 @@ pub struct Member {
     pub locked: bool,
     /// Access tokens without a session that were issued before it are no longer good, nor are sessions that began while it was another.
     pub tokens_valid_from_ms: i64,
+}
+
+impl Member {
+    /// Whether a token without a session was issued before the user's tokens were made invalid.
+    fn is_too_early(&self, issued_at_ms: i64) -> bool {
+        // Whole seconds: a token's time of issue has no finer.
+        issued_at_ms < self.tokens_valid_from_ms - self.tokens_valid_from_ms % 1000
+    }
 }
 
 /// A session's part of what decides.
@@ -185,11 +196,57 @@ impl Rights {
         self.key.as_ref().is_none_or(|key| key.models.is_empty() || key.models.iter().any(|pattern| pattern.matches(&name)))
     }
 
+    /// What is remembered of them with what is held by them. `session_idle`: how long a session lives at the least after it gave a token.
+    #[must_use]
+    pub fn holder(&self, request: &CheckRequest, rights_version: RightsVersion, session_idle: Duration) -> Holder {
+        let good_until_ms = match &request.credential {
+            PresentedCredential::AccessToken { issued_at_ms, .. } => {
+                let idle_ms = i64::try_from(session_idle.as_millis()).unwrap_or(i64::MAX);
+                let idle_from_ms = issued_at_ms.saturating_add(idle_ms);
+                Some(self.end_at_ms().map_or(idle_from_ms, |end_at_ms| end_at_ms.min(idle_from_ms)))
+            }
+            PresentedCredential::ApiKey { .. } => self.end_at_ms(),
+        };
+        Holder {
+            account: request.account.clone(),
+            user_id: self.principal.user_id.clone(),
+            key_id: self.principal.key_id.clone(),
+            standing: Standing { credential: request.credential.clone(), rights_version, good_until_ms },
+        }
+    }
+
     /// When they end by themselves: at a key's time, or at the session's.
     #[must_use]
     pub fn end_at_ms(&self) -> Option<i64> {
         let of_session = self.session.as_ref().map(|session| session.ends_at_ms);
         of_session.or_else(|| self.key.as_ref().and_then(|key| key.expires_at_ms))
+    }
+}
+
+/// Why what is held with a credential may go on no longer; `None`: it may. It was good once: that its time is over since is no reason.
+/// `rows`: those of the account that decide about it now.
+#[must_use]
+pub fn refusal_since(standing: &Standing, rows: &Rows, now_ms: i64) -> Option<Refusal> {
+    // What has ended by its time may be dropped from then on.
+    let dropped = || standing.good_until_ms.is_none_or(|good_until_ms| now_ms < good_until_ms).then_some(Refusal::CredentialRevoked);
+    let member = rows.member.as_ref();
+    match &standing.credential {
+        PresentedCredential::ApiKey { .. } => match (&rows.key, member) {
+            (None, _) => dropped(),
+            (Some(key), _) if key.revoked_at_ms.is_some() => Some(Refusal::CredentialRevoked),
+            (Some(_), None) => Some(Refusal::NotAMember),
+            (Some(_), Some(member)) => member.disabled.then_some(Refusal::UserDisabled),
+        },
+        PresentedCredential::AccessToken { session, issued_at_ms, .. } => match (member, session, &rows.session) {
+            (None, _, _) => Some(Refusal::NotAMember),
+            (Some(member), _, _) if member.disabled => Some(Refusal::UserDisabled),
+            (Some(member), _, _) if member.locked => Some(Refusal::UserLocked),
+            (Some(_), Some(_), None) => dropped(),
+            (Some(member), Some(_), Some(session)) => {
+                (session.tokens_valid_from_ms != member.tokens_valid_from_ms).then_some(Refusal::CredentialRevoked)
+            }
+            (Some(member), None, _) => member.is_too_early(*issued_at_ms).then_some(Refusal::CredentialRevoked),
+        },
     }
 }
 

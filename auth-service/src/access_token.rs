@@ -97,10 +97,10 @@ pub struct IssuedToken {
 pub struct VerifiedToken {
     /// Its subject.
     pub user_id: UserId,
+    /// Its session; `None`: it was issued by a release before sessions.
+    pub session: Option<SessionId>,
     /// When it was issued, in milliseconds since 1970 (whole seconds).
     pub issued_at_ms: i64,
-    /// The session that it belongs to. `None`: a release issued it that had no sessions.
-    pub session: Option<SessionId>,
     /// When it ends, in seconds since 1970.
     pub expires_at_s: u64,
     /// What it may be used for.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use shared::ErrorReason;
 use shared::doors::openapi::descriptor_set;
 use shared::env::{EXIT_USAGE, Mistakes, Strings};
 use shared::healthcheck::{self, Unhealthy};
@@ -18,10 +19,10 @@ use crate::config::Config;
 use crate::doors;
 use crate::ids::UserId;
 use crate::ledger_export::{Destination, ExportError, Exported, OutputError, export};
-use crate::password::{HashingError, MAX_BYTES_AS_SENT, NewPassword, PasswordHashing, UnfitPassword};
+use crate::password::{HashingError, MAX_BYTES_AS_SENT, NewPassword, Owner, PasswordHashing, UnfitPassword};
 use crate::service::auth::AuthService;
 use crate::startup::{Application, StartError, open_store, outlive_the_longest_file};
-use crate::store::{AuditAction, AuditEvent, NewUser, StoreError, StoreOpenError, UserCreation};
+use crate::store::{AuditAction, AuditEvent, NewUser, Store, StoreError, StoreOpenError, UserCreation};
 use crate::user::{Role, UserName};
 
 /// Keeps Tollgate's users, keys and credits. Without a command it serves; it is configured by environment variables, which the README
@@ -173,7 +174,7 @@ async fn create_admin(strings: &dyn Strings, name: &str) -> Result<(), CommandEr
     let config = Config::read(strings)?;
     config.log.install();
     let user_name = UserName::parse_new(name).ok_or(CommandError::UserName)?;
-    let password = NewPassword::parse(&read_password()?, Some(&user_name))?;
+    let password = NewPassword::parse(&read_password()?, &Owner { user_name: user_name.as_str(), ..Owner::default() })?;
     let store = open_store(&config).await?;
     let password_hash = PasswordHashing::new(config.hashing)?.hash(password).await?;
     let user = NewUser {
@@ -185,7 +186,8 @@ async fn create_admin(strings: &dyn Strings, name: &str) -> Result<(), CommandEr
         role: Role::Admin,
         starting_credits: config.starting_credits,
     };
-    let event = AuditEvent::new(AuditAction::CreateAdmin).to_user(&user.user_id, &user.user_name);
+    let detail = format!("admin, {} credits", user.starting_credits);
+    let event = AuditEvent { detail, ..AuditEvent::new(AuditAction::CreateAdmin).to_user(&user.user_id, &user.user_name) };
     match store.create_user(user, event).await? {
         UserCreation::Created(user) => {
             log_beside_the_service(|| {
@@ -214,7 +216,9 @@ async fn export_ledger(strings: &dyn Strings, to: &Path, shutdown: impl Future<O
                 Destination::file(to).await?
             };
             let store = open_store(&config).await?;
-            Ok(export(&*store, &destination, config.ledger_retention, &mut exported).await)
+            let result = export(&*store, &destination, config.ledger_retention, &mut exported).await;
+            record_export(&*store, &exported, result.is_ok()).await;
+            Ok(result)
         };
         tokio::select! {
             biased;
@@ -234,6 +238,15 @@ async fn export_ledger(strings: &dyn Strings, to: &Path, shutdown: impl Future<O
         succeeded = result.is_ok(), "the ledger was exported"
     );
     result
+}
+
+/// Records an export that came to its end. That it can't be recorded is no reason to do it again.
+async fn record_export(store: &dyn Store, exported: &Exported, succeeded: bool) {
+    let event = AuditEvent { detail: done(exported), ..AuditEvent::new(AuditAction::ExportLedger) };
+    let event = if succeeded { event } else { event.failed(ErrorReason::Internal) };
+    if let Err(error) = store.record_event(event).await {
+        tracing::warn!(%error, "the export was not recorded in the audit log");
+    }
 }
 
 /// The first line of standard input, without its end.

@@ -127,6 +127,12 @@ pub const VARIABLES: &[Variable] = &[
         "How long a session lives, however often it is refreshed; at least `TOLLGATE_ACCESS_TOKEN_TTL`.",
         "forever",
     ),
+    variable(
+        "TOLLGATE_AUDIT_EVENTS",
+        "100000",
+        "Changes that the audit log keeps, at least; 1,000 to 10,000,000. Above, the oldest go. Of attempts that failed it keeps 20,000.",
+        "10",
+    ),
     variable("TOLLGATE_HOLD_TTL", "60s", "How long a hold lives after Check and after each Extend; 1s to 1h.", "2h"),
     variable("TOLLGATE_FORGET_AFTER", "1h", "How long a resolved request is remembered.", "soon"),
     variable("TOLLGATE_MAX_OPEN_HOLDS", "64", "Calls in progress of one account, at most: each has an open hold; 1 to 1,000,000.", "0"),
@@ -344,7 +350,7 @@ impl Config {
             sweep_batch: default.sweep_batch,
             session_idle: reader.duration("TOLLGATE_SESSION_IDLE", default.session_idle, session.clone()),
             session_lifetime: reader.duration("TOLLGATE_SESSION_LIFETIME", default.session_lifetime, session),
-            max_audit_changes: default.max_audit_changes,
+            max_audit_changes: read_u32(&mut reader, "TOLLGATE_AUDIT_EVENTS", default.max_audit_changes, 1000, 10_000_000),
             max_audit_attempts: default.max_audit_attempts,
         };
         let ledger_retention = reader.string("TOLLGATE_LEDGER_RETENTION").map(|_| {

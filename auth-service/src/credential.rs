@@ -9,7 +9,7 @@ use tonic::metadata::MetadataMap;
 use crate::access_token::{AccessTokenError, AccessTokens, VerifiedToken};
 use crate::api_key::ApiKey;
 use crate::foreign_issuer::{ForeignIssuers, ForeignToken, ForeignTokenError, Times};
-use crate::ids::AccountId;
+use crate::ids::{AccountId, UserId};
 use crate::store::{PresentedCredential, Refusal, Scope, Store, StoreError};
 use crate::token_scopes::TokenScopes;
 
@@ -45,18 +45,31 @@ pub struct Presented {
     pub credential: PresentedCredential,
     /// What an access token is limited to by itself. What a key may, the store knows.
     pub scopes: TokenScopes,
+    /// When an access token ends, in seconds since 1970. When a key does, the store knows.
+    pub expires_at_s: Option<u64>,
     /// What a foreign issuer's token is not good for. `None`: a credential of ours.
     pub foreign: Option<ForeignRights>,
 }
 
 /// What a foreign issuer's token may be used for beside calls and reading.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForeignRights {
+    /// The issuer, as its tokens name it.
+    pub issuer: String,
     /// Whether an operator may use it as one.
     pub may_administer: bool,
 }
 
 impl Presented {
+    /// Whose access token it is. Whose an API key is, only the store knows.
+    #[must_use]
+    pub fn user(&self) -> Option<&UserId> {
+        match &self.credential {
+            PresentedCredential::AccessToken { user_id, .. } => Some(user_id),
+            PresentedCredential::ApiKey { .. } => None,
+        }
+    }
+
     /// Refuses what the token is not for.
     pub fn require(&self, scope: Scope) -> Result<(), Refusal> {
         if self.scopes.cover(scope) { Ok(()) } else { Err(Refusal::ScopeRequired) }
@@ -69,7 +82,7 @@ impl Presented {
 
     /// Refuses a foreign issuer's token where an operator is asked for, unless its issuer is trusted with that.
     pub fn require_operators_own(&self) -> Result<(), Refusal> {
-        if self.foreign.is_some_and(|foreign| !foreign.may_administer) { Err(Refusal::RoleRequired) } else { Ok(()) }
+        if self.foreign.as_ref().is_some_and(|foreign| !foreign.may_administer) { Err(Refusal::RoleRequired) } else { Ok(()) }
     }
 }
 
@@ -140,23 +153,23 @@ fn present_key(text: &str, named: Option<&AccountId>) -> Result<Presented, Crede
         return Err(CredentialError::AccountOfAnotherKey);
     }
     let credential = PresentedCredential::ApiKey { secret_hash: key.secret_hash() };
-    Ok(Presented { account: key.account().clone(), credential, scopes: TokenScopes::All, foreign: None })
+    Ok(Presented { account: key.account().clone(), credential, scopes: TokenScopes::All, expires_at_s: None, foreign: None })
 }
 
 impl Presented {
     /// `named`: the account that the call names; else it is the user's own.
     fn token(token: VerifiedToken, named: Option<AccountId>) -> Self {
         let account = named.unwrap_or_else(|| AccountId::from(&token.user_id));
-        let VerifiedToken { user_id, session, issued_at_ms, scopes, .. } = token;
+        let VerifiedToken { user_id, session, issued_at_ms, expires_at_s, scopes } = token;
         let credential = PresentedCredential::AccessToken { user_id, session, issued_at_ms };
-        Self { account, credential, scopes, foreign: None }
+        Self { account, credential, scopes, expires_at_s: Some(expires_at_s), foreign: None }
     }
 
     fn foreign(token: ForeignToken, named: Option<AccountId>) -> Self {
         let account = named.unwrap_or_else(|| AccountId::from(&token.user_id));
-        let (user_id, issued_at_ms) = (token.user_id, token.issued_at_ms);
+        let ForeignToken { user_id, issued_at_ms, expires_at_s, scopes, may_administer, issuer } = token;
         let credential = PresentedCredential::AccessToken { user_id, session: None, issued_at_ms };
-        let foreign = Some(ForeignRights { may_administer: token.may_administer });
-        Self { account, credential, scopes: token.scopes, foreign }
+        let foreign = Some(ForeignRights { issuer, may_administer });
+        Self { account, credential, scopes, expires_at_s: Some(expires_at_s), foreign }
     }
 }

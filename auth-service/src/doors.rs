@@ -1,6 +1,9 @@
 //! auth-service's HTTP doors: OAuth2's endpoints, and `/users/me`. They end in the methods of [`AccountsService`].
 
+mod oauth2;
 mod oauth2_error;
+mod oauth2_introspection;
+mod oauth2_revocation;
 mod oauth2_token;
 mod token_form;
 mod users_me;
@@ -22,6 +25,7 @@ use crate::key_lifetimes::KeyLifetimes;
 use crate::key_uses::KeyUses;
 use crate::password::{HashingCost, PasswordHashing};
 use crate::service::accounts::AccountsService;
+use crate::service::audit_trail::AuditTrail;
 use crate::service::authorizer::Authorizer;
 use crate::service::sign_up_policy::SignUpPolicy;
 use crate::startup::{SERVICES, StartError, policy};
@@ -30,21 +34,16 @@ use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreLimits};
 use crate::throttle::{LoginThrottle, SignUpThrottle};
 
+pub use self::oauth2::OAuth2Config;
+pub use self::oauth2_introspection::REFUSED as INTROSPECT_REFUSED;
+pub use self::oauth2_revocation::REFUSED as REVOKE_REFUSED;
 pub use self::oauth2_token::REFUSED as TOKEN_REFUSED;
 pub use self::users_me::REFUSED as USERS_ME_REFUSED;
 
-/// Where OAuth2's endpoints are.
-const TOKEN: &str = "/token";
-const REVOKE: &str = "/revoke";
-const INTROSPECT: &str = "/introspect";
-const JWKS: &str = "/.well-known/jwks.json";
-const METADATA: &str = "/.well-known/oauth-authorization-server";
-
-/// What auth-service answers over HTTP. `issuer`: the URL by which it is known, as far as it is configured.
+/// What auth-service answers over HTTP.
 #[must_use]
-pub fn doors(accounts: &Arc<AccountsService>, issuer: Option<String>) -> Vec<Door> {
-    let well_known = well_known::door(Arc::clone(&accounts.tokens), issuer);
-    let doors = vec![oauth2_token::door(Arc::clone(accounts)), well_known, users_me::door(Arc::clone(accounts))];
+pub fn doors(accounts: &Arc<AccountsService>, config: OAuth2Config) -> Vec<Door> {
+    let doors = vec![oauth2::door(accounts, config), users_me::door(Arc::clone(accounts))];
     with_published(doors, Answerer::Auth, &SERVICES, policy)
 }
 
@@ -62,6 +61,7 @@ pub fn described() -> Result<Vec<Door>, StartError> {
     let credentials = Credentials { tokens: Arc::clone(&tokens), issuers, store: Arc::clone(&store) };
     let accounts = Arc::new(AccountsService {
         authorizer: Authorizer { store: Arc::clone(&store), credentials, key_uses: KeyUses::new().0 },
+        trail: Arc::new(AuditTrail::new(Arc::clone(&store))),
         store,
         tokens,
         passwords: Arc::new(PasswordHashing::new(HashingCost::default())?),
@@ -71,7 +71,7 @@ pub fn described() -> Result<Vec<Door>, StartError> {
         starting_credits: 0,
         key_lifetimes: KeyLifetimes::default(),
     });
-    Ok(doors(&accounts, None))
+    Ok(doors(&accounts, OAuth2Config::default()))
 }
 
 /// The OpenAPI document of all of them.

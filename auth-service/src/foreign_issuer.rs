@@ -60,7 +60,7 @@ pub struct ForeignToken {
     pub scopes: TokenScopes,
     /// Whether they may be an operator's.
     pub may_administer: bool,
-    /// The name of the issuer's entry.
+    /// Its `iss`.
     pub issuer: String,
 }
 
@@ -148,9 +148,9 @@ impl ForeignIssuers {
         let user_name = issuer.config.user_of(&claims).ok_or_else(|| ForeignTokenError::NoUser(name()))?;
         let user_id = self.user(&user_name, store).await?.ok_or_else(|| ForeignTokenError::NoUser(name()))?;
         let issued_at_ms = i64::try_from(claims.iat).ok().and_then(|seconds| seconds.checked_mul(1000)).ok_or(invalid)?;
-        let IssuerConfig { scopes, admin, .. } = &issuer.config;
-        let (scopes, may_administer) = (scopes.clone(), *admin);
-        Ok(ForeignToken { user_id, issued_at_ms, expires_at_s: claims.exp, scopes, may_administer, issuer: name() })
+        let IssuerConfig { scopes, admin, issuer, .. } = &issuer.config;
+        let (scopes, may_administer, issuer) = (scopes.clone(), *admin, issuer.clone());
+        Ok(ForeignToken { user_id, issued_at_ms, expires_at_s: claims.exp, scopes, may_administer, issuer })
     }
 
     /// The issuer that a token names; it may be lying.

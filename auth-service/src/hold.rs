@@ -4,12 +4,14 @@
 
 use std::time::Duration;
 
-use crate::ids::{AccountId, UserId};
+use crate::ids::UserId;
 use crate::price::Amount;
-use crate::store::{ChargeRequest, Principal, Refusal};
+use crate::store::{ChargeRequest, Refusal};
 
+pub use self::standing::{Holder, Standing};
 pub use self::terms::{Fields, Terms};
 
+mod standing;
 mod terms;
 
 /// Tokens used.
@@ -149,14 +151,7 @@ pub enum CheckDecision {
 
 /// Decides a Check of an authorized caller. `before`: the hold of that name, unless it is forgotten.
 #[must_use]
-pub fn on_check(
-    before: Option<&HoldRecord>,
-    account: &AccountId,
-    caller: &Principal,
-    model: &str,
-    charge: &ChargeRequest,
-    funds: Funds,
-) -> CheckDecision {
+pub fn on_check(before: Option<&HoldRecord>, holder: &Holder, model: &str, charge: &ChargeRequest, funds: Funds) -> CheckDecision {
     if let Some(before) = before {
         if before.terms.fingerprint != charge.fingerprint {
             return CheckDecision::Refuse(Refusal::RequestIdReused);
@@ -180,7 +175,7 @@ pub fn on_check(
         return CheckDecision::Refuse(Refusal::TooManyRefunds { retry_after });
     }
     match charge.price.held_of(&charge.worst_case(), funds.available) {
-        Ok(amount) => CheckDecision::Hold(new_terms(account, caller, model, charge, amount)),
+        Ok(amount) => CheckDecision::Hold(new_terms(holder, model, charge, amount)),
         // That is not the last word.
         Err(_) if funds.more_is_due => CheckDecision::Refuse(Refusal::SweepInProgress),
         Err(needed) => CheckDecision::Refuse(Refusal::InsufficientCredits { needed, available: funds.available }),
@@ -189,11 +184,11 @@ pub fn on_check(
 
 /// The terms on which so much is held.
 #[must_use]
-pub fn new_terms(account: &AccountId, caller: &Principal, model: &str, charge: &ChargeRequest, amount: Amount) -> Terms {
+pub fn new_terms(holder: &Holder, model: &str, charge: &ChargeRequest, amount: Amount) -> Terms {
     Terms::new(Fields {
-        account: account.clone(),
-        user_id: caller.user_id.clone(),
-        key_id: caller.key_id.clone(),
+        account: holder.account.clone(),
+        user_id: holder.user_id.clone(),
+        key_id: holder.key_id.clone(),
         request_id: charge.request_id.clone(),
         attempt_id: charge.attempt_id.clone(),
         fingerprint: charge.fingerprint.clone(),
@@ -202,10 +197,11 @@ pub fn new_terms(account: &AccountId, caller: &Principal, model: &str, charge: &
         held_credits: amount.credits,
         max_input_tokens: charge.max_input_tokens,
         max_output_tokens: amount.output_tokens,
+        standing: Some(holder.standing.clone()),
     })
 }
 
-/// What becomes of an Extend.
+/// What becomes of an Extend, but for the rights of its credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExtendDecision {
     /// The expiry moves, and this usage is recorded.

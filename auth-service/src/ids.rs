@@ -6,13 +6,19 @@ use shared::credential_form::BASE62;
 
 /// Random base62 digits, each as likely as any other.
 pub fn random_base62(length: usize) -> Result<String, getrandom::Error> {
+    random_digits(BASE62, length)
+}
+
+/// Random characters of an alphabet of at most 128, each as likely as any other.
+pub(crate) fn random_digits(alphabet: &[u8], length: usize) -> Result<String, getrandom::Error> {
     let mut text = String::with_capacity(length);
     let mut bytes = [0; 64];
+    // What is above the largest multiple of the alphabet's size would favour the first ones.
+    let fair = 256 - 256 % alphabet.len();
     while text.len() < length {
         getrandom::fill(&mut bytes)?;
-        // 248 is the largest multiple of 62 below 256: what is above would favour the first digits.
-        let digits = bytes.iter().filter(|byte| **byte < 248).map(|byte| char::from(BASE62[usize::from(byte % 62)]));
-        text.extend(digits.take(length - text.len()));
+        let digits = bytes.iter().map(|byte| usize::from(*byte)).filter(|byte| *byte < fair);
+        text.extend(digits.map(|byte| char::from(alphabet[byte % alphabet.len()])).take(length - text.len()));
     }
     Ok(text)
 }

@@ -1,11 +1,13 @@
 //! Passwords: which ones are taken, and their hashing with Argon2id on a bounded pool.
 
 mod argon2_hasher;
+mod blocklist;
+mod hashing_threads;
+mod owner;
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use argon2::Params;
@@ -15,7 +17,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use self::argon2_hasher::Argon2Hasher;
-use crate::user::UserName;
+use self::hashing_threads::HashingThreads;
+pub use self::owner::Owner;
+use self::owner::{MadeOf, made_of_words};
 
 /// The fewest characters of a new password (NIST SP 800-63B-4 for a password that is the only factor).
 pub const MIN_CHARACTERS: usize = 15;
@@ -23,19 +27,14 @@ pub const MIN_CHARACTERS: usize = 15;
 pub const MAX_BYTES: usize = 1024;
 /// The most bytes of a password as it was sent: no text is more than three times as long in another form as in NFC.
 pub const MAX_BYTES_AS_SENT: usize = 3 * MAX_BYTES;
-/// When a full pool is worth another try.
-pub const RETRY_WHEN_BUSY: Duration = Duration::from_secs(1);
+/// When a full pool is worth another try, at the earliest.
+const RETRY_WHEN_BUSY: Duration = Duration::from_secs(1);
+/// Those that were refused together come again spread over so many milliseconds: at once they would fill it again.
+const RETRIES_SPREAD_MS: u32 = 2000;
 /// Passwords that wait for the pool, at most.
 const QUEUE: usize = 64;
 /// Sign-ups that hash or wait, at most: a flood of them leaves the rest of the queue to logins.
 const SIGN_UP_QUEUE: usize = 8;
-/// Repetitions of so few characters are refused whatever they are.
-const SHORTEST_UNIT: usize = 3;
-
-/// Common passwords, case-folded. The file says where they come from.
-static COMMON: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
-    include_str!("common_passwords.txt").lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
-});
 
 /// A password that somebody wants to use from now on: long enough, not too long, and not a common one.
 #[derive(Clone)]
@@ -50,19 +49,31 @@ pub enum UnfitPassword {
     /// More than [`MAX_BYTES`].
     #[error("must have at most {MAX_BYTES} bytes")]
     TooLong,
-    /// On the list, or a repetition.
+    /// On a list, a repetition, or made of what people write where they are asked for a password.
     #[error("is one that attackers try first: a common one, or a repetition of a short word; take another, such as four random words")]
     Common,
+    /// Made of the names of its owner or of the product.
+    #[error(
+        "must have more in it than names: attackers try the user name, the full name, the e-mail address and the product's name first, in \
+         every spelling and with digits around them; take another, such as four random words"
+    )]
+    MadeOfNames,
 }
 
 impl NewPassword {
-    /// Checks a password for a user; `None` while the user's name isn't a good one. It is kept in Unicode's form NFC.
-    pub fn parse(text: &str, user: Option<&UserName>) -> Result<Self, UnfitPassword> {
+    /// Checks a password for its owner. It is kept in Unicode's form NFC.
+    pub fn parse(text: &str, owner: &Owner<'_>) -> Result<Self, UnfitPassword> {
         let text = comparable(text).ok_or(UnfitPassword::TooLong)?;
         if text.chars().count() < MIN_CHARACTERS {
             return Err(UnfitPassword::TooShort);
         }
-        if is_common(&text.to_lowercase(), user) { Err(UnfitPassword::Common) } else { Ok(Self(text.into_owned())) }
+        let folded = text.to_lowercase();
+        match made_of_words(&folded, owner) {
+            Some(MadeOf::Names) => Err(UnfitPassword::MadeOfNames),
+            Some(MadeOf::Commonplaces) => Err(UnfitPassword::Common),
+            None if blocklist::is_common(&folded) => Err(UnfitPassword::Common),
+            None => Ok(Self(text.into_owned())),
+        }
     }
 }
 
@@ -77,28 +88,17 @@ pub fn comparable(text: &str) -> Option<Cow<'_, str>> {
     (text.len() <= MAX_BYTES).then_some(text)
 }
 
+/// When somebody whom a full pool refused may come again.
+#[must_use]
+pub fn retry_when_busy() -> Duration {
+    let spread_ms = getrandom::u32().map_or(0, |random| random % RETRIES_SPREAD_MS);
+    RETRY_WHEN_BUSY + Duration::from_millis(spread_ms.into())
+}
+
 impl fmt::Debug for NewPassword {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("NewPassword(…)")
     }
-}
-
-/// Whether a folded password is a common one, or repeats a common one, the user's name, or very few characters.
-fn is_common(folded: &str, user: Option<&UserName>) -> bool {
-    if COMMON.contains(folded) {
-        return true;
-    }
-    let ends = folded.char_indices().skip(1).map(|(at, _)| at);
-    ends.enumerate().any(|(index, end)| {
-        let characters = index + 1;
-        let unit = &folded[..end];
-        (characters <= SHORTEST_UNIT || user.is_some_and(|user| unit == user.as_str()) || COMMON.contains(unit)) && repeats(folded, unit)
-    })
-}
-
-/// Whether a text is a unit again and again, the last time perhaps cut.
-fn repeats(text: &str, unit: &str) -> bool {
-    text.bytes().eq(unit.bytes().cycle().take(text.len()))
 }
 
 /// What hashing costs.
@@ -137,12 +137,13 @@ pub struct Verification {
     pub outdated: bool,
 }
 
-/// Hashes and compares passwords off the threads that answer calls, on all processors but one, which is left to those threads.
+/// Hashes and compares passwords off the threads that answer calls and behind them, on all processors but one.
 pub struct PasswordHashing {
     argon2: Argon2Hasher,
     cost: HashingCost,
     /// For users that don't exist: compared with the same effort as a real one.
     dummy: String,
+    threads: HashingThreads,
     running: Arc<Semaphore>,
     admitted: Arc<Semaphore>,
     admitted_sign_ups: Arc<Semaphore>,
@@ -160,6 +161,7 @@ impl PasswordHashing {
             argon2,
             cost,
             dummy,
+            threads: HashingThreads::new(size).map_err(broken)?,
             running: Arc::new(Semaphore::new(size)),
             admitted: Arc::new(Semaphore::new(size + QUEUE)),
             admitted_sign_ups: Arc::new(Semaphore::new(SIGN_UP_QUEUE)),
@@ -184,9 +186,9 @@ impl PasswordHashing {
 
     /// Compares a password with a stored hash; with `None`, which never matches, it takes as long.
     ///
-    /// A password that came in another form than NFC is compared in NFC, and as it came when that doesn't match: hashes made before
-    /// passwords were normalized are of the text as it came. So such a password takes two comparisons to be refused, for every user and for
-    /// none: the time says what form was sent, and nothing of the user.
+    /// A password that came in another form than NFC is compared in NFC and as it came: hashes made before passwords were normalized are of
+    /// the text as it came. Such a password always takes two comparisons, or the right one of a disabled user would be refused sooner than a
+    /// wrong one. A hash that was made with less than hashing costs now takes as long as one that was not.
     pub async fn verify(&self, password: &str, stored: Option<&str>) -> Result<Verification, HashingError> {
         let known = stored.is_some();
         let stored = stored.unwrap_or(&self.dummy).to_owned();
@@ -202,10 +204,7 @@ impl PasswordHashing {
                 Err(error) => Err(broken(error)),
             };
             let fits_normalized = fits(&normalized)?;
-            let fits_as_sent = match as_sent {
-                Some(as_sent) if !fits_normalized => fits(&as_sent)?,
-                _ => false,
-            };
+            let fits_as_sent = as_sent.map(|as_sent| fits(&as_sent)).transpose()?.unwrap_or(false) && !fits_normalized;
             let params = Params::try_from(&parsed).map_err(broken)?;
             let outdated = fits_as_sent || params.m_cost() < cost.memory_kib || params.t_cost() < cost.passes;
             Ok(Verification { matches: known && (fits_normalized || fits_as_sent), outdated })
@@ -230,12 +229,12 @@ impl PasswordHashing {
         let running = self.running.clone().acquire_owned().await.map_err(broken)?;
         // The permits go with the work: a caller who leaves doesn't make room before its hash has ended.
         let permits: (OwnedSemaphorePermit, OwnedSemaphorePermit) = (admitted, running);
-        let worked = tokio::task::spawn_blocking(move || {
+        let worked = self.threads.spawn(move || {
             let result = work();
             drop(permits);
             result
         });
-        worked.await.map_err(broken)?
+        worked.ok_or_else(|| broken("the threads have ended"))?.await.map_err(broken)?
     }
 }
 
@@ -263,7 +262,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<NewPassword, UnfitPassword> {
-        NewPassword::parse(text, UserName::parse("mario").as_ref())
+        NewPassword::parse(text, &Owner { user_name: "mario", ..Owner::default() })
     }
 
     #[test]
@@ -277,28 +276,18 @@ mod tests {
     }
 
     #[test]
-    fn common_passwords_and_repetitions_are_refused_in_any_case() {
-        for common in [
-            "passwordpassword",
-            "PasswordPassword",
-            "password123456789",
-            "qwertyuiopasdfghjkl",
-            "123456789012345",
-            "aaaaaaaaaaaaaaaa",
-            "abcabcabcabcabcabc",
-            "letmeinletmeinletmein",
-            "mariomariomario",
-            "correcthorsebatterystaple",
+    fn common_passwords_repetitions_and_names_are_refused_in_any_case() {
+        for (password, unfit) in [
+            ("PasswordPassword", UnfitPassword::Common),
+            ("1QAZ2wsx3EDC4rfv", UnfitPassword::Common),
+            ("AbcAbcAbcAbcAbc", UnfitPassword::Common),
+            ("Welcome2Password!", UnfitPassword::Common),
+            ("MarioMarioMario", UnfitPassword::MadeOfNames),
+            ("Tollgate-20260101", UnfitPassword::MadeOfNames),
         ] {
-            assert_eq!(parse(common).unwrap_err(), UnfitPassword::Common, "{common}");
+            assert_eq!(parse(password).unwrap_err(), unfit, "{password}");
         }
         assert!(parse("it is me, the plumber").is_ok());
-    }
-
-    #[test]
-    fn the_list_is_folded_and_has_some_hundred_entries() {
-        assert!(COMMON.len() >= 300, "{}", COMMON.len());
-        assert!(COMMON.iter().all(|entry| *entry == entry.to_lowercase()));
     }
 
     #[tokio::test]

@@ -26,12 +26,14 @@ use tonic::service::RoutesBuilder;
 use crate::access_token::AccessTokens;
 use crate::config::{Config, StoreConfig};
 use crate::credential::Credentials;
-use crate::doors::doors;
+use crate::doors::{OAuth2Config, doors};
 use crate::foreign_issuer::{ForeignIssuers, SourceError};
 use crate::key_uses::{KeyUseNotes, KeyUses};
 use crate::password::{HashingError, PasswordHashing};
+use crate::revocation_feed::RevocationFeed;
 use crate::service::accounts::AccountsService;
 use crate::service::admin::AdminService;
+use crate::service::audit_trail::AuditTrail;
 use crate::service::auth::AuthService;
 use crate::service::authorizer::Authorizer;
 use crate::store::redis::{RedisOptions, RedisStore};
@@ -151,6 +153,7 @@ pub(crate) fn outlive_the_longest_file() {
 /// auth-service, ready to run.
 pub struct Application {
     store: Arc<dyn Store>,
+    revocations: Arc<RevocationFeed>,
     auth: AuthService,
     accounts: AccountsService,
     admin: AdminService,
@@ -185,8 +188,19 @@ impl Application {
         let passwords = Arc::new(made.map_err(|error| HashingError::Broken(error.to_string()))??);
         let (key_uses, key_use_notes) = KeyUses::new();
         let authorizer = Authorizer { store: Arc::clone(&store), credentials: credentials.clone(), key_uses: key_uses.clone() };
+        let revocations = Arc::new(RevocationFeed::new(Arc::clone(&store)));
+        let trail = Arc::new(AuditTrail::new(Arc::clone(&store)));
         Ok(Self {
-            auth: AuthService { store: Arc::clone(&store), credentials, prices: config.prices, key_uses, hold_ttl: config.limits.hold_ttl },
+            revocations: Arc::clone(&revocations),
+            auth: AuthService {
+                store: Arc::clone(&store),
+                credentials,
+                prices: config.prices,
+                key_uses,
+                hold_ttl: config.limits.hold_ttl,
+                revocations,
+                trail: Arc::clone(&trail),
+            },
             accounts: AccountsService {
                 authorizer: authorizer.clone(),
                 store: Arc::clone(&store),
@@ -197,8 +211,9 @@ impl Application {
                 sign_up: config.sign_up,
                 starting_credits: config.starting_credits,
                 key_lifetimes: config.key_lifetimes,
+                trail: Arc::clone(&trail),
             },
-            admin: AdminService { authorizer, store: Arc::clone(&store), passwords, starting_credits: config.starting_credits },
+            admin: AdminService { authorizer, store: Arc::clone(&store), passwords, starting_credits: config.starting_credits, trail },
             serve: ServeConfig {
                 // Nothing here is for clients that can send no header.
                 keys_in_paths: KeyInPath::Refused,
@@ -231,7 +246,7 @@ impl Application {
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
         let draining = CancellationToken::new();
         let accounts = Arc::new(self.accounts);
-        let doors = doors(&accounts, self.issuer);
+        let doors = doors(&accounts, OAuth2Config { issuer: self.issuer, service_credentials: self.service_credentials.clone() });
         let mut routes = RoutesBuilder::default();
         let (most, gzip) = (MAX_REQUEST_BYTES, CompressionEncoding::Gzip);
         routes.add_service(AuthServer::new(self.auth).max_decoding_message_size(most).send_compressed(gzip));
@@ -249,6 +264,8 @@ impl Application {
         let mut sweep = essentials.spawn("the walk over due holds", &draining, sweep);
         let notes = self.key_use_notes.run(Arc::clone(&self.store), draining.clone());
         let mut notes = essentials.spawn("the notes of when API keys were used", &draining, notes);
+        // It ends with the drain's beginning, and with it what others watch: nobody waits for them.
+        let _revocations = essentials.spawn("the watch over revocations", &draining, self.revocations.run(draining.clone()));
         let keys = self.issuers.run(draining.clone());
         let _keys = essentials.spawn("the reading of foreign issuers' keys", &draining, keys);
         let _watch = essentials.spawn("the watch over the store", &draining, watch.run());

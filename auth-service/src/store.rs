@@ -39,6 +39,7 @@ pub use self::api_key::{
     RequestMark, SecretRecord, StoredSecret,
 };
 pub use self::audit::{AuditAction, AuditEvent};
+pub use self::audit_page::{AuditPage, AuditPlace, AuditPosition, AuditQuery, AuditRange, MAX_EVENTS_LOOKED_AT, RecordedEvent};
 pub use self::caller::{Permission, PresentedCredential, Principal};
 pub use self::check::{ChargeRequest, CheckAnswer, CheckRequest, ExtendAnswer, Held, Refusal, ReleaseAnswer, ReleaseRequest, SettleAnswer};
 pub use self::checkpoint::{Checkpoint, Contradiction, count_older_than};
@@ -47,7 +48,9 @@ pub use self::failure::{StoreError, StoreOpenError};
 pub use self::ledger::{AccountSnapshot, Balance, EntryKind, GrantAnswer, GrantRequest, LedgerEntry, LedgerPage, LedgerPart};
 pub use self::new_user::{NAME_CLAIM_LIFE, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserCreation};
 pub use self::revocation::{REMEMBERED_REVOCATIONS, Revocation, RevocationLog, Revoked};
+pub use self::revocation_page::{RevocationCursor, RevocationPage};
 pub use self::user_change::UserChange;
+pub use self::user_page::{MAX_USERS_LOOKED_AT, StateFilter, UserPage, UserPosition, UserQuery};
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, SessionId, UserId};
@@ -59,6 +62,7 @@ use crate::user_state::PasswordChange;
 
 mod api_key;
 mod audit;
+mod audit_page;
 mod caller;
 mod check;
 mod checkpoint;
@@ -72,8 +76,10 @@ mod new_user;
 mod records;
 pub mod redis;
 mod revocation;
+mod revocation_page;
 pub mod sqlite;
 mod user_change;
+mod user_page;
 
 /// Users, keys and credits. See the [module](self) for what every operation keeps.
 #[async_trait]
@@ -92,6 +98,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn user_by_name(&self, name: &UserName) -> Result<Option<UserRecord>, StoreError>;
     /// Finds a user by id.
     async fn user_by_id(&self, id: &UserId) -> Result<Option<UserRecord>, StoreError>;
+    /// Users by name. The work of a page is bounded, and the pages of a list have every user once who was there when it began, whoever is
+    /// added meanwhile.
+    async fn users(&self, query: &UserQuery) -> Result<UserPage, StoreError>;
     /// Replaces a password's hash if it is still the one that was read. Idempotent.
     async fn replace_password_hash(&self, id: &UserId, old: &str, new: &str) -> Result<(), StoreError>;
     /// Disables a user for a reason, or enables them; `None`: no such user. Idempotent: what is so already changes nothing. When disabling
@@ -152,13 +161,18 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Appends to the audit log what changed nothing, or failed: failures to a log of their own, so that nobody displaces what was changed
     /// by guessing.
     async fn record_event(&self, event: AuditEvent) -> Result<(), StoreError>;
+    /// Audit events of both logs, by time. The work of a page is bounded. The pages of a list have every event once, whatever is appended
+    /// meanwhile; what is no longer kept when its page comes is passed over. A user's name is in each event that has their id.
+    async fn audit_events(&self, query: &AuditQuery) -> Result<AuditPage, StoreError>;
 
     /// Authenticates, authorizes, and holds credits, in this order, so that a refusal tells no more than the credential may know.
     /// Idempotent by (account, user, request id) and attempt: see the table in `ARCHITECTURE.md`.
     async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError>;
     /// Authenticates and authorizes as `check` does, holds nothing, and answers what else the caller may.
     async fn authorize(&self, request: CheckRequest) -> Result<Result<Rights, Refusal>, StoreError>;
-    /// Moves a hold's expiry to now + `hold_ttl`, never back, and records usage, each figure never falling and clamped to the hold.
+    /// Moves a hold's expiry to now + `hold_ttl`, never back, and records usage, each figure never falling and clamped to the hold. Refused
+    /// when the credential that it was held with was revoked since, or its user disabled or locked out of it: nothing is changed then. That
+    /// the credential's time is over is no reason.
     async fn extend(&self, hold: &Terms, usage: TokenUsage) -> Result<ExtendAnswer, StoreError>;
     /// Resolves a hold. Idempotent: the first answer is the answer.
     async fn settle(&self, hold: &Terms, outcome: Outcome, usage: TokenUsage) -> Result<SettleAnswer, StoreError>;
@@ -166,8 +180,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// full. Idempotent.
     async fn release(&self, attempt: ReleaseRequest) -> Result<ReleaseAnswer, StoreError>;
 
+    /// What was revoked from a place on, as far as it is kept; at most some. `None`: nothing, and where what comes from now on will be.
+    async fn revocations(&self, after: Option<&RevocationCursor>) -> Result<RevocationPage, StoreError>;
+    /// Ready when something may have been revoked behind a place, and after so long at the latest. Others on the same store are waited for,
+    /// too.
+    async fn await_revocation(&self, after: &RevocationCursor, patience: Duration);
+
     /// Adds credits. Idempotent by request id.
-    async fn grant(&self, grant: GrantRequest) -> Result<GrantAnswer, StoreError>;
+    async fn grant(&self, grant: GrantRequest, event: AuditEvent) -> Result<GrantAnswer, StoreError>;
     /// An account's credits; `None`: no such account.
     async fn balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError>;
     /// What became of a request; `None`: nothing of that id is remembered.

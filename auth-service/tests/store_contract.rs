@@ -6,6 +6,8 @@
 mod accounts;
 #[path = "store_contract/api_keys.rs"]
 mod api_keys;
+#[path = "store_contract/audit_log.rs"]
+mod audit_log;
 #[path = "store_contract/credentials.rs"]
 mod credentials;
 #[path = "store_contract/credits.rs"]
@@ -32,10 +34,14 @@ mod redis_due;
 mod redis_only;
 #[path = "store_contract/redis_opening.rs"]
 mod redis_opening;
+#[path = "store_contract/redis_user_names.rs"]
+mod redis_user_names;
 #[path = "store_contract/release.rs"]
 mod release;
 #[path = "store_contract/remembered.rs"]
 mod remembered;
+#[path = "store_contract/revocations.rs"]
+mod revocations;
 #[path = "store_contract/sessions.rs"]
 mod sessions;
 #[path = "store_contract/sqlite_conditions.rs"]
@@ -44,6 +50,8 @@ mod sqlite_conditions;
 mod sqlite_only;
 #[path = "store_contract/sqlite_versions.rs"]
 mod sqlite_versions;
+#[path = "store_contract/user_list.rs"]
+mod user_list;
 #[path = "store_contract/user_states.rs"]
 mod user_states;
 #[path = "store_contract/walk.rs"]
@@ -118,6 +126,14 @@ cases! {
     accounts::grants_that_are_none_write_nothing,
     accounts::the_ledger_is_paged_from_the_newest,
     accounts::the_store_answers_a_ping,
+    audit_log::changes_and_attempts_are_one_list_by_time_in_both_directions,
+    audit_log::an_event_is_listed_as_it_was_recorded_with_the_names_of_the_users_in_it,
+    audit_log::the_pages_of_a_list_have_every_event_once_while_others_are_recorded,
+    audit_log::a_list_is_of_one_user_or_action_and_looks_at_a_bounded_number,
+    audit_log::a_flood_of_attempts_is_bounded_and_pushes_no_change_out,
+    audit_log::the_oldest_changes_are_dropped_above_the_bound_and_a_token_to_them_goes_on_with_what_is_kept,
+    audit_log::a_change_of_users_keys_and_credits_is_recorded_once_and_what_changes_nothing_is_not,
+    audit_log::nothing_is_changed_without_its_event,
     credentials::an_api_key_is_listed_as_it_was_made,
     credentials::a_key_is_refused_when_unknown_expired_or_revoked,
     credentials::a_revocation_keeps_its_first_time,
@@ -189,12 +205,24 @@ cases! {
     credits::fifty_at_once_on_ten_credits_are_ten,
     credits::a_model_name_may_hold_any_printable_character,
     credits::large_figures_stay_exact,
+    user_list::users_are_listed_by_name_page_by_page_and_each_once,
+    user_list::a_prefix_lists_those_whose_names_begin_with_it_and_nobody_else,
+    user_list::users_who_are_added_while_a_list_is_read_keep_nobody_from_it_and_bring_nobody_twice,
+    user_list::a_page_of_a_state_that_few_are_in_looks_at_so_many_and_says_where_to_go_on,
     walk::every_account_has_its_turn_in_the_walk_however_much_waits_on_others,
     walk::the_walk_comes_back_to_what_it_left_before_the_next_one_begins,
     walk::accounts_that_are_added_during_a_walk_keep_it_from_none_of_those_before,
     walk::the_walk_forgets_what_a_lowered_bound_leaves_above_it,
     credits::holds_whose_time_is_over_take_no_place,
     credits::a_call_above_the_bound_is_refused_costs_nothing_and_leaves_other_accounts_alone,
+    revocations::what_is_revoked_is_told_once_and_in_its_order_from_any_place_on,
+    revocations::whoever_waits_is_woken_by_what_is_revoked_and_by_nothing_else_before_their_time,
+    revocations::behind_a_place_of_another_store_there_is_a_gap,
+    revocations::a_hold_whose_key_is_revoked_or_whose_user_is_disabled_is_not_extended_and_is_settled_all_the_same,
+    revocations::a_hold_is_extended_whatever_becomes_of_other_credentials_and_when_its_own_time_is_over,
+    revocations::a_token_of_before_its_users_tokens_were_made_invalid_extends_nothing,
+    revocations::a_hold_that_does_not_say_what_it_was_made_with_is_extended_and_settled_as_before,
+    revocations::an_extend_beside_a_revocation_is_answered_either_way_and_after_it_refused,
     release::released_holds_go_back_whole_and_a_repetition_says_the_same,
     release::a_released_request_id_may_be_held_by_another_attempt_and_not_by_the_same,
     release::a_release_never_makes_a_hold_and_writes_nothing_where_nothing_is_held,

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the parts that the tests share")]
 
+#[path = "store_properties/audit_log.rs"]
+mod audit_log;
 #[path = "store_contract/fixture.rs"]
 #[expect(dead_code, reason = "the contract's cases use the rest")]
 mod fixture;
@@ -17,19 +19,21 @@ mod model;
 mod promises;
 #[path = "store_properties/together.rs"]
 mod together;
+#[path = "store_properties/user_list.rs"]
+mod user_list;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use auth_service::hold::{Outcome, Terms, TokenUsage};
+use auth_service::hold::{Outcome, Standing, Terms, TokenUsage};
 use auth_service::price::Price;
 use auth_service::refunds::RefundLimit;
 use auth_service::store::clock::Clock;
 use auth_service::store::sqlite::SqliteStore;
 use auth_service::store::{
-    ChargeRequest, CheckRequest, Checkpoint, GrantRequest, PresentedCredential, ReleaseRequest, Scope, Store, StoreLimits,
+    ChargeRequest, CheckAnswer, CheckRequest, Checkpoint, GrantRequest, PresentedCredential, ReleaseRequest, Scope, Store, StoreLimits,
 };
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
@@ -98,6 +102,8 @@ enum Operation {
     Wait {
         ms: i64,
     },
+    /// The user is disabled or enabled.
+    Disable(bool),
 }
 
 /// A handle that was given out, counted from the last one back, and perhaps altered.
@@ -119,6 +125,8 @@ enum Change {
     HeldCredits,
     MaxInput,
     MaxOutput,
+    /// It doesn't say what it was made with.
+    Standing,
 }
 
 fn handle() -> impl Strategy<Value = Handle> {
@@ -130,6 +138,7 @@ fn handle() -> impl Strategy<Value = Handle> {
         Just(Change::HeldCredits),
         Just(Change::MaxInput),
         Just(Change::MaxOutput),
+        Just(Change::Standing),
     ];
     let change = prop_oneof![
         15 => Just(Change::Nothing),
@@ -190,6 +199,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => (1..5_u32, prop_oneof![4 => Just(false), 1 => Just(true)])
             .prop_map(|(entries, is_stale)| Operation::Fold { entries, is_stale }),
         1 => Just(Operation::Walk),
+        1 => any::<bool>().prop_map(Operation::Disable),
         4 => prop_oneof![8 => 0..60_i64, 2 => 60..300_i64, 1 => 300..600_i64, 2 => -40..0_i64].prop_map(|ms| Operation::Wait { ms }),
     ]
 }
@@ -205,6 +215,7 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
         1 => several().prop_map(|requests| forgotten_together(&requests)),
         1 => (several(), proptest::collection::vec(-50..30_i64, 1..5)).prop_map(|(requests, waits)| clock_goes_back(&requests, &waits)),
         2 => (request(), request(), outcome()).prop_map(|(request, other, outcome)| settled_when_all_is_held(request, other, outcome)),
+        1 => (request(), usage(), 0..2000_i64).prop_map(|(request, usage, ms)| extended_after_a_revocation(request, usage, ms)),
     ]
 }
 
@@ -219,6 +230,15 @@ fn clock_goes_back(requests: &[u8], waits: &[i64]) -> Vec<Operation> {
     let refunded = (0..requests.len()).map(refund);
     let asked = waits.iter().flat_map(|ms| [Operation::Wait { ms: *ms }, check(13, 1, 1), refund(0)]);
     held.chain(refunded).chain(asked).collect()
+}
+
+/// Extended while its user is disabled, and after; asked for again where the clock may have gone back behind that.
+fn extended_after_a_revocation(request: u8, usage: TokenUsage, ms: i64) -> Vec<Operation> {
+    let extend = Operation::Extend { handle: LAST, usage };
+    let (disable, enable) = (Operation::Disable(true), Operation::Disable(false));
+    let (wait, back) = (Operation::Wait { ms }, Operation::Wait { ms: -ms });
+    let extended = [extend.clone(), disable, extend.clone(), check(request, 1, 0), wait, enable, extend];
+    [check(request, 0, 0)].into_iter().chain(extended).chain([back, check(request, 2, 0)]).collect()
 }
 
 const LAST: Handle = Handle { back: 0, change: Change::Nothing };
@@ -260,10 +280,17 @@ fn settled_when_all_is_held(request: u8, other: u8, outcome: Outcome) -> Vec<Ope
     vec![check(request, 0, 3), Operation::Wait { ms: 100 }, all, Operation::Settle { handle, outcome, usage }]
 }
 
-/// Applies an operation and tells its answer in words. `handle`: what an Extend or Settle is given; they do nothing without one.
-async fn apply(store: &dyn Store, user: &fixture::Person, now_ms: i64, operation: &Operation, handle: Option<&Terms>) -> String {
+/// Applies an operation and tells its answer in words, and what a new hold was made with. `handle`: what an Extend or Settle is given; they
+/// do nothing without one.
+async fn apply(
+    store: &dyn Store,
+    user: &fixture::Person,
+    now_ms: i64,
+    operation: &Operation,
+    handle: Option<&Terms>,
+) -> (String, Option<Standing>) {
     let name = |request: u8| format!("request-{request}");
-    match (operation.clone(), handle) {
+    let answer = match (operation.clone(), handle) {
         (Operation::Check { request, attempt, fingerprint, price, max_in, max_out, require_full }, _) => {
             let charge = ChargeRequest {
                 request_id: name(request),
@@ -282,7 +309,12 @@ async fn apply(store: &dyn Store, user: &fixture::Person, now_ms: i64, operation
                 charge: Some(charge),
                 caller_address: None,
             };
-            format!("{:?}", store.check(request).await.unwrap())
+            let answer = store.check(request).await.unwrap();
+            let standing = match &answer {
+                CheckAnswer::Held(_, held) => held.terms.standing.clone(),
+                _ => None,
+            };
+            return (format!("{answer:?}"), standing);
         }
         (Operation::Extend { usage, .. }, Some(handle)) => format!("{:?}", store.extend(handle, usage).await.unwrap()),
         (Operation::Settle { outcome, usage, .. }, Some(handle)) => format!("{:?}", store.settle(handle, outcome, usage).await.unwrap()),
@@ -303,7 +335,7 @@ async fn apply(store: &dyn Store, user: &fixture::Person, now_ms: i64, operation
                 note: "a note".to_owned(),
                 granted_by: user.id.clone(),
             };
-            format!("{:?}", store.grant(grant).await.unwrap())
+            format!("{:?}", store.grant(grant, event()).await.unwrap())
         }
         (Operation::Balance, _) => format!("{:?}", store.balance(&user.account).await.unwrap()),
         (Operation::Receipt { request }, _) => format!("{:?}", store.receipt(&user.account, &user.id, &name(request)).await.unwrap()),
@@ -312,13 +344,17 @@ async fn apply(store: &dyn Store, user: &fixture::Person, now_ms: i64, operation
         }
         (Operation::Fold { entries, is_stale }, _) => {
             let part = store.oldest_entries(&user.account, 0, entries).await.unwrap();
-            let Some(first) = part.entries.first().map(|entry| entry.entry) else { return "false".to_owned() };
+            let Some(first) = part.entries.first().map(|entry| entry.entry) else { return ("false".to_owned(), None) };
             let checkpoint = Checkpoint::fold(part.checkpoint, &part.entries).unwrap().unwrap();
             format!("{}", store.fold_ledger(&user.account, first + u64::from(is_stale), checkpoint).await.unwrap())
         }
         (Operation::Walk, _) => format!("{}", fixture::walk(store).await),
+        (Operation::Disable(disabled), _) => {
+            format!("{}", store.set_disabled(&user.id, disabled, "", event()).await.unwrap().unwrap().changed)
+        }
         (Operation::Extend { .. } | Operation::Settle { .. } | Operation::Wait { .. }, _) => String::new(),
-    }
+    };
+    (answer, None)
 }
 
 /// Applies operations to the model and to a store: the answers, and the whole account after each, must be the same. What happened.
@@ -343,9 +379,9 @@ async fn agree(
             Operation::Extend { handle, .. } | Operation::Settle { handle, .. } => model.handle(*handle),
             _ => None,
         };
-        let expected = model.apply(now_ms, operation, handle.as_ref());
         let at = format!("step {step}: {operation:?}");
-        let answer = apply(store, &person, now_ms, operation, handle.as_ref()).await;
+        let (answer, standing) = apply(store, &person, now_ms, operation, handle.as_ref()).await;
+        let expected = model.apply(now_ms, operation, handle.as_ref(), standing);
         // The walk goes over the accounts of earlier cases too: the model knows of one.
         if !matches!(operation, Operation::Walk) {
             prop_assert_eq!(answer, expected, "{}", at);

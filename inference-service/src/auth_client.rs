@@ -12,12 +12,15 @@ mod extension;
 mod grant;
 mod refusal;
 mod releases;
+mod revocation;
+mod running;
 mod settle;
 mod stub;
 #[cfg(test)]
 mod test_server;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::fmt;
 use std::sync::Arc;
@@ -39,6 +42,9 @@ use self::detach_on_drop::DetachOnDrop;
 pub use self::grant::{Grant, Meter, Outcome, TokenUsage};
 use self::refusal::{is_retryable, may_have_held, refusal};
 use self::releases::ReleaseQueue;
+use self::revocation::Holder;
+pub(crate) use self::running::Revocable;
+use self::running::RunningAnswers;
 use self::stub::{RetryableCheck, Stub};
 use crate::caller::Caller;
 use crate::timers::Timers;
@@ -73,6 +79,7 @@ struct Inner {
     check_timeout: Duration,
     settle_retry_for: Duration,
     releases: ReleaseQueue,
+    running: Arc<RunningAnswers>,
     tasks: TaskTracker,
     timers: Timers,
 }
@@ -116,6 +123,7 @@ impl AuthClient {
             check_timeout: config.check_timeout,
             settle_retry_for: config.settle_retry_for,
             releases: ReleaseQueue::default(),
+            running: Arc::new(RunningAnswers::new(config.check_timeout)),
             tasks,
             timers,
         };
@@ -214,10 +222,11 @@ impl AuthClient {
         let mut check = new_check(caller, operation, model, Some(charge));
         let client = self.clone();
         let check = async move {
-            let deadline = Instant::now() + client.inner.check_timeout;
+            let began = Instant::now();
+            let deadline = began + client.inner.check_timeout;
             let mut checked = client.check(&mut check, deadline).await;
             record.set_account(account_of(&mut checked));
-            let admission = record.note_refusal(client.admission(checked, &check.request_id));
+            let admission = record.note_refusal(client.admission(checked, &check.request_id, began));
             // Whatever the last try was answered: the one before it may still be carried out.
             if admission.is_err() && check.may_have_held() {
                 client.release(check, deadline);
@@ -234,9 +243,14 @@ impl AuthClient {
         DetachOnDrop::new(check, self.inner.tasks.clone()).await
     }
 
-    fn admission(&self, checked: Result<wire::CheckResponse, Status>, request_id: &str) -> Result<Admission, CallError> {
-        match checked.map_err(|status| refusal(&status, &self.inner.urls))?.result {
-            Some(wire::check_response::Result::Grant(grant)) => Ok(Admission::Granted(Grant::new(self.clone(), grant, request_id))),
+    /// `began`: when the Check was sent.
+    fn admission(&self, checked: Result<wire::CheckResponse, Status>, request_id: &str, began: Instant) -> Result<Admission, CallError> {
+        let wire::CheckResponse { principal, result, .. } = checked.map_err(|status| refusal(&status, &self.inner.urls))?;
+        match result {
+            Some(wire::check_response::Result::Grant(grant)) => {
+                let holder = Holder::from(&principal.unwrap_or_default());
+                Ok(Admission::Granted(Grant::new(self.clone(), grant, request_id, holder, began)))
+            }
             Some(wire::check_response::Result::Recorded(receipt)) => Ok(Admission::Recorded(receipt)),
             None => {
                 tracing::error!("auth-service answered a charge with neither a grant nor a record");

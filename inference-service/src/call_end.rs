@@ -31,10 +31,11 @@ impl WorkDone {
         }
     }
 
-    /// A limit that the caller has set or reached is its going away; any other one is the engine's failure.
+    /// A limit that the caller has set or reached is its going away, and so is the end of its credential; any other one is the engine's
+    /// failure.
     pub(crate) fn outcome_of_limit(self, limit: Limit) -> Outcome {
         match limit {
-            Limit::Deadline | Limit::SlowReader | Limit::Life => self.outcome_of_cancel(),
+            Limit::Deadline | Limit::SlowReader | Limit::Life | Limit::Revoked(_) => self.outcome_of_cancel(),
             Limit::FirstByte | Limit::Idle | Limit::Drain => self.outcome_of_failure(),
         }
     }
@@ -42,6 +43,8 @@ impl WorkDone {
 
 #[cfg(test)]
 mod tests {
+    use shared::ErrorReason;
+
     use super::*;
 
     #[test]
@@ -56,7 +59,7 @@ mod tests {
             (work(true, true, true), UpstreamFailed, UpstreamFailed),
         ] {
             assert_eq!((work.outcome_of_failure(), work.outcome_of_cancel()), (failed, left), "{work:?}");
-            for limit in [Limit::Deadline, Limit::SlowReader, Limit::Life] {
+            for limit in [Limit::Deadline, Limit::SlowReader, Limit::Life, Limit::Revoked(ErrorReason::UserDisabled)] {
                 assert_eq!(work.outcome_of_limit(limit), left);
             }
             for limit in [Limit::FirstByte, Limit::Idle, Limit::Drain] {

@@ -24,6 +24,8 @@ pub enum Limit {
     Life,
     /// The process ends.
     Drain,
+    /// The credential that pays for it was revoked, for this reason.
+    Revoked(Reason),
 }
 
 /// Why an answer ended without its last event.
@@ -54,9 +56,20 @@ impl From<&CallFailure> for CallError {
                     Self::new(Code::Aborted, Reason::StreamTooLong, "the answer took longer than a stream may live; ask for fewer tokens")
                 }
                 Limit::Drain => draining(),
+                Limit::Revoked(reason) => revoked(*reason),
             },
         }
     }
+}
+
+/// The credential was revoked while the answer ran.
+fn revoked(reason: Reason) -> CallError {
+    let what = match reason {
+        Reason::UserDisabled => "the user was disabled",
+        Reason::UserLocked => "the user was locked",
+        _ => "the API key or session was revoked",
+    };
+    CallError::new(Code::PermissionDenied, reason, format!("{what} while the answer ran; what was delivered is charged"))
 }
 
 /// The service is stopping.

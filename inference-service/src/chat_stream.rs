@@ -1,5 +1,5 @@
 //! The stream of an answer. It takes a [`Grant`] by value, so that streaming without authorization doesn't compile. It settles the grant
-//! exactly once on every exit: the end, a failure, a caller that goes away, a limit, a drain.
+//! exactly once on every exit: the end, a failure, a caller that goes away, a limit, a revoked credential, a drain.
 //!
 //! The stream is polled by the caller's connection, so a caller that doesn't read stops it. What must happen all the same (deadlines, the
 //! end of a slow reader) is done by [`Timers`]. Tokens pass through no task but the one that polls.
@@ -13,7 +13,7 @@ mod unread_waker;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, MutexGuard, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -129,6 +129,7 @@ impl ChatStream {
         let dispatched = Dispatched::default();
         let sent = dispatched.clone();
         let opening = Box::pin(async move { engine.answer(&prompt, tokens_a_run, &sent).await });
+        let bell = grant.revocation_bell();
         let answer = Answer {
             source: Source::Opening(opening),
             dispatched,
@@ -145,6 +146,8 @@ impl ChatStream {
         unread.mark_unread();
         let state = Arc::new(StreamState::new(answer, Arc::clone(&unread), limits, plan.deadline));
         let timer = owner.timers.arm(state.clone(), state.next_look(now));
+        let this: Weak<StreamState> = Arc::downgrade(&state);
+        bell.ends(this);
         // The engine is asked before the caller gets its first event, and works while that is written. A stream that was cut off already
         // has none.
         let unread = Waker::from(unread);

@@ -1,12 +1,14 @@
 //! A call that is paid for and has one answer, which comes whole or not at all. It takes a [`Grant`] by value and settles it exactly once
-//! on every exit: the answer, a failure, a caller that goes away, a limit, a drain.
+//! on every exit: the answer, a failure, a caller that goes away, a limit, a revoked credential, a drain.
 //!
 //! Its future is polled by the caller's connection until the answer is there, so limits need no timer beside it. What is read of an answer
 //! that breaks off is of no use to the caller: its failure costs nothing.
 
 use std::pin::pin;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use shared::ErrorReason;
 use shared::error::CallError;
 use shared::proto::{auth, inference as wire};
 use shared::request_context::CurrentCall;
@@ -14,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth_client::{Grant, Outcome, TokenUsage};
+use crate::auth_client::{Grant, Outcome, Revocable, TokenUsage};
 use crate::call_end::WorkDone;
 use crate::call_failure::{CallFailure, Limit};
 use crate::chat_stream::{StreamLimits, to_wire_receipt};
@@ -30,6 +32,29 @@ pub(crate) struct MeteredCall {
     estimate: TokenUsage,
     /// The call that log lines are about: a connection drops this outside of it.
     call: CurrentCall,
+    revoked: Arc<Revoked>,
+}
+
+/// Whether the credential that pays was revoked.
+#[derive(Debug, Default)]
+struct Revoked {
+    reason: OnceLock<ErrorReason>,
+    told: CancellationToken,
+}
+
+impl Revocable for Revoked {
+    fn on_revoked(&self, reason: ErrorReason) {
+        // The first reason counts.
+        let _ = self.reason.set(reason);
+        self.told.cancel();
+    }
+}
+
+impl Revoked {
+    async fn limit(&self) -> Limit {
+        self.told.cancelled().await;
+        Limit::Revoked(self.reason.get().copied().unwrap_or(ErrorReason::CredentialRevoked))
+    }
 }
 
 /// How long a call may take.
@@ -45,7 +70,10 @@ pub(crate) struct CallLimits<'a> {
 impl MeteredCall {
     /// A call that the grant pays for.
     pub(crate) fn new(grant: Grant, estimate: TokenUsage) -> Self {
-        Self { grant: Some(grant), dispatched: Dispatched::default(), estimate, call: CurrentCall::get() }
+        let revoked = Arc::<Revoked>::default();
+        let this: Weak<Revoked> = Arc::downgrade(&revoked);
+        grant.revocation_bell().ends(this);
+        Self { grant: Some(grant), dispatched: Dispatched::default(), estimate, call: CurrentCall::get(), revoked }
     }
 
     /// To be marked when the request is on its way to the model.
@@ -66,6 +94,7 @@ impl MeteredCall {
             let mut work = pin!(work);
             tokio::select! {
                 biased;
+                revoked = self.revoked.limit() => Err(CallFailure::Limit(revoked)),
                 worked = &mut work => worked.map_err(CallFailure::Engine),
                 () = tokio::time::sleep_until(at) => Err(CallFailure::Limit(limit)),
                 () = cut_off.cancelled() => Err(CallFailure::Limit(Limit::Drain)),
@@ -101,7 +130,7 @@ impl MeteredCall {
         &mut self,
         outcome: Outcome,
         usage: TokenUsage,
-        reason: Option<shared::ErrorReason>,
+        reason: Option<ErrorReason>,
     ) -> Option<oneshot::Receiver<Option<auth::Receipt>>> {
         self.grant.take().map(|grant| grant.settle(outcome, usage, reason))
     }

@@ -154,6 +154,8 @@ impl Application {
             .add_service(ModelsServer::new(models).max_decoding_message_size(MAX_MODELFILE_BYTES).send_compressed(gzip));
         let health = Health::new(&SERVICES).await;
         let served = Served { name: "Tollgate's inference-service", routes, policies, doors, health: health.clone() };
+        let revocations = auth.clone().watch_revocations();
+        let _revocations = essentials.spawn("the watch over revocations", &CancellationToken::new(), revocations);
         let watch = readiness::watch(auth, engine, health, draining.clone());
         let _watch = essentials.spawn("the watch over auth-service and the model server", &draining, watch);
 

@@ -228,7 +228,7 @@ impl Rules {
         connection: &ConnectionState,
     ) -> Result<Option<ServiceCaller>, CallError> {
         match caller {
-            CallerKind::Anybody => Ok(None),
+            CallerKind::Anybody | CallerKind::ServiceOrOperator => Ok(None),
             CallerKind::EndUser => judge_end_user(headers).map(|()| None),
             CallerKind::Service => {
                 let service = judge_service(headers, &self.policies.service_credentials)?;

@@ -19,6 +19,8 @@ pub enum CallerKind {
     EndUser,
     /// Another service, with the service credential.
     Service,
+    /// Another service, or an operator with an access token. The method judges it, before it reads a message: it knows who is an operator.
+    ServiceOrOperator,
 }
 
 /// Another service, which showed the service credential: in the extensions of a request. Only [`crate::admission`] makes one.

@@ -195,6 +195,20 @@ mod tests {
     }
 
     #[test]
+    fn a_refresh_token_is_told_by_its_prefix_its_82_characters_and_its_checksum() {
+        let body = format!("{REFRESH_TOKEN_PREFIX}{}", "a1B2".repeat(18));
+        let token = format!("{body}{}", std::str::from_utf8(&checksum(&body)).unwrap());
+        assert_eq!(token.len(), 82);
+        assert!(is_refresh_token(&token) && !is_api_key(&token));
+        assert!(!is_refresh_token(&key()));
+        for wrong in [&token.replacen('a', "b", 1), &token[..81], &format!("{token}0"), "tgr_", "", &"é".repeat(41)] {
+            assert!(!is_refresh_token(wrong), "{wrong}");
+        }
+        // As a bearer it is nothing that a call could be made with.
+        assert_eq!(end_users(&token), Err(FormError::Unknown));
+    }
+
+    #[test]
     fn exactly_one_bearer_credential_is_taken() {
         assert_eq!(bearer(&headers(&["Bearer abc"])), Ok("abc"));
         assert_eq!(bearer(&headers(&["bearer abc"])), Ok("abc"));

@@ -168,3 +168,76 @@ fn a_key_with_networks_is_good_from_within_them_alone_and_a_token_from_everywher
     }
     assert!(authorize(&by_token(NOW_MS), rows(None, Some(member())), NOW_MS).is_ok());
 }
+
+fn standing(credential: PresentedCredential, good_until_ms: Option<i64>) -> Standing {
+    Standing { credential, rights_version: RightsVersion::from_bytes([1; 8]), good_until_ms }
+}
+
+#[test]
+fn what_a_key_holds_goes_on_until_it_is_revoked_or_its_user_disabled_whatever_its_time() {
+    let held = standing(by_key().credential, Some(NOW_MS));
+    let good_later = standing(by_key().credential, Some(NOW_MS + 1));
+    let for_good = standing(by_key().credential, None);
+    let member = |disabled, locked| Some(Member { disabled, locked, ..member() });
+    let revoked = || KeyRights { revoked_at_ms: Some(1), ..key() };
+    let ended = || KeyRights { expires_at_ms: Some(1), ..key() };
+    for (standing, rows, refusal) in [
+        (&held, rows(Some(key()), member(false, false)), None),
+        (&held, rows(Some(key()), member(false, true)), None),
+        (&held, rows(Some(ended()), member(false, false)), None),
+        (&held, rows(Some(key()), member(true, false)), Some(Refusal::UserDisabled)),
+        (&held, rows(Some(revoked()), member(false, false)), Some(Refusal::CredentialRevoked)),
+        (&held, rows(Some(key()), None), Some(Refusal::NotAMember)),
+        // What is no longer there was revoked, unless its time was over.
+        (&held, rows(None, None), None),
+        (&good_later, rows(None, None), Some(Refusal::CredentialRevoked)),
+        (&for_good, rows(None, None), Some(Refusal::CredentialRevoked)),
+    ] {
+        assert_eq!(refusal_since(standing, &rows, NOW_MS), refusal, "{standing:?} {rows:?}");
+    }
+}
+
+#[test]
+fn what_a_token_holds_goes_on_until_its_session_is_ended_or_its_user_disabled_or_locked() {
+    let session = || SessionId::parse("abcdefghijkl").unwrap();
+    let by = |session| PresentedCredential::AccessToken { user_id: user(), session, issued_at_ms: 5_000 };
+    let (of_session, ended) = (standing(by(Some(session())), Some(NOW_MS + 1)), standing(by(Some(session())), Some(NOW_MS)));
+    let of_none = standing(by(None), Some(NOW_MS));
+    let valid_from = |tokens_valid_from_ms| Member { tokens_valid_from_ms, ..member() };
+    let there = |tokens_valid_from_ms| Some(SessionRights { tokens_valid_from_ms, ends_at_ms: 1 });
+    let rows = |session, member| Rows { key: None, session, member };
+    for (standing, rows, refusal) in [
+        // The session's end, and the token's, are no reason.
+        (&of_session, rows(there(7), Some(valid_from(7))), None),
+        (&of_session, rows(there(7), Some(valid_from(8))), Some(Refusal::CredentialRevoked)),
+        (&of_session, rows(None, Some(valid_from(7))), Some(Refusal::CredentialRevoked)),
+        (&ended, rows(None, Some(valid_from(7))), None),
+        (&of_session, rows(there(7), None), Some(Refusal::NotAMember)),
+        (&of_session, rows(there(7), Some(Member { disabled: true, locked: true, ..valid_from(7) })), Some(Refusal::UserDisabled)),
+        (&of_session, rows(there(7), Some(Member { locked: true, ..valid_from(7) })), Some(Refusal::UserLocked)),
+        (&of_none, rows(None, Some(valid_from(5_999))), None),
+        (&of_none, rows(None, Some(valid_from(6_000))), Some(Refusal::CredentialRevoked)),
+        (&of_none, rows(None, Some(Member { locked: true, ..valid_from(0) })), Some(Refusal::UserLocked)),
+    ] {
+        assert_eq!(refusal_since(standing, &rows, NOW_MS), refusal, "{standing:?} {rows:?}");
+    }
+}
+
+#[test]
+fn a_hold_remembers_until_when_its_credential_is_good_by_itself() {
+    let idle = Duration::from_secs(60);
+    let version = RightsVersion::from_bytes([1; 8]);
+    let until =
+        |request: &CheckRequest, rows| authorize(request, rows, NOW_MS).unwrap().holder(request, version, idle).standing.good_until_ms;
+    let ends = KeyRights { expires_at_ms: Some(NOW_MS + 7), ..key() };
+    assert_eq!(until(&by_key(), rows(Some(ends), Some(member()))), Some(NOW_MS + 7));
+    assert_eq!(until(&by_key(), rows(Some(key()), Some(member()))), None);
+    // The session that gave a token lives as long as it may be idle, or shorter when it ends before.
+    let session = Some(SessionId::parse("abcdefghijkl").unwrap());
+    let credential = PresentedCredential::AccessToken { user_id: user(), session, issued_at_ms: NOW_MS - 1_000 };
+    let request = CheckRequest { credential, ..by_key() };
+    for (ends_at_ms, expected) in [(NOW_MS + 1, NOW_MS + 1), (NOW_MS + 100_000, NOW_MS + 59_000)] {
+        let session = Some(SessionRights { tokens_valid_from_ms: 0, ends_at_ms });
+        assert_eq!(until(&request, Rows { key: None, session, member: Some(member()) }), Some(expected));
+    }
+}

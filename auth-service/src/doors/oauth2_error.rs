@@ -9,6 +9,8 @@ use serde::Serialize;
 use shared::ErrorReason;
 use shared::doors::Refusal;
 
+use super::oauth2_token;
+
 /// Who protects what: it stands in every challenge.
 const REALM: &str = "tollgate";
 
@@ -23,7 +25,7 @@ pub(super) struct OAuth2Error<'a> {
     code: &'a str,
 }
 
-/// The form of `/token`.
+/// The form of OAuth2's own endpoints.
 pub(super) fn token_form(refusal: &Refusal) -> Response<Body> {
     let word = token_error(refusal);
     let mut response = response(refusal, word);
@@ -78,10 +80,11 @@ fn insert(response: &mut Response<Body>, name: HeaderName, value: String) {
 fn token_error(refusal: &Refusal) -> &'static str {
     let field = refusal.fields.first().map(|(field, _)| field.as_str());
     match (refusal.reason, field) {
-        (ErrorReason::LoginFailed, _) => "invalid_grant",
+        _ if oauth2_token::is_of_grant(refusal) => "invalid_grant",
         (ErrorReason::NotSupported, Some("grant_type")) => "unsupported_grant_type",
         (ErrorReason::InvalidArgument, Some("scope")) => "invalid_scope",
         _ if refusal.status == StatusCode::UNAUTHORIZED => "invalid_client",
+        _ if refusal.status == StatusCode::FORBIDDEN => "access_denied",
         _ => by_status(refusal.status),
     }
 }
@@ -135,6 +138,7 @@ mod tests {
             (of_field("username", 400, ErrorReason::InvalidArgument), "invalid_request"),
             (of_field("scope", 400, ErrorReason::MessageMalformed), "invalid_request"),
             (refusal(401, ErrorReason::CredentialInvalid), "invalid_client"),
+            (refusal(403, ErrorReason::RoleRequired), "access_denied"),
             (refusal(415, ErrorReason::MessageMalformed), "invalid_request"),
             (refusal(413, ErrorReason::MessageTooLarge), "invalid_request"),
             (refusal(429, ErrorReason::RateLimited), "temporarily_unavailable"),

@@ -1,4 +1,4 @@
-//! OAuth2's token endpoint: `POST /token`, with the password grant.
+//! OAuth2's token endpoint: `POST /token`, with the grants `password` and `refresh_token`.
 
 use std::sync::Arc;
 
@@ -10,32 +10,35 @@ use serde::Serialize;
 use shared::ErrorReason;
 use shared::admission::MethodPolicy;
 use shared::authorization::CallerKind;
-use shared::doors::{Door, DoorRequest, Refusal, Route};
+use shared::doors::{DoorRequest, Refusal, Route};
 use shared::error::CallError;
 use tonic::metadata::MetadataMap;
 
-use super::oauth2_error::{json, token_form};
-use super::token_form::{self, PasswordGrant, TokenForm};
+use super::oauth2::{TOKEN, refuse_query};
+use super::oauth2_error::json;
+use super::token_form::{self, Grant, PasswordGrant, RefreshGrant, TokenForm};
 use crate::service::accounts::AccountsService;
 use crate::service::call::Call;
 use crate::service::service_error::ServiceError;
-use crate::service::sign_in::SignIn;
+use crate::service::sign_in::{SignIn, SignedIn};
+use crate::session::RefreshRefusal;
 use crate::startup::MAX_OPEN_REQUEST_BYTES;
 
 /// What the door refuses, and why.
 pub const REFUSED: &[(&str, &str)] = &[
-    ("grant_type: anything but password", "unsupported_grant_type: the others come with sessions"),
+    ("grant_type: anything but password and refresh_token", "unsupported_grant_type: the others aren't built yet"),
     (
         "client_secret that isn't empty, also by HTTP Basic",
         "invalid_client: no clients are registered, so none has a secret; client_id may be anything",
     ),
-    ("scope: anything but chat, generate, embed, list_models, inference, models, account", "invalid_scope"),
+    ("scope: a name that is none of this service's, or more than was granted before", "invalid_scope; a refresh token stays good"),
+    ("a refresh token that was used before", "invalid_grant: the session is ended, since somebody else may have the token"),
     ("a parameter twice", "invalid_request: it could be read in two ways"),
     ("/token?…", "invalid_request: what stands in a URL is logged on its way"),
     ("a body that is no form", "invalid_request, with 415"),
 ];
 
-/// A token, as OAuth2 answers it.
+/// Tokens, as OAuth2 answers them.
 #[derive(Serialize, JsonSchema)]
 struct TokenResponse {
     /// The access token, to be sent as `authorization: Bearer <access token>`.
@@ -44,48 +47,92 @@ struct TokenResponse {
     token_type: &'static str,
     /// In how many seconds it ends.
     expires_in: u64,
-    /// What it may be used for.
+    /// For `grant_type=refresh_token`, once: the answer has the next one.
+    refresh_token: String,
+    /// What the access token may be used for.
     scope: String,
 }
 
-pub(super) fn door(accounts: Arc<AccountsService>) -> Door {
+pub(super) fn route(accounts: Arc<AccountsService>) -> Route {
     let policy = MethodPolicy { caller: CallerKind::Anybody, most_bytes: MAX_OPEN_REQUEST_BYTES, is_recorded: false };
     let answer = move |request: DoorRequest| {
         let accounts = Arc::clone(&accounts);
-        async move { log_in(&accounts, request).await }
+        async move { give(&accounts, request).await }
     };
-    let route = Route::new(Method::POST, "/token", policy, "an access token for a user's name and password (OAuth2, a form)", answer);
-    let route = route.taking_form::<TokenForm>().giving::<TokenResponse>().refusing(refusals);
-    Door { name: "OAuth2", refusal: token_form, routes: vec![route] }
+    let summary = "tokens for a user's name and password, or for a refresh token (OAuth2, a form)";
+    let route = Route::new(Method::POST, TOKEN, policy, summary, answer);
+    route.taking_form::<TokenForm>().giving::<TokenResponse>().refusing(refusals)
 }
 
-async fn log_in(accounts: &AccountsService, mut request: DoorRequest) -> Result<Response<Body>, Refusal> {
-    if request.uri().query().is_some() {
-        let message = "send all parameters in the body: what stands in a URL is logged on its way";
-        return Err(Refusal::new(StatusCode::BAD_REQUEST, ErrorReason::MessageMalformed, message));
-    }
+async fn give(accounts: &AccountsService, mut request: DoorRequest) -> Result<Response<Body>, Refusal> {
+    refuse_query(&request)?;
     let form: Vec<(String, String)> = request.form().await?;
-    let PasswordGrant { user_name, password, scopes } = token_form::parse(form, request.headers())?;
+    let grant = token_form::parse(form, request.headers())?;
     let metadata = MetadataMap::from_headers(request.headers().clone());
-    let sign_in = SignIn { user_name: &user_name, password: &password, client: "", scopes: &scopes };
-    let signed_in = accounts.sign_in(Call::new(&metadata, request.extensions()), sign_in).await.map_err(refusal)?;
+    let call = Call::new(&metadata, request.extensions());
+    let SignedIn { access_token, refresh_token, scopes, .. } = match grant {
+        Grant::Password(PasswordGrant { user_name, password, scopes, client }) => {
+            let client = client.unwrap_or_default();
+            let sign_in = SignIn { user_name: &user_name, password: &password, client: &client, scopes: &scopes };
+            accounts.sign_in(call, sign_in).await
+        }
+        Grant::Refresh(RefreshGrant { refresh_token, scopes }) => {
+            if let Some(asked) = &scopes {
+                // Before the token is used up.
+                let has = accounts.session_scopes(&refresh_token).await.map_err(refusal)?;
+                if has.is_some_and(|has| asked.within(&has) != *asked) {
+                    return Err(token_form::no_scope());
+                }
+            }
+            accounts.refresh(call, &refresh_token, scopes.as_ref()).await
+        }
+    }
+    .map_err(refusal)?;
     Ok(json(&TokenResponse {
-        access_token: signed_in.access_token.token,
+        access_token: access_token.token,
         token_type: "Bearer",
-        expires_in: signed_in.access_token.lifetime.as_secs(),
+        expires_in: access_token.lifetime.as_secs(),
+        refresh_token: refresh_token.reveal().to_owned(),
         scope: scopes.to_string(),
     }))
 }
 
 /// What OAuth2 has words for.
 fn refusals() -> Vec<Refusal> {
+    let refused = [
+        RefreshRefusal::Invalid,
+        RefreshRefusal::Expired,
+        RefreshRefusal::Revoked,
+        RefreshRefusal::Reused,
+        RefreshRefusal::UserDisabled,
+        RefreshRefusal::UserLocked,
+        RefreshRefusal::PasswordChangeRequired,
+    ];
     let mut all = token_form::refusals();
     all.push(refusal(ServiceError::LoginFailed));
+    all.extend(refused.map(|refused| refusal(ServiceError::Refresh(refused))));
     all
 }
 
-/// A log-in that failed is no missing credential here: OAuth2 answers it with 400.
+/// A grant that is not good is no missing credential here: OAuth2 answers it with 400.
 fn refusal(error: ServiceError) -> Refusal {
+    let of_grant = matches!(error, ServiceError::LoginFailed | ServiceError::PasswordChangeRequired | ServiceError::Refresh(_));
     let refusal = Refusal::from(CallError::from(error));
-    if refusal.reason == ErrorReason::LoginFailed { Refusal { status: StatusCode::BAD_REQUEST, ..refusal } } else { refusal }
+    if of_grant { Refusal { status: StatusCode::BAD_REQUEST, ..refusal } } else { refusal }
+}
+
+/// Whether a refusal is about the grant itself, by its reason.
+pub(super) fn is_of_grant(refusal: &Refusal) -> bool {
+    let reason = matches!(
+        refusal.reason,
+        ErrorReason::LoginFailed
+            | ErrorReason::PasswordChangeRequired
+            | ErrorReason::CredentialInvalid
+            | ErrorReason::CredentialExpired
+            | ErrorReason::CredentialRevoked
+            | ErrorReason::RefreshTokenReused
+            | ErrorReason::UserDisabled
+            | ErrorReason::UserLocked
+    );
+    reason && refusal.status == StatusCode::BAD_REQUEST
 }

@@ -1,5 +1,5 @@
-//! What is sent to `/token`, as OAuth2 has it (RFC 6749, sections 3.2 and 4.3): a form, and perhaps a client's name and secret by HTTP
-//! Basic.
+//! What is sent to OAuth2's endpoints (RFC 6749, sections 3.2, 4.3 and 6; RFC 7009; RFC 7662): a form, and perhaps a client's name and
+//! secret by HTTP Basic.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,28 +15,64 @@ const GRANT_TYPE: &str = "grant_type";
 const USERNAME: &str = "username";
 const PASSWORD: &str = "password";
 const SCOPE: &str = "scope";
-const SCOPE_RULE: &str =
-    "must be of chat, generate, embed, list_models, inference, models and account, with spaces between, or be left out";
 const CLIENT_ID: &str = "client_id";
 const CLIENT_SECRET: &str = "client_secret";
+const REFRESH_TOKEN: &str = "refresh_token";
+const SHOWN_TOKEN: &str = "token";
+const TOKEN_TYPE_HINT: &str = "token_type_hint";
+/// Where a credential was shown from that a service asks about: ours, and not OAuth2's.
+pub(super) const CALLER_ADDRESS: &str = "caller_address";
+/// All parameters, so that a refusal can name one without repeating what was sent.
+const ALL: [&str; 10] =
+    [GRANT_TYPE, USERNAME, PASSWORD, SCOPE, CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, SHOWN_TOKEN, TOKEN_TYPE_HINT, CALLER_ADDRESS];
 
 /// The form, for those who read of it. Parameters beside these are ignored, as OAuth2 wants.
 #[derive(JsonSchema)]
 #[schemars(rename = "TokenRequest")]
 #[expect(dead_code, reason = "a form may have a parameter twice, which no struct can say: it is read as pairs")]
 pub(super) struct TokenForm {
-    /// `password`: the only one yet.
+    /// `password` or `refresh_token`.
     grant_type: String,
-    /// The user's name.
-    username: String,
-    /// The user's password.
-    password: String,
-    /// What the token is to be used for, with spaces between: `inference`, `models`, `account`. Without it, all that the user may do.
+    /// With `password`: the user's name.
+    username: Option<String>,
+    /// With `password`: the user's password.
+    password: Option<String>,
+    /// With `refresh_token`: the refresh token. It is good once; the answer has the next one.
+    refresh_token: Option<String>,
+    /// What the token is to be used for, with spaces between. Without it, all that the user may do, or what the session may.
     scope: Option<String>,
-    /// Taken, and not looked at: no clients are registered.
+    /// A name for the session, as its user sees it. Nobody is known by it: no clients are registered.
     client_id: Option<String>,
     /// Empty or absent: a client that isn't registered has no secret.
     client_secret: Option<String>,
+}
+
+/// What is sent to have a token revoked. Parameters beside these are ignored.
+#[derive(JsonSchema)]
+#[schemars(rename = "RevocationRequest")]
+#[expect(dead_code, reason = "as with TokenForm")]
+pub(super) struct RevocationForm {
+    /// An access token, a refresh token or an API key.
+    token: String,
+    /// Taken, and not looked at: a token says itself what it is.
+    token_type_hint: Option<String>,
+    /// Taken, and not looked at.
+    client_id: Option<String>,
+    /// Empty or absent: no client has a secret.
+    client_secret: Option<String>,
+}
+
+/// What is sent to ask what a token is. Parameters beside these are ignored.
+#[derive(JsonSchema)]
+#[schemars(rename = "IntrospectionRequest")]
+pub(super) struct IntrospectionForm {
+    /// An access token, a refresh token or an API key.
+    pub(super) token: String,
+    /// Taken, and not looked at: a token says itself what it is.
+    #[expect(dead_code, reason = "for those who read of it")]
+    token_type_hint: Option<String>,
+    /// The IP address from which it was shown, for API keys that are limited to networks: without it they aren't in force.
+    pub(super) caller_address: Option<String>,
 }
 
 /// A log-in by the password grant.
@@ -46,26 +82,68 @@ pub(super) struct PasswordGrant {
     pub(super) user_name: String,
     pub(super) password: String,
     pub(super) scopes: TokenScopes,
+    /// What the client calls itself.
+    pub(super) client: Option<String>,
 }
 
-/// Reads a form, and the header by which a client may say who it is.
-pub(super) fn parse(form: Vec<(String, String)>, headers: &HeaderMap) -> Result<PasswordGrant, Refusal> {
+/// A refresh token that is to be replaced.
+#[derive(PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub(super) struct RefreshGrant {
+    pub(super) refresh_token: String,
+    /// `None`: what the session may be used for.
+    pub(super) scopes: Option<TokenScopes>,
+}
+
+/// What a token is given for.
+#[derive(PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub(super) enum Grant {
+    Password(PasswordGrant),
+    Refresh(RefreshGrant),
+}
+
+/// Reads a form that is sent to `/token`, and the header by which a client may say who it is.
+pub(super) fn parse(form: Vec<(String, String)>, headers: &HeaderMap) -> Result<Grant, Refusal> {
     let mut form = Form::new(form)?;
-    refuse_client(basic_client(headers)?, &mut form)?;
-    match form.take(GRANT_TYPE).as_deref() {
-        Some("password") => {}
-        Some(_) => {
-            let must = "must be password: no other grant is there yet";
-            let refusal = Refusal::invalid(GRANT_TYPE, must);
-            return Err(Refusal { reason: ErrorReason::NotSupported, ..refusal });
-        }
-        None => return Err(missing(&[GRANT_TYPE])),
-    }
-    let (Some(user_name), Some(password)) = (form.take(USERNAME), form.take(PASSWORD)) else {
-        return Err(missing(&[USERNAME, PASSWORD]));
+    let client = name_client(basic_client(headers)?, &mut form)?;
+    let grant_type = form.take(GRANT_TYPE);
+    let scopes = |form: &mut Form| {
+        let asked = form.take(SCOPE).map(|scope| TokenScopes::parse(&scope).ok_or_else(no_scope));
+        asked.transpose()
     };
-    let scopes = TokenScopes::parse(&form.take(SCOPE).unwrap_or_default()).ok_or_else(|| Refusal::invalid(SCOPE, SCOPE_RULE))?;
-    Ok(PasswordGrant { user_name, password, scopes })
+    match grant_type.as_deref() {
+        Some("password") => {
+            let (Some(user_name), Some(password)) = (form.take(USERNAME), form.take(PASSWORD)) else {
+                return Err(missing(&[USERNAME, PASSWORD]));
+            };
+            let scopes = scopes(&mut form)?.unwrap_or_default();
+            Ok(Grant::Password(PasswordGrant { user_name, password, scopes, client }))
+        }
+        Some("refresh_token") => {
+            let refresh_token = form.take(REFRESH_TOKEN).ok_or_else(|| missing(&[REFRESH_TOKEN]))?;
+            Ok(Grant::Refresh(RefreshGrant { refresh_token, scopes: scopes(&mut form)? }))
+        }
+        Some(_) => {
+            let refusal = Refusal::invalid(GRANT_TYPE, "must be password or refresh_token: no other grant is there yet");
+            Err(Refusal { reason: ErrorReason::NotSupported, ..refusal })
+        }
+        None => Err(missing(&[GRANT_TYPE])),
+    }
+}
+
+/// Reads a form that is sent to `/revoke`: the token.
+pub(super) fn parse_revocation(form: Vec<(String, String)>, headers: &HeaderMap) -> Result<String, Refusal> {
+    let mut form = Form::new(form)?;
+    name_client(basic_client(headers)?, &mut form)?;
+    form.take(SHOWN_TOKEN).ok_or_else(|| missing(&[SHOWN_TOKEN]))
+}
+
+/// Reads a form that is sent to `/introspect`, by somebody who was let in.
+pub(super) fn parse_introspection(form: Vec<(String, String)>) -> Result<IntrospectionForm, Refusal> {
+    let mut form = Form::new(form)?;
+    let token = form.take(SHOWN_TOKEN).ok_or_else(|| missing(&[SHOWN_TOKEN]))?;
+    Ok(IntrospectionForm { token, token_type_hint: form.take(TOKEN_TYPE_HINT), caller_address: form.take(CALLER_ADDRESS) })
 }
 
 /// What [`parse`] refuses, one of each kind.
@@ -74,9 +152,15 @@ pub(super) fn refusals() -> Vec<Refusal> {
         let whole = [(GRANT_TYPE, "password"), (USERNAME, "ada"), (PASSWORD, "a pass phrase")];
         whole.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     };
-    let other = vec![(GRANT_TYPE.to_owned(), "refresh_token".to_owned())];
+    let other = vec![(GRANT_TYPE.to_owned(), "client_credentials".to_owned())];
     let wrong = [Vec::new(), sent(&[(USERNAME, "ada")]), other, sent(&[(SCOPE, "openid")]), sent(&[(CLIENT_SECRET, "any")])];
     wrong.into_iter().filter_map(|form| parse(form, &HeaderMap::new()).err()).collect()
+}
+
+/// A scope that can't be given.
+pub(super) fn no_scope() -> Refusal {
+    let all = TokenScopes::All.to_string().replace(' ', ", ");
+    Refusal::invalid(SCOPE, format!("must be of {all}, with spaces between and within what was granted before, or be left out"))
 }
 
 /// A form's parameters, each once. One without a value is as if it was not sent.
@@ -86,7 +170,7 @@ impl Form {
     fn new(mut form: Vec<(String, String)>) -> Result<Self, Refusal> {
         form.sort_unstable();
         if let Some(twice) = form.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            let known = [GRANT_TYPE, USERNAME, PASSWORD, SCOPE, CLIENT_ID, CLIENT_SECRET].into_iter().find(|name| *name == twice[0].0);
+            let known = ALL.into_iter().find(|name| *name == twice[0].0);
             return Err(malformed(known.unwrap_or("each parameter"), "must be sent once"));
         }
         form.retain(|(_, value)| !value.is_empty());
@@ -101,13 +185,13 @@ impl Form {
 
 /// A client's name and secret as HTTP Basic has them, each percent-encoded before (RFC 6749, section 2.3.1).
 #[derive(PartialEq, Eq)]
-struct BasicClient {
-    id: String,
-    secret: String,
+pub(super) struct BasicClient {
+    pub(super) id: String,
+    pub(super) secret: String,
 }
 
 /// The client that the `authorization` header names. Another scheme than Basic says nothing of a client.
-fn basic_client(headers: &HeaderMap) -> Result<Option<BasicClient>, Refusal> {
+pub(super) fn basic_client(headers: &HeaderMap) -> Result<Option<BasicClient>, Refusal> {
     let Some(sent) = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes) else { return Ok(None) };
     let scheme_end = sent.iter().position(|byte| *byte == b' ').unwrap_or(sent.len());
     if !sent[..scheme_end].eq_ignore_ascii_case(b"basic") {
@@ -120,18 +204,18 @@ fn basic_client(headers: &HeaderMap) -> Result<Option<BasicClient>, Refusal> {
     Ok(Some(BasicClient { id: id.to_owned(), secret: secret.to_owned() }))
 }
 
-/// Anybody's program is a client, under any name; none has a secret.
-fn refuse_client(basic: Option<BasicClient>, form: &mut Form) -> Result<(), Refusal> {
+/// The name of the client. Anybody's program is one, under any name; none has a secret.
+fn name_client(basic: Option<BasicClient>, form: &mut Form) -> Result<Option<String>, Refusal> {
     let (id, secret) = (form.take(CLIENT_ID), form.take(CLIENT_SECRET));
     let basic = basic.filter(|client| !(client.id.is_empty() && client.secret.is_empty()));
     if secret.is_some() || basic.as_ref().is_some_and(|client| !client.secret.is_empty()) {
         let message = "no clients are registered here, so none has a secret: leave client_secret out, or empty; client_id may be anything";
         return Err(Refusal::new(StatusCode::UNAUTHORIZED, ErrorReason::CredentialInvalid, message));
     }
-    if basic.is_some_and(|client| id.is_some_and(|id| id != client.id)) {
+    if basic.as_ref().is_some_and(|client| id.as_ref().is_some_and(|id| *id != client.id)) {
         return Err(malformed(CLIENT_ID, "must be the one of the authorization header, or be left out"));
     }
-    Ok(())
+    Ok(id.or(basic.map(|client| client.id)).filter(|name| !name.is_empty()))
 }
 
 fn malformed(what: &str, must: &str) -> Refusal {
@@ -153,7 +237,10 @@ mod tests {
     const GOOD: [(&str, &str); 3] = [("grant_type", "password"), ("username", "ada"), ("password", "canary")];
 
     fn read(more: &[(&str, &str)], authorization: Option<&str>) -> Result<PasswordGrant, Refusal> {
-        parse(pairs(&[&GOOD[..], more].concat()), &headers(authorization))
+        parse(pairs(&[&GOOD[..], more].concat()), &headers(authorization)).map(|grant| match grant {
+            Grant::Password(grant) => grant,
+            Grant::Refresh(grant) => panic!("{grant:?}"),
+        })
     }
 
     fn pairs(form: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -170,14 +257,22 @@ mod tests {
 
     #[test]
     fn what_oauth2_lets_be_sent_beside_the_grant_is_taken() {
-        let all = PasswordGrant { user_name: "ada".to_owned(), password: "canary".to_owned(), scopes: TokenScopes::All };
+        let named = |client: Option<&str>| PasswordGrant {
+            user_name: "ada".to_owned(),
+            password: "canary".to_owned(),
+            scopes: TokenScopes::All,
+            client: client.map(str::to_owned),
+        };
         let more: [&[(&str, &str)]; 5] =
-            [&[], &[("scope", "")], &[("client_id", "any"), ("client_secret", "")], &[("audience", "x"), ("state", "y")], &[("otp", "")]];
+            [&[], &[("scope", "")], &[("client_id", ""), ("client_secret", "")], &[("audience", "x"), ("state", "y")], &[("otp", "")]];
         for more in more {
-            assert_eq!(read(more, None).as_ref().ok(), Some(&all), "{more:?}");
+            assert_eq!(read(more, None).ok(), Some(named(None)), "{more:?}");
         }
-        for authorization in [basic(":"), basic("any:"), "Bearer an-old-one".to_owned(), "basic Og==".to_owned()] {
-            assert_eq!(read(&[], Some(&authorization)).as_ref().ok(), Some(&all), "{authorization}");
+        for authorization in [basic(":"), "Bearer an-old-one".to_owned(), "basic Og==".to_owned()] {
+            assert_eq!(read(&[], Some(&authorization)).ok(), Some(named(None)), "{authorization}");
+        }
+        for (more, authorization) in [(&[("client_id", "any")][..], None), (&[], Some(basic("any:")))] {
+            assert_eq!(read(more, authorization.as_deref()).ok(), Some(named(Some("any"))));
         }
         assert!(read(&[("client_id", "any")], Some(&basic("any:"))).is_ok());
         assert_eq!(read(&[("scope", "account")], None).unwrap().scopes, TokenScopes::Only(vec![Scope::Account]));
@@ -205,9 +300,7 @@ mod tests {
 
     #[test]
     fn a_grant_of_another_type_and_what_lacks_are_told_by_name() {
-        for other in
-            ["refresh_token", "client_credentials", "authorization_code", "Password", "urn:ietf:params:oauth:grant-type:device_code"]
-        {
+        for other in ["client_credentials", "authorization_code", "Password", "urn:ietf:params:oauth:grant-type:device_code"] {
             let refusal = parse(pairs(&[("grant_type", other)]), &HeaderMap::new()).unwrap_err();
             assert_eq!(
                 (refusal.status.as_u16(), refusal.reason, refusal.fields[0].0.as_str()),
@@ -220,10 +313,48 @@ mod tests {
             (&[GOOD[0], GOOD[2]], &["username", "password"]),
             (&[], &["grant_type"]),
             (&[("grant_type", "")], &["grant_type"]),
+            (&[("grant_type", "refresh_token")], &["refresh_token"]),
+            (&[("grant_type", "refresh_token"), ("refresh_token", ""), ("username", "ada")], &["refresh_token"]),
         ] {
             let refusal = parse(pairs(form), &HeaderMap::new()).unwrap_err();
             assert_eq!(refusal.reason, ErrorReason::InvalidArgument);
             assert_eq!(refusal.fields.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), named);
         }
+    }
+
+    #[test]
+    fn a_refresh_token_is_taken_with_fewer_scopes_or_with_those_that_it_has() {
+        let of = |more: &[(&str, &str)]| {
+            let form = [&[("grant_type", "refresh_token"), ("refresh_token", "tgr_canary")][..], more].concat();
+            parse(pairs(&form), &HeaderMap::new())
+        };
+        let grant = |scopes| Grant::Refresh(RefreshGrant { refresh_token: "tgr_canary".to_owned(), scopes });
+        assert_eq!(of(&[]).ok(), Some(grant(None)));
+        assert_eq!(of(&[("scope", ""), ("client_id", "any")]).ok(), Some(grant(None)));
+        assert_eq!(of(&[("scope", "account")]).ok(), Some(grant(Some(TokenScopes::Only(vec![Scope::Account])))));
+        for (more, reason) in [
+            (("scope", "openid"), ErrorReason::InvalidArgument),
+            (("refresh_token", "tgr_other"), ErrorReason::MessageMalformed),
+            (("client_secret", "canary"), ErrorReason::CredentialInvalid),
+        ] {
+            let refusal = of(&[more]).unwrap_err();
+            assert_eq!(refusal.reason, reason, "{more:?}");
+            assert!(!format!("{refusal:?}").contains("canary"), "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_sent_about_a_token_is_the_token_and_whatever_else_is_ignored() {
+        let form = pairs(&[("token", "canary"), ("token_type_hint", "made_up"), ("client_id", "any"), ("x", "y")]);
+        assert_eq!(parse_revocation(form.clone(), &HeaderMap::new()).ok().as_deref(), Some("canary"));
+        assert_eq!(parse_introspection(form).map(|form| form.token).ok().as_deref(), Some("canary"));
+        for wrong in [&[][..], &[("token", "")], &[("token", "canary"), ("token", "canary")]] {
+            for refusal in [parse_revocation(pairs(wrong), &HeaderMap::new()).err(), parse_introspection(pairs(wrong)).err()] {
+                let refusal = refusal.unwrap();
+                assert!(refusal.status == StatusCode::BAD_REQUEST && !format!("{refusal:?}").contains("canary"), "{refusal:?}");
+            }
+        }
+        let secret = pairs(&[("token", "canary"), ("client_secret", "canary")]);
+        assert_eq!(parse_revocation(secret, &HeaderMap::new()).unwrap_err().status, StatusCode::UNAUTHORIZED);
     }
 }

@@ -12,11 +12,11 @@ use serde::Serialize;
 use shared::ErrorReason;
 use shared::admission::MethodPolicy;
 use shared::authorization::CallerKind;
-use shared::doors::{Door, DoorRequest, Refusal, Route};
+use shared::doors::{DoorRequest, Refusal, Route};
 use shared::error::CallError;
 
-use super::oauth2_error::{json, token_form};
-use super::{INTROSPECT, JWKS, METADATA, REVOKE, TOKEN};
+use super::oauth2::{INTROSPECT, JWKS, METADATA, REVOKE, TOKEN};
+use super::oauth2_error::json;
 use crate::access_token::AccessTokens;
 use crate::service::contract;
 use crate::service::service_error::ServiceError;
@@ -61,8 +61,8 @@ struct Metadata {
     introspection_endpoint: String,
     /// `password` and `refresh_token`.
     grant_types_supported: [&'static str; 2],
-    /// None: there is no page to log in at.
-    response_types_supported: [&'static str; 0],
+    /// `none`: there is no page to log in at, which would answer one of the others. RFC 8414 wants at least one.
+    response_types_supported: [&'static str; 1],
     /// What a token can be asked for.
     scopes_supported: Vec<String>,
     /// `none`: no clients are registered.
@@ -73,16 +73,15 @@ struct Metadata {
     introspection_endpoint_auth_methods_supported: [&'static str; 2],
 }
 
-/// The door. `issuer`: as it is configured.
-pub(super) fn door(tokens: Arc<AccessTokens>, issuer: Option<String>) -> Door {
+/// The routes. `issuer`: as it is configured.
+pub(super) fn routes(tokens: Arc<AccessTokens>, issuer: Option<String>) -> [Route; 2] {
     let policy = MethodPolicy { caller: CallerKind::Anybody, most_bytes: 0, is_recorded: false };
     let keys = move |_: DoorRequest| std::future::ready(key_set(&tokens));
     let metadata = move |request: DoorRequest| std::future::ready(metadata(&request, issuer.as_deref()));
-    let routes = vec![
+    [
         Route::new(Method::GET, JWKS, policy, "the public keys of access tokens, for services that verify them", keys).giving::<KeySet>(),
         Route::new(Method::GET, METADATA, policy, "where clients of OAuth2 find everything", metadata).giving::<Metadata>(),
-    ];
-    Door { name: "OAuth2", refusal: token_form, routes }
+    ]
 }
 
 fn key_set(tokens: &AccessTokens) -> Result<Response<Body>, Refusal> {
@@ -110,7 +109,7 @@ fn metadata(request: &DoorRequest, configured: Option<&str>) -> Result<Response<
         revocation_endpoint: at(REVOKE),
         introspection_endpoint: at(INTROSPECT),
         grant_types_supported: ["password", "refresh_token"],
-        response_types_supported: [],
+        response_types_supported: ["none"],
         scopes_supported: TokenScopes::All.to_string().split(' ').map(str::to_owned).collect(),
         token_endpoint_auth_methods_supported: ["none"],
         revocation_endpoint_auth_methods_supported: ["none"],

@@ -2,8 +2,6 @@
 //!
 //! The tests of auth-service from outside have it too.
 
-#![expect(clippy::unwrap_used, reason = "test support: a failure here is the test's")]
-
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -9,9 +9,11 @@ use prost::Message;
 use shared::ledger::MAX_CREDITS;
 use shared::request_id::is_request_id;
 
-use super::{TokenUsage, hold_id, is_attempt_id};
-use crate::ids::{AccountId, KeyId, UserId};
+use super::{Standing, TokenUsage, hold_id, is_attempt_id};
+use crate::access::RightsVersion;
+use crate::ids::{AccountId, KeyId, SessionId, UserId};
 use crate::price::{MAX_PRICE, MAX_TOKENS, Price};
+use crate::store::PresentedCredential;
 
 /// What a hold's handle begins with.
 const HANDLE_PREFIX: &str = "hold_";
@@ -51,6 +53,8 @@ pub struct Fields {
     pub max_input_tokens: u32,
     /// The most output tokens that are charged; 0 for embeddings.
     pub max_output_tokens: u32,
+    /// The credential it was made with; `None`: a release made it that didn't look at it again.
+    pub standing: Option<Standing>,
 }
 
 /// [`Fields`] as bytes. Fields may be added; whatever changes the meaning of those that stand takes another version.
@@ -84,6 +88,56 @@ struct Encoded {
     max_input_tokens: u32,
     #[prost(uint32, tag = "14")]
     max_output_tokens: u32,
+    #[prost(message, optional, tag = "15")]
+    standing: Option<EncodedStanding>,
+}
+
+/// [`Standing`] as bytes. The user is that of the terms.
+#[derive(Clone, PartialEq, Message)]
+struct EncodedStanding {
+    /// Of an API key.
+    #[prost(bytes = "vec", optional, tag = "1")]
+    secret_hash: Option<Vec<u8>>,
+    /// Of an access token, which may have none.
+    #[prost(string, optional, tag = "2")]
+    session_id: Option<String>,
+    /// Of an access token.
+    #[prost(int64, tag = "3")]
+    issued_at_ms: i64,
+    #[prost(fixed64, tag = "4")]
+    rights_version: u64,
+    #[prost(int64, optional, tag = "5")]
+    good_until_ms: Option<i64>,
+}
+
+impl From<&Standing> for EncodedStanding {
+    fn from(standing: &Standing) -> Self {
+        let (rights_version, good_until_ms) = (u64::from_le_bytes(standing.rights_version.to_bytes()), standing.good_until_ms);
+        let common = Self { rights_version, good_until_ms, ..Self::default() };
+        match &standing.credential {
+            PresentedCredential::ApiKey { secret_hash } => Self { secret_hash: Some(secret_hash.to_vec()), ..common },
+            PresentedCredential::AccessToken { session, issued_at_ms, .. } => {
+                Self { session_id: session.as_ref().map(ToString::to_string), issued_at_ms: *issued_at_ms, ..common }
+            }
+        }
+    }
+}
+
+impl EncodedStanding {
+    fn read(self, user_id: &UserId) -> Option<Standing> {
+        let Self { secret_hash, session_id, issued_at_ms, rights_version, good_until_ms } = self;
+        let credential = match secret_hash {
+            Some(secret_hash) => PresentedCredential::ApiKey { secret_hash: secret_hash.try_into().ok()? },
+            None => {
+                let session = match session_id {
+                    Some(session_id) => Some(SessionId::parse(&session_id)?),
+                    None => None,
+                };
+                PresentedCredential::AccessToken { user_id: user_id.clone(), session, issued_at_ms }
+            }
+        };
+        Some(Standing { credential, rights_version: RightsVersion::from_bytes(rights_version.to_le_bytes()), good_until_ms })
+    }
 }
 
 const VERSION: u32 = 1;
@@ -108,6 +162,7 @@ impl Terms {
             held_credits: fields.held_credits,
             max_input_tokens: fields.max_input_tokens,
             max_output_tokens: fields.max_output_tokens,
+            standing: fields.standing.as_ref().map(EncodedStanding::from),
         };
         let encoded = encoded.encode_to_vec();
         Self { fields, encoded }
@@ -118,9 +173,14 @@ impl Terms {
     pub fn from_bytes(encoded: Vec<u8>) -> Option<Self> {
         let read = Encoded::decode(&encoded[..]).ok()?;
         let price = |credits| (0..=MAX_PRICE).contains(&credits).then_some(credits);
+        let user_id = UserId::parse(&read.user_id)?;
         let fields = Fields {
             account: AccountId::parse(&read.account)?,
-            user_id: UserId::parse(&read.user_id)?,
+            standing: match read.standing {
+                Some(standing) => Some(standing.read(&user_id)?),
+                None => None,
+            },
+            user_id,
             key_id: match read.key_id {
                 Some(key_id) => Some(KeyId::parse(&key_id)?),
                 None => None,

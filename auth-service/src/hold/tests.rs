@@ -1,6 +1,7 @@
 use super::*;
-use crate::ids::KeyId;
+use crate::ids::{AccountId, KeyId, SessionId};
 use crate::price::Price;
+use crate::store::PresentedCredential;
 
 const ACCOUNT: &str = "0123456789abcdef";
 
@@ -17,7 +18,13 @@ fn terms(attempt_id: &str, price: Price) -> Terms {
         held_credits: price.of(100, 200),
         max_input_tokens: 100,
         max_output_tokens: 200,
+        standing: Some(standing()),
     })
+}
+
+fn standing() -> Standing {
+    let rights_version = crate::access::RightsVersion::from_bytes([3; 8]);
+    Standing { credential: PresentedCredential::ApiKey { secret_hash: [7; 32] }, rights_version, good_until_ms: Some(5_000) }
 }
 
 fn by_token() -> Price {
@@ -61,14 +68,9 @@ fn check(before: Option<&HoldRecord>, attempt_id: &str, funds: Funds) -> CheckDe
         max_output_tokens: 200,
         require_full: false,
     };
-    let caller = Principal {
-        user_id: wanted.user_id.clone(),
-        role: crate::user::Role::User,
-        key_id: wanted.key_id.clone(),
-        key_secret: 1,
-        session_id: None,
-    };
-    on_check(before, &wanted.account, &caller, &wanted.model, &charge, funds)
+    let (account, user_id, key_id) = (wanted.account.clone(), wanted.user_id.clone(), wanted.key_id.clone());
+    let holder = Holder { account, user_id, key_id, standing: standing() };
+    on_check(before, &holder, &wanted.model, &charge, funds)
 }
 
 const FUNDS: Funds = Funds { available: 1000, open_holds: 0, max_open_holds: 2, more_is_due: false, refund_wait: None };
@@ -217,6 +219,8 @@ fn a_handle_that_was_altered_extends_and_settles_nothing() {
         Terms::new(Fields { price: Price { per_call: 0, ..by_token() }, ..(*hold.terms).clone() }),
         Terms::new(Fields { max_output_tokens: 1, ..(*hold.terms).clone() }),
         Terms::new(Fields { key_id: None, ..(*hold.terms).clone() }),
+        Terms::new(Fields { standing: None, ..(*hold.terms).clone() }),
+        Terms::new(Fields { standing: Some(Standing { good_until_ms: None, ..standing() }), ..(*hold.terms).clone() }),
     ];
     for altered in altered {
         assert_eq!(on_extend(Some(&hold), &altered, used(1, 1)), ExtendDecision::NotFound);
@@ -241,4 +245,25 @@ fn a_resolved_request_is_forgotten_at_its_time_and_an_open_hold_never() {
     assert!(!settled.is_forgotten(hour, 1000 + 3_599_999));
     assert!(settled.is_forgotten(hour, 1000 + 3_600_000));
     assert!(!open("a").is_forgotten(hour, i64::MAX));
+}
+
+#[test]
+fn a_handle_says_what_it_was_made_with_and_one_of_a_release_that_did_not_say_so_is_read() {
+    let user_id = UserId::parse(ACCOUNT).unwrap();
+    let token = |session| PresentedCredential::AccessToken { user_id: user_id.clone(), session, issued_at_ms: 1_700_000_000_000 };
+    let session = SessionId::parse("abcdefghijkl").unwrap();
+    for standing in [
+        Some(standing()),
+        Some(Standing { good_until_ms: None, ..standing() }),
+        Some(Standing { credential: token(None), ..standing() }),
+        Some(Standing { credential: token(Some(session)), ..standing() }),
+        None,
+    ] {
+        let terms = Terms::new(Fields { standing: standing.clone(), ..(*open("a").terms).clone() });
+        assert_eq!(Terms::from_handle(&terms.to_handle()).unwrap().standing, standing);
+    }
+    // As the release before made it.
+    let old = "hold_CAESEDAxMjM0NTY3ODlhYmNkZWYaEDAxMjM0NTY3ODlhYmNkZWYiDDAxMjM0NTY3ODlhYioBcjIBYToB8EIGbGxhbWEzSAFgAWhkcMgB";
+    let old = Terms::from_handle(old).unwrap();
+    assert_eq!((old.request_id.as_str(), old.held_credits, old.max_output_tokens, &old.standing), ("r", 1, 200, &None));
 }

@@ -9,7 +9,8 @@ use argon2::password_hash::{CustomizedPasswordHasher, Error, PasswordHasher, Res
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use memmap2::{MmapMut, MmapOptions};
 
-/// Hashes and compares passwords as [`Argon2`] does.
+/// Hashes and compares passwords as [`Argon2`] does, but that no comparison takes less time than a hash of its own cost: users whose hash was
+/// made with less are not told apart by it from those that don't exist.
 #[derive(Clone)]
 pub(super) struct Argon2Hasher {
     params: Params,
@@ -48,11 +49,13 @@ impl CustomizedPasswordHasher<PasswordHash> for Argon2Hasher {
         let algorithm = algorithm.map_or(Ok(Algorithm::Argon2id), Algorithm::try_from)?;
         let version = version.map_or(Ok(Version::V0x13), Version::try_from)?;
         let (salt, text_of_params) = (Salt::new(salt)?, ParamsString::try_from(&params)?);
-        let mut memory = Memory::map(params.block_count())?;
+        let rest = work_of(&self.params).saturating_sub(work_of(&params));
+        let mut memory = Memory::map(params.block_count().max(self.params.block_count()))?;
         let mut output = [0; Output::MAX_LENGTH];
         let length = params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN);
         let output = output.get_mut(..length).ok_or(Error::OutputSize)?;
         Argon2::new(algorithm, version, params).hash_password_into_with_memory(password, &salt, output, &mut memory)?;
+        self.spend(rest, &mut memory)?;
         Ok(PasswordHash {
             algorithm: algorithm.ident(),
             version: Some(version.into()),
@@ -61,6 +64,36 @@ impl CustomizedPasswordHasher<PasswordHash> for Argon2Hasher {
             hash: Some(Output::new(output)?),
         })
     }
+}
+
+impl Argon2Hasher {
+    /// Works so much for nothing.
+    fn spend(&self, work: u64, memory: &mut Memory) -> Result<()> {
+        // As few passes as the memory allows, over as much of it as is needed: what is in the processor's caches is quicker.
+        let whole = self.params.block_count() as u64;
+        let passes = work.div_ceil(whole * FIRST_PASS).max(1);
+        let passes = (1..=passes).find(|passes| work / work_of_a_block(*passes) <= whole).unwrap_or(passes);
+        let blocks = work / work_of_a_block(passes);
+        if blocks < u64::from(Params::MIN_M_COST) {
+            return Ok(());
+        }
+        let [memory_kib, passes] = [blocks, passes].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+        let filling = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(memory_kib, passes, 1, None)?);
+        Ok(filling.hash_password_into_with_memory(&[], &[0; 16], &mut [0; Params::DEFAULT_OUTPUT_LEN], memory)?)
+    }
+}
+
+/// What filling a block takes in the first pass, and in each one after it, which reads what was there before. Only their proportion matters.
+const FIRST_PASS: u64 = 10;
+const LATER_PASS: u64 = 15;
+
+fn work_of_a_block(passes: u64) -> u64 {
+    FIRST_PASS + LATER_PASS * passes.saturating_sub(1)
+}
+
+/// What takes a hash its time.
+fn work_of(params: &Params) -> u64 {
+    params.block_count() as u64 * work_of_a_block(params.t_cost().into())
 }
 
 /// The memory of one hash. Dropped, it is the operating system's again.
@@ -113,6 +146,38 @@ mod tests {
                 assert!(ours.verify_password(b"a password", &hash).is_ok(), "{hash}");
                 assert!(ours.verify_password(b"another password", &hash).is_err(), "{hash}");
             }
+        }
+    }
+
+    /// Processor time of this thread that a comparison takes: what others do meanwhile doesn't count.
+    #[cfg(target_os = "linux")]
+    fn time_of(hasher: &Argon2Hasher, stored: &PasswordHash) -> u64 {
+        let now = || -> u64 {
+            let spent_ns = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+            spent_ns.split(' ').next().unwrap().parse().unwrap()
+        };
+        let before = now();
+        hasher.verify_password(b"another password", stored).unwrap_err();
+        now() - before
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_hash_that_was_made_with_less_takes_as_long_to_compare() {
+        let hasher = Argon2Hasher::new(Params::new(19_456, 3, 1, None).unwrap());
+        let made_with = |memory_kib, passes| {
+            let other = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(memory_kib, passes, 1, None).unwrap());
+            other.hash_password_with_salt(b"a password", b"sixteen byte salt").unwrap()
+        };
+        let live = made_with(19_456, 3);
+        for (memory_kib, passes) in [(19_456, 2), (19_456, 1), (18_000, 3), (12_288, 3), (7_168, 5), (32, 1)] {
+            let old = made_with(memory_kib, passes);
+            // In turns, since what others do slows memory down; the quickest of each, since nothing speeds it up.
+            let turns: Vec<[u64; 2]> = (0..15).map(|_| [&old, &live].map(|stored| time_of(&hasher, stored))).collect();
+            let quickest = |which: usize| turns.iter().map(|turn| turn[which]).min().unwrap() as f64;
+            let ratio = quickest(0) / quickest(1);
+            println!("{memory_kib} KiB, {passes} passes: {ratio:.2} of what hashing takes now");
+            assert!((0.8..1.25).contains(&ratio), "{memory_kib} KiB, {passes} passes: {ratio} of what hashing takes now");
         }
     }
 

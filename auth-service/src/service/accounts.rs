@@ -12,6 +12,7 @@ use crate::access_token::AccessTokens;
 use crate::ids::AccountId;
 use crate::key_lifetimes::KeyLifetimes;
 use crate::password::PasswordHashing;
+use crate::service::audit_trail::{AuditTrail, recorded};
 use crate::service::authorizer::{Authorizer, Caller};
 use crate::service::call::Call;
 use crate::service::contract;
@@ -46,6 +47,8 @@ pub struct AccountsService {
     pub starting_credits: i64,
     /// How long API keys last.
     pub key_lifetimes: KeyLifetimes,
+    /// Records what fails.
+    pub trail: Arc<AuditTrail>,
 }
 
 impl AccountsService {
@@ -135,8 +138,15 @@ impl AccountsService {
 
 #[tonic::async_trait]
 impl Accounts for AccountsService {
-    async fn sign_up(&self, request: Request<pb::SignUpRequest>) -> Result<Response<pb::SignUpResponse>, Status> {
-        Ok(Response::new(self.answer_sign_up(request).await?))
+    recorded! {
+        sign_up(SignUpRequest) -> SignUpResponse, SignUp, answer_sign_up;
+        logout(LogoutRequest) -> LogoutResponse, SignOut, answer_logout;
+        logout_everywhere(LogoutEverywhereRequest) -> LogoutEverywhereResponse, SignOutEverywhere, answer_logout_everywhere;
+        revoke_session(RevokeSessionRequest) -> RevokeSessionResponse, RevokeSession, answer_revoke_session;
+        change_password(ChangePasswordRequest) -> ChangePasswordResponse, ChangePassword, answer_change_password;
+        create_api_key(CreateApiKeyRequest) -> CreateApiKeyResponse, CreateApiKey, answer_create_api_key;
+        rotate_api_key(RotateApiKeyRequest) -> RotateApiKeyResponse, RotateApiKey, answer_rotate_api_key;
+        revoke_api_key(RevokeApiKeyRequest) -> RevokeApiKeyResponse, RevokeApiKey, answer_revoke_api_key;
     }
 
     async fn login(&self, request: Request<pb::LoginRequest>) -> Result<Response<pb::LoginResponse>, Status> {
@@ -147,27 +157,8 @@ impl Accounts for AccountsService {
         Ok(Response::new(self.answer_refresh(request).await?))
     }
 
-    async fn logout(&self, request: Request<pb::LogoutRequest>) -> Result<Response<pb::LogoutResponse>, Status> {
-        Ok(Response::new(self.answer_logout(request).await?))
-    }
-
-    async fn logout_everywhere(
-        &self,
-        request: Request<pb::LogoutEverywhereRequest>,
-    ) -> Result<Response<pb::LogoutEverywhereResponse>, Status> {
-        Ok(Response::new(self.answer_logout_everywhere(request).await?))
-    }
-
     async fn list_sessions(&self, request: Request<pb::ListSessionsRequest>) -> Result<Response<pb::ListSessionsResponse>, Status> {
         Ok(Response::new(self.answer_list_sessions(request).await?))
-    }
-
-    async fn revoke_session(&self, request: Request<pb::RevokeSessionRequest>) -> Result<Response<pb::RevokeSessionResponse>, Status> {
-        Ok(Response::new(self.answer_revoke_session(request).await?))
-    }
-
-    async fn change_password(&self, request: Request<pb::ChangePasswordRequest>) -> Result<Response<pb::ChangePasswordResponse>, Status> {
-        Ok(Response::new(self.answer_change_password(request).await?))
     }
 
     async fn complete_password_reset(
@@ -188,20 +179,8 @@ impl Accounts for AccountsService {
         Ok(Response::new(self.answer_get_me(request).await?))
     }
 
-    async fn create_api_key(&self, request: Request<pb::CreateApiKeyRequest>) -> Result<Response<pb::CreateApiKeyResponse>, Status> {
-        Ok(Response::new(self.answer_create_api_key(request).await?))
-    }
-
     async fn list_api_keys(&self, request: Request<pb::ListApiKeysRequest>) -> Result<Response<pb::ListApiKeysResponse>, Status> {
         Ok(Response::new(self.answer_list_api_keys(request).await?))
-    }
-
-    async fn rotate_api_key(&self, request: Request<pb::RotateApiKeyRequest>) -> Result<Response<pb::RotateApiKeyResponse>, Status> {
-        Ok(Response::new(self.answer_rotate_api_key(request).await?))
-    }
-
-    async fn revoke_api_key(&self, request: Request<pb::RevokeApiKeyRequest>) -> Result<Response<pb::RevokeApiKeyResponse>, Status> {
-        Ok(Response::new(self.answer_revoke_api_key(request).await?))
     }
 
     async fn get_balance(&self, request: Request<pb::GetBalanceRequest>) -> Result<Response<pb::GetBalanceResponse>, Status> {
@@ -259,6 +238,7 @@ mod tests {
         let credentials = crate::credential::Credentials { tokens: Arc::clone(&tokens), issuers, store: Arc::clone(&store) };
         AccountsService {
             authorizer: Authorizer { store: Arc::clone(&store), credentials, key_uses: KeyUses::new().0 },
+            trail: Arc::new(AuditTrail::new(Arc::clone(&store))),
             store,
             tokens,
             passwords: Arc::new(PasswordHashing::new(HashingCost::default()).unwrap()),

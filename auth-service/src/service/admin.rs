@@ -8,21 +8,25 @@ use shared::proto::auth::admin_server::Admin;
 use shared::request_id::{REQUEST_ID_RULE, is_request_id};
 use tonic::{Request, Response, Status};
 
-use crate::ids::{AccountId, random_base62};
-use crate::password::{NewPassword, PasswordHashing};
+use crate::ids::{AccountId, UserId};
+use crate::one_time_password;
+use crate::password::{NewPassword, Owner, PasswordHashing};
+use crate::service::audit_list::{self, AuditFields};
+use crate::service::audit_trail::{AuditTrail, recorded};
 use crate::service::authorizer::Authorizer;
 use crate::service::call::Call;
 use crate::service::contract;
 use crate::service::not_built::not_built;
 use crate::service::service_error::ServiceError;
 use crate::service::user_fields::{UserFields, user_name};
+use crate::service::user_list;
 use crate::service::violations::{Violation, Violations, plain_text};
-use crate::store::{AuditAction, AuditEvent, GrantAnswer, GrantRequest, Store, UserCreation};
+use crate::store::{AuditAction, AuditEvent, GrantAnswer, GrantRequest, Store, UserChange, UserCreation};
 use crate::user::{Role, UserName, UserRecord};
 use crate::user_state::NewState;
 
-/// Characters of a one-time password: 142 random bits.
-const ONE_TIME_PASSWORD_CHARACTERS: usize = 24;
+/// What is said of an action that was a repetition.
+const NO_CHANGE: &str = "no change";
 
 /// The Admin service.
 #[derive(Debug)]
@@ -35,6 +39,8 @@ pub struct AdminService {
     pub passwords: Arc<PasswordHashing>,
     /// Credits of a new user, unless said otherwise.
     pub starting_credits: i64,
+    /// Records what fails.
+    pub trail: Arc<AuditTrail>,
 }
 
 impl AdminService {
@@ -55,7 +61,8 @@ impl AdminService {
         let (fields, role) = violations.finish(fields.zip(role))?;
         let password_hash = self.passwords.hash(fields.password.clone()).await?;
         let user = fields.into_new_user(password_hash, role, starting_credits)?;
-        let event = event.to_user(&user.user_id, &user.user_name);
+        let detail = format!("{}, {starting_credits} credits", role_name(role));
+        let event = AuditEvent { detail, ..event.to_user(&user.user_id, &user.user_name) };
         match self.store.create_user(user, event).await? {
             UserCreation::Created(user) => {
                 tracing::info!(
@@ -76,19 +83,18 @@ impl AdminService {
         let (name, reason) = (violations.keep(user_name(name)), violations.keep(plain_text("reason", reason, 200)));
         let (name, reason) = violations.finish(name.zip(reason))?;
         let user = self.find(&name).await?;
-        let action = match new {
-            NewState::Disabled(true) => AuditAction::DisableUser,
-            NewState::Disabled(false) => AuditAction::EnableUser,
-            NewState::Locked(true) => AuditAction::LockUser,
-            NewState::Locked(false) => AuditAction::UnlockUser,
-        };
-        let event = AuditEvent { detail: reason.clone(), ..call.event(action).by(&actor).to_user(&user.user_id, &user.user_name) };
+        call.know(|event| event.to_user(&user.user_id, &user.user_name));
+        let event = AuditEvent { detail: reason.clone(), ..call.event(action(new)).by(&actor).to_user(&user.user_id, &user.user_name) };
         let change = match new {
-            NewState::Disabled(disabled) => self.store.set_disabled(&user.user_id, disabled, &reason, event).await?,
-            NewState::Locked(locked) => self.store.set_locked(&user.user_id, locked, &reason, event).await?,
+            NewState::Disabled(disabled) => self.store.set_disabled(&user.user_id, disabled, &reason, event.clone()).await?,
+            NewState::Locked(locked) => self.store.set_locked(&user.user_id, locked, &reason, event.clone()).await?,
         };
-        let user = change.ok_or(ServiceError::UserNotFound)?.user;
-        tracing::info!(target: "audit", action = action.name(), actor = %actor.user_id, subject = %user.user_id, "a user's state was set");
+        let UserChange { user, changed } = change.ok_or(ServiceError::UserNotFound)?;
+        tell(&event);
+        if !changed {
+            // What was so before, the store hasn't recorded.
+            self.trail.record(AuditEvent { detail: NO_CHANGE.to_owned(), ..event }).await;
+        }
         Ok(contract::user_for_operators(user))
     }
 
@@ -120,46 +126,73 @@ impl AdminService {
         let call = Call::of(&request);
         let actor = self.authorizer.operator(call).await?;
         let user = self.find(&user_name(&request.get_ref().user_name)?).await?;
-        let one_time_password = random_base62(ONE_TIME_PASSWORD_CHARACTERS)?;
-        let password = NewPassword::parse(&one_time_password, None).map_err(ServiceError::defect)?;
-        let hash = self.passwords.hash(password).await?;
+        call.know(|event| event.to_user(&user.user_id, &user.user_name));
         let event = call.event(AuditAction::ResetPassword).by(&actor).to_user(&user.user_id, &user.user_name);
-        let user = self.store.reset_password(&user.user_id, &hash, event).await?.ok_or(ServiceError::UserNotFound)?;
-        tracing::info!(target: "audit", action = "reset_password", actor = %actor.user_id, subject = %user.user_id, "a password was reset");
+        let one_time_password = one_time_password::draw()?;
+        let password = NewPassword::parse(&one_time_password, &Owner::default()).map_err(ServiceError::defect)?;
+        let hash = self.passwords.hash(password).await?;
+        let user = self.store.reset_password(&user.user_id, &hash, event.clone()).await?.ok_or(ServiceError::UserNotFound)?;
+        tell(&event);
         let expires_at = user.reset_ends_at_ms.map(contract::timestamp);
         Ok(pb::ResetPasswordResponse { one_time_password, expires_at, user: Some(contract::user_for_operators(user)) })
     }
 
     async fn answer_grant_credits(&self, request: Request<pb::GrantCreditsRequest>) -> Result<pb::GrantCreditsResponse, ServiceError> {
-        let actor = self.authorizer.operator(Call::of(&request)).await?;
-        let request = request.into_inner();
+        let call = Call::of(&request);
+        let actor = self.authorizer.operator(call).await?;
+        let message = request.get_ref();
         let mut violations = Violations::default();
-        let name = violations.keep(user_name(&request.user_name));
-        violations.require((1..=MAX_CREDITS).contains(&request.credits), "credits", || "must be from 1 to 10^12".to_owned());
-        violations.require(is_request_id(&request.request_id), "request_id", || REQUEST_ID_RULE.to_owned());
-        let note = violations.keep(plain_text("note", request.note, 200));
+        let name = violations.keep(user_name(&message.user_name));
+        violations.require((1..=MAX_CREDITS).contains(&message.credits), "credits", || "must be from 1 to 10^12".to_owned());
+        violations.require(is_request_id(&message.request_id), "request_id", || REQUEST_ID_RULE.to_owned());
+        let note = violations.keep(plain_text("note", message.note.clone(), 200));
         let (name, note) = violations.finish(name.zip(note))?;
         let user = self.find(&name).await?;
+        call.know(|event| event.to_user(&user.user_id, &user.user_name));
+        let credits = message.credits;
+        let detail = if note.is_empty() { format!("{credits} credits") } else { format!("{credits} credits: {note}") };
+        let event = AuditEvent { detail, ..call.event(AuditAction::GrantCredits).by(&actor).to_user(&user.user_id, &user.user_name) };
         let grant = GrantRequest {
             account: AccountId::from(&user.user_id),
-            credits: request.credits,
-            request_id: request.request_id,
+            credits,
+            request_id: message.request_id.clone(),
             note,
             granted_by: actor.user_id.clone(),
         };
-        let (balance, entry, replayed) = match self.store.grant(grant).await? {
+        let (balance, entry, replayed) = match self.store.grant(grant, event.clone()).await? {
             GrantAnswer::Granted { entry, balance } => (balance, entry, false),
             GrantAnswer::Replayed { entry, balance } => (balance, entry, true),
             GrantAnswer::RequestIdReused => return Err(ServiceError::GrantRequestIdReused),
             GrantAnswer::TooMuch => return Err(ServiceError::TooManyCredits),
             GrantAnswer::NotFound => return Err(ServiceError::UserNotFound),
         };
-        let credits = request.credits;
         tracing::info!(
             target: "audit", action = "grant_credits", actor = %actor.user_id, subject = %user.user_id, credits, entry, replayed,
             "credits were granted"
         );
+        if replayed {
+            self.trail.record(AuditEvent { detail: format!("{}; {NO_CHANGE}", event.detail), ..event }).await;
+        }
         Ok(pb::GrantCreditsResponse { balance: Some(contract::balance(balance)), ledger_entry_id: entry.to_string(), replayed })
+    }
+
+    async fn answer_list_users(&self, request: Request<pb::ListUsersRequest>) -> Result<pb::ListUsersResponse, ServiceError> {
+        self.authorizer.operator(Call::of(&request)).await?;
+        let query = user_list::parse(request.get_ref())?;
+        Ok(user_list::answer(self.store.users(&query).await?))
+    }
+
+    async fn answer_list_audit_events(
+        &self,
+        request: Request<pb::ListAuditEventsRequest>,
+    ) -> Result<pb::ListAuditEventsResponse, ServiceError> {
+        self.authorizer.operator(Call::of(&request)).await?;
+        let fields = AuditFields::parse(request.get_ref())?;
+        let user = match &fields.user {
+            Some(name) => Some(self.find(name).await?.user_id),
+            None => None,
+        };
+        Ok(audit_list::answer(self.store.audit_events(&fields.query(user)).await?))
     }
 
     async fn find(&self, name: &UserName) -> Result<UserRecord, ServiceError> {
@@ -167,39 +200,44 @@ impl AdminService {
     }
 }
 
+fn action(new: NewState) -> AuditAction {
+    match new {
+        NewState::Disabled(true) => AuditAction::DisableUser,
+        NewState::Disabled(false) => AuditAction::EnableUser,
+        NewState::Locked(true) => AuditAction::LockUser,
+        NewState::Locked(false) => AuditAction::UnlockUser,
+    }
+}
+
+/// Logs what an operator did to a user.
+fn tell(event: &AuditEvent) {
+    let id = |user: &Option<UserId>| user.as_ref().map(ToString::to_string);
+    let (action, actor, subject) = (event.action.name(), id(&event.actor), id(&event.subject));
+    tracing::info!(target: "audit", action, actor, subject, "a user's state was changed");
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::User => "user",
+        Role::Admin => "admin",
+    }
+}
+
 #[tonic::async_trait]
 impl Admin for AdminService {
-    async fn create_user(&self, request: Request<pb::CreateUserRequest>) -> Result<Response<pb::CreateUserResponse>, Status> {
-        Ok(Response::new(self.answer_create_user(request).await?))
-    }
-
-    async fn disable_user(&self, request: Request<pb::DisableUserRequest>) -> Result<Response<pb::DisableUserResponse>, Status> {
-        Ok(Response::new(self.answer_disable_user(request).await?))
-    }
-
-    async fn enable_user(&self, request: Request<pb::EnableUserRequest>) -> Result<Response<pb::EnableUserResponse>, Status> {
-        Ok(Response::new(self.answer_enable_user(request).await?))
-    }
-
-    async fn grant_credits(&self, request: Request<pb::GrantCreditsRequest>) -> Result<Response<pb::GrantCreditsResponse>, Status> {
-        Ok(Response::new(self.answer_grant_credits(request).await?))
-    }
-
-    async fn lock_user(&self, request: Request<pb::LockUserRequest>) -> Result<Response<pb::LockUserResponse>, Status> {
-        Ok(Response::new(self.answer_lock_user(request).await?))
-    }
-
-    async fn unlock_user(&self, request: Request<pb::UnlockUserRequest>) -> Result<Response<pb::UnlockUserResponse>, Status> {
-        Ok(Response::new(self.answer_unlock_user(request).await?))
-    }
-
-    async fn reset_password(&self, request: Request<pb::ResetPasswordRequest>) -> Result<Response<pb::ResetPasswordResponse>, Status> {
-        Ok(Response::new(self.answer_reset_password(request).await?))
+    recorded! {
+        create_user(CreateUserRequest) -> CreateUserResponse, CreateUser, answer_create_user;
+        list_users(ListUsersRequest) -> ListUsersResponse, ListUsers, answer_list_users;
+        disable_user(DisableUserRequest) -> DisableUserResponse, DisableUser, answer_disable_user;
+        enable_user(EnableUserRequest) -> EnableUserResponse, EnableUser, answer_enable_user;
+        lock_user(LockUserRequest) -> LockUserResponse, LockUser, answer_lock_user;
+        unlock_user(UnlockUserRequest) -> UnlockUserResponse, UnlockUser, answer_unlock_user;
+        reset_password(ResetPasswordRequest) -> ResetPasswordResponse, ResetPassword, answer_reset_password;
+        grant_credits(GrantCreditsRequest) -> GrantCreditsResponse, GrantCredits, answer_grant_credits;
+        list_audit_events(ListAuditEventsRequest) -> ListAuditEventsResponse, ListAuditEvents, answer_list_audit_events;
     }
 
     not_built! {
-        list_users(ListUsersRequest) -> ListUsersResponse, "Admin.ListUsers";
         verify_ledger(VerifyLedgerRequest) -> VerifyLedgerResponse, "Admin.VerifyLedger";
-        list_audit_events(ListAuditEventsRequest) -> ListAuditEventsResponse, "Admin.ListAuditEvents";
     }
 }

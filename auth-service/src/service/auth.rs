@@ -1,9 +1,11 @@
 //! The Auth service: what other services ask before and after they work for somebody.
 
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{Stream, StreamExt};
 use shared::authorization::ServiceCaller;
 use shared::counted_message::MAX_CHECK_MODELS;
 use shared::model_name;
@@ -15,16 +17,20 @@ use tonic::{Request, Response, Status};
 use crate::credential::{CredentialError, Credentials, Presented};
 use crate::foreign_issuer::ForeignTokenError;
 use crate::hold::{Outcome, Terms, is_attempt_id};
-use crate::ids::AccountId;
+use crate::ids::{AccountId, UserId};
 use crate::key_uses::KeyUses;
 use crate::price::MAX_TOKENS;
 use crate::price_table::PriceTable;
+use crate::revocation_feed::RevocationFeed;
+use crate::service::audit_trail::{AuditTrail, is_attempt};
+use crate::service::call::Call;
 use crate::service::call_lines::{self, CheckSubject};
 use crate::service::contract;
 use crate::service::service_error::ServiceError;
 use crate::service::violations::{Violation, Violations};
 use crate::store::{
-    ChargeRequest, CheckAnswer, CheckRequest, ExtendAnswer, Permission, ReleaseAnswer, ReleaseRequest, Scope, SettleAnswer, Store,
+    AuditAction, AuditEvent, ChargeRequest, CheckAnswer, CheckRequest, ExtendAnswer, Permission, ReleaseAnswer, ReleaseRequest, Scope,
+    SettleAnswer, Store,
 };
 
 /// The longest fingerprint.
@@ -47,6 +53,10 @@ pub struct AuthService {
     pub key_uses: KeyUses,
     /// How long a hold lives; a third of it is when to extend.
     pub hold_ttl: Duration,
+    /// What is revoked.
+    pub revocations: Arc<RevocationFeed>,
+    /// Records what operators do with models.
+    pub trail: Arc<AuditTrail>,
 }
 
 impl AuthService {
@@ -81,6 +91,7 @@ impl AuthService {
         let charged = charge.is_some();
         let presented = self.credentials.present(&request.credential, &request.account).await?;
         subject.account = Some(presented.account.clone());
+        subject.user = presented.user().cloned();
         presented.require(permission.scope).map_err(ServiceError::Store)?;
         if permission.admin {
             presented.require_operators_own().map_err(ServiceError::Store)?;
@@ -157,6 +168,7 @@ impl AuthService {
             ExtendAnswer::Extended { expires_at_ms } => Ok(pb::ExtendResponse { expires_at: Some(contract::timestamp(expires_at_ms)) }),
             ExtendAnswer::NotFound => Err(ServiceError::HoldNotFound),
             ExtendAnswer::Resolved => Err(ServiceError::HoldResolved),
+            ExtendAnswer::Refused(refusal) => Err(ServiceError::Revoked(refusal)),
         }
     }
 
@@ -248,6 +260,24 @@ fn permission(operation: pb::Operation, model: &str, is_charged: bool) -> Result
     violations.into_result(right.zip(model).map(|((scope, admin), model)| Permission { scope, admin, model }))
 }
 
+/// What the audit log says of a Check for what operators do with models; `None`: it is for something else.
+fn operators_event(request: &Request<pb::CheckRequest>) -> Option<AuditEvent> {
+    let message = request.get_ref();
+    if message.operation() != pb::Operation::ManageModels {
+        return None;
+    }
+    let address = caller_address(&message.caller_address).unwrap_or_default();
+    let detail = model_name::canonical(&message.model).unwrap_or_default().to_ascii_lowercase();
+    // The call is another service's; its request id is the end user's.
+    Some(AuditEvent { address, detail, client: String::new(), ..Call::of(request).event(AuditAction::ManageModels) })
+}
+
+fn done_by(event: AuditEvent, principal: Option<&pb::Principal>) -> AuditEvent {
+    let Some(principal) = principal else { return event };
+    let credential = if principal.session_id.is_empty() { &principal.api_key_id } else { &principal.session_id };
+    AuditEvent { actor: UserId::parse(&principal.user_id), actor_credential: credential.clone(), ..event }
+}
+
 /// Where the end user calls from; empty: not known.
 fn caller_address(text: &str) -> Result<Option<IpAddr>, Violation> {
     let malformed = |_| Violation::new("caller_address", "must be an IP address, or empty");
@@ -269,8 +299,23 @@ impl Auth for AuthService {
     async fn check(&self, request: Request<pb::CheckRequest>) -> Result<Response<pb::CheckResponse>, Status> {
         admit(&request)?;
         let mut subject = CheckSubject::default();
-        let answered = self.answer_check(request.into_inner(), &mut subject).await;
-        answered.map(Response::new).map_err(|error| call_lines::refused(subject, error))
+        let event = operators_event(&request);
+        match self.answer_check(request.into_inner(), &mut subject).await {
+            Ok(answer) => {
+                if let Some(event) = event {
+                    self.trail.record(done_by(event, answer.principal.as_ref())).await;
+                }
+                Ok(Response::new(answer))
+            }
+            Err(error) => {
+                let (is_attempt, actor) = (is_attempt(&error), subject.user.take());
+                let status = call_lines::refused(subject, error);
+                if let Some(event) = event.filter(|_| is_attempt) {
+                    self.trail.record_failure(AuditEvent { actor, ..event }, &status).await;
+                }
+                Err(status)
+            }
+        }
     }
 
     async fn extend(&self, request: Request<pb::ExtendRequest>) -> Result<Response<pb::ExtendResponse>, Status> {
@@ -288,13 +333,15 @@ impl Auth for AuthService {
         Ok(Response::new(self.answer_release(request.into_inner()).await?))
     }
 
-    type WatchRevocationsStream = tokio_stream::Empty<Result<pb::WatchRevocationsResponse, Status>>;
+    type WatchRevocationsStream = Pin<Box<dyn Stream<Item = Result<pb::WatchRevocationsResponse, Status>> + Send>>;
 
     async fn watch_revocations(
         &self,
         request: Request<pb::WatchRevocationsRequest>,
     ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
         admit(&request)?;
-        Err(ServiceError::NotBuilt("Auth.WatchRevocations").into())
+        let watch = self.revocations.watch(&request.get_ref().after).ok_or(ServiceError::Stopping)?;
+        let told = watch.map(|told| told.map(contract::revocation).map_err(|end| ServiceError::from(end).into()));
+        Ok(Response::new(Box::pin(told)))
     }
 }

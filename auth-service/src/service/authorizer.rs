@@ -8,7 +8,7 @@ use crate::ids::AccountId;
 use crate::key_uses::KeyUses;
 use crate::service::call::Call;
 use crate::service::service_error::ServiceError;
-use crate::store::{CheckAnswer, CheckRequest, Permission, PresentedCredential, Principal, Refusal, Scope, Store};
+use crate::store::{AuditEvent, CheckAnswer, CheckRequest, Permission, PresentedCredential, Principal, Refusal, Scope, Store};
 
 /// An authenticated and authorized caller.
 #[derive(Debug, Clone)]
@@ -35,11 +35,15 @@ pub struct Authorizer {
 impl Authorizer {
     /// Anybody with a credential in force, whatever its scopes.
     pub async fn anybody(&self, call: Call<'_>) -> Result<Caller, ServiceError> {
-        let presented = self.present(call).await?;
+        self.anybody_with(self.present(call).await?, call.address).await
+    }
+
+    /// The same of a credential that was taken apart, and of the address that it was shown from.
+    pub async fn anybody_with(&self, presented: Presented, address: Option<IpAddr>) -> Result<Caller, ServiceError> {
         // A key has at least one scope; it says who calls with any of them.
         let mut refused = Refusal::ScopeRequired;
         for scope in [Scope::Account, Scope::Chat, Scope::ListModels, Scope::Generate, Scope::Embed, Scope::Models] {
-            match self.check(presented.clone(), call.address, scope, false).await {
+            match self.check(presented.clone(), address, scope, false).await {
                 Err(ServiceError::Store(Refusal::ScopeRequired)) => refused = Refusal::ScopeRequired,
                 answer => return answer,
             }
@@ -70,12 +74,16 @@ impl Authorizer {
         // The role is the user's, not an account's: which account is named doesn't count here, but several are refused as everywhere.
         credential::account_header(call.metadata)?;
         let presented = self.credentials.present(text, "").await?;
+        tell(call, &presented);
         require_access_token(&presented)?;
         Ok(self.check(presented, call.address, Scope::Account, true).await?.principal)
     }
 
     async fn present(&self, call: Call<'_>) -> Result<Presented, ServiceError> {
-        Ok(self.credentials.present(credential::bearer(call.metadata)?, credential::account_header(call.metadata)?).await?)
+        let account = credential::account_header(call.metadata)?;
+        let presented = self.credentials.present(credential::bearer(call.metadata)?, account).await?;
+        tell(call, &presented);
+        Ok(presented)
     }
 
     async fn check(&self, presented: Presented, caller_address: Option<IpAddr>, scope: Scope, admin: bool) -> Result<Caller, ServiceError> {
@@ -96,6 +104,14 @@ impl Authorizer {
                 Err(ServiceError::defect("the store answered a charge that was not asked for"))
             }
         }
+    }
+}
+
+/// Tells who calls, for the audit log: an access token was verified by now. Whether an API key is one, only the store knows.
+fn tell(call: Call<'_>, presented: &Presented) {
+    if let PresentedCredential::AccessToken { user_id, session, .. } = &presented.credential {
+        let actor_credential = session.as_ref().map(ToString::to_string).unwrap_or_default();
+        call.know(|event| AuditEvent { actor: Some(user_id.clone()), actor_credential, ..event });
     }
 }
 

@@ -9,6 +9,7 @@ use shared::request_id::REQUEST_ID_HEADER;
 use tonic::Request;
 use tonic::metadata::MetadataMap;
 
+use crate::service::audit_trail::Known;
 use crate::store::{AuditAction, AuditEvent};
 
 /// Characters that are kept of a client's name for itself.
@@ -21,6 +22,8 @@ pub struct Call<'c> {
     pub metadata: &'c MetadataMap,
     /// Where it comes from, an IPv4 address in IPv4's form; `None`: over no connection of ours.
     pub address: Option<IpAddr>,
+    /// What becomes known of it, for the audit log; `None`: nobody records its failure.
+    pub known: Option<&'c Known>,
 }
 
 impl<'c> Call<'c> {
@@ -32,8 +35,15 @@ impl<'c> Call<'c> {
 
     /// Of whatever has metadata and extensions.
     #[must_use]
-    pub fn new(metadata: &'c MetadataMap, extensions: &Extensions) -> Self {
-        Self { metadata, address: CallerAddress::of(extensions).map(|caller| caller.ip.to_canonical()) }
+    pub fn new(metadata: &'c MetadataMap, extensions: &'c Extensions) -> Self {
+        Self { metadata, address: CallerAddress::of(extensions).map(|caller| caller.ip.to_canonical()), known: extensions.get::<Known>() }
+    }
+
+    /// Adds what has become known of it, for the audit log should it fail.
+    pub fn know(&self, add: impl FnOnce(AuditEvent) -> AuditEvent) {
+        if let Some(known) = self.known {
+            known.add(add);
+        }
     }
 
     /// What the client calls itself, without what is invisible in it.

@@ -8,7 +8,7 @@ use shared::model_name;
 use shared::proto::auth as pb;
 use tonic::Status;
 
-use crate::ids::AccountId;
+use crate::ids::{AccountId, UserId};
 use crate::service::service_error::ServiceError;
 use crate::store::Refusal;
 
@@ -21,6 +21,8 @@ pub struct CheckSubject {
     pub model: String,
     /// Whose credential it is, unless that is not proved.
     pub account: Option<AccountId>,
+    /// The user of an access token.
+    pub user: Option<UserId>,
 }
 
 /// Logs a Check that was refused, and gives the error that it is answered with.

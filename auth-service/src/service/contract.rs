@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost_types::Timestamp;
+use shared::error::reason_name;
 use shared::proto::auth as pb;
 
 use crate::access_token::PublicKey;
@@ -10,9 +11,10 @@ use crate::hold::{HoldRecord, Outcome, Resolution, TokenUsage};
 use crate::ids::{AccountId, SessionId};
 use crate::networks;
 use crate::price::MAX_TOKENS;
+use crate::revocation_feed::Told;
 use crate::scope;
 use crate::session::{Session, SignInMethod};
-use crate::store::{Balance, Checkpoint, EntryKind, LedgerEntry, ListedKey, ListedSecret, Principal, earlier};
+use crate::store::{Balance, Checkpoint, EntryKind, LedgerEntry, ListedKey, ListedSecret, Principal, Revocation, Revoked, earlier};
 use crate::token_scopes::TokenScopes;
 use crate::user::{Role, UserRecord};
 
@@ -72,6 +74,28 @@ pub fn principal(principal: &Principal, account: &AccountId) -> pb::Principal {
         api_key_id: principal.key_id.as_ref().map(ToString::to_string).unwrap_or_default(),
         session_id: principal.session_id.as_ref().map(ToString::to_string).unwrap_or_default(),
         api_key_secret: principal.key_secret,
+    }
+}
+
+/// What a watch is told.
+#[must_use]
+pub fn revocation(told: Told) -> pb::WatchRevocationsResponse {
+    let cursor = told.cursor().to_string();
+    let (revocation, has_gap) = match told {
+        Told::Revoked(_, revocation) => (Some(revocation), false),
+        Told::Nothing(_) => (None, false),
+        Told::Gap(_) => (None, true),
+    };
+    let Some(Revocation { user_id, revoked, reason }) = revocation else {
+        return pb::WatchRevocationsResponse { cursor, has_gap, ..Default::default() };
+    };
+    let all =
+        pb::WatchRevocationsResponse { user_id: user_id.to_string(), reason: reason_name(reason).to_owned(), cursor, ..Default::default() };
+    match revoked {
+        Revoked::Everything => all,
+        Revoked::Tokens => pb::WatchRevocationsResponse { tokens_only: true, ..all },
+        Revoked::Session(session) => pb::WatchRevocationsResponse { session_id: session.to_string(), tokens_only: true, ..all },
+        Revoked::Key { key_id, secret } => pb::WatchRevocationsResponse { api_key_id: key_id.to_string(), api_key_secret: secret, ..all },
     }
 }
 

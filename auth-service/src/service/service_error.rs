@@ -12,7 +12,8 @@ use crate::access_token::{AccessTokenError, IssueError};
 use crate::credential::CredentialError;
 use crate::foreign_issuer::ForeignTokenError;
 use crate::keyring::{MAX_LIVE_API_KEYS, MAX_LIVE_SECRETS};
-use crate::password::{HashingError, RETRY_WHEN_BUSY};
+use crate::password::{HashingError, retry_when_busy};
+use crate::revocation_feed::WatchEnd;
 use crate::service::violations::{Violation, sentence};
 use crate::session::RefreshRefusal;
 use crate::store::{Refusal, StoreError};
@@ -37,6 +38,12 @@ pub enum ServiceError {
     /// The store refused.
     #[error("refused: {0:?}")]
     Store(Refusal),
+    /// What was held may go on no longer.
+    #[error("no longer: {0:?}")]
+    Revoked(Refusal),
+    /// The process stops.
+    #[error("stopping")]
+    Stopping,
     /// The store gave no answer.
     #[error(transparent)]
     StoreFailed(#[from] StoreError),
@@ -141,6 +148,15 @@ impl From<Vec<Violation>> for ServiceError {
     }
 }
 
+impl From<WatchEnd> for ServiceError {
+    fn from(end: WatchEnd) -> Self {
+        match end {
+            WatchEnd::Stopping => Self::Stopping,
+            WatchEnd::Unreadable(error) => Self::StoreFailed(error),
+        }
+    }
+}
+
 impl From<IssueError> for ServiceError {
     fn from(error: IssueError) -> Self {
         Self::defect(error)
@@ -191,6 +207,11 @@ fn call_error(error: ServiceError) -> CallError {
             "this service answers services: send `authorization: Bearer <service credential>`",
         ),
         ServiceError::Store(refusal) => store_refusal(refusal),
+        ServiceError::Revoked(refusal) => revoked(refusal),
+        ServiceError::Stopping => {
+            CallError::new(Code::Unavailable, ErrorReason::Draining, "the service is stopping; call again, or another replica")
+                .retry_after(RETRY_SOON)
+        }
         ServiceError::StoreFailed(error) => store_failure(&error),
         ServiceError::AccessTokenRequired => {
             let message = "this needs an access token from Accounts.Login; an API key, or a foreign issuer's token, was sent";
@@ -212,7 +233,7 @@ fn call_error(error: ServiceError) -> CallError {
             exhausted(ErrorReason::RateLimited, format!("too many attempts; try again in {} s", wait.as_secs())).retry_after(wait)
         }
         ServiceError::Hashing(HashingError::Busy) => {
-            exhausted(ErrorReason::RateLimited, "too many people log in or sign up at once; try again").retry_after(RETRY_WHEN_BUSY)
+            exhausted(ErrorReason::RateLimited, "too many people log in or sign up at once; try again").retry_after(retry_when_busy())
         }
         ServiceError::Hashing(HashingError::Broken(what)) => {
             tracing::error!(what, "hashing broke");
@@ -276,6 +297,14 @@ fn call_error(error: ServiceError) -> CallError {
             tracing::error!(what, "a defect");
             CallError::internal()
         }
+    }
+}
+
+/// The credential was good when the hold was made: it isn't this call that isn't authenticated.
+fn revoked(refusal: Refusal) -> CallError {
+    match refusal {
+        Refusal::CredentialRevoked => denied(ErrorReason::CredentialRevoked, "the credential was revoked since; settle the hold"),
+        refusal => store_refusal(refusal),
     }
 }
 

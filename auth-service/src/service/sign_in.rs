@@ -8,13 +8,13 @@ use tonic::Request;
 
 use crate::access_token::IssuedToken;
 use crate::ids::{SessionId, UserId};
-use crate::password::{self, HashingError, NewPassword, UnfitPassword};
+use crate::password::{self, HashingError, NewPassword, Owner};
 use crate::refresh_token::RefreshToken;
 use crate::service::accounts::AccountsService;
 use crate::service::call::Call;
 use crate::service::contract::timestamp;
 use crate::service::service_error::ServiceError;
-use crate::service::user_fields::user_name;
+use crate::service::user_fields::{new_password, user_name};
 use crate::service::violations::{Violation, Violations, plain_text};
 use crate::session::{NewSession, Session, SessionStart, SignInMethod};
 use crate::store::{AuditAction, AuditEvent};
@@ -108,7 +108,7 @@ impl AccountsService {
                 Ok(SessionStart::PasswordReplaced) => attempt.withdraw(),
                 Ok(SessionStart::PasswordChangeRequired) => {
                     attempt.withdraw();
-                    self.record(event.failed(ErrorReason::PasswordChangeRequired)).await;
+                    self.trail.record(event.failed(ErrorReason::PasswordChangeRequired)).await;
                     return Err(ServiceError::PasswordChangeRequired);
                 }
                 Ok(SessionStart::Refused) => {
@@ -132,7 +132,8 @@ impl AccountsService {
         let call = Call::new(&metadata, &extensions);
         let mut violations = Violations::default();
         let name = violations.keep(user_name(&message.user_name));
-        let new_password = violations.keep(new_password(&message.new_password, &message.one_time_password, name.as_ref()));
+        let owner = Owner { user_name: name.as_ref().map_or("", UserName::as_str), ..Owner::default() };
+        let new_password = violations.keep(another_password(&message.new_password, &message.one_time_password, &owner));
         let client = violations.keep(plain_text("client", message.client, 200));
         let (new_password, client) = violations.finish(name.zip(new_password.zip(client)).map(|(_, fields)| fields))?;
         let event = call.event(AuditAction::CompletePasswordReset);
@@ -144,6 +145,11 @@ impl AccountsService {
             Err(unverified) => return Err(self.refused(event, unverified).await),
         };
         let event = of_user(event, &user);
+        // Of the user's names nobody is told before the one-time password was right.
+        if let Err(violation) = another_password(&message.new_password, &message.one_time_password, &Owner::from(&user)) {
+            attempt.withdraw();
+            return Err(violation.into());
+        }
         let new_hash = match self.passwords.hash(new_password).await {
             Ok(hash) => hash,
             Err(error) => {
@@ -185,7 +191,8 @@ impl AccountsService {
         let caller = self.authorizer.owner(call).await?;
         let id = &caller.principal.user_id;
         let user = self.store.user_by_id(id).await?.ok_or_else(|| ServiceError::defect("an authenticated user has no record"))?;
-        let new_password = new_password(&message.new_password, &message.current_password, Some(&user.user_name))?;
+        let new_password = another_password(&message.new_password, &message.current_password, &Owner::from(&user))?;
+        call.know(|event| event.to_user(&user.user_id, &user.user_name));
         let event = of_user(call.event(AuditAction::ChangePassword).by(&caller.principal), &user);
         let mut new_hash = None;
         for _ in 0..MOST_VERIFICATIONS {
@@ -193,7 +200,8 @@ impl AccountsService {
             let verified = self.verify_password(call.address, user.user_name.as_str(), &message.current_password, |_| true).await;
             let Verified { user, attempt, .. } = match verified {
                 Ok(verified) => verified,
-                Err(unverified) => return Err(self.refused(event, unverified).await),
+                Err(Unverified::Broken(error)) => return Err(error),
+                Err(Unverified::Failed(_)) => return Err(ServiceError::LoginFailed),
             };
             let hash = match &new_hash {
                 Some(hash) => hash,
@@ -228,7 +236,7 @@ impl AccountsService {
                 }
             }
         }
-        Err(self.refused(event, Unverified::Failed(None)).await)
+        Err(ServiceError::LoginFailed)
     }
 
     /// Compares a password, as one attempt that the throttle lets through. Whoever `may` not, whatever the password, fails like a wrong one.
@@ -276,21 +284,15 @@ impl AccountsService {
         match why {
             Unverified::Broken(error) => error,
             Unverified::Failed(user) => {
+                let event = event.failed(ErrorReason::LoginFailed);
                 // Of a name that is nobody's, nothing: it may be a password in the wrong field.
                 let event = match &user {
                     Some(user) => of_user(event, user),
                     None => event,
                 };
-                self.record(event.failed(ErrorReason::LoginFailed)).await;
+                self.trail.record(event).await;
                 ServiceError::LoginFailed
             }
-        }
-    }
-
-    /// Records what changed nothing. The call's answer doesn't depend on it.
-    pub(super) async fn record(&self, event: AuditEvent) {
-        if let Err(error) = self.store.record_event(event).await {
-            tracing::warn!(%error, "an attempt was not recorded in the audit log");
         }
     }
 
@@ -339,10 +341,10 @@ fn new_session(call: Call<'_>, user_id: &UserId, client: &str, scopes: &TokenSco
 }
 
 /// A password to take the place of another one.
-fn new_password(text: &str, before: &str, user: Option<&UserName>) -> Result<NewPassword, Violation> {
+fn another_password(text: &str, before: &str, owner: &Owner<'_>) -> Result<NewPassword, Violation> {
     let is_same = password::comparable(text).is_some_and(|new| Some(new) == password::comparable(before));
     if is_same {
         return Err(Violation::new("new_password", "must be another than the one before"));
     }
-    NewPassword::parse(text, user).map_err(|unfit: UnfitPassword| Violation::new("new_password", unfit.to_string()))
+    new_password("new_password", text, owner)
 }

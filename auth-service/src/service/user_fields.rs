@@ -1,7 +1,7 @@
 //! The fields that make a user, and the one that names a user: of sign-up, and of what operators do.
 
 use crate::ids::UserId;
-use crate::password::NewPassword;
+use crate::password::{NewPassword, Owner};
 use crate::profile;
 use crate::service::service_error::ServiceError;
 use crate::service::violations::{Violation, Violations, plain_text};
@@ -20,10 +20,14 @@ impl UserFields {
     pub(crate) fn parse(user_name: &str, password: &str, full_name: String, email: String) -> Result<Self, Vec<Violation>> {
         let mut violations = Violations::default();
         let user_name = violations.keep(new_user_name(user_name));
-        let password = NewPassword::parse(password, user_name.as_ref());
-        let password = violations.keep(password.map_err(|unfit| Violation::new("password", unfit.to_string())));
-        let full_name = violations.keep(plain_text("full_name", full_name, 200));
-        let email = violations.keep(new_email(email));
+        let (full_name, email) = (plain_text("full_name", full_name, 200), new_email(email));
+        let owner = Owner {
+            user_name: user_name.as_ref().map_or("", UserName::as_str),
+            email: email.as_deref().unwrap_or_default(),
+            full_name: full_name.as_deref().unwrap_or_default(),
+        };
+        let password = violations.keep(new_password("password", password, &owner));
+        let (full_name, email) = (violations.keep(full_name), violations.keep(email));
         let fields = || Some(Self { user_name: user_name?, password: password?, full_name: full_name?, email: email? });
         violations.into_result(fields())
     }
@@ -42,6 +46,11 @@ pub(crate) fn user_name(text: &str) -> Result<UserName, Violation> {
 fn new_user_name(text: &str) -> Result<UserName, Violation> {
     let expected = "must be 3 to 64 letters, digits, '.', '_' or '-', and begin with a letter, a digit or '_'";
     UserName::parse_new(text).ok_or_else(|| Violation::new("user_name", expected))
+}
+
+/// A field with a password that is to be the owner's from now on.
+pub(crate) fn new_password(field: &'static str, text: &str, owner: &Owner<'_>) -> Result<NewPassword, Violation> {
+    NewPassword::parse(text, owner).map_err(|unfit| Violation::new(field, unfit.to_string()))
 }
 
 fn new_email(text: String) -> Result<String, Violation> {

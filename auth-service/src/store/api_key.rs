@@ -241,8 +241,9 @@ impl KeyAnswer {
     /// The event of the change, with the key, whose it is, and the secret that it came to be about.
     pub(super) fn recorded_in(&self, event: AuditEvent) -> AuditEvent {
         let Self::Done { key, number, .. } = self else { return event };
-        let detail = number.map(|number| format!("secret {number}")).unwrap_or_default();
-        AuditEvent { subject: Some(key.key.user_id.clone()), detail, ..event.to_object(&key.key.key_id) }
+        let event = AuditEvent { subject: Some(key.key.user_id.clone()), ..event.to_object(&key.key.key_id) };
+        let secret = number.map(|number| format!("secret {number}"));
+        secret.map_or(event.clone(), |detail| AuditEvent { detail, ..event })
     }
 }
 

@@ -86,10 +86,14 @@ actions! {
     ResetPassword = 19 "reset_password",
     /// An operator granted credits.
     GrantCredits = 20 "grant_credits",
-    /// An operator listed users.
+    /// An operator was to list users. Only what was refused is recorded.
     ListUsers = 21 "list_users",
-    /// An operator listed audit events.
+    /// An operator was to list audit events. Only what was refused is recorded.
     ListAuditEvents = 22 "list_audit_events",
+    /// An operator was to make or remove a model. Whether it worked, inference-service logs.
+    ManageModels = 24 "manage_models",
+    /// The command `export-ledger` exported ledger entries, and folded those that were old enough.
+    ExportLedger = 25 "export_ledger",
 }
 
 /// Something that was changed or tried. It never holds a secret: callers give it no text that could be one.

@@ -132,6 +132,8 @@ pub enum ExtendAnswer {
     NotFound,
     /// It is resolved, or another attempt holds it now.
     Resolved,
+    /// Its credential is no longer good: it is to be settled.
+    Refused(Refusal),
 }
 
 /// The answer to Settle.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashlink::LruCache;
 
-use super::{CheckRequest, PresentedCredential, Principal};
+use super::{CheckRequest, PresentedCredential};
 use crate::access::{Rights, RightsVersion};
 use crate::ids::{AccountId, SessionId, UserId};
 
@@ -43,10 +43,6 @@ impl KnownCaller {
     /// Whether they are the caller's rights still, at this rights version of the account and at this time.
     pub(super) fn counts(&self, rights_version: RightsVersion, now_ms: i64) -> bool {
         self.rights_version == rights_version && self.rights.end_at_ms().is_none_or(|end_at_ms| end_at_ms > now_ms)
-    }
-
-    pub(super) fn principal(&self) -> &Principal {
-        &self.rights.principal
     }
 }
 

@@ -6,6 +6,7 @@
 mod accounts;
 pub(crate) mod address;
 mod api_keys;
+mod audit_log;
 mod change;
 mod check;
 mod decision;
@@ -18,10 +19,12 @@ mod link;
 mod move_batcher;
 mod move_script;
 mod release;
+mod revocations;
 mod scripts;
 mod stored;
 mod sweep;
 mod user_changes;
+mod user_names;
 mod users;
 
 use std::fmt;
@@ -37,13 +40,16 @@ use self::failures::{open_error, store_error};
 use self::keys::Keys;
 use self::link::Link;
 use self::move_batcher::MoveBatcher;
+use self::revocations::WaitingLine;
 use self::scripts::{ScriptCall, Scripts};
+use self::user_names::IndexState;
 use super::clock::Clock;
 use super::known_callers::KnownCallers;
 use super::{
-    AccountPage, AccountSnapshot, AuditEvent, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition, ExtendAnswer, GrantAnswer,
-    GrantRequest, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey, NewUser, PresentedCredential, Refusal,
-    ReleaseAnswer, ReleaseRequest, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation,
+    AccountPage, AccountSnapshot, AuditEvent, AuditPage, AuditQuery, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition,
+    ExtendAnswer, GrantAnswer, GrantRequest, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey, NewUser,
+    PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store, StoreError,
+    StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
 };
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
@@ -85,10 +91,12 @@ pub struct RedisStore {
     scripts: Scripts,
     keys: Keys,
     known_callers: KnownCallers,
+    index: IndexState,
     /// Calls that write share runs.
     writes: MoveBatcher,
     /// So do those that only read: they must be answered by a Redis that takes no writes.
     reads: MoveBatcher,
+    waiting: WaitingLine,
     limits: StoreLimits,
     clock: Clock,
 }
@@ -118,21 +126,29 @@ impl RedisStore {
         let link = Link::connect(client).await.map_err(|error| open_error(&error))?;
         let mut connection = link.line().connection;
         fitness::require(&mut connection, &options).await?;
-        let scripts = Scripts::new(&limits);
+        let keys = Keys::new(&options.key_prefix);
+        let scripts = Scripts::new(&limits, &keys);
         for script in scripts.all() {
             script.load_async(&mut connection).await.map_err(|error| open_error(&error))?;
         }
-        Ok(Self {
+        let store = Self {
             link,
             condition: Condition::of(place),
             scripts,
-            keys: Keys::new(&options.key_prefix),
+            keys,
             known_callers: KnownCallers::new(),
+            index: IndexState::default(),
             writes: MoveBatcher::default(),
             reads: MoveBatcher::default(),
+            waiting: WaitingLine::default(),
             limits,
             clock: options.clock,
-        })
+        };
+        // What keeps it from being filled is no reason to refuse calls: the walk tries again.
+        if let Err(error) = store.complete_index().await {
+            tracing::warn!(%error, "the index of user names was not filled; the walk over the accounts will");
+        }
+        Ok(store)
     }
 
     /// The time that was set, or nothing for Redis's own.
@@ -197,6 +213,10 @@ impl Store for RedisStore {
 
     async fn user_by_id(&self, id: &UserId) -> Result<Option<UserRecord>, StoreError> {
         self.find_user(id).await
+    }
+
+    async fn users(&self, query: &UserQuery) -> Result<UserPage, StoreError> {
+        self.list_users(query).await
     }
 
     async fn replace_password_hash(&self, id: &UserId, old: &str, new: &str) -> Result<(), StoreError> {
@@ -290,6 +310,10 @@ impl Store for RedisStore {
         self.append_event(&event).await
     }
 
+    async fn audit_events(&self, query: &AuditQuery) -> Result<AuditPage, StoreError> {
+        self.list_audit_events(query).await
+    }
+
     async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError> {
         self.check_request(&request).await
     }
@@ -310,8 +334,16 @@ impl Store for RedisStore {
         self.release_attempt(&attempt).await
     }
 
-    async fn grant(&self, grant: GrantRequest) -> Result<GrantAnswer, StoreError> {
-        self.grant_credits(&grant).await
+    async fn revocations(&self, after: Option<&RevocationCursor>) -> Result<RevocationPage, StoreError> {
+        self.read_revocations(after).await
+    }
+
+    async fn await_revocation(&self, after: &RevocationCursor, patience: Duration) {
+        self.wait_for_revocation(after, patience).await;
+    }
+
+    async fn grant(&self, grant: GrantRequest, event: AuditEvent) -> Result<GrantAnswer, StoreError> {
+        self.grant_credits(&grant, &event).await
     }
 
     async fn balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError> {

@@ -12,6 +12,7 @@ mod disk;
 mod failure;
 mod holds;
 mod ledger;
+mod revocations;
 mod schema;
 mod sweep;
 mod user_changes;
@@ -21,6 +22,7 @@ mod writer;
 
 use std::cell::RefCell;
 use std::path::Path;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -31,15 +33,16 @@ use tokio::runtime::Handle;
 use self::account::Account;
 use self::context::Context;
 use self::failure::{Failure, StoreResult};
+use self::revocations::Revocations;
 use self::writer::{IN_MEMORY, Writer};
 use super::clock::Clock;
 use super::expiry_line;
 use super::known_callers::{CallerId, KnownCallers};
 use super::{
-    AccountPage, AccountSnapshot, AuditEvent, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition, ExtendAnswer, GrantAnswer,
-    GrantRequest, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey, NewUser, PresentedCredential, Refusal,
-    ReleaseAnswer, ReleaseRequest, RevocationLog, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, Swept, UserChange,
-    UserCreation,
+    AccountPage, AccountSnapshot, AuditEvent, AuditPage, AuditQuery, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition,
+    ExtendAnswer, GrantAnswer, GrantRequest, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey, NewUser,
+    PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store, StoreError,
+    StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
 };
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
@@ -63,7 +66,7 @@ pub struct SqliteStore {
     writer: Writer,
     condition: Condition,
     known_callers: KnownCallers,
-    revocations: RevocationLog,
+    revocations: Revocations,
     limits: StoreLimits,
     clock: Clock,
 }
@@ -81,7 +84,7 @@ impl SqliteStore {
             writer,
             condition: Condition::of(path.display().to_string()),
             known_callers: KnownCallers::new(),
-            revocations: RevocationLog::default(),
+            revocations: Revocations::new().map_err(|error| StoreOpenError::Unusable(error.to_string()))?,
             limits,
             clock,
         })
@@ -107,7 +110,7 @@ impl SqliteStore {
             let answer = operation(Context { connection, limits, now_ms: clock.now_ms(), expired: &expired, revoked: &revoked })?;
             Ok(((answer, expired.into_inner()), revoked.into_inner()))
         };
-        let revocations = self.revocations.clone();
+        let revocations = self.revocations.log.clone();
         // Whether or not the caller waits for the answer.
         let stored = move |revoked| revocations.publish(revoked);
         let (answer, expired) = self.writer.run(work, stored).await.inspect_err(|error| self.condition.call_failed(error))?;
@@ -142,6 +145,11 @@ impl Store for SqliteStore {
     async fn user_by_id(&self, id: &UserId) -> Result<Option<UserRecord>, StoreError> {
         let id = id.clone();
         self.run(move |context| users::by_id(context, &id)).await
+    }
+
+    async fn users(&self, query: &UserQuery) -> Result<UserPage, StoreError> {
+        let query = query.clone();
+        self.run(move |context| users::list(context, &query)).await
     }
 
     async fn replace_password_hash(&self, id: &UserId, old: &str, new: &str) -> Result<(), StoreError> {
@@ -259,6 +267,11 @@ impl Store for SqliteStore {
         self.run(move |context| audit::append(context, &event)).await
     }
 
+    async fn audit_events(&self, query: &AuditQuery) -> Result<AuditPage, StoreError> {
+        let query = query.clone();
+        self.run(move |context| audit::list(context, &query)).await
+    }
+
     async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError> {
         let (known, caller) = (self.known_callers.find(&request), CallerId::of(&request));
         let (answer, learned) = self.run(move |context| check::check(context, request, known.as_deref())).await?;
@@ -286,11 +299,19 @@ impl Store for SqliteStore {
         self.run(move |context| credits::release(context, &attempt)).await
     }
 
-    async fn grant(&self, grant: GrantRequest) -> Result<GrantAnswer, StoreError> {
+    async fn revocations(&self, after: Option<&RevocationCursor>) -> Result<RevocationPage, StoreError> {
+        Ok(self.revocations.after(after))
+    }
+
+    async fn await_revocation(&self, after: &RevocationCursor, patience: Duration) {
+        self.revocations.wait(after, patience).await;
+    }
+
+    async fn grant(&self, grant: GrantRequest, event: AuditEvent) -> Result<GrantAnswer, StoreError> {
         if !(1..=MAX_CREDITS).contains(&grant.credits) {
             return Err(Failure::Corrupt(format!("a grant of {} credits", grant.credits)).into());
         }
-        self.run(move |context| credits::grant(context, &grant)).await
+        self.run(move |context| credits::grant(context, &grant, &event)).await
     }
 
     async fn balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError> {

@@ -73,6 +73,10 @@ fn create_admin_makes_an_operator_once_and_refuses_weak_passwords() {
     let refused = create_admin(folder.path(), "root", "short\n");
     assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
     assert_eq!(create_admin(folder.path(), "root", &"x ".repeat(2000)).status.code(), Some(1));
+    for (weak, why) in [("root-tollgate-2026", "names"), ("1qaz2wsx3edc4rfv", "first")] {
+        let refused = create_admin(folder.path(), "root", weak);
+        assert!(refused.status.code() == Some(1) && text(&refused).contains(why) && !text(&refused).contains(weak), "{}", text(&refused));
+    }
     assert_eq!(create_admin(folder.path(), "?", secret).status.code(), Some(1));
     let made = create_admin(folder.path(), "Root", &format!("{secret}\n"));
     assert_eq!(made.status.code(), Some(0), "{}", text(&made));

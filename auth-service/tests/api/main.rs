@@ -2,6 +2,7 @@
 
 mod accounts;
 mod api_keys;
+mod audit;
 mod auth;
 mod binary;
 mod fields;
@@ -11,11 +12,15 @@ mod http;
 mod logins;
 mod model_patterns;
 mod oauth2;
+mod oauth2_sessions;
+mod passwords;
 mod published;
 mod release;
+mod revocations;
 mod sessions;
 mod support;
-#[expect(dead_code, reason = "the unit tests have more answers of it")]
+#[expect(dead_code, clippy::unwrap_used, reason = "test support, of which the unit tests have more")]
 #[path = "../../src/foreign_issuer/test_issuer.rs"]
 mod test_issuer;
 mod token_keys;
+mod user_list;

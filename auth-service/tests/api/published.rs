@@ -38,7 +38,7 @@ async fn every_route_and_every_unary_method_is_in_the_document() {
     assert_eq!(token["security"], Value::Array(Vec::new()));
     let form = token["requestBody"]["content"]["application/x-www-form-urlencoded"]["schema"]["$ref"].as_str().unwrap();
     let schema = &document["components"]["schemas"][form.rsplit('/').next().unwrap()];
-    assert_eq!(schema["required"], serde_json::json!(["grant_type", "username", "password"]));
+    assert_eq!(schema["required"], serde_json::json!(["grant_type"]));
     let errors = &document["components"]["responses"]["OAuth2.429"]["content"]["application/json"]["examples"]["RATE_LIMITED"]["value"];
     assert_eq!(errors["error"], "temporarily_unavailable");
 }

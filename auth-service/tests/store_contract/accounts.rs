@@ -81,7 +81,7 @@ pub(crate) async fn nothing_is_known_of_an_unknown_user_or_account(f: Fixture) {
     assert_eq!(f.store.api_keys(&account).await.unwrap(), []);
     assert_eq!(f.store.ledger_entries(&account, None, 10).await.unwrap(), LedgerPage::default());
     assert_eq!(f.store.receipt(&account, &id, "r").await.unwrap(), None);
-    assert_eq!(f.store.grant(grant(&Person { id, account }, 1, "g")).await.unwrap(), GrantAnswer::NotFound);
+    assert_eq!(f.store.grant(grant(&Person { id, account }, 1, "g"), event()).await.unwrap(), GrantAnswer::NotFound);
 }
 
 fn grant(person: &Person, credits: i64, request_id: &str) -> GrantRequest {
@@ -97,11 +97,11 @@ fn grant(person: &Person, credits: i64, request_id: &str) -> GrantRequest {
 pub(crate) async fn a_grant_is_made_once_per_request_id(f: Fixture) {
     let ada = f.person("ada", 10).await;
     let after = Balance { available: 15, granted: 15, ..Balance::default() };
-    assert_eq!(f.store.grant(grant(&ada, 5, "g 1")).await.unwrap(), GrantAnswer::Granted { entry: 2, balance: after });
-    assert_eq!(f.store.grant(grant(&ada, 5, "g 1")).await.unwrap(), GrantAnswer::Replayed { entry: 2, balance: after });
-    assert_eq!(f.store.grant(grant(&ada, 6, "g 1")).await.unwrap(), GrantAnswer::RequestIdReused);
+    assert_eq!(f.store.grant(grant(&ada, 5, "g 1"), event()).await.unwrap(), GrantAnswer::Granted { entry: 2, balance: after });
+    assert_eq!(f.store.grant(grant(&ada, 5, "g 1"), event()).await.unwrap(), GrantAnswer::Replayed { entry: 2, balance: after });
+    assert_eq!(f.store.grant(grant(&ada, 6, "g 1"), event()).await.unwrap(), GrantAnswer::RequestIdReused);
     assert_eq!(
-        f.store.grant(grant(&ada, 6, "g 2")).await.unwrap(),
+        f.store.grant(grant(&ada, 6, "g 2"), event()).await.unwrap(),
         GrantAnswer::Granted { entry: 3, balance: Balance { available: 21, granted: 21, ..Balance::default() } }
     );
     let snapshot = f.snapshot(&ada).await;
@@ -112,10 +112,12 @@ pub(crate) async fn a_grant_is_made_once_per_request_id(f: Fixture) {
 
 pub(crate) async fn a_grant_above_the_largest_figure_is_refused(f: Fixture) {
     let ada = f.person("ada", 1).await;
-    assert_eq!(f.store.grant(grant(&ada, MAX_CREDITS, "g")).await.unwrap(), GrantAnswer::TooMuch);
-    let GrantAnswer::Granted { balance, .. } = f.store.grant(grant(&ada, MAX_CREDITS - 1, "g")).await.unwrap() else { panic!("refused") };
+    assert_eq!(f.store.grant(grant(&ada, MAX_CREDITS, "g"), event()).await.unwrap(), GrantAnswer::TooMuch);
+    let GrantAnswer::Granted { balance, .. } = f.store.grant(grant(&ada, MAX_CREDITS - 1, "g"), event()).await.unwrap() else {
+        panic!("refused")
+    };
     assert_eq!(balance.available, MAX_CREDITS);
-    assert_eq!(f.store.grant(grant(&ada, 1, "h")).await.unwrap(), GrantAnswer::TooMuch);
+    assert_eq!(f.store.grant(grant(&ada, 1, "h"), event()).await.unwrap(), GrantAnswer::TooMuch);
     f.snapshot(&ada).await;
 }
 
@@ -123,7 +125,7 @@ pub(crate) async fn grants_that_are_none_write_nothing(f: Fixture) {
     let ada = f.person("ada", 10).await;
     let before = f.snapshot(&ada).await;
     for credits in [0, -5, MAX_CREDITS + 1] {
-        assert!(matches!(f.store.grant(grant(&ada, credits, "g")).await, Err(StoreError::Corrupt(_))));
+        assert!(matches!(f.store.grant(grant(&ada, credits, "g"), event()).await, Err(StoreError::Corrupt(_))));
     }
     assert_eq!(f.snapshot(&ada).await, before);
 }
@@ -131,7 +133,7 @@ pub(crate) async fn grants_that_are_none_write_nothing(f: Fixture) {
 pub(crate) async fn the_ledger_is_paged_from_the_newest(f: Fixture) {
     let ada = f.person("ada", 1).await;
     for i in 2..=7 {
-        f.store.grant(grant(&ada, i, &format!("g{i}"))).await.unwrap();
+        f.store.grant(grant(&ada, i, &format!("g{i}")), event()).await.unwrap();
     }
     let page = async |before, limit| -> Vec<u64> {
         f.store.ledger_entries(&ada.account, before, limit).await.unwrap().entries.into_iter().map(|entry| entry.entry).collect()

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use auth_service::hold::Outcome;
 use auth_service::store::AccountSnapshot;
 
-use crate::fixture::{Fixture, Home, Person, one_credit, sqlite_file};
+use crate::fixture::{Fixture, Home, Person, event, one_credit, sqlite_file};
 use crate::ledger::lines;
 use crate::limits;
 
@@ -317,7 +317,7 @@ async fn a_full_redis_is_given_room_by_an_export() {
     for i in 0..2000 {
         let (account, granted_by, note) = (ada.account.clone(), ada.id.clone(), "n".repeat(200));
         let grant = auth_service::store::GrantRequest { account, credits: 1, request_id: format!("g{i}"), note, granted_by };
-        f.store.grant(grant).await.unwrap();
+        f.store.grant(grant, event()).await.unwrap();
     }
     let used = server.counted("memory", "used_memory:");
     server.command(&["CONFIG", "SET", "maxmemory", &used.to_string()]);

@@ -314,18 +314,7 @@ impl Fixture {
     }
 
     pub(crate) async fn key(&self, person: &Person, secret: u8, change: impl FnOnce(&mut ApiKeyRecord)) -> ApiKeyRecord {
-        let mut record = ApiKeyRecord {
-            key_id: KeyId::random().unwrap(),
-            user_id: person.id.clone(),
-            name: "laptop, of \"Ada\"".to_owned(),
-            scopes: Scope::INFERENCE.to_vec(),
-            models: Vec::new(),
-            pattern_rule: PatternRule::ByPart,
-            networks: Vec::new(),
-            created_at_ms: 0,
-            expires_at_ms: None,
-            revoked_at_ms: None,
-        };
+        let mut record = new_key(&person.id);
         change(&mut record);
         match create_key(&*self.store, &person.account, secret, record).await {
             KeyAnswer::Done { key, .. } => key.key,
@@ -412,6 +401,22 @@ pub(crate) async fn walk(store: &dyn Store) -> u32 {
 
 pub(crate) fn sqlite_file(folder: &Path) -> std::path::PathBuf {
     folder.join(auth_service::config::STORE_FILE)
+}
+
+/// A key for inference.
+pub(crate) fn new_key(user_id: &UserId) -> ApiKeyRecord {
+    ApiKeyRecord {
+        key_id: KeyId::random().unwrap(),
+        user_id: user_id.clone(),
+        name: "laptop, of \"Ada\"".to_owned(),
+        scopes: Scope::INFERENCE.to_vec(),
+        models: Vec::new(),
+        pattern_rule: PatternRule::ByPart,
+        networks: Vec::new(),
+        created_at_ms: 0,
+        expires_at_ms: None,
+        revoked_at_ms: None,
+    }
 }
 
 /// What is recorded of a change; cases that aren't about it say nothing more.

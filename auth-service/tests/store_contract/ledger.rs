@@ -8,7 +8,7 @@ use auth_service::hold::Outcome;
 use auth_service::ledger_export::{Destination, ExportError, Exported, export};
 use auth_service::store::{AccountSnapshot, Balance, CheckAnswer, Checkpoint, GrantAnswer, GrantRequest, LedgerPage};
 
-use crate::fixture::{Fixture, Person, by_token, one_credit, used};
+use crate::fixture::{Fixture, Person, by_token, event, one_credit, used};
 
 /// Longer than requests are remembered, as the configuration demands.
 const RETENTION: Duration = Duration::from_secs(7200);
@@ -44,7 +44,7 @@ async fn spend(f: &Fixture, person: &Person, requests: impl IntoIterator<Item = 
 async fn grant(f: &Fixture, person: &Person, request_id: &str, credits: i64) -> GrantAnswer {
     let (account, granted_by) = (person.account.clone(), person.id.clone());
     let (request_id, note) = (request_id.to_owned(), "for \"you\"".to_owned());
-    f.store.grant(GrantRequest { account, credits, request_id, note, granted_by }).await.unwrap()
+    f.store.grant(GrantRequest { account, credits, request_id, note, granted_by }, event()).await.unwrap()
 }
 
 fn numbers(page: &LedgerPage) -> (Vec<u64>, Option<u64>) {

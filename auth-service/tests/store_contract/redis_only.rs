@@ -153,8 +153,9 @@ async fn no_key_of_an_account_ever_expires_and_all_lie_in_its_slot() {
     let mut connection = server(&f).connection();
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
     let of_account = keys.iter().filter(|key| key.starts_with(&format!("tg:{{{}}}:", ada.account))).count();
-    // acct, due, paid, log, members, keys, user; beside them the name, one shard of the registry, and the audit log's changes.
-    assert_eq!((of_account, keys.len()), (7, 10), "{keys:?}");
+    // acct, due, paid, log, members, keys, user; beside them the name, one shard of the registry, the index of names, and the audit log's
+    // changes.
+    assert_eq!((of_account, keys.len()), (7, 11), "{keys:?}");
     for key in keys {
         let ttl: i64 = redis::cmd("TTL").arg(&key).query(&mut connection).unwrap();
         assert_eq!(ttl, -1, "{key}");
@@ -324,7 +325,7 @@ async fn numbers_of_a_ledger_that_was_folded_empty_go_on_after_a_restart_and_a_r
     let store = server.store(limits(), Clock::Fixed(hand)).await;
     let granted_by = ada.id.clone();
     let grant = GrantRequest { account: ada.account.clone(), credits: 1, request_id: "g".to_owned(), note: String::new(), granted_by };
-    assert!(matches!(store.grant(grant).await.unwrap(), GrantAnswer::Granted { entry: 3, .. }));
+    assert!(matches!(store.grant(grant, event()).await.unwrap(), GrantAnswer::Granted { entry: 3, .. }));
     let snapshot = store.snapshot(&ada.account).await.unwrap().unwrap();
     assert_eq!((snapshot.violations(), snapshot.checkpoint), (Vec::new(), Some(all)));
 }

@@ -99,6 +99,7 @@ fn terms(request_id: &str, key_id: Option<KeyId>) -> Terms {
         held_credits: 11,
         max_input_tokens: 100,
         max_output_tokens: 10,
+        standing: None,
     })
 }
 
@@ -286,8 +287,8 @@ async fn is_brought_up(back: &[&str]) {
     assert_eq!(f.store.receipt(&ada().account, &ada().id, "late").await.unwrap().as_ref(), Some(&expected().remembered[1]));
     let grant =
         |credits| GrantRequest { account: ada().account, credits, request_id: "g 1".to_owned(), note: String::new(), granted_by: ada().id };
-    assert_eq!(f.store.grant(grant(5)).await.unwrap(), GrantAnswer::Replayed { entry: 5, balance: expected().balance });
-    assert_eq!(f.store.grant(grant(6)).await.unwrap(), GrantAnswer::RequestIdReused);
+    assert_eq!(f.store.grant(grant(5), event()).await.unwrap(), GrantAnswer::Replayed { entry: 5, balance: expected().balance });
+    assert_eq!(f.store.grant(grant(6), event()).await.unwrap(), GrantAnswer::RequestIdReused);
 
     // An open hold's new handle is what Check answers to its repetition.
     let held = f.hold(&ada(), by_token("open", "a")).await;

@@ -104,7 +104,6 @@ impl Step {
 struct Known {
     id: SessionId,
     used_ms: i64,
-    began: usize,
     idle_end_ms: i64,
     end_ms: i64,
     /// The names of its tokens, each in force in turn; the last one is now.
@@ -153,7 +152,6 @@ impl Model {
         self.sessions.push(Known {
             id,
             used_ms: self.now_ms,
-            began: self.sessions.len(),
             idle_end_ms: self.now_ms + idle.min(life),
             end_ms: self.now_ms + life,
             tokens: vec![token],

@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use auth_service::hold::{Fields, HoldRecord, Outcome, Resolution, ResolvedHold, Terms, TokenUsage, request_digest};
+use auth_service::access::RightsVersion;
+use auth_service::hold::{Fields, HoldRecord, Outcome, Resolution, ResolvedHold, Standing, Terms, TokenUsage, request_digest};
 use auth_service::price::Price;
 use auth_service::store::{
-    AccountSnapshot, Balance, CheckAnswer, Checkpoint, EntryKind, ExtendAnswer, GrantAnswer, Held, LedgerEntry, Principal, Refusal,
-    ReleaseAnswer, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, SettleAnswer, StoreLimits,
+    AccountSnapshot, Balance, CheckAnswer, Checkpoint, EntryKind, ExtendAnswer, GrantAnswer, Held, LedgerEntry, PresentedCredential,
+    Principal, Refusal, ReleaseAnswer, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, SettleAnswer, StoreLimits,
 };
 use auth_service::user::Role;
 
@@ -15,9 +16,13 @@ use crate::fixture::Person;
 use crate::{Change, Handle, Operation};
 
 /// What can happen.
-pub(crate) const ALL: [&str; 23] = [
+pub(crate) const ALL: [&str; 27] = [
     "a part is held",
+    "asked by a token of before the user was enabled",
+    "asked for by a disabled user",
     "asked for what is forgotten and still there",
+    "extended by a token of before the user was enabled",
+    "extended for a disabled user",
     "extended with an altered handle",
     "folded",
     "forgotten at its time",
@@ -70,6 +75,11 @@ pub(crate) struct Model {
     oldest: Oldest,
     /// The request ids, in the order in which they were resolved.
     resolved: Vec<String>,
+    is_disabled: bool,
+    /// When the user was disabled or enabled last.
+    valid_from_ms: i64,
+    /// The rights version that Checks were answered with since then.
+    rights_version: Option<RightsVersion>,
     /// What has happened, so that a test can see that its operations come to everything.
     pub(crate) reached: BTreeSet<&'static str>,
 }
@@ -89,6 +99,9 @@ impl Model {
             refunds_until_ms: 0,
             oldest,
             resolved: Vec::new(),
+            is_disabled: false,
+            valid_from_ms: 0,
+            rights_version: None,
             reached: BTreeSet::new(),
         };
         model.add(credits, STARTING_GRANT_REQUEST_ID, STARTING_GRANT_NOTE);
@@ -116,12 +129,14 @@ impl Model {
             Change::HeldCredits => fields.held_credits += 1,
             Change::MaxInput => fields.max_input_tokens += 1,
             Change::MaxOutput => fields.max_output_tokens += 1,
+            Change::Standing => fields.standing = None,
         }
         Some(Terms::new(fields))
     }
 
-    /// Applies an operation, and tells its answer in words. `handle`: what an Extend or Settle is given.
-    pub(crate) fn apply(&mut self, now_ms: i64, operation: &Operation, handle: Option<&Terms>) -> String {
+    /// Applies an operation, and tells its answer in words. `handle`: what an Extend or Settle is given. `standing`: what the store says that
+    /// a hold was made with, of which the rights version alone is its secret.
+    pub(crate) fn apply(&mut self, now_ms: i64, operation: &Operation, handle: Option<&Terms>, standing: Option<Standing>) -> String {
         self.now_ms = now_ms;
         match operation {
             Operation::Wait { .. } => return String::new(),
@@ -138,6 +153,18 @@ impl Model {
             }
             // Nothing is swept for it.
             Operation::Fold { entries, is_stale } => return format!("{}", self.fold(*entries as usize, *is_stale)),
+            Operation::Disable(disabled) => return self.disable(*disabled),
+            Operation::Check { .. } => match self.refusal_of(self.now_ms) {
+                // Nor is it for whoever isn't let in.
+                Some(refusal) => {
+                    self.reached.insert(match refusal {
+                        Refusal::UserDisabled => "asked for by a disabled user",
+                        _ => "asked by a token of before the user was enabled",
+                    });
+                    return format!("{:?}", CheckAnswer::Refused(refusal));
+                }
+                None => self.expire(),
+            },
             _ => self.expire(),
         }
         match (operation.clone(), handle) {
@@ -154,8 +181,9 @@ impl Model {
                     held_credits: cost(&price, max_in, max_out),
                     max_input_tokens: max_in,
                     max_output_tokens: max_out,
+                    standing: None,
                 };
-                let answer = self.check(wanted, require_full);
+                let answer = self.check(wanted, require_full, standing);
                 if let CheckAnswer::Held(_, held) = &answer {
                     self.given_out.push(held.terms.clone());
                 }
@@ -174,10 +202,41 @@ impl Model {
                 format!("{:?}", below.take(limit as usize).collect::<Vec<_>>())
             }
             (
-                Operation::Extend { .. } | Operation::Settle { .. } | Operation::Fold { .. } | Operation::Walk | Operation::Wait { .. },
+                Operation::Extend { .. }
+                | Operation::Settle { .. }
+                | Operation::Fold { .. }
+                | Operation::Walk
+                | Operation::Wait { .. }
+                | Operation::Disable(_),
                 _,
             ) => String::new(),
         }
+    }
+
+    /// Why a token that was issued at this time lets nobody in.
+    fn refusal_of(&self, issued_at_ms: i64) -> Option<Refusal> {
+        let second = |ms: i64| ms.div_euclid(1000);
+        if self.is_disabled {
+            Some(Refusal::UserDisabled)
+        } else {
+            (second(issued_at_ms) < second(self.valid_from_ms)).then_some(Refusal::CredentialRevoked)
+        }
+    }
+
+    fn disable(&mut self, disabled: bool) -> String {
+        let changed = self.is_disabled != disabled;
+        if changed {
+            (self.is_disabled, self.valid_from_ms, self.rights_version) = (disabled, self.now_ms, None);
+        }
+        format!("{changed}")
+    }
+
+    /// What is made now is made with this: the rights version is the one before, or any, once the rights have changed.
+    fn standing(&mut self, stored: Standing) -> Standing {
+        let credential = PresentedCredential::AccessToken { user_id: self.person.id.clone(), session: None, issued_at_ms: self.now_ms };
+        let good_until_ms = Some(self.now_ms + millis(self.limits.session_idle));
+        let rights_version = *self.rights_version.get_or_insert(stored.rights_version);
+        Standing { credential, rights_version, good_until_ms }
     }
 
     fn forget_at_ms(&self, hold: &HoldRecord) -> Option<i64> {
@@ -256,7 +315,8 @@ impl Model {
         }
     }
 
-    fn check(&mut self, wanted: Fields, require_full: bool) -> CheckAnswer {
+    /// `standing`: what the store says of the hold that it answers.
+    fn check(&mut self, wanted: Fields, require_full: bool, standing: Option<Standing>) -> CheckAnswer {
         let principal = Principal { user_id: self.person.id.clone(), role: Role::User, key_id: None, key_secret: 0, session_id: None };
         if let Some(hold) = self.known(&wanted.request_id) {
             let same = hold.terms.attempt_id == wanted.attempt_id;
@@ -305,6 +365,7 @@ impl Model {
         }
         self.balance.available -= wanted.held_credits;
         self.balance.held += wanted.held_credits;
+        wanted.standing = standing.map(|standing| self.standing(standing));
         let (id, terms) = (wanted.request_id.clone(), Terms::new(wanted));
         let expires_at_ms = self.now_ms + millis(self.limits.hold_ttl);
         self.holds.insert(id, HoldRecord { terms: terms.clone(), usage: TokenUsage::default(), expires_at_ms, resolved: None });
@@ -340,6 +401,15 @@ impl Model {
         }
         if hold.resolved.is_some() {
             return ExtendAnswer::Resolved;
+        }
+        if let Some(Standing { credential: PresentedCredential::AccessToken { issued_at_ms, .. }, .. }) = handle.standing
+            && let Some(refusal) = self.refusal_of(issued_at_ms)
+        {
+            self.reached.insert(match refusal {
+                Refusal::UserDisabled => "extended for a disabled user",
+                _ => "extended by a token of before the user was enabled",
+            });
+            return ExtendAnswer::Refused(refusal);
         }
         hold.usage.input_tokens = hold.usage.input_tokens.max(usage.input_tokens.min(handle.max_input_tokens));
         hold.usage.output_tokens = hold.usage.output_tokens.max(usage.output_tokens.min(handle.max_output_tokens));

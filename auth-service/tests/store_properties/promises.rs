@@ -134,6 +134,7 @@ impl Promises {
                     }
                     ExtendAnswer::Resolved => assert!(after.open.iter().all(|hold| hold.terms != *handle), "{handle:?} is open"),
                     ExtendAnswer::NotFound => assert!(forgets, "{handle:?} is forgotten"),
+                    ExtendAnswer::Refused(refusal) => panic!("{refusal:?} for {handle:?}, and nobody revoked anything"),
                 }
             }
             Answered::Settle { handle, altered, outcome, usage, answer } => {

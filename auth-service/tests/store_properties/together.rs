@@ -10,7 +10,8 @@ use auth_service::refunds::RefundLimit;
 use auth_service::store::clock::Clock;
 use auth_service::store::sqlite::SqliteStore;
 use auth_service::store::{
-    ChargeRequest, CheckAnswer, CheckRequest, GrantRequest, PresentedCredential, ReleaseRequest, Scope, Store, StoreLimits,
+    ChargeRequest, CheckAnswer, CheckRequest, GrantRequest, KeyChange, NewSecret, PresentedCredential, ReleaseRequest, Scope, Store,
+    StoreLimits,
 };
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
@@ -82,6 +83,8 @@ enum Action {
         request: u8,
     },
     Walk,
+    /// The rights on the account change, and leave everybody what they may.
+    NewKey,
 }
 
 /// What clients do at the same time, each one action on an account after the other.
@@ -106,6 +109,7 @@ fn action() -> impl Strategy<Value = (usize, Action)> {
         1 => Just(Action::Balance),
         1 => (0..8_u8).prop_map(|request| Action::Receipt { request }),
         1 => Just(Action::Walk),
+        2 => Just(Action::NewKey),
     ];
     (0..ACCOUNTS, action)
 }
@@ -224,7 +228,7 @@ impl Stage {
                 let grant = GrantRequest { account, credits, request_id: request_id.clone(), note: String::new(), granted_by: user };
                 let ask = |store: Arc<dyn Store>| {
                     let grant = grant.clone();
-                    async move { store.grant(grant).await.unwrap() }
+                    async move { store.grant(grant, event()).await.unwrap() }
                 };
                 let answers = self.at_once(client, times, ask).await.into_iter();
                 answers.map(|answer| Answered::Grant { request_id: request_id.clone(), credits, answer }).collect()
@@ -237,6 +241,15 @@ impl Stage {
             }
             Action::Walk => {
                 fixture::walk(&**store).await;
+                Vec::new()
+            }
+            Action::NewKey => {
+                let number = self.attempts.fetch_add(1, Ordering::SeqCst);
+                let secret_hash = std::array::from_fn(|place| number.to_le_bytes()[place % 4]);
+                let secret = NewSecret { secret_hash, hint: String::new() };
+                // There may be as many as there can be.
+                let change = KeyChange::Create { key: fixture::new_key(&user), secret, request: None };
+                let _made = fixture::change_keys(&**store, &account, change).await;
                 Vec::new()
             }
         }

@@ -1,12 +1,24 @@
 //! Somebody's own account.
 
+use clap::Args;
 use tollgate_client::{Client, Profile};
 
-use crate::arguments::SignUp;
 use crate::display::{credits, role, time};
 use crate::failure::Failure;
-use crate::output::{Output, hint};
+use crate::output::Output;
 use crate::password;
+
+#[derive(Debug, Args)]
+pub(crate) struct SignUp {
+    /// User name: 3 to 64 letters, digits, '.', '_' or '-'
+    pub(crate) name: String,
+    /// Your full name
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) full_name: String,
+    /// How to reach you; not used to log in
+    #[arg(long, value_name = "ADDRESS", default_value = "", hide_default_value = true)]
+    pub(crate) email: String,
+}
 
 pub(crate) async fn sign_up(client: &Client, arguments: SignUp, output: &mut Output) -> Result<(), Failure> {
     let password = password::read_new(&format!("New password for {} (15 characters or more): ", arguments.name))?;
@@ -14,15 +26,6 @@ pub(crate) async fn sign_up(client: &Client, arguments: SignUp, output: &mut Out
     let made = client.sign_up(&arguments.name, &password, profile).await?;
     let (available, name) = (made.available_credits(), made.user.unwrap_or_default().user_name);
     output.line(&format!("{name} has an account with {}", credits(available)))
-}
-
-pub(crate) async fn login(client: &Client, name: &str, output: &mut Output) -> Result<(), Failure> {
-    let session = client.login(name, &password::read(&format!("Password for {name}: "))?).await?;
-    output.line(session.access_token.expose())?;
-    if let Some(expires_at) = session.expires_at {
-        hint(&format!("access token until {}", time(Some(expires_at.into()))));
-    }
-    Ok(())
 }
 
 pub(crate) async fn me(client: &Client, output: &mut Output) -> Result<(), Failure> {

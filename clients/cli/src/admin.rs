@@ -1,9 +1,12 @@
 //! What operators do with users and credits.
 
-use tollgate_client::proto::auth::User;
+mod arguments;
+mod audit;
+mod users;
+
 use tollgate_client::{Client, NewUser, Profile, new_request_id};
 
-use crate::arguments::Admin;
+pub(crate) use self::arguments::Admin;
 use crate::display::{credits, role};
 use crate::failure::Failure;
 use crate::output::{Output, hint};
@@ -32,11 +35,12 @@ pub(crate) async fn run(client: &Client, command: Admin, output: &mut Output) ->
             let what = if answer.replayed { "had got these" } else { "got" };
             output.line(&format!("{name} {what} {}, and has {available} available (request {request_id})", credits(granted)))
         }
-        Admin::Disable { name } => state(client.disable_user(&name).await?, output),
-        Admin::Enable { name } => state(client.enable_user(&name).await?, output),
+        Admin::Users(arguments) => users::list(client, arguments, output).await,
+        Admin::Disable(arguments) => users::disable(client, arguments, output).await,
+        Admin::Enable { name } => users::say_state(&client.enable_user(&name).await?, output),
+        Admin::Lock(arguments) => users::lock(client, arguments, output).await,
+        Admin::Unlock { name } => users::say_state(&client.unlock_user(&name).await?, output),
+        Admin::ResetPassword { name } => users::reset_password(client, &name, output).await,
+        Admin::Audit(arguments) => audit::run(client, arguments, output).await,
     }
-}
-
-fn state(user: User, output: &mut Output) -> Result<(), Failure> {
-    output.line(&format!("{} is {}", user.user_name, if user.disabled { "disabled" } else { "enabled" }))
 }

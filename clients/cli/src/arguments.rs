@@ -3,18 +3,21 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use shared::ledger::MAX_CREDITS;
-use shared::scope;
-use tollgate_client::{Client, ClientBuilder};
+use clap::{Args, Parser, Subcommand};
 
-use crate::failure::Failure;
+use crate::account::SignUp;
+use crate::admin::Admin;
+use crate::connection::{Caller, Connection};
+use crate::duration::parse_duration;
+use crate::keys::Keys;
+use crate::sessions::{CLIENT, Password, Sessions};
 
 /// What stands below the list of commands.
 const AFTER_HELP: &str = "\
 A first session:
   tollgate signup alice
-  export TOLLGATE_API_KEY=$(tollgate login alice)
+  export TOLLGATE_SESSION=$HOME/.tollgate-session
+  tollgate login alice
   export TOLLGATE_API_KEY=$(tollgate keys create --name laptop)
   tollgate chat llama3.2 'Why is the sky blue?'
   tollgate balance
@@ -23,6 +26,7 @@ Passwords are asked for, or read from the first line of standard input; they are
 
 Environment:
   TOLLGATE_API_KEY   API key or access token
+  TOLLGATE_SESSION   file of a session, which login writes and every command keeps
   TOLLGATE_AUTH_URL  where auth-service listens       [default: http://127.0.0.1:50051]
   TOLLGATE_URL       where inference-service listens  [default: http://127.0.0.1:50052]
 
@@ -46,64 +50,27 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
-#[derive(Args)]
-#[command(next_help_heading = "Connection")]
-pub(crate) struct Connection {
-    // Not clap's `env`: its error messages would list what the environment gives as if it had been typed.
-    /// API key or access token [env: TOLLGATE_API_KEY, which others on this machine can't see]
-    #[arg(long, global = true, value_name = "KEY")]
-    key: Option<String>,
-    /// Where auth-service listens [env: TOLLGATE_AUTH_URL]
-    #[arg(long, global = true, value_name = "URL")]
-    auth_url: Option<String>,
-    /// Where inference-service listens [env: TOLLGATE_URL]
-    #[arg(long, global = true, value_name = "URL")]
-    url: Option<String>,
-    /// The account that pays, when an access token may pay from several
-    #[arg(long, global = true, value_name = "ACCOUNT")]
-    account: Option<String>,
-}
-
-// Not derived: the key must not be shown.
-impl std::fmt::Debug for Connection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection").field("auth_url", &self.auth_url).field("url", &self.url).finish_non_exhaustive()
-    }
-}
-
-impl Connection {
-    /// A client as these flags say, and the environment where they say nothing; what is empty counts as unset.
-    pub(crate) fn client(self) -> Result<Client, Failure> {
-        let given = |value: Option<String>| value.filter(|value| !value.is_empty());
-        let mut builder = ClientBuilder::from_env();
-        if let Some(key) = given(self.key) {
-            builder = builder.credential(key);
-        }
-        if let Some(url) = given(self.auth_url) {
-            builder = builder.auth_url(url);
-        }
-        if let Some(url) = given(self.url) {
-            builder = builder.inference_url(url);
-        }
-        if let Some(account) = given(self.account) {
-            builder = builder.account(account);
-        }
-        Ok(builder.build()?)
-    }
-}
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Make an account for yourself, where the server lets you
     Signup(SignUp),
-    /// Print an access token; it is good for 30 minutes
-    Login {
-        /// User name
-        name: String,
+    /// Sign in: keep the session in --session FILE, or print an access token, which is good for 30 minutes
+    Login(Login),
+    /// Sign out: end the session, and remove its file
+    Logout {
+        /// End all sessions of the user, on every host; API keys stay in force
+        #[arg(long)]
+        everywhere: bool,
     },
+    /// List the places where you are signed in, and sign out there
+    #[command(subcommand)]
+    Sessions(Sessions),
+    /// Change the password, or choose one after an operator's reset
+    #[command(subcommand)]
+    Password(Password),
     /// Show who the credential belongs to
     Me,
-    /// Make, list and revoke API keys
+    /// Make, list, rotate and revoke API keys
     #[command(subcommand)]
     Keys(Keys),
     /// Show the account's credits
@@ -131,63 +98,24 @@ pub(crate) enum Command {
     Admin(Admin),
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct SignUp {
-    /// User name: 3 to 64 letters, digits, '.', '_' or '-'
-    pub(crate) name: String,
-    /// Your full name
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-    pub(crate) full_name: String,
-    /// How to reach you; not used to log in
-    #[arg(long, value_name = "ADDRESS", default_value = "", hide_default_value = true)]
-    pub(crate) email: String,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Keys {
-    /// Make an API key and print it, this once; needs an access token
-    Create {
-        /// What to call it
-        #[arg(long, default_value = "", hide_default_value = true)]
-        name: String,
-        /// What it may do; may be repeated [default: inference account]
-        #[arg(long = "scope", value_name = "SCOPE", value_enum)]
-        scopes: Vec<Scope>,
-        /// A model it may use, or a pattern such as llama3*, library/* or hf.co/*; may be repeated [default: all]
-        #[arg(long = "model", value_name = "PATTERN")]
-        models: Vec<String>,
-        /// When it ends, such as 12h, 30d or 8w [default: never]
-        #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-        expires_in: Option<Duration>,
-    },
-    /// List the account's keys, oldest first
-    List,
-    /// Revoke a key: the next call with it is refused; needs an access token
-    Revoke {
-        /// The key's id, from `keys list`
-        id: String,
-    },
-}
-
-/// What an API key may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Scope {
-    /// Chat, generate, list and show models
-    Inference,
-    /// Make and remove models; works for operators only
-    Models,
-    /// Read balance, receipts and history
-    Account,
-}
-
-impl Scope {
-    pub(crate) fn name(self) -> &'static str {
+impl Command {
+    /// Who it calls as.
+    pub(crate) fn caller(&self) -> Caller {
         match self {
-            Self::Inference => scope::INFERENCE,
-            Self::Models => scope::MODELS,
-            Self::Account => scope::ACCOUNT,
+            Self::Signup(_) | Self::Login(_) | Self::Password(Password::CompleteReset { .. }) => Caller::Nobody,
+            Self::Keys(keys) if keys.needs_no_credential() => Caller::Nobody,
+            _ => Caller::User,
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Login {
+    /// User name
+    pub(crate) name: String,
+    /// What the session is called in `sessions list`
+    #[arg(long, value_name = "TEXT", default_value = CLIENT)]
+    pub(crate) client: String,
 }
 
 #[derive(Debug, Args)]
@@ -277,60 +205,6 @@ pub(crate) enum Models {
     },
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum Admin {
-    /// Make a user
-    CreateUser {
-        #[command(flatten)]
-        user: SignUp,
-        /// Make an operator
-        #[arg(long)]
-        admin: bool,
-        /// Credits to start with [default: the server's]
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..=MAX_CREDITS))]
-        credits: Option<i64>,
-    },
-    /// Give a user credits
-    Grant {
-        /// User name
-        name: String,
-        /// How many
-        #[arg(value_parser = clap::value_parser!(i64).range(1..=MAX_CREDITS))]
-        credits: i64,
-        /// Names the grant: repeating it under the same id adds nothing [default: a new one]
-        #[arg(long, value_name = "ID")]
-        request_id: Option<String>,
-        /// Why, for the ledger
-        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-        note: String,
-    },
-    /// Refuse all of a user's credentials, from the next call on
-    Disable {
-        /// User name
-        name: String,
-    },
-    /// Let a disabled user log in and use API keys again
-    Enable {
-        /// User name
-        name: String,
-    },
-}
-
-/// Parses a whole number and its unit: `ms`, `s`, `m`, `h`, `d` or `w`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let days = |number: &str, each: u64| number.parse::<u64>().ok()?.checked_mul(each * 86_400).map(Duration::from_secs);
-    let parsed = match text.as_bytes().last() {
-        Some(b'd') => days(&text[..text.len() - 1], 1),
-        Some(b'w') => days(&text[..text.len() - 1], 7),
-        _ => shared::env::parse_duration(text),
-    };
-    // A century is as good as for ever, and keeps every sum with it in range.
-    let longest = Duration::from_secs(100 * 366 * 86_400);
-    parsed
-        .filter(|duration| !duration.is_zero() && *duration <= longest)
-        .ok_or_else(|| "it should look like 30s, 5m, 12h, 30d or 8w".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -351,9 +225,19 @@ mod tests {
     #[test]
     fn help_documents_every_variable_and_exit_code_and_shows_no_key() {
         let help = Arguments::command().render_long_help().to_string();
-        for expected in
-            ["TOLLGATE_API_KEY", "TOLLGATE_AUTH_URL", "TOLLGATE_URL", "  0 ", "  3 ", "  64 ", "  69 ", "  75 ", "  77 ", "  130 "]
-        {
+        for expected in [
+            "TOLLGATE_API_KEY",
+            "TOLLGATE_SESSION",
+            "TOLLGATE_AUTH_URL",
+            "TOLLGATE_URL",
+            "  0 ",
+            "  3 ",
+            "  64 ",
+            "  69 ",
+            "  75 ",
+            "  77 ",
+            "  130 ",
+        ] {
             assert!(help.contains(expected), "{expected} is missing in:\n{help}");
         }
         for default in [AUTH_URL, INFERENCE_URL] {
@@ -368,10 +252,23 @@ mod tests {
         for line in [
             "signup alice --full-name A --email a@b.c",
             "login alice",
+            "login alice --session s --client laptop",
+            "logout",
+            "logout --everywhere --session s",
+            "sessions list",
+            "sessions revoke s1",
+            "password change",
+            "password complete-reset alice",
             "me",
             "keys create --name laptop --scope inference --scope account --model llama* --model smol* --expires-in 30d",
+            "keys create --network 10.0.0.0/8 --network ::1 --scope chat --scope list_models --request-id r",
             "keys list",
+            "keys rotate k1",
+            "keys rotate k1 --grace 0 --request-id r",
             "keys revoke k1",
+            "keys revoke k1 --secret 2",
+            "keys revoke --leaked -",
+            "keys revoke --leaked dump.txt",
             "balance --auth-url http://h:1 --key k --account a",
             "history --limit 5",
             "receipt r1",
@@ -384,7 +281,13 @@ mod tests {
             "models rm mario",
             "admin create-user bob --admin --credits 0",
             "admin grant bob 5 --request-id r --note why",
-            "admin disable bob",
+            "admin users --prefix b --state locked",
+            "admin disable bob --reason left",
+            "admin lock bob",
+            "admin unlock bob",
+            "admin reset-password bob",
+            "admin audit --user bob --action sign_in -n 0",
+            "admin audit --follow --json",
             "admin enable bob",
         ] {
             parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -393,7 +296,15 @@ mod tests {
 
     #[test]
     fn a_password_is_never_an_argument() {
-        for line in ["signup alice secret", "login alice secret", "login alice --password secret", "admin create-user bob secret"] {
+        for line in [
+            "signup alice secret",
+            "login alice secret",
+            "login alice --password secret",
+            "password change secret",
+            "password change --password secret",
+            "password complete-reset alice secret",
+            "admin create-user bob secret",
+        ] {
             assert_eq!(parse(line).unwrap_err().kind(), ErrorKind::UnknownArgument, "{line}");
         }
     }
@@ -409,22 +320,21 @@ mod tests {
             "keys create --scope everything",
             "keys create --expires-in 30",
             "keys create --expires-in 0d",
+            "keys revoke",
+            "keys revoke --secret 1",
+            "keys revoke k1 --secret 0",
+            "keys revoke k1 --leaked -",
+            "keys rotate k1 --grace 0s",
+            "balance --key k --session s",
             "admin grant bob 0",
             "admin grant bob 1000000000001",
             "admin create-user bob --credits -1",
+            "admin users --state asleep",
+            "admin users bob",
+            "admin audit --follow sign_in",
             "models create mario",
         ] {
             assert!(parse(line).is_err(), "{line}");
-        }
-    }
-
-    #[test]
-    fn durations_know_days_and_weeks() {
-        assert_eq!(parse_duration("30d"), Ok(Duration::from_secs(30 * 86_400)));
-        assert_eq!(parse_duration("2w"), Ok(Duration::from_secs(14 * 86_400)));
-        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
-        for wrong in ["", "d", "1y", "-1d", "0s", "99999999999999999999d", "9999999w", "é"] {
-            assert!(parse_duration(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a command that failed tells: one line in words, and an exit code for scripts.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use shared::error::reason_name;
@@ -25,9 +26,18 @@ pub(crate) enum Failure {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The file that should have a session isn't there.
+    #[error("there is no session in {}: tollgate login NAME begins one", path.display())]
+    NoSession {
+        /// The file.
+        path: PathBuf,
+    },
     /// Whoever read standard output has gone: there is nothing left to do, and nothing to complain about.
     #[error("nobody reads the output")]
     ReaderGone,
+    /// Ctrl-C, while nothing was under way that has a price.
+    #[error("interrupted")]
+    Interrupted,
     /// Ctrl-C.
     #[error("cancelled")]
     Cancelled {
@@ -64,8 +74,9 @@ fn exit_code(failure: &Failure) -> u8 {
     match failure {
         Failure::Usage(_) | Failure::Call(Error::Configuration(_)) => USAGE,
         Failure::Io { .. } => FAILED,
+        Failure::NoSession { .. } => NO_PERMISSION,
         Failure::ReaderGone => 0,
-        Failure::Cancelled { .. } => CTRL_C,
+        Failure::Cancelled { .. } | Failure::Interrupted => CTRL_C,
         Failure::Call(error) => match error.reason() {
             Some(ErrorReason::InsufficientCredits) => INSUFFICIENT_CREDITS,
             Some(
@@ -90,18 +101,19 @@ fn exit_code(failure: &Failure) -> u8 {
 /// What happened, the reason's name, what to do, and what it cost; `None` when there is nothing to say.
 fn line(failure: &Failure) -> Option<String> {
     let error = match failure {
-        Failure::ReaderGone => return None,
+        Failure::ReaderGone | Failure::Interrupted => return None,
         Failure::Cancelled { request_id } => {
             return Some(format!("cancelled; what was generated until then is charged: tollgate receipt {request_id}"));
         }
         Failure::Call(error) => error,
-        Failure::Usage(_) | Failure::Io { .. } => return Some(one_line(&failure.to_string())),
+        Failure::Usage(_) | Failure::Io { .. } | Failure::NoSession { .. } => return Some(one_line(&failure.to_string())),
     };
     let mut parts = vec![match error.refusal() {
         Some(refusal) => {
             let name = refusal.reason.map_or_else(|| format!("{:?}", refusal.code), |reason| reason_name(reason).to_owned());
             let message = refusal.message.trim_end_matches('.');
-            if message.is_empty() { name } else { format!("{message} ({name})") }
+            let said = if message.is_empty() { name } else { format!("{message} ({name})") };
+            if matches!(error, Error::SessionEnded(_)) { format!("the session has ended: {said}") } else { said }
         }
         None => error.to_string(),
     }];
@@ -128,6 +140,9 @@ fn advice(error: &Error) -> Option<String> {
         Error::Interrupted { request_id: Some(id), .. } | Error::TimedOut { request_id: Some(id), .. } => {
             return Some(format!("what became of the request: tollgate receipt {id}"));
         }
+        Error::SessionEnded(refusal) if refusal.reason != Some(ErrorReason::PasswordChangeRequired) => {
+            return Some("tollgate login NAME begins another one".into());
+        }
         // The server's word came before its settle: the receipt has the charge.
         _ if error.reason() == Some(ErrorReason::DeadlineExceeded) && error.receipt().is_none() => {
             return error.request_id().map(|id| format!("what became of the request: tollgate receipt {id}"));
@@ -135,11 +150,14 @@ fn advice(error: &Error) -> Option<String> {
         _ => {}
     }
     let advice = match error.reason()? {
-        ErrorReason::CredentialMissing => "set TOLLGATE_API_KEY, or give --key",
+        ErrorReason::CredentialMissing => "set TOLLGATE_API_KEY, or sign in: tollgate login NAME --session FILE",
         ErrorReason::CredentialExpired => "log in again (tollgate login NAME), or make a new key",
-        ErrorReason::AccessTokenRequired => "use what `tollgate login NAME` prints as TOLLGATE_API_KEY or --key",
+        ErrorReason::AccessTokenRequired => "sign in (tollgate login NAME --session FILE) and give the same --session here",
+        ErrorReason::PasswordChangeRequired => "tollgate password complete-reset NAME chooses a new one",
+        ErrorReason::SessionNotFound => "tollgate sessions list shows what there is",
         ErrorReason::InsufficientCredits => "tollgate balance shows what there is; an operator can grant more",
         ErrorReason::ModelNotFound => "tollgate models list shows what there is",
+        ErrorReason::UserNotFound => "tollgate admin users shows whom there is",
         ErrorReason::ApiKeyNotFound => "tollgate keys list shows what there is",
         ErrorReason::RequestIdReused => "leave --request-id out, or give a new one",
         ErrorReason::StoreFull | ErrorReason::StoreReadOnly | ErrorReason::StoreMisconfigured => {
@@ -192,6 +210,7 @@ mod tests {
         assert_eq!(exit_code(&Failure::Call(Error::Configuration("no".into()))), 64);
         assert_eq!(exit_code(&Failure::ReaderGone), 0);
         assert_eq!(exit_code(&Failure::Cancelled { request_id: "r".into() }), 130);
+        assert_eq!(exit_code(&Failure::Interrupted), 130);
         let unreachable = Error::Unreachable { service: Service::Auth, url: "u".into(), cause: "c".into(), request_id: None };
         assert_eq!(exit_code(&Failure::Call(unreachable)), 69);
         let broke = Error::Interrupted { service: Service::Inference, cause: "c".into(), request_id: None };

@@ -1,49 +1,214 @@
 //! API keys.
 
-use std::time::SystemTime;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
-use tollgate_client::proto::auth::ApiKey;
-use tollgate_client::{ApiKeyOptions, Client};
+use clap::{Subcommand, ValueEnum};
+use shared::scope;
+use tollgate_client::proto::auth::{ApiKey, ApiKeySecret};
+use tollgate_client::{ApiKeyOptions, Client, Error, NewApiKey, RotationOptions, new_request_id};
 
-use crate::arguments::Keys;
 use crate::display::time;
+use crate::duration::{parse_duration, parse_duration_or_zero};
 use crate::failure::Failure;
+use crate::leaked;
 use crate::output::{Output, hint};
 use crate::table::Table;
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Make an API key and print it, this once; needs a session or an access token
+    Create {
+        /// What to call it
+        #[arg(long, default_value = "", hide_default_value = true)]
+        name: String,
+        /// What it may do; may be repeated [default: inference account]
+        #[arg(long = "scope", value_name = "SCOPE", value_enum)]
+        scopes: Vec<Scope>,
+        /// A model it may use, or a pattern such as llama3*, library/* or hf.co/*; may be repeated [default: all]
+        #[arg(long = "model", value_name = "PATTERN")]
+        models: Vec<String>,
+        /// A network it may be used from, such as 10.0.0.0/8, or an address; may be repeated [default: everywhere]
+        #[arg(long = "network", value_name = "NETWORK")]
+        networks: Vec<String>,
+        /// When it ends, such as 12h, 30d or 8w [default: the server's, or never]
+        #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+        expires_in: Option<Duration>,
+        /// Names the request: repeated under the same id it makes no second key, but a new secret in place of one that was lost
+        #[arg(long, value_name = "ID")]
+        request_id: Option<String>,
+    },
+    /// List the account's keys, oldest first: a line for each secret
+    List,
+    /// Give a key a new secret and print it, this once; the one before stays good for a while; needs a session or an access token
+    Rotate {
+        /// The key's id, from `keys list`
+        id: String,
+        /// How long the secrets before stay good, such as 1h; 0: not at all [default: 24h]
+        #[arg(long, value_name = "DURATION", value_parser = parse_duration_or_zero)]
+        grace: Option<Duration>,
+        /// As with `create`
+        #[arg(long, value_name = "ID")]
+        request_id: Option<String>,
+    },
+    /// Revoke a key, one of its secrets, or every key that is found in a text
+    Revoke {
+        /// The key's id, from `keys list`; needs a session or an access token
+        #[arg(required_unless_present = "leaked")]
+        id: Option<String>,
+        /// Which of its secrets alone, by the number in `keys list`
+        #[arg(long, value_name = "N", requires = "id", value_parser = clap::value_parser!(u32).range(1..))]
+        secret: Option<u32>,
+        /// Any text or binary in which keys or refresh tokens leaked; - reads standard input; needs no credential
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["id", "secret"])]
+        leaked: Option<PathBuf>,
+    },
+}
+
+impl Keys {
+    /// Whether it shows credentials that it found, and none of its own.
+    pub(crate) fn needs_no_credential(&self) -> bool {
+        matches!(self, Self::Revoke { leaked: Some(_), .. })
+    }
+}
+
+/// What an API key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scope {
+    /// Chat
+    Chat,
+    /// Let a model go on from a text
+    Generate,
+    /// Turn texts into vectors
+    Embed,
+    /// List and show models
+    #[value(name = scope::LIST_MODELS)]
+    ListModels,
+    /// All four of them
+    Inference,
+    /// Make and remove models; works for operators only
+    Models,
+    /// Read balance, receipts and history
+    Account,
+}
+
+impl Scope {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Chat => scope::CHAT,
+            Self::Generate => scope::GENERATE,
+            Self::Embed => scope::EMBED,
+            Self::ListModels => scope::LIST_MODELS,
+            Self::Inference => scope::INFERENCE,
+            Self::Models => scope::MODELS,
+            Self::Account => scope::ACCOUNT,
+        }
+    }
+}
+
 pub(crate) async fn run(client: &Client, command: Keys, output: &mut Output) -> Result<(), Failure> {
     match command {
-        Keys::Create { name, scopes, models, expires_in } => {
+        Keys::Create { name, scopes, models, networks, expires_in, request_id } => {
             let scopes = scopes.into_iter().map(|scope| scope.name().to_owned()).collect();
             let expires_at = expires_in.map(|expires_in| SystemTime::now() + expires_in);
-            let made = client.create_api_key(ApiKeyOptions { name, scopes, models, expires_at }).await?;
-            output.line(made.key.expose())?;
+            let (request_id, given) = named(request_id);
+            let options = ApiKeyOptions { name, scopes, models, expires_at, networks, request_id: Some(request_id.clone()) };
+            let made = client.create_api_key(options).await.inspect_err(|error| say_how_to_repeat(error, given, &request_id))?;
+            print(&made, output)?;
             let end = made.api_key.expires_at.map(|end| format!(", until {}", time(Some(end)))).unwrap_or_default();
             hint(&format!("key {} for {}{end}; it can't be shown again", made.api_key.api_key_id, made.api_key.scopes.join(", ")));
             Ok(())
         }
         Keys::List => {
-            let mut table = Table::new(&["ID", "KEY", "STATE", "SCOPES", "MODELS", "CREATED", "EXPIRES", "NAME"]);
+            let now = SystemTime::now();
+            let columns = &["ID", "KEY", "STATE", "SCOPES", "MODELS", "NETWORKS", "CREATED", "EXPIRES", "USED", "SECRET", "NAME"];
+            let mut table = Table::new(columns);
             for key in client.list_api_keys().await? {
-                let state = key_state(&key, SystemTime::now());
-                let models = if key.models.is_empty() { "*".to_owned() } else { key.models.join(",") };
-                let (created, expires) = (time(key.created_at), time(key.expires_at));
-                table.row([key.api_key_id, key.hint, state.to_owned(), key.scopes.join(","), models, created, expires, key.name]);
+                for secret in secrets(&key) {
+                    let all = |some: &[String]| if some.is_empty() { "*".to_owned() } else { some.join(",") };
+                    let number = if secret.number == 0 { String::new() } else { secret.number.to_string() };
+                    let state = key_state(&key, &secret, now);
+                    table.row([
+                        key.api_key_id.clone(),
+                        secret.hint,
+                        state.to_owned(),
+                        key.scopes.join(","),
+                        all(&key.models),
+                        all(&key.networks),
+                        time(secret.created_at),
+                        time(secret.expires_at),
+                        time(secret.last_used_at),
+                        number,
+                        key.name.clone(),
+                    ]);
+                }
             }
             output.table(&table)
         }
-        Keys::Revoke { id } => {
-            let key = client.revoke_api_key(&id).await?;
+        Keys::Rotate { id, grace, request_id } => {
+            let (request_id, given) = named(request_id);
+            let options = RotationOptions { grace_period: grace, request_id: Some(request_id.clone()) };
+            let made = client.rotate_api_key(&id, options).await.inspect_err(|error| say_how_to_repeat(error, given, &request_id))?;
+            print(&made, output)?;
+            let now = SystemTime::now();
+            for secret in secrets(&made.api_key).into_iter().skip(1).filter(|secret| key_state(&made.api_key, secret, now) == "active") {
+                let end = secret.expires_at.map(|end| format!(" until {}", time(Some(end)))).unwrap_or_default();
+                hint(&format!("the secret before, {}, is good{end}", secret.hint));
+            }
+            hint(&format!("key {} has a new secret; it can't be shown again", made.api_key.api_key_id));
+            Ok(())
+        }
+        Keys::Revoke { leaked: Some(path), .. } => leaked::revoke(client, &path, output).await,
+        Keys::Revoke { id, secret: Some(number), .. } => {
+            let key = client.revoke_api_key_secret(&id.unwrap_or_default(), number).await?;
+            let rest = if key.revoked_at.is_some() { ", and so is the key: no secret of it is left" } else { "" };
+            output.line(&format!("secret {number} of key {} is revoked{rest}", key.api_key_id))
+        }
+        Keys::Revoke { id, .. } => {
+            let key = client.revoke_api_key(&id.unwrap_or_default()).await?;
             output.line(&format!("key {} is revoked", key.api_key_id))
         }
     }
 }
 
-fn key_state(key: &ApiKey, now: SystemTime) -> &'static str {
-    let expired = || key.expires_at.and_then(|end| SystemTime::try_from(end).ok()).is_some_and(|end| end <= now);
-    if key.revoked_at.is_some() {
+fn print(made: &NewApiKey, output: &mut Output) -> Result<(), Failure> {
+    output.line(made.key.expose())
+}
+
+/// A request id, and whether the caller gave it.
+fn named(request_id: Option<String>) -> (String, bool) {
+    let given = request_id.is_some();
+    (request_id.unwrap_or_else(new_request_id), given)
+}
+
+/// The key may have been made: only the same id tells.
+fn say_how_to_repeat(error: &Error, given: bool, request_id: &str) {
+    let is_lost = matches!(error, Error::Interrupted { .. } | Error::TimedOut { .. });
+    if (is_lost || error.is_retryable()) && !given {
+        hint(&format!("to repeat this without a second key: --request-id {request_id}"));
+    }
+}
+
+/// A key's secrets, the newest first. A server that lists none has one for each key.
+fn secrets(key: &ApiKey) -> Vec<ApiKeySecret> {
+    if !key.secrets.is_empty() {
+        return key.secrets.clone();
+    }
+    vec![ApiKeySecret {
+        number: 0,
+        hint: key.hint.clone(),
+        created_at: key.created_at,
+        expires_at: key.expires_at,
+        revoked_at: key.revoked_at,
+        last_used_at: key.last_used_at,
+    }]
+}
+
+fn key_state(key: &ApiKey, secret: &ApiKeySecret, now: SystemTime) -> &'static str {
+    let is_over = |end: Option<prost_types::Timestamp>| end.and_then(|end| SystemTime::try_from(end).ok()).is_some_and(|end| end <= now);
+    if key.revoked_at.is_some() || secret.revoked_at.is_some() {
         "revoked"
-    } else if expired() {
+    } else if is_over(key.expires_at) || is_over(secret.expires_at) {
         "expired"
     } else {
         "active"
@@ -52,18 +217,28 @@ fn key_state(key: &ApiKey, now: SystemTime) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     use super::*;
 
     #[test]
-    fn a_key_is_active_until_it_is_revoked_or_past_its_time() {
+    fn a_secret_is_active_until_it_or_its_key_is_revoked_or_past_its_time() {
         let now = UNIX_EPOCH + Duration::from_secs(1_000);
         let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
         let key = |expires_at, revoked_at| ApiKey { expires_at, revoked_at, ..ApiKey::default() };
-        assert_eq!(key_state(&key(None, None), now), "active");
-        assert_eq!(key_state(&key(at(1_001), None), now), "active");
-        assert_eq!(key_state(&key(at(1_000), None), now), "expired");
-        assert_eq!(key_state(&key(at(1_000), at(5)), now), "revoked");
+        let state = |key: &ApiKey| key_state(key, &secrets(key)[0], now);
+        assert_eq!(state(&key(None, None)), "active");
+        assert_eq!(state(&key(at(1_001), None)), "active");
+        assert_eq!(state(&key(at(1_000), None)), "expired");
+        assert_eq!(state(&key(at(1_000), at(5))), "revoked");
+        let secret = |number, expires_at, revoked_at| ApiKeySecret { number, expires_at, revoked_at, ..ApiKeySecret::default() };
+        let rotated =
+            ApiKey { secrets: vec![secret(3, None, None), secret(2, at(999), None), secret(1, None, at(5))], ..ApiKey::default() };
+        assert_eq!(
+            secrets(&rotated).iter().map(|secret| key_state(&rotated, secret, now)).collect::<Vec<_>>(),
+            ["active", "expired", "revoked"]
+        );
+        let revoked = ApiKey { revoked_at: at(5), ..rotated };
+        assert!(secrets(&revoked).iter().all(|secret| key_state(&revoked, secret, now) == "revoked"));
     }
 }

@@ -1,16 +1,21 @@
-//! The `tollgate` command: accounts, keys, credits, and answers streamed to the terminal.
+//! The `tollgate` command: accounts, sessions, keys, credits, and answers streamed to the terminal.
 
 mod account;
 mod admin;
 mod arguments;
 mod chat;
+mod connection;
 mod display;
+mod duration;
 mod failure;
 mod keys;
+mod leaked;
 mod ledger;
 mod models;
 mod output;
 mod password;
+mod session_file;
+mod sessions;
 mod table;
 mod text_file;
 
@@ -18,9 +23,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, Command, Login};
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::sessions::Password;
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -41,11 +47,16 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let client = arguments.connection.client()?;
+    let connected = arguments.connection.open(arguments.command.caller())?;
+    let client = connected.client.clone();
     let output = &mut Output::stdout();
     match arguments.command {
         Command::Signup(arguments) => account::sign_up(&client, arguments, output).await,
-        Command::Login { name } => account::login(&client, &name, output).await,
+        Command::Login(Login { name, client }) => sessions::login(connected, &name, &client, output).await,
+        Command::Logout { everywhere } => sessions::logout(connected, everywhere, output).await,
+        Command::Sessions(command) => sessions::run(connected, command, output).await,
+        Command::Password(Password::Change) => sessions::change_password(&client, output).await,
+        Command::Password(Password::CompleteReset { name, client }) => sessions::complete_reset(connected, &name, &client, output).await,
         Command::Me => account::me(&client, output).await,
         Command::Keys(command) => keys::run(&client, command, output).await,
         Command::Balance => account::balance(&client, output).await,

@@ -1,10 +1,14 @@
 //! What operators do. Each call needs an access token of a user with the admin role.
 
+use std::fmt;
+use std::time::SystemTime;
+
 use crate::accounts::Profile;
 use crate::client::Client;
 use crate::error::Error;
 use crate::proto::auth::{
-    CreateUserRequest, CreateUserResponse, DisableUserRequest, EnableUserRequest, GrantCreditsRequest, GrantCreditsResponse, Role, User,
+    CreateUserRequest, CreateUserResponse, DisableUserRequest, EnableUserRequest, GrantCreditsRequest, GrantCreditsResponse,
+    LockUserRequest, ResetPasswordRequest, Role, UnlockUserRequest, User,
 };
 
 /// A user to be made.
@@ -18,6 +22,26 @@ pub struct NewUser {
     pub admin: bool,
     /// 0 to 10^12. `None`: the server's own figure.
     pub starting_credits: Option<i64>,
+}
+
+/// A password that lets its user choose another one, once.
+#[derive(Clone)]
+pub struct OneTimePassword {
+    /// To be given to the user; it can't be had again.
+    pub password: String,
+    /// When it ends; `None` when the service didn't say.
+    pub expires_at: Option<SystemTime>,
+    /// Whose.
+    pub user: User,
+}
+
+impl fmt::Debug for OneTimePassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OneTimePassword")
+            .field("user_name", &self.user.user_name)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -35,9 +59,10 @@ impl Client {
         self.connections.auth.answer(answer, None)
     }
 
-    /// Refuses all of a user's credentials from the next call after this one's answer. Idempotent.
-    pub async fn disable_user(&self, user_name: &str) -> Result<User, Error> {
-        let message = DisableUserRequest { user_name: user_name.to_owned(), ..Default::default() };
+    /// Refuses all of a user's credentials from the next call after this one's answer, and ends their sessions. The reason is for other
+    /// operators, of at most 200 characters; it may be empty. Idempotent.
+    pub async fn disable_user(&self, user_name: &str, reason: &str) -> Result<User, Error> {
+        let message = DisableUserRequest { user_name: user_name.to_owned(), reason: reason.to_owned() };
         let answer = self.admin().disable_user(self.request(message)).await;
         Ok(self.connections.auth.answer(answer, None)?.user.unwrap_or_default())
     }
@@ -47,6 +72,34 @@ impl Client {
         let message = EnableUserRequest { user_name: user_name.to_owned() };
         let answer = self.admin().enable_user(self.request(message)).await;
         Ok(self.connections.auth.answer(answer, None)?.user.unwrap_or_default())
+    }
+
+    /// Keeps a user from signing in, and ends their sessions; API keys stay in force. The reason is as for [`Self::disable_user`].
+    /// Idempotent.
+    pub async fn lock_user(&self, user_name: &str, reason: &str) -> Result<User, Error> {
+        let message = LockUserRequest { user_name: user_name.to_owned(), reason: reason.to_owned() };
+        let answer = self.admin().lock_user(self.request(message)).await;
+        Ok(self.connections.auth.answer(answer, None)?.user.unwrap_or_default())
+    }
+
+    /// Lets a locked user sign in again. Idempotent.
+    pub async fn unlock_user(&self, user_name: &str) -> Result<User, Error> {
+        let message = UnlockUserRequest { user_name: user_name.to_owned() };
+        let answer = self.admin().unlock_user(self.request(message)).await;
+        Ok(self.connections.auth.answer(answer, None)?.user.unwrap_or_default())
+    }
+
+    /// Replaces a user's password by a one-time password, with which the user chooses another, and ends their sessions; API keys stay in
+    /// force.
+    pub async fn reset_password(&self, user_name: &str) -> Result<OneTimePassword, Error> {
+        let message = ResetPasswordRequest { user_name: user_name.to_owned() };
+        let answer = self.admin().reset_password(self.request(message)).await;
+        let reset = self.connections.auth.answer(answer, None)?;
+        Ok(OneTimePassword {
+            password: reset.one_time_password,
+            expires_at: reset.expires_at.and_then(|time| time.try_into().ok()),
+            user: reset.user.unwrap_or_default(),
+        })
     }
 
     /// Adds 1 to 10^12 credits to a user's account. Idempotent by `request_id` (see [`crate::new_request_id`]): a repetition adds

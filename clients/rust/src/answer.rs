@@ -11,8 +11,7 @@ use futures_util::{Stream, StreamExt};
 use tokio::time::Sleep;
 use tonic::{Status, Streaming};
 
-use crate::client::Connections;
-use crate::connection::Connection;
+use crate::connection::{Connection, Connections};
 use crate::error::Error;
 use crate::proto::inference::{ChatEvent, Delta, Finished, GenerateEvent, Started, ToolCall, chat_event, generate_event};
 

@@ -7,8 +7,9 @@ use shared::default_address::{AUTH_URL, INFERENCE_URL};
 use shared::env::{ProcessEnvironment, Strings};
 
 use crate::account_header::parse_account;
-use crate::client::{Client, Connections};
-use crate::connection::Connection;
+use crate::authorized::Caller;
+use crate::client::Client;
+use crate::connection::{Connection, Connections};
 use crate::credential::Credential;
 use crate::error::Error;
 use crate::service::Service;
@@ -115,7 +116,7 @@ impl ClientBuilder {
         };
         Ok(Client {
             connections: Arc::new(connections),
-            credential,
+            caller: credential.map(Caller::Credential),
             account,
             call_timeout: self.call_timeout,
             stream_timeout: self.stream_timeout,

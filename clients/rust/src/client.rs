@@ -4,21 +4,22 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::AUTHORIZATION;
 use shared::codec::MAX_MESSAGE_BYTES;
 use shared::credential_form::ACCOUNT_HEADER;
 use tonic::Request;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::Channel;
 
 use crate::account_header::parse_account;
-use crate::connection::Connection;
+use crate::authorized::{Authorized, Caller};
+use crate::connection::Connections;
 use crate::credential::Credential;
 use crate::error::Error;
+use crate::kept_session::KeptSession;
 use crate::proto::auth::accounts_client::AccountsClient;
 use crate::proto::auth::admin_client::AdminClient;
 use crate::proto::inference::inference_client::InferenceClient;
 use crate::proto::inference::models_client::ModelsClient;
+use crate::session::{Session, SessionStore};
 
 /// A client of both services. Cloning is cheap, and clones share the connections.
 ///
@@ -26,22 +27,48 @@ use crate::proto::inference::models_client::ModelsClient;
 #[derive(Clone)]
 pub struct Client {
     pub(crate) connections: Arc<Connections>,
-    pub(crate) credential: Option<Credential>,
+    pub(crate) caller: Option<Caller>,
     pub(crate) account: Option<MetadataValue<Ascii>>,
     pub(crate) call_timeout: Duration,
     pub(crate) stream_timeout: Option<Duration>,
-}
-
-pub(crate) struct Connections {
-    pub(crate) auth: Connection,
-    pub(crate) inference: Connection,
 }
 
 impl Client {
     /// The same client with another credential, over the same connections.
     #[must_use]
     pub fn with_credential(&self, credential: Credential) -> Self {
-        Self { credential: Some(credential), ..self.clone() }
+        Self { caller: Some(Caller::Credential(credential)), ..self.clone() }
+    }
+
+    /// The same client in a session, over the same connections. It refreshes the session by itself: after four fifths of the access token's
+    /// life, and when the service refuses the token as expired. Clones share the session, and refresh it once. What runs goes on.
+    ///
+    /// What a refresh gave is known to this client and its clones alone: [`Client::session`] shows it, and
+    /// [`Client::with_stored_session`] keeps it.
+    #[must_use]
+    pub fn with_session(&self, session: Session) -> Self {
+        self.in_session(session, None)
+    }
+
+    /// The same, with the place where the session is kept beside this client. What is there now is the caller's to write.
+    #[must_use]
+    pub fn with_stored_session(&self, session: Session, store: impl SessionStore) -> Self {
+        self.in_session(session, Some(Arc::new(store)))
+    }
+
+    fn in_session(&self, session: Session, store: Option<Arc<dyn SessionStore>>) -> Self {
+        let session = KeptSession::new(session, store, Arc::clone(&self.connections), self.call_timeout);
+        Self { caller: Some(Caller::Session(Arc::new(session))), ..self.clone() }
+    }
+
+    /// The session as it is now; `None` when the client has none.
+    #[must_use]
+    pub fn session(&self) -> Option<Session> {
+        self.kept_session().map(|session| session.session())
+    }
+
+    pub(crate) fn kept_session(&self) -> Option<&Arc<KeptSession>> {
+        if let Some(Caller::Session(session)) = &self.caller { Some(session) } else { None }
     }
 
     /// The same client paying from another account.
@@ -55,20 +82,20 @@ impl Client {
         Self { stream_timeout: timeout, ..self.clone() }
     }
 
-    pub(crate) fn accounts(&self) -> AccountsClient<Channel> {
-        AccountsClient::new(self.connections.auth.channel()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    pub(crate) fn accounts(&self) -> AccountsClient<Authorized> {
+        AccountsClient::new(Authorized::new(self.connections.auth.channel())).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    pub(crate) fn admin(&self) -> AdminClient<Channel> {
-        AdminClient::new(self.connections.auth.channel())
+    pub(crate) fn admin(&self) -> AdminClient<Authorized> {
+        AdminClient::new(Authorized::new(self.connections.auth.channel())).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    pub(crate) fn inference(&self) -> InferenceClient<Channel> {
-        InferenceClient::new(self.connections.inference.channel()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    pub(crate) fn inference(&self) -> InferenceClient<Authorized> {
+        InferenceClient::new(Authorized::new(self.connections.inference.channel())).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    pub(crate) fn models(&self) -> ModelsClient<Channel> {
-        ModelsClient::new(self.connections.inference.channel())
+    pub(crate) fn models(&self) -> ModelsClient<Authorized> {
+        ModelsClient::new(Authorized::new(self.connections.inference.channel()))
     }
 
     /// A call with a single answer.
@@ -96,8 +123,8 @@ impl Client {
 
     fn authorized<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
-        if let Some(credential) = &self.credential {
-            request.metadata_mut().insert(AUTHORIZATION.as_str(), credential.header());
+        if let Some(caller) = &self.caller {
+            request.extensions_mut().insert(caller.clone());
         }
         if let Some(account) = &self.account {
             request.metadata_mut().insert(ACCOUNT_HEADER, account.clone());
@@ -111,7 +138,7 @@ impl fmt::Debug for Client {
         f.debug_struct("Client")
             .field("auth_url", &self.connections.auth.url())
             .field("inference_url", &self.connections.inference.url())
-            .field("credential", &self.credential)
+            .field("caller", &self.caller)
             .field("account", &self.account)
             .finish_non_exhaustive()
     }

@@ -1,6 +1,6 @@
 //! A connection to one service: made at the first call, and made again when it breaks.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use shared::default_address::AUTH_URL;
@@ -10,12 +10,21 @@ use tonic::{Response, Status};
 use crate::error::Error;
 use crate::service::Service;
 
+/// What a session that nobody named is listed as.
+const USER_AGENT: &str = concat!("tollgate-client/", env!("CARGO_PKG_VERSION"));
+
 pub(crate) struct Connection {
     service: Service,
     url: String,
     endpoint: Endpoint,
     // Not made in the builder: a lazy channel needs a runtime, and a client may be built outside of one.
-    channel: OnceLock<Channel>,
+    channel: Mutex<Option<Channel>>,
+}
+
+/// The connections to both services.
+pub(crate) struct Connections {
+    pub(crate) auth: Connection,
+    pub(crate) inference: Connection,
 }
 
 impl Connection {
@@ -37,16 +46,27 @@ impl Connection {
         }
         let endpoint = Endpoint::from_shared(url.clone())
             .map_err(|_| refuse("can't be used"))?
+            .user_agent(USER_AGENT)
+            .map_err(|_| refuse("can't be used"))?
             .connect_timeout(connect_timeout)
             .tcp_nodelay(true)
             // A stream may be silent for minutes while a model loads: pings tell that from a server that is gone.
             .http2_keep_alive_interval(Duration::from_secs(60))
             .keep_alive_timeout(Duration::from_secs(20));
-        Ok(Self { service, url, endpoint, channel: OnceLock::new() })
+        Ok(Self { service, url, endpoint, channel: Mutex::new(None) })
     }
 
     pub(crate) fn channel(&self) -> Channel {
-        self.channel.get_or_init(|| self.endpoint.connect_lazy()).clone()
+        self.kept().get_or_insert_with(|| self.endpoint.connect_lazy()).clone()
+    }
+
+    /// Makes another connection at the next call. What runs on this one goes on: a network that has lost it looks like a slow answer.
+    pub(crate) fn renew(&self) {
+        *self.kept() = None;
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<Channel>> {
+        self.channel.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn url(&self) -> &str {

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use http::HeaderValue;
 use shared::credential_form::to_bearer;
-use tonic::metadata::{Ascii, MetadataValue};
 
 use crate::error::Error;
 
@@ -11,14 +11,14 @@ use crate::error::Error;
 #[derive(Clone)]
 pub struct Credential {
     text: String,
-    header: MetadataValue<Ascii>,
+    header: HeaderValue,
 }
 
 impl Credential {
     /// Takes an API key or an access token. Refused when it holds anything but visible ASCII; the error doesn't repeat it.
     pub fn new(text: impl Into<String>) -> Result<Self, Error> {
         let text = text.into();
-        let header: Option<MetadataValue<Ascii>> = to_bearer(&text).parse().ok().filter(|_| is_visible_ascii(&text));
+        let header: Option<HeaderValue> = to_bearer(&text).parse().ok().filter(|_| is_visible_ascii(&text));
         let mut header = header.ok_or_else(|| {
             Error::Configuration("the credential must be an API key or an access token: visible ASCII characters only".to_owned())
         })?;
@@ -32,7 +32,7 @@ impl Credential {
         &self.text
     }
 
-    pub(crate) fn header(&self) -> MetadataValue<Ascii> {
+    pub(crate) fn header(&self) -> HeaderValue {
         self.header.clone()
     }
 }

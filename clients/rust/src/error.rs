@@ -12,7 +12,7 @@ use crate::proto::inference::Receipt;
 use crate::service::Service;
 
 /// Why a call failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A URL, the credential or the account can't be used. Nothing was sent.
@@ -52,6 +52,12 @@ pub enum Error {
     /// The service answered with an error.
     #[error(transparent)]
     Refused(Box<Refusal>),
+    /// The client's session is no more: it was ended, its time is over, or its user may not come in. Nothing but another login helps.
+    #[error("the session has ended: {0}")]
+    SessionEnded(Box<Refusal>),
+    /// The session can't be kept where it should be ([`crate::SessionStore`]).
+    #[error("the session can't be kept: {0}")]
+    SessionStore(String),
 }
 
 /// An error that a service answered with.
@@ -93,6 +99,9 @@ impl Error {
         let mut innermost = None;
         let mut connecting = false;
         while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref::<Self>() {
+                return error.clone().with_request_id(request_id);
+            }
             if error.is::<tonic::TimeoutExpired>() {
                 return Self::TimedOut { service, request_id };
             }
@@ -115,10 +124,22 @@ impl Error {
         }
     }
 
+    /// The error of a call that failed because of what came before it, such as a refresh: the call itself was not sent, or did nothing.
+    fn with_request_id(mut self, id: Option<String>) -> Self {
+        match &mut self {
+            Self::Configuration(_) | Self::SessionStore(_) => {}
+            Self::Unreachable { request_id, .. } | Self::Interrupted { request_id, .. } | Self::TimedOut { request_id, .. } => {
+                *request_id = id
+            }
+            Self::Refused(refusal) | Self::SessionEnded(refusal) => refusal.request_id = id,
+        }
+        self
+    }
+
     /// What the service answered, when it answered.
     #[must_use]
     pub fn refusal(&self) -> Option<&Refusal> {
-        if let Self::Refused(refusal) = self { Some(refusal) } else { None }
+        if let Self::Refused(refusal) | Self::SessionEnded(refusal) = self { Some(refusal) } else { None }
     }
 
     /// The gRPC code that fits best.
@@ -128,7 +149,8 @@ impl Error {
             Self::Configuration(_) => Code::InvalidArgument,
             Self::Unreachable { .. } | Self::Interrupted { .. } => Code::Unavailable,
             Self::TimedOut { .. } => Code::DeadlineExceeded,
-            Self::Refused(refusal) => refusal.code,
+            Self::SessionStore(_) => Code::FailedPrecondition,
+            Self::Refused(refusal) | Self::SessionEnded(refusal) => refusal.code,
         }
     }
 
@@ -154,11 +176,11 @@ impl Error {
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         match self {
-            Self::Configuration(_) => None,
+            Self::Configuration(_) | Self::SessionStore(_) => None,
             Self::Unreachable { request_id, .. } | Self::Interrupted { request_id, .. } | Self::TimedOut { request_id, .. } => {
                 request_id.as_deref()
             }
-            Self::Refused(refusal) => refusal.request_id.as_deref(),
+            Self::Refused(refusal) | Self::SessionEnded(refusal) => refusal.request_id.as_deref(),
         }
     }
 
@@ -167,7 +189,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Interrupted { .. } => true,
-            Self::Configuration(_) | Self::TimedOut { .. } => false,
+            Self::Configuration(_) | Self::TimedOut { .. } | Self::SessionEnded(_) | Self::SessionStore(_) => false,
             Self::Refused(refusal) => refusal.retry_delay.is_some() || refusal.code == Code::Unavailable,
         }
     }
@@ -203,6 +225,18 @@ mod tests {
         assert_eq!((error.reason(), error.code()), (None, Code::NotFound));
         assert_eq!(error.to_string(), "no route (NotFound)");
         assert!(!error.is_retryable());
+    }
+
+    #[test]
+    fn what_ends_a_session_is_told_from_a_refusal_and_keeps_its_reason_on_the_way_through_a_call() {
+        let ended = CallError::new(Code::Unauthenticated, ErrorReason::RefreshTokenReused, "it was used before");
+        let Error::Refused(refusal) = error(ended) else { panic!("a refusal") };
+        let beneath: Box<dyn std::error::Error + Send + Sync> = Box::new(Error::SessionEnded(refusal));
+        let error = error(Status::from_error(beneath));
+        assert!(matches!(error, Error::SessionEnded(_)), "{error:?}");
+        assert_eq!((error.reason(), error.code()), (Some(ErrorReason::RefreshTokenReused), Code::Unauthenticated));
+        assert_eq!((error.request_id(), error.is_retryable()), (Some("r1"), false));
+        assert_eq!(error.to_string(), "the session has ended: it was used before (REFRESH_TOKEN_REUSED)");
     }
 
     #[test]

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use tonic::Streaming;
 
 use crate::answer::{Answer, Events};
-use crate::client::{Client, Connections};
+use crate::client::Client;
+use crate::connection::Connections;
 use crate::error::Error;
 use crate::proto::inference::{
     ChatRequest, CreateModelRequest, CreateModelResponse, DeleteModelRequest, EmbedRequest, EmbedResponse, GenerateRequest,

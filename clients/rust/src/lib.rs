@@ -27,35 +27,62 @@
 //! already resolved comes back as `Started` and `Finished` with `replayed` set, without the text; one that was refunded runs again;
 //! one that still runs is refused with `REQUEST_IN_PROGRESS` and a retry delay. [`Client::receipt`] tells what became of it.
 //!
+//! **Sessions.** [`Client::login`] begins one. A client made with it ([`Client::with_session`]) refreshes by itself, ahead of the access
+//! token's end, once for all its clones and tasks; answers that run go on. A program that keeps the session for its next run hands over a
+//! [`SessionStore`]. What ends a session is [`Error::SessionEnded`].
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), tollgate_client::Error> {
+//! let anybody = tollgate_client::Client::from_env()?;
+//! let session = anybody.login("ada", "a pass phrase of some length").await?;
+//! let client = anybody.with_stored_session(session, tollgate_client::on_refresh(|session| println!("{} goes on", session.session_id)));
+//! println!("{:?}", client.balance().await?);
+//! client.logout().await
+//! # }
+//! ```
+//!
 //! **Errors.** [`Error`] tells a refusal (with its [`ErrorReason`]) from a server that can't be reached and a connection that broke.
 
 mod account_header;
 mod accounts;
 mod admin;
 mod answer;
+mod api_keys;
+mod audit;
+mod authorized;
 mod builder;
 mod client;
 mod connection;
 mod credential;
 mod error;
 mod inference;
+mod kept_session;
 mod ledger;
 pub mod message;
+mod paged;
 mod service;
+mod session;
+mod sessions;
+mod user_list;
 
-pub use accounts::{ApiKeyOptions, NewApiKey, Profile, Session};
-pub use admin::NewUser;
+pub use accounts::Profile;
+pub use admin::{NewUser, OneTimePassword};
 pub use answer::{Answer, Completion, Event};
+pub use api_keys::{ApiKeyOptions, NewApiKey, RotationOptions};
+pub use audit::{AuditEvents, AuditFilter, AuditTail};
 pub use builder::ClientBuilder;
 pub use client::Client;
 pub use credential::Credential;
 pub use error::{Error, Refusal};
 pub use inference::ModelProgress;
 pub use ledger::Ledger;
+pub use paged::Paged;
 pub use service::Service;
+pub use session::{LockedSession, RefreshToken, Session, SessionStore, on_refresh};
 pub use shared::ErrorReason;
 /// The generated contract, stubs included: for calls that [`Client`] has no method for.
 pub use shared::proto;
-/// For [`Client::grant_credits`], and for chats whose id the caller wants to keep first.
+/// For [`Client::grant_credits`] and API keys, and for chats whose id the caller wants to keep first.
 pub use shared::request_id::new_request_id;
 pub use tonic::Code;
+pub use user_list::{UserFilter, Users};

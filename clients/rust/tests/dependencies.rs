@@ -63,18 +63,22 @@ fn the_client_library_brings_no_server_along() {
     }
 }
 
-/// The modules that each module of a crate names by `crate::`, tests aside.
+/// What ships of a file of Rust, or of all files of a folder.
+fn shipped(path: &Path) -> String {
+    if path.is_dir() {
+        return std::fs::read_dir(path).unwrap().map(|entry| shipped(&entry.unwrap().path())).collect();
+    }
+    std::fs::read_to_string(path).unwrap().split("#[cfg(test)]").next().unwrap_or_default().to_owned()
+}
+
+/// The modules that each module of a crate names by `crate::`, tests aside. What is in a module's folder is the module's.
 fn imports(source: &Path) -> BTreeMap<String, BTreeSet<String>> {
-    let files = std::fs::read_dir(source).unwrap().map(|entry| entry.unwrap().path());
-    let modules: BTreeMap<String, String> = files
-        .map(|file| {
-            let text = std::fs::read_to_string(&file).unwrap();
-            let shipped = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
-            (file.file_stem().unwrap().to_str().unwrap().to_owned(), shipped)
-        })
-        // The root names its modules, and they re-exports of its own in their docs.
-        .filter(|(module, _)| module != "lib" && module != "main")
-        .collect();
+    let mut modules: BTreeMap<String, String> = BTreeMap::new();
+    for file in std::fs::read_dir(source).unwrap().map(|entry| entry.unwrap().path()) {
+        modules.entry(file.file_stem().unwrap().to_str().unwrap().to_owned()).or_default().push_str(&shipped(&file));
+    }
+    // The root names its modules, and they re-exports of its own in their docs.
+    modules.retain(|module, _| module != "lib" && module != "main");
     let named = |text: &str| {
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
         let paths: Vec<String> = code.flat_map(|line| line.split("crate::").skip(1).map(str::to_owned).collect::<Vec<_>>()).collect();

@@ -1,17 +1,20 @@
 //! The [`Grant`]: credits held for one request, and the permission to generate.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use shared::ErrorReason;
 use shared::call_record::CallRecord;
 use shared::proto::auth as wire;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::AuthClient;
 use super::extension::Extension;
+use super::revocation::Holder;
+use super::running::{Revocable, RunningGuard};
 use crate::timers::TimerGuard;
 
 /// How a granted request ended.
@@ -76,6 +79,20 @@ struct OpenGrant {
     record: Option<CallRecord>,
     /// Dropped, it ends the extending.
     _extending: TimerGuard,
+    /// Dropped, no revocation is about it any more.
+    _running: RunningGuard,
+}
+
+/// Where an answer says that it is to be ended when the credential that pays for it is revoked.
+pub(crate) struct RevocationBell(Option<Arc<Extension>>);
+
+impl RevocationBell {
+    /// Ends this answer, at once when it was revoked already.
+    pub(crate) fn ends(self, answer: Weak<dyn Revocable>) {
+        if let Some(extension) = self.0 {
+            extension.ends(answer);
+        }
+    }
 }
 
 impl fmt::Debug for Grant {
@@ -85,12 +102,14 @@ impl fmt::Debug for Grant {
 }
 
 impl Grant {
-    pub(super) fn new(client: AuthClient, grant: wire::Grant, request_id: &str) -> Self {
+    /// `checked`: when its Check was sent.
+    pub(super) fn new(client: AuthClient, grant: wire::Grant, request_id: &str, holder: Holder, checked: Instant) -> Self {
         let interval = grant.extend_every.and_then(|every| Duration::try_from(every).ok()).unwrap_or(Duration::from_secs(10));
-        let timers = client.inner.timers.clone();
-        let (extension, at) = Extension::new(client, grant.hold, request_id, interval);
+        let (timers, running) = (client.inner.timers.clone(), Arc::clone(&client.inner.running));
+        let (extension, at) = Extension::new(client, grant.hold, request_id, holder, interval);
+        let (extending, running) = (timers.arm(extension.clone(), at), running.begin(&extension, checked));
         Self {
-            open: Some(OpenGrant { _extending: timers.arm(extension.clone(), at), extension, record: None }),
+            open: Some(OpenGrant { extension, record: None, _extending: extending, _running: running }),
             held_credits: grant.held_credits,
             remaining_credits: grant.remaining_credits,
             max_output_tokens: grant.max_output_tokens.max(1),
@@ -127,6 +146,11 @@ impl Grant {
     #[must_use]
     pub fn meter(&self) -> Arc<Meter> {
         self.open.as_ref().map(|open| open.extension.meter.clone()).unwrap_or_default()
+    }
+
+    /// Rings when the credential is revoked, until the settle begins.
+    pub(crate) fn revocation_bell(&self) -> RevocationBell {
+        RevocationBell(self.open.as_ref().map(|open| Arc::clone(&open.extension)))
     }
 
     /// Resolves the hold, in a task that the process owns. The receipt comes when it has landed; dropping the receiver changes nothing.

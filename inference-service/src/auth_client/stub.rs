@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::metadata::errors::InvalidMetadataValue;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::server::NamedService;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -23,6 +23,9 @@ use super::connection::SentFlag;
 
 /// The longest message that is taken, in bytes: auth-service's are some hundred.
 const MAX_MESSAGE_BYTES: usize = 64 << 10;
+
+/// Where gRPC has a call's deadline.
+const TIMEOUT_HEADER: &str = "grpc-timeout";
 
 /// Calls auth-service. Every failure that is not auth-service's own is UNAVAILABLE without a reason.
 pub(super) struct Stub {
@@ -124,6 +127,13 @@ impl Stub {
         deadline: Instant,
     ) -> Result<wire::ReleaseResponse, Status> {
         answer(self.client.clone().release(self.request(message, request_id, deadline)), deadline).await
+    }
+
+    /// Begins to watch what is revoked after this cursor. `deadline`: for the beginning; the watch itself has none.
+    pub(super) async fn watch(&self, after: &str, deadline: Instant) -> Result<Streaming<wire::WatchRevocationsResponse>, Status> {
+        let mut request = self.request(wire::WatchRevocationsRequest { after: after.to_owned() }, "", deadline);
+        request.metadata_mut().remove(TIMEOUT_HEADER);
+        answer(self.client.clone().watch_revocations(request), deadline).await
     }
 
     fn request<T>(&self, message: T, request_id: &str, deadline: Instant) -> Request<T> {

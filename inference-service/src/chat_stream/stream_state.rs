@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use shared::ErrorReason;
 use shared::error::CallError;
 use shared::request_context::CurrentCall;
 use tokio::time::Instant;
@@ -9,6 +10,7 @@ use tokio::time::Instant;
 use super::answer::Answer;
 use super::limits::{StreamLimits, StreamTimes};
 use super::unread_waker::UnreadWaker;
+use crate::auth_client::Revocable;
 use crate::call_failure::{CallFailure, Limit};
 use crate::timers::Timed;
 
@@ -82,5 +84,11 @@ impl Timed for StreamState {
 
     fn on_cut_off(&self) {
         self.cut_off(Limit::Drain);
+    }
+}
+
+impl Revocable for StreamState {
+    fn on_revoked(&self, reason: ErrorReason) {
+        self.cut_off(Limit::Revoked(reason));
     }
 }

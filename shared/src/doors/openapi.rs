@@ -237,6 +237,7 @@ fn security(caller: CallerKind) -> Value {
         CallerKind::Anybody => json!([]),
         CallerKind::EndUser => json!([{ "bearer": [] }, { "apiKey": [] }]),
         CallerKind::Service => json!([{ "serviceCredential": [] }]),
+        CallerKind::ServiceOrOperator => json!([{ "serviceCredential": [] }, { "bearer": [] }]),
     }
 }
 

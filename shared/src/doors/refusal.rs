@@ -176,6 +176,8 @@ fn grpc_code(status: StatusCode) -> Code {
 #[must_use]
 pub fn http_status(reason: Reason, code: Code) -> StatusCode {
     match reason {
+        // It was good when the call began: another one is needed, and not this one again.
+        Reason::CredentialRevoked if code == Code::PermissionDenied => StatusCode::FORBIDDEN,
         Reason::InvalidArgument | Reason::MessageMalformed => StatusCode::BAD_REQUEST,
         Reason::CredentialMissing
         | Reason::CredentialInvalid
@@ -366,6 +368,14 @@ mod tests {
         assert_eq!(headers(&refusal)["x-tollgate-remaining-credits"], "7");
         let back = Refusal::from(CallError::from(refusal.clone()));
         assert_eq!(format!("{back:?}"), format!("{refusal:?}"));
+    }
+
+    #[test]
+    fn a_credential_that_is_revoked_while_an_answer_runs_is_a_403_and_one_that_was_before_a_401() {
+        for (code, status) in [(Code::PermissionDenied, 403), (Code::Unauthenticated, 401)] {
+            let refusal = Refusal::from(CallError::new(code, Reason::CredentialRevoked, "revoked"));
+            assert_eq!((refusal.status.as_u16(), headers(&refusal).contains_key("www-authenticate")), (status, status == 401));
+        }
     }
 
     #[test]

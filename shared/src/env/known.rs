@@ -15,6 +15,7 @@ pub const NAMES: &[&str] = &[
     "TOLLGATE_ALLOW_UNSAFE_REDIS",
     "TOLLGATE_ARGON2_MEMORY_KIB",
     "TOLLGATE_ARGON2_PASSES",
+    "TOLLGATE_AUDIT_EVENTS",
     "TOLLGATE_AUTH_LISTEN",
     "TOLLGATE_AUTH_URL",
     "TOLLGATE_CHECK_TIMEOUT",
@@ -81,6 +82,7 @@ pub const NAMES: &[&str] = &[
     "TOLLGATE_TRUSTED_PROXIES",
     // The clients.
     "TOLLGATE_API_KEY",
+    "TOLLGATE_SESSION",
     "TOLLGATE_URL",
     // The compose file, from .env.
     "TOLLGATE_AUTH_MEMORY",

@@ -9,6 +9,7 @@ use auth_service::api_key::ApiKey;
 use auth_service::config::Config;
 use auth_service::ids::{AccountId, KeyId, UserId};
 use auth_service::model_pattern::PatternRule;
+use auth_service::password::PasswordHashing;
 use auth_service::startup::open_store;
 use auth_service::store::{
     ApiKeyRecord, AuditAction, AuditEvent, KeyAnswer, KeyChange, KeyChangeRequest, NewSecret, NewUser, Scope, Store,
@@ -19,17 +20,24 @@ use auth_service::user::{Role, UserName};
 pub struct Ledgers {
     store: Arc<dyn Store>,
     tokens: AccessTokens,
+    /// Of [`PASSWORD`].
+    password_hash: String,
 }
 
 /// Some accounts, and what calls on them.
 #[derive(Debug, Clone)]
 pub struct Accounts {
     ids: Vec<AccountId>,
+    /// The name of each one's user.
+    pub user_names: Vec<String>,
     /// An API key of each.
     pub api_keys: Vec<String>,
     /// An access token of each.
     pub access_tokens: Vec<String>,
 }
+
+/// The password of every user.
+pub const PASSWORD: &str = "it is me, the benchmark";
 
 /// How long what is held may take to be settled, after the load is over.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
@@ -40,24 +48,26 @@ impl Ledgers {
         let config = Config::read(environment).expect("a configuration");
         let store = open_store(&config).await.expect("the store opens");
         let tokens = AccessTokens::new(&config.signing_secrets, Duration::from_secs(3600), config.clock_leeway).expect("a signing secret");
-        Self { store, tokens }
+        let hashing = PasswordHashing::new(config.hashing).expect("threads that hash");
+        let password_hash = hashing.rehash(PASSWORD).await.expect("a hash");
+        Self { store, tokens, password_hash }
     }
 
     /// Makes accounts with these credits each.
     pub async fn accounts(&self, count: usize, credits: i64) -> Accounts {
-        let mut accounts = Accounts { ids: Vec::new(), api_keys: Vec::new(), access_tokens: Vec::new() };
+        let mut accounts = Accounts { ids: Vec::new(), user_names: Vec::new(), api_keys: Vec::new(), access_tokens: Vec::new() };
         for _ in 0..count {
             let user_id = UserId::random().expect("randomness");
             let user = NewUser {
                 user_id: user_id.clone(),
                 user_name: UserName::parse(&format!("bench-{user_id}")).expect("a user name"),
-                // Nobody logs in.
-                password_hash: String::new(),
+                password_hash: self.password_hash.clone(),
                 full_name: String::new(),
                 email: String::new(),
                 role: Role::User,
                 starting_credits: credits,
             };
+            accounts.user_names.push(user.user_name.to_string());
             self.store.create_user(user, AuditEvent::new(AuditAction::CreateUser)).await.expect("a user is made");
             let account = AccountId::from(&user_id);
             let key = ApiKey::random(account.clone()).expect("randomness");

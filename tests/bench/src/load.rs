@@ -4,6 +4,7 @@
 mod disk;
 mod http_chat;
 mod idle;
+mod logins;
 mod raw;
 mod stream;
 mod unary;
@@ -23,6 +24,7 @@ use self::unary::Unary;
 
 pub use disk::{DiskJob, DiskOutcome};
 pub use idle::{IdleJob, IdleOutcome};
+pub use logins::{LoginFlood, Logins};
 pub use stream::{Pace, StreamJob, StreamOutcome, StreamTarget, chat};
 pub use unary::{Phase, UnaryJob, UnaryOutcome, UnaryTarget, check_request};
 

@@ -47,7 +47,7 @@ pub struct Report {
     /// Where and how it was measured.
     pub machine: BTreeMap<&'static str, String>,
     /// What the rows are.
-    rows: [Row; ROWS.len()],
+    rows: &'static [Row],
     /// Their figures.
     figures: Vec<Figure>,
     /// Medians of what they were made of, by mode.
@@ -102,7 +102,7 @@ impl Measured {
         figures.sort_by_key(|figure| (position(figure.row), modes.iter().position(|mode| *mode == figure.mode)));
         let medians = |seen: BTreeMap<String, Vec<f64>>| seen.into_iter().map(|(what, figures)| (what, median(&figures))).collect();
         let seen = self.seen.into_iter().map(|(mode, seen)| (mode, medians(seen))).collect();
-        Report { machine, rows: ROWS, figures, seen, ledgers_read: self.ledgers_read, ledger_mistakes: self.mistakes }
+        Report { machine, rows: &ROWS, figures, seen, ledgers_read: self.ledgers_read, ledger_mistakes: self.mistakes }
     }
 }
 

@@ -30,6 +30,8 @@ use crate::testbed::{Pinning, Testbed, baselines, chain, upstream};
 pub enum Part {
     /// Check beside the baselines.
     Check,
+    /// Check beside log-ins.
+    Logins,
     /// Chats over HTTP beside the same by gRPC.
     Http,
     /// A whole chat beside the chain, and what the services keep in memory after their first call.
@@ -46,7 +48,8 @@ pub enum Part {
 
 impl Part {
     /// All of them.
-    pub const ALL: [Self; 7] = [Self::Check, Self::Http, Self::Chat, Self::Stream, Self::FirstToken, Self::Memory, Self::Sqlite];
+    pub const ALL: [Self; 8] =
+        [Self::Check, Self::Logins, Self::Http, Self::Chat, Self::Stream, Self::FirstToken, Self::Memory, Self::Sqlite];
 }
 
 /// What is measured, and how.
@@ -75,6 +78,9 @@ const TURNS: u32 = 8;
 /// Turns of open loops. A turn has 25 calls; with eight turns, the medians of two rounds differ by a quarter of what is measured. A
 /// multiple of `TURNS`.
 const OPEN_TURNS: u32 = 32;
+/// Turns beside log-ins, long ones: what is measured is a flood that goes on. That 500 callers begin in one moment is, on two processors, the
+/// load's own work.
+const LOGIN_TURNS: u32 = 2;
 /// Accounts that calls are spread over.
 const ACCOUNTS: usize = 16;
 /// Credits of each: more than a run can spend.
@@ -95,6 +101,12 @@ impl Plan {
     /// How long one turn takes.
     fn turn(&self) -> Span {
         let measured = self.measured / TURNS;
+        Span { warm_up: measured / 4, measured }
+    }
+
+    /// How long one turn beside log-ins takes.
+    fn login_turn(&self) -> Span {
+        let measured = self.measured * (OPEN_TURNS / TURNS) / LOGIN_TURNS;
         Span { warm_up: measured / 4, measured }
     }
 }
@@ -142,6 +154,9 @@ async fn on_redis(plan: &Plan, mode: &str, append_only: AppendOnly, folder: &Pat
         parts.alone(mode, &ledgers, measured).await;
         if plan.parts.contains(&Part::Check) {
             figures::of_checks(mode, &outcomes, measured);
+        }
+        if plan.parts.contains(&Part::Logins) {
+            figures::of_logins(mode, &outcomes, measured);
         }
         if plan.parts.contains(&Part::Chat) {
             figures::of_chats(mode, &outcomes, measured);
@@ -206,12 +221,13 @@ async fn on_sqlite(plan: &Plan, folder: &Path, measured: &mut Measured) {
             request_bytes: 0,
             credentials: accounts.api_keys.clone(),
             service_credential: testbed.service_credential.clone(),
+            beside: None,
             watch: testbed.watch(&[]),
         };
         let mut outcomes = Outcomes::default();
         let disk = NamedWorkload { name: "disk", workload: Workload::Disk(DiskJob { folder: folder.to_owned() }) };
         let workloads = vec![NamedWorkload { name: "check 64", workload: Workload::Unary(check) }, disk];
-        outcomes.measure(Group { turns: TURNS, workloads, threads: Some(SQLITE_LOAD_THREADS) }, plan);
+        outcomes.measure(Group { turns: TURNS, span: plan.turn(), workloads, threads: Some(SQLITE_LOAD_THREADS) }, plan);
         let (outcome, syncs) = (outcomes.unary("check 64"), outcomes.syncs_per_second("disk"));
         measured.ledger(ledgers.mistakes(&accounts, outcome.admitted).await);
         figures::of_sqlite(MODE, outcome, syncs, measured);

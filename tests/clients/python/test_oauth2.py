@@ -1,27 +1,36 @@
-"""OAuth2's password grant, by the libraries that people use for it."""
+"""OAuth2, by the libraries that people use for it: tokens by password, refreshed by themselves, revoked, asked about and verified."""
 
 import asyncio
 import os
+import time
 import unittest
 
 import httpx
-from accounts import AUTH, STAND_IN, ClientCase
+from accounts import AUTH, OPERATOR, STAND_IN, ClientCase
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.httpx_client import OAuth2Client
 from authlib.integrations.requests_client import OAuth2Session as AuthlibSession
+from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 from fastapi import Depends, FastAPI
 from fastapi.security import OAuth2PasswordBearer
+from joserfc import jwt
+from joserfc.errors import BadSignatureError
+from joserfc.jwk import KeySet
 from oauthlib.oauth2 import InvalidGrantError, InvalidScopeError, LegacyApplicationClient
 from requests.auth import HTTPBasicAuth
 from requests_oauthlib import OAuth2Session
 
 TOKEN = f"{AUTH}/token"
+REVOKE = f"{AUTH}/revoke"
+INTROSPECT = f"{AUTH}/introspect"
 ME = f"{AUTH}/users/me"
+WELL_KNOWN = f"{AUTH}/.well-known"
 
 
 def setUpModule():
     # The library refuses what isn't HTTPS unless it is told; these services are on this host.
     os.environ["OAUTHLIB_INSECURE_TRANSPORT"] = "1"
+    os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"
 
 
 class RequestsOauthlib(ClientCase):
@@ -56,6 +65,20 @@ class RequestsOauthlib(ClientCase):
             self.granted(account, scope=["openid"])
         self.assert_paid(account, 1)
 
+    def test_a_session_is_refreshed_by_the_library_itself_when_its_token_is_over(self):
+        account, kept = self.account(7), []
+        first = self.granted(account)
+        more = {"auto_refresh_url": TOKEN, "auto_refresh_kwargs": {"client_id": "a client"}, "token_updater": kept.append}
+        session = OAuth2Session("a client", token={**first.token, "expires_at": time.time() - 10}, **more)
+        self.addCleanup(session.close)
+        self.assertEqual(session.get(ME).json()["user_name"], account.name)
+        [token] = kept
+        self.assertNotEqual(token["refresh_token"], first.token["refresh_token"])
+        # The one that was used is good no more, but for the once that an answer may be lost.
+        session.refresh_token(TOKEN, refresh_token=first.token["refresh_token"], client_id="a client")
+        with self.assertRaises(InvalidGrantError):
+            session.refresh_token(TOKEN, refresh_token=first.token["refresh_token"], client_id="a client")
+
     def test_a_wrong_password_is_an_invalid_grant(self):
         account = self.account()
         account.password = "another pass phrase"
@@ -74,6 +97,59 @@ class Authlib(ClientCase):
                     self.addCleanup(client.close)
                     client.fetch_token(TOKEN, grant_type="password", username=account.name, password=account.password)
                     self.assertEqual(client.get(ME).json()["user_name"], account.name)
+
+    def granted(self, account, make, **more):
+        client = make("a client", token_endpoint=TOKEN, token_endpoint_auth_method="none", **more)
+        self.addCleanup(client.close)
+        client.fetch_token(TOKEN, grant_type="password", username=account.name, password=account.password)
+        return client
+
+    def test_both_of_its_clients_refresh_by_themselves_and_revoke(self):
+        for make in (AuthlibSession, OAuth2Client):
+            with self.subTest(make):
+                account, kept = self.account(7), []
+                client = self.granted(account, make, update_token=lambda token, **_: kept.append(token))
+                first = dict(client.token)
+                client.token["expires_at"] = int(time.time()) - 10
+                self.assertEqual(client.get(ME).json()["user_name"], account.name)
+                self.assertNotEqual(kept[0]["refresh_token"], first["refresh_token"])
+                revoked = client.revoke_token(REVOKE, token=client.token["refresh_token"], token_type_hint="refresh_token")
+                self.assertEqual(revoked.status_code, 200)
+                self.assertEqual(client.get(ME).status_code, 401)
+                with self.assertRaises(OAuthError) as refused:
+                    client.refresh_token(TOKEN, refresh_token=kept[0]["refresh_token"])
+                self.assertEqual(refused.exception.error, "invalid_grant")
+
+    def test_a_resource_server_asks_whose_a_token_is(self):
+        account = self.account()
+        client = self.granted(account, AuthlibSession)
+        server = AuthlibSession("a resource server", OPERATOR)
+        self.addCleanup(server.close)
+        for token in (client.token["access_token"], client.token["refresh_token"], account.key):
+            said = server.introspect_token(INTROSPECT, token=token).json()
+            self.assertEqual((said["active"], said["username"]), (True, account.name), said)
+        client.revoke_token(REVOKE, token=client.token["access_token"])
+        said = server.introspect_token(INTROSPECT, token=client.token["access_token"]).json()
+        self.assertEqual(said, {"active": False})
+
+    def test_what_it_finds_by_itself_is_whole(self):
+        metadata = AuthorizationServerMetadata(httpx.get(f"{WELL_KNOWN}/oauth-authorization-server").json())
+        # Which is an endpoint of servers that have pages to log in at.
+        for name in set(metadata.REGISTRY_KEYS) - {"authorization_endpoint"}:
+            getattr(metadata, f"validate_{name}")()
+        self.assertEqual((metadata["token_endpoint"], metadata["introspection_endpoint"]), (TOKEN, INTROSPECT))
+
+    def test_an_access_token_is_verified_by_the_published_keys_and_a_changed_one_is_not(self):
+        account = self.account()
+        keys = KeySet.import_key_set(httpx.get(f"{WELL_KNOWN}/jwks.json").json())
+        verified = jwt.decode(account.token, keys, algorithms=["EdDSA"])
+        self.assertEqual((verified.header["typ"], verified.claims["iss"]), ("at+jwt", "tollgate"))
+        me = httpx.get(ME, headers={"Authorization": f"Bearer {account.token}"}).json()
+        self.assertEqual(verified.claims["sub"], me["user_id"])
+        header, claims, signature = account.token.split(".")
+        other = self.account().token.split(".")[1]
+        with self.assertRaises(BadSignatureError):
+            jwt.decode(f"{header}.{other}.{signature}", keys, algorithms=["EdDSA"])
 
     def test_its_errors_are_those_of_oauth2(self):
         account = self.account()

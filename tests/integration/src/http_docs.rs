@@ -28,6 +28,8 @@ const REFUSED: &[Refused] = &[
     ("`POST /api/create`", inference::ollama::CREATE_REFUSED),
     ("Paths of Ollama's", inference::ollama::PATHS_REFUSED),
     ("`POST /token`", auth::TOKEN_REFUSED),
+    ("`POST /revoke`", auth::REVOKE_REFUSED),
+    ("`POST /introspect`", auth::INTROSPECT_REFUSED),
     ("`GET /users/me`", auth::USERS_ME_REFUSED),
 ];
 
@@ -90,6 +92,7 @@ fn credential(route: &Route) -> &'static str {
         CallerKind::Anybody => "none",
         CallerKind::EndUser => "API key or access token",
         CallerKind::Service => "service credential",
+        CallerKind::ServiceOrOperator => "service credential, or an operator's access token",
     }
 }
 

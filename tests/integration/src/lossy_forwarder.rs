@@ -1,5 +1,5 @@
-//! A forwarder of TCP connections that loses what passes on those that it has, in one direction or in both, and serves new ones: a network
-//! between that has forgotten them.
+//! A forwarder of TCP connections that loses what passes on those that it has, in one direction or in both, or closes them, and serves new
+//! ones: a network between that has forgotten them.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 /// What is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,11 +36,17 @@ struct State {
     /// Connections with a lower number lose what is lost, for good: their streams have a gap.
     alive_from: AtomicUsize,
     accepted: AtomicUsize,
+    /// Ends the connections that there are.
+    end: Mutex<CancellationToken>,
 }
 
 impl State {
     fn loss(&self) -> MutexGuard<'_, Loss> {
         self.loss.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self) -> MutexGuard<'_, CancellationToken> {
+        self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether what comes on this connection is lost.
@@ -56,8 +63,12 @@ impl LossyForwarder {
     pub async fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it listens");
-        let state =
-            Arc::new(State { loss: Mutex::new(Loss::Nothing), alive_from: AtomicUsize::default(), accepted: AtomicUsize::default() });
+        let state = Arc::new(State {
+            loss: Mutex::new(Loss::Nothing),
+            alive_from: AtomicUsize::default(),
+            accepted: AtomicUsize::default(),
+            end: Mutex::default(),
+        });
         let accepting = tokio::spawn(accept(listener, target, Arc::clone(&state)));
         Self { address, state, accepting }
     }
@@ -75,6 +86,11 @@ impl LossyForwarder {
             self.state.alive_from.store(self.state.accepted.load(Ordering::SeqCst), Ordering::SeqCst);
         }
     }
+
+    /// Closes the connections that it has.
+    pub fn close(&self) {
+        std::mem::take(&mut *self.state.end()).cancel();
+    }
 }
 
 impl Drop for LossyForwarder {
@@ -90,8 +106,9 @@ async fn accept(listener: TcpListener, target: SocketAddr, state: Arc<State>) {
         let number = state.accepted.fetch_add(1, Ordering::SeqCst);
         let Ok(far) = TcpStream::connect(target).await else { continue };
         let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
-        connections.spawn(pass(near_read, far_write, number, false, Arc::clone(&state)));
-        connections.spawn(pass(far_read, near_write, number, true, Arc::clone(&state)));
+        let end = state.end().clone();
+        connections.spawn(end.clone().run_until_cancelled_owned(pass(near_read, far_write, number, false, Arc::clone(&state))));
+        connections.spawn(end.run_until_cancelled_owned(pass(far_read, near_write, number, true, Arc::clone(&state))));
     }
 }
 

@@ -173,8 +173,25 @@ impl ServiceProcess {
     /// Memory of it that is in RAM and of no file, in KiB. Linux only.
     #[must_use]
     pub fn resident_kib(&self) -> u64 {
+        self.status_kib("RssAnon:")
+    }
+
+    /// Memory of it that is in RAM, in KiB; from now on its peak is counted anew. Linux only.
+    #[must_use]
+    pub fn begin_peak(&self) -> u64 {
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").expect("it runs, on Linux");
+        self.status_kib("VmRSS:")
+    }
+
+    /// The most memory of it that was in RAM since [`Self::begin_peak`], in KiB. Linux only.
+    #[must_use]
+    pub fn peak_kib(&self) -> u64 {
+        self.status_kib("VmHWM:")
+    }
+
+    fn status_kib(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs, on Linux");
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux says RssAnon");
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("Linux says it");
         line.trim().trim_end_matches("kB").trim().parse().expect("a number of kB")
     }
 

@@ -2,100 +2,14 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
-use std::collections::BTreeMap;
-use std::process::{Output, Stdio};
-use std::time::Duration;
-
 use integration::polling::until;
-use integration::processes::{binary, run};
 use integration::reserved_port::ReservedPort;
 use integration::scripted_upstream::{Gate, Script, ScriptedUpstream};
-use integration::stack::{PASSWORD, Plan, Stack};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use integration::shell::{SOON, Shell, field, text};
+use integration::stack::{PASSWORD, Plan};
+use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
-
-const SOON: Duration = Duration::from_secs(15);
-
-/// Somebody at a shell: a credential, and where the servers are.
-#[derive(Debug, Clone)]
-struct Shell {
-    environment: BTreeMap<String, String>,
-}
-
-impl Shell {
-    fn at(stack: &Stack) -> Self {
-        let auth = format!("http://{}", stack.auths[0].address());
-        let inference = format!("http://{}", stack.inferences[0].address());
-        Self { environment: [("TOLLGATE_AUTH_URL".to_owned(), auth), ("TOLLGATE_URL".to_owned(), inference)].into() }
-    }
-
-    fn with_key(&self, key: &str) -> Self {
-        let mut shell = self.clone();
-        shell.environment.insert("TOLLGATE_API_KEY".to_owned(), key.to_owned());
-        shell
-    }
-
-    fn start(&self, arguments: &[&str]) -> Child {
-        let mut command = Command::new(binary("tollgate"));
-        command.args(arguments).env_clear().envs(&self.environment);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        command.spawn().unwrap()
-    }
-
-    async fn run(&self, arguments: &[&str], input: &str) -> Output {
-        let mut child = self.start(arguments);
-        // A command that refuses its arguments doesn't read its input.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes()).await;
-        let ended = timeout(SOON, child.wait_with_output()).await;
-        ended.unwrap_or_else(|_| panic!("tollgate {arguments:?} still runs")).unwrap()
-    }
-
-    /// What a command that succeeds says on standard output and error.
-    async fn says(&self, arguments: &[&str], input: &str) -> (String, String) {
-        let output = self.run(arguments, input).await;
-        let (out, error) = (text(&output.stdout), text(&output.stderr));
-        assert!(output.status.success(), "tollgate {arguments:?}: {} {error}", output.status);
-        (out, error)
-    }
-
-    /// What a command that fails so says on standard error; nothing on standard output.
-    async fn fails(&self, arguments: &[&str], code: i32) -> String {
-        let output = self.run(arguments, "").await;
-        let error = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "tollgate {arguments:?}: {error}");
-        assert_eq!(text(&output.stdout), "", "tollgate {arguments:?}");
-        error
-    }
-
-    /// Signs up, logs in and makes a key: the shell with the access token, and the one with the key.
-    async fn user(&self, name: &str) -> (Self, Self) {
-        self.says(&["signup", name], &format!("{PASSWORD}\n")).await;
-        let (token, _) = self.says(&["login", name], &format!("{PASSWORD}\n")).await;
-        let logged_in = self.with_key(token.trim());
-        let (key, _) = logged_in.says(&["keys", "create"], "").await;
-        let with_key = self.with_key(key.trim());
-        (logged_in, with_key)
-    }
-
-    /// The shell of an operator.
-    async fn operator(&self, stack: &Stack) -> Self {
-        let made = run("auth-service", &["create-admin", "root.admin"], stack.environment(), &format!("{PASSWORD}\n"));
-        assert!(made.status.success(), "{}", text(&made.stderr));
-        let (token, _) = self.says(&["login", "root.admin"], PASSWORD).await;
-        self.with_key(token.trim())
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// The value that `tollgate balance` shows under a name.
-fn field<'a>(said: &'a str, name: &str) -> &'a str {
-    let line = said.lines().find(|line| line.split_whitespace().next() == Some(name)).unwrap_or_else(|| panic!("no {name} in {said}"));
-    line.split_whitespace().nth(1).unwrap()
-}
 
 /// Reads standard output until it has this in it.
 async fn read_until(child: &mut Child, said: &mut String, part: &str) {

@@ -1,10 +1,12 @@
-//! OAuth2's `/token` on real processes: what it logs, what it opens, and what it says while the store is away.
+//! OAuth2's endpoints on real processes: what they log, what tokens open, and what they say while the store is away.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
 use integration::polling::until;
 use integration::process_pair::ProcessPair;
+use integration::processes::ServiceProcess;
 use integration::redis_server::RedisServer;
 use integration::scripted_upstream::{Script, ScriptedUpstream};
 use integration::stack::PASSWORD;
@@ -87,4 +89,126 @@ async fn while_the_store_is_away_token_is_temporarily_unavailable_and_the_guess_
     assert!(head.starts_with("http/1.1 503 ") && head.contains("\nretry-after: "), "{head}");
     redis.start_again();
     until("the store to be used again", SOON, || async { (token(&auth, "ada", PASSWORD).0 == 200).then_some(()) }).await;
+}
+
+fn refresh(url: &str, token: &str) -> (u16, Value) {
+    let token = format!("refresh_token={token}");
+    curl(&[&format!("{url}/token"), "-d", "grant_type=refresh_token", "-d", &token])
+}
+
+/// The status of a chat by this access token.
+fn chat_status(processes: &ProcessPair, access_token: &str) -> u16 {
+    let bearer = format!("authorization: Bearer {access_token}");
+    let chat = json!({ "model": "smollm2", "messages": [{ "role": "user", "content": "hi" }] }).to_string();
+    curl(&[&format!("{}/v1/chat/completions", processes.inference.url()), "-H", &bearer, "-d", &chat]).0
+}
+
+/// A text of an answer.
+fn text(said: &Value, name: &str) -> String {
+    said[name].as_str().unwrap_or_else(|| panic!("no {name}: {said}")).to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refreshed_session_goes_on_and_a_revoked_one_stops_at_both_services_and_nothing_of_either_is_logged() {
+    let upstream = ScriptedUpstream::start().await;
+    upstream.script("/api/chat", Script::chat(&["Hello."]));
+    let mut processes = ProcessPair::start(&upstream.url(), &[("TOLLGATE_LOG", "trace"), ("TOLLGATE_TOKEN_ALGORITHM", "EdDSA")]);
+    processes.user().await;
+    let auth = processes.auth.url();
+    let (_, first) = token(&auth, "ada", PASSWORD);
+    let (status, second) = refresh(&auth, &text(&first, "refresh_token"));
+    assert_eq!(status, 200, "{second}");
+    let access = text(&second, "access_token");
+    assert_eq!(chat_status(&processes, &access), 200);
+    let credential = std::fs::read_to_string(format!("{}/service-credential", processes.environment["TOLLGATE_DATA_DIR"])).unwrap();
+    let introspect = || {
+        let (service, token) = (format!("authorization: Bearer {}", credential.trim()), format!("token={access}"));
+        curl(&[&format!("{auth}/introspect"), "-H", &service, "-d", &token]).1
+    };
+    assert_eq!(introspect()["active"], json!(true));
+    let shown = format!("token={}", text(&second, "refresh_token"));
+    let revoked =
+        Command::new("curl").args(["-sS", "-o", "/dev/null", "-w", "%{http_code}", &format!("{auth}/revoke"), "-d", &shown]).output();
+    assert_eq!(String::from_utf8(revoked.unwrap().stdout).unwrap(), "200");
+    assert_eq!(introspect(), json!({ "active": false }));
+    assert_eq!(chat_status(&processes, &access), 401);
+    let (status, said) = refresh(&auth, &text(&second, "refresh_token"));
+    assert_eq!((status, &said["error"], &said["code"]), (400, &json!("invalid_grant"), &json!("CREDENTIAL_REVOKED")));
+    let _ended = (processes.inference.stop(), processes.auth.stop());
+    for log in [processes.auth.log(), processes.inference.log()] {
+        for said in [&first, &second] {
+            let refresh_token = text(said, "refresh_token");
+            let signature = text(said, "access_token").rsplit('.').next().unwrap().to_owned();
+            // The ids of user and session are no secrets; what is behind them is.
+            assert!(!log.contains(&refresh_token[32..]) && !log.contains(&signature) && !log.contains(credential.trim()), "{log}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_take_each_others_tokens_whichever_algorithm_each_signs_with_and_publish_the_same_keys() {
+    let redis = RedisServer::start();
+    let secret = || shared::secret::Secret::generate().unwrap().1;
+    let mut environment: BTreeMap<String, String> = [
+        ("TOLLGATE_REDIS_URL", redis.url()),
+        ("TOLLGATE_JWT_SECRETS", format!("k1:{}", secret())),
+        ("TOLLGATE_SERVICE_CREDENTIAL", secret()),
+        ("TOLLGATE_SIGNUP", "open".to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into();
+    let replicas = ["HS256", "EdDSA", "EdDSA"].map(|algorithm| {
+        environment.insert("TOLLGATE_TOKEN_ALGORITHM".to_owned(), algorithm.to_owned());
+        ServiceProcess::start("auth-service", &environment)
+    });
+    let sign_up = json!({ "user_name": "ada", "password": PASSWORD }).to_string();
+    let made = curl(&[&format!("{}/tollgate.auth.v1.Accounts/SignUp", replicas[0].url()), "-d", &sign_up]);
+    assert_eq!(made.0, 200, "{made:?}");
+    for signer in &replicas {
+        let bearer = format!("authorization: Bearer {}", text(&token(&signer.url(), "ada", PASSWORD).1, "access_token"));
+        for verifier in &replicas {
+            let (status, me) = curl(&[&format!("{}/users/me", verifier.url()), "-H", &bearer]);
+            assert_eq!((status, &me["user_name"]), (200, &json!("ada")), "{me}");
+        }
+    }
+    let keys = replicas.each_ref().map(|replica| curl(&[&format!("{}/.well-known/jwks.json", replica.url())]).1);
+    assert_eq!((&keys[0], &keys[1]), (&json!({ "keys": [] }), &keys[2]));
+    assert_eq!(keys[1]["keys"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_issuers_token_chats_and_pays_from_the_account_of_the_user_whom_it_names() {
+    let (folder, upstream) = (tempfile::tempdir().unwrap(), ScriptedUpstream::start().await);
+    upstream.script("/api/chat", Script::chat(&["Hello."]));
+    let pair = aws_lc_rs::signature::Ed25519KeyPair::generate().unwrap();
+    let key = jsonwebtoken::EncodingKey::from_ed_der(pair.to_pkcs8v1().unwrap().as_ref());
+    let mut jwk = serde_json::to_value(jsonwebtoken::jwk::Jwk::from_encoding_key(&key, jsonwebtoken::Algorithm::EdDSA).unwrap()).unwrap();
+    jwk["kid"] = json!("one");
+    let in_folder = |name: &str, content: &Value| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content.to_string()).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    in_folder("keys.json", &json!({ "keys": [jwk] }));
+    let issuers = in_folder(
+        "issuers.json",
+        &json!({ "issuers": [{
+            "name": "corp", "issuer": "https://id.example.com", "audience": "tollgate", "jwks_file": "keys.json", "algorithms": ["EdDSA"],
+            "claim": "sub", "users": { "u-1": "ada" }
+        }] }),
+    );
+    let processes = ProcessPair::start(&upstream.url(), &[("TOLLGATE_TOKEN_ISSUERS_FILE", &issuers)]);
+    let key_of_ada = processes.user().await;
+    let token_of = |subject: &str| {
+        let header = jsonwebtoken::Header { kid: Some("one".to_owned()), ..jsonwebtoken::Header::new(jsonwebtoken::Algorithm::EdDSA) };
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let claims = json!({ "iss": "https://id.example.com", "aud": "tollgate", "sub": subject, "iat": now, "exp": now + 60 });
+        jsonwebtoken::encode(&header, &claims, &key).unwrap()
+    };
+    assert_eq!(chat_status(&processes, &token_of("u-1")), 200);
+    assert_eq!(processes.balance(&key_of_ada).await.unwrap().spent_credits(), 1);
+    assert_eq!([chat_status(&processes, &token_of("ada")), chat_status(&processes, &token_of("u-2"))], [401, 401]);
+    let bearer = format!("authorization: Bearer {}", token_of("u-1"));
+    let made = curl(&[&format!("{}/tollgate.auth.v1.Accounts/CreateApiKey", processes.auth.url()), "-H", &bearer, "-d", "{}"]);
+    assert_eq!(made.0, 403, "{made:?}");
 }

@@ -11,16 +11,16 @@ use super::stored::{Counters, Stored, StreamEntry, ledger, unreadable};
 use crate::grant::on_grant;
 use crate::hold::{HoldRecord, hold_id};
 use crate::ids::{AccountId, UserId};
-use crate::store::{AccountSnapshot, Balance, GrantAnswer, GrantRequest, StoreError, records};
+use crate::store::{AccountSnapshot, AuditEvent, Balance, GrantAnswer, GrantRequest, StoreError, records};
 
-struct Grant<'a>(&'a GrantRequest);
+struct Grant<'a>(&'a GrantRequest, &'a AuditEvent);
 
 impl Operation for Grant<'_> {
     type Answer = GrantAnswer;
 
     fn first(&mut self) -> Move {
         let GrantRequest { request_id, granted_by, note, credits, .. } = self.0;
-        Move::grant(request_id, *credits, records::grant_entry_bytes(request_id, granted_by, note))
+        Move::grant(request_id, *credits, records::grant_entry_bytes(request_id, granted_by, note), self.1)
     }
 
     fn done(&mut self, _: i64, Done { counters, .. }: Done) -> Result<GrantAnswer, StoreError> {
@@ -59,11 +59,11 @@ impl Operation for Read {
 }
 
 impl RedisStore {
-    pub(super) async fn grant_credits(&self, grant: &GrantRequest) -> Result<GrantAnswer, StoreError> {
+    pub(super) async fn grant_credits(&self, grant: &GrantRequest, event: &AuditEvent) -> Result<GrantAnswer, StoreError> {
         if !(1..=MAX_CREDITS).contains(&grant.credits) {
             return Err(StoreError::Corrupt(format!("a grant of {} credits", grant.credits)));
         }
-        self.operate(&grant.account, Grant(grant)).await
+        self.operate(&grant.account, Grant(grant, event)).await
     }
 
     pub(super) async fn read_balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError> {

@@ -5,7 +5,7 @@ use super::decision::{Next, Operation, Situation};
 use super::move_script::{Done, Found, Move};
 use super::stored::unreadable;
 use crate::access::{self, Rights};
-use crate::hold::{CheckDecision, Funds, HoldRecord, Terms, hold_id, new_terms, on_check};
+use crate::hold::{CheckDecision, Funds, HoldRecord, Holder, Terms, hold_id, new_terms, on_check};
 use crate::store::known_callers::{CallerId, KnownCaller};
 use crate::store::{ChargeRequest, CheckAnswer, CheckRequest, Held, PresentedCredential, Principal, Refusal, StoreError, StoreLimits};
 
@@ -61,11 +61,15 @@ impl Check<'_> {
         next.with_rights(rights.rights_version, rights.rights.end_at_ms()).for_caller(&self.request.credential)
     }
 
+    fn holder(&self, known: &KnownCaller) -> Holder {
+        known.rights.holder(self.request, known.rights_version, self.redis.limits.session_idle)
+    }
+
     /// Holds all that may be needed, as if there were no such request and credits enough.
     fn hold_whole(&mut self, rights: &KnownCaller) -> Move {
         let (caller, model) = (rights.rights.principal.clone(), &self.request.permission.model);
         let amount = self.charge.price.whole(&self.charge.worst_case());
-        let terms = new_terms(&self.request.account, &caller, model, self.charge, amount);
+        let terms = new_terms(&self.holder(rights), model, self.charge, amount);
         self.hold(caller, terms, None, rights)
     }
 }
@@ -117,7 +121,7 @@ impl Operation for Check<'_> {
         let refund_wait = refunds.wait(counters.refunds_until_ms, max_open_holds, now_ms);
         let funds = Funds { available, open_holds, max_open_holds, more_is_due, refund_wait };
         let model = &self.request.permission.model;
-        let decision = on_check(before.as_ref(), &self.request.account, &caller, model, self.charge, funds);
+        let decision = on_check(before.as_ref(), &self.holder(&known), model, self.charge, funds);
         let answer = match (decision, before) {
             (CheckDecision::Hold(terms), _) => {
                 // A part is held though there may be more by then: it was the whole of what there was.

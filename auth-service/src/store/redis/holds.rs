@@ -3,6 +3,7 @@
 use super::RedisStore;
 use super::decision::{Next, Operation, Situation};
 use super::move_script::{Done, Move};
+use crate::access::{RightsVersion, refusal_since};
 use crate::hold::{ExtendDecision, HoldRecord, Outcome, SettleDecision, Settlement, Terms, TokenUsage, on_extend, on_settle, settlement};
 use crate::store::{ExtendAnswer, SettleAnswer, StoreError, StoreLimits};
 
@@ -23,11 +24,26 @@ struct Extend<'a> {
     reported: TokenUsage,
 }
 
+impl Extend<'_> {
+    /// Extends while the account's rights version is this one, at which the credential is good.
+    fn extend(&self, usage: TokenUsage, in_place_of: Option<Vec<u8>>, rights_version: RightsVersion) -> Move {
+        let next = Move::extend(self.terms, usage, in_place_of);
+        match &self.terms.standing {
+            Some(standing) => next.with_rights(rights_version, None).for_caller(&standing.credential),
+            None => next,
+        }
+    }
+}
+
 impl Operation for Extend<'_> {
     type Answer = ExtendAnswer;
 
     fn first(&mut self) -> Move {
-        Move::extend(self.terms, self.terms.clamp(self.reported), None)
+        let usage = self.terms.clamp(self.reported);
+        match &self.terms.standing {
+            Some(standing) => self.extend(usage, None, standing.rights_version),
+            None => Move::extend(self.terms, usage, None),
+        }
     }
 
     fn done(&mut self, _: i64, done: Done) -> Result<ExtendAnswer, StoreError> {
@@ -35,10 +51,17 @@ impl Operation for Extend<'_> {
     }
 
     fn decide(&mut self, Situation { now_ms, found, .. }: Situation<'_>) -> Result<Next<ExtendAnswer>, StoreError> {
-        found.counters()?;
+        let Some(counters) = found.counters()? else { return Ok(Next::Answer(ExtendAnswer::NotFound)) };
         let hold = found.hold()?.filter(|hold| !hold.is_forgotten(self.limits.forget_after, now_ms));
         Ok(match on_extend(hold.as_ref(), self.terms, self.reported) {
-            ExtendDecision::Extend(usage) => Next::Move(Move::extend(self.terms, usage, found.record_bytes())),
+            ExtendDecision::Extend(usage) => {
+                if let Some(standing) = &self.terms.standing
+                    && let Some(refusal) = refusal_since(standing, &found.rows()?, now_ms)
+                {
+                    return Ok(Next::Answer(ExtendAnswer::Refused(refusal)));
+                }
+                Next::Move(self.extend(usage, found.record_bytes(), counters.rights_version))
+            }
             ExtendDecision::NotFound => Next::Answer(ExtendAnswer::NotFound),
             ExtendDecision::Resolved => Next::Answer(ExtendAnswer::Resolved),
         })

@@ -44,6 +44,11 @@ impl Keys {
         format!("{}:accounts:{{{shard}}}", self.prefix)
     }
 
+    /// The index of user names: see `user_names.rs`.
+    pub(crate) fn user_names(&self) -> String {
+        format!("{}:user_names", self.prefix)
+    }
+
     /// One of the audit log's streams: `changes` or `attempts`.
     pub(crate) fn audit(&self, log: &str) -> String {
         format!("{}:audit:{log}", self.prefix)
@@ -91,6 +96,7 @@ mod tests {
         assert_eq!(keys.user(&UserId::parse("0123456789abcdef").unwrap()), "tg:{0123456789abcdef}:user");
         assert_eq!(keys.name(&UserName::parse("Ada").unwrap()), "tg:names:{ada}");
         assert_eq!(keys.registry(7), "tg:accounts:{7}");
+        assert_eq!(keys.user_names(), "tg:user_names");
         assert_eq!([keys.audit("changes"), keys.audit("attempts")], ["tg:audit:changes", "tg:audit:attempts"]);
         assert_eq!(keys.revocations(), "tg:revocations");
         assert_eq!(keys.probe(), "tg:probe");

@@ -46,6 +46,11 @@ impl Link {
         Ok(Self { client, current: Mutex::new(Current { connection, number: 0, renewed: None }) })
     }
 
+    /// What makes connections, for whoever needs one alone.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// The connection there is.
     pub(super) fn line(&self) -> Line {
         let current = self.lock();

@@ -9,7 +9,7 @@ use crate::hold::{HoldRecord, Settlement, Terms, TokenUsage, hold_id, on_expiry}
 use crate::ids::{SessionId, UserId};
 use crate::store::expiry_line::Expired;
 use crate::store::records;
-use crate::store::{PresentedCredential, StoreError};
+use crate::store::{AuditEvent, PresentedCredential, StoreError};
 
 /// In place of a new state: answer what there is.
 const READ: u8 = 254;
@@ -81,6 +81,8 @@ pub(super) struct Move {
     body: Vec<u8>,
     terms_size: u16,
     extra: Extra,
+    /// Of a grant.
+    event: Option<Vec<u8>>,
 }
 
 /// The parts of [`Move`] that are whatever they are for most moves.
@@ -102,6 +104,7 @@ const PLAIN: Move = Move {
     body: Vec::new(),
     terms_size: 0,
     extra: Extra::Nothing,
+    event: None,
 };
 
 impl Move {
@@ -163,7 +166,7 @@ impl Move {
     }
 
     /// Adds credits, once.
-    pub(super) fn grant(request_id: &str, credits: i64, entry: Vec<u8>) -> Self {
+    pub(super) fn grant(request_id: &str, credits: i64, entry: Vec<u8>, event: &AuditEvent) -> Self {
         Self {
             state: GRANT,
             effect: Effect::NeedsRoom,
@@ -171,6 +174,7 @@ impl Move {
             grant: credits,
             id: grant_id(request_id),
             extra: Extra::Entry(entry),
+            event: Some(records::audit_event_bytes(event)),
             ..PLAIN
         }
     }
@@ -246,6 +250,9 @@ impl Move {
         call.arg(&numbers[..]).arg(&self.id).arg(&self.body[..]).arg(extra);
         if let Expected::Exactly(record) = &self.expected {
             call.arg(&record[..]);
+        }
+        if let Some(event) = &self.event {
+            call.arg(&event[..]);
         }
     }
 }

@@ -4,23 +4,26 @@ use ::redis::aio::ConnectionManager;
 use ::redis::{Cmd, ErrorKind, RedisResult, Script, ServerErrorKind, ToRedisArgs, Value};
 use shared::ledger::MAX_CREDITS;
 
+use super::change::CHANGES;
+use super::keys::Keys;
 use super::millis;
 use crate::store::{REMEMBERED_REVOCATIONS, StoreLimits};
 
 /// A script on accounts: its limits, what all of them begin with, and its own file.
-fn account_script(limits: &StoreLimits, flags: &str, file: &str) -> Script {
+fn account_script(limits: &StoreLimits, keys: &Keys, flags: &str, file: &str) -> Script {
     let StoreLimits { hold_ttl, forget_after, max_open_holds, max_remembered_requests, max_free_requests, refunds, sweep_batch, .. } =
         *limits;
     let limits = format!(
         "local HOLD_TTL, FORGET_AFTER, BATCH, MAX_OPEN, MAX_PAID, MAX_FREE = {}, {}, {sweep_batch}, {max_open_holds}, \
          {max_remembered_requests}, {max_free_requests}\n\
          local REFUND_EVERY, REFUNDS_AHEAD, REFUNDS_FARTHEST, MAX_CREDITS = {}, {}, {}, {MAX_CREDITS}\n\
-         local MAX_CHANGES, MAX_REVOCATIONS = {}, {REMEMBERED_REVOCATIONS}\n",
+         local AUDIT_CHANGES, MAX_CHANGES, MAX_REVOCATIONS = '{}', {}, {REMEMBERED_REVOCATIONS}\n",
         millis(hold_ttl),
         millis(forget_after),
         refunds.every_ms(),
         refunds.ahead_ms(),
         refunds.farthest_ms(max_open_holds),
+        keys.audit(CHANGES),
         limits.max_audit_changes
     );
     Script::new(&["#!lua", flags, "\n", &limits, include_str!("lua/clock.lua"), include_str!("lua/account.lua"), file].concat())
@@ -74,6 +77,7 @@ impl<'s> ScriptCall<'s> {
 pub(super) struct Scripts {
     pub(super) probe: Script,
     pub(super) claim_name: Script,
+    pub(super) register: Script,
     pub(super) create_user: Script,
     /// `move.lua` for what needs room: refused when Redis is full.
     pub(super) hold: Script,
@@ -89,6 +93,7 @@ pub(super) struct Scripts {
     pub(super) record: Script,
     /// A note, which needs room.
     pub(super) note_uses: Script,
+    pub(super) revocations: Script,
     /// Works when Redis is full, or takes no writes at all.
     pub(super) user: Script,
     pub(super) snapshot: Script,
@@ -98,15 +103,17 @@ pub(super) struct Scripts {
 }
 
 impl Scripts {
-    /// With these limits written into them: they never change while the process runs, so no call has to bring them.
-    pub(super) fn new(limits: &StoreLimits) -> Self {
+    /// With these limits, and the audit log's name, written into them: they never change while the process runs, so no call has to bring
+    /// them.
+    pub(super) fn new(limits: &StoreLimits, keys: &Keys) -> Self {
         const WHEN_FULL: &str = " flags=allow-oom";
         const READS: &str = " flags=no-writes";
-        let account = |flags, file| account_script(limits, flags, file);
+        let account = |flags, file| account_script(limits, keys, flags, file);
         let (moves, replace) = (include_str!("lua/move.lua"), include_str!("lua/replace.lua"));
         Self {
             probe: Script::new(concat!("#!lua\n", include_str!("lua/probe.lua"))),
             claim_name: Script::new(concat!("#!lua\n", include_str!("lua/clock.lua"), include_str!("lua/claim_name.lua"))),
+            register: Script::new(concat!("#!lua\n", include_str!("lua/register.lua"))),
             create_user: account("", include_str!("lua/create_user.lua")),
             hold: account("", moves),
             settle: account(WHEN_FULL, moves),
@@ -115,6 +122,7 @@ impl Scripts {
             restrict: account(WHEN_FULL, replace),
             record: Script::new(&["#!lua", WHEN_FULL, "\n", include_str!("lua/clock.lua"), include_str!("lua/record.lua")].concat()),
             note_uses: Script::new(concat!("#!lua\n", include_str!("lua/clock.lua"), include_str!("lua/note_uses.lua"))),
+            revocations: Script::new(&["#!lua", READS, "\n", include_str!("lua/revocations.lua")].concat()),
             user: Script::new(&["#!lua", READS, "\n", include_str!("lua/clock.lua"), include_str!("lua/user.lua")].concat()),
             snapshot: account(READS, include_str!("lua/snapshot.lua")),
             ledger: Script::new(&["#!lua", READS, "\n", include_str!("lua/clock.lua"), include_str!("lua/ledger.lua")].concat()),
@@ -123,9 +131,42 @@ impl Scripts {
     }
 
     /// All of them, to be loaded when a connection is opened: a full Redis must not have to take one in.
-    pub(super) fn all(&self) -> [&Script; 14] {
-        let Self { probe, claim_name, create_user, hold, settle, read, replace, restrict, record, note_uses, user, snapshot, ledger, fold } =
-            self;
-        [probe, claim_name, create_user, hold, settle, read, replace, restrict, record, note_uses, user, snapshot, ledger, fold]
+    pub(super) fn all(&self) -> [&Script; 16] {
+        let Self {
+            probe,
+            claim_name,
+            register,
+            create_user,
+            hold,
+            settle,
+            read,
+            replace,
+            restrict,
+            record,
+            note_uses,
+            revocations,
+            user,
+            snapshot,
+            ledger,
+            fold,
+        } = self;
+        [
+            probe,
+            claim_name,
+            register,
+            create_user,
+            hold,
+            settle,
+            read,
+            replace,
+            restrict,
+            record,
+            note_uses,
+            revocations,
+            user,
+            snapshot,
+            ledger,
+            fold,
+        ]
     }
 }

@@ -55,12 +55,21 @@ fn waits_for_sweep(counters: &Counters, limits: &StoreLimits, now_ms: i64) -> bo
 
 impl RedisStore {
     pub(super) async fn find_accounts_to_sweep(&self, after: Option<String>) -> Result<AccountPage, StoreError> {
+        if after.is_none() {
+            self.walk_begins().await;
+        }
         let AccountPage { accounts, next } = self.page_of_accounts(after).await?;
+        self.walk_passes(&accounts, next.is_none()).await;
         Ok(AccountPage { accounts: self.waiting_of(accounts).await?, next })
     }
 
     /// `after`: the shard of the registry, and the account in it that was looked at last.
     pub(super) async fn page_of_accounts(&self, after: Option<String>) -> Result<AccountPage, StoreError> {
+        self.page_of_registry(after, PAGE).await
+    }
+
+    /// The same, with so many accounts.
+    pub(super) async fn page_of_registry(&self, after: Option<String>, size: usize) -> Result<AccountPage, StoreError> {
         let (shard, after) = match after.as_deref().map(|after| after.split_once(':')) {
             None => (0, ""),
             Some(position) => position
@@ -69,11 +78,11 @@ impl RedisStore {
         };
         let start = if after.is_empty() { "-".to_owned() } else { format!("({after}") };
         let mut pipeline = ::redis::pipe();
-        pipeline.cmd("ZRANGEBYLEX").arg(self.keys.registry(shard)).arg(start).arg("+").arg("LIMIT").arg(0).arg(PAGE);
+        pipeline.cmd("ZRANGEBYLEX").arg(self.keys.registry(shard)).arg(start).arg("+").arg("LIMIT").arg(0).arg(size);
         let (ids,): (Vec<String>,) = self.query(&pipeline).await?;
         let next = match ids.last() {
             // Of those behind it in the order, none is missed, whichever are added meanwhile.
-            Some(last) if ids.len() == PAGE => Some(format!("{shard}:{last}")),
+            Some(last) if ids.len() == size => Some(format!("{shard}:{last}")),
             _ => (shard + 1 < REGISTRY_SHARDS).then(|| format!("{}:", shard + 1)),
         };
         let mut accounts = Vec::with_capacity(ids.len());

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::RedisStore;
 use super::change::{CHANGES, new_rights_version};
-use super::keys::Keys;
 use super::millis;
 use super::move_script::grant_id;
 use super::scripts::ScriptCall;
@@ -40,9 +39,8 @@ impl RedisStore {
             Claim::InProgress { retry_after } => return Ok(UserCreation::NameInProgress { retry_after }),
         };
         let account = AccountId::from(&user.user_id);
-        // Before the account, so that no account is ever missed by the walk.
-        let registry = self.keys.registry(Keys::shard_of(&account));
-        self.query::<()>(::redis::pipe().cmd("ZADD").arg(registry).arg(0).arg(account.as_str()).ignore()).await?;
+        // Before the account, so that no account is ever missed by the walk, and no user by a list.
+        self.register(&account, &user.user_name, &user.user_id).await?;
         let starting_credits = user.starting_credits;
         let record = user.into_record(claimed_at_ms);
         let member = Member { role: record.role, disabled: false, locked: false, tokens_valid_from_ms: 0 };

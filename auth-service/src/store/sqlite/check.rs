@@ -8,7 +8,7 @@ use super::columns::record;
 use super::context::Context;
 use super::failure::{Failure, StoreResult};
 use crate::access::{self, Member, Rights, RightsVersion, Rows, SessionRights};
-use crate::hold::{CheckDecision, HoldRecord, on_check};
+use crate::hold::{CheckDecision, HoldRecord, Holder, on_check};
 use crate::ids::{AccountId, SessionId, UserId};
 use crate::store::known_callers::KnownCaller;
 use crate::store::{ChargeRequest, CheckAnswer, CheckRequest, Held, PresentedCredential, Principal, Refusal, records};
@@ -22,19 +22,26 @@ pub(super) fn check(context: Context<'_>, request: CheckRequest, known: Option<&
     let account = if request.charge.is_some() { Account::load(context, &request.account) } else { Ok(None) };
     let rights_version = account.as_ref().ok().and_then(Option::as_ref).map(|account| account.rights_version);
     let counts = |known: &&KnownCaller| rights_version.is_some_and(|version| known.counts(version, context.now_ms));
-    let (caller, learned) = match known.filter(counts) {
-        Some(known) => (known.principal().clone(), None),
+    let found;
+    let (rights, is_new) = match known.filter(counts) {
+        Some(known) => (&known.rights, false),
         None => match authorize(context, &request)? {
-            Ok(rights) => (rights.principal.clone(), rights_version.map(|version| (version, rights))),
+            Ok(rights) => {
+                found = rights;
+                (&found, true)
+            }
             Err(refusal) => return Ok((CheckAnswer::Refused(refusal), None)),
         },
     };
-    let Some(charge) = request.charge else { return Ok((CheckAnswer::Allowed(caller), None)) };
+    let caller = rights.principal.clone();
+    let Some(charge) = &request.charge else { return Ok((CheckAnswer::Allowed(caller), None)) };
     let mut account = account?.ok_or_else(|| Failure::corrupt("a member has no account"))?;
     account.expire()?;
-    let answer = hold(&mut account, caller, &charge, &request.permission.model)?;
+    let rights_version = account.rights_version;
+    let holder = rights.holder(&request, rights_version, context.limits.session_idle);
+    let answer = hold(&mut account, caller, &holder, charge, &request.permission.model)?;
     account.save()?;
-    Ok((answer, learned))
+    Ok((answer, is_new.then(|| (rights_version, rights.clone()))))
 }
 
 /// What the caller may do, when it suffices.
@@ -77,9 +84,9 @@ fn member(context: Context<'_>, account: &AccountId, user_id: &UserId) -> StoreR
     rows.next()?.map(|row| record(row, 0, "a member", records::member)).transpose()
 }
 
-fn hold(account: &mut Account<'_>, caller: Principal, charge: &ChargeRequest, model: &str) -> StoreResult<CheckAnswer> {
-    let (id, funds) = (account.id.clone(), account.funds());
-    let decide = |before: Option<&HoldRecord>| on_check(before, &id, &caller, model, charge, funds);
+fn hold(account: &mut Account<'_>, caller: Principal, holder: &Holder, charge: &ChargeRequest, model: &str) -> StoreResult<CheckAnswer> {
+    let funds = account.funds();
+    let decide = |before: Option<&HoldRecord>| on_check(before, holder, model, charge, funds);
     // Nearly always there is no request of that name. It isn't looked for: the insertion finds it.
     if let CheckDecision::Hold(terms) = decide(None)
         && let Some(held) = account.open_if_new(&terms)?

@@ -2,32 +2,50 @@
 
 use super::account::Account;
 use super::api_keys;
+use super::audit;
+use super::check::rows;
 use super::context::Context;
 use super::failure::StoreResult;
 use super::ledger::checkpoint;
+use crate::access::refusal_since;
 use crate::grant::on_grant;
 use crate::hold::{
     ExtendDecision, HoldRecord, Outcome, ReleaseDecision, SettleDecision, Terms, TokenUsage, on_extend, on_release, on_settle,
 };
 use crate::ids::{AccountId, UserId};
 use crate::store::{
-    Balance, ExtendAnswer, GrantAnswer, GrantRequest, LedgerPage, PresentedCredential, ReleaseAnswer, ReleaseRequest, SettleAnswer,
+    AuditEvent, Balance, ExtendAnswer, GrantAnswer, GrantRequest, LedgerPage, PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest,
+    SettleAnswer,
 };
 
 pub(super) fn extend(context: Context<'_>, handle: &Terms, reported: TokenUsage) -> StoreResult<ExtendAnswer> {
     let Some(account) = Account::load_swept(context, &handle.account)? else { return Ok(ExtendAnswer::NotFound) };
     let hold = account.remembered_hold(&handle.user_id, &handle.request_id)?;
     let answer = match (on_extend(hold.as_ref(), handle, reported), hold) {
-        (ExtendDecision::Extend(usage), Some(hold)) => {
-            let expires_at_ms = hold.expires_at_ms.max(context.expires_at_ms());
-            account.record_progress(handle, usage, expires_at_ms)?;
-            ExtendAnswer::Extended { expires_at_ms }
-        }
+        (ExtendDecision::Extend(usage), Some(hold)) => match refusal(context, &account, handle)? {
+            Some(refusal) => ExtendAnswer::Refused(refusal),
+            None => {
+                let expires_at_ms = hold.expires_at_ms.max(context.expires_at_ms());
+                account.record_progress(handle, usage, expires_at_ms)?;
+                ExtendAnswer::Extended { expires_at_ms }
+            }
+        },
         (ExtendDecision::NotFound | ExtendDecision::Extend(_), _) => ExtendAnswer::NotFound,
         (ExtendDecision::Resolved, _) => ExtendAnswer::Resolved,
     };
     account.save()?;
     Ok(answer)
+}
+
+/// Why what is held may go on no longer. While nobody's rights on the account have changed, it may.
+fn refusal(context: Context<'_>, account: &Account<'_>, handle: &Terms) -> StoreResult<Option<Refusal>> {
+    match &handle.standing {
+        Some(standing) if standing.rights_version != account.rights_version => {
+            let rows = rows(context, &account.id, &standing.credential)?;
+            Ok(refusal_since(standing, &rows, context.now_ms))
+        }
+        _ => Ok(None),
+    }
 }
 
 pub(super) fn settle(context: Context<'_>, handle: &Terms, outcome: Outcome, reported: TokenUsage) -> StoreResult<SettleAnswer> {
@@ -67,12 +85,13 @@ pub(super) fn release(context: Context<'_>, attempt: &ReleaseRequest) -> StoreRe
     Ok(answer)
 }
 
-pub(super) fn grant(context: Context<'_>, grant: &GrantRequest) -> StoreResult<GrantAnswer> {
+pub(super) fn grant(context: Context<'_>, grant: &GrantRequest, event: &AuditEvent) -> StoreResult<GrantAnswer> {
     let Some(mut account) = Account::load_swept(context, &grant.account)? else { return Ok(GrantAnswer::NotFound) };
     let answer = match on_grant(account.grant(&grant.request_id)?, account.balance, grant.credits) {
         Some(answer) => answer,
         None => {
             let entry = account.add(grant.credits, &grant.request_id, &grant.granted_by, &grant.note)?;
+            audit::append_change(context, event)?;
             GrantAnswer::Granted { entry, balance: account.balance }
         }
     };

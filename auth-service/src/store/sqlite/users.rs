@@ -9,7 +9,10 @@ use super::context::Context;
 use super::failure::StoreResult;
 use crate::access::Member;
 use crate::ids::{AccountId, UserId};
-use crate::store::{AuditEvent, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserCreation, records};
+use crate::store::user_page::PageInProgress;
+use crate::store::{
+    AuditEvent, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserCreation, UserPage, UserPosition, UserQuery, records,
+};
 use crate::user::{UserName, UserRecord};
 
 pub(super) fn create(context: Context<'_>, new: NewUser, event: &AuditEvent) -> StoreResult<UserCreation> {
@@ -40,6 +43,27 @@ pub(super) fn by_name(context: Context<'_>, name: &UserName) -> StoreResult<Opti
 
 pub(super) fn by_id(context: Context<'_>, id: &UserId) -> StoreResult<Option<UserRecord>> {
     find(context, "SELECT user_id, record FROM users WHERE user_id = ?", id)
+}
+
+/// Users by name, as far as one page goes.
+pub(super) fn list(context: Context<'_>, query: &UserQuery) -> StoreResult<UserPage> {
+    let sql = "SELECT user_id, record, user_name FROM users WHERE user_name >= ?1 AND user_name > ?2 AND user_name < ?3 ORDER BY user_name";
+    let mut statement = context.connection.prepare_cached(sql)?;
+    let after = query.after.as_ref().map(|after| after.name.as_str()).unwrap_or_default();
+    let mut rows = statement.query(params![query.prefix, after, query.end()])?;
+    let mut page = PageInProgress::new(query);
+    while let Some(row) = rows.next()? {
+        if page.room() == 0 {
+            return Ok(page.finish(true));
+        }
+        let position = UserPosition { user_id: row.get(0)?, name: row.get(2)? };
+        let user = user_of(row).inspect_err(|_| {
+            // It must not keep the list from all others.
+            tracing::error!(user_id = %position.user_id, "a user's record can't be read");
+        });
+        page.take(position, user.ok());
+    }
+    Ok(page.finish(false))
 }
 
 fn find(context: Context<'_>, sql: &str, by: &dyn ToSql) -> StoreResult<Option<UserRecord>> {

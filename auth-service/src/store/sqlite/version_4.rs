@@ -129,6 +129,7 @@ fn holds(connection: &Connection) -> StoreResult<()> {
             held_credits: row.get(10)?,
             max_input_tokens: row.get(11)?,
             max_output_tokens: row.get(12)?,
+            standing: None,
         });
         let usage = TokenUsage { input_tokens: row.get(13)?, output_tokens: row.get(14)?, estimated: row.get(15)? };
         let (state, ending) = match optional(row, 17, resolution)? {
@@ -186,6 +187,7 @@ fn ledger(connection: &Connection) -> StoreResult<()> {
                     held_credits: 0,
                     max_input_tokens: 0,
                     max_output_tokens: 0,
+                    standing: None,
                 });
                 let charge = -credits;
                 let settlement = Settlement { resolution, outcome: None, usage, charge, charged_credits: charge, uncollected_credits: 0 };

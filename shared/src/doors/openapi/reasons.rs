@@ -117,7 +117,6 @@ fn way(reason: ErrorReason) -> Way {
         | ErrorReason::CompressionUnknown => Way::Everywhere,
         ErrorReason::LoginFailed
         | ErrorReason::RefreshTokenReused
-        | ErrorReason::UserLocked
         | ErrorReason::PasswordChangeRequired
         | ErrorReason::SessionNotFound
         | ErrorReason::AccessTokenRequired
@@ -131,6 +130,8 @@ fn way(reason: ErrorReason) -> Way {
         | ErrorReason::LimitReached
         | ErrorReason::ServiceCredentialInvalid => Way::AuthMethods,
         ErrorReason::RoleRequired
+        // In mid-answer.
+        | ErrorReason::UserLocked
         | ErrorReason::ModelNotAllowed
         | ErrorReason::InsufficientCredits
         | ErrorReason::RequestInProgress

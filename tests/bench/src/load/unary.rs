@@ -17,6 +17,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use super::Span;
+use super::logins::{Flood, LoginFlood, Logins};
 use super::raw::{self, Template, hex_digits};
 use crate::gauge::{Gauge, Reading, Spent, Watch};
 use crate::percentiles::Percentiles;
@@ -72,6 +73,8 @@ pub struct UnaryJob {
     pub credentials: Vec<String>,
     /// For Check: what this process shows.
     pub service_credential: String,
+    /// Log-ins that begin with each turn, all at once, and go on while it lasts.
+    pub beside: Option<LoginFlood>,
     /// What to watch meanwhile.
     pub watch: Watch,
 }
@@ -97,6 +100,8 @@ pub struct UnaryOutcome {
     pub extended: (u64, Spent),
     /// The holds that were settled after the measurement, and what that spent.
     pub settled: (u64, Spent),
+    /// How the log-ins beside it ended.
+    pub logins: Logins,
 }
 
 /// Holds that are extended after the measurement.
@@ -139,6 +144,7 @@ impl Seen {
 pub(super) struct Unary {
     calls: Arc<Calls>,
     phase: Phase,
+    flood: Option<Flood>,
     gauge: Gauge,
     seen: Seen,
     turns: Vec<Vec<Duration>>,
@@ -158,9 +164,14 @@ impl Unary {
             measuring: AtomicBool::new(false),
             over: AtomicBool::new(false),
         });
+        let flood = match &job.beside {
+            Some(logins) => Some(Flood::open(logins).await),
+            None => None,
+        };
         Self {
             calls,
             phase: job.phase,
+            flood,
             gauge: Gauge::of(&job.watch),
             seen: Seen::default(),
             turns: Vec::new(),
@@ -176,6 +187,7 @@ impl Unary {
         // Of counted calls, none may be made before this.
         let (mut before, mut started) = (self.gauge.read(), Instant::now());
         let mut callers = self.begin();
+        let beside = self.flood.as_ref().map(Flood::begin);
         if !counted {
             tokio::time::sleep(span.warm_up).await;
             (before, started) = (self.gauge.read(), Instant::now());
@@ -185,6 +197,7 @@ impl Unary {
             self.note(&before, started);
             self.calls.over.store(true, Ordering::Relaxed);
         }
+        drop(beside);
         let mut seen = Seen::default();
         while let Some(caller) = callers.join_next().await {
             seen.merge(caller.expect("a caller doesn't panic"));
@@ -248,6 +261,7 @@ impl Unary {
             refused: self.seen.refused,
             extended,
             settled,
+            logins: self.flood.as_ref().map(Flood::logins).unwrap_or_default(),
         }
     }
 }

@@ -65,6 +65,19 @@ pub(super) fn of_checks(mode: &str, outcomes: &Outcomes, measured: &mut Measured
     measured.see(mode, "settle: Redis's time per script, µs".to_owned(), settled.1.evalsha.usec as f64 / settled.1.evalsha.calls as f64);
 }
 
+pub(super) fn of_logins(mode: &str, outcomes: &Outcomes, measured: &mut Measured) {
+    let (idle, flooded) = (outcomes.unary("check without log-ins"), outcomes.unary("check beside log-ins"));
+    assert!(flooded.logins.succeeded > 0 && flooded.logins.put_off > 0, "not all of 500 log-ins are hashed: {:?}", flooded.logins);
+    measured.add("check_p99_beside_logins", mode, flooded.latency.p99_us / idle.latency.p99_us);
+    for (name, outcome) in [("check, open loop", idle), ("check beside 500 log-ins", flooded)] {
+        measured.see(mode, format!("{name}: p50, µs"), outcome.latency.p50_us);
+        measured.see(mode, format!("{name}: p99, µs"), outcome.latency.p99_us);
+    }
+    let per_second = |logins: u64| logins as f64 / flooded.seconds;
+    measured.see(mode, "log-ins beside check that succeeded, a second".to_owned(), per_second(flooded.logins.succeeded));
+    measured.see(mode, "log-ins beside check that were put off, a second".to_owned(), per_second(flooded.logins.put_off));
+}
+
 /// Processor time of some processes for each answer.
 fn cpu_per_answer(outcome: &StreamOutcome, processes: &[&str]) -> f64 {
     processes.iter().map(|process| outcome.spent.cpu_us_of(process)).sum::<f64>() / outcome.answers as f64

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Plan;
-use crate::load::{Job, Outcome, StreamOutcome, Turns, UnaryOutcome, Workload};
+use crate::load::{Job, Outcome, Span, StreamOutcome, Turns, UnaryOutcome, Workload};
 use crate::testbed::load;
 
 /// Load that is measured in each round.
@@ -15,6 +15,7 @@ pub(super) struct NamedWorkload {
 /// Workloads that are compared with each other.
 pub(super) struct Group {
     pub(super) turns: u32,
+    pub(super) span: Span,
     pub(super) workloads: Vec<NamedWorkload>,
     /// Of the load; `None`: one for each processor.
     pub(super) threads: Option<usize>,
@@ -28,7 +29,7 @@ impl Outcomes {
     /// Measures workloads that are compared with each other.
     pub(super) fn measure(&mut self, group: Group, plan: &Plan) {
         let (names, workloads): (Vec<_>, Vec<_>) = group.workloads.into_iter().map(|one| (one.name, one.workload)).unzip();
-        let turns = Turns { workloads, turns: group.turns, span: plan.turn() };
+        let turns = Turns { workloads, turns: group.turns, span: group.span };
         let outcomes: Vec<Outcome> = load(&Job::Turns(turns), group.threads, &plan.pinning);
         self.0.extend(names.into_iter().zip(outcomes));
     }

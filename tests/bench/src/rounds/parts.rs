@@ -4,12 +4,12 @@ use integration::processes::ServiceProcess;
 use shared::proto::inference::inference_client::InferenceClient;
 
 use super::outcomes::{Group, NamedWorkload};
-use super::{ACCOUNTS, CHECK_CONNECTIONS, MessageSizes, OPEN_TURNS, PLENTY, Part, Plan, TURNS};
+use super::{ACCOUNTS, CHECK_CONNECTIONS, LOGIN_TURNS, MessageSizes, OPEN_TURNS, PLENTY, Part, Plan, TURNS};
 use crate::gauge::resident_kib;
-use crate::ledger::{Accounts, Ledgers};
+use crate::ledger::{Accounts, Ledgers, PASSWORD};
 use crate::load::{
-    IdleJob, IdleOutcome, Job, Outcome, Pace, Phase, Span, StreamJob, StreamTarget, Turns, UnaryJob, UnaryOutcome, UnaryTarget, Workload,
-    chat,
+    IdleJob, IdleOutcome, Job, LoginFlood, Outcome, Pace, Phase, Span, StreamJob, StreamTarget, Turns, UnaryJob, UnaryOutcome, UnaryTarget,
+    Workload, chat,
 };
 use crate::report::Measured;
 use crate::testbed::{Testbed, load};
@@ -19,6 +19,8 @@ use crate::upstream::{PACED, SATURATED, SINGLY};
 const SCARCE: (i64, u64) = (500, 1500);
 /// Calls of the caller that is alone.
 const ALONE: u64 = 500;
+/// Log-ins at a time.
+const LOGINS: u32 = 500;
 /// Calls and streams a second in open loops: far from what the services can take.
 const OPEN_RATE: f64 = 200.0;
 /// Of callers to inference-service.
@@ -58,7 +60,7 @@ impl Parts<'_> {
             name,
             workload: Workload::Stream(self.stream(target, model, tokens, pace, &accounts.api_keys)),
         };
-        let mut group = |turns, workloads| groups.push(Group { turns, workloads, threads: None });
+        let mut group = |turns, workloads| groups.push(Group { turns, span: self.plan.turn(), workloads, threads: None });
         if self.plan.parts.contains(&Part::Check) {
             let beside = |[echo, script, check]: [&'static str; 3], callers| {
                 let phase = Phase::Closed { callers };
@@ -87,10 +89,13 @@ impl Parts<'_> {
                 ],
             );
         }
+        if self.plan.parts.contains(&Part::Logins) {
+            groups.push(self.logins(accounts));
+        }
         if self.plan.parts.contains(&Part::Http) {
             groups.extend(self.http(&accounts.api_keys));
         }
-        let mut group = |turns, workloads| groups.push(Group { turns, workloads, threads: None });
+        let mut group = |turns, workloads| groups.push(Group { turns, span: self.plan.turn(), workloads, threads: None });
         let both = |[gateway, reader]: [&'static str; 2], model, tokens, pace| {
             vec![stream(gateway, StreamTarget::Gateway, model, tokens, pace), stream(reader, StreamTarget::Reader, model, tokens, pace)]
         };
@@ -108,6 +113,21 @@ impl Parts<'_> {
             group(OPEN_TURNS, workloads);
         }
         groups
+    }
+
+    /// Check at a rate, beside log-ins and without them.
+    fn logins(&self, accounts: &Accounts) -> Group {
+        let idle = self.unary(UnaryTarget::Check, Phase::Open { rate: OPEN_RATE }, &accounts.api_keys);
+        let beside = LoginFlood {
+            url: self.testbed.auth.url(),
+            callers: LOGINS,
+            user_names: accounts.user_names.clone(),
+            password: PASSWORD.to_owned(),
+        };
+        let flooded = UnaryJob { beside: Some(beside), ..idle.clone() };
+        let named = [("check without log-ins", idle), ("check beside log-ins", flooded)];
+        let workloads = named.map(|(name, job)| NamedWorkload { name, workload: Workload::Unary(job) }).into();
+        Group { turns: LOGIN_TURNS, span: self.plan.login_turn(), workloads, threads: None }
     }
 
     /// Chats by gRPC and over HTTP, streamed and whole: each beside its like.
@@ -130,7 +150,7 @@ impl Parts<'_> {
             both(["grpc many whole", "http many whole"], true, many),
             both(["grpc paced", "http paced"], false, paced),
         ];
-        groups.into_iter().map(|workloads| Group { turns: TURNS, workloads, threads: None }).collect()
+        groups.into_iter().map(|workloads| Group { turns: TURNS, span: self.plan.turn(), workloads, threads: None }).collect()
     }
 
     /// Paced answers are longer than a turn: what is measured are streams that go on, not the moment at which all of them begin.
@@ -150,6 +170,7 @@ impl Parts<'_> {
             request_bytes: self.sizes.request,
             credentials: credentials.to_vec(),
             service_credential: self.testbed.service_credential.clone(),
+            beside: None,
             watch: self.testbed.watch(&[("baselines", self.baselines)]),
         }
     }

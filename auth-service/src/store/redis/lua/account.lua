@@ -1,7 +1,8 @@
 -- How an account is stored (version 1), for the scripts that write it.
 --
 -- Before this stands a line that the process writes when it loads the scripts: its limits, as HOLD_TTL and FORGET_AFTER (ms), BATCH,
--- MAX_OPEN, MAX_PAID, MAX_FREE, REFUND_EVERY, REFUNDS_AHEAD and REFUNDS_FARTHEST (ms), MAX_CREDITS, MAX_CHANGES and MAX_REVOCATIONS. They never change while it runs,
+-- MAX_OPEN, MAX_PAID, MAX_FREE, REFUND_EVERY, REFUNDS_AHEAD and REFUNDS_FARTHEST (ms), MAX_CREDITS, MAX_CHANGES and MAX_REVOCATIONS; and
+-- AUDIT_CHANGES, a stream outside of the account's slot. They never change while it runs,
 -- so no call has to bring them.
 --
 -- acct     hash. Its field `counters`: a version, twelve doubles, which hold whole numbers exactly up to 2^53, and the rights version:

@@ -14,6 +14,8 @@ end
 if NOW > tonumber(ARGV[5]) then
   return { 'late' }
 end
+-- First, as in replace.lua.
+call('XADD', KEYS[5], 'MAXLEN', '~', MAX_CHANGES, '*', 'e', pack('<d', NOW) .. ARGV[10])
 local credits = tonumber(ARGV[6])
 local entries = credits > 0 and 1 or 0
 local counters = pack(COUNTERS, VERSION, credits, 0, 0, 0, credits, NEVER, NEVER, entries, 0, 0, 0, 0, ARGV[9])
@@ -24,5 +26,4 @@ end
 call('HSET', KEYS[1], 'counters', counters)
 call('HSET', KEYS[2], ARGV[2], ARGV[4])
 call('SET', KEYS[3], ARGV[3])
-call('XADD', KEYS[5], 'MAXLEN', '~', MAX_CHANGES, '*', 'e', pack('<d', NOW) .. ARGV[10])
 return { 'created', ARGV[3] }

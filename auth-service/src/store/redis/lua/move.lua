@@ -1,8 +1,8 @@
--- move, version 1: one or more compare-and-moves on accounts. Each compares what its decision was made from. When all of it is still so, it
+-- move, version 2: one or more compare-and-moves on accounts. Each compares what its decision was made from. When all of it is still so, it
 -- moves credits and replaces a record. Else it writes nothing and answers what it found.
 --
 -- KEYS  two of each move's account: acct and due. The others are in the same slot (`…{account}:log`), and are named here: each key
---       costs every call.
+--       costs every call. AUDIT_CHANGES is in a slot of its own.
 -- ARGV  1 now; then four or five of each move:
 --       1 numbers, as MOVE has them:
 --         state          the record's new state, or what to do instead: READ, or FORGET what is to be forgotten
@@ -21,7 +21,7 @@
 --         used_in, used_out  recorded tokens
 --       2 the record's id  3 what follows the head in it: terms and rest
 --       4 what the ledger entry records, SHA-256 of the key's secret, or the user's id and, behind it, the session's
---       5 the record that must be there, byte by byte, when it is EXACTLY one
+--       5 the record that must be there, byte by byte, when it is EXACTLY one; the audit event of a GRANT
 -- Returns  now, and for each move
 --          the counters, and the record's head unless its expiry is a new hold's: moved
 --          {counters, record, key, session, member, due}: what was found, with the first BATCH + 1 due holds as id, record, …
@@ -41,7 +41,7 @@ for i = 1, #KEYS / 2 do
     used_out = unpack_struct(MOVE, ARGV[at])
   local id, body, extra, exact = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   at = at + 4
-  if expected == EXACTLY then
+  if expected == EXACTLY or state == GRANT then
     exact, at = ARGV[at], at + 1
   end
   local stored = call('HMGET', acct, 'counters', id)
@@ -96,6 +96,9 @@ for i = 1, #KEYS / 2 do
       entries = entries + 1
       entry = entries
       local figures = pack(ENTRY_FIGURES, VERSION, grant - charge, available, NOW)
+      if state == GRANT then
+        call('XADD', AUDIT_CHANGES, 'MAXLEN', '~', MAX_CHANGES, '*', 'e', pack('<d', NOW) .. exact)
+      end
       call('XADD', account .. 'log', entries .. '-0', 'e', figures .. extra)
     end
     if was_open then

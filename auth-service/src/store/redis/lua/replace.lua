@@ -16,6 +16,13 @@ if sub(counters, COUNTERS_SIZE - 7) ~= ARGV[2] then
   return 0
 end
 local records = 6 + tonumber(ARGV[5])
+-- First, because Redis takes nothing back: when a stream is none, nothing is changed without its event.
+if ARGV[4] ~= '' then
+  call('XADD', KEYS[6], 'MAXLEN', '~', MAX_CHANGES, '*', 'e', pack('<d', NOW) .. ARGV[4])
+end
+for i = 6, records - 1 do
+  call('XADD', KEYS[7], 'MAXLEN', '~', MAX_REVOCATIONS, '*', 'e', pack('<d', NOW) .. ARGV[i])
+end
 for i = records, #ARGV, 3 do
   local key, field, record = KEYS[tonumber(ARGV[i])], ARGV[i + 1], ARGV[i + 2]
   if field == '' then
@@ -27,10 +34,4 @@ for i = records, #ARGV, 3 do
   end
 end
 call('HSET', KEYS[1], 'counters', sub(counters, 1, COUNTERS_SIZE - 8) .. ARGV[3])
-if ARGV[4] ~= '' then
-  call('XADD', KEYS[6], 'MAXLEN', '~', MAX_CHANGES, '*', 'e', pack('<d', NOW) .. ARGV[4])
-end
-for i = 6, records - 1 do
-  call('XADD', KEYS[7], 'MAXLEN', '~', MAX_REVOCATIONS, '*', 'e', pack('<d', NOW) .. ARGV[i])
-end
 return 1

@@ -1,0 +1,66 @@
+//! Users, as an operator sees them.
+
+use tollgate_client::proto::auth::User;
+use tollgate_client::{Client, UserFilter};
+
+use super::arguments::{Restriction, Users};
+use crate::display::{role, time};
+use crate::failure::Failure;
+use crate::output::{Output, hint};
+use crate::table::Table;
+
+/// How many users are asked for at a time.
+const PAGE: u32 = 500;
+
+pub(crate) async fn list(client: &Client, arguments: Users, output: &mut Output) -> Result<(), Failure> {
+    let filter = UserFilter { name_prefix: arguments.prefix, state: arguments.state.map(Into::into) };
+    let mut table = Table::new(&["NAME", "ROLE", "STATE", "CREATED", "FULL NAME", "EMAIL", "REASON"]);
+    let mut users = client.users(filter, PAGE);
+    while let Some(user) = users.next().await {
+        let user = user?;
+        let (role, state, created) = (role(user.role()).to_owned(), state(&user), time(user.created_at));
+        table.row([user.user_name, role, state, created, user.full_name, user.email, user.state_reason]);
+    }
+    output.table(&table)
+}
+
+pub(crate) async fn disable(client: &Client, arguments: Restriction, output: &mut Output) -> Result<(), Failure> {
+    say_state(&client.disable_user(&arguments.name, &arguments.reason).await?, output)
+}
+
+pub(crate) async fn lock(client: &Client, arguments: Restriction, output: &mut Output) -> Result<(), Failure> {
+    say_state(&client.lock_user(&arguments.name, &arguments.reason).await?, output)
+}
+
+pub(crate) async fn reset_password(client: &Client, name: &str, output: &mut Output) -> Result<(), Failure> {
+    let reset = client.reset_password(name).await?;
+    output.line(&reset.password)?;
+    let end = reset.expires_at.map(|end| format!(" until {}", time(Some(end.into())))).unwrap_or_default();
+    hint(&format!("one-time password of {}, good once{end}; it can't be shown again", reset.user.user_name));
+    Ok(())
+}
+
+/// Says what state a user is in now.
+pub(crate) fn say_state(user: &User, output: &mut Output) -> Result<(), Failure> {
+    output.line(&format!("{} is {}", user.user_name, state(user)))
+}
+
+/// All that keeps a user from something, or `enabled`.
+fn state(user: &User) -> String {
+    let restrictions = [(user.disabled, "disabled"), (user.locked, "locked"), (user.password_change_required, "password-reset")];
+    let words: Vec<&str> = restrictions.iter().filter(|(is_so, _)| *is_so).map(|(_, word)| *word).collect();
+    if words.is_empty() { "enabled".to_owned() } else { words.join(",") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_users_state_names_all_that_keeps_them_from_something() {
+        let user = |disabled, locked, password_change_required| User { disabled, locked, password_change_required, ..User::default() };
+        assert_eq!(state(&user(false, false, false)), "enabled");
+        assert_eq!(state(&user(true, false, false)), "disabled");
+        assert_eq!(state(&user(true, true, true)), "disabled,locked,password-reset");
+    }
+}

@@ -1,0 +1,298 @@
+//! Credentials that are found where they don't belong: any bytes are searched, and what is ours by its form is revoked.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::poll_fn;
+use memchr::memmem;
+use shared::credential_form::{API_KEY_LENGTH, API_KEY_PREFIX, REFRESH_TOKEN_LENGTH, REFRESH_TOKEN_PREFIX, is_api_key, is_refresh_token};
+use tokio::sync::mpsc::{self, Sender};
+use tollgate_client::proto::auth::RevokeCredentialResponse;
+use tollgate_client::proto::auth::revoke_credential_response::Result as Outcome;
+use tollgate_client::{Client, Error};
+
+use crate::failure::Failure;
+use crate::output::{Output, hint};
+
+const CHUNK_BYTES: usize = 256 << 10;
+/// Calls at once.
+const AT_ONCE: usize = 8;
+/// Credentials that are known to have been found before. Beyond them one is revoked again, which changes nothing.
+const MOST_KNOWN: usize = 100_000;
+/// How often a call is made that the server wants later.
+const TRIES: usize = 5;
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Revokes every API key and refresh token in a file; `-` is standard input.
+pub(crate) async fn revoke(client: &Client, path: &Path, output: &mut Output) -> Result<(), Failure> {
+    let (found, mut taken) = mpsc::channel(AT_ONCE);
+    let read_from = path.to_owned();
+    // Standard input blocks. When the other end is dropped, the next find ends the search.
+    let searching = tokio::task::spawn_blocking(move || search(&read_from, &found));
+    let calls = poll_fn(move |cx| taken.poll_recv(cx)).map(|credential: String| async move {
+        let outcome = revoke_one(client, &credential).await;
+        (shown(&credential), outcome)
+    });
+    let mut outcomes = std::pin::pin!(calls.buffered(AT_ONCE));
+    let (mut revoked, mut unknown, mut failed) = (0, 0, Vec::new());
+    while let Some((shown, outcome)) = outcomes.next().await {
+        match outcome {
+            Ok(answer) if answer.result() == Outcome::Revoked => {
+                revoked += 1;
+                output.line(&format!("{shown} is revoked{}", of_what(&answer)))?;
+            }
+            Ok(_) => {
+                unknown += 1;
+                output.line(&format!("{shown} is unknown: it is of another server, or long gone"))?;
+            }
+            // It will be no better with the next one.
+            Err(error @ Error::Unreachable { .. }) => return Err(error.into()),
+            Err(error) => {
+                hint(&format!("{shown} is NOT revoked: {error}"));
+                failed.push(error);
+            }
+        }
+    }
+    let searched = searching.await.unwrap_or_else(|stopped| Err(io::Error::other(stopped)));
+    hint(&format!("{} found: {revoked} revoked, {unknown} unknown, {} failed", revoked + unknown + failed.len(), failed.len()));
+    searched.map_err(|source| Failure::Io { what: format!("{} can't be read to its end", path.display()), source })?;
+    failed.into_iter().next().map_or(Ok(()), |error| Err(error.into()))
+}
+
+async fn revoke_one(client: &Client, credential: &str) -> Result<RevokeCredentialResponse, Error> {
+    for _ in 1..TRIES {
+        match client.revoke_credential(credential).await {
+            Err(error) => match error.retry_delay() {
+                Some(delay) => tokio::time::sleep(delay.min(LONGEST_WAIT)).await,
+                None => return Err(error),
+            },
+            answered => return answered,
+        }
+    }
+    client.revoke_credential(credential).await
+}
+
+fn of_what(answer: &RevokeCredentialResponse) -> String {
+    match (answer.api_key_id.as_str(), answer.session_id.as_str()) {
+        ("", "") => String::new(),
+        ("", session) => format!(" (session {session})"),
+        (key, _) => format!(" (key {key})"),
+    }
+}
+
+/// For people who look for it in a list: its first characters and its last four, none of which are of a secret.
+fn shown(credential: &str) -> String {
+    let prefix = if credential.starts_with(REFRESH_TOKEN_PREFIX) { REFRESH_TOKEN_PREFIX } else { API_KEY_PREFIX };
+    let (head, tail) = (credential.get(..prefix.len() + 4), credential.get(credential.len().saturating_sub(4)..));
+    format!("{}…{}", head.unwrap_or_default(), tail.unwrap_or_default())
+}
+
+/// Sends on what is found, each once.
+fn search(path: &Path, found: &Sender<String>) -> io::Result<()> {
+    if path == Path::new("-") { search_in(io::stdin().lock(), found) } else { search_in(File::open(path)?, found) }
+}
+
+fn search_in(mut input: impl Read, found: &Sender<String>) -> io::Result<()> {
+    let mut known = HashSet::new();
+    let mut scanner = Scanner::default();
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        let read = match input.read(&mut chunk) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        for credential in scanner.take(&chunk[..read]) {
+            let is_new = if known.len() < MOST_KNOWN { known.insert(credential.clone()) } else { !known.contains(&credential) };
+            if is_new && found.blocking_send(credential).is_err() {
+                return Ok(());
+            }
+        }
+        if read == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// Finds credentials in bytes that come in pieces, wherever the pieces end and whatever stands around a credential: the checksum tells a
+/// credential from its surroundings, and nothing else is asked of them.
+#[derive(Debug, Default)]
+struct Scanner {
+    /// What may be the beginning of a credential: shorter than the longest one.
+    rest: Vec<u8>,
+}
+
+/// What bytes that begin like a credential are.
+enum Find<'a> {
+    Credential(&'a str),
+    Nothing,
+    /// The next bytes tell.
+    Undecided,
+}
+
+type HasForm = fn(&str) -> bool;
+const FORMS: [(&str, usize, HasForm); 2] =
+    [(API_KEY_PREFIX, API_KEY_LENGTH, is_api_key), (REFRESH_TOKEN_PREFIX, REFRESH_TOKEN_LENGTH, is_refresh_token)];
+/// What all of them begin with.
+const BEGINNING: &[u8] = b"tg";
+
+impl Scanner {
+    /// The credentials that end in these bytes; no bytes are the end of the text.
+    fn take(&mut self, bytes: &[u8]) -> Vec<String> {
+        let is_end = bytes.is_empty();
+        // Texts in UTF-16 have a zero beside each letter, and no other text has any.
+        self.rest.extend(bytes.iter().filter(|byte| **byte != 0));
+        let (mut found, mut at) = (Vec::new(), 0);
+        let kept_from = loop {
+            let Some(begins) = memmem::find(&self.rest[at..], BEGINNING).map(|offset| at + offset) else {
+                // The last byte may be the first half of a beginning.
+                break if is_end { self.rest.len() } else { self.rest.len().saturating_sub(1).max(at) };
+            };
+            match find(&self.rest[begins..], is_end) {
+                Find::Credential(text) => {
+                    at = begins + text.len();
+                    found.push(text.to_owned());
+                }
+                Find::Nothing => at = begins + BEGINNING.len(),
+                Find::Undecided => break begins,
+            }
+        };
+        self.rest.drain(..kept_from);
+        found
+    }
+}
+
+/// What stands at the beginning of these bytes.
+fn find(bytes: &[u8], is_end: bool) -> Find<'_> {
+    for (prefix, length, has_form) in FORMS {
+        let head = &bytes[..length.min(bytes.len())];
+        if head.len() == length {
+            match std::str::from_utf8(head) {
+                Ok(text) if has_form(text) => return Find::Credential(text),
+                _ => continue,
+            }
+        }
+        let (start, digits) = head.split_at(prefix.len().min(head.len()));
+        if !is_end && prefix.as_bytes().starts_with(start) && digits.iter().all(u8::is_ascii_alphanumeric) {
+            return Find::Undecided;
+        }
+    }
+    Find::Nothing
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::credential_form::checksum;
+
+    use super::*;
+
+    fn credential(prefix: &str, length: usize, seed: &str) -> String {
+        let mut text = format!("{prefix}{}", seed.repeat(length));
+        text.truncate(length - 6);
+        text.extend(checksum(&text).map(char::from));
+        text
+    }
+
+    fn key(seed: &str) -> String {
+        credential(API_KEY_PREFIX, API_KEY_LENGTH, seed)
+    }
+
+    fn token(seed: &str) -> String {
+        credential(REFRESH_TOKEN_PREFIX, REFRESH_TOKEN_LENGTH, seed)
+    }
+
+    /// What is found in a text that comes in pieces of so many bytes.
+    fn found(text: &[u8], piece: usize) -> Vec<String> {
+        let mut scanner = Scanner::default();
+        let mut all: Vec<String> = text.chunks(piece).flat_map(|piece| scanner.take(piece)).collect();
+        all.extend(scanner.take(b""));
+        assert!(scanner.rest.is_empty());
+        all
+    }
+
+    #[test]
+    fn every_credential_of_a_text_is_found_wherever_its_pieces_end() {
+        let (one, two, three) = (key("a1B2"), token("Zz9"), key("tg"));
+        let text = format!("t tg tg_ tgr_ {one}\n{two}{three}tg_{one}tgr_{}…tg", &one[3..]);
+        for piece in 1..=text.len() {
+            assert_eq!(found(text.as_bytes(), piece), [&one, &two, &three, &one].map(String::clone), "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn what_stands_around_a_credential_does_not_hide_it() {
+        let (key, token) = (key("Q7"), token("x"));
+        for secret in [&key, &token] {
+            for (before, after) in [
+                ("", ""),
+                ("xyz", "0123456789"),
+                ("tg_", "tg_"),
+                ("tgr_tg", "_"),
+                ("\u{fffd}é", "é"),
+                ("key=", "&x=1"),
+                ("tgtgtg", "tg"),
+                ("A".repeat(200).as_str(), "Z"),
+            ] {
+                let text = format!("{before}{secret}{after}");
+                assert_eq!(found(text.as_bytes(), 7), std::slice::from_ref(secret), "{before:?} {after:?}");
+            }
+            let binary: Vec<u8> = [&[0xff, 0xfe, 0x80, b't', b'g', 0x01][..], secret.as_bytes(), &[0xc3, 0x28]].concat();
+            assert_eq!(found(&binary, 3), std::slice::from_ref(secret));
+            for unit in [u16::to_le_bytes as fn(u16) -> [u8; 2], u16::to_be_bytes] {
+                let text: Vec<u8> = format!("\u{feff}key: {secret}\r\n").encode_utf16().flat_map(unit).collect();
+                assert_eq!(found(&text, 5), std::slice::from_ref(secret), "UTF-16");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_mistyped_or_cut_is_none_of_ours() {
+        let (key, token) = (key("k3Y"), token("tok"));
+        for text in [
+            key[..48].to_owned(),
+            token[..81].to_owned(),
+            key.replacen('3', "4", 1),
+            token.replacen('k', "l", 1),
+            key.replace("tg_", "tgr_"),
+            token.replace("tgr_", "tg_"),
+            key.to_uppercase(),
+            format!("{}\n{}", &key[..20], &key[20..]),
+        ] {
+            assert_eq!(found(text.as_bytes(), 1024), Vec::<String>::new(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_between_pieces_is_shorter_than_a_credential() {
+        let mut scanner = Scanner::default();
+        for piece in
+            [&b"tg_"[..], &[b'a'; 1 << 16], b"tgr_", &[b'b'; 1 << 16], &[0; 1 << 16], &b"tg".repeat(1 << 15), &b"tg_".repeat(1 << 14)]
+        {
+            assert!(scanner.take(piece).is_empty());
+            assert!(scanner.rest.len() < REFRESH_TOKEN_LENGTH, "{}", scanner.rest.len());
+        }
+    }
+
+    #[test]
+    fn a_credential_that_is_found_often_is_sent_on_once() {
+        let (one, two) = (key("1"), token("2"));
+        let (sender, mut receiver) = mpsc::channel(10);
+        search_in(format!("{one} {two} {one}").repeat(1000).as_bytes(), &sender).unwrap();
+        drop(sender);
+        let mut all = Vec::new();
+        while let Ok(credential) = receiver.try_recv() {
+            all.push(credential);
+        }
+        assert_eq!(all, [one, two]);
+    }
+
+    #[test]
+    fn what_is_shown_of_a_credential_holds_nothing_of_its_secret() {
+        let (key, token) = (key("abcdefghijklmnopqrstuvwxyz0123"), token("abcdefghijklmnopqrstuvwxyz0123"));
+        assert_eq!(shown(&key), format!("tg_abcd…{}", &key[45..]));
+        assert_eq!(shown(&token), format!("tgr_abcd…{}", &token[78..]));
+    }
+}

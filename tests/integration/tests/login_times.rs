@@ -1,0 +1,249 @@
+//! Who can't log in isn't told why, neither by code and text nor by the time: nobody finds out who is a user here, or whose password is
+//! right.
+//!
+//! Each round makes one try of each kind, in random order, and the next one when the last was answered. Times are compared by their
+//! quantiles with those of unknown names. What chance alone makes of them is found out by swapping the two kinds in half of the rounds, at
+//! random, again and again.
+#![cfg(target_os = "linux")]
+
+use std::time::{Duration, Instant};
+
+use integration::many_callers::AuthProcess;
+use integration::process_pair::bearer;
+use integration::redis_server::RedisServer;
+use integration::stack::{PASSWORD, channel};
+use shared::proto::auth::admin_client::AdminClient;
+use shared::proto::auth::{CreateUserRequest, DisableUserRequest, LockUserRequest, ResetPasswordRequest, Role};
+
+/// Tries of each kind, at the least.
+const ROUNDS: usize = 200;
+/// The most, where other work on the machine hides what is to be seen.
+const MOST_ROUNDS: usize = 600;
+/// Users of each kind: their names' own throttles are not what is timed.
+const USERS: usize = 12;
+/// What no two kinds may differ by.
+const MOST_MS: f64 = 1.0;
+/// A difference that must be seen.
+const PLANTED_MS: f64 = 2.0;
+/// Times that two kinds are swapped.
+const SWAPS: usize = 1000;
+/// Where distributions are compared.
+const QUANTILES: [f64; 4] = [0.1, 0.25, 0.5, 0.75];
+/// What hashing costs from the second start on: the users that were there before have hashes that were made with less.
+const COST_NOW: (&str, &str) = ("TOLLGATE_ARGON2_PASSES", "3");
+
+const WRONG: &str = "not the pass phrase of anybody";
+
+/// Why a log-in fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// There is no such user.
+    Unknown,
+    /// The same once more, to see what chance makes.
+    UnknownAgain,
+    Wrong,
+    /// Wrong for a user whose hash was made when hashing cost less.
+    WrongForAnOldHash,
+    RightForADisabled,
+    /// The same with a hash that would be made anew.
+    RightForADisabledWithAnOldHash,
+    RightForALocked,
+    /// Right until an operator reset it.
+    RightBeforeAReset,
+}
+
+impl Kind {
+    const ALL: [Self; 8] = [
+        Self::Unknown,
+        Self::UnknownAgain,
+        Self::Wrong,
+        Self::WrongForAnOldHash,
+        Self::RightForADisabled,
+        Self::RightForADisabledWithAnOldHash,
+        Self::RightForALocked,
+        Self::RightBeforeAReset,
+    ];
+
+    /// What stands in the names of its users; `None`: there are none.
+    fn users(self) -> Option<&'static str> {
+        match self {
+            Self::Unknown | Self::UnknownAgain => None,
+            Self::Wrong => Some("wrong"),
+            Self::WrongForAnOldHash => Some("old-wrong"),
+            Self::RightForADisabled => Some("disabled"),
+            Self::RightForADisabledWithAnOldHash => Some("old-disabled"),
+            Self::RightForALocked => Some("locked"),
+            Self::RightBeforeAReset => Some("reset"),
+        }
+    }
+
+    fn has_an_old_hash(self) -> bool {
+        matches!(self, Self::WrongForAnOldHash | Self::RightForADisabledWithAnOldHash)
+    }
+
+    /// A name and a password.
+    fn attempt(self, round: usize) -> (String, &'static str) {
+        let number = round % USERS;
+        let name = self.users().map_or_else(|| format!("nobody{self:?}{number}").to_lowercase(), |users| format!("{users}{number}"));
+        let is_wrong = matches!(self, Self::Unknown | Self::UnknownAgain | Self::Wrong | Self::WrongForAnOldHash);
+        (name, if is_wrong { WRONG } else { PASSWORD })
+    }
+}
+
+/// By which door they log in.
+#[derive(Debug, Clone, Copy)]
+enum Door {
+    Grpc,
+    Token,
+}
+
+/// A service with users of each kind.
+struct Stage {
+    auth: AuthProcess,
+    door: Door,
+    /// Callers so far: each has an address of its own.
+    callers: u32,
+}
+
+impl Stage {
+    async fn start(redis: Option<RedisServer>, door: Door) -> Self {
+        let mut auth = AuthProcess::start(redis, &[]);
+        let made = integration::processes::run("auth-service", &["create-admin", "root"], &auth.environment, &format!("{PASSWORD}\n"));
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        make_users(&auth, Kind::has_an_old_hash).await;
+        auth.start_again(&[COST_NOW]);
+        make_users(&auth, |kind| !kind.has_an_old_hash()).await;
+        Self { auth, door, callers: 1_000 }
+    }
+
+    /// One try, and all that it was answered, but for the request id and the date.
+    async fn attempt(&mut self, kind: Kind, round: usize) -> (Duration, String) {
+        let (name, password) = kind.attempt(round);
+        self.callers += 1;
+        match self.door {
+            Door::Grpc => {
+                let mut caller = self.auth.grpc_caller(self.callers).await;
+                let started = Instant::now();
+                let refused = caller.log_in(&name, password).await.unwrap_err();
+                let took = started.elapsed();
+                let names = refused.metadata().keys().map(|key| match key {
+                    tonic::metadata::KeyRef::Ascii(key) => key.as_str(),
+                    tonic::metadata::KeyRef::Binary(key) => key.as_str(),
+                });
+                let names: Vec<&str> = names.collect();
+                (took, format!("{:?} {:?} {:?} {names:?}", refused.code(), refused.message(), refused.details()))
+            }
+            Door::Token => {
+                let mut caller = self.auth.http_caller(self.callers).await;
+                let started = Instant::now();
+                let answer = caller.log_in(&name, password).await;
+                let took = started.elapsed();
+                let names: Vec<&str> = answer.headers.keys().map(http::HeaderName::as_str).collect();
+                (took, format!("{} {:?} {names:?}", answer.status, answer.text()))
+            }
+        }
+    }
+}
+
+/// Makes the users of some kinds, as they are to be.
+async fn make_users(auth: &AuthProcess, of: impl Fn(Kind) -> bool) {
+    let token = auth.grpc_caller(0).await.log_in("root", PASSWORD).await.unwrap().access_token;
+    let mut admin = AdminClient::new(channel(auth.process.address()));
+    for kind in Kind::ALL.into_iter().filter(|kind| of(*kind)) {
+        for name in (0..USERS).filter_map(|number| kind.users().map(|users| format!("{users}{number}"))) {
+            let user =
+                CreateUserRequest { user_name: name.clone(), password: PASSWORD.to_owned(), role: Role::User.into(), ..Default::default() };
+            admin.create_user(bearer(&token, user)).await.unwrap();
+            match kind {
+                Kind::RightForADisabled | Kind::RightForADisabledWithAnOldHash => {
+                    let disable = DisableUserRequest { user_name: name, ..Default::default() };
+                    admin.disable_user(bearer(&token, disable)).await.map(drop).unwrap();
+                }
+                Kind::RightForALocked => {
+                    let lock = LockUserRequest { user_name: name, ..Default::default() };
+                    admin.lock_user(bearer(&token, lock)).await.map(drop).unwrap();
+                }
+                Kind::RightBeforeAReset => {
+                    admin.reset_password(bearer(&token, ResetPasswordRequest { user_name: name })).await.map(drop).unwrap();
+                }
+                Kind::Unknown | Kind::UnknownAgain | Kind::Wrong | Kind::WrongForAnOldHash => {}
+            }
+        }
+    }
+}
+
+/// By how much two kinds differ at each quantile, in milliseconds.
+fn differences(one: &[f64], other: &[f64]) -> [f64; QUANTILES.len()] {
+    let sorted = |times: &[f64]| {
+        let mut times = times.to_vec();
+        times.sort_by(f64::total_cmp);
+        times
+    };
+    let (one, other) = (sorted(one), sorted(other));
+    let at = |times: &[f64], share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
+    QUANTILES.map(|share| at(&one, share) - at(&other, share))
+}
+
+/// The most by which chance makes two kinds differ at each quantile: half as much again as the most of many swaps, which is more than five
+/// standard deviations.
+fn chance(one: &[f64], other: &[f64]) -> [f64; QUANTILES.len()] {
+    let mut most = [0.0_f64; QUANTILES.len()];
+    for _ in 0..SWAPS {
+        let pairs = one.iter().zip(other).map(|(one, other)| if fastrand::bool() { (*one, *other) } else { (*other, *one) });
+        let (one, other): (Vec<f64>, Vec<f64>) = pairs.unzip();
+        for (most, difference) in most.iter_mut().zip(differences(&one, &other)) {
+            *most = most.max(difference.abs());
+        }
+    }
+    most.map(|most| 1.5 * most)
+}
+
+/// Whether two kinds differ by more than chance, and by enough to matter.
+fn differ(one: &[f64], other: &[f64]) -> bool {
+    let limits = chance(one, other);
+    differences(one, other).iter().zip(limits).any(|(difference, limit)| difference.abs() > limit.max(MOST_MS))
+}
+
+/// Whether a difference that must be seen would be.
+fn is_sharp(unknown: &[f64], again: &[f64]) -> bool {
+    chance(unknown, again).iter().any(|limit| *limit < PLANTED_MS)
+}
+
+async fn nothing_tells_them_apart(mut stage: Stage) {
+    let mut times: Vec<Vec<f64>> = vec![Vec::new(); Kind::ALL.len()];
+    let mut said: Option<String> = None;
+    let mut order: Vec<usize> = (0..Kind::ALL.len()).collect();
+    let mut round = 0;
+    while round < ROUNDS || (round < MOST_ROUNDS && !is_sharp(&times[0], &times[1])) {
+        fastrand::shuffle(&mut order);
+        for index in &order {
+            let (took, answer) = stage.attempt(Kind::ALL[*index], round).await;
+            times[*index].push(took.as_secs_f64() * 1e3);
+            let said = said.get_or_insert_with(|| answer.clone());
+            assert_eq!(*said, answer, "{:?} is answered as the others are", Kind::ALL[*index]);
+        }
+        round += 1;
+    }
+    let unknown = &times[0];
+    for (kind, times) in Kind::ALL.iter().zip(&times).skip(1) {
+        let (differences, limits) = (differences(times, unknown), chance(times, unknown));
+        println!("{kind:?}, {round} rounds: {differences:.2?} ms at {QUANTILES:?}; by chance at most {limits:.2?}");
+    }
+    // Where even the most rounds leave too much to chance, what is planted is as much larger.
+    let planted_ms = chance(unknown, &times[1]).into_iter().fold(f64::INFINITY, f64::min).max(PLANTED_MS);
+    let planted: Vec<f64> = times[1].iter().map(|time| time + planted_ms * 1.1).collect();
+    assert!(differ(&planted, unknown), "a planted difference of {planted_ms} ms is not seen");
+    for (kind, times) in Kind::ALL.iter().zip(&times).skip(1) {
+        assert!(!differ(times, unknown), "{kind:?} is told from an unknown name by the time");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_wrong_disabled_locked_and_reset_get_the_same_code_text_and_time_at_login() {
+    nothing_tells_them_apart(Stage::start(None, Door::Grpc).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_wrong_disabled_locked_and_reset_get_the_same_code_text_and_time_at_token() {
+    nothing_tells_them_apart(Stage::start(Some(RedisServer::start()), Door::Token).await).await;
+}
