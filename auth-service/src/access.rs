@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::hold::{Holder, Standing};
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::model_pattern::{FullName, ModelPattern};
+use crate::networks;
 use crate::store::{CheckRequest, Permission, PresentedCredential, Principal, Refusal, Scope};
 use crate::user::Role;
 
@@ -47,9 +50,11 @@ pub struct KeyRights {
     pub scopes: Vec<Scope>,
     /// The models that it may name. Empty: all.
     pub models: Vec<ModelPattern>,
-    /// When it ends, if ever.
+    /// Networks that it may be used from. Empty: all.
+    pub networks: Vec<IpNet>,
+    /// When it, or the secret that was shown, ends, if ever.
     pub expires_at_ms: Option<i64>,
-    /// When it was revoked.
+    /// When either was revoked.
     pub revoked_at_ms: Option<i64>,
 }
 
@@ -147,28 +152,41 @@ fn session_in_force(session: Option<SessionRights>, member: Member, now_ms: i64)
 impl Rights {
     /// Why they don't suffice, apart from the time at which a key or a session ends.
     #[must_use]
-    pub fn refusal(&self, credential: &PresentedCredential, permission: &Permission) -> Option<Refusal> {
-        if self.member.disabled {
-            return Some(Refusal::UserDisabled);
+    pub fn refusal(&self, request: &CheckRequest) -> Option<Refusal> {
+        let Permission { scope, admin, model } = &request.permission;
+        if let Some(refusal) = self.standing(&request.credential) {
+            return Some(refusal);
         }
-        if let PresentedCredential::AccessToken { session, issued_at_ms, .. } = credential {
-            if self.member.locked {
-                return Some(Refusal::UserLocked);
-            }
-            // A session is there as long as its tokens are good, whatever the clock of the host says that issued them.
-            if session.is_none() && self.member.is_too_early(*issued_at_ms) {
-                return Some(Refusal::CredentialRevoked);
-            }
+        if let Some(key) = &self.key
+            && !networks::allow(&key.networks, request.caller_address)
+        {
+            return Some(Refusal::NetworkNotAllowed);
         }
-        if permission.admin && self.principal.role != Role::Admin {
+        if *admin && self.principal.role != Role::Admin {
             return Some(Refusal::RoleRequired);
         }
         let key = self.key.as_ref()?;
-        if !key.scopes.contains(&permission.scope) {
+        if !key.scopes.contains(scope) {
             return Some(Refusal::ScopeRequired);
         }
-        let allowed = permission.model.is_empty() || self.allow(&permission.model);
+        let allowed = model.is_empty() || self.allow(model);
         (!allowed).then_some(Refusal::ModelNotAllowed)
+    }
+
+    /// Why the credential is good for nothing, whatever is asked, apart from the time at which a key or a session ends.
+    #[must_use]
+    pub fn standing(&self, credential: &PresentedCredential) -> Option<Refusal> {
+        if self.member.disabled {
+            return Some(Refusal::UserDisabled);
+        }
+        let PresentedCredential::AccessToken { session, issued_at_ms, .. } = credential else { return None };
+        if self.member.locked {
+            return Some(Refusal::UserLocked);
+        }
+        // Whole seconds: a token's time of issue has no finer.
+        let valid_from_ms = self.member.tokens_valid_from_ms - self.member.tokens_valid_from_ms % 1000;
+        // A session is there as long as its tokens are good, whatever the clock of the host says that issued them.
+        (session.is_none() && *issued_at_ms < valid_from_ms).then_some(Refusal::CredentialRevoked)
     }
 
     /// Whether they let the caller name a model, by its name as [`folded`](shared::model_name::folded) gives it.
@@ -235,7 +253,7 @@ pub fn refusal_since(standing: &Standing, rows: &Rows, now_ms: i64) -> Option<Re
 /// [`authenticate`], and whether the rights suffice.
 pub fn authorize(request: &CheckRequest, rows: Rows, now_ms: i64) -> Result<Rights, Refusal> {
     let rights = authenticate(request, rows, now_ms)?;
-    match rights.refusal(&request.credential, &request.permission) {
+    match rights.refusal(request) {
         Some(refusal) => Err(refusal),
         None => Ok(rights),
     }

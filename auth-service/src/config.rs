@@ -18,6 +18,7 @@ use shared::tls::{ClientNames, ServerTls, TLS_VARIABLES};
 
 pub use self::token_config::TokenConfig;
 use crate::access_token::{DEFAULT_LEEWAY, MAX_LEEWAY, SigningSecret};
+use crate::key_lifetimes::KeyLifetimes;
 use crate::password::HashingCost;
 use crate::price_table::PriceTable;
 use crate::refunds::RefundLimit;
@@ -196,6 +197,18 @@ pub const VARIABLES: &[Variable] = &[
         "How old a ledger entry becomes before `auth-service export-ledger` folds it; at least `TOLLGATE_FORGET_AFTER`.",
         "1y",
     ),
+    variable(
+        "TOLLGATE_KEY_LIFETIME",
+        "unset: `TOLLGATE_KEY_MAX_LIFETIME`, or for ever",
+        "How long a new API key lasts of which nothing is said; at most `TOLLGATE_KEY_MAX_LIFETIME`.",
+        "0s",
+    ),
+    variable(
+        "TOLLGATE_KEY_MAX_LIFETIME",
+        "unset: no limit",
+        "The longest that a new API key may last. Keys that were made before keep their time.",
+        "forever",
+    ),
 ];
 
 /// Those that hold secrets: each may be given by a file, which `NAME_FILE` names.
@@ -297,6 +310,8 @@ pub struct Config {
     pub cors: CorsOrigins,
     /// How TLS is spoken; `None`: everything is in plaintext.
     pub tls: Option<ServerTls>,
+    /// How long API keys last.
+    pub key_lifetimes: KeyLifetimes,
     /// What a password hash costs.
     pub hashing: HashingCost,
     /// What is logged.
@@ -359,6 +374,7 @@ impl Config {
             let least = limits.forget_after;
             reader.duration("TOLLGATE_LEDGER_RETENTION", least, least..=hours(24 * 366 * 100))
         });
+        let key_lifetimes = read_key_lifetimes(&mut reader);
         let sweep_interval = reader.duration("TOLLGATE_SWEEP_INTERVAL", seconds(5), Duration::from_millis(100)..=hours(1));
         let drain_deadline = reader.duration("TOLLGATE_DRAIN_DEADLINE", seconds(30), Duration::ZERO..=hours(1));
         let reflection = reader.reflection();
@@ -406,6 +422,7 @@ impl Config {
             connections,
             cors,
             tls,
+            key_lifetimes,
             hashing,
             log,
         })
@@ -475,6 +492,18 @@ fn read_redis(reader: &mut Reader<'_>) -> Option<StoreConfig> {
         allow_eviction: allowed.0,
         allow_no_aof: allowed.1,
     })
+}
+
+fn read_key_lifetimes(reader: &mut Reader<'_>) -> KeyLifetimes {
+    let (least, most) = (Duration::from_secs(1), Duration::from_secs(3600 * 24 * 366 * 100));
+    let mut read = |name| reader.string(name).map(|_| reader.duration(name, most, least..=most));
+    let (longest, default) = (read("TOLLGATE_KEY_MAX_LIFETIME"), read("TOLLGATE_KEY_LIFETIME"));
+    if let (Some(default), Some(longest)) = (default, longest)
+        && default > longest
+    {
+        reader.mistake("TOLLGATE_KEY_LIFETIME", "must be at most TOLLGATE_KEY_MAX_LIFETIME, or be left out");
+    }
+    KeyLifetimes { default, longest }
 }
 
 /// The secrets of a variable, whether it was given rightly, wrongly or not at all.
@@ -705,6 +734,23 @@ mod tests {
             let Mistakes(mistakes) = read(wrong).unwrap_err();
             assert!(mistakes.len() == 1 && mistakes[0].starts_with("TOLLGATE_LEDGER_RETENTION"), "{mistakes:?}");
         }
+    }
+
+    #[test]
+    fn api_keys_last_for_ever_unless_a_time_is_given_that_is_within_the_longest() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = ("TOLLGATE_DATA_DIR", folder.path().to_str().unwrap());
+        let (default, longest) = (|value| ("TOLLGATE_KEY_LIFETIME", value), |value| ("TOLLGATE_KEY_MAX_LIFETIME", value));
+        let hours = |hours: u64| Some(Duration::from_secs(hours * 3600));
+        for (given, lifetimes) in [
+            (vec![], KeyLifetimes::default()),
+            (vec![default("1h")], KeyLifetimes { default: hours(1), longest: None }),
+            (vec![default("2h"), longest("2h")], KeyLifetimes { default: hours(2), longest: hours(2) }),
+        ] {
+            assert_eq!(read(&[&[data][..], &given].concat()).unwrap().key_lifetimes, lifetimes);
+        }
+        let Mistakes(mistakes) = read(&[data, default("2h"), longest("119m")]).unwrap_err();
+        assert!(mistakes.len() == 1 && mistakes[0].starts_with("TOLLGATE_KEY_LIFETIME must be at most"), "{mistakes:?}");
     }
 
     #[test]

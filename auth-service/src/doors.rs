@@ -21,6 +21,8 @@ use shared::secret::Secret;
 use crate::access_token::{AccessTokens, DEFAULT_LEEWAY, SigningSecret};
 use crate::credential::Credentials;
 use crate::foreign_issuer::ForeignIssuers;
+use crate::key_lifetimes::KeyLifetimes;
+use crate::key_uses::KeyUses;
 use crate::password::{HashingCost, PasswordHashing};
 use crate::service::accounts::AccountsService;
 use crate::service::audit_trail::AuditTrail;
@@ -58,7 +60,7 @@ pub fn described() -> Result<Vec<Door>, StartError> {
     let issuers = Arc::new(ForeignIssuers::none());
     let credentials = Credentials { tokens: Arc::clone(&tokens), issuers, store: Arc::clone(&store) };
     let accounts = Arc::new(AccountsService {
-        authorizer: Authorizer { store: Arc::clone(&store), credentials },
+        authorizer: Authorizer { store: Arc::clone(&store), credentials, key_uses: KeyUses::new().0 },
         trail: Arc::new(AuditTrail::new(Arc::clone(&store))),
         store,
         tokens,
@@ -67,6 +69,7 @@ pub fn described() -> Result<Vec<Door>, StartError> {
         sign_ups: SignUpThrottle::new(1),
         sign_up: SignUpPolicy::Closed,
         starting_credits: 0,
+        key_lifetimes: KeyLifetimes::default(),
     });
     Ok(doors(&accounts, OAuth2Config::default()))
 }

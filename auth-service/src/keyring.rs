@@ -1,108 +1,275 @@
-//! How many API keys an account keeps.
+//! What becomes of an account's API keys and their secrets: how many are kept, and how long.
+//!
+//! A key is in force while one of its secrets is. A secret is in force until it is revoked, by itself or with its key, and until its time,
+//! which is the earlier of its key's and of the one that a rotation set. Nothing here makes that time later.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use shared::ErrorReason;
 
 use crate::ids::KeyId;
-use crate::store::ApiKeyRecord;
+use crate::store::{
+    ApiKeyRecord, KeyAnswer, KeyChange, KeyRequest, ListedKey, ListedSecret, NewSecret, REQUEST_LIFE, RequestMark, Revocation, Revoked,
+    SecretRecord, StoredSecret,
+};
 
-/// Keys of one account that are in force: neither revoked nor past their time. Of the others, the newest so many are kept to be listed.
+/// Keys of one account that are in force. Of the others, the newest so many are kept to be listed.
 pub const MAX_LIVE_API_KEYS: usize = 100;
+/// Secrets of one key that are in force. Of the others, the newest so many are kept to be listed.
+pub const MAX_LIVE_SECRETS: usize = 5;
 
-/// Keys that make room for a new one: the oldest of those no longer in force, above the bound. `None`: the account has as many live keys as
-/// it may.
-#[must_use]
-pub fn on_create(keys: &[ApiKeyRecord], now_ms: i64) -> Option<Vec<KeyId>> {
-    let live = keys.iter().filter(|key| ended_at_ms(key, now_ms).is_none()).count();
-    (live < MAX_LIVE_API_KEYS).then(|| beyond_the_newest(keys, now_ms))
-}
-
-/// What becomes of the keys when one is revoked.
+/// What a [`KeyChange`] comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Revocation {
-    /// The key as it is then. One that was revoked before keeps its time.
-    pub revoked: ApiKeyRecord,
-    /// The oldest of those no longer in force, above the bound.
-    pub dropped: Vec<KeyId>,
+pub struct Decision {
+    /// What is answered once the rest is stored.
+    pub answer: KeyAnswer,
+    /// Secrets to be stored, in place of those with the same hash.
+    pub put: Vec<StoredSecret>,
+    /// Hashes of secrets to be removed.
+    pub dropped: Vec<[u8; 32]>,
+    /// What was revoked, or gave way to another.
+    pub revoked: Vec<Revocation>,
 }
 
-/// Revokes a key; `None`: there is no such key.
+impl Decision {
+    /// Changes nothing.
+    fn of(answer: KeyAnswer) -> Self {
+        Self { answer, put: Vec::new(), dropped: Vec::new(), revoked: Vec::new() }
+    }
+}
+
+/// Decides about a change, from all secrets of the account's keys.
 #[must_use]
-pub fn on_revoke(keys: &[ApiKeyRecord], key_id: &KeyId, now_ms: i64) -> Option<Revocation> {
-    let found = keys.iter().find(|key| key.key_id == *key_id)?;
-    let revoked = ApiKeyRecord { revoked_at_ms: found.revoked_at_ms.or(Some(now_ms)), ..found.clone() };
-    let others = keys.iter().filter(|key| key.key_id != *key_id);
-    let dropped = beyond_the_newest(others.chain([&revoked]), now_ms);
-    Some(Revocation { revoked, dropped })
+pub fn on_change(before: &[StoredSecret], change: &KeyChange, now_ms: i64) -> Decision {
+    match changed(before, change, now_ms) {
+        Ok(Changed { key_id, number, after }) => decision(before, after, &key_id, number, now_ms),
+        Err(answer) => Decision::of(answer),
+    }
 }
 
-/// When a key ended; `None`: it is in force.
-fn ended_at_ms(key: &ApiKeyRecord, now_ms: i64) -> Option<i64> {
-    key.revoked_at_ms.or(key.expires_at_ms.filter(|expires_at_ms| *expires_at_ms <= now_ms))
+/// The keys that these secrets are of, oldest first.
+#[must_use]
+pub fn list(secrets: &[StoredSecret]) -> Vec<ListedKey> {
+    let ids: BTreeSet<&KeyId> = secrets.iter().map(|row| &row.key.key_id).collect();
+    let mut keys: Vec<ListedKey> = ids.into_iter().filter_map(|key_id| listed(secrets, key_id)).collect();
+    keys.sort_by(|a, b| (a.key.created_at_ms, &a.key.key_id).cmp(&(b.key.created_at_ms, &b.key.key_id)));
+    keys
 }
 
-/// Of the keys that ended, all but the newest [`MAX_LIVE_API_KEYS`]: by their end, then by id, so that all stores keep the same.
-fn beyond_the_newest<'a>(keys: impl IntoIterator<Item = &'a ApiKeyRecord>, now_ms: i64) -> Vec<KeyId> {
-    let mut ended: Vec<_> = keys.into_iter().filter_map(|key| Some((ended_at_ms(key, now_ms)?, &key.key_id))).collect();
+/// An account's secrets after a change, and what it was about.
+struct Changed {
+    key_id: KeyId,
+    /// `None`: all of the key's secrets.
+    number: Option<u32>,
+    after: Vec<StoredSecret>,
+}
+
+/// `Err`: nothing is changed.
+fn changed(before: &[StoredSecret], change: &KeyChange, now_ms: i64) -> Result<Changed, KeyAnswer> {
+    match change {
+        KeyChange::Create { key, secret, request } => match repeated(before, secret, request.as_ref(), now_ms)? {
+            Some(repetition) => Ok(repetition),
+            None => created(before, key, new_secret(secret, 1, request.as_ref(), now_ms), now_ms),
+        },
+        KeyChange::Rotate { key_id, secret, grace, request } => match repeated(before, secret, request.as_ref(), now_ms)? {
+            Some(repetition) => Ok(repetition),
+            None => {
+                let number = next_number(before, key_id);
+                let grace_ms = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
+                rotated(before, key_id, new_secret(secret, number, request.as_ref(), now_ms), grace_ms, now_ms)
+            }
+        },
+        KeyChange::Revoke { key_id } => {
+            let mut after = before.to_vec();
+            if of(before, key_id).next().is_none() {
+                return Err(KeyAnswer::NotFound);
+            }
+            revoke_key(&mut after, key_id, now_ms);
+            Ok(Changed { key_id: key_id.clone(), number: None, after })
+        }
+        KeyChange::RevokeSecret { key_id, number } => {
+            let found = of(before, key_id).find(|row| row.secret.number == *number);
+            Ok(without(before, found.ok_or(KeyAnswer::NotFound)?, now_ms))
+        }
+        KeyChange::RevokeShown { secret_hash } => {
+            let found = before.iter().find(|row| row.secret_hash == *secret_hash);
+            Ok(without(before, found.ok_or(KeyAnswer::NotFound)?, now_ms))
+        }
+    }
+}
+
+/// What comes of a request that was carried out before. The secret that it made then may never have reached its caller, so another takes
+/// its place.
+fn repeated(before: &[StoredSecret], secret: &NewSecret, request: Option<&KeyRequest>, now_ms: i64) -> Result<Option<Changed>, KeyAnswer> {
+    let changed = |row: &StoredSecret, after| Changed { key_id: row.key.key_id.clone(), number: Some(row.secret.number), after };
+    // The store's own repetition of a call whose answer was lost.
+    if let Some(same) = before.iter().find(|row| row.secret_hash == secret.secret_hash) {
+        return Ok(Some(changed(same, before.to_vec())));
+    }
+    let is_known = |mark: &RequestMark| {
+        let life_ms = i64::try_from(REQUEST_LIFE.as_millis()).unwrap_or(i64::MAX);
+        request.is_some_and(|request| mark.request.digest == request.digest) && now_ms < mark.at_ms.saturating_add(life_ms)
+    };
+    // The last one, should the clock have gone back behind the end of another's life.
+    let made_before = before.iter().filter_map(|row| row.secret.made_by.filter(is_known).map(|mark| (row, mark)));
+    let Some((lost, mark)) = made_before.max_by_key(|(row, mark)| (mark.at_ms, row.secret_hash)) else { return Ok(None) };
+    if request != Some(&mark.request) {
+        return Err(KeyAnswer::RequestIdReused);
+    }
+    if !is_in_force(lost, now_ms) {
+        return Err(KeyAnswer::NotInForce);
+    }
+    // A number of its own, so that what is said of the lost one is never taken to be about this one.
+    let number = next_number(before, &lost.key.key_id);
+    let made = SecretRecord { ends_at_ms: lost.secret.ends_at_ms, made_by: Some(mark), ..new_secret(secret, number, request, now_ms).1 };
+    let instead = StoredSecret { secret_hash: secret.secret_hash, secret: made, last_used_at_ms: None, ..lost.clone() };
+    let others = before.iter().filter(|row| row.secret_hash != lost.secret_hash).cloned();
+    Ok(Some(changed(&instead, others.chain([instead.clone()]).collect())))
+}
+
+fn new_secret(secret: &NewSecret, number: u32, request: Option<&KeyRequest>, now_ms: i64) -> ([u8; 32], SecretRecord) {
+    let made_by = request.map(|request| RequestMark { request: *request, at_ms: now_ms });
+    let hint = secret.hint.clone();
+    (secret.secret_hash, SecretRecord { number, hint, created_at_ms: now_ms, ends_at_ms: None, revoked_at_ms: None, made_by })
+}
+
+fn created(
+    before: &[StoredSecret],
+    key: &ApiKeyRecord,
+    (secret_hash, secret): ([u8; 32], SecretRecord),
+    now_ms: i64,
+) -> Result<Changed, KeyAnswer> {
+    let live: BTreeSet<_> = before.iter().filter(|row| is_in_force(row, now_ms)).map(|row| &row.key.key_id).collect();
+    if live.len() >= MAX_LIVE_API_KEYS {
+        return Err(KeyAnswer::TooManyKeys);
+    }
+    let (key_id, number) = (key.key_id.clone(), Some(secret.number));
+    let key = ApiKeyRecord { created_at_ms: now_ms, ..key.clone() };
+    let made = StoredSecret { secret_hash, key, secret, last_used_at_ms: None };
+    Ok(Changed { key_id, number, after: before.iter().cloned().chain([made]).collect() })
+}
+
+fn rotated(
+    before: &[StoredSecret],
+    key_id: &KeyId,
+    (secret_hash, secret): ([u8; 32], SecretRecord),
+    grace_ms: i64,
+    now_ms: i64,
+) -> Result<Changed, KeyAnswer> {
+    let newest = of(before, key_id).max_by_key(|row| row.secret.number).ok_or(KeyAnswer::NotFound)?;
+    if !of(before, key_id).any(|row| is_in_force(row, now_ms)) {
+        return Err(KeyAnswer::NotInForce);
+    }
+    let made = StoredSecret { secret_hash, key: newest.key.clone(), secret, last_used_at_ms: None };
+    let mut after = before.to_vec();
+    for row in after.iter_mut().filter(|row| row.key.key_id == *key_id && is_in_force(row, now_ms)) {
+        let ends_at_ms = now_ms.saturating_add(grace_ms);
+        if grace_ms == 0 {
+            row.secret.revoked_at_ms = Some(now_ms);
+        } else if row.secret.ends_at_ms.is_none_or(|before_ms| ends_at_ms < before_ms) {
+            row.secret.ends_at_ms = Some(ends_at_ms);
+        }
+    }
+    if of(&after, key_id).filter(|row| is_in_force(row, now_ms)).count() >= MAX_LIVE_SECRETS {
+        return Err(KeyAnswer::TooManySecrets);
+    }
+    let number = Some(made.secret.number);
+    after.push(made);
+    Ok(Changed { key_id: key_id.clone(), number, after })
+}
+
+/// Revokes one secret, and its key when it was the last in force.
+fn without(before: &[StoredSecret], revoked: &StoredSecret, now_ms: i64) -> Changed {
+    let (key_id, number) = (revoked.key.key_id.clone(), Some(revoked.secret.number));
+    let mut after = before.to_vec();
+    if revoked.revoked_at_ms().is_some() {
+        return Changed { key_id, number, after };
+    }
+    for row in after.iter_mut().filter(|row| row.secret_hash == revoked.secret_hash) {
+        row.secret.revoked_at_ms = Some(now_ms);
+    }
+    if is_in_force(revoked, now_ms) && !of(&after, &key_id).any(|row| is_in_force(row, now_ms)) {
+        revoke_key(&mut after, &key_id, now_ms);
+    }
+    Changed { key_id, number, after }
+}
+
+/// One that was revoked before keeps its time.
+fn revoke_key(secrets: &mut [StoredSecret], key_id: &KeyId, now_ms: i64) {
+    let at_ms = of(secrets, key_id).filter_map(|row| row.key.revoked_at_ms).min().unwrap_or(now_ms);
+    secrets.iter_mut().filter(|row| row.key.key_id == *key_id).for_each(|row| row.key.revoked_at_ms = Some(at_ms));
+}
+
+fn decision(before: &[StoredSecret], after: Vec<StoredSecret>, key_id: &KeyId, number: Option<u32>, now_ms: i64) -> Decision {
+    let is_change = after != before;
+    let Some(key) = listed(&after, key_id) else { return Decision::of(KeyAnswer::NotFound) };
+    let then = |row: &StoredSecret| after.iter().find(|after| after.secret_hash == row.secret_hash);
+    let is_revoked_now = |row: &&StoredSecret| row.revoked_at_ms().is_none() && then(row).is_none_or(|row| row.revoked_at_ms().is_some());
+    let whole_key = key.key.revoked_at_ms.is_some();
+    let revocation = |row: &StoredSecret| Revocation {
+        user_id: row.key.user_id.clone(),
+        revoked: Revoked::Key { key_id: key_id.clone(), secret: if whole_key { 0 } else { row.secret.number } },
+        reason: ErrorReason::CredentialRevoked,
+    };
+    let mut revoked: Vec<_> = before.iter().filter(is_revoked_now).map(revocation).collect();
+    revoked.dedup();
+    let kept = if is_change { within_bounds(after, now_ms) } else { after };
+    let put = kept.iter().filter(|row| !before.contains(row)).cloned().collect();
+    let is_kept = |row: &&StoredSecret| kept.iter().any(|kept| kept.secret_hash == row.secret_hash);
+    let dropped = before.iter().filter(|row| !is_kept(row)).map(|row| row.secret_hash).collect();
+    Decision { answer: KeyAnswer::Done { key: Box::new(key), number, is_change }, put, dropped, revoked }
+}
+
+/// All that is in force, and of the rest the newest: of each key's secrets by their numbers, of keys by their ends and then by id, so that
+/// all stores keep the same.
+fn within_bounds(mut secrets: Vec<StoredSecret>, now_ms: i64) -> Vec<StoredSecret> {
+    let ids: BTreeSet<KeyId> = secrets.iter().map(|row| row.key.key_id.clone()).collect();
+    let mut ended: Vec<_> = ids.iter().filter_map(|key_id| Some((key_ended_at_ms(&secrets, key_id, now_ms)?, key_id))).collect();
     ended.sort_unstable_by_key(|ended| Reverse(*ended));
-    ended.into_iter().skip(MAX_LIVE_API_KEYS).map(|(_, key_id)| key_id.clone()).collect()
+    let gone: BTreeSet<&KeyId> = ended.into_iter().skip(MAX_LIVE_API_KEYS).map(|(_, key_id)| key_id).collect();
+    secrets.retain(|row| !gone.contains(&row.key.key_id));
+    for key_id in &ids {
+        let mut numbers: Vec<u32> = of(&secrets, key_id).filter(|row| !is_in_force(row, now_ms)).map(|row| row.secret.number).collect();
+        numbers.sort_unstable_by_key(|number| Reverse(*number));
+        let Some(first_gone) = numbers.get(MAX_LIVE_SECRETS).copied() else { continue };
+        let is_gone = |row: &StoredSecret| row.key.key_id == *key_id && row.secret.number <= first_gone && !is_in_force(row, now_ms);
+        secrets.retain(|row| !is_gone(row));
+    }
+    secrets
+}
+
+fn of<'a>(secrets: &'a [StoredSecret], key_id: &KeyId) -> impl Iterator<Item = &'a StoredSecret> {
+    secrets.iter().filter(move |row| row.key.key_id == *key_id)
+}
+
+fn next_number(secrets: &[StoredSecret], key_id: &KeyId) -> u32 {
+    of(secrets, key_id).map(|row| row.secret.number).max().unwrap_or_default().saturating_add(1)
+}
+
+fn is_in_force(row: &StoredSecret, now_ms: i64) -> bool {
+    ended_at_ms(row, now_ms).is_none()
+}
+
+/// When a secret ended; `None`: it is in force.
+fn ended_at_ms(row: &StoredSecret, now_ms: i64) -> Option<i64> {
+    row.revoked_at_ms().or(row.expires_at_ms().filter(|expires_at_ms| *expires_at_ms <= now_ms))
+}
+
+/// When the last of a key's secrets ended; `None`: one is in force.
+fn key_ended_at_ms(secrets: &[StoredSecret], key_id: &KeyId, now_ms: i64) -> Option<i64> {
+    let ends: Option<Vec<i64>> = of(secrets, key_id).map(|row| ended_at_ms(row, now_ms)).collect();
+    ends?.into_iter().max()
+}
+
+fn listed(secrets: &[StoredSecret], key_id: &KeyId) -> Option<ListedKey> {
+    let mut rows: Vec<&StoredSecret> = of(secrets, key_id).collect();
+    rows.sort_unstable_by_key(|row| Reverse(row.secret.number));
+    let revoked_at_ms = rows.iter().filter_map(|row| row.key.revoked_at_ms).min();
+    let key = ApiKeyRecord { revoked_at_ms, ..rows.first()?.key.clone() };
+    let secrets = rows.into_iter().map(|row| ListedSecret { secret: row.secret.clone(), last_used_at_ms: row.last_used_at_ms });
+    Some(ListedKey { key, secrets: secrets.collect() })
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-    use crate::ids::UserId;
-    use crate::store::Scope;
-
-    fn key(number: i64, expires_at_ms: Option<i64>, revoked_at_ms: Option<i64>) -> ApiKeyRecord {
-        ApiKeyRecord {
-            key_id: KeyId::parse(&format!("{number:012}")).unwrap(),
-            user_id: UserId::parse("0123456789abcdef").unwrap(),
-            name: String::new(),
-            hint: String::new(),
-            scopes: vec![Scope::Inference],
-            models: Vec::new(),
-            created_at_ms: number,
-            expires_at_ms,
-            revoked_at_ms,
-        }
-    }
-
-    #[test]
-    fn a_hundred_live_keys_are_the_limit_and_those_past_their_time_or_revoked_do_not_count() {
-        let live: Vec<_> = (0..99).map(|number| key(number, Some(11), None)).collect();
-        let others = [key(200, Some(10), None), key(201, None, Some(5))];
-        assert_eq!(on_create(&[&live[..], &others[..]].concat(), 10), Some(Vec::new()));
-        assert_eq!(on_create(&[&live[..], &[key(99, None, None)]].concat(), 10), None);
-    }
-
-    #[test]
-    fn of_the_keys_past_their_time_the_newest_hundred_are_kept() {
-        let ended: Vec<_> = (0..102).map(|number| key(number, Some(number / 2), None)).collect();
-        assert_eq!(on_create(&ended, 1000), Some(vec![ended[1].key_id.clone(), ended[0].key_id.clone()]));
-    }
-
-    #[test]
-    fn a_revocation_keeps_the_first_ones_time_and_drops_the_oldest_above_the_bound() {
-        let mut keys: Vec<_> = (0..100).map(|number| key(number, None, Some(number))).collect();
-        keys.push(key(500, None, None));
-        let Revocation { revoked, dropped } = on_revoke(&keys, &keys[100].key_id, 1000).unwrap();
-        assert_eq!((revoked.revoked_at_ms, dropped), (Some(1000), vec![keys[0].key_id.clone()]));
-        let again = on_revoke(&keys[..100], &keys[7].key_id, 1000).unwrap();
-        assert_eq!((again.revoked.revoked_at_ms, again.dropped), (Some(7), Vec::new()));
-        assert_eq!(on_revoke(&keys, &KeyId::parse("nosuchkeyyyy").unwrap(), 1000), None);
-    }
-    #[test]
-    fn keys_that_were_revoked_and_those_past_their_time_are_kept_within_one_bound() {
-        let revoked = (0..80).map(|number| key(number, None, Some(2 * number)));
-        let ended = (0..80).map(|number| key(100 + number, Some(2 * number + 1), None));
-        let keys: Vec<_> = revoked.chain(ended).chain([key(500, Some(1001), None)]).collect();
-        let oldest = keys.iter().filter(|key| key.revoked_at_ms.or(key.expires_at_ms) < Some(60));
-        let oldest: BTreeSet<_> = oldest.map(|key| key.key_id.clone()).collect();
-        let dropped = on_create(&keys, 1000).unwrap();
-        assert_eq!((dropped.len(), dropped.into_iter().collect()), (60, oldest));
-        let Revocation { revoked, dropped } = on_revoke(&keys, &keys[160].key_id, 1000).unwrap();
-        assert!(dropped.len() == 61 && !dropped.contains(&revoked.key_id));
-    }
-}
+mod tests;

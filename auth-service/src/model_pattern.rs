@@ -78,6 +78,16 @@ fn is_registry(part: &str) -> bool {
     part.contains(['.', ':'])
 }
 
+/// How a key's patterns are compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PatternRule {
+    /// With full names, part by part.
+    #[default]
+    ByPart,
+    /// With short names as a whole too: so they were when the key was made.
+    Whole,
+}
+
 /// A pattern of names, made full and lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelPattern {
@@ -131,6 +141,15 @@ impl ModelPattern {
     #[must_use]
     pub fn read_whole(text: &str) -> Self {
         Self { whole: Some(text.to_ascii_lowercase()), ..Self::read(text) }
+    }
+
+    /// What a pattern says that was kept under a rule.
+    #[must_use]
+    pub fn read_by(rule: PatternRule, text: &str) -> Self {
+        match rule {
+            PatternRule::ByPart => Self::read(text),
+            PatternRule::Whole => Self::read_whole(text),
+        }
     }
 
     /// Whether it matches a model.

@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod admin;
+mod api_keys;
 mod audit_list;
 pub mod audit_trail;
 pub mod auth;

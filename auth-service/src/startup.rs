@@ -28,6 +28,7 @@ use crate::config::{Config, StoreConfig};
 use crate::credential::Credentials;
 use crate::doors::{OAuth2Config, doors};
 use crate::foreign_issuer::{ForeignIssuers, SourceError};
+use crate::key_uses::{KeyUseNotes, KeyUses};
 use crate::password::{HashingError, PasswordHashing};
 use crate::revocation_feed::RevocationFeed;
 use crate::service::accounts::AccountsService;
@@ -161,6 +162,7 @@ pub struct Application {
     issuers: Arc<ForeignIssuers>,
     serve: ServeConfig,
     sweep_interval: Duration,
+    key_use_notes: KeyUseNotes,
     service_credentials: Vec<Secret>,
 }
 
@@ -184,7 +186,8 @@ impl Application {
         let hashing = config.hashing;
         let made = tokio::task::spawn_blocking(move || PasswordHashing::new(hashing)).await;
         let passwords = Arc::new(made.map_err(|error| HashingError::Broken(error.to_string()))??);
-        let authorizer = Authorizer { store: Arc::clone(&store), credentials: credentials.clone() };
+        let (key_uses, key_use_notes) = KeyUses::new();
+        let authorizer = Authorizer { store: Arc::clone(&store), credentials: credentials.clone(), key_uses: key_uses.clone() };
         let revocations = Arc::new(RevocationFeed::new(Arc::clone(&store)));
         let trail = Arc::new(AuditTrail::new(Arc::clone(&store)));
         Ok(Self {
@@ -193,6 +196,7 @@ impl Application {
                 store: Arc::clone(&store),
                 credentials,
                 prices: config.prices,
+                key_uses,
                 hold_ttl: config.limits.hold_ttl,
                 revocations,
                 trail: Arc::clone(&trail),
@@ -206,6 +210,7 @@ impl Application {
                 sign_ups: SignUpThrottle::new(config.sign_ups_per_hour),
                 sign_up: config.sign_up,
                 starting_credits: config.starting_credits,
+                key_lifetimes: config.key_lifetimes,
                 trail: Arc::clone(&trail),
             },
             admin: AdminService { authorizer, store: Arc::clone(&store), passwords, starting_credits: config.starting_credits, trail },
@@ -222,6 +227,7 @@ impl Application {
             issuer: config.tokens.issuer,
             issuers,
             sweep_interval: config.sweep_interval,
+            key_use_notes,
             service_credentials: config.service_credentials,
             store,
         })
@@ -260,6 +266,8 @@ impl Application {
         let essentials = Essentials::default();
         let sweep = sweeper::run(Arc::clone(&self.store), self.sweep_interval, draining.clone());
         let mut sweep = essentials.spawn("the walk over due holds", &draining, sweep);
+        let notes = self.key_use_notes.run(Arc::clone(&self.store), draining.clone());
+        let mut notes = essentials.spawn("the notes of when API keys were used", &draining, notes);
         // It ends with the drain's beginning, and with it what others watch: nobody waits for them.
         let _revocations = essentials.spawn("the watch over revocations", &draining, self.revocations.run(draining.clone()));
         let keys = self.issuers.run(draining.clone());
@@ -270,6 +278,7 @@ impl Application {
             // Also when serving broke: the walk ends with it.
             draining.cancel();
             sweep.ended().await;
+            notes.ended().await;
             served
         };
         tokio::select! {

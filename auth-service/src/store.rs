@@ -33,10 +33,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use shared::essential::Lost;
 
-pub use self::api_key::{ApiKeyCreation, ApiKeyRecord, NewApiKey};
+pub(crate) use self::api_key::earlier;
+pub use self::api_key::{
+    ApiKeyRecord, KeyAnswer, KeyChange, KeyChangeRequest, KeyRequest, KeyUse, ListedKey, ListedSecret, NewSecret, REQUEST_LIFE,
+    RequestMark, SecretRecord, StoredSecret,
+};
 pub use self::audit::{AuditAction, AuditEvent};
 pub use self::audit_page::{AuditPage, AuditPlace, AuditPosition, AuditQuery, AuditRange, MAX_EVENTS_LOOKED_AT, RecordedEvent};
-pub use self::caller::{Permission, PresentedCredential, Principal, Scope};
+pub use self::caller::{Permission, PresentedCredential, Principal};
 pub use self::check::{ChargeRequest, CheckAnswer, CheckRequest, ExtendAnswer, Held, Refusal, ReleaseAnswer, ReleaseRequest, SettleAnswer};
 pub use self::checkpoint::{Checkpoint, Contradiction, count_older_than};
 pub use self::condition::Condition;
@@ -49,8 +53,9 @@ pub use self::user_change::UserChange;
 pub use self::user_page::{MAX_USERS_LOOKED_AT, StateFilter, UserPage, UserPosition, UserQuery};
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
-use crate::ids::{AccountId, KeyId, SessionId, UserId};
+use crate::ids::{AccountId, SessionId, UserId};
 use crate::refunds::RefundLimit;
+pub use crate::scope::Scope;
 use crate::session::{NewSession, Refresh, RefreshAnswer, Session, SessionLimits, SessionStart};
 use crate::user::{UserName, UserRecord};
 use crate::user_state::PasswordChange;
@@ -144,13 +149,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         event: AuditEvent,
     ) -> Result<SessionStart, StoreError>;
 
-    /// Keeps an API key.
-    async fn create_api_key(&self, key: NewApiKey, event: AuditEvent) -> Result<ApiKeyCreation, StoreError>;
+    /// Makes an API key, gives it another secret, or revokes it or a secret: see [`KeyChange`], and [`keyring`](crate::keyring) for the
+    /// rules. Who asks must be in force in the same step, or [`KeyAnswer::Refused`]. Idempotent by the request that the change names, and
+    /// for the same new secret. When it has answered, every later check of a secret that was revoked, or lost its place, is refused.
+    async fn change_api_keys(&self, request: KeyChangeRequest, event: AuditEvent) -> Result<KeyAnswer, StoreError>;
     /// An account's keys, oldest first.
-    async fn api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyRecord>, StoreError>;
-    /// Revokes a key; `None`: no such key. Idempotent: the first revocation's time stays. When it has answered, every later check of the
-    /// key is refused.
-    async fn revoke_api_key(&self, account: &AccountId, key: &KeyId, event: AuditEvent) -> Result<Option<ApiKeyRecord>, StoreError>;
+    async fn api_keys(&self, account: &AccountId) -> Result<Vec<ListedKey>, StoreError>;
+    /// Notes that secrets were used now. Of a secret that is no longer kept nothing is noted.
+    async fn note_key_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError>;
 
     /// Appends to the audit log what changed nothing, or failed: failures to a log of their own, so that nobody displaces what was changed
     /// by guessing.

@@ -2,12 +2,7 @@
 
 use std::fmt;
 
-use shared::scope;
-
-use crate::store::Scope;
-
-/// All scopes, and their names as OAuth2 writes them.
-const ALL: [(Scope, &str); 3] = [(Scope::Inference, scope::INFERENCE), (Scope::Models, scope::MODELS), (Scope::Account, scope::ACCOUNT)];
+use crate::scope::{self, Scope};
 
 /// What an access token may be used for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,18 +19,17 @@ impl TokenScopes {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let names = || text.split(' ').filter(|name| !name.is_empty());
-        if !names().all(|name| ALL.iter().any(|(_, known)| *known == name)) {
+        if !names().all(|name| shared::scope::ALL.contains(&name)) {
             return None;
         }
-        let named = Self::of_claim(text);
-        let is_all = names().next().is_none() || ALL.iter().all(|(scope, _)| named.cover(*scope));
-        Some(if is_all { Self::All } else { named })
+        let named = scope::named(names());
+        let is_all = named.is_empty() || named == Scope::ALL;
+        Some(if is_all { Self::All } else { Self::Only(named) })
     }
 
     /// Reads a token's claim. A name that this release doesn't know gives nothing, and no name is no scope.
     pub(crate) fn of_claim(claim: &str) -> Self {
-        let named = |name: &str| claim.split(' ').any(|each| each == name);
-        Self::Only(ALL.iter().filter(|(_, name)| named(name)).map(|(scope, _)| *scope).collect())
+        Self::Only(scope::named(claim.split(' ')))
     }
 
     /// The claim; `None` for a token that isn't limited, as all are that older releases made.
@@ -71,8 +65,11 @@ impl TokenScopes {
 
 impl fmt::Display for TokenScopes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = ALL.iter().filter(|(scope, _)| self.cover(*scope)).map(|(_, name)| *name).collect();
-        f.write_str(&names.join(" "))
+        let scopes: &[Scope] = match self {
+            Self::All => &Scope::ALL,
+            Self::Only(scopes) => scopes,
+        };
+        f.write_str(&scope::names(scopes).join(" "))
     }
 }
 
@@ -87,8 +84,10 @@ mod tests {
         assert_eq!(TokenScopes::parse(" account  account "), Some(account));
         let two = TokenScopes::parse("account inference").unwrap();
         assert_eq!(two.to_string(), "inference account");
-        assert!(two.is_limited() && two.cover(Scope::Account) && two.cover(Scope::Inference) && !two.cover(Scope::Models));
-        for all in ["", " ", "models account inference"] {
+        assert!(two.is_limited() && two.cover(Scope::Account) && two.cover(Scope::Chat) && !two.cover(Scope::Models));
+        let finer = TokenScopes::parse("embed chat").unwrap();
+        assert_eq!((finer.to_string(), finer.cover(Scope::Chat), finer.cover(Scope::Generate)), ("chat embed".to_owned(), true, false));
+        for all in ["", " ", "models account inference", "models account list_models chat embed generate"] {
             assert_eq!(TokenScopes::parse(all), Some(TokenScopes::All), "{all:?}");
         }
         for unknown in ["openid", "account openid", "Account", "account,models"] {
@@ -98,14 +97,14 @@ mod tests {
 
     #[test]
     fn a_claim_gives_no_more_than_it_names() {
-        for scopes in [TokenScopes::All, TokenScopes::Only(vec![Scope::Inference]), TokenScopes::Only(vec![])] {
+        for scopes in [TokenScopes::All, TokenScopes::Only(vec![Scope::Chat]), TokenScopes::Only(vec![])] {
             let claim = scopes.to_claim();
             assert_eq!(claim.map_or(TokenScopes::All, |claim| TokenScopes::of_claim(&claim)), scopes);
         }
         assert_eq!(TokenScopes::of_claim("a-scope-of-later"), TokenScopes::Only(vec![]));
         assert_eq!(
-            TokenScopes::of_claim("inference models account"),
-            TokenScopes::Only(vec![Scope::Inference, Scope::Models, Scope::Account])
+            TokenScopes::of_claim("inference models account a-scope-of-later"),
+            TokenScopes::Only([&Scope::INFERENCE[..], &[Scope::Models, Scope::Account]].concat())
         );
     }
 }

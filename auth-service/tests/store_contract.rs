@@ -4,6 +4,8 @@
 
 #[path = "store_contract/accounts.rs"]
 mod accounts;
+#[path = "store_contract/api_keys.rs"]
+mod api_keys;
 #[path = "store_contract/audit_log.rs"]
 mod audit_log;
 #[path = "store_contract/credentials.rs"]
@@ -96,6 +98,22 @@ macro_rules! cases {
 }
 
 cases! {
+    api_keys::all_secrets_of_a_key_spend_one_balance_within_one_set_of_limits,
+    api_keys::refunds_by_any_secret_of_a_key_fill_one_bucket,
+    api_keys::the_old_secret_stops_at_its_time_and_not_a_millisecond_later,
+    api_keys::no_rotation_makes_a_secret_last_longer,
+    api_keys::either_secret_is_refused_everywhere_once_its_revocation_has_answered,
+    api_keys::a_rotation_without_grace_ends_the_secrets_before_at_once,
+    api_keys::a_lost_answer_is_made_good_by_its_repetition_and_the_lost_secret_is_dead,
+    api_keys::of_sixteen_repetitions_at_once_one_secret_is_good,
+    api_keys::a_request_id_with_other_fields_is_refused_and_changes_nothing,
+    api_keys::a_key_has_a_bound_of_secrets_in_force_and_of_those_that_are_kept,
+    api_keys::a_key_with_networks_is_good_from_within_them_alone,
+    api_keys::who_asks_must_be_in_force_in_the_step_that_changes_a_key,
+    api_keys::of_rotations_and_the_end_of_who_asks_at_once_each_sees_what_came_before_it,
+    api_keys::uses_are_noted_by_the_stores_clock_and_go_with_their_secret,
+    api_keys::a_key_that_the_release_before_kept_is_listed_checked_rotated_and_revoked,
+    api_keys::each_change_of_a_key_is_in_the_audit_log_and_what_it_ends_is_told,
     accounts::a_user_is_found_by_name_and_by_id,
     accounts::a_user_starts_with_their_credits_and_one_ledger_entry,
     accounts::a_user_without_starting_credits_has_an_empty_ledger,

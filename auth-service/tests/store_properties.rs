@@ -11,6 +11,10 @@ mod fixture;
 mod identity;
 #[path = "store_properties/identity_together.rs"]
 mod identity_together;
+#[path = "store_properties/keys.rs"]
+mod keys;
+#[path = "store_properties/keys_together.rs"]
+mod keys_together;
 #[path = "store_properties/model.rs"]
 mod model;
 #[path = "store_properties/promises.rs"]
@@ -303,7 +307,7 @@ async fn apply(
             let request = CheckRequest {
                 account: user.account.clone(),
                 credential,
-                permission: permission(Scope::Inference),
+                permission: permission(Scope::Chat),
                 charge: Some(charge),
                 caller_address: None,
             };

@@ -326,6 +326,7 @@ fn new_check(caller: &Caller, operation: wire::Operation, model: &str, charge: O
         operation: operation.into(),
         model: model.to_owned(),
         charge,
+        caller_address: caller.address().map(|address| address.to_string()).unwrap_or_default(),
         ..wire::CheckRequest::default()
     };
     RetryableCheck::new(message, caller.request_id())

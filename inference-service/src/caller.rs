@@ -1,8 +1,10 @@
 //! Who is calling, as the call's metadata says it: a credential to be checked, the account to pay, the request id, the deadline.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use http::{Extensions, HeaderMap};
+use shared::caller_address::CallerAddress;
 use shared::credential_form;
 use shared::error::CallError;
 use shared::request_context::{CallDeadline, REQUEST_ID_HEADER};
@@ -15,6 +17,7 @@ pub struct Caller {
     credential: String,
     account: String,
     request_id: String,
+    address: Option<IpAddr>,
     deadline: Option<Instant>,
 }
 
@@ -30,7 +33,13 @@ impl Caller {
         let credential = credential_form::bearer(headers)?;
         let account = credential_form::account(headers)?;
         let request_id = headers.get(REQUEST_ID_HEADER).and_then(|id| id.to_str().ok()).unwrap_or_default();
-        Ok(Self { credential: credential.to_owned(), account: account.to_owned(), request_id: request_id.to_owned(), deadline })
+        Ok(Self {
+            credential: credential.to_owned(),
+            account: account.to_owned(),
+            request_id: request_id.to_owned(),
+            address: CallerAddress::of(extensions).map(|caller| caller.ip),
+            deadline,
+        })
     }
 
     /// As it was sent. Not to be logged.
@@ -49,6 +58,12 @@ impl Caller {
     #[must_use]
     pub fn request_id(&self) -> &str {
         &self.request_id
+    }
+
+    /// Where the call comes from, for an API key's list of networks; `None`: over no connection of ours.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// When the caller stops waiting.

@@ -7,11 +7,13 @@ mod loaded;
 pub mod models;
 
 use std::collections::{BTreeSet, HashSet};
-use std::pin::Pin;
 
 use http::{Extensions, HeaderMap};
+use shared::ErrorReason;
 use shared::admission::Confirm;
+use shared::caller_address::CallerAddress;
 use shared::error::CallError;
+use shared::message_guard::Confirmation;
 use shared::proto::auth::{Operation, Principal};
 use shared::request_context::CurrentCall;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +25,13 @@ use crate::prompt::{ModelName, Violations};
 
 /// The doors' paths by which operators handle models.
 const MANAGING_PATHS: [&str; 2] = ["/api/create", "/api/delete"];
+
+/// Operations that have a scope of their own, by the paths of their methods: long messages come to these alone.
+const OWN_OPERATIONS: [(Operation, &[&str]); 3] = [
+    (Operation::Chat, &["/tollgate.inference.v1.Inference/Chat", "/api/chat", "/v1/chat/completions", "/v1/messages", "/v1/responses"]),
+    (Operation::Generate, &["/tollgate.inference.v1.Inference/Generate", "/api/generate", "/v1/completions"]),
+    (Operation::Embed, &["/tollgate.inference.v1.Inference/Embed", "/api/embed", "/api/embeddings", "/v1/embeddings"]),
+];
 
 /// What every method does first: it finds out who calls, and whether the caller may.
 #[derive(Debug, Clone)]
@@ -69,12 +78,27 @@ impl Authorizer {
 
 impl Confirm for Authorizer {
     /// Whether the caller may do what the method does, with some model: which one is still to be read.
-    fn confirm(&self, path: &str, headers: HeaderMap) -> Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>> {
+    fn confirm(&self, path: &str, headers: HeaderMap, address: Option<CallerAddress>) -> Confirmation {
         let manages = path.starts_with("/tollgate.inference.v1.Models/") || MANAGING_PATHS.contains(&path);
-        let operation = if manages { Operation::ManageModels } else { Operation::ReadModels };
-        let caller = Caller::from_parts(&headers, &Extensions::new());
+        let first = if manages { Operation::ManageModels } else { Operation::ReadModels };
+        let own = OWN_OPERATIONS.iter().find(|(_, paths)| paths.contains(&path)).map(|(operation, _)| *operation);
+        let mut extensions = Extensions::new();
+        address.map(|address| extensions.insert(address));
+        let caller = Caller::from_parts(&headers, &extensions);
         let authorizer = self.clone();
-        Box::pin(CurrentCall::get().scope(async move { authorizer.authorize(caller, operation, "").await.map(|_| ()) }))
+        let confirmed = async move {
+            let refused = match authorizer.authorize(caller.clone(), first, "").await {
+                Ok(_) => return Ok(()),
+                Err(refused) => refused,
+            };
+            // Nearly every credential is good for all of inference; some for this alone. Asked first, as an auth-service before these
+            // scopes knows it.
+            match own.filter(|_| refused.reason() == ErrorReason::ScopeRequired) {
+                Some(own) => authorizer.authorize(caller, own, "").await.map(|_| ()).map_err(|_| refused),
+                None => Err(refused),
+            }
+        };
+        Box::pin(CurrentCall::get().scope(confirmed))
     }
 }
 

@@ -23,7 +23,7 @@ use tower::Service;
 use crate::ErrorReason;
 use crate::authorization::{CallerKind, ServiceCaller, judge_end_user, judge_service};
 use crate::call_record::UnclaimedCall;
-use crate::caller_address::{TrustedProxies, network};
+use crate::caller_address::{CallerAddress, TrustedProxies, network};
 use crate::connection_slots::ConnectionState;
 use crate::credential_form::{self, ACCOUNT_HEADER};
 use crate::doors::{MessageForm, PlainBody};
@@ -67,8 +67,8 @@ pub struct MethodPolicy {
 /// Asks whether a caller's credential is in force, before much is read from the caller.
 pub trait Confirm: Send + Sync + 'static {
     /// `path` is the method's, such as `/tollgate.inference.v1.Inference/Chat`; `headers` has the credential, the account and the request
-    /// id.
-    fn confirm(&self, path: &str, headers: HeaderMap) -> Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>>;
+    /// id; `address` is where the call comes from.
+    fn confirm(&self, path: &str, headers: HeaderMap, address: Option<CallerAddress>) -> Confirmation;
 }
 
 /// The methods of a process, and what each requires of a call.
@@ -245,6 +245,7 @@ impl Rules {
             confirm,
             uri: uri.clone(),
             headers: [AUTHORIZATION, ACCOUNT, REQUEST_ID].map(|name| (headers.get(&name).cloned(), name)),
+            address: Some(self.proxies.caller(connection.address, headers)),
             connection: Some(Arc::clone(connection)),
         })
     }
@@ -281,6 +282,7 @@ pub(crate) struct Unconfirmed {
     confirm: Arc<dyn Confirm>,
     uri: Uri,
     headers: [(Option<HeaderValue>, HeaderName); 3],
+    address: Option<CallerAddress>,
     connection: Option<Arc<ConnectionState>>,
 }
 
@@ -289,15 +291,15 @@ impl Unconfirmed {
     #[cfg(any(test, fuzzing))]
     pub(crate) fn of(confirm: Arc<dyn Confirm>) -> Self {
         let headers = [AUTHORIZATION, ACCOUNT, REQUEST_ID].map(|name| (None, name));
-        Self { confirm, uri: Uri::from_static("/p.S/M"), headers, connection: None }
+        Self { confirm, uri: Uri::from_static("/p.S/M"), headers, address: None, connection: None }
     }
 
     /// Asks. A yes also proves the connection.
     pub(crate) fn ask(self) -> Confirmation {
-        let Self { confirm, uri, headers, connection } = self;
+        let Self { confirm, uri, headers, address, connection } = self;
         Box::pin(async move {
             let headers = headers.into_iter().filter_map(|(value, name)| value.map(|value| (name, value))).collect();
-            confirm.confirm(uri.path(), headers).await?;
+            confirm.confirm(uri.path(), headers, address).await?;
             connection.inspect(|connection| connection.prove());
             Ok(())
         })

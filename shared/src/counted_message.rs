@@ -26,6 +26,8 @@ pub const MAX_INPUTS: usize = 2_048;
 pub const MAX_STOPS: usize = 16;
 /// Patterns of the models that an API key may name.
 pub const MAX_KEY_PATTERNS: usize = 32;
+/// Networks that an API key may be used from.
+pub const MAX_KEY_NETWORKS: usize = 32;
 
 /// Models of which one Check may ask whether the caller may name them.
 pub const MAX_CHECK_MODELS: usize = 1_000;
@@ -41,6 +43,7 @@ pub const LIMITS: &[(&str, usize)] = &[
     ("tollgate.inference.v1.EmbedRequest.inputs", MAX_INPUTS),
     ("tollgate.auth.v1.CreateApiKeyRequest.scopes", 16),
     ("tollgate.auth.v1.CreateApiKeyRequest.models", MAX_KEY_PATTERNS),
+    ("tollgate.auth.v1.CreateApiKeyRequest.networks", MAX_KEY_NETWORKS),
     ("tollgate.auth.v1.CheckRequest.models", MAX_CHECK_MODELS),
 ];
 

@@ -36,7 +36,7 @@ const RETRY_WHEN_BUSY: Duration = Duration::from_secs(1);
 pub(crate) const PREFIX_BYTES: usize = 5;
 
 /// Asks whether a credential is in force, for a caller who wants to send much.
-pub(crate) type Confirmation = Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>>;
+pub type Confirmation = Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>>;
 
 /// What is being received, of all connections: from callers who are not confirmed, and from those who are.
 #[derive(Debug)]

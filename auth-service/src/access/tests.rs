@@ -16,8 +16,9 @@ fn key() -> KeyRights {
         key_id: KeyId::parse("0123456789ab").unwrap(),
         secret_number: 1,
         user_id: user(),
-        scopes: vec![Scope::Inference],
+        scopes: vec![Scope::Chat],
         models: Vec::new(),
+        networks: Vec::new(),
         expires_at_ms: None,
         revoked_at_ms: None,
     }
@@ -28,7 +29,7 @@ fn rows(key: Option<KeyRights>, member: Option<Member>) -> Rows {
 }
 
 fn permission() -> Permission {
-    Permission { scope: Scope::Inference, admin: false, model: "llama3.2:1b".to_owned() }
+    Permission { scope: Scope::Chat, admin: false, model: "llama3.2:1b".to_owned() }
 }
 
 fn by_key() -> CheckRequest {
@@ -47,13 +48,15 @@ fn a_key_is_refused_for_the_first_of_its_reasons() {
     let ended = KeyRights { expires_at_ms: Some(NOW_MS), ..key() };
     let revoked = KeyRights { revoked_at_ms: Some(1), ..ended.clone() };
     let elsewhere = KeyRights { scopes: vec![Scope::Account], models: vec![ModelPattern::read("qwen*")], ..key() };
+    let outside = KeyRights { networks: vec!["192.0.2.0/24".parse().unwrap()], ..elsewhere.clone() };
     assert_eq!(refusal(None, Some(member())), Refusal::CredentialUnknown);
     assert_eq!(refusal(Some(revoked), Some(disabled)), Refusal::CredentialRevoked);
     assert_eq!(refusal(Some(ended), Some(disabled)), Refusal::CredentialExpired);
     assert_eq!(refusal(Some(key()), None), Refusal::NotAMember);
-    assert_eq!(refusal(Some(elsewhere.clone()), Some(disabled)), Refusal::UserDisabled);
+    assert_eq!(refusal(Some(outside.clone()), Some(disabled)), Refusal::UserDisabled);
+    assert_eq!(refusal(Some(outside), Some(member())), Refusal::NetworkNotAllowed);
     assert_eq!(refusal(Some(elsewhere.clone()), Some(member())), Refusal::ScopeRequired);
-    let scoped = KeyRights { scopes: vec![Scope::Inference], ..elsewhere };
+    let scoped = KeyRights { scopes: vec![Scope::Chat], ..elsewhere };
     assert_eq!(refusal(Some(scoped), Some(member())), Refusal::ModelNotAllowed);
 }
 
@@ -136,6 +139,34 @@ fn a_locked_users_keys_are_good_and_their_tokens_of_whatever_kind_are_not() {
     let locked = || Some(Member { locked: true, ..member() });
     assert!(authorize(&by_key(), rows(Some(key()), locked()), NOW_MS).is_ok());
     assert_eq!(authorize(&by_token(NOW_MS), rows(None, locked()), NOW_MS).unwrap_err(), Refusal::UserLocked);
+}
+
+#[test]
+fn a_key_is_good_for_the_operations_of_its_scopes_and_for_no_other() {
+    for scope in Scope::ALL {
+        for others in [Scope::ALL.to_vec(), vec![scope], Scope::ALL.into_iter().filter(|other| *other != scope).collect()] {
+            let key = KeyRights { scopes: others.clone(), ..key() };
+            let request = CheckRequest { permission: Permission { scope, admin: false, model: String::new() }, ..by_key() };
+            let answer = authorize(&request, rows(Some(key), Some(member())), NOW_MS).map(|_| ());
+            assert_eq!(answer, if others.contains(&scope) { Ok(()) } else { Err(Refusal::ScopeRequired) }, "{scope:?} {others:?}");
+        }
+    }
+}
+
+#[test]
+fn a_key_with_networks_is_good_from_within_them_alone_and_a_token_from_everywhere() {
+    let key = KeyRights { networks: vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()], ..key() };
+    let from = |address: Option<&str>| {
+        let request = CheckRequest { caller_address: address.map(|address| address.parse().unwrap()), ..by_key() };
+        authorize(&request, rows(Some(key.clone()), Some(member())), NOW_MS).map(|_| ())
+    };
+    for inside in ["10.2.3.4", "::ffff:10.2.3.4", "2001:db8::7"] {
+        assert_eq!(from(Some(inside)), Ok(()), "{inside}");
+    }
+    for outside in [Some("11.2.3.4"), Some("2001:db9::7"), Some("::10.2.3.4"), None] {
+        assert_eq!(from(outside), Err(Refusal::NetworkNotAllowed), "{outside:?}");
+    }
+    assert!(authorize(&by_token(NOW_MS), rows(None, Some(member())), NOW_MS).is_ok());
 }
 
 fn standing(credential: PresentedCredential, good_until_ms: Option<i64>) -> Standing {

@@ -9,21 +9,20 @@ use shared::request_id::{REQUEST_ID_RULE, is_request_id};
 use tonic::{Request, Response, Status};
 
 use crate::access_token::AccessTokens;
-use crate::api_key::ApiKey;
-use crate::ids::{AccountId, KeyId};
+use crate::ids::AccountId;
+use crate::key_lifetimes::KeyLifetimes;
 use crate::password::PasswordHashing;
 use crate::service::audit_trail::{AuditTrail, recorded};
 use crate::service::authorizer::{Authorizer, Caller};
 use crate::service::call::Call;
 use crate::service::contract;
-use crate::service::key_fields::KeyFields;
 use crate::service::ledger_page::{page_of, page_size, page_start};
 use crate::service::not_built::not_built;
 use crate::service::service_error::ServiceError;
 use crate::service::sign_up_policy::{Origin, SignUpPolicy};
 use crate::service::user_fields::UserFields;
 use crate::service::violations::Violations;
-use crate::store::{ApiKeyCreation, ApiKeyRecord, AuditAction, AuditEvent, NewApiKey, Refusal, Store, UserCreation};
+use crate::store::{AuditAction, AuditEvent, Refusal, Store, UserCreation};
 use crate::throttle::{LoginThrottle, SignUpThrottle};
 use crate::user::Role;
 
@@ -46,6 +45,8 @@ pub struct AccountsService {
     pub sign_up: SignUpPolicy,
     /// Credits of a new user.
     pub starting_credits: i64,
+    /// How long API keys last.
+    pub key_lifetimes: KeyLifetimes,
     /// Records what fails.
     pub trail: Arc<AuditTrail>,
 }
@@ -104,57 +105,6 @@ impl AccountsService {
         Ok(contract::balance(balance))
     }
 
-    async fn answer_create_api_key(&self, request: Request<pb::CreateApiKeyRequest>) -> Result<pb::CreateApiKeyResponse, ServiceError> {
-        let call = Call::of(&request);
-        let caller = self.authorizer.owner(call).await?;
-        let event = call.event(AuditAction::CreateApiKey).by(&caller.principal);
-        let request = request.into_inner();
-        let KeyFields { name, scopes, models, expires_at_ms } = KeyFields::parse(request)?;
-        let key = ApiKey::random(caller.account.clone())?;
-        let record = ApiKeyRecord {
-            key_id: KeyId::random()?,
-            user_id: caller.principal.user_id.clone(),
-            name,
-            hint: key.hint(),
-            scopes,
-            models,
-            created_at_ms: 0,
-            expires_at_ms,
-            revoked_at_ms: None,
-        };
-        let new = NewApiKey { account: caller.account, secret_hash: key.secret_hash(), record };
-        let event = event.to_object(&new.record.key_id);
-        match self.store.create_api_key(new, event).await? {
-            ApiKeyCreation::Created(record) => {
-                tracing::info!(
-                    target: "audit", action = "create_api_key", actor = %record.user_id, subject = %record.key_id,
-                    "an API key was made"
-                );
-                Ok(pb::CreateApiKeyResponse { key: key.reveal().to_owned(), api_key: Some(contract::api_key(record)) })
-            }
-            ApiKeyCreation::LimitReached => Err(ServiceError::TooManyApiKeys),
-        }
-    }
-
-    async fn answer_list_api_keys(&self, request: Request<pb::ListApiKeysRequest>) -> Result<pb::ListApiKeysResponse, ServiceError> {
-        let caller = self.authorizer.owner(Call::of(&request)).await?;
-        let keys = self.store.api_keys(&caller.account).await?;
-        Ok(pb::ListApiKeysResponse { api_keys: keys.into_iter().map(contract::api_key).collect() })
-    }
-
-    async fn answer_revoke_api_key(&self, request: Request<pb::RevokeApiKeyRequest>) -> Result<pb::RevokeApiKeyResponse, ServiceError> {
-        let call = Call::of(&request);
-        let caller = self.authorizer.owner(call).await?;
-        let key_id = KeyId::parse(&request.get_ref().api_key_id).ok_or(ServiceError::ApiKeyNotFound)?;
-        let event = call.event(AuditAction::RevokeApiKey).by(&caller.principal).to_object(&key_id);
-        let record = self.store.revoke_api_key(&caller.account, &key_id, event).await?.ok_or(ServiceError::ApiKeyNotFound)?;
-        tracing::info!(
-            target: "audit", action = "revoke_api_key", actor = %caller.principal.user_id, subject = %record.key_id,
-            "an API key was revoked"
-        );
-        Ok(pb::RevokeApiKeyResponse { api_key: Some(contract::api_key(record)) })
-    }
-
     async fn answer_get_balance(&self, request: Request<pb::GetBalanceRequest>) -> Result<pb::GetBalanceResponse, ServiceError> {
         let caller = self.authorizer.reader(Call::of(&request)).await?;
         let balance = self.read_balance(&caller.account).await?;
@@ -195,6 +145,7 @@ impl Accounts for AccountsService {
         revoke_session(RevokeSessionRequest) -> RevokeSessionResponse, RevokeSession, answer_revoke_session;
         change_password(ChangePasswordRequest) -> ChangePasswordResponse, ChangePassword, answer_change_password;
         create_api_key(CreateApiKeyRequest) -> CreateApiKeyResponse, CreateApiKey, answer_create_api_key;
+        rotate_api_key(RotateApiKeyRequest) -> RotateApiKeyResponse, RotateApiKey, answer_rotate_api_key;
         revoke_api_key(RevokeApiKeyRequest) -> RevokeApiKeyResponse, RevokeApiKey, answer_revoke_api_key;
     }
 
@@ -255,7 +206,6 @@ impl Accounts for AccountsService {
     not_built! {
         begin_sign_in(BeginSignInRequest) -> BeginSignInResponse, "Accounts.BeginSignIn";
         exchange_id_token(ExchangeIdTokenRequest) -> ExchangeIdTokenResponse, "Accounts.ExchangeIdToken";
-        rotate_api_key(RotateApiKeyRequest) -> RotateApiKeyResponse, "Accounts.RotateApiKey";
         create_organization(CreateOrganizationRequest) -> CreateOrganizationResponse, "Accounts.CreateOrganization";
         list_organizations(ListOrganizationsRequest) -> ListOrganizationsResponse, "Accounts.ListOrganizations";
         add_member(AddMemberRequest) -> AddMemberResponse, "Accounts.AddMember";
@@ -273,6 +223,7 @@ mod tests {
 
     use super::*;
     use crate::access_token::SigningSecret;
+    use crate::key_uses::KeyUses;
     use crate::password::{HashingCost, HashingError};
     use crate::store::StoreLimits;
     use crate::store::clock::Clock;
@@ -286,7 +237,7 @@ mod tests {
         let issuers = Arc::new(crate::foreign_issuer::ForeignIssuers::none());
         let credentials = crate::credential::Credentials { tokens: Arc::clone(&tokens), issuers, store: Arc::clone(&store) };
         AccountsService {
-            authorizer: Authorizer { store: Arc::clone(&store), credentials },
+            authorizer: Authorizer { store: Arc::clone(&store), credentials, key_uses: KeyUses::new().0 },
             trail: Arc::new(AuditTrail::new(Arc::clone(&store))),
             store,
             tokens,
@@ -295,6 +246,7 @@ mod tests {
             sign_ups: SignUpThrottle::new(1),
             sign_up: SignUpPolicy::Open,
             starting_credits: 0,
+            key_lifetimes: KeyLifetimes::default(),
         }
     }
 

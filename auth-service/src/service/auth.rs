@@ -18,6 +18,7 @@ use crate::credential::{CredentialError, Credentials, Presented};
 use crate::foreign_issuer::ForeignTokenError;
 use crate::hold::{Outcome, Terms, is_attempt_id};
 use crate::ids::{AccountId, UserId};
+use crate::key_uses::KeyUses;
 use crate::price::MAX_TOKENS;
 use crate::price_table::PriceTable;
 use crate::revocation_feed::RevocationFeed;
@@ -48,6 +49,8 @@ pub struct AuthService {
     pub credentials: Credentials,
     /// What models cost.
     pub prices: PriceTable,
+    /// Takes note of the API keys that are used.
+    pub key_uses: KeyUses,
     /// How long a hold lives; a third of it is when to extend.
     pub hold_ttl: Duration,
     /// What is revoked.
@@ -64,7 +67,7 @@ impl AuthService {
             charge.request_id.clone_into(&mut subject.request_id);
         }
         let mut violations = Violations::default();
-        let permission = violations.keep_all(permission(operation, &request.model));
+        let permission = violations.keep_all(permission(operation, &request.model, request.charge.is_some()));
         subject.model = request.model;
         let account_ok = request.account.is_empty() || AccountId::parse(&request.account).is_some();
         violations.require(account_ok, "account", || ACCOUNT_RULE.to_owned());
@@ -94,9 +97,10 @@ impl AuthService {
             presented.require_operators_own().map_err(ServiceError::Store)?;
         }
         let Presented { account, credential, .. } = presented;
-        let check = CheckRequest { account: account.clone(), credential, permission, charge, caller_address };
+        let check = CheckRequest { account: account.clone(), credential: credential.clone(), permission, charge, caller_address };
         if !models.is_empty() {
             let rights = self.store.authorize(check).await?.map_err(ServiceError::Store)?;
+            self.key_uses.used_by(&account, &credential);
             let allowed_models = (0..).zip(&models).filter(|(_, model)| rights.allow(model)).map(|(place, _)| place).collect();
             return Ok(pb::CheckResponse {
                 principal: Some(contract::principal(&rights.principal, &account)),
@@ -125,6 +129,7 @@ impl AuthService {
             }
             CheckAnswer::Refused(refusal) => return Err(ServiceError::Store(refusal)),
         };
+        self.key_uses.used_by(&account, &credential);
         if charged != result.is_some() {
             // Nothing may be generated without a grant: an answer that lacks one where it was asked for is no yes.
             return Err(ServiceError::defect("the store's answer doesn't fit the question"));
@@ -239,15 +244,18 @@ fn runs_a_model(operation: pb::Operation) -> bool {
     }
 }
 
-fn permission(operation: pb::Operation, model: &str) -> Result<Permission, Vec<Violation>> {
+fn permission(operation: pb::Operation, model: &str, is_charged: bool) -> Result<Permission, Vec<Violation>> {
     let mut violations = Violations::default();
     let right = violations.keep(match operation {
-        pb::Operation::Chat | pb::Operation::Generate | pb::Operation::Embed | pb::Operation::ReadModels => Ok((Scope::Inference, false)),
+        pb::Operation::Chat => Ok((Scope::Chat, false)),
+        pb::Operation::Generate => Ok((Scope::Generate, false)),
+        pb::Operation::Embed => Ok((Scope::Embed, false)),
+        pb::Operation::ReadModels => Ok((Scope::ListModels, false)),
         pb::Operation::ManageModels => Ok((Scope::Models, true)),
         pb::Operation::Unspecified => Err(Violation::new("operation", "must say what the caller wants to do")),
     });
-    // Where no model is run, none need be named.
-    let model = if model.is_empty() && !runs_a_model(operation) { Ok(String::new()) } else { model_name::folded(model) };
+    // Where nothing is run, no model need be named: then it is asked for what doesn't depend on one.
+    let model = if model.is_empty() && !(is_charged && runs_a_model(operation)) { Ok(String::new()) } else { model_name::folded(model) };
     let model = violations.keep(model.map_err(|invalid| Violation::new("model", invalid.to_string())));
     violations.into_result(right.zip(model).map(|((scope, admin), model)| Permission { scope, admin, model }))
 }

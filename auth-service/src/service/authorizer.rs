@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::credential::{self, Credentials, Presented};
 use crate::ids::AccountId;
+use crate::key_uses::KeyUses;
 use crate::service::call::Call;
 use crate::service::service_error::ServiceError;
 use crate::store::{AuditEvent, CheckAnswer, CheckRequest, Permission, PresentedCredential, Principal, Refusal, Scope, Store};
@@ -27,6 +28,8 @@ pub struct Authorizer {
     pub store: Arc<dyn Store>,
     /// Takes credentials apart.
     pub credentials: Credentials,
+    /// Takes note of the API keys that are used.
+    pub key_uses: KeyUses,
 }
 
 impl Authorizer {
@@ -39,7 +42,7 @@ impl Authorizer {
     pub async fn anybody_with(&self, presented: Presented, address: Option<IpAddr>) -> Result<Caller, ServiceError> {
         // A key has at least one scope; it says who calls with any of them.
         let mut refused = Refusal::ScopeRequired;
-        for scope in [Scope::Account, Scope::Inference, Scope::Models] {
+        for scope in [Scope::Account, Scope::Chat, Scope::ListModels, Scope::Generate, Scope::Embed, Scope::Models] {
             match self.check(presented.clone(), address, scope, false).await {
                 Err(ServiceError::Store(Refusal::ScopeRequired)) => refused = Refusal::ScopeRequired,
                 answer => return answer,
@@ -92,7 +95,10 @@ impl Authorizer {
         let permission = Permission { scope, admin, model: String::new() };
         let request = CheckRequest { account: account.clone(), credential: credential.clone(), permission, charge: None, caller_address };
         match self.store.check(request).await? {
-            CheckAnswer::Allowed(principal) => Ok(Caller { principal, account, credential }),
+            CheckAnswer::Allowed(principal) => {
+                self.key_uses.used_by(&account, &credential);
+                Ok(Caller { principal, account, credential })
+            }
             CheckAnswer::Refused(refusal) => Err(ServiceError::Store(refusal)),
             CheckAnswer::Held(..) | CheckAnswer::Recorded(..) => {
                 Err(ServiceError::defect("the store answered a charge that was not asked for"))

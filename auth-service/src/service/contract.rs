@@ -5,15 +5,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost_types::Timestamp;
 use shared::error::reason_name;
 use shared::proto::auth as pb;
-use shared::scope;
 
 use crate::access_token::PublicKey;
 use crate::hold::{HoldRecord, Outcome, Resolution, TokenUsage};
 use crate::ids::{AccountId, SessionId};
+use crate::networks;
 use crate::price::MAX_TOKENS;
 use crate::revocation_feed::Told;
+use crate::scope;
 use crate::session::{Session, SignInMethod};
-use crate::store::{ApiKeyRecord, Balance, Checkpoint, EntryKind, LedgerEntry, Principal, Revocation, Revoked, Scope};
+use crate::store::{Balance, Checkpoint, EntryKind, LedgerEntry, ListedKey, ListedSecret, Principal, Revocation, Revoked, earlier};
 use crate::token_scopes::TokenScopes;
 use crate::user::{Role, UserRecord};
 
@@ -103,7 +104,7 @@ pub fn revocation(told: Told) -> pb::WatchRevocationsResponse {
 pub fn session(session: Session, current: Option<&SessionId>) -> pb::Session {
     let scopes = match &session.scopes {
         TokenScopes::All => Vec::new(),
-        TokenScopes::Only(scopes) => scopes.iter().map(|scope| scope_name(*scope).to_owned()).collect(),
+        TokenScopes::Only(scopes) => scope::names(scopes).into_iter().map(str::to_owned).collect(),
     };
     pb::Session {
         current: current == Some(&session.session_id),
@@ -121,35 +122,37 @@ pub fn session(session: Session, current: Option<&SessionId>) -> pb::Session {
     }
 }
 
-/// A scope's name in the contract.
+/// An API key, without its secrets' hashes.
 #[must_use]
-pub fn scope_name(scope: Scope) -> &'static str {
-    match scope {
-        Scope::Inference => scope::INFERENCE,
-        Scope::Models => scope::MODELS,
-        Scope::Account => scope::ACCOUNT,
+pub fn api_key(listed: ListedKey) -> pb::ApiKey {
+    let ListedKey { key, secrets } = listed;
+    let last_used_at_ms = secrets.iter().filter_map(|secret| secret.last_used_at_ms).max();
+    pb::ApiKey {
+        api_key_id: key.key_id.to_string(),
+        name: key.name,
+        hint: secrets.first().map(|newest| newest.secret.hint.clone()).unwrap_or_default(),
+        scopes: scope::names(&key.scopes).into_iter().map(str::to_owned).collect(),
+        models: key.models,
+        created_at: Some(timestamp(key.created_at_ms)),
+        expires_at: key.expires_at_ms.map(timestamp),
+        revoked_at: key.revoked_at_ms.map(timestamp),
+        networks: key.networks.iter().map(networks::shown).collect(),
+        last_used_at: last_used_at_ms.map(timestamp),
+        secrets: secrets.into_iter().map(|secret| api_key_secret(secret, key.expires_at_ms, key.revoked_at_ms)).collect(),
+        user_id: key.user_id.to_string(),
     }
 }
 
-/// A scope by its name.
-#[must_use]
-pub fn scope(name: &str) -> Option<Scope> {
-    [Scope::Inference, Scope::Models, Scope::Account].into_iter().find(|scope| scope_name(*scope) == name)
-}
-
-/// An API key, without its secret's hash.
-#[must_use]
-pub fn api_key(record: ApiKeyRecord) -> pb::ApiKey {
-    pb::ApiKey {
-        api_key_id: record.key_id.to_string(),
-        name: record.name,
-        hint: record.hint,
-        scopes: record.scopes.into_iter().map(|scope| scope_name(scope).to_owned()).collect(),
-        models: record.models,
-        created_at: Some(timestamp(record.created_at_ms)),
-        expires_at: record.expires_at_ms.map(timestamp),
-        revoked_at: record.revoked_at_ms.map(timestamp),
-        ..pb::ApiKey::default()
+/// One of a key's secrets. It ends with its key, if not before.
+fn api_key_secret(listed: ListedSecret, key_expires_at_ms: Option<i64>, key_revoked_at_ms: Option<i64>) -> pb::ApiKeySecret {
+    let ListedSecret { secret, last_used_at_ms } = listed;
+    pb::ApiKeySecret {
+        number: secret.number,
+        hint: secret.hint,
+        created_at: Some(timestamp(secret.created_at_ms)),
+        expires_at: earlier(secret.ends_at_ms, key_expires_at_ms).map(timestamp),
+        revoked_at: earlier(secret.revoked_at_ms, key_revoked_at_ms).map(timestamp),
+        last_used_at: last_used_at_ms.map(timestamp),
     }
 }
 

@@ -121,7 +121,7 @@ impl AccountsService {
             }
             PresentedCredential::ApiKey { .. } => {
                 let keys = self.store.api_keys(&presented.account).await?;
-                let key = keys.into_iter().find(|key| principal.key_id.as_ref() == Some(&key.key_id)).map(contract::api_key);
+                let key = keys.into_iter().find(|key| principal.key_id.as_ref() == Some(&key.key.key_id)).map(contract::api_key);
                 let key = key.ok_or_else(|| ServiceError::defect("a key in force is not listed"))?;
                 // A secret whose place another one takes ends before its key does.
                 let secret = key.secrets.into_iter().find(|secret| secret.number == principal.key_secret).unwrap_or_default();

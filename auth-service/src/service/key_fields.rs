@@ -1,50 +1,155 @@
-//! The fields that make an API key.
+//! The fields that make an API key, or another secret for one.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use shared::counted_message::MAX_KEY_PATTERNS;
+use ipnet::IpNet;
+use prost::Message;
+use shared::counted_message::{MAX_KEY_NETWORKS, MAX_KEY_PATTERNS};
 use shared::proto::auth as pb;
 
+use crate::ids::UserId;
+use crate::key_lifetimes::{KeyLifetimes, UnfitEnd};
 use crate::model_pattern::ModelPattern;
+use crate::networks;
+use crate::scope::{self, Scope};
 use crate::service::contract;
 use crate::service::service_error::ServiceError;
 use crate::service::violations::{Violation, Violations, plain_text};
-use crate::store::Scope;
+use crate::store::KeyRequest;
 
 // Every Check by the key goes through its patterns: so they are short and cheap to match, and few (`MAX_KEY_PATTERNS`).
 const MAX_PATTERN_BYTES: usize = 128;
 const MAX_PATTERN_STARS: usize = 4;
 const MAX_PATTERNS_BYTES: usize = 1024;
+/// Characters of a request's id. Only a digest of it is kept.
+const MAX_REQUEST_ID_CHARACTERS: usize = 128;
+/// How long the secrets before a rotation stay good, where nothing is said.
+const DEFAULT_GRACE: Duration = Duration::from_secs(24 * 3600);
+/// The longest that they may.
+const MAX_GRACE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What a new API key is made of, its fields checked.
+#[derive(Debug)]
 pub(crate) struct KeyFields {
     pub(crate) name: String,
     pub(crate) scopes: Vec<Scope>,
     pub(crate) models: Vec<String>,
+    pub(crate) networks: Vec<IpNet>,
     pub(crate) expires_at_ms: Option<i64>,
+    pub(crate) request: Option<KeyRequest>,
 }
 
 impl KeyFields {
-    pub(crate) fn parse(request: pb::CreateApiKeyRequest) -> Result<Self, ServiceError> {
+    /// `user`: whose request it is.
+    pub(crate) fn parse(user: &UserId, request: pb::CreateApiKeyRequest, lifetimes: KeyLifetimes) -> Result<Self, ServiceError> {
         let mut violations = Violations::default();
         let name = violations.keep(plain_text("name", request.name, 100));
         let scopes = violations.keep(scopes(&request.scopes));
         let models = violations.keep(model_patterns(&request.models));
-        let expires_at_ms = violations.keep(expiry(request.expires_at.as_ref()));
-        let fields = || Some(Self { name: name?, scopes: scopes?, models: models?, expires_at_ms: expires_at_ms? });
+        let networks = violations.keep(networks(&request.networks));
+        let expires_at_ms = violations.keep(expiry(request.expires_at.as_ref(), lifetimes, now_ms()));
+        let request_id = violations.keep(request_id(request.request_id));
+        let fields = || {
+            let (name, scopes, models, networks) = (name?, scopes?, models?, networks?);
+            // In one form, whatever way the caller wrote it, and with what was said: a default time is another at each repetition.
+            let wanted = pb::CreateApiKeyRequest {
+                name: name.clone(),
+                scopes: scope::names(&scopes).into_iter().map(str::to_owned).collect(),
+                models: models.clone(),
+                expires_at: request.expires_at,
+                networks: networks.iter().map(ToString::to_string).collect(),
+                request_id: String::new(),
+            };
+            let request = request_id?.map(|id| key_request(user, &id, "CreateApiKey", &wanted));
+            Some(Self { name, scopes, models, networks, expires_at_ms: expires_at_ms?, request })
+        };
         violations.finish(fields())
     }
 }
 
+/// What another secret is made by, its fields checked.
+#[derive(Debug)]
+pub(crate) struct RotationFields {
+    pub(crate) grace: Duration,
+    pub(crate) request: Option<KeyRequest>,
+}
+
+impl RotationFields {
+    /// `user`: whose request it is.
+    pub(crate) fn parse(user: &UserId, request: pb::RotateApiKeyRequest) -> Result<Self, ServiceError> {
+        let mut violations = Violations::default();
+        let grace = violations.keep(grace(request.grace_period.as_ref()));
+        let request_id = violations.keep(request_id(request.request_id));
+        let fields = || {
+            let grace = grace?;
+            let grace_period = prost_types::Duration::try_from(grace).ok();
+            let wanted = pb::RotateApiKeyRequest { api_key_id: request.api_key_id, grace_period, request_id: String::new() };
+            let request = request_id?.map(|id| key_request(user, &id, "RotateApiKey", &wanted));
+            Some(Self { grace, request })
+        };
+        violations.finish(fields())
+    }
+}
+
+fn key_request(user: &UserId, request_id: &str, method: &str, wanted: &impl Message) -> KeyRequest {
+    let mut bytes = method.as_bytes().to_vec();
+    // No method's name ends in this.
+    bytes.push(0);
+    bytes.extend(wanted.encode_to_vec());
+    KeyRequest::new(user, request_id, &bytes)
+}
+
+/// `None`: the request has no name.
+fn request_id(text: String) -> Result<Option<String>, Violation> {
+    let fits = text.len() <= MAX_REQUEST_ID_CHARACTERS && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let expected = || format!("must be 1 to {MAX_REQUEST_ID_CHARACTERS} printable ASCII characters without spaces, or be left out");
+    if fits { Ok(Some(text).filter(|text| !text.is_empty())) } else { Err(Violation::new("request_id", expected())) }
+}
+
+fn grace(said: Option<&prost_types::Duration>) -> Result<Duration, Violation> {
+    let Some(said) = said else { return Ok(DEFAULT_GRACE) };
+    // Taken apart by hand: the library's conversion panics at the least number there is.
+    let seconds = u64::try_from(said.seconds).ok().filter(|seconds| *seconds <= MAX_GRACE.as_secs());
+    let nanos = u32::try_from(said.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
+    let read = seconds.zip(nanos).map(|(seconds, nanos)| Duration::new(seconds, nanos)).filter(|grace| *grace <= MAX_GRACE);
+    let expected = || format!("must be from 0 to {} s", MAX_GRACE.as_secs());
+    // Whole milliseconds, as times are kept.
+    let whole = |grace: Duration| Duration::from_millis(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
+    read.map(whole).ok_or_else(|| Violation::new("grace_period", expected()))
+}
+
+fn expiry(said: Option<&prost_types::Timestamp>, lifetimes: KeyLifetimes, now_ms: i64) -> Result<Option<i64>, Violation> {
+    // What is no time is none that lies ahead.
+    let wanted = said.map(|said| contract::milliseconds(said).ok_or(UnfitEnd::NotAhead)).transpose();
+    wanted.and_then(|wanted_ms| lifetimes.end_ms(wanted_ms, now_ms)).map_err(|unfit| Violation::new("expires_at", unfit.to_string()))
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
 fn scopes(names: &[String]) -> Result<Vec<Scope>, Violation> {
     if names.is_empty() {
-        return Ok(vec![Scope::Inference, Scope::Account]);
+        return Ok(scope::named([shared::scope::INFERENCE, shared::scope::ACCOUNT]));
     }
-    let scopes: Option<Vec<Scope>> = names.iter().map(|name| contract::scope(name)).collect();
-    let mut scopes = scopes.ok_or_else(|| Violation::new("scopes", "must be of inference, models and account"))?;
-    scopes.sort_unstable();
-    scopes.dedup();
-    Ok(scopes)
+    let is_known = |name: &String| shared::scope::ALL.contains(&name.as_str());
+    if !names.iter().all(is_known) {
+        return Err(Violation::new("scopes", "must be of chat, generate, embed, list_models, inference, models and account"));
+    }
+    Ok(scope::named(names.iter().map(String::as_str)))
+}
+
+fn networks(texts: &[String]) -> Result<Vec<IpNet>, Violation> {
+    if texts.len() > MAX_KEY_NETWORKS {
+        return Err(Violation::new("networks", format!("must be at most {MAX_KEY_NETWORKS} addresses and networks")));
+    }
+    // Not the whole of a long text.
+    let named = |text: &String| text.chars().take(64).collect::<String>();
+    let read = |text: &String| {
+        networks::parse(text).map_err(|invalid| Violation::new("networks", format!("has {:?}, which {invalid}", named(text))))
+    };
+    texts.iter().map(read).collect::<Result<_, _>>().map(networks::sorted)
 }
 
 fn model_patterns(patterns: &[String]) -> Result<Vec<String>, Violation> {
@@ -66,13 +171,6 @@ fn model_patterns(patterns: &[String]) -> Result<Vec<String>, Violation> {
         parsed.map_err(|invalid| Violation::new("models", format!("has {pattern:?}, which {invalid}")))
     };
     patterns.iter().map(kept).collect()
-}
-
-fn expiry(expires_at: Option<&prost_types::Timestamp>) -> Result<Option<i64>, Violation> {
-    let Some(expires_at) = expires_at else { return Ok(None) };
-    let is_ahead = |ms: &i64| u64::try_from(*ms).is_ok_and(|ms| UNIX_EPOCH + Duration::from_millis(ms) > SystemTime::now());
-    let in_future = contract::milliseconds(expires_at).filter(is_ahead);
-    in_future.map(Some).ok_or_else(|| Violation::new("expires_at", "must be in the future"))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 use crate::access_token::{AccessTokenError, IssueError};
 use crate::credential::CredentialError;
 use crate::foreign_issuer::ForeignTokenError;
-use crate::keyring::MAX_LIVE_API_KEYS;
+use crate::keyring::{MAX_LIVE_API_KEYS, MAX_LIVE_SECRETS};
 use crate::password::{HashingError, retry_when_busy};
 use crate::revocation_feed::WatchEnd;
 use crate::service::violations::{Violation, sentence};
@@ -89,9 +89,18 @@ pub enum ServiceError {
     /// No such API key in the account.
     #[error("no such API key")]
     ApiKeyNotFound,
+    /// The API key, or what the request made, is no longer in force.
+    #[error("the API key is no longer in force")]
+    ApiKeyEnded,
     /// The account has as many API keys as it may.
     #[error("too many API keys")]
     TooManyApiKeys,
+    /// The API key has as many secrets as it may.
+    #[error("too many secrets of one API key")]
+    TooManySecrets,
+    /// The request id of a key or a rotation was used for another.
+    #[error("the key's request id was used before")]
+    KeyRequestIdReused,
     /// Nothing of that request id is remembered.
     #[error("no such request")]
     RequestNotFound,
@@ -241,7 +250,9 @@ fn call_error(error: ServiceError) -> CallError {
             CallError::new(Code::Aborted, ErrorReason::RequestInProgress, message).retry_after(wait)
         }
         ServiceError::UserNotFound => CallError::new(Code::NotFound, ErrorReason::UserNotFound, "no user of that name"),
-        ServiceError::ApiKeyNotFound => CallError::new(Code::NotFound, ErrorReason::ApiKeyNotFound, "no such API key in this account"),
+        ServiceError::ApiKeyNotFound => {
+            CallError::new(Code::NotFound, ErrorReason::ApiKeyNotFound, "no such API key, or secret of it, in this account")
+        }
         ServiceError::TooManyApiKeys => exhausted(
             ErrorReason::LimitReached,
             format!(
@@ -249,6 +260,21 @@ fn call_error(error: ServiceError) -> CallError {
             ),
         )
         .quota("api_keys", format!("{MAX_LIVE_API_KEYS} an account")),
+        ServiceError::ApiKeyEnded => CallError::new(
+            Code::NotFound,
+            ErrorReason::ApiKeyNotFound,
+            "the API key, or the secret that this request_id made, was revoked or is past its time; make a new one with a new request_id",
+        ),
+        ServiceError::TooManySecrets => exhausted(
+            ErrorReason::LimitReached,
+            format!("the API key has {MAX_LIVE_SECRETS} secrets in force, as many as it may; revoke one, or rotate without a grace period"),
+        )
+        .quota("api_key_secrets", format!("{MAX_LIVE_SECRETS} an API key")),
+        ServiceError::KeyRequestIdReused => CallError::new(
+            Code::InvalidArgument,
+            ErrorReason::RequestIdReused,
+            "request_id was used before for an API key or a rotation with other fields; take a new one",
+        ),
         ServiceError::RequestNotFound => CallError::new(
             Code::NotFound,
             ErrorReason::RequestNotFound,
@@ -330,6 +356,9 @@ fn store_refusal(refusal: Refusal) -> CallError {
         }
         Refusal::UserDisabled => denied(ErrorReason::UserDisabled, "the user is disabled; an operator can enable the user again"),
         Refusal::UserLocked => denied(ErrorReason::UserLocked, "the user is locked; an operator can unlock the user"),
+        Refusal::NetworkNotAllowed => {
+            denied(ErrorReason::NetworkNotAllowed, "the API key may not be used from this address; its list of networks says from where")
+        }
         Refusal::NotAMember => denied(ErrorReason::AccountNotAllowed, "the user is no member of the account"),
         Refusal::RoleRequired => denied(ErrorReason::RoleRequired, "this needs the admin role"),
         Refusal::ScopeRequired => denied(ErrorReason::ScopeRequired, "the scopes of the API key, or of the access token, don't cover this"),

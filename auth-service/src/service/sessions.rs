@@ -184,11 +184,6 @@ impl AccountsService {
             None => Ok(RevokedCredential::Unknown),
         }
     }
-
-    /// Revokes an API key's secret by showing it.
-    async fn revoke_secret(&self, _call: Call<'_>, _key: &ApiKey) -> Result<Option<KeyId>, ServiceError> {
-        Err(ServiceError::NotBuilt("Accounts.RevokeCredential of an API key"))
-    }
 }
 
 /// What a user does to themselves.

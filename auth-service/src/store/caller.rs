@@ -1,6 +1,7 @@
 //! Who asks, and what for.
 
 use crate::ids::{KeyId, SessionId, UserId};
+use crate::scope::Scope;
 use crate::user::Role;
 
 /// A credential as it was presented, its form and checksum or signature verified.
@@ -31,17 +32,6 @@ pub struct Permission {
     pub admin: bool,
     /// The model to be used, as [`folded`](shared::model_name::folded) gives it; empty: none. An API key's list must match it.
     pub model: String,
-}
-
-/// What an API key may be used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scope {
-    /// Chat, generate, embed, list and show models.
-    Inference,
-    /// Make and remove models; needs the admin role too.
-    Models,
-    /// Read the account's balance, receipts and ledger.
-    Account,
 }
 
 /// An authenticated caller.

@@ -63,7 +63,7 @@ impl KnownCallers {
     /// The caller of a request, when it is remembered with rights that suffice.
     pub(super) fn find(&self, request: &CheckRequest) -> Option<Arc<KnownCaller>> {
         let known = self.lock().get(&CallerId::of(request))?.clone();
-        known.rights.refusal(&request.credential, &request.permission).is_none().then_some(known)
+        known.rights.refusal(request).is_none().then_some(known)
     }
 
     /// Remembers the rights of a caller that was let in, as they were read together with the account's rights version.
@@ -92,7 +92,7 @@ mod tests {
                 session: None,
                 issued_at_ms: NOW_MS,
             },
-            permission: Permission { scope: Scope::Inference, admin: false, model: "llama3".to_owned() },
+            permission: Permission { scope: Scope::Chat, admin: false, model: "llama3".to_owned() },
             charge: None,
             caller_address: None,
         };

@@ -5,11 +5,10 @@
 
 use prost::Message;
 
-use super::{ApiKeyRecord, Checkpoint, EntryKind, LedgerEntry, Scope};
-use crate::access::{KeyRights, Member};
+use super::{Checkpoint, EntryKind, LedgerEntry};
+use crate::access::Member;
 use crate::hold::{Outcome, Resolution, Settlement, Terms, TokenUsage};
 use crate::ids::{KeyId, UserId};
-use crate::model_pattern::ModelPattern;
 use crate::user::{Role, UserName, UserRecord};
 
 const VERSION: u32 = 1;
@@ -33,7 +32,7 @@ macro_rules! versioned {
     )+ };
 }
 
-versioned!(StoredUser, StoredMember, StoredKey, StoredEnding, StoredEntry, StoredCheckpoint);
+versioned!(StoredUser, StoredMember, StoredEnding, StoredEntry, StoredCheckpoint);
 
 /// A user, beside their id.
 #[derive(Clone, PartialEq, Message)]
@@ -76,38 +75,6 @@ struct StoredMember {
     #[prost(bool, tag = "5")]
     locked: bool,
 }
-
-/// An API key, beside its secret's hash.
-#[derive(Clone, PartialEq, Message)]
-struct StoredKey {
-    #[prost(uint32, tag = "1")]
-    version: u32,
-    #[prost(string, tag = "2")]
-    key_id: String,
-    #[prost(string, tag = "3")]
-    user_id: String,
-    #[prost(string, tag = "4")]
-    name: String,
-    #[prost(string, tag = "5")]
-    hint: String,
-    #[prost(uint32, repeated, tag = "6")]
-    scopes: Vec<u32>,
-    #[prost(string, repeated, tag = "7")]
-    models: Vec<String>,
-    #[prost(int64, tag = "8")]
-    created_at_ms: i64,
-    #[prost(int64, optional, tag = "9")]
-    expires_at_ms: Option<i64>,
-    #[prost(int64, optional, tag = "10")]
-    revoked_at_ms: Option<i64>,
-    /// How `models` are compared. 0: with short names as a whole, as they were at first. 1: with full names, part by part.
-    #[prost(uint32, tag = "11")]
-    pattern_rule: u32,
-}
-
-/// See [`StoredKey::pattern_rule`].
-const PATTERNS_WHOLE: u32 = 0;
-const PATTERNS_BY_PART: u32 = 1;
 
 /// What is recorded of a hold beside its terms and figures.
 #[derive(Clone, PartialEq, Message)]
@@ -187,14 +154,15 @@ macro_rules! numbered {
 }
 
 // Behind the macros, which they use.
+mod api_key;
 mod events;
 mod session;
 
+pub(super) use self::api_key::{key_rights, secret, secret_bytes};
 pub(super) use self::events::{audit_event, audit_event_bytes, revocation, revocation_bytes};
 pub(super) use self::session::{session, session_bytes, session_rights};
 
 numbered!(role_number, role, Role { User = 1, Admin = 2 });
-numbered!(scope_number, scope, Scope { Inference = 1, Models = 2, Account = 3 });
 numbered!(outcome_number, outcome, Outcome { Completed = 1, Cancelled = 2, UpstreamFailed = 3, NothingGenerated = 4 });
 numbered!(
     /// A resolved hold's state. 0 is an open one, and a grant in the ledger.
@@ -246,51 +214,6 @@ pub(super) fn member_bytes(member: &Member) -> Vec<u8> {
 pub(super) fn member(bytes: &[u8]) -> Option<Member> {
     let StoredMember { role: number, disabled, tokens_valid_from_ms, locked, .. } = decode(bytes)?;
     Some(Member { role: role(number)?, disabled, locked, tokens_valid_from_ms })
-}
-
-pub(super) fn api_key_bytes(key: &ApiKeyRecord) -> Vec<u8> {
-    stored_key(key, PATTERNS_BY_PART).encode_to_vec()
-}
-
-/// The same of a key that was made when patterns were compared with short names as a whole.
-pub(super) fn api_key_of_before_bytes(key: &ApiKeyRecord) -> Vec<u8> {
-    stored_key(key, PATTERNS_WHOLE).encode_to_vec()
-}
-
-fn stored_key(key: &ApiKeyRecord, pattern_rule: u32) -> StoredKey {
-    let ApiKeyRecord { key_id, user_id, name, hint, scopes, models, created_at_ms, expires_at_ms, revoked_at_ms } = key.clone();
-    StoredKey {
-        version: VERSION,
-        key_id: key_id.to_string(),
-        user_id: user_id.to_string(),
-        name,
-        hint,
-        scopes: scopes.into_iter().map(scope_number).collect(),
-        models,
-        created_at_ms,
-        expires_at_ms,
-        revoked_at_ms,
-        pattern_rule,
-    }
-}
-
-pub(super) fn api_key(bytes: &[u8]) -> Option<ApiKeyRecord> {
-    let StoredKey { key_id, user_id, name, hint, scopes, models, created_at_ms, expires_at_ms, revoked_at_ms, .. } = decode(bytes)?;
-    let scopes = scopes.into_iter().map(scope).collect::<Option<_>>()?;
-    let (key_id, user_id) = (KeyId::parse(&key_id)?, UserId::parse(&user_id)?);
-    Some(ApiKeyRecord { key_id, user_id, name, hint, scopes, models, created_at_ms, expires_at_ms, revoked_at_ms })
-}
-
-/// What a key may do. A rule for patterns that isn't known can't be read: what it allows isn't known either.
-pub(super) fn key_rights(bytes: &[u8]) -> Option<KeyRights> {
-    let read = match decode::<StoredKey>(bytes)?.pattern_rule {
-        PATTERNS_WHOLE => ModelPattern::read_whole,
-        PATTERNS_BY_PART => ModelPattern::read,
-        _ => return None,
-    };
-    let ApiKeyRecord { key_id, user_id, scopes, models, expires_at_ms, revoked_at_ms, .. } = api_key(bytes)?;
-    let models = models.iter().map(|text| read(text)).collect();
-    Some(KeyRights { key_id, secret_number: 1, user_id, scopes, models, expires_at_ms, revoked_at_ms })
 }
 
 /// What is recorded of an open hold beside its terms and figures: whether its usage is estimated.
@@ -387,7 +310,6 @@ pub(super) fn checkpoint(bytes: &[u8]) -> Option<Checkpoint> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model_pattern::FullName;
 
     const USER: &str = "0123456789abcdef";
 
@@ -396,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn users_members_and_keys_are_read_as_they_were_written_whatever_their_texts_hold() {
+    fn users_and_members_are_read_as_they_were_written_whatever_their_texts_hold() {
         let ada = UserRecord {
             user_id: user_id(),
             user_name: UserName::parse("ada").unwrap(),
@@ -413,46 +335,8 @@ mod tests {
         assert_eq!(user(&user_id(), &user_bytes(&ada)), Some(ada));
         let place = Member { role: Role::User, disabled: false, locked: true, tokens_valid_from_ms: 1_700_000_000_000 };
         assert_eq!(member(&member_bytes(&place)), Some(place));
-        let key = ApiKeyRecord {
-            key_id: KeyId::parse("0123456789ab").unwrap(),
-            user_id: user_id(),
-            name: "a,b c%20-".to_owned(),
-            hint: String::new(),
-            scopes: vec![Scope::Account, Scope::Inference],
-            models: vec![String::new(), "llama*".to_owned()],
-            created_at_ms: 12,
-            expires_at_ms: Some(13),
-            revoked_at_ms: None,
-        };
-        assert_eq!(api_key(&api_key_bytes(&key)), Some(key.clone()));
-        assert_eq!(api_key(&api_key_of_before_bytes(&key)), Some(key));
         let folded = Checkpoint { last_entry: u64::MAX, granted: 1 << 40, charged: 1, available: 0, at_ms: -1 };
         assert_eq!(checkpoint(&checkpoint_bytes(&folded)), Some(folded));
-    }
-
-    #[test]
-    fn a_key_that_was_made_before_patterns_had_parts_allows_no_more_than_it_did() {
-        let key = ApiKeyRecord {
-            key_id: KeyId::parse("0123456789ab").unwrap(),
-            user_id: user_id(),
-            name: String::new(),
-            hint: String::new(),
-            scopes: vec![Scope::Inference],
-            models: vec!["Llama3*".to_owned(), "*:1b".to_owned(), "qwen:*".to_owned()],
-            created_at_ms: 12,
-            expires_at_ms: None,
-            revoked_at_ms: None,
-        };
-        let allowed = |bytes: &[u8]| {
-            let rights = key_rights(bytes).unwrap();
-            ["llama3:70b", "llama3x/evil", "x:1b", "hf.co/evil/x:1b", "qwen", "qwen:8b"]
-                .into_iter()
-                .filter(|name| rights.models.iter().any(|pattern| pattern.matches(&FullName::of(name))))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(allowed(&api_key_of_before_bytes(&key)), ["llama3:70b", "x:1b", "qwen:8b"]);
-        assert_eq!(allowed(&api_key_bytes(&key)), ["llama3:70b", "x:1b", "qwen", "qwen:8b"]);
-        assert_eq!(key_rights(&stored_key(&key, 2).encode_to_vec()), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod accounts;
 pub(crate) mod address;
+mod api_keys;
 mod audit_log;
 mod change;
 mod check;
@@ -45,14 +46,14 @@ use self::user_names::IndexState;
 use super::clock::Clock;
 use super::known_callers::KnownCallers;
 use super::{
-    AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, AuditEvent, AuditPage, AuditQuery, Balance, CheckAnswer, CheckRequest,
-    Checkpoint, Condition, ExtendAnswer, GrantAnswer, GrantRequest, LedgerPage, LedgerPart, NewApiKey, NewUser, PresentedCredential,
-    Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError,
-    Swept, UserChange, UserCreation, UserPage, UserQuery,
+    AccountPage, AccountSnapshot, AuditEvent, AuditPage, AuditQuery, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition,
+    ExtendAnswer, GrantAnswer, GrantRequest, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey, NewUser,
+    PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store, StoreError,
+    StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
 };
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
-use crate::ids::{AccountId, KeyId, SessionId, UserId};
+use crate::ids::{AccountId, SessionId, UserId};
 use crate::session::{
     self, NewSession, Refresh, RefreshAnswer, RefreshRefusal, Session, SessionStart, on_begin, on_end, on_end_all, on_end_by_token,
     on_refresh,
@@ -293,16 +294,16 @@ impl Store for RedisStore {
         self.change_user(&self.scripts.replace, id, rule).await.map(|answer| answer.unwrap_or(SessionStart::Refused))
     }
 
-    async fn create_api_key(&self, key: NewApiKey, event: AuditEvent) -> Result<ApiKeyCreation, StoreError> {
-        self.add_api_key(&key, &event).await
+    async fn change_api_keys(&self, request: KeyChangeRequest, event: AuditEvent) -> Result<KeyAnswer, StoreError> {
+        self.change_keyring(&request, &event).await
     }
 
-    async fn api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyRecord>, StoreError> {
+    async fn api_keys(&self, account: &AccountId) -> Result<Vec<ListedKey>, StoreError> {
         self.list_api_keys(account).await
     }
 
-    async fn revoke_api_key(&self, account: &AccountId, key: &KeyId, event: AuditEvent) -> Result<Option<ApiKeyRecord>, StoreError> {
-        self.end_api_key(account, key, &event).await
+    async fn note_key_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+        self.note_uses(uses).await
     }
 
     async fn record_event(&self, event: AuditEvent) -> Result<(), StoreError> {

@@ -39,14 +39,14 @@ use super::clock::Clock;
 use super::expiry_line;
 use super::known_callers::{CallerId, KnownCallers};
 use super::{
-    AccountPage, AccountSnapshot, ApiKeyCreation, ApiKeyRecord, AuditEvent, AuditPage, AuditQuery, Balance, CheckAnswer, CheckRequest,
-    Checkpoint, Condition, ExtendAnswer, GrantAnswer, GrantRequest, LedgerPage, LedgerPart, NewApiKey, NewUser, PresentedCredential,
-    Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError,
-    Swept, UserChange, UserCreation, UserPage, UserQuery,
+    AccountPage, AccountSnapshot, AuditEvent, AuditPage, AuditQuery, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition,
+    ExtendAnswer, GrantAnswer, GrantRequest, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey, NewUser,
+    PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store, StoreError,
+    StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
 };
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
-use crate::ids::{AccountId, KeyId, SessionId, UserId};
+use crate::ids::{AccountId, SessionId, UserId};
 use crate::session::{
     self, NewSession, Refresh, RefreshAnswer, RefreshRefusal, Session, SessionStart, on_begin, on_end, on_end_all, on_end_by_token,
     on_refresh,
@@ -249,18 +249,18 @@ impl Store for SqliteStore {
         self.run(move |context| user_changes::change(context, &id, rule)).await.map(|answer| answer.unwrap_or(SessionStart::Refused))
     }
 
-    async fn create_api_key(&self, key: NewApiKey, event: AuditEvent) -> Result<ApiKeyCreation, StoreError> {
-        self.run(move |context| api_keys::create(context, key, &event)).await
+    async fn change_api_keys(&self, request: KeyChangeRequest, event: AuditEvent) -> Result<KeyAnswer, StoreError> {
+        self.run(move |context| api_keys::change(context, &request, event)).await
     }
 
-    async fn api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyRecord>, StoreError> {
+    async fn api_keys(&self, account: &AccountId) -> Result<Vec<ListedKey>, StoreError> {
         let account = account.clone();
         self.run(move |context| api_keys::list(context, &account)).await
     }
 
-    async fn revoke_api_key(&self, account: &AccountId, key: &KeyId, event: AuditEvent) -> Result<Option<ApiKeyRecord>, StoreError> {
-        let (account, key) = (account.clone(), key.clone());
-        self.run(move |context| api_keys::revoke(context, &account, &key, &event)).await
+    async fn note_key_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+        let uses = uses.to_vec();
+        self.run(move |context| api_keys::note_uses(context, &uses)).await
     }
 
     async fn record_event(&self, event: AuditEvent) -> Result<(), StoreError> {

@@ -1,6 +1,7 @@
 //! auth-service from outside: its three services through real clients, and its binary.
 
 mod accounts;
+mod api_keys;
 mod audit;
 mod auth;
 mod binary;

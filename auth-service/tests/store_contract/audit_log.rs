@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use auth_service::ids::{KeyId, UserId};
+use auth_service::ids::{AccountId, KeyId, UserId};
 use auth_service::store::{
-    AuditAction, AuditEvent, AuditPage, AuditQuery, AuditRange, GrantAnswer, GrantRequest, MAX_EVENTS_LOOKED_AT, Store, StoreLimits,
+    AuditAction, AuditEvent, AuditPage, AuditQuery, AuditRange, GrantAnswer, GrantRequest, KeyAnswer, KeyChange, KeyChangeRequest,
+    MAX_EVENTS_LOOKED_AT, Store, StoreLimits,
 };
 use shared::ErrorReason;
 
@@ -230,16 +231,24 @@ pub(crate) async fn a_change_of_users_keys_and_credits_is_recorded_once_and_what
     let key = f.key(&ada, 1, |_| {}).await;
     assert_eq!(since(&f, &mut position).await.len(), 1);
     for expected in [1, 0] {
-        f.store.revoke_api_key(&ada.account, &key.key_id, event(AuditAction::RevokeApiKey)).await.unwrap();
-        assert_eq!(since(&f, &mut position).await, vec![event(AuditAction::RevokeApiKey); expected]);
+        let revoke = revoke(&ada.account, &key.key_id);
+        f.store.change_api_keys(revoke, event(AuditAction::RevokeApiKey)).await.unwrap();
+        let (subject, subject_name) = (Some(ada.id.clone()), "ada".to_owned());
+        let recorded = AuditEvent { subject, subject_name, ..event(AuditAction::RevokeApiKey).to_object(&key.key_id) };
+        assert_eq!(since(&f, &mut position).await, vec![recorded; expected]);
     }
     let nobody = UserId::random().unwrap();
     assert_eq!(f.store.set_disabled(&nobody, true, "", event(AuditAction::DisableUser)).await.unwrap(), None);
     assert_eq!(f.store.set_locked(&nobody, true, "", event(AuditAction::LockUser)).await.unwrap(), None);
     assert_eq!(f.store.reset_password(&nobody, "hash", event(AuditAction::ResetPassword)).await.unwrap(), None);
     let unknown = KeyId::random().unwrap();
-    assert_eq!(f.store.revoke_api_key(&ada.account, &unknown, event(AuditAction::RevokeApiKey)).await.unwrap(), None);
+    let answer = f.store.change_api_keys(revoke(&ada.account, &unknown), event(AuditAction::RevokeApiKey)).await.unwrap();
+    assert_eq!(answer, KeyAnswer::NotFound);
     assert_eq!(since(&f, &mut position).await, []);
+}
+
+fn revoke(account: &AccountId, key_id: &KeyId) -> KeyChangeRequest {
+    KeyChangeRequest { account: account.clone(), asker: None, change: KeyChange::Revoke { key_id: key_id.clone() } }
 }
 
 pub(crate) async fn nothing_is_changed_without_its_event(f: Fixture) {
@@ -269,10 +278,10 @@ pub(crate) async fn nothing_is_changed_without_its_event(f: Fixture) {
     f.store.set_disabled(&ada.id, true, "", event()).await.unwrap_err();
     f.store.set_locked(&ada.id, true, "", event()).await.unwrap_err();
     f.store.reset_password(&ada.id, "hash", event()).await.unwrap_err();
-    f.store.revoke_api_key(&ada.account, &key.key_id, event()).await.unwrap_err();
+    f.store.change_api_keys(revoke(&ada.account, &key.key_id), event()).await.unwrap_err();
     f.store.create_user(new_user("bob", 5), event()).await.unwrap_err();
     let bob = auth_service::user::UserName::parse("bob").unwrap();
     assert_eq!(f.store.user_by_name(&bob).await.unwrap(), None);
     assert_eq!((f.store.user_by_id(&ada.id).await.unwrap(), f.snapshot(&ada).await), before);
-    assert_eq!(f.store.api_keys(&ada.account).await.unwrap(), [key]);
+    assert_eq!(f.keys(&ada).await, [key]);
 }

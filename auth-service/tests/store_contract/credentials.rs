@@ -4,15 +4,13 @@ use std::time::Duration;
 
 use auth_service::ids::{KeyId, UserId};
 use auth_service::keyring::MAX_LIVE_API_KEYS;
-use auth_service::store::{
-    ApiKeyCreation, CheckAnswer, CheckRequest, NewApiKey, Permission, PresentedCredential, Principal, Refusal, Scope, UserChange,
-};
+use auth_service::store::{CheckAnswer, CheckRequest, KeyAnswer, Permission, PresentedCredential, Principal, Refusal, Scope, UserChange};
 use auth_service::user::Role;
 
-use crate::fixture::{Fixture, Person, event, one_credit, permission};
+use crate::fixture::{Fixture, Person, create_key, event, one_credit, permission, revoke_key};
 
 fn model(name: &str) -> Permission {
-    Permission { model: name.to_owned(), ..permission(Scope::Inference) }
+    Permission { model: name.to_owned(), ..permission(Scope::Chat) }
 }
 
 pub(crate) async fn an_api_key_is_listed_as_it_was_made(f: Fixture) {
@@ -23,15 +21,15 @@ pub(crate) async fn an_api_key_is_listed_as_it_was_made(f: Fixture) {
     let second = f
         .key(&ada, 2, |key| {
             key.name = String::new();
-            key.scopes = vec![Scope::Account, Scope::Models, Scope::Inference];
+            key.scopes = vec![Scope::Chat, Scope::Models, Scope::Account];
+            key.networks = vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
             key.expires_at_ms = Some(f.now_ms() + 5);
         })
         .await;
-    assert_eq!(f.store.api_keys(&ada.account).await.unwrap(), [first, second.clone()]);
+    assert_eq!(f.keys(&ada).await, [first, second.clone()]);
     // A repetition, whose answer was lost.
-    let again = NewApiKey { account: ada.account.clone(), secret_hash: [2; 32], record: second.clone() };
-    assert_eq!(f.store.create_api_key(again, event()).await.unwrap(), ApiKeyCreation::Created(second));
-    assert_eq!(f.store.api_keys(&ada.account).await.unwrap().len(), 2);
+    let KeyAnswer::Done { key, is_change: false, .. } = create_key(&*f.store, &ada.account, 2, second.clone()).await else { panic!() };
+    assert_eq!((key.key, f.keys(&ada).await.len()), (second, 2));
 }
 
 pub(crate) async fn a_key_is_refused_when_unknown_expired_or_revoked(f: Fixture) {
@@ -45,35 +43,35 @@ pub(crate) async fn a_key_is_refused_when_unknown_expired_or_revoked(f: Fixture)
         key_secret: 1,
         session_id: None,
     });
-    assert_eq!(f.check_key(&ada, 1, permission(Scope::Inference), None).await, good);
-    assert_eq!(f.check_key(&ada, 2, permission(Scope::Inference), None).await, CheckAnswer::Refused(Refusal::CredentialUnknown));
+    assert_eq!(f.check_key(&ada, 1, permission(Scope::Chat), None).await, good);
+    assert_eq!(f.check_key(&ada, 2, permission(Scope::Chat), None).await, CheckAnswer::Refused(Refusal::CredentialUnknown));
     // The same secret is unknown in another account.
-    assert_eq!(f.check_key(&bob, 1, permission(Scope::Inference), None).await, CheckAnswer::Refused(Refusal::CredentialUnknown));
+    assert_eq!(f.check_key(&bob, 1, permission(Scope::Chat), None).await, CheckAnswer::Refused(Refusal::CredentialUnknown));
     f.advance(Duration::from_millis(999));
-    assert_eq!(f.check_key(&ada, 1, permission(Scope::Inference), None).await, good);
+    assert_eq!(f.check_key(&ada, 1, permission(Scope::Chat), None).await, good);
     f.advance(Duration::from_millis(1));
-    assert_eq!(f.check_key(&ada, 1, permission(Scope::Inference), None).await, CheckAnswer::Refused(Refusal::CredentialExpired));
-    f.store.revoke_api_key(&ada.account, &key.key_id, event()).await.unwrap().unwrap();
-    assert_eq!(f.check_key(&ada, 1, permission(Scope::Inference), None).await, CheckAnswer::Refused(Refusal::CredentialRevoked));
+    assert_eq!(f.check_key(&ada, 1, permission(Scope::Chat), None).await, CheckAnswer::Refused(Refusal::CredentialExpired));
+    revoke_key(&*f.store, &ada.account, &key.key_id).await.unwrap();
+    assert_eq!(f.check_key(&ada, 1, permission(Scope::Chat), None).await, CheckAnswer::Refused(Refusal::CredentialRevoked));
 }
 
 pub(crate) async fn a_revocation_keeps_its_first_time(f: Fixture) {
     let ada = f.person("ada", 10).await;
     let key = f.key(&ada, 1, |_| {}).await;
     let at_ms = f.now_ms();
-    let revoked = f.store.revoke_api_key(&ada.account, &key.key_id, event()).await.unwrap().unwrap();
+    let revoked = revoke_key(&*f.store, &ada.account, &key.key_id).await.unwrap();
     assert_eq!(revoked.revoked_at_ms, Some(at_ms));
     f.advance(Duration::from_secs(1));
-    assert_eq!(f.store.revoke_api_key(&ada.account, &key.key_id, event()).await.unwrap(), Some(revoked.clone()));
-    assert_eq!(f.store.api_keys(&ada.account).await.unwrap(), [revoked]);
-    assert_eq!(f.store.revoke_api_key(&ada.account, &KeyId::random().unwrap(), event()).await.unwrap(), None);
+    assert_eq!(revoke_key(&*f.store, &ada.account, &key.key_id).await, Some(revoked.clone()));
+    assert_eq!(f.keys(&ada).await, [revoked]);
+    assert_eq!(revoke_key(&*f.store, &ada.account, &KeyId::random().unwrap()).await, None);
 }
 
 pub(crate) async fn a_key_is_good_for_its_scopes_and_models_only(f: Fixture) {
     let ada = f.person("ada", 10).await;
     f.key(&ada, 1, |key| {
         key.models = vec!["llama3*".to_owned(), "*:1b".to_owned(), "a*b*c, d%20".to_owned()];
-        key.scopes = vec![Scope::Inference];
+        key.scopes = vec![Scope::Chat];
     })
     .await;
     f.key(&ada, 2, |key| key.models = vec![String::new()]).await;
@@ -140,7 +138,7 @@ pub(crate) async fn a_keys_patterns_match_as_those_of_prices_do(f: Fixture) {
             let expected = tries(pattern, name);
             assert_eq!(matches!(answer, CheckAnswer::Allowed(_)), expected, "{pattern} {name}: {answer:?}");
         }
-        f.store.revoke_api_key(&ada.account, &key.key_id, event()).await.unwrap();
+        revoke_key(&*f.store, &ada.account, &key.key_id).await;
     }
 }
 
@@ -173,11 +171,11 @@ pub(crate) async fn a_disabled_users_credentials_are_refused_and_old_tokens_stay
     let again = f.store.set_disabled(&ada.id, true, "", event()).await.unwrap();
     assert_eq!(again, Some(UserChange { user: disabled, changed: false }));
     assert_eq!(f.store.check(old.clone()).await.unwrap(), CheckAnswer::Refused(Refusal::UserDisabled));
-    assert_eq!(f.check_key(&ada, 1, permission(Scope::Inference), None).await, CheckAnswer::Refused(Refusal::UserDisabled));
+    assert_eq!(f.check_key(&ada, 1, permission(Scope::Chat), None).await, CheckAnswer::Refused(Refusal::UserDisabled));
     assert_eq!(f.check(&ada, one_credit("r", "a")).await, CheckAnswer::Refused(Refusal::UserDisabled));
     assert!(!f.store.set_disabled(&ada.id, false, "", event()).await.unwrap().unwrap().user.disabled);
     assert_eq!(f.store.check(old).await.unwrap(), CheckAnswer::Refused(Refusal::CredentialRevoked));
-    assert!(matches!(f.check_key(&ada, 1, permission(Scope::Inference), None).await, CheckAnswer::Allowed(_)));
+    assert!(matches!(f.check_key(&ada, 1, permission(Scope::Chat), None).await, CheckAnswer::Allowed(_)));
     // A token of the same second is good: its time of issue has no finer.
     assert!(matches!(f.store.check(f.request(&ada, None)).await.unwrap(), CheckAnswer::Allowed(_)));
 }
@@ -242,18 +240,17 @@ pub(crate) async fn an_account_has_a_bound_of_live_keys(f: Fixture) {
         last = Some(f.key(&ada, secret, |_| {}).await);
     }
     let last = last.unwrap();
-    let more = |secret| NewApiKey { account: ada.account.clone(), secret_hash: [secret; 32], record: last.clone() };
-    assert_eq!(f.store.create_api_key(more(200), event()).await.unwrap(), ApiKeyCreation::LimitReached);
-    assert_eq!(f.check_key(&ada, 200, permission(Scope::Inference), None).await, CheckAnswer::Refused(Refusal::CredentialUnknown));
+    assert_eq!(create_key(&*f.store, &ada.account, 200, last.clone()).await, KeyAnswer::TooManyKeys);
+    assert_eq!(f.check_key(&ada, 200, permission(Scope::Chat), None).await, CheckAnswer::Refused(Refusal::CredentialUnknown));
     // Revoked ones don't count, and of them the newest hundred are kept.
-    for key in f.store.api_keys(&ada.account).await.unwrap() {
+    for key in f.keys(&ada).await {
         f.advance(Duration::from_millis(1));
-        f.store.revoke_api_key(&ada.account, &key.key_id, event()).await.unwrap().unwrap();
+        revoke_key(&*f.store, &ada.account, &key.key_id).await.unwrap();
     }
     let newest = f.key(&ada, 201, |_| {}).await;
     f.advance(Duration::from_millis(1));
-    f.store.revoke_api_key(&ada.account, &newest.key_id, event()).await.unwrap().unwrap();
-    let keys = f.store.api_keys(&ada.account).await.unwrap();
+    revoke_key(&*f.store, &ada.account, &newest.key_id).await.unwrap();
+    let keys = f.keys(&ada).await;
     assert_eq!(keys.len(), MAX_LIVE_API_KEYS);
     assert!(keys.iter().any(|key| key.key_id == newest.key_id));
 }
@@ -267,11 +264,11 @@ pub(crate) async fn keys_that_are_made_and_ended_at_once_are_all_made_and_all_en
         tasks.spawn(async move { f.key(&ada, secret, |_| {}).await.key_id });
     }
     let keys = tasks.join_all().await;
-    assert_eq!(fixture.store.api_keys(&ada.account).await.unwrap().len(), keys.len());
+    assert_eq!(fixture.keys(&ada).await.len(), keys.len());
     let mut tasks = tokio::task::JoinSet::new();
     for key in keys {
         let (store, account) = (fixture.store.clone(), ada.account.clone());
-        tasks.spawn(async move { store.revoke_api_key(&account, &key, event()).await.unwrap().unwrap() });
+        tasks.spawn(async move { revoke_key(&*store, &account, &key).await.unwrap() });
     }
     assert!(tasks.join_all().await.iter().all(|key| key.revoked_at_ms.is_some()));
 }
@@ -284,34 +281,30 @@ pub(crate) async fn keys_past_their_time_do_not_count_and_are_kept_within_a_boun
     for secret in 0..all {
         made.push(f.key(&ada, secret, |key| key.expires_at_ms = Some(start_ms + 1000 + i64::from(secret))).await);
     }
-    let more = |secret| NewApiKey {
-        account: ada.account.clone(),
-        secret_hash: [secret; 32],
-        record: auth_service::store::ApiKeyRecord { key_id: KeyId::random().unwrap(), expires_at_ms: None, ..made[0].clone() },
+    let more = async |secret| {
+        let key = auth_service::store::ApiKeyRecord { key_id: KeyId::random().unwrap(), expires_at_ms: None, ..made[0].clone() };
+        create_key(&*f.store, &ada.account, secret, key).await
     };
     f.advance(Duration::from_millis(999));
-    assert_eq!(f.store.create_api_key(more(100), event()).await.unwrap(), ApiKeyCreation::LimitReached, "none is past its time yet");
+    assert_eq!(more(100).await, KeyAnswer::TooManyKeys, "none is past its time yet");
     f.advance(Duration::from_millis(1));
-    assert!(
-        matches!(f.store.create_api_key(more(101), event()).await.unwrap(), ApiKeyCreation::Created(_)),
-        "the first one's time is over"
-    );
-    assert_eq!(f.store.create_api_key(more(102), event()).await.unwrap(), ApiKeyCreation::LimitReached, "one made room for one");
+    assert!(matches!(more(101).await, KeyAnswer::Done { .. }), "the first one's time is over");
+    assert_eq!(more(102).await, KeyAnswer::TooManyKeys, "one made room for one");
     f.advance(Duration::from_millis(i64::from(all).unsigned_abs()));
     // All of the hundred are past their time: another hundred have room, and those that ended are still listed, but not without bound.
     for secret in 103..202 {
         f.key(&ada, secret, |key| key.expires_at_ms = Some(f.now_ms() + 1)).await;
     }
-    assert_eq!(f.store.api_keys(&ada.account).await.unwrap().len(), 2 * MAX_LIVE_API_KEYS);
-    assert_eq!(f.store.create_api_key(more(202), event()).await.unwrap(), ApiKeyCreation::LimitReached);
+    assert_eq!(f.keys(&ada).await.len(), 2 * MAX_LIVE_API_KEYS);
+    assert_eq!(more(202).await, KeyAnswer::TooManyKeys);
     f.advance(Duration::from_millis(1));
     f.key(&ada, 203, |_| {}).await;
-    let keys = f.store.api_keys(&ada.account).await.unwrap();
+    let keys = f.keys(&ada).await;
     assert_eq!(keys.len(), MAX_LIVE_API_KEYS + 2, "those in force, and the newest hundred of the others");
     assert!(made.iter().rev().take(1).all(|key| keys.contains(key)) && made[..90].iter().all(|key| !keys.contains(key)));
-    assert_eq!(f.check_key(&ada, 0, permission(Scope::Inference), None).await, CheckAnswer::Refused(Refusal::CredentialUnknown));
-    assert_eq!(f.check_key(&ada, 201, permission(Scope::Inference), None).await, CheckAnswer::Refused(Refusal::CredentialExpired));
-    assert!(matches!(f.check_key(&ada, 101, permission(Scope::Inference), None).await, CheckAnswer::Allowed(_)));
+    assert_eq!(f.check_key(&ada, 0, permission(Scope::Chat), None).await, CheckAnswer::Refused(Refusal::CredentialUnknown));
+    assert_eq!(f.check_key(&ada, 201, permission(Scope::Chat), None).await, CheckAnswer::Refused(Refusal::CredentialExpired));
+    assert!(matches!(f.check_key(&ada, 101, permission(Scope::Chat), None).await, CheckAnswer::Allowed(_)));
 }
 
 pub(crate) async fn a_keys_patterns_count_whatever_case_they_were_kept_in(f: Fixture) {
@@ -344,7 +337,7 @@ pub(crate) async fn a_refused_credential_writes_nothing(f: Fixture) {
     let request = CheckRequest {
         account: ada.account.clone(),
         credential: PresentedCredential::ApiKey { secret_hash: [9; 32] },
-        permission: permission(Scope::Inference),
+        permission: permission(Scope::Chat),
         charge: Some(one_credit("s", "a")),
         caller_address: None,
     };

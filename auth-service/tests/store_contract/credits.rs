@@ -438,7 +438,7 @@ pub(crate) async fn a_model_name_may_hold_any_printable_character(f: Fixture) {
     let ada = f.person("ada", 20).await;
     let key = f.key(&ada, 1, |_| {}).await;
     let model = " hf.co/bartowski/Llama 3%2 |,;:\"'{}[]é ";
-    let mut wanted = permission(Scope::Inference);
+    let mut wanted = permission(Scope::Chat);
     wanted.model = model.to_owned();
     let request_id = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~";
     let CheckAnswer::Held(principal, held) = f.check_key(&ada, 1, wanted, Some(by_token(request_id, "a_-Z9"))).await else {

@@ -7,7 +7,7 @@ use auth_service::store::clock::Clock;
 use auth_service::store::sqlite::SqliteStore;
 use auth_service::store::{CheckAnswer, CheckRequest, PresentedCredential, Refusal, Scope, Store};
 
-use crate::fixture::{Fixture, Person, RedisServer, event, one_credit, permission};
+use crate::fixture::{Fixture, Person, RedisServer, event, one_credit, permission, revoke_key};
 use crate::forwarder::Forwarder;
 use crate::limits;
 use crate::redis_conditions::until_info;
@@ -44,7 +44,7 @@ impl Callers {
 
     /// One change of the rights on each account, by another process: both callers may nothing any more.
     async fn revoke(&self, elsewhere: &dyn Store) {
-        elsewhere.revoke_api_key(&self.ada.account, &self.key, event()).await.unwrap().unwrap();
+        revoke_key(elsewhere, &self.ada.account, &self.key).await.unwrap();
         elsewhere.set_disabled(&self.bob.id, true, "", event()).await.unwrap().unwrap();
         assert!(elsewhere.end_session(&self.carol.person.id, &self.carol.id, event()).await.unwrap());
     }
@@ -59,7 +59,7 @@ impl Callers {
     }
 
     async fn by_key(&self, f: &Fixture, request: &str) -> CheckAnswer {
-        f.check_key(&self.ada, 1, permission(Scope::Inference), Some(one_credit(request, "a"))).await
+        f.check_key(&self.ada, 1, permission(Scope::Chat), Some(one_credit(request, "a"))).await
     }
 
     async fn by_session(&self, f: &Fixture, request: &str) -> CheckAnswer {
@@ -72,7 +72,7 @@ impl Callers {
             PresentedCredential::AccessToken { user_id: self.bob.id.clone(), session: None, issued_at_ms: f.now_ms() + 1_000_000_000 };
         let (account, charge) = (self.bob.account.clone(), Some(one_credit(request, "a")));
         f.store
-            .check(CheckRequest { account, credential, permission: permission(Scope::Inference), charge, caller_address: None })
+            .check(CheckRequest { account, credential, permission: permission(Scope::Chat), charge, caller_address: None })
             .await
             .unwrap()
     }
@@ -119,7 +119,7 @@ async fn versions(f: &Fixture, version_of: impl Fn(&Person) -> Vec<u8>) -> HashS
     let mut versions = HashSet::from([version_of(&ada), version_of(&bob)]);
     let key = f.key(&ada, 1, |_| {}).await.key_id;
     versions.insert(version_of(&ada));
-    f.store.revoke_api_key(&ada.account, &key, event()).await.unwrap().unwrap();
+    revoke_key(&*f.store, &ada.account, &key).await.unwrap();
     versions.insert(version_of(&ada));
     for disabled in [true, false] {
         f.store.set_disabled(&ada.id, disabled, "", event()).await.unwrap().unwrap();

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use auth_service::hold::{Fields, HoldRecord, Outcome, Terms, TokenUsage};
 use auth_service::ids::{AccountId, KeyId, UserId};
+use auth_service::model_pattern::PatternRule;
 use auth_service::price::Price;
 use auth_service::store::clock::Clock;
 use auth_service::store::redis::{RedisOptions, RedisStore};
 use auth_service::store::sqlite::SqliteStore;
 use auth_service::store::{
-    AccountSnapshot, ApiKeyCreation, ApiKeyRecord, AuditAction, AuditEvent, ChargeRequest, CheckAnswer, CheckRequest, Held, NewApiKey,
-    NewUser, Permission, PresentedCredential, Scope, SettleAnswer, Store, StoreLimits, UserCreation,
+    AccountSnapshot, ApiKeyRecord, AuditAction, AuditEvent, ChargeRequest, CheckAnswer, CheckRequest, Held, KeyAnswer, KeyChange,
+    KeyChangeRequest, NewSecret, NewUser, Permission, PresentedCredential, Refusal, Scope, SettleAnswer, Store, StoreLimits, UserCreation,
 };
 use auth_service::sweeper::{Ahead, Walk};
 use auth_service::user::{Role, UserName};
@@ -281,7 +282,7 @@ impl Fixture {
                 session: None,
                 issued_at_ms: self.now_ms() - self.now_ms() % 1000,
             },
-            permission: permission(Scope::Inference),
+            permission: permission(Scope::Chat),
             charge,
             caller_address: None,
         }
@@ -315,10 +316,23 @@ impl Fixture {
     pub(crate) async fn key(&self, person: &Person, secret: u8, change: impl FnOnce(&mut ApiKeyRecord)) -> ApiKeyRecord {
         let mut record = new_key(&person.id);
         change(&mut record);
-        let key = NewApiKey { account: person.account.clone(), secret_hash: [secret; 32], record };
-        match self.store.create_api_key(key, event()).await.unwrap() {
-            ApiKeyCreation::Created(record) => record,
-            ApiKeyCreation::LimitReached => panic!("no more keys"),
+        match create_key(&*self.store, &person.account, secret, record).await {
+            KeyAnswer::Done { key, .. } => key.key,
+            other => panic!("no key: {other:?}"),
+        }
+    }
+
+    /// An account's keys as they are listed, without their secrets.
+    pub(crate) async fn keys(&self, person: &Person) -> Vec<ApiKeyRecord> {
+        self.store.api_keys(&person.account).await.unwrap().into_iter().map(|listed| listed.key).collect()
+    }
+
+    /// Whether a secret is good, or why not.
+    pub(crate) async fn is_good(&self, person: &Person, secret: u8) -> Result<u32, Refusal> {
+        match self.check_key(person, secret, permission(Scope::Chat), None).await {
+            CheckAnswer::Allowed(principal) => Ok(principal.key_secret),
+            CheckAnswer::Refused(refusal) => Err(refusal),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -354,6 +368,28 @@ impl Fixture {
     }
 }
 
+/// Changes an account's keys, whoever asks.
+pub(crate) async fn change_keys(store: &dyn Store, account: &AccountId, change: KeyChange) -> KeyAnswer {
+    store.change_api_keys(KeyChangeRequest { account: account.clone(), asker: None, change }, event()).await.unwrap()
+}
+
+pub(crate) fn new_secret(secret: u8) -> NewSecret {
+    NewSecret { secret_hash: [secret; 32], hint: format!("tg_ab…{secret:04}") }
+}
+
+pub(crate) async fn create_key(store: &dyn Store, account: &AccountId, secret: u8, key: ApiKeyRecord) -> KeyAnswer {
+    change_keys(store, account, KeyChange::Create { key, secret: new_secret(secret), request: None }).await
+}
+
+/// `None`: there is no such key.
+pub(crate) async fn revoke_key(store: &dyn Store, account: &AccountId, key_id: &KeyId) -> Option<ApiKeyRecord> {
+    match change_keys(store, account, KeyChange::Revoke { key_id: key_id.clone() }).await {
+        KeyAnswer::Done { key, .. } => Some(key.key),
+        KeyAnswer::NotFound => None,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// Walks over all accounts until nothing is left to do; the holds that were resolved.
 pub(crate) async fn walk(store: &dyn Store) -> u32 {
     let (mut walk, mut expired) = (Walk::new(), 0);
@@ -373,9 +409,10 @@ pub(crate) fn new_key(user_id: &UserId) -> ApiKeyRecord {
         key_id: KeyId::random().unwrap(),
         user_id: user_id.clone(),
         name: "laptop, of \"Ada\"".to_owned(),
-        hint: "tg_ab…wxyz".to_owned(),
-        scopes: vec![Scope::Inference],
+        scopes: Scope::INFERENCE.to_vec(),
         models: Vec::new(),
+        pattern_rule: PatternRule::ByPart,
+        networks: Vec::new(),
         created_at_ms: 0,
         expires_at_ms: None,
         revoked_at_ms: None,

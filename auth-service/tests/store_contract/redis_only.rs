@@ -7,7 +7,7 @@ use auth_service::hold::Outcome;
 use auth_service::store::clock::Clock;
 use auth_service::store::{CheckAnswer, Checkpoint, GrantAnswer, GrantRequest, Refusal, Scope, Store, StoreError, UserCreation};
 
-use crate::fixture::{Fixture, Home, RedisServer, by_token, event, new_user, one_credit, permission, used};
+use crate::fixture::{Fixture, Home, RedisServer, by_token, event, new_user, one_credit, permission, revoke_key, used};
 use crate::limits;
 
 pub(crate) fn server(f: &Fixture) -> &RedisServer {
@@ -29,7 +29,7 @@ async fn check_extend_and_settle_are_one_script_and_one_round_trip_each_and_two_
             evalsha += scripts;
             assert_eq!(calls(), (evalsha, eval, loads), "{round}");
         };
-        let by_key = f.check_key(&ada, 1, permission(Scope::Inference), Some(one_credit(&format!("key-{round}"), "a"))).await;
+        let by_key = f.check_key(&ada, 1, permission(Scope::Chat), Some(one_credit(&format!("key-{round}"), "a"))).await;
         assert!(matches!(by_key, CheckAnswer::Held(..)));
         expect(check);
         let held = f.hold(&ada, by_token(&format!("token-{round}"), "a")).await;
@@ -86,8 +86,7 @@ async fn a_known_callers_rights_are_not_read_again_until_they_change() {
     let ada = f.person("ada", 50).await;
     let key = f.key(&ada, 1, |_| {}).await;
     let other = f.key(&ada, 2, |_| {}).await;
-    let check =
-        async |secret: u8, request: &str| f.check_key(&ada, secret, permission(Scope::Inference), Some(one_credit(request, "a"))).await;
+    let check = async |secret: u8, request: &str| f.check_key(&ada, secret, permission(Scope::Chat), Some(one_credit(request, "a"))).await;
     assert!(matches!(check(1, "first").await, CheckAnswer::Held(..)));
     assert!(matches!(f.check(&ada, one_credit("by-token", "a")).await, CheckAnswer::Held(..)));
     let read = records_read(&f);
@@ -96,10 +95,10 @@ async fn a_known_callers_rights_are_not_read_again_until_they_change() {
     assert_eq!(records_read(&f), read);
 
     // Another key's revocation takes nothing from this one, whose rights are read again all the same.
-    f.store.revoke_api_key(&ada.account, &other.key_id, event()).await.unwrap().unwrap();
+    revoke_key(&*f.store, &ada.account, &other.key_id).await.unwrap();
     assert!(matches!(check(1, "third").await, CheckAnswer::Held(..)));
     assert!(records_read(&f) > read);
-    f.store.revoke_api_key(&ada.account, &key.key_id, event()).await.unwrap().unwrap();
+    revoke_key(&*f.store, &ada.account, &key.key_id).await.unwrap();
     assert_eq!(check(1, "fourth").await, CheckAnswer::Refused(Refusal::CredentialRevoked));
     f.snapshot(&ada).await;
 }
@@ -109,7 +108,7 @@ async fn what_another_process_revokes_is_refused_to_a_known_caller_on_the_next_c
     let f = Fixture::redis(limits()).await;
     let ada = f.person("ada", 50).await;
     f.key(&ada, 1, |_| {}).await;
-    let check = async |request: &str| f.check_key(&ada, 1, permission(Scope::Inference), Some(one_credit(request, "a"))).await;
+    let check = async |request: &str| f.check_key(&ada, 1, permission(Scope::Chat), Some(one_credit(request, "a"))).await;
     assert!(matches!(check("first").await, CheckAnswer::Held(..)));
     assert!(matches!(check("second").await, CheckAnswer::Held(..)));
     let elsewhere = server(&f).store(limits(), Clock::Store).await;
@@ -126,7 +125,7 @@ async fn a_known_key_ends_at_its_time() {
     let ada = f.person("ada", 50).await;
     let ends = f.now_ms() + 1000;
     f.key(&ada, 1, |key| key.expires_at_ms = Some(ends)).await;
-    let check = async |request: &str| f.check_key(&ada, 1, permission(Scope::Inference), Some(one_credit(request, "a"))).await;
+    let check = async |request: &str| f.check_key(&ada, 1, permission(Scope::Chat), Some(one_credit(request, "a"))).await;
     assert!(matches!(check("first").await, CheckAnswer::Held(..)));
     f.advance(Duration::from_millis(999));
     assert!(matches!(check("second").await, CheckAnswer::Held(..)));
@@ -191,8 +190,8 @@ async fn a_full_redis_still_lets_callers_in_to_revoke_keys_and_disable_users() {
     let (evalsha, eval, loads) = calls();
     assert!(matches!(f.store.check(f.request(&ada, None)).await.unwrap(), CheckAnswer::Allowed(_)));
     assert_eq!(calls(), (evalsha + 1, eval, loads), "one script, one round trip");
-    f.store.revoke_api_key(&ada.account, &key.key_id, event()).await.unwrap().unwrap();
-    assert_eq!(f.check_key(&ada, 1, permission(Scope::Inference), None).await, CheckAnswer::Refused(Refusal::CredentialRevoked));
+    revoke_key(&*f.store, &ada.account, &key.key_id).await.unwrap();
+    assert_eq!(f.check_key(&ada, 1, permission(Scope::Chat), None).await, CheckAnswer::Refused(Refusal::CredentialRevoked));
     f.store.set_disabled(&ada.id, true, "", event()).await.unwrap().unwrap();
     assert_eq!(f.store.check(f.request(&ada, None)).await.unwrap(), CheckAnswer::Refused(Refusal::UserDisabled));
 }

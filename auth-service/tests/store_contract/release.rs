@@ -8,7 +8,7 @@ use auth_service::store::{
     Balance, CheckAnswer, PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, Scope, SettleAnswer, StoreError,
 };
 
-use crate::fixture::{Fixture, Person, by_token, event, one_credit, permission, used};
+use crate::fixture::{Fixture, Person, by_token, event, one_credit, permission, revoke_key, used};
 use crate::limits;
 use crate::redis_only::server;
 
@@ -105,12 +105,12 @@ pub(crate) async fn a_hold_is_released_whatever_became_of_its_credential(f: Fixt
     let revoked = f.key(&ada, 2, |_| {}).await;
     f.key(&ada, 3, |key| key.models = vec!["llama3".to_owned()]).await;
     for secret in 1..=3_u8 {
-        let answer = f.check_key(&ada, secret, permission(Scope::Inference), Some(by_token(&format!("k{secret}"), "a"))).await;
+        let answer = f.check_key(&ada, secret, permission(Scope::Chat), Some(by_token(&format!("k{secret}"), "a"))).await;
         assert!(matches!(answer, CheckAnswer::Held(..)), "{answer:?}");
     }
     f.hold(&ada, by_token("token", "a")).await;
     f.advance(Duration::from_secs(5));
-    f.store.revoke_api_key(&ada.account, &revoked.key_id, event()).await.unwrap();
+    revoke_key(&*f.store, &ada.account, &revoked.key_id).await;
     f.store.set_disabled(&ada.id, true, "", event()).await.unwrap();
     assert_eq!(f.check(&ada, one_credit("new", "a")).await, CheckAnswer::Refused(Refusal::UserDisabled));
     for secret in 1..=3_u8 {
@@ -177,7 +177,7 @@ async fn a_full_redis_still_releases() {
     let ada = f.person("ada", 50).await;
     f.key(&ada, 1, |_| {}).await;
     f.hold(&ada, by_token("token", "a")).await;
-    assert!(matches!(f.check_key(&ada, 1, permission(Scope::Inference), Some(by_token("key", "a"))).await, CheckAnswer::Held(..)));
+    assert!(matches!(f.check_key(&ada, 1, permission(Scope::Chat), Some(by_token("key", "a"))).await, CheckAnswer::Held(..)));
     server(&f).command(&["CONFIG", "SET", "maxmemory", "1"]);
     assert!(matches!(f.store.check(f.request(&ada, Some(by_token("new", "a")))).await, Err(StoreError::Full(_))));
     assert_eq!(release(&f, by_access_token(&ada, "token", "a")).await, ReleaseAnswer::Released);
@@ -191,14 +191,14 @@ async fn a_key_that_is_no_longer_kept_names_nobody_and_its_hold_expires_by_itsel
     let f = Fixture::sqlite(limits()).await;
     let ada = f.person("ada", 50).await;
     let gone = f.key(&ada, 1, |_| {}).await;
-    f.check_key(&ada, 1, permission(Scope::Inference), Some(by_token("r", "a"))).await;
-    f.store.revoke_api_key(&ada.account, &gone.key_id, event()).await.unwrap();
+    f.check_key(&ada, 1, permission(Scope::Chat), Some(by_token("r", "a"))).await;
+    revoke_key(&*f.store, &ada.account, &gone.key_id).await;
     // As many revoked ones as are kept, all of them newer.
     f.advance(Duration::from_millis(1));
     for number in 0..auth_service::keyring::MAX_LIVE_API_KEYS {
         let secret = u8::try_from(number + 2).unwrap();
         let newer = f.key(&ada, secret, |key| key.key_id = KeyId::random().unwrap()).await;
-        f.store.revoke_api_key(&ada.account, &newer.key_id, event()).await.unwrap();
+        revoke_key(&*f.store, &ada.account, &newer.key_id).await;
     }
     assert_eq!(release(&f, by_key(&ada, 1, "r", "a")).await, ReleaseAnswer::NothingHeld);
     f.pass_ttl();

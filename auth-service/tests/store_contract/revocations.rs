@@ -8,7 +8,7 @@ use auth_service::store::clock::Clock;
 use auth_service::store::{CheckAnswer, ExtendAnswer, Held, Refusal, Revocation, RevocationCursor, Revoked, Scope, Store, StoreError};
 use shared::ErrorReason;
 
-use crate::fixture::{Fixture, Home, Person, RedisServer, altered, by_token, event, one_credit, permission, sqlite_file, used};
+use crate::fixture::{Fixture, Home, Person, RedisServer, altered, by_token, event, one_credit, permission, revoke_key, sqlite_file, used};
 use crate::forwarder::Forwarder;
 use crate::limits;
 use crate::redis_conditions::until_info;
@@ -16,7 +16,7 @@ use crate::redis_only::server;
 
 /// What an account's key holds.
 async fn hold_by_key(f: &Fixture, person: &Person, secret: u8, request_id: &str) -> Held {
-    match f.check_key(person, secret, permission(Scope::Inference), Some(by_token(request_id, "a"))).await {
+    match f.check_key(person, secret, permission(Scope::Chat), Some(by_token(request_id, "a"))).await {
         CheckAnswer::Held(_, held) => held,
         other => panic!("not held: {other:?}"),
     }
@@ -52,7 +52,7 @@ pub(crate) async fn here(store: &dyn Store) -> RevocationCursor {
 }
 
 pub(crate) async fn revoke_a_key(f: &Fixture, person: &Person, key_id: &KeyId) {
-    f.store.revoke_api_key(&person.account, key_id, event()).await.unwrap().unwrap();
+    revoke_key(&*f.store, &person.account, key_id).await.unwrap();
 }
 
 /// Replaces an open hold's terms in the store, as another release would have written them.
@@ -175,7 +175,7 @@ pub(crate) async fn a_hold_is_extended_whatever_becomes_of_other_credentials_and
         // The key's time is over, and a token's by far.
         f.advance(Duration::from_secs(50));
     }
-    let expired = f.check_key(&ada, 1, permission(Scope::Inference), Some(one_credit("late", "a"))).await;
+    let expired = f.check_key(&ada, 1, permission(Scope::Chat), Some(one_credit("late", "a"))).await;
     assert_eq!(expired, CheckAnswer::Refused(Refusal::CredentialExpired));
     // One that ended by its time may be dropped by now. One that was revoked before may not go on.
     let key = f.key(&ada, 3, |key| key.expires_at_ms = Some(f.now_ms() + 5_000)).await;
@@ -237,7 +237,7 @@ pub(crate) async fn an_extend_beside_a_revocation_is_answered_either_way_and_aft
 /// Revokes a key of somebody, as another process does.
 async fn revoke_one(store: &dyn Store, f: &Fixture, person: &Person, secret: u8) {
     let key = f.key(person, secret, |_| {}).await;
-    store.revoke_api_key(&person.account, &key.key_id, event()).await.unwrap().unwrap();
+    revoke_key(store, &person.account, &key.key_id).await.unwrap();
 }
 
 #[tokio::test]
@@ -314,7 +314,7 @@ async fn a_failover_that_lost_the_last_revocations_leaves_a_gap_also_where_other
             for secret in 3..6 {
                 let key = f.key(&ada, secret, |_| {});
                 let key = key.await;
-                elsewhere.revoke_api_key(&ada.account, &key.key_id, event()).await.unwrap().unwrap();
+                revoke_key(&elsewhere, &ada.account, &key.key_id).await.unwrap();
             }
         }
         // Until the connection is a new one, what has become a replica is read.
@@ -359,7 +359,7 @@ async fn what_is_revoked_is_told_within_a_second_when_the_connection_that_waits_
                 "silence" => address.silence(),
                 _ => {}
             }
-            elsewhere.revoke_api_key(&ada.account, &key.key_id, event()).await.unwrap().unwrap();
+            revoke_key(&elsewhere, &ada.account, &key.key_id).await.unwrap();
             Instant::now()
         };
         let ((told, waits), revoked) = tokio::join!(waiting, revoking);

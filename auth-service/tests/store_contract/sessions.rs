@@ -77,7 +77,7 @@ pub(crate) fn by_session(signed: &Signed, request: Option<&str>) -> CheckRequest
     CheckRequest {
         account: signed.person.account.clone(),
         credential: credential(signed),
-        permission: permission(Scope::Inference),
+        permission: permission(Scope::Chat),
         charge: request.map(|id| one_credit(id, "a")),
         caller_address: None,
     }

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use auth_service::hold::{Fields, HoldRecord, Outcome, Resolution, ResolvedHold, Terms, TokenUsage};
 use auth_service::ids::{KeyId, UserId};
+use auth_service::model_pattern::PatternRule;
 use auth_service::price::Price;
 use auth_service::store::clock::Clock;
 use auth_service::store::sqlite::SqliteStore;
 use auth_service::store::{
-    AccountSnapshot, ApiKeyRecord, Balance, CheckAnswer, EntryKind, GrantAnswer, GrantRequest, LedgerEntry, Permission, Refusal, Scope,
-    Store, StoreOpenError,
+    AccountSnapshot, ApiKeyRecord, Balance, CheckAnswer, EntryKind, GrantAnswer, GrantRequest, LedgerEntry, ListedKey, ListedSecret,
+    Permission, Refusal, Scope, Store, StoreOpenError,
 };
 use auth_service::user::{Role, UserName, UserRecord};
 
@@ -237,9 +238,10 @@ async fn keys_read_the_same(f: &Fixture) {
         key_id: key(1),
         user_id: ada().id,
         name: "laptop, of \"Ada\"".to_owned(),
-        hint: "tg_AdaL…wxyz".to_owned(),
-        scopes: vec![Scope::Inference, Scope::Account],
+        scopes: [&Scope::INFERENCE[..], &[Scope::Account]].concat(),
         models: vec!["Llama*".to_owned(), "a, \"b\"".to_owned()],
+        pattern_rule: PatternRule::Whole,
+        networks: Vec::new(),
         created_at_ms: START_MS - 15_000,
         expires_at_ms: None,
         revoked_at_ms: None,
@@ -247,7 +249,7 @@ async fn keys_read_the_same(f: &Fixture) {
     let revoked = ApiKeyRecord {
         key_id: key(2),
         name: String::new(),
-        scopes: vec![Scope::Models, Scope::Inference],
+        scopes: [&Scope::INFERENCE[..], &[Scope::Models]].concat(),
         models: Vec::new(),
         created_at_ms: START_MS - 14_000,
         revoked_at_ms: Some(START_MS - 5000),
@@ -256,20 +258,25 @@ async fn keys_read_the_same(f: &Fixture) {
     let ended = ApiKeyRecord {
         key_id: key(3),
         name: "ended".to_owned(),
-        scopes: vec![Scope::Inference],
+        scopes: Scope::INFERENCE.to_vec(),
         models: Vec::new(),
         created_at_ms: START_MS - 13_000,
         expires_at_ms: Some(START_MS - 2000),
         ..live.clone()
     };
-    assert_eq!(f.store.api_keys(&ada().account).await.unwrap(), [live, revoked, ended]);
+    assert_eq!(f.keys(&ada()).await, [live, revoked, ended]);
+    for ListedKey { key, secrets } in f.store.api_keys(&ada().account).await.unwrap() {
+        let [ListedSecret { secret, last_used_at_ms: None }] = &secrets[..] else { panic!("{secrets:?}") };
+        assert_eq!((secret.number, secret.hint.as_str(), secret.created_at_ms), (1, "tg_AdaL…wxyz", key.created_at_ms));
+        assert_eq!((secret.ends_at_ms, secret.revoked_at_ms, secret.made_by), (None, None, None));
+    }
     let check = async |secret, permission: Permission| f.check_key(&ada(), secret, permission, None).await;
-    assert!(matches!(check(1, permission(Scope::Inference)).await, CheckAnswer::Allowed(_)));
-    let another_model = Permission { model: "qwen3".to_owned(), ..permission(Scope::Inference) };
+    assert!(matches!(check(1, permission(Scope::Chat)).await, CheckAnswer::Allowed(_)));
+    let another_model = Permission { model: "qwen3".to_owned(), ..permission(Scope::Chat) };
     assert_eq!(check(1, another_model).await, CheckAnswer::Refused(Refusal::ModelNotAllowed));
     assert_eq!(check(1, permission(Scope::Models)).await, CheckAnswer::Refused(Refusal::ScopeRequired));
-    assert_eq!(check(2, permission(Scope::Inference)).await, CheckAnswer::Refused(Refusal::CredentialRevoked));
-    assert_eq!(check(3, permission(Scope::Inference)).await, CheckAnswer::Refused(Refusal::CredentialExpired));
+    assert_eq!(check(2, permission(Scope::Chat)).await, CheckAnswer::Refused(Refusal::CredentialRevoked));
+    assert_eq!(check(3, permission(Scope::Chat)).await, CheckAnswer::Refused(Refusal::CredentialExpired));
 }
 
 async fn is_brought_up(back: &[&str]) {
@@ -370,7 +377,7 @@ async fn a_file_that_can_not_be_brought_up_is_refused_and_left_as_it_is() {
 async fn a_file_of_a_later_schema_is_refused_in_words_that_say_so() {
     let folder = tempfile::tempdir().unwrap();
     let path = sqlite_file(folder.path());
-    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 8).unwrap();
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 9).unwrap();
     let refused = SqliteStore::open(&path, limits(), Clock::Store);
-    assert!(matches!(&refused, Err(StoreOpenError::Unusable(text)) if text.contains("version 8") && text.contains("later release")));
+    assert!(matches!(&refused, Err(StoreOpenError::Unusable(text)) if text.contains("version 9") && text.contains("later release")));
 }

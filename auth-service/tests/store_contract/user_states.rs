@@ -8,7 +8,7 @@ use auth_service::store::clock::Clock;
 use auth_service::store::{CheckAnswer, PresentedCredential, Refusal, Scope, Store, StoreError};
 use auth_service::user_state::PasswordChange;
 
-use crate::fixture::{Fixture, Home, PASSWORD_HASH, event, permission, sqlite_file};
+use crate::fixture::{Fixture, Home, PASSWORD_HASH, event, permission, revoke_key, sqlite_file};
 use crate::sessions::{Signed, by_session, credential, new_session};
 
 const NEW_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$bmV3";
@@ -142,7 +142,7 @@ pub(crate) async fn a_password_change_ends_every_other_session_and_keeps_its_own
     assert_eq!(f.store.check(of_before).await.unwrap(), CheckAnswer::Refused(Refusal::CredentialRevoked));
     assert_eq!(f.refusal(&two).await, None);
     f.refresh(&two, 0, 1).await.unwrap();
-    assert!(matches!(f.check_key(&ada, 1, permission(Scope::Inference), None).await, CheckAnswer::Allowed(_)));
+    assert!(matches!(f.check_key(&ada, 1, permission(Scope::Chat), None).await, CheckAnswer::Allowed(_)));
     // A session that was revoked while its owner typed changes nothing.
     f.store.end_session(&ada.id, &two.id, event()).await.unwrap();
     assert_eq!(change(&two, NEW_HASH, "yet another").await, PasswordChange::Refused(Refusal::CredentialRevoked));
@@ -162,7 +162,7 @@ pub(crate) async fn a_locked_user_keeps_api_keys_and_has_no_sessions_until_unloc
     assert_eq!(f.store.check(of_before.clone()).await.unwrap(), CheckAnswer::Refused(Refusal::UserLocked));
     assert_eq!(f.refresh(&signed, 0, 1).await, Err(RefreshRefusal::UserLocked));
     assert_eq!(f.begin(&ada, PASSWORD_HASH).await.1, SessionStart::Refused);
-    assert!(matches!(f.check_key(&ada, 1, permission(Scope::Inference), None).await, CheckAnswer::Allowed(_)));
+    assert!(matches!(f.check_key(&ada, 1, permission(Scope::Chat), None).await, CheckAnswer::Allowed(_)));
     assert!(f.store.set_locked(&ada.id, false, "", event()).await.unwrap().unwrap().changed);
     assert_eq!(f.refusal(&signed).await, Some(Refusal::CredentialRevoked), "it stays ended");
     assert_eq!(f.store.check(of_before).await.unwrap(), CheckAnswer::Refused(Refusal::CredentialRevoked));
@@ -197,7 +197,7 @@ pub(crate) async fn a_reset_password_lets_nobody_in_until_another_was_chosen_wit
     assert_eq!(f.refresh(&signed, 0, 1).await, Err(RefreshRefusal::PasswordChangeRequired));
     assert_eq!(f.begin(&ada, PASSWORD_HASH).await.1, SessionStart::PasswordReplaced);
     assert_eq!(f.begin(&ada, ONE_TIME_HASH).await.1, SessionStart::PasswordChangeRequired);
-    assert!(matches!(f.check_key(&ada, 1, permission(Scope::Inference), None).await, CheckAnswer::Allowed(_)));
+    assert!(matches!(f.check_key(&ada, 1, permission(Scope::Chat), None).await, CheckAnswer::Allowed(_)));
     let complete = async |verified: &'static str, new: &'static str| {
         let id = auth_service::ids::SessionId::random().unwrap();
         let start = f.store.complete_password_reset(&ada.id, verified, new, new_session(&id, "a client"), event()).await.unwrap();
@@ -299,7 +299,7 @@ pub(crate) async fn each_change_records_its_event_once_and_what_changes_nothing_
     let key = f.key(&ada, 1, |_| {}).await;
     recorded("create_api_key", 1);
     for changed in [true, false] {
-        f.store.revoke_api_key(&ada.account, &key.key_id, event()).await.unwrap();
+        revoke_key(&*f.store, &ada.account, &key.key_id).await;
         recorded("revoke_api_key", usize::from(changed));
     }
     f.person("bob", 0).await;
@@ -374,7 +374,8 @@ async fn a_file_of_the_release_before_sessions_is_brought_up_and_its_users_sign_
     let path = sqlite_file(folder.path());
     // What this release added to it.
     let old = rusqlite::Connection::open(&path).unwrap();
-    old.execute_batch("DROP TABLE sessions; DROP TABLE audit_changes; DROP TABLE audit_attempts; PRAGMA user_version = 6").unwrap();
+    let tables = ["sessions", "audit_changes", "audit_attempts", "api_key_uses"].map(|table| format!("DROP TABLE {table};")).concat();
+    old.execute_batch(&(tables + "PRAGMA user_version = 6")).unwrap();
     drop(old);
     let limits = f.limits;
     let f = f.open_again(limits).await;

@@ -230,7 +230,7 @@ pub(crate) fn by(person: &Person, session: Option<&SessionId>, issued_at_ms: i64
 
 pub(crate) async fn check(store: &dyn Store, person: &Person, credential: PresentedCredential) -> String {
     let account = person.account.clone();
-    let request = CheckRequest { account, credential, permission: permission(Scope::Inference), charge: None, caller_address: None };
+    let request = CheckRequest { account, credential, permission: permission(Scope::Chat), charge: None, caller_address: None };
     match store.check(request).await.unwrap() {
         CheckAnswer::Allowed(_) => "Allowed".to_owned(),
         CheckAnswer::Refused(refusal) => format!("{refusal:?}"),

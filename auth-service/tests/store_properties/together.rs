@@ -10,7 +10,8 @@ use auth_service::refunds::RefundLimit;
 use auth_service::store::clock::Clock;
 use auth_service::store::sqlite::SqliteStore;
 use auth_service::store::{
-    ChargeRequest, CheckAnswer, CheckRequest, GrantRequest, NewApiKey, PresentedCredential, ReleaseRequest, Scope, Store, StoreLimits,
+    ChargeRequest, CheckAnswer, CheckRequest, GrantRequest, KeyChange, NewSecret, PresentedCredential, ReleaseRequest, Scope, Store,
+    StoreLimits,
 };
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
@@ -173,7 +174,7 @@ impl Stage {
                 let request = CheckRequest {
                     account,
                     credential,
-                    permission: permission(Scope::Inference),
+                    permission: permission(Scope::Chat),
                     charge: Some(charge.clone()),
                     caller_address: None,
                 };
@@ -245,9 +246,10 @@ impl Stage {
             Action::NewKey => {
                 let number = self.attempts.fetch_add(1, Ordering::SeqCst);
                 let secret_hash = std::array::from_fn(|place| number.to_le_bytes()[place % 4]);
-                let key = NewApiKey { account, secret_hash, record: fixture::new_key(&user) };
+                let secret = NewSecret { secret_hash, hint: String::new() };
                 // There may be as many as there can be.
-                let _made = store.create_api_key(key, event()).await.unwrap();
+                let change = KeyChange::Create { key: fixture::new_key(&user), secret, request: None };
+                let _made = fixture::change_keys(&**store, &account, change).await;
                 Vec::new()
             }
         }
@@ -315,7 +317,7 @@ fn keep_their_promises(runtime: &Runtime, stores: &[Arc<dyn Store>], hand: &Atom
     assert_eq!(refused_for_refunds.get() > 0, limits.refunds.burst < 10, "{} Checks were refused for refunds", refused_for_refunds.get());
 }
 
-fn several_threads() -> Runtime {
+pub(crate) fn several_threads() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap()
 }
 

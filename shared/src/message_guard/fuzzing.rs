@@ -10,6 +10,7 @@ use super::{
     Body, BodyRules, Bytes, CallError, Code, Confirmation, Context, ErrorReason, GuardedBody, HttpBody, Pin, Poll, Status, Unconfirmed,
 };
 use crate::admission::Confirm;
+use crate::caller_address::CallerAddress;
 
 /// How a body is read.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +28,7 @@ pub struct Reading {
 struct Judge(bool);
 
 impl Confirm for Judge {
-    fn confirm(&self, _: &str, _: HeaderMap) -> Confirmation {
+    fn confirm(&self, _: &str, _: HeaderMap, _: Option<CallerAddress>) -> Confirmation {
         let refused = || CallError::new(Code::Unauthenticated, ErrorReason::CredentialInvalid, "unknown");
         Box::pin(std::future::ready(if self.0 { Ok(()) } else { Err(refused()) }))
     }

@@ -9,6 +9,7 @@ use http::HeaderMap;
 use super::pieces::Pieces;
 use super::*;
 use crate::admission::Confirm;
+use crate::caller_address::CallerAddress;
 use crate::error::reason_of;
 
 const NETWORK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -21,7 +22,7 @@ struct Judge {
 }
 
 impl Confirm for Judge {
-    fn confirm(&self, _: &str, _: HeaderMap) -> Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>> {
+    fn confirm(&self, _: &str, _: HeaderMap, _: Option<CallerAddress>) -> Confirmation {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let answer = if self.yes { Ok(()) } else { Err(CallError::new(Code::Unauthenticated, ErrorReason::CredentialInvalid, "unknown")) };
         Box::pin(std::future::ready(answer))

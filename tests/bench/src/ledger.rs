@@ -8,9 +8,12 @@ use auth_service::access_token::AccessTokens;
 use auth_service::api_key::ApiKey;
 use auth_service::config::Config;
 use auth_service::ids::{AccountId, KeyId, UserId};
+use auth_service::model_pattern::PatternRule;
 use auth_service::password::PasswordHashing;
 use auth_service::startup::open_store;
-use auth_service::store::{ApiKeyRecord, AuditAction, AuditEvent, NewApiKey, NewUser, Scope, Store};
+use auth_service::store::{
+    ApiKeyRecord, AuditAction, AuditEvent, KeyAnswer, KeyChange, KeyChangeRequest, NewSecret, NewUser, Scope, Store,
+};
 use auth_service::user::{Role, UserName};
 
 /// The store that auth-service serves from, opened a second time.
@@ -72,15 +75,19 @@ impl Ledgers {
                 key_id: KeyId::random().expect("randomness"),
                 user_id: user_id.clone(),
                 name: "bench".to_owned(),
-                hint: key.hint(),
-                scopes: vec![Scope::Inference, Scope::Account],
+                scopes: Scope::ALL.to_vec(),
                 models: Vec::new(),
+                pattern_rule: PatternRule::ByPart,
+                networks: Vec::new(),
                 created_at_ms: 0,
                 expires_at_ms: None,
                 revoked_at_ms: None,
             };
-            let new = NewApiKey { account: account.clone(), secret_hash: key.secret_hash(), record };
-            self.store.create_api_key(new, AuditEvent::new(AuditAction::CreateApiKey)).await.expect("a key is made");
+            let secret = NewSecret { secret_hash: key.secret_hash(), hint: key.hint() };
+            let change = KeyChange::Create { key: record, secret, request: None };
+            let request = KeyChangeRequest { account: account.clone(), asker: None, change };
+            let made = self.store.change_api_keys(request, AuditEvent::new(AuditAction::CreateApiKey)).await.expect("the store answers");
+            assert!(matches!(made, KeyAnswer::Done { .. }), "a key is made");
             accounts.ids.push(account);
             accounts.api_keys.push(key.reveal().to_owned());
             accounts.access_tokens.push(self.tokens.issue(&user_id).expect("a token").token);

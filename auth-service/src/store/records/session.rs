@@ -2,7 +2,8 @@
 
 use prost::Message;
 
-use super::{VERSION, Versioned, decode, scope, scope_number};
+use super::api_key::{scope_numbers, scopes};
+use super::{VERSION, Versioned, decode};
 use crate::access::SessionRights;
 use crate::ids::SessionId;
 use crate::session::{PreviousToken, Session, SignInMethod};
@@ -60,7 +61,7 @@ numbered!(method_number, method, SignInMethod { Password = 1 });
 pub(in crate::store) fn session_bytes(session: &Session) -> Vec<u8> {
     let (is_limited, scopes) = match &session.scopes {
         TokenScopes::All => (false, Vec::new()),
-        TokenScopes::Only(scopes) => (true, scopes.iter().map(|scope| scope_number(*scope)).collect()),
+        TokenScopes::Only(scopes) => (true, scope_numbers(scopes)),
     };
     let previous = session.previous.map(|previous| StoredPrevious {
         token_hash: previous.token_hash.to_vec(),
@@ -88,7 +89,7 @@ pub(in crate::store) fn session_bytes(session: &Session) -> Vec<u8> {
 
 pub(in crate::store) fn session(session_id: &SessionId, bytes: &[u8]) -> Option<Session> {
     let stored: StoredSession = decode(bytes)?;
-    let scopes = stored.scopes.into_iter().map(scope).collect::<Option<Vec<_>>>()?;
+    let scopes = scopes(&stored.scopes)?;
     let previous = match stored.previous {
         None => None,
         Some(StoredPrevious { token_hash, rotated_at_ms, accepted_again }) => {

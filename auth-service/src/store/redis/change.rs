@@ -24,6 +24,7 @@ pub(super) enum Part {
     Keys = 3,
     User = 4,
     Sessions = 5,
+    Used = 8,
 }
 
 /// A record to be replaced: where it is, its field, and its bytes; none to drop it.
@@ -51,7 +52,8 @@ impl RedisStore {
     /// Makes a change; `false`: others changed the account's rights meanwhile, and nothing was written.
     pub(super) async fn replace_records(&self, script: &Script, change: Change<'_>) -> Result<bool, StoreError> {
         let parts = ["acct", "members", "keys", "user", "sessions"].map(|part| self.keys.account_part(&change.account, part));
-        let keys: Vec<_> = parts.into_iter().chain([self.keys.audit(CHANGES), self.keys.revocations()]).collect();
+        let used = self.keys.account_part(&change.account, "used");
+        let keys: Vec<_> = parts.into_iter().chain([self.keys.audit(CHANGES), self.keys.revocations(), used]).collect();
         let mut call = ScriptCall::new(script, keys.iter());
         call.arg(self.now()).arg(&change.rights_version.to_bytes()).arg(&new_rights_version()?.to_bytes());
         call.arg(change.event.map(records::audit_event_bytes).unwrap_or_default()).arg(change.revocations.len());

@@ -4,12 +4,12 @@ use ::redis::Value;
 
 use super::scripts::ScriptCall;
 use super::stored::{Counters, GRANT, OPEN, Stored, expiry_in, unreadable};
-use crate::access::{KeyRights, Member, RightsVersion, Rows};
+use crate::access::{KeyRights, Member, RightsVersion, Rows, SessionRights};
 use crate::hold::{HoldRecord, Settlement, Terms, TokenUsage, hold_id, on_expiry};
 use crate::ids::{SessionId, UserId};
 use crate::store::expiry_line::Expired;
 use crate::store::records;
-use crate::store::{ApiKeyRecord, AuditEvent, PresentedCredential, StoreError};
+use crate::store::{AuditEvent, PresentedCredential, StoreError};
 
 /// In place of a new state: answer what there is.
 const READ: u8 = 254;
@@ -327,15 +327,7 @@ impl Found {
 
     /// What decides about the caller.
     pub(super) fn rows(&self) -> Result<Rows, StoreError> {
-        let read = |bytes: &[u8]| records::session_rights(bytes).ok_or_else(|| unreadable("a session"));
-        let session = self.session.as_deref().map(read).transpose()?;
-        Ok(Rows { key: self.key()?, session, member: self.member()? })
-    }
-
-    /// The caller's place in the account.
-    fn member(&self) -> Result<Option<Member>, StoreError> {
-        let read = |bytes: &[u8]| records::member(bytes).ok_or_else(|| unreadable("a member"));
-        self.member.as_deref().map(read).transpose()
+        Ok(Rows { key: self.key()?, session: session_rights(self.session.as_deref())?, member: member(self.member.as_deref())? })
     }
 
     /// How the holds that are due are resolved, one operation's number of them, and whether there are more.
@@ -354,13 +346,14 @@ impl Found {
     }
 }
 
-/// Reads a key as the keyring has it: behind the user's id, by which scripts find the member.
-pub(super) fn stored_api_key(bytes: &[u8]) -> Result<ApiKeyRecord, StoreError> {
-    let read = || {
-        let (user_id, record) = bytes.split_at_checked(UserId::LENGTH)?;
-        records::api_key(record).filter(|key| key.user_id.as_str().as_bytes() == user_id)
-    };
-    read().ok_or_else(|| unreadable("an API key"))
+/// Reads a session's part of what decides.
+pub(super) fn session_rights(bytes: Option<&[u8]>) -> Result<Option<SessionRights>, StoreError> {
+    bytes.map(|bytes| records::session_rights(bytes).ok_or_else(|| unreadable("a session"))).transpose()
+}
+
+/// Reads a user's place in an account.
+pub(super) fn member(bytes: Option<&[u8]>) -> Result<Option<Member>, StoreError> {
+    bytes.map(|bytes| records::member(bytes).ok_or_else(|| unreadable("a member"))).transpose()
 }
 
 /// Takes the script's answer to so many moves apart: the time, and what became of each. `hold_ttl_ms`: the life of a new hold.

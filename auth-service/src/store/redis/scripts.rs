@@ -91,6 +91,8 @@ pub(super) struct Scripts {
     pub(super) restrict: Script,
     /// Works when Redis is full: the logs are bounded.
     pub(super) record: Script,
+    /// A note, which needs room.
+    pub(super) note_uses: Script,
     pub(super) revocations: Script,
     /// Works when Redis is full, or takes no writes at all.
     pub(super) user: Script,
@@ -119,6 +121,7 @@ impl Scripts {
             replace: account("", replace),
             restrict: account(WHEN_FULL, replace),
             record: Script::new(&["#!lua", WHEN_FULL, "\n", include_str!("lua/clock.lua"), include_str!("lua/record.lua")].concat()),
+            note_uses: Script::new(concat!("#!lua\n", include_str!("lua/clock.lua"), include_str!("lua/note_uses.lua"))),
             revocations: Script::new(&["#!lua", READS, "\n", include_str!("lua/revocations.lua")].concat()),
             user: Script::new(&["#!lua", READS, "\n", include_str!("lua/clock.lua"), include_str!("lua/user.lua")].concat()),
             snapshot: account(READS, include_str!("lua/snapshot.lua")),
@@ -128,7 +131,7 @@ impl Scripts {
     }
 
     /// All of them, to be loaded when a connection is opened: a full Redis must not have to take one in.
-    pub(super) fn all(&self) -> [&Script; 15] {
+    pub(super) fn all(&self) -> [&Script; 16] {
         let Self {
             probe,
             claim_name,
@@ -140,12 +143,30 @@ impl Scripts {
             replace,
             restrict,
             record,
+            note_uses,
             revocations,
             user,
             snapshot,
             ledger,
             fold,
         } = self;
-        [probe, claim_name, register, create_user, hold, settle, read, replace, restrict, record, revocations, user, snapshot, ledger, fold]
+        [
+            probe,
+            claim_name,
+            register,
+            create_user,
+            hold,
+            settle,
+            read,
+            replace,
+            restrict,
+            record,
+            note_uses,
+            revocations,
+            user,
+            snapshot,
+            ledger,
+            fold,
+        ]
     }
 }

@@ -1,21 +1,17 @@
-//! Users and API keys in Redis.
+//! Users in Redis.
 
 use std::time::Duration;
 
-use shared::ErrorReason;
-
 use super::RedisStore;
-use super::change::{CHANGES, Change, MAX_TRIES, Part, Replacement, changing_too_quickly, new_rights_version};
+use super::change::{CHANGES, new_rights_version};
 use super::millis;
-use super::move_script::{grant_id, stored_api_key};
+use super::move_script::grant_id;
 use super::scripts::ScriptCall;
-use super::stored::{Counters, unreadable};
-use crate::access::{Member, RightsVersion};
-use crate::ids::{AccountId, KeyId, UserId};
-use crate::keyring::{self, on_create, on_revoke};
+use super::stored::unreadable;
+use crate::access::Member;
+use crate::ids::{AccountId, UserId};
 use crate::store::{
-    ApiKeyCreation, ApiKeyRecord, AuditEvent, NAME_CLAIM_LIFE, NewApiKey, NewUser, Revocation, Revoked, STARTING_GRANT_NOTE,
-    STARTING_GRANT_REQUEST_ID, StoreError, UserCreation, records,
+    AuditEvent, NAME_CLAIM_LIFE, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, StoreError, UserCreation, records,
 };
 use crate::user::{UserName, UserRecord};
 
@@ -33,25 +29,6 @@ enum Claim {
         /// When that claim is over.
         retry_after: Duration,
     },
-}
-
-/// An account's keys with their secrets' hashes, and what else decides about them.
-struct Keyring {
-    now_ms: i64,
-    rights_version: RightsVersion,
-    keys: Vec<(Vec<u8>, ApiKeyRecord)>,
-}
-
-impl Keyring {
-    fn records(&self) -> Vec<ApiKeyRecord> {
-        self.keys.iter().map(|(_, record)| record.clone()).collect()
-    }
-
-    /// Drops these keys.
-    fn drop(&self, dropped: &[KeyId]) -> impl Iterator<Item = Replacement> {
-        let dropped = self.keys.iter().filter(|(_, record)| dropped.contains(&record.key_id));
-        dropped.map(|(hash, _)| (Part::Keys, hash.clone(), Vec::new()))
-    }
 }
 
 impl RedisStore {
@@ -131,86 +108,10 @@ impl RedisStore {
         record.map(|record| records::user(id, &record).ok_or_else(|| unreadable("a user"))).transpose()
     }
 
-    async fn keyring(&self, account: &AccountId) -> Result<Option<Keyring>, StoreError> {
-        let mut pipeline = ::redis::pipe();
-        // The version first, as for a user.
-        pipeline.hget(self.keys.account_part(account, "acct"), "counters");
-        pipeline.hgetall(self.keys.account_part(account, "keys")).cmd("TIME");
-        type Parts = (Option<Vec<u8>>, Vec<(Vec<u8>, Vec<u8>)>, (i64, i64));
-        let (counters, keys, time): Parts = self.query(&pipeline).await?;
-        let Some(counters) = counters else { return Ok(None) };
-        let keys = keys.into_iter().map(|(hash, record)| Ok((hash, stored_api_key(&record)?))).collect::<Result<_, StoreError>>()?;
-        Ok(Some(Keyring { now_ms: self.time_ms(time), rights_version: Counters::rights_version(&counters)?, keys }))
-    }
-
-    pub(super) async fn add_api_key(&self, key: &NewApiKey, event: &AuditEvent) -> Result<ApiKeyCreation, StoreError> {
-        for _ in 0..MAX_TRIES {
-            let keyring = self.keyring(&key.account).await?;
-            let keyring = keyring.ok_or_else(|| StoreError::Corrupt("the account of a new API key doesn't exist".to_owned()))?;
-            if let Some((_, record)) = keyring.keys.iter().find(|(hash, _)| *hash == key.secret_hash) {
-                return Ok(ApiKeyCreation::Created(record.clone()));
-            }
-            let Some(dropped) = on_create(&keyring.records(), keyring.now_ms) else { return Ok(ApiKeyCreation::LimitReached) };
-            let record = ApiKeyRecord { created_at_ms: keyring.now_ms, ..key.record.clone() };
-            let added = (Part::Keys, key.secret_hash.to_vec(), stored_key_bytes(&record));
-            let replacements = keyring.drop(&dropped).chain([added]).collect();
-            let change = Change { replacements, event: Some(event), ..Change::new(key.account.clone(), keyring.rights_version) };
-            if self.replace_records(&self.scripts.replace, change).await? {
-                return Ok(ApiKeyCreation::Created(record));
-            }
-        }
-        Err(changing_too_quickly())
-    }
-
-    pub(super) async fn list_api_keys(&self, account: &AccountId) -> Result<Vec<ApiKeyRecord>, StoreError> {
-        let (records,): (Vec<Vec<u8>>,) = self.query(::redis::pipe().hvals(self.keys.account_part(account, "keys"))).await?;
-        let mut keys = records.iter().map(|record| stored_api_key(record)).collect::<Result<Vec<_>, _>>()?;
-        keys.sort_by(|a, b| (a.created_at_ms, &a.key_id).cmp(&(b.created_at_ms, &b.key_id)));
-        Ok(keys)
-    }
-
-    pub(super) async fn end_api_key(
-        &self,
-        account: &AccountId,
-        key: &KeyId,
-        event: &AuditEvent,
-    ) -> Result<Option<ApiKeyRecord>, StoreError> {
-        for _ in 0..MAX_TRIES {
-            let Some(keyring) = self.keyring(account).await? else { return Ok(None) };
-            let Some(keyring::Revocation { revoked, dropped }) = on_revoke(&keyring.records(), key, keyring.now_ms) else {
-                return Ok(None);
-            };
-            let before = keyring.keys.iter().find(|(_, record)| record.key_id == *key).ok_or_else(|| unreadable("an API key"))?;
-            if before.1.revoked_at_ms.is_some() {
-                return Ok(Some(revoked));
-            }
-            let changed = (Part::Keys, before.0.clone(), stored_key_bytes(&revoked));
-            let change = Change {
-                replacements: [changed].into_iter().chain(keyring.drop(&dropped)).collect(),
-                event: Some(event),
-                revocations: vec![Revocation {
-                    user_id: revoked.user_id.clone(),
-                    revoked: Revoked::Key { key_id: key.clone(), secret: 0 },
-                    reason: ErrorReason::CredentialRevoked,
-                }],
-                ..Change::new(account.clone(), keyring.rights_version)
-            };
-            if self.replace_records(&self.scripts.restrict, change).await? {
-                return Ok(Some(revoked));
-            }
-        }
-        Err(changing_too_quickly())
-    }
-
     /// The time that was set, or what Redis says it is, in seconds and microseconds.
     pub(super) fn time_ms(&self, (seconds, micros): (i64, i64)) -> i64 {
         self.clock.fixed_ms().unwrap_or(seconds * 1000 + micros / 1000)
     }
-}
-
-/// A key as the keyring has it: behind the user's id.
-fn stored_key_bytes(record: &ApiKeyRecord) -> Vec<u8> {
-    [record.user_id.as_str().as_bytes(), &records::api_key_bytes(record)].concat()
 }
 
 /// Reads `<user id>|<claimed at, ms>`.

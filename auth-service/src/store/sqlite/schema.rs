@@ -5,16 +5,18 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::failure::{Failure, StoreResult};
 use super::version_4;
 
-const VERSION: i64 = 7;
+const VERSION: i64 = 8;
 /// The whole schema of version 5.
 const SCHEMA_5: &str = include_str!("schema_5.sql");
 /// From version 5 to 6.
 const STEP_6: &str = include_str!("schema_6.sql");
 /// From version 6 to 7.
 const STEP_7: &str = include_str!("schema_7.sql");
+/// From version 7 to 8.
+const STEP_8: &str = include_str!("schema_8.sql");
 
 /// What makes a new file's schema.
-pub(super) const SCHEMA: [&str; 3] = [SCHEMA_5, STEP_6, STEP_7];
+pub(super) const SCHEMA: [&str; 4] = [SCHEMA_5, STEP_6, STEP_7, STEP_8];
 
 /// Brings the file's schema to this release's version, in one transaction.
 pub(super) fn bring_up(connection: &mut Connection) -> StoreResult<()> {
@@ -23,8 +25,9 @@ pub(super) fn bring_up(connection: &mut Connection) -> StoreResult<()> {
     match version {
         VERSION => return Ok(()),
         0 => transaction.execute_batch(&SCHEMA.concat())?,
-        6 => transaction.execute_batch(STEP_7)?,
-        5 => transaction.execute_batch(&[STEP_6, STEP_7].concat())?,
+        7 => transaction.execute_batch(STEP_8)?,
+        6 => transaction.execute_batch(&[STEP_7, STEP_8].concat())?,
+        5 => transaction.execute_batch(&[STEP_6, STEP_7, STEP_8].concat())?,
         1..5 => {
             let steps = [(1, include_str!("schema_2.sql")), (2, include_str!("schema_3.sql")), (3, include_str!("schema_4.sql"))];
             for (_, step) in steps.iter().filter(|(from, _)| version <= *from) {
@@ -33,7 +36,7 @@ pub(super) fn bring_up(connection: &mut Connection) -> StoreResult<()> {
             version_4::set_aside(&transaction)?;
             transaction.execute_batch(SCHEMA_5)?;
             version_4::carry_over(&transaction)?;
-            transaction.execute_batch(&[STEP_6, STEP_7].concat())?;
+            transaction.execute_batch(&[STEP_6, STEP_7, STEP_8].concat())?;
         }
         _ => {
             let what = format!("its schema is version {version}, and this release knows {VERSION}; start a later release");

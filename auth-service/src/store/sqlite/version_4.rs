@@ -6,8 +6,10 @@ use super::failure::{Failure, StoreResult};
 use crate::access::Member;
 use crate::hold::{Fields, Outcome, Resolution, Settlement, Terms, TokenUsage, request_digest};
 use crate::ids::{AccountId, KeyId, UserId};
+use crate::model_pattern::PatternRule;
 use crate::price::Price;
-use crate::store::{ApiKeyRecord, Scope, records};
+use crate::scope::{self, Scope};
+use crate::store::{ApiKeyRecord, SecretRecord, StoredSecret, records};
 use crate::user::{Role, UserRecord};
 
 /// Renames the tables, so that those of version 5 can have their names.
@@ -87,18 +89,23 @@ fn api_keys(connection: &Connection) -> StoreResult<()> {
     let sql = "SELECT account_id, secret_hash, key_id, user_id, name, hint, scopes, models, created_at_ms, expires_at_ms, revoked_at_ms \
                FROM api_keys_4";
     each(connection, sql, |row| {
+        let created_at_ms = row.get(8)?;
         let key = ApiKeyRecord {
             key_id: named(row, 2, KeyId::parse)?,
             user_id: row.get(3)?,
             name: row.get(4)?,
-            hint: row.get(5)?,
-            scopes: texts(row, 6)?.iter().map(|text| scope(text)).collect::<Option<_>>().ok_or_else(|| unknown(6))?,
+            scopes: scopes(&texts(row, 6)?).ok_or_else(|| unknown(6))?,
             models: texts(row, 7)?,
-            created_at_ms: row.get(8)?,
+            pattern_rule: PatternRule::Whole,
+            networks: Vec::new(),
+            created_at_ms,
             expires_at_ms: row.get(9)?,
             revoked_at_ms: row.get(10)?,
         };
-        insert.execute(params![row.get::<_, AccountId>(0)?, row.get::<_, [u8; 32]>(1)?, records::api_key_of_before_bytes(&key)])?;
+        let (hint, made_by) = (row.get(5)?, None);
+        let secret = SecretRecord { number: 1, hint, created_at_ms, ends_at_ms: None, revoked_at_ms: None, made_by };
+        let stored = StoredSecret { secret_hash: row.get(1)?, key, secret, last_used_at_ms: None };
+        insert.execute(params![row.get::<_, AccountId>(0)?, stored.secret_hash, records::secret_bytes(&stored)])?;
         Ok(())
     })
 }
@@ -218,13 +225,9 @@ fn role(text: &str) -> Option<Role> {
     }
 }
 
-fn scope(text: &str) -> Option<Scope> {
-    match text {
-        "inference" => Some(Scope::Inference),
-        "models" => Some(Scope::Models),
-        "account" => Some(Scope::Account),
-        _ => None,
-    }
+fn scopes(texts: &[String]) -> Option<Vec<Scope>> {
+    let known = |text: &String| ["inference", "models", "account"].contains(&text.as_str());
+    texts.iter().all(known).then(|| scope::named(texts.iter().map(String::as_str)))
 }
 
 fn resolution(text: &str) -> Option<Resolution> {

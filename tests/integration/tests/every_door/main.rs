@@ -4,6 +4,7 @@
 
 mod attacks;
 mod exits;
+mod limited;
 mod log;
 
 use integration::scripted_upstream::{Gate, Script, chat_line, done_line};

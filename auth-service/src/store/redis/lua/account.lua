@@ -26,6 +26,7 @@
 --          Rust reads
 -- members  hash: what Rust reads, by user id
 -- keys     hash: the user's id and what Rust reads, by SHA-256 of the key's secret
+-- used     hash: when a secret was used last, in ms, by SHA-256 of it
 -- user     text: what Rust reads
 -- sessions  hash: what Rust reads, by session id; of the user whose own account it is
 --

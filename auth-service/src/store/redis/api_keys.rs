@@ -1,0 +1,142 @@
+//! API keys in Redis.
+
+use std::collections::BTreeMap;
+
+use super::RedisStore;
+use super::change::{Change, MAX_TRIES, Part, Replacement, changing_too_quickly};
+use super::move_script::{member, session_rights};
+use super::scripts::ScriptCall;
+use super::stored::{Counters, unreadable};
+use crate::access::{self, RightsVersion, Rows};
+use crate::ids::{AccountId, UserId};
+use crate::keyring;
+use crate::store::{
+    AuditEvent, CheckRequest, KeyAnswer, KeyChange, KeyChangeRequest, KeyUse, ListedKey, PresentedCredential, StoreError, StoredSecret,
+    records,
+};
+
+/// What decides about an account's keys.
+struct Keyring {
+    now_ms: i64,
+    rights_version: RightsVersion,
+    /// About who asks.
+    rows: Rows,
+    secrets: Vec<StoredSecret>,
+}
+
+/// A hash's fields with their values.
+type Fields<T> = Vec<(Vec<u8>, T)>;
+
+impl RedisStore {
+    pub(super) async fn change_keyring(&self, request: &KeyChangeRequest, event: &AuditEvent) -> Result<KeyAnswer, StoreError> {
+        let KeyChangeRequest { account, change, .. } = request;
+        // Anybody may show a secret. One that isn't ours must not have a whole keyring read.
+        if let KeyChange::RevokeShown { secret_hash } = change
+            && !self.has_secret(account, secret_hash).await?
+        {
+            return Ok(KeyAnswer::NotFound);
+        }
+        let check = request.check();
+        let script = if request.only_restricts() { &self.scripts.restrict } else { &self.scripts.replace };
+        for _ in 0..MAX_TRIES {
+            let Some(Keyring { now_ms, rights_version, rows, secrets }) = self.keyring(account, check.as_ref()).await? else {
+                return Ok(KeyAnswer::NotFound);
+            };
+            if let Some(check) = &check
+                && let Err(refusal) = access::authorize(check, rows, now_ms)
+            {
+                return Ok(KeyAnswer::Refused(refusal));
+            }
+            let keyring::Decision { answer, put, dropped, revoked } = keyring::on_change(&secrets, change, now_ms);
+            if put.is_empty() && dropped.is_empty() {
+                return Ok(answer);
+            }
+            let event = answer.recorded_in(event.clone());
+            let change = Change {
+                replacements: put.iter().map(replaced).chain(dropped.iter().flat_map(removed)).collect(),
+                event: Some(&event),
+                revocations: revoked,
+                ..Change::new(account.clone(), rights_version)
+            };
+            if self.replace_records(script, change).await? {
+                return Ok(answer);
+            }
+        }
+        Err(changing_too_quickly())
+    }
+
+    async fn has_secret(&self, account: &AccountId, secret_hash: &[u8; 32]) -> Result<bool, StoreError> {
+        let keys = self.keys.account_part(account, "keys");
+        let (found,): (bool,) = self.query(::redis::pipe().hexists(keys, &secret_hash[..])).await?;
+        Ok(found)
+    }
+
+    /// `None`: there is no such account.
+    async fn keyring(&self, account: &AccountId, check: Option<&CheckRequest>) -> Result<Option<Keyring>, StoreError> {
+        let (user, session) = match check.map(|check| &check.credential) {
+            Some(PresentedCredential::AccessToken { user_id, session, .. }) => (user_id.as_str(), session.as_ref()),
+            Some(PresentedCredential::ApiKey { .. }) | None => ("", None),
+        };
+        let part = |name| self.keys.account_part(account, name);
+        let sessions =
+            UserId::parse(user).map_or_else(|| part("sessions"), |user| self.keys.account_part(&AccountId::from(&user), "sessions"));
+        let mut pipeline = ::redis::pipe();
+        // The version first: if the rest is later, the version is out of date, and nothing is replaced.
+        pipeline.hget(part("acct"), "counters").hgetall(part("keys")).hgetall(part("used"));
+        pipeline.hget(part("members"), user).hget(sessions, session.map_or("", |session| session.as_str())).cmd("TIME");
+        type Parts = (Option<Vec<u8>>, Fields<Vec<u8>>, Fields<i64>, Option<Vec<u8>>, Option<Vec<u8>>, (i64, i64));
+        let (counters, keys, used, found_member, found_session, time): Parts = self.query(&pipeline).await?;
+        let Some(counters) = counters else { return Ok(None) };
+        Ok(Some(Keyring {
+            now_ms: self.time_ms(time),
+            rights_version: Counters::rights_version(&counters)?,
+            rows: Rows { key: None, session: session_rights(found_session.as_deref())?, member: member(found_member.as_deref())? },
+            secrets: secrets(&keys, used)?,
+        }))
+    }
+
+    pub(super) async fn list_api_keys(&self, account: &AccountId) -> Result<Vec<ListedKey>, StoreError> {
+        let mut pipeline = ::redis::pipe();
+        pipeline.hgetall(self.keys.account_part(account, "keys")).hgetall(self.keys.account_part(account, "used"));
+        let (keys, used): (Fields<Vec<u8>>, Fields<i64>) = self.query(&pipeline).await?;
+        Ok(keyring::list(&secrets(&keys, used)?))
+    }
+
+    pub(super) async fn note_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+        let mut by_account: BTreeMap<&AccountId, Vec<&[u8]>> = BTreeMap::new();
+        for used in uses {
+            by_account.entry(&used.account).or_default().push(&used.secret_hash[..]);
+        }
+        for (account, hashes) in by_account {
+            let keys = ["keys", "used"].map(|part| self.keys.account_part(account, part));
+            let mut call = ScriptCall::new(&self.scripts.note_uses, keys.iter());
+            call.arg(self.now());
+            for hash in hashes {
+                call.arg(hash);
+            }
+            self.run::<i64>(&call).await?;
+        }
+        Ok(())
+    }
+}
+
+fn secrets(keys: &Fields<Vec<u8>>, used: Fields<i64>) -> Result<Vec<StoredSecret>, StoreError> {
+    let used: BTreeMap<Vec<u8>, i64> = used.into_iter().collect();
+    let read = |(hash, stored): &(Vec<u8>, Vec<u8>)| {
+        // It stands behind the user's id, by which scripts find the member.
+        let (user_id, record) = stored.split_at_checked(UserId::LENGTH)?;
+        let secret = records::secret(hash.as_slice().try_into().ok()?, used.get(hash).copied(), record)?;
+        (secret.key.user_id.as_str().as_bytes() == user_id).then_some(secret)
+    };
+    keys.iter().map(|row| read(row).ok_or_else(|| unreadable("an API key"))).collect()
+}
+
+fn replaced(secret: &StoredSecret) -> Replacement {
+    let stored = [secret.key.user_id.as_str().as_bytes(), &records::secret_bytes(secret)].concat();
+    (Part::Keys, secret.secret_hash.to_vec(), stored)
+}
+
+/// With when it was used.
+fn removed(secret_hash: &[u8; 32]) -> [Replacement; 2] {
+    [Part::Keys, Part::Used].map(|part| (part, secret_hash.to_vec(), Vec::new()))
+}
