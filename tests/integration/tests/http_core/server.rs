@@ -89,7 +89,12 @@ pub(crate) struct Server {
 struct OneKey(Arc<AtomicUsize>);
 
 impl Confirm for OneKey {
-    fn confirm(&self, path: &str, headers: HeaderMap) -> Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>> {
+    fn confirm(
+        &self,
+        path: &str,
+        headers: HeaderMap,
+        _: Option<CallerAddress>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), CallError>> + Send>> {
         assert!(path.starts_with('/'));
         self.0.fetch_add(1, Ordering::Relaxed);
         Box::pin(std::future::ready(authenticate(&headers)))
