@@ -121,6 +121,12 @@ pub fn end_users(text: &str) -> Result<(), FormError> {
     if is_access_token(text) { Ok(()) } else { Err(FormError::Unknown) }
 }
 
+/// Whether a text is 64 hexadecimal digits, as a service credential is. So is a SHA-256.
+#[must_use]
+pub fn could_be_a_service_credential(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// Whether there is a credential of ours in a text that is to be kept, logged or shown: an API key, a refresh token, or what looks like an
 /// access token. People send them in the wrong place.
 #[must_use]

@@ -10,7 +10,7 @@ use http::{HeaderValue, Request, Uri};
 use tonic::Code;
 
 use crate::ErrorReason;
-use crate::credential_form::{API_KEY_PREFIX, FormError, bearer, is_api_key, to_bearer};
+use crate::credential_form::{API_KEY_PREFIX, FormError, bearer, could_be_a_service_credential, holds_credential, is_api_key, to_bearer};
 use crate::error::CallError;
 use crate::request_context::EarlyRefusal;
 
@@ -77,7 +77,7 @@ fn use_key<B>(request: &mut Request<B>, key: &str, allowed: KeyInPath) -> Result
 
 /// A path as it may be written down. A gRPC call's is not looked at before: none of ours has a key in it.
 pub(crate) fn shown(path: &str) -> &str {
-    if path.split('/').any(is_key) { "/[key]" } else { path }
+    if holds_credential(path) || path.split('/').any(|part| is_key(part) || could_be_a_service_credential(part)) { "/[key]" } else { path }
 }
 
 /// Whether a part of a path looks like a key, or has one.

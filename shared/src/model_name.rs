@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use crate::credential_form::holds_credential;
+use crate::credential_form::{could_be_a_service_credential, holds_credential};
 
 /// The longest name, in bytes. Ollama's longest has 593; no more is kept here for each request than people's models need.
 pub const MAX_BYTES: usize = 160;
@@ -53,7 +53,7 @@ pub fn canonical(text: &str) -> Result<String, InvalidModelName> {
         return Err(InvalidModelName::Empty);
     }
     // A name is logged, and told in refusals.
-    if text.len() > MAX_SPELLING_BYTES || holds_credential(text) {
+    if text.len() > MAX_SPELLING_BYTES || holds_credential(text) || could_be_a_service_credential(text) {
         return Err(InvalidModelName::Malformed);
     }
     if text.contains("://") {

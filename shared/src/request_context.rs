@@ -16,6 +16,7 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use crate::ErrorReason;
+use crate::credential_form::could_be_a_service_credential;
 use crate::error::CallError;
 use crate::key_in_path;
 pub use crate::request_id::REQUEST_ID_HEADER;
@@ -24,9 +25,6 @@ use crate::request_id::is_request_id;
 const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID_HEADER);
 /// In which gRPC says how long the caller waits.
 pub(crate) const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-
-/// Hexadecimal digits of 256 bits.
-const SERVICE_CREDENTIAL_DIGITS: usize = 64;
 
 /// The answer must be there before the caller's own timer fires.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(2);
@@ -202,8 +200,7 @@ where
 /// The caller's request id when it sent a usable one, else a new one.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
     // What could be a service credential is never logged. The id of a charge may be 64 digits: it is then a SHA-256.
-    let is_secret = |id: &str| id.len() == SERVICE_CREDENTIAL_DIGITS && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let usable = |value: &&HeaderValue| value.to_str().is_ok_and(|id| is_request_id(id) && !is_secret(id));
+    let usable = |value: &&HeaderValue| value.to_str().is_ok_and(|id| is_request_id(id) && !could_be_a_service_credential(id));
     let mut id = headers.get(REQUEST_ID).filter(usable).cloned().unwrap_or_else(new_request_id);
     // No secret, but different each time: as such it is kept out of the tables in which both ends of a connection remember headers.
     id.set_sensitive(true);

@@ -1,6 +1,7 @@
 //! The audit trail of what operators do with models: one line for each change, when it is over, whichever way that is.
 
 use shared::ErrorReason;
+use shared::credential_form::{could_be_a_service_credential, holds_credential};
 use shared::error::{CallError, reason_name};
 use shared::model_name;
 use shared::proto::auth::Principal;
@@ -43,7 +44,8 @@ pub(super) struct AuditEntry {
 impl AuditEntry {
     /// `model` as it was sent: logged by its canonical name, or, when it is none, by its start.
     pub(super) fn begin(action: &'static str, actor: Principal, model: &str) -> Self {
-        let shown = || model.chars().take(MAX_NAME_CHARS).flat_map(char::escape_debug).collect();
+        let start = || model.chars().take(MAX_NAME_CHARS).flat_map(char::escape_debug).collect();
+        let shown = || if holds_credential(model) || could_be_a_service_credential(model) { "[credential]".to_owned() } else { start() };
         let model = model_name::canonical(model).unwrap_or_else(|_| shown());
         Self { action, actor, model, call: CurrentCall::get(), is_over: false }
     }
