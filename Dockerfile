@@ -69,4 +69,9 @@ ENTRYPOINT ["inference-service"]
 # The command for people; `docker compose run --rm tollgate` gives it the addresses of both services.
 FROM runtime AS tollgate
 COPY --from=builder /out/tollgate /usr/local/bin/tollgate
+# Volumes that are mounted here belong to its user: docker-compose.tls.yml has certificates made in them.
+COPY --from=builder --chown=10001:10001 /out/data /certificates/ca
+COPY --from=builder --chown=10001:10001 /out/data /certificates/public
+COPY --from=builder --chown=10001:10001 /out/data /certificates/auth-service
+COPY --from=builder --chown=10001:10001 /out/data /certificates/inference-service
 ENTRYPOINT ["tollgate"]

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use shared::ErrorReason;
 use shared::doors::openapi::descriptor_set;
 use shared::env::{EXIT_USAGE, Mistakes, Strings};
-use shared::healthcheck::{self, Unhealthy};
+use shared::healthcheck::{self, Transport, Unhealthy};
 use shared::proto::auth::auth_server::AuthServer;
 use shared::service_log::log_beside_the_service;
 use shared::{serving, telemetry};
@@ -161,7 +161,7 @@ impl CommandLine {
 async fn serve(strings: &dyn Strings, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), CommandError> {
     let config = Config::read(strings)?;
     config.log.install();
-    if !config.listen.ip().is_loopback() {
+    if config.tls.is_none() && !config.listen.ip().is_loopback() {
         tracing::warn!(address = %config.listen, "listening without TLS beyond loopback: credentials cross the network in the clear");
     }
     let listen = config.listen;
@@ -268,5 +268,5 @@ fn print_openapi() -> Result<(), CommandError> {
 
 async fn check_health(strings: &dyn Strings, live: bool) -> Result<(), CommandError> {
     let service = if live { healthcheck::PROCESS } else { <AuthServer<AuthService> as NamedService>::NAME };
-    Ok(healthcheck::check(Config::read_listen_address(strings)?, service).await?)
+    Ok(healthcheck::check_over(Transport::of(strings), Config::read_listen_address(strings)?, service).await?)
 }

@@ -14,6 +14,7 @@ use shared::ledger::MAX_CREDITS;
 use shared::secret::Secret;
 use shared::serving::{CONNECTION_VARIABLES, CORS_VARIABLE, ConnectionLimits, CorsOrigins};
 use shared::telemetry::LogConfig;
+use shared::tls::{ClientNames, ServerTls, TLS_VARIABLES};
 
 pub use self::token_config::TokenConfig;
 use crate::access_token::{DEFAULT_LEEWAY, MAX_LEEWAY, SigningSecret};
@@ -97,8 +98,8 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "TOLLGATE_TOKEN_ALGORITHM",
         "HS256",
-        "What signs access tokens: `HS256`, a secret itself, or `EdDSA`, keys derived from it that change by themselves, so that others can \
-         verify tokens by `/.well-known/jwks.json`. Tokens of both are taken.",
+        "What signs access tokens: `HS256`, a secret itself, or `EdDSA`, keys derived from it that change by themselves, so that others \
+         can verify tokens by `/.well-known/jwks.json`. Tokens of both are taken.",
         "RS256",
     ),
     variable(
@@ -155,8 +156,18 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "TOLLGATE_ALLOW_PLAINTEXT",
         "false",
-        "Whether to listen on another address than loopback without TLS. TLS is not built yet.",
+        "Whether to listen on another address than loopback without TLS, where a proxy in front speaks it.",
         "perhaps",
+    ),
+    TLS_VARIABLES[0],
+    TLS_VARIABLES[1],
+    TLS_VARIABLES[2],
+    variable(
+        "TOLLGATE_AUTH_CLIENT_NAMES",
+        "unset: none",
+        "Names of client certificates that may call the Auth service without a service credential: whole DNS names and URIs, comma \
+         separated.",
+        "*.example.com",
     ),
     variable("TOLLGATE_ARGON2_MEMORY_KIB", "19456", "Memory of one password hash in KiB; at least 19456.", "1024"),
     variable("TOLLGATE_ARGON2_PASSES", "2", "Passes of one password hash; at least 2.", "1"),
@@ -203,6 +214,9 @@ pub const VARIABLES: &[Variable] = &[
 /// Those that hold secrets: each may be given by a file, which `NAME_FILE` names.
 const SECRETS: &[&str] =
     &["TOLLGATE_JWT_SECRETS", "TOLLGATE_SERVICE_CREDENTIALS", "TOLLGATE_SERVICE_CREDENTIAL", "TOLLGATE_REDIS_PASSWORD"];
+
+/// Whose certificates open the Auth service.
+const CLIENT_NAMES: &str = "TOLLGATE_AUTH_CLIENT_NAMES";
 
 const fn variable(name: &'static str, default: &'static str, meaning: &'static str, bad: &'static str) -> Variable {
     Variable { name, default, meaning, bad }
@@ -274,7 +288,7 @@ pub struct Config {
     pub clock_leeway: Duration,
     /// How access tokens are signed, and whose others are taken.
     pub tokens: TokenConfig,
-    /// Secrets that open the Auth service; one or two.
+    /// Secrets that open the Auth service: one or two, or none where client certificates do.
     pub service_credentials: Vec<Secret>,
     /// Who may sign up.
     pub sign_up: SignUpPolicy,
@@ -296,6 +310,8 @@ pub struct Config {
     pub cors: CorsOrigins,
     /// How long API keys last.
     pub key_lifetimes: KeyLifetimes,
+    /// How TLS is spoken; `None`: everything is in plaintext.
+    pub tls: Option<ServerTls>,
     /// What a password hash costs.
     pub hashing: HashingCost,
     /// What is logged.
@@ -311,9 +327,10 @@ impl Config {
         let log = LogConfig::read(&mut reader);
         let listen = read_listen(&mut reader);
         let allow_plaintext = reader.boolean("TOLLGATE_ALLOW_PLAINTEXT", false);
-        if !allow_plaintext && !listen.ip().is_loopback() {
-            let why = "is no loopback address, and TLS is not built yet: callers' credentials would cross the network in the clear; put \
-                       TLS in front and set TOLLGATE_ALLOW_PLAINTEXT=true";
+        let tls = read_tls(&mut reader);
+        if !allow_plaintext && !listen.ip().is_loopback() && !ServerTls::is_asked_for(&reader) {
+            let why = "is no loopback address: callers' credentials would cross the network in the clear; set TOLLGATE_TLS_CERTIFICATE and \
+                       TOLLGATE_TLS_KEY, or put TLS in front and set TOLLGATE_ALLOW_PLAINTEXT=true";
             reader.mistake("TOLLGATE_AUTH_LISTEN", why);
         }
         let signup = reader.parse("TOLLGATE_SIGNUP", |value| match value {
@@ -370,13 +387,19 @@ impl Config {
         };
         let given_jwt = Given::read(&mut reader, "TOLLGATE_JWT_SECRETS", parse_signing_secrets);
         let given_service = read_service_credentials(&mut reader);
+        // Where certificates open the Auth service, a credential does only if it is given.
+        let needs_credential = reader.string(CLIENT_NAMES).is_none();
         let (store, signing_secrets, service_credentials) = match read_redis(&mut reader) {
             Some(redis) => (
                 redis,
                 given_jwt.required(&mut reader, "make k1:SECRET, with a SECRET from `openssl rand -hex 32`"),
-                given_service.required(&mut reader, shared::secret::HOW_TO_MAKE),
+                if needs_credential {
+                    given_service.required(&mut reader, shared::secret::HOW_TO_MAKE)
+                } else {
+                    given_service.secrets.unwrap_or_default()
+                },
             ),
-            None => read_data_folder(&mut reader, given_jwt, given_service),
+            None => read_data_folder(&mut reader, given_jwt, given_service, needs_credential),
         };
         reader.finish(Self {
             listen,
@@ -399,6 +422,7 @@ impl Config {
             connections,
             cors,
             key_lifetimes,
+            tls,
             hashing,
             log,
         })
@@ -414,6 +438,16 @@ impl Config {
 
 fn read_listen(reader: &mut Reader<'_>) -> SocketAddr {
     reader.address("TOLLGATE_AUTH_LISTEN", AUTH_LISTEN)
+}
+
+/// TLS, and whose certificates open the Auth service.
+fn read_tls(reader: &mut Reader<'_>) -> Option<ServerTls> {
+    let tls = ServerTls::read(reader);
+    let Some(names) = reader.parse(CLIENT_NAMES, ClientNames::parse) else { return tls };
+    if reader.string(TLS_VARIABLES[2].name).is_none() {
+        reader.mistake(CLIENT_NAMES, "is set, and no client is asked for a certificate: set TOLLGATE_TLS_CLIENT_CA");
+    }
+    tls.map(|tls| tls.with_client_names(names))
 }
 
 fn read_u32(reader: &mut Reader<'_>, name: &str, default: u32, low: u32, high: u32) -> u32 {
@@ -506,6 +540,7 @@ fn read_data_folder(
     reader: &mut Reader<'_>,
     given_jwt: Given<SigningSecret>,
     given_service: Given<Secret>,
+    needs_credential: bool,
 ) -> (StoreConfig, Vec<SigningSecret>, Vec<Secret>) {
     const NAME: &str = "TOLLGATE_DATA_DIR";
     let path = PathBuf::from(reader.string(NAME).unwrap_or_else(|| "./data".to_owned()));
@@ -524,7 +559,7 @@ fn read_data_folder(
         folder.secret(file).map_err(|error| reader.mistake(NAME, format!("is unusable: {error}"))).ok()
     };
     let made_jwt = secret_of(JWT_SECRET_FILE, given_jwt.is_given);
-    let made_service = secret_of(SERVICE_CREDENTIAL_FILE, given_service.is_given);
+    let made_service = secret_of(SERVICE_CREDENTIAL_FILE, given_service.is_given || !needs_credential);
     let signing = made_jwt.map(|secret| {
         // Named after the secret, so that a new one in the folder gets a new name.
         let digest = Sha256::new().chain_update(b"tollgate kid").chain_update(secret.bytes()).finalize();

@@ -187,8 +187,8 @@ impl PasswordHashing {
     /// Compares a password with a stored hash; with `None`, which never matches, it takes as long.
     ///
     /// A password that came in another form than NFC is compared in NFC and as it came: hashes made before passwords were normalized are of
-    /// the text as it came. Such a password always takes two comparisons, or the right one of a disabled user would be refused sooner than a
-    /// wrong one. A hash that was made with less than hashing costs now takes as long as one that was not.
+    /// the text as it came. It always takes two comparisons, or the right password of a disabled user would be refused sooner than a wrong
+    /// one. A hash that was made with less than hashing costs now takes as long as one that was not.
     pub async fn verify(&self, password: &str, stored: Option<&str>) -> Result<Verification, HashingError> {
         let known = stored.is_some();
         let stored = stored.unwrap_or(&self.dummy).to_owned();

@@ -143,8 +143,8 @@ impl RevocationFeed {
         }
     }
 
-    /// Begins a watch: what was revoked after a place, as far as it is kept, and then what is. Empty: what is revoked from now on. Something
-    /// is told at once, and whatever is revoked once at least. `None`: the process stops.
+    /// Begins a watch: what was revoked after a place, as far as it is kept, and then what is. Empty: what is revoked from now on.
+    /// Something is told at once, and whatever is revoked once at least. `None`: the process stops.
     pub fn watch(&self, after: &str) -> Option<impl Stream<Item = Result<Told, WatchEnd>> + Send + use<>> {
         let news = self.lock().as_ref()?.subscribe();
         let place = (!after.is_empty()).then(|| RevocationCursor::parse(after).unwrap_or_else(RevocationCursor::unknown));

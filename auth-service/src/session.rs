@@ -1,4 +1,5 @@
-//! Sessions: how one begins, is kept by refresh tokens, and ends. Pure rules; stores compare what they decide from, and write what they say.
+//! Sessions: how one begins, is kept by refresh tokens, and ends. Pure rules; stores compare what they decide from, and write what they
+//! say.
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
@@ -173,7 +174,7 @@ pub fn on_begin(
         return begun;
     }
     let user = &state.user;
-    if user.disabled || user.locked {
+    if state.is_disabled() || state.is_locked() {
         return Decision::nothing(SessionStart::Refused);
     }
     if user.password_hash != verified_hash {
@@ -235,10 +236,10 @@ pub(crate) fn begin(
 pub fn on_refresh(state: &UserState, shown: &Refresh, limits: SessionLimits, now_ms: i64, event: &AuditEvent) -> Decision<RefreshAnswer> {
     let refused = |refusal| Decision::nothing(RefreshAnswer::Refused(refusal));
     let user = &state.user;
-    if user.disabled {
+    if state.is_disabled() {
         return refused(RefreshRefusal::UserDisabled);
     }
-    if user.locked {
+    if state.is_locked() {
         return refused(RefreshRefusal::UserLocked);
     }
     if user.reset_ends_at_ms.is_some() {

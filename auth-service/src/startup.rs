@@ -222,6 +222,7 @@ impl Application {
                 max_concurrent_streams: MAX_CONCURRENT_STREAMS,
                 connections: config.connections,
                 cors: config.cors,
+                tls: config.tls,
             },
             issuer: config.tokens.issuer,
             issuers,
@@ -246,7 +247,10 @@ impl Application {
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
         let draining = CancellationToken::new();
         let accounts = Arc::new(self.accounts);
-        let doors = doors(&accounts, OAuth2Config { issuer: self.issuer, service_credentials: self.service_credentials.clone() });
+        let doors = doors(
+            &accounts,
+            OAuth2Config { issuer: self.issuer, tls: self.serve.tls.is_some(), service_credentials: self.service_credentials.clone() },
+        );
         let mut routes = RoutesBuilder::default();
         let (most, gzip) = (MAX_REQUEST_BYTES, CompressionEncoding::Gzip);
         routes.add_service(AuthServer::new(self.auth).max_decoding_message_size(most).send_compressed(gzip));

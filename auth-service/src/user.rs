@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use shared::credential_form::holds_credential;
+
 use crate::ids::UserId;
 
 /// A user's name: 3 to 64 of a-z, 0-9, `.`, `_`, `-`. Upper case is folded, so that two users can't differ by it alone. A new one doesn't
@@ -18,10 +20,10 @@ impl UserName {
     }
 
     /// Parses the name of a new user. One that begins with `-` would be an option to a command, one that begins with `.` a hidden file;
-    /// those that had such a name before keep it.
+    /// those that had such a name before keep it. A credential is somebody's mistake.
     #[must_use]
     pub fn parse_new(text: &str) -> Option<Self> {
-        Self::parse(text).filter(|name| !name.0.starts_with(['-', '.']))
+        Self::parse(text).filter(|name| !name.0.starts_with(['-', '.']) && !holds_credential(text))
     }
 
     /// As text.

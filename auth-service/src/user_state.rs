@@ -25,6 +25,20 @@ pub struct UserState {
     pub sessions: Vec<Session>,
 }
 
+impl UserState {
+    /// By either row: a release before locks may have written one of them anew without what it doesn't know.
+    #[must_use]
+    pub fn is_disabled(&self) -> bool {
+        self.user.disabled || self.member.disabled
+    }
+
+    /// The same.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.user.locked || self.member.locked
+    }
+}
+
 /// What is written in the same step, if nothing has changed since it was decided.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserChanges {
@@ -91,12 +105,13 @@ pub enum NewState {
 /// Disables, enables, locks or unlocks. What is so already changes nothing.
 #[must_use]
 pub fn on_new_state(state: &UserState, new: NewState, reason: &str, now_ms: i64, event: &AuditEvent) -> Decision<UserChange> {
-    let before = (state.user.disabled, state.user.locked);
+    let before = (state.is_disabled(), state.is_locked());
     let (disabled, locked) = match new {
         NewState::Disabled(disabled) => (disabled, before.1),
         NewState::Locked(locked) => (before.0, locked),
     };
-    if (disabled, locked) == before {
+    let rows = [(state.user.disabled, state.user.locked), (state.member.disabled, state.member.locked)];
+    if rows == [(disabled, locked); 2] {
         return Decision::nothing(UserChange { user: state.user.clone(), changed: false });
     }
     let state_reason = match new {
@@ -159,10 +174,10 @@ pub fn on_change_password(
         // A repetition, whose answer was lost.
         return Decision::nothing(PasswordChange::Changed { ended_sessions: 0 });
     }
-    if user.disabled {
+    if state.is_disabled() {
         return refused(Refusal::UserDisabled);
     }
-    if user.locked {
+    if state.is_locked() {
         return refused(Refusal::UserLocked);
     }
     let session = match asked_by {
@@ -230,7 +245,7 @@ pub fn on_complete_reset(
     }
     let user = &state.user;
     let is_open = user.reset_ends_at_ms.is_some_and(|ends_at_ms| now_ms < ends_at_ms);
-    if user.disabled || user.locked || !is_open || user.password_hash != verified_hash {
+    if state.is_disabled() || state.is_locked() || !is_open || user.password_hash != verified_hash {
         return Decision::nothing(SessionStart::Refused);
     }
     let user = UserRecord { password_hash: new_hash.to_owned(), reset_ends_at_ms: None, ..user.clone() };

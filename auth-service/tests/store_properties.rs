@@ -9,6 +9,8 @@ mod audit_log;
 mod fixture;
 #[path = "store_properties/identity.rs"]
 mod identity;
+#[path = "store_properties/identity_together.rs"]
+mod identity_together;
 #[path = "store_properties/keys.rs"]
 mod keys;
 #[path = "store_properties/keys_together.rs"]

@@ -4,6 +4,7 @@
 //! refunded. What a Check without an answer may have held is released. Settles run in tasks of their own, which the process waits for at
 //! its end.
 
+mod auth_tls;
 mod auth_urls;
 mod balancer;
 mod connection;
@@ -36,6 +37,7 @@ use tokio_util::task::TaskTracker;
 use tonic::Status;
 use tonic::metadata::errors::InvalidMetadataValue;
 
+pub use self::auth_tls::{AUTH_TLS_VARIABLES, AuthTls};
 pub use self::auth_urls::AuthUrls;
 use self::balancer::Balancer;
 use self::detach_on_drop::DetachOnDrop;
@@ -59,8 +61,10 @@ const MAX_ASKED_BYTES: usize = 32 << 10;
 pub struct AuthClientConfig {
     /// Where its replicas listen.
     pub urls: AuthUrls,
-    /// Proves that this service may ask.
-    pub service_credential: Secret,
+    /// How the TLS of those that ask for it is spoken.
+    pub tls: Option<AuthTls>,
+    /// Proves that this service may ask; `None`: its certificate does.
+    pub service_credential: Option<Secret>,
     /// How long a Check may take, its retries included. Then the call is refused with UNAVAILABLE.
     pub check_timeout: Duration,
     /// How long a settle is tried again: as long as the store remembers the request.
@@ -75,6 +79,7 @@ pub struct AuthClient {
 
 struct Inner {
     urls: AuthUrls,
+    tls: Option<AuthTls>,
     stub: Stub,
     check_timeout: Duration,
     settle_retry_for: Duration,
@@ -119,7 +124,8 @@ impl AuthClient {
     pub fn new(config: AuthClientConfig, tasks: TaskTracker, timers: Timers) -> Result<Self, InvalidMetadataValue> {
         let inner = Inner {
             urls: config.urls.clone(),
-            stub: Stub::new(Balancer::new(config.urls), &config.service_credential)?,
+            tls: config.tls.clone(),
+            stub: Stub::new(Balancer::new(config.urls, config.tls), config.service_credential.as_ref())?,
             check_timeout: config.check_timeout,
             settle_retry_for: config.settle_retry_for,
             releases: ReleaseQueue::default(),
@@ -134,6 +140,14 @@ impl AuthClient {
     #[must_use]
     pub fn urls(&self) -> &AuthUrls {
         &self.inner.urls
+    }
+
+    /// Follows the files of certificates, for ever.
+    pub async fn watch_tls(self) {
+        match &self.inner.tls {
+            Some(tls) => tls.watch().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Whether auth-service can be asked: it takes this service's credential, and says that it can answer. The error says why not, for the

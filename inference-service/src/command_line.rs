@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use shared::doors::openapi::descriptor_set;
 use shared::env::{EXIT_USAGE, Strings};
-use shared::{healthcheck, serving, telemetry};
+use shared::healthcheck::{self, Transport};
+use shared::{serving, telemetry};
 
 use crate::config::{Config, listen_address};
 use crate::doors::published::document;
@@ -76,5 +77,6 @@ fn print(bytes: &[u8]) -> Result<(), Box<dyn Error>> {
 
 async fn check_health(strings: &dyn Strings, live: bool) -> Result<(), Failure> {
     let address = listen_address(strings).map_err(|mistakes| (EXIT_USAGE, mistakes.into()))?;
-    healthcheck::check(address, if live { healthcheck::PROCESS } else { INFERENCE }).await.map_err(|error| (1, error.into()))
+    let service = if live { healthcheck::PROCESS } else { INFERENCE };
+    healthcheck::check_over(Transport::of(strings), address, service).await.map_err(|error| (1, error.into()))
 }

@@ -11,8 +11,9 @@ use shared::key_in_path::KeyInPath;
 use shared::secret::Secret;
 use shared::serving::{CONNECTION_VARIABLES, CORS_VARIABLE, ConnectionLimits, CorsOrigins, ServeConfig};
 use shared::telemetry::LogConfig;
+use shared::tls::{ServerTls, TLS_VARIABLES};
 
-use crate::auth_client::AuthUrls;
+use crate::auth_client::{AUTH_TLS_VARIABLES, AuthTls, AuthUrls};
 use crate::chat_stream::StreamLimits;
 use crate::engine::ollama::OllamaHost;
 use crate::prompt::PromptLimits;
@@ -23,18 +24,26 @@ pub const VARIABLES: &[Variable] = &[
     Variable {
         name: "TOLLGATE_ALLOW_PLAINTEXT",
         default: "false",
-        meaning: "true: listen on an address that isn't loopback without TLS",
+        meaning: "true: listen on an address that isn't loopback without TLS, where a proxy in front speaks it",
         bad: "perhaps",
     },
+    TLS_VARIABLES[0],
+    TLS_VARIABLES[1],
+    TLS_VARIABLES[2],
     Variable {
         name: "TOLLGATE_AUTH_URL",
         default: AUTH_URL,
-        meaning: "where auth-service listens; calls are balanced over the URLs of a comma-separated list, and over all addresses of a name",
+        meaning: "where auth-service listens, http:// or https://; calls are balanced over the URLs of a comma-separated list, \
+                  and over all addresses of a name",
         bad: "http://127.0.0.1:50051,auth service",
     },
+    AUTH_TLS_VARIABLES[0],
+    AUTH_TLS_VARIABLES[1],
+    AUTH_TLS_VARIABLES[2],
+    AUTH_TLS_VARIABLES[3],
     Variable {
         name: "TOLLGATE_SERVICE_CREDENTIAL",
-        default: "made in the data folder",
+        default: "made in the data folder; none where there is TOLLGATE_AUTH_CLIENT_CERTIFICATE",
         meaning: "the secret that auth-service knows this service by: 64 or more hexadecimal digits",
         bad: "hunter2",
     },
@@ -133,7 +142,7 @@ pub const VARIABLES: &[Variable] = &[
         meaning: "how long a caller may leave unread what is there",
         bad: "0s",
     },
-    Variable { name: "TOLLGATE_MAX_STREAM_LIFE", default: "1h", meaning: "how long one answer may take in all", bad: "1d" },
+    Variable { name: "TOLLGATE_MAX_STREAM_LIFE", default: "1h", meaning: "how long one answer may take in all", bad: "a day" },
     Variable { name: "TOLLGATE_SETTLE_WAIT", default: "2s", meaning: "how long an answer's last event waits for the receipt", bad: "2" },
     Variable {
         name: "TOLLGATE_SETTLE_RETRY",
@@ -193,8 +202,10 @@ pub struct Config {
     pub plaintext_beyond_loopback: bool,
     /// Where auth-service's replicas listen.
     pub auth_urls: AuthUrls,
-    /// Proves to auth-service who asks.
-    pub service_credential: Secret,
+    /// How the TLS of those that ask for it is spoken.
+    pub auth_tls: Option<AuthTls>,
+    /// Proves to auth-service who asks; `None`: a certificate does.
+    pub service_credential: Option<Secret>,
     /// Made models of the embedded engine.
     pub overlays_folder: PathBuf,
     /// Which engine answers.
@@ -251,17 +262,19 @@ impl Config {
         let log = LogConfig::read(&mut reader);
         let listen = read_listen_address(&mut reader);
         let allow_plaintext = reader.boolean("TOLLGATE_ALLOW_PLAINTEXT", false);
-        let plaintext_beyond_loopback = !listen.ip().is_loopback();
+        let tls = ServerTls::read(&mut reader);
+        let plaintext_beyond_loopback = !listen.ip().is_loopback() && !ServerTls::is_asked_for(&reader);
         if plaintext_beyond_loopback && !allow_plaintext {
             reader.mistake(
                 "TOLLGATE_LISTEN",
                 format!(
-                    "is {listen}, which others can reach, and there is no TLS yet: \
-                     set TOLLGATE_ALLOW_PLAINTEXT=true behind a proxy or in a private network"
+                    "is {listen}, which others can reach: set TOLLGATE_TLS_CERTIFICATE and TOLLGATE_TLS_KEY, \
+                     or TOLLGATE_ALLOW_PLAINTEXT=true behind a proxy that speaks TLS"
                 ),
             );
         }
         let auth_urls = reader.parse("TOLLGATE_AUTH_URL", AuthUrls::parse).unwrap_or_default();
+        let auth_tls = AuthTls::read(&mut reader, auth_urls.have_tls());
         let data_folder = PathBuf::from(reader.string("TOLLGATE_DATA_DIR").unwrap_or_else(|| "./data".to_owned()));
         let data = DataFolder::open(&data_folder).map_err(|error| reader.mistake("TOLLGATE_DATA_DIR", error)).ok();
         let service_credential = reader.parse("TOLLGATE_SERVICE_CREDENTIAL", Secret::parse);
@@ -269,6 +282,13 @@ impl Config {
             (Some(credential), _) => Some(credential),
             // Set and wrong: said already.
             (None, _) if reader.is_given("TOLLGATE_SERVICE_CREDENTIAL") => None,
+            (None, _) if auth_tls.as_ref().is_some_and(AuthTls::shows_certificate) => {
+                if !auth_urls.are_all_tls() {
+                    let why = "is unset, and TOLLGATE_AUTH_URL has one with http://: a certificate in its place is shown over TLS alone";
+                    reader.mistake("TOLLGATE_SERVICE_CREDENTIAL", why);
+                }
+                None
+            }
             (None, Some(data)) => data
                 .secret("service-credential")
                 .map_err(|error| reader.mistake("TOLLGATE_SERVICE_CREDENTIAL", format!("is unset, and {error}")))
@@ -314,15 +334,13 @@ impl Config {
             max_concurrent_streams: 10_000,
             connections: ConnectionLimits::read(&mut reader),
             cors: CorsOrigins::read(&mut reader),
-        };
-        let Some(service_credential) = service_credential else {
-            // Why there is none is among the mistakes.
-            return Err(reader.finish(()).err().unwrap_or(Mistakes(Vec::new())));
+            tls,
         };
         reader.finish(Self {
             listen,
             plaintext_beyond_loopback,
             auth_urls,
+            auth_tls,
             service_credential,
             overlays_folder: data_folder.join("overlays"),
             engine: engine.unwrap_or(EngineChoice::Auto),
@@ -343,7 +361,7 @@ impl Config {
         let address = listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
         tracing::info!(%address, auth = %self.auth_urls, "inference-service listens");
         if self.plaintext_beyond_loopback {
-            tracing::warn!(%address, "others can reach this address and there is no TLS: keep it behind a proxy or in a private network");
+            tracing::warn!(%address, "others can reach this address and there is no TLS: keep it behind a proxy that speaks it");
         }
     }
 }

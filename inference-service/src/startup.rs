@@ -102,6 +102,7 @@ impl Application {
         let auth = AuthClient::new(
             AuthClientConfig {
                 urls: config.auth_urls,
+                tls: config.auth_tls,
                 service_credential: config.service_credential,
                 check_timeout: config.check_timeout,
                 settle_retry_for: config.settle_retry_for,
@@ -154,6 +155,7 @@ impl Application {
             .add_service(ModelsServer::new(models).max_decoding_message_size(MAX_MODELFILE_BYTES).send_compressed(gzip));
         let health = Health::new(&SERVICES).await;
         let served = Served { name: "Tollgate's inference-service", routes, policies, doors, health: health.clone() };
+        let _following = essentials.spawn("the watch over TLS files", &CancellationToken::new(), auth.clone().watch_tls());
         let revocations = auth.clone().watch_revocations();
         let _revocations = essentials.spawn("the watch over revocations", &CancellationToken::new(), revocations);
         let watch = readiness::watch(auth, engine, health, draining.clone());

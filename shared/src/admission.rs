@@ -231,7 +231,7 @@ impl Rules {
             CallerKind::Anybody | CallerKind::ServiceOrOperator => Ok(None),
             CallerKind::EndUser => judge_end_user(headers).map(|()| None),
             CallerKind::Service => {
-                let service = judge_service(headers, &self.policies.service_credentials)?;
+                let service = judge_service(headers, &self.policies.service_credentials, connection.certificate())?;
                 connection.prove();
                 Ok(Some(service))
             }

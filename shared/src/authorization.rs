@@ -9,6 +9,7 @@ use crate::ErrorReason;
 use crate::credential_form::{API_KEY_PREFIX, FormError, bearer, end_users};
 use crate::error::CallError;
 use crate::secret::Secret;
+use crate::tls::ClientCertificate;
 
 /// Who a method's callers are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,13 +18,14 @@ pub enum CallerKind {
     Anybody,
     /// An end user, with an API key or an access token.
     EndUser,
-    /// Another service, with the service credential.
+    /// Another service, with the service credential or a listed certificate.
     Service,
     /// Another service, or an operator with an access token. The method judges it, before it reads a message: it knows who is an operator.
     ServiceOrOperator,
 }
 
-/// Another service, which showed the service credential: in the extensions of a request. Only [`crate::admission`] makes one.
+/// Another service, which showed the service credential or a listed certificate: in the extensions of a request. Only
+/// [`crate::admission`] makes one.
 #[derive(Debug, Clone, Copy)]
 pub struct ServiceCaller(());
 
@@ -32,13 +34,11 @@ pub fn judge_end_user(headers: &HeaderMap) -> Result<(), CallError> {
     Ok(bearer(headers).and_then(end_users)?)
 }
 
-/// Judges the credential of another service's call: it is one of these, or the call is refused.
-pub fn judge_service(headers: &HeaderMap, credentials: &[Secret]) -> Result<ServiceCaller, CallError> {
+/// Judges the credential of another service's call: it is one of these, or the call is refused. Where none is sent, the certificate of the
+/// call's connection stands for it.
+pub fn judge_service(headers: &HeaderMap, credentials: &[Secret], certificate: ClientCertificate) -> Result<ServiceCaller, CallError> {
     let sent = match bearer(headers) {
-        Err(FormError::Missing) => {
-            let message = "this service answers services: send `authorization: Bearer <service credential>`";
-            return Err(CallError::new(Code::Unauthenticated, ErrorReason::CredentialMissing, message));
-        }
+        Err(FormError::Missing) => return judge_certificate(certificate),
         sent => sent.unwrap_or_default(),
     };
     // All are compared, so that the time doesn't tell which one matched.
@@ -51,6 +51,25 @@ pub fn judge_service(headers: &HeaderMap, credentials: &[Secret]) -> Result<Serv
         "this service answers services, and the service credential is wrong"
     };
     Err(CallError::new(Code::Unauthenticated, ErrorReason::ServiceCredentialInvalid, message))
+}
+
+fn judge_certificate(certificate: ClientCertificate) -> Result<ServiceCaller, CallError> {
+    let (reason, message) = match certificate {
+        ClientCertificate::Listed => return Ok(ServiceCaller(())),
+        ClientCertificate::None => (
+            ErrorReason::CredentialMissing,
+            "this service answers services: send `authorization: Bearer <service credential>`, or show a client certificate that is listed",
+        ),
+        ClientCertificate::NotListed => (
+            ErrorReason::ServiceCredentialInvalid,
+            "this service answers services, and no name of the client certificate is listed: TOLLGATE_AUTH_CLIENT_NAMES has those that are",
+        ),
+        ClientCertificate::NoLongerGood => (
+            ErrorReason::ServiceCredentialInvalid,
+            "this service answers services, and the client certificate of this connection is no longer good: connect with another one",
+        ),
+    };
+    Err(CallError::new(Code::Unauthenticated, reason, message))
 }
 
 #[cfg(test)]
@@ -75,7 +94,10 @@ mod tests {
     fn only_a_service_credential_in_force_lets_a_service_in_and_others_are_told_what_to_send() {
         let secrets: Vec<(Secret, String)> = (0..2).map(|_| Secret::generate().unwrap()).collect();
         let in_force: Vec<Secret> = secrets.iter().map(|(secret, _)| secret.clone()).collect();
-        let reason = |values: &[&str]| judge_service(&headers(values), &in_force).map(|_| ()).map_err(|error| error.reason());
+        let judged = |values: &[&str], certificate| {
+            judge_service(&headers(values), &in_force, certificate).map(|_| ()).map_err(|error| error.reason())
+        };
+        let reason = |values: &[&str]| judged(values, ClientCertificate::None);
         for (_, text) in &secrets {
             assert_eq!(reason(&[&to_bearer(text)]), Ok(()));
         }
@@ -86,5 +108,12 @@ mod tests {
             assert_eq!(reason(&[&wrong]), Err(ErrorReason::ServiceCredentialInvalid), "{wrong}");
         }
         assert_eq!(reason(&[&one, &one]), Err(ErrorReason::ServiceCredentialInvalid));
+        // A certificate stands for a credential that isn't sent, and for none that is wrong.
+        assert_eq!(judged(&[], ClientCertificate::Listed), Ok(()));
+        assert_eq!(judged(&[&to_bearer(&another)], ClientCertificate::Listed), Err(ErrorReason::ServiceCredentialInvalid));
+        for worthless in [ClientCertificate::NotListed, ClientCertificate::NoLongerGood] {
+            assert_eq!(judged(&[], worthless), Err(ErrorReason::ServiceCredentialInvalid));
+            assert_eq!(judged(&[&one], worthless), Ok(()));
+        }
     }
 }

@@ -6,14 +6,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::caller_address::{CallerAddress, network};
+use crate::tls::{ClientCertificate, PeerCertificate};
 
 /// Calls that run at a time on a connection which has not proved itself.
 const CALLS_BEFORE_PROOF: usize = 32;
@@ -49,6 +51,8 @@ pub(crate) struct ConnectionState {
     /// When the last call ended, or the connection was accepted; milliseconds since `accepted`.
     idle_since_ms: AtomicU32,
     accepted: Instant,
+    /// What its client showed of itself, where it did. Boxed: few do.
+    certificate: OnceLock<Box<PeerCertificate>>,
 }
 
 impl ConnectionState {
@@ -63,11 +67,32 @@ impl ConnectionState {
             call_permits: Arc::new(Semaphore::new(CALLS_BEFORE_PROOF)),
             idle_since_ms: AtomicU32::new(0),
             accepted: Instant::now(),
+            certificate: OnceLock::new(),
         }
     }
 
     pub(crate) fn is_proved(&self) -> bool {
         self.proved.load(Ordering::Relaxed)
+    }
+
+    /// Its client showed this certificate.
+    pub(crate) fn show(&self, certificate: PeerCertificate) {
+        // A connection has one handshake.
+        let _ = self.certificate.set(Box::new(certificate));
+    }
+
+    /// Ready once the certificate that its client showed is no longer good; never, where it showed none.
+    pub(crate) fn certificate_lost(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        match self.certificate.get() {
+            Some(certificate) => Box::pin(certificate.lost()),
+            // Takes no memory.
+            None => Box::pin(std::future::pending()),
+        }
+    }
+
+    /// What the certificate of its client is worth now.
+    pub(crate) fn certificate(&self) -> ClientCertificate {
+        self.certificate.get().map_or(ClientCertificate::None, |certificate| certificate.worth())
     }
 
     /// A call on it was authenticated.

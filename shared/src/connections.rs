@@ -1,6 +1,7 @@
-//! A connection from its acceptance to its first frames: what a listed proxy's PROXY header says, which HTTP it speaks, and a time limit
-//! until HTTP/2 has begun, or until the head of an HTTP/1.1 request is whole.
+//! A connection from its acceptance to its first frames: what a listed proxy's PROXY header says, whether it speaks TLS, which HTTP it
+//! speaks, and a time limit until HTTP/2 has begun, or until the head of an HTTP/1.1 request is whole.
 
+mod other_protocol;
 mod request_heads;
 
 use std::io;
@@ -16,11 +17,14 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
+use tokio_util::either::Either;
 
+pub(crate) use self::other_protocol::{refuse_plaintext, refuse_tls};
 pub(crate) use self::request_heads::MAX_HEADERS;
 use self::request_heads::RequestHeads;
 use crate::connection_slots::ConnectionState;
 use crate::gathered_writes::GatheredWrites;
+use crate::tls::ServerStream;
 
 /// How long a client may take until its HTTP/2 preface and its first SETTINGS are here, or the head of its first HTTP/1.1 request.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,15 +53,25 @@ const SETTINGS: u8 = 4;
 /// The longest first SETTINGS: all that there are, several times.
 const MAX_SETTINGS_BYTES: usize = 1024;
 
-/// The first bytes of a connection.
+/// What carries a connection's bytes: itself, or TLS on it.
+pub(crate) type Socket = Either<TcpStream, Box<ServerStream>>;
+
+/// The beginning of a connection.
 #[derive(Debug)]
-pub(crate) struct FirstBytes {
+pub(crate) struct Beginning {
     /// Whom the connection's PROXY header (version 2) names, if it began with one.
     pub(crate) proxied: Option<IpAddr>,
-    /// What is spoken behind that.
-    pub(crate) protocol: Protocol,
     /// What was read behind that.
-    rest: Vec<u8>,
+    pub(crate) read: Vec<u8>,
+}
+
+/// The first bytes of what is spoken on a connection.
+#[derive(Debug)]
+pub(crate) struct FirstBytes {
+    /// What they are of.
+    pub(crate) protocol: Protocol,
+    /// What was read.
+    pub(crate) read: Vec<u8>,
 }
 
 /// What a connection speaks.
@@ -76,22 +90,35 @@ fn protocol(read: &[u8]) -> Option<Protocol> {
     (begun == PREFACE.len()).then_some(Protocol::Http2)
 }
 
-/// Reads the first bytes of a connection, and takes a PROXY header off.
-pub(crate) async fn first_bytes(stream: &mut TcpStream, deadline: Instant) -> io::Result<FirstBytes> {
-    tokio::time::timeout_at(deadline, read_first_bytes(stream)).await.map_err(|_| timed_out())?
+/// Reads the beginning of a connection, and takes a PROXY header off.
+pub(crate) async fn beginning(stream: &mut TcpStream, deadline: Instant) -> io::Result<Beginning> {
+    let mut read = Vec::with_capacity(256);
+    let proxied = within(deadline, read_proxy_header(stream, &mut read)).await?;
+    Ok(Beginning { proxied, read })
 }
 
-async fn read_first_bytes(stream: &mut TcpStream) -> io::Result<FirstBytes> {
-    let mut read = Vec::with_capacity(256);
-    let proxied = read_proxy_header(stream, &mut read).await?;
+/// Reads what is spoken, of which this was read already.
+pub(crate) async fn first_bytes(stream: &mut (impl AsyncRead + Unpin), read: Vec<u8>, deadline: Instant) -> io::Result<FirstBytes> {
+    within(deadline, read_first_bytes(stream, read)).await
+}
+
+async fn read_first_bytes(stream: &mut (impl AsyncRead + Unpin), mut read: Vec<u8>) -> io::Result<FirstBytes> {
     loop {
         if let Some(protocol) = protocol(&read) {
-            return Ok(FirstBytes { proxied, protocol, rest: read });
+            return Ok(FirstBytes { protocol, read });
         }
-        if stream.read_buf(&mut read).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        read_some(stream, &mut read).await?;
     }
+}
+
+/// Reads at least one byte more.
+pub(crate) async fn read_some(stream: &mut (impl AsyncRead + Unpin), read: &mut Vec<u8>) -> io::Result<()> {
+    if stream.read_buf(read).await? == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+}
+
+/// What must be there by the deadline.
+pub(crate) async fn within<T>(deadline: Instant, reading: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout_at(deadline, reading).await.map_err(|_| timed_out())?
 }
 
 /// Whom a PROXY header names, which is taken off what was read.
@@ -127,8 +154,11 @@ async fn read_proxy_header(stream: &mut TcpStream, read: &mut Vec<u8>) -> io::Re
 }
 
 /// Has the operating system notice that nobody is there any more, in about the time in which pings would tell it of HTTP/2.
-pub(crate) fn notice_silence(stream: &TcpStream) -> io::Result<()> {
-    let socket = SockRef::from(stream);
+pub(crate) fn notice_silence(socket: &Socket) -> io::Result<()> {
+    let socket = SockRef::from(match socket {
+        Either::Left(stream) => stream,
+        Either::Right(tls) => tls.get_ref().0.connection(),
+    });
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_EVERY).with_interval(PROBE_EVERY).with_retries(3))?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_FOR))?;
@@ -142,7 +172,7 @@ fn timed_out() -> io::Error {
 /// A connection that must begin in time.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: GatheredWrites<TcpStream>,
+    stream: GatheredWrites<Socket>,
     /// What was read before, to be read first.
     before: Vec<u8>,
     timing: Timing,
@@ -152,7 +182,7 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 enum Timing {
     /// HTTP/2 must begin.
-    Beginning(Beginning),
+    Preface(Preface),
     /// It has. From here on pings tell whether the other side is there.
     Begun,
     /// The head of an HTTP/1.1 request must become whole.
@@ -162,7 +192,7 @@ enum Timing {
 }
 
 #[derive(Debug)]
-struct Beginning {
+struct Preface {
     timeout: Pin<Box<Sleep>>,
     /// The first bytes, as far as they matter.
     read: Vec<u8>,
@@ -170,13 +200,13 @@ struct Beginning {
 
 impl Connection {
     /// Goes on behind the first bytes. By the deadline HTTP/2 must have begun, or the head of a first HTTP/1.1 request be whole.
-    pub(crate) fn new(stream: TcpStream, first: FirstBytes, deadline: Instant, connection: &Arc<ConnectionState>) -> Self {
+    pub(crate) fn new(stream: Socket, first: FirstBytes, deadline: Instant, connection: &Arc<ConnectionState>) -> Self {
         let timeout = Box::pin(tokio::time::sleep_until(deadline));
         let timing = match first.protocol {
-            Protocol::Http2 => Timing::Beginning(Beginning { timeout, read: Vec::new() }),
+            Protocol::Http2 => Timing::Preface(Preface { timeout, read: Vec::new() }),
             Protocol::Http1 => Timing::Heads(RequestHeads::new(Arc::clone(connection), timeout)),
         };
-        Self { stream: GatheredWrites::new(stream), before: first.rest, timing }
+        Self { stream: GatheredWrites::new(stream), before: first.read, timing }
     }
 }
 
@@ -247,12 +277,12 @@ impl AsyncRead for Connection {
         let new = &buffer.filled()[before..];
         match &mut self.timing {
             Timing::Begun | Timing::Lingering(_) => {}
-            Timing::Beginning(beginning) => {
-                let room = (PREFACE.len() + FRAME_HEAD_BYTES + MAX_SETTINGS_BYTES).saturating_sub(beginning.read.len());
-                beginning.read.extend(new.iter().take(room));
-                if has_begun(&beginning.read) {
+            Timing::Preface(preface) => {
+                let room = (PREFACE.len() + FRAME_HEAD_BYTES + MAX_SETTINGS_BYTES).saturating_sub(preface.read.len());
+                preface.read.extend(new.iter().take(room));
+                if has_begun(&preface.read) {
                     self.timing = Timing::Begun;
-                } else if beginning.timeout.as_mut().poll(cx).is_ready() {
+                } else if preface.timeout.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Err(timed_out()));
                 }
             }
@@ -319,11 +349,18 @@ mod tests {
     }
 
     async fn connection(said: &[u8], timeout: Duration) -> (TcpStream, io::Result<Connection>) {
-        let (mut client, mut server) = pair().await;
+        let (mut client, server) = pair().await;
         client.write_all(said).await.unwrap();
         let deadline = Instant::now() + timeout;
-        let first = first_bytes(&mut server, deadline).await;
-        (client, first.map(|first| Connection::new(server, first, deadline, &state())))
+        let begun = begin(server, deadline).await;
+        (client, begun.map(|(_, connection)| connection))
+    }
+
+    /// What a plaintext connection goes through.
+    async fn begin(mut server: TcpStream, deadline: Instant) -> io::Result<(Option<IpAddr>, Connection)> {
+        let Beginning { proxied, read } = beginning(&mut server, deadline).await?;
+        let first = first_bytes(&mut server, read, deadline).await?;
+        Ok((proxied, Connection::new(Either::Left(server), first, deadline, &state())))
     }
 
     fn state() -> Arc<ConnectionState> {
@@ -369,14 +406,14 @@ mod tests {
             let said = [&header[..], &settings(1)].concat();
             // Split at every place: a header needn't come in one read.
             for cut in (1..said.len()).step_by(7) {
-                let (mut client, mut server) = pair().await;
+                let (mut client, server) = pair().await;
                 let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
                 client.write_all(&said[..cut]).await.unwrap();
-                let (first, ()) = tokio::join!(first_bytes(&mut server, deadline), async { client.write_all(&said[cut..]).await.unwrap() });
-                let first = first.unwrap();
-                assert_eq!(first.proxied.map(|ip| ip.to_string()).as_deref(), expected);
+                let (begun, ()) = tokio::join!(begin(server, deadline), async { client.write_all(&said[cut..]).await.unwrap() });
+                let (proxied, mut connection) = begun.unwrap();
+                assert_eq!(proxied.map(|ip| ip.to_string()).as_deref(), expected);
                 let mut read = vec![0; settings(1).len()];
-                Connection::new(server, first, deadline, &state()).read_exact(&mut read).await.unwrap();
+                connection.read_exact(&mut read).await.unwrap();
                 assert_eq!(read, settings(1));
             }
         }

@@ -25,6 +25,8 @@ pub const REFRESH_TOKEN_LENGTH: usize = REFRESH_TOKEN_PREFIX.len() + 16 + 12 + 2
 pub const CHECKSUM_LENGTH: usize = 6;
 /// The digits of base62, in their order.
 pub const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// Shorter access tokens are nobody's: a header, the claims and a signature take more.
+const FEWEST_ACCESS_TOKEN_BYTES: usize = 100;
 /// Longer access tokens are nobody's: those of foreign issuers may name a person's groups.
 pub const MAX_ACCESS_TOKEN_BYTES: usize = 8192;
 
@@ -119,6 +121,20 @@ pub fn end_users(text: &str) -> Result<(), FormError> {
     if is_access_token(text) { Ok(()) } else { Err(FormError::Unknown) }
 }
 
+/// Whether there is a credential of ours in a text that is to be kept, logged or shown: an API key, a refresh token, or what looks like an
+/// access token. People send them in the wrong place.
+#[must_use]
+pub fn holds_credential(text: &str) -> bool {
+    let checksummed = |prefix: &str, length: usize, is_one: fn(&str) -> bool| {
+        text.match_indices(prefix).any(|(at, _)| text.get(at..at + length).is_some_and(is_one))
+    };
+    checksummed(API_KEY_PREFIX, API_KEY_LENGTH, is_api_key)
+        || checksummed(REFRESH_TOKEN_PREFIX, REFRESH_TOKEN_LENGTH, is_refresh_token)
+        || text
+            .split(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c)))
+            .any(|word| word.len() >= FEWEST_ACCESS_TOKEN_BYTES && is_access_token(word))
+}
+
 /// Whether a text is `tg_`, 40 letters and digits, and the right checksum of them.
 #[must_use]
 pub fn is_api_key(text: &str) -> bool {
@@ -192,6 +208,23 @@ mod tests {
         let body = format!("{API_KEY_PREFIX}{}", "a1B2".repeat(10));
         let written = checksum(&body);
         format!("{body}{}", std::str::from_utf8(&written).unwrap())
+    }
+
+    #[test]
+    fn a_credential_is_found_wherever_it_stands_in_a_text_and_nothing_else_is_taken_for_one() {
+        let body = format!("{REFRESH_TOKEN_PREFIX}{}", "a1B2".repeat(18));
+        let refresh = format!("{body}{}", std::str::from_utf8(&checksum(&body)).unwrap());
+        let token = format!("eyJhbGciOiJIUzI1NiJ9.{}.{}", "eyJzdWIi".repeat(8), "c2ln".repeat(10));
+        for credential in [&key(), &refresh, &token] {
+            for text in [credential.clone(), format!("x={credential};y"), format!("é={credential}; é"), format!("tg_ tgr_ {credential}")]
+            {
+                assert!(holds_credential(&text), "{text}");
+            }
+        }
+        for text in ["", "tg_", "tgr_é", "eyes.v1.q4", "a tg_ and a tgr_", &"tg_".repeat(30), &"x".repeat(300), &"a.b.c ".repeat(50)] {
+            assert!(!holds_credential(text), "{text}");
+        }
+        assert!(!holds_credential(&key()[..48]) && !holds_credential(&refresh[..81]));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! What Tollgate's services and clients agree on: the wire contract, its errors, and the rules of what it carries (credentials, model
-//! names, request ids).
+//! names, request ids), and TLS.
 //!
 //! With the feature `server`, also what both services are made of: configuration, secrets, logs, serving and draining. Clients do without
 //! it, and compile on Windows.
@@ -17,6 +17,7 @@ pub mod model_name;
 pub mod request_id;
 pub mod runtime;
 pub mod scope;
+pub mod tls;
 
 // What serves.
 #[cfg(feature = "server")]
@@ -58,6 +59,8 @@ pub mod request_context;
 #[cfg(feature = "server")]
 pub mod secret;
 #[cfg(feature = "server")]
+mod seldom_said;
+#[cfg(feature = "server")]
 pub mod service_log;
 #[cfg(feature = "server")]
 pub mod serving;
@@ -79,6 +82,9 @@ pub mod proto {
     pub mod error {
         tonic::include_proto!("tollgate.error.v1");
     }
+    // `Debug` of the messages that have a secret in them, or what people ask a model.
+    include!(concat!(env!("OUT_DIR"), "/hidden.rs"));
+
     /// The descriptors of all of them, for server reflection.
     pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 }

@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use crate::credential_form::holds_credential;
+
 /// The longest name, in bytes. Ollama's longest has 593; no more is kept here for each request than people's models need.
 pub const MAX_BYTES: usize = 160;
 /// The longest spelling of a name, with all that it may leave out.
@@ -50,7 +52,8 @@ pub fn canonical(text: &str) -> Result<String, InvalidModelName> {
     if text.is_empty() {
         return Err(InvalidModelName::Empty);
     }
-    if text.len() > MAX_SPELLING_BYTES {
+    // A name is logged, and told in refusals.
+    if text.len() > MAX_SPELLING_BYTES || holds_credential(text) {
         return Err(InvalidModelName::Malformed);
     }
     if text.contains("://") {

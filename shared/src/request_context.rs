@@ -25,6 +25,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID_HEADER);
 /// In which gRPC says how long the caller waits.
 pub(crate) const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
+/// Hexadecimal digits of 256 bits.
+const SERVICE_CREDENTIAL_DIGITS: usize = 64;
+
 /// The answer must be there before the caller's own timer fires.
 const DEADLINE_MARGIN: Duration = Duration::from_millis(2);
 
@@ -198,7 +201,9 @@ where
 
 /// The caller's request id when it sent a usable one, else a new one.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let usable = |value: &&HeaderValue| value.to_str().is_ok_and(is_request_id);
+    // What could be a service credential is never logged. The id of a charge may be 64 digits: it is then a SHA-256.
+    let is_secret = |id: &str| id.len() == SERVICE_CREDENTIAL_DIGITS && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let usable = |value: &&HeaderValue| value.to_str().is_ok_and(|id| is_request_id(id) && !is_secret(id));
     let mut id = headers.get(REQUEST_ID).filter(usable).cloned().unwrap_or_else(new_request_id);
     // No secret, but different each time: as such it is kept out of the tables in which both ends of a connection remember headers.
     id.set_sensitive(true);
@@ -288,7 +293,8 @@ mod tests {
             HeaderMap::from_iter([(http::HeaderName::from_static(REQUEST_ID_HEADER), HeaderValue::from_bytes(value).unwrap())])
         };
         assert_eq!(request_id(&header(b"abc-1")), "abc-1");
-        for unusable in [&b""[..], b"a b", &[b'x'; 129]] {
+        let key = "tg_7OCys7tIUO5queKLG2LOz3GnS9Ka8GMt0eI1YMSh4CyMMR";
+        for unusable in [&b""[..], b"a b", &[b'x'; 129], &[b'a'; 64], key.as_bytes()] {
             assert_ne!(request_id(&header(unusable)).as_bytes(), unusable);
         }
         assert_ne!(new_request_id(), new_request_id());

@@ -7,6 +7,7 @@ mod cors;
 mod health;
 mod lifetime;
 mod limits;
+mod opening;
 mod shutdown;
 
 use std::io;
@@ -35,12 +36,13 @@ use self::health::EndingHealth;
 pub use self::health::Health;
 use self::lifetime::{Lifetime, LifetimeStep};
 pub use self::limits::{CONNECTION_VARIABLES, ConnectionLimits};
+use self::opening::{Said, not_begun};
 pub use self::shutdown::shutdown_signal;
 use crate::admission::{Admission, AdmissionService, BoxedAnswer, MethodPolicies, Rules};
 use crate::caller_address::TrustedProxies;
 pub use crate::connection_slots::SlotLimits;
 use crate::connection_slots::{ConnectionSlot, ConnectionSlots, ConnectionState};
-use crate::connections::{Connection, HANDSHAKE_TIMEOUT, MAX_HEADERS, Protocol, first_bytes, notice_silence};
+use crate::connections::{Beginning, Connection, HANDSHAKE_TIMEOUT, MAX_HEADERS, Protocol, beginning, notice_silence};
 use crate::doors::{BodyEnd, Door, HttpEntry, Refusal, Routing, is_grpc, refuse_plainly};
 use crate::error::CallError;
 use crate::holding_body::HoldingBody;
@@ -48,6 +50,7 @@ use crate::key_in_path::{self, KeyInPath};
 use crate::open_files;
 use crate::proto;
 use crate::request_context::{RequestContext, RequestContextLayer};
+use crate::tls::{HandshakePlaces, ServerTls};
 
 /// The headers of one call, at most: an access token and some more.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
@@ -60,6 +63,8 @@ const CONNECTION_WINDOW_BYTES: u32 = 512 * 1024;
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// How long the answer may take.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// TLS handshakes at a time.
+const MAX_HANDSHAKES: usize = 2048;
 /// After a failed accept, which is as a rule that the process has no file descriptor left: trying at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -78,6 +83,8 @@ pub struct ServeConfig {
     pub connections: ConnectionLimits,
     /// Which web pages may call.
     pub cors: CorsOrigins,
+    /// How TLS is spoken; `None`: everything is in plaintext.
+    pub tls: Option<ServerTls>,
 }
 
 /// What is served.
@@ -147,7 +154,11 @@ pub async fn serve(
         streams: config.max_concurrent_streams,
         keys_in_paths: config.keys_in_paths,
         draining: draining.clone(),
+        tls: config.tls.clone(),
+        handshakes: HandshakePlaces::new(MAX_HANDSHAKES),
+        said: Said::default(),
     });
+    let mut following = pin!(follow(config.tls));
 
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -165,6 +176,7 @@ pub async fn serve(
                 }
             },
             Some(ended) = connections.join_next(), if !connections.is_empty() => report(ended),
+            () = &mut following => {}
         }
     }
     // Whoever comes now is told at once that nobody listens.
@@ -182,6 +194,14 @@ pub async fn serve(
         tracing::warn!("the drain deadline passed with calls still running; their connections are closed");
     }
     Ok(())
+}
+
+/// Follows the files of certificates, for ever.
+async fn follow(tls: Option<ServerTls>) {
+    if let Some(tls) = tls {
+        tls.watch().await;
+    }
+    std::future::pending().await
 }
 
 /// A connection's task has ended; a panic in it is a defect, and that connection's alone.
@@ -202,6 +222,9 @@ struct Server {
     streams: u32,
     keys_in_paths: KeyInPath,
     draining: CancellationToken,
+    tls: Option<ServerTls>,
+    handshakes: HandshakePlaces,
+    said: Said,
 }
 
 impl Server {
@@ -210,15 +233,15 @@ impl Server {
         let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
         let mut state = Arc::new(ConnectionState::new(self.proxies.connection(peer.ip(), None)));
         let Ok(mut slot) = self.slots.take(&state) else { return };
-        let first = tokio::select! {
+        let begun = tokio::select! {
             biased;
             () = state.evicted.cancelled() => return,
             // Nothing runs on it.
             () = self.draining.cancelled() => return,
-            first = first_bytes(&mut stream, deadline) => first,
+            begun = beginning(&mut stream, deadline) => begun,
         };
-        let Ok(first) = first.inspect_err(|error| tracing::debug!(%error, "a connection ended before it began")) else { return };
-        let address = self.proxies.connection(peer.ip(), first.proxied);
+        let Ok(Beginning { proxied, read }) = begun.inspect_err(not_begun) else { return };
+        let address = self.proxies.connection(peer.ip(), proxied);
         if address != state.address {
             // Counted by whom the proxy names.
             let named = Arc::new(ConnectionState::new(address));
@@ -228,13 +251,20 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection was closed before it was used");
         }
+        let opened = tokio::select! {
+            biased;
+            () = state.evicted.cancelled() => return,
+            () = self.draining.cancelled() => return,
+            opened = self.open(stream, read, deadline, &state) => opened,
+        };
+        let Some((socket, first)) = opened else { return };
         let protocol = first.protocol;
         if protocol == Protocol::Http1
-            && let Err(error) = notice_silence(&stream)
+            && let Err(error) = notice_silence(&socket)
         {
             tracing::debug!(%error, "a connection whose other side vanishes will be noticed late");
         }
-        let connection = Connection::new(stream, first, deadline, &state);
+        let connection = Connection::new(socket, first, deadline, &state);
         match protocol {
             Protocol::Http2 => self.serve_http2(connection, state, slot).await,
             Protocol::Http1 => self.serve_http1(connection, state, slot).await,
@@ -308,6 +338,7 @@ impl Server {
         let mut lifetime = Lifetime::new(self.idle, self.age);
         let mut check = pin!(tokio::time::sleep(lifetime.first_check()));
         let (mut draining, mut evicted) = (pin!(self.draining.cancelled()), pin!(state.evicted.cancelled()));
+        let mut certificate_lost = state.certificate_lost();
         let mut is_draining = false;
         loop {
             tokio::select! {
@@ -319,6 +350,7 @@ impl Server {
                     return;
                 }
                 () = &mut evicted => return,
+                () = &mut certificate_lost => return,
                 () = &mut draining, if !is_draining => {
                     is_draining = true;
                     if end(connection.as_mut()).is_break() {

@@ -81,7 +81,7 @@ impl LogConfig {
 
     /// Has the lines of this process written by this writer.
     fn subscribe(&self, writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) {
-        let filter = EnvFilter::try_new(with_audit(&self.filter)).unwrap_or_else(|_| EnvFilter::new(with_audit("info")));
+        let filter = EnvFilter::try_new(with_rules(&self.filter)).unwrap_or_else(|_| EnvFilter::new(with_rules("info")));
         let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
         let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let installed = match self.format {
@@ -141,6 +141,14 @@ where
         }
         writeln!(writer, "{line} {call}")
     }
+}
+
+/// Where tonic logs each error of a message's decoding, whole: some repeat what was sent, for its sender alone.
+const ERRORS_OF_DECODING: &str = "tonic::codec::decode=off";
+
+/// A filter with the rules that hold whatever it says.
+fn with_rules(filter: &str) -> String {
+    format!("{},{ERRORS_OF_DECODING}", with_audit(filter))
 }
 
 /// A filter that lets the audit trail through, unless it says by name what becomes of that.
@@ -228,9 +236,19 @@ mod tests {
     }
 
     #[test]
+    fn errors_of_decoding_are_logged_at_no_level() {
+        let filter = EnvFilter::try_new(with_rules("trace")).unwrap();
+        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::sink).finish();
+        let [of_decoding, others] = tracing::subscriber::with_default(subscriber, || {
+            [tracing::enabled!(target: "tonic::codec::decode", tracing::Level::ERROR), tracing::enabled!(tracing::Level::TRACE)]
+        });
+        assert!(!of_decoding && others);
+    }
+
+    #[test]
     fn the_audit_trail_is_logged_whatever_the_filter_unless_it_names_audit() {
         let audited = |filter: &str| {
-            let filter = EnvFilter::try_new(with_audit(filter)).unwrap();
+            let filter = EnvFilter::try_new(with_rules(filter)).unwrap();
             let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::sink).finish();
             tracing::subscriber::with_default(subscriber, || tracing::enabled!(target: "audit", tracing::Level::INFO))
         };

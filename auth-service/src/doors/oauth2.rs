@@ -21,18 +21,20 @@ pub(super) const METADATA: &str = "/.well-known/oauth-authorization-server";
 pub struct OAuth2Config {
     /// The URL by which clients know this service, as far as it is configured.
     pub issuer: Option<String>,
+    /// Whether callers speak TLS with the service itself.
+    pub tls: bool,
     /// Secrets of services that may ask what a token is.
     pub service_credentials: Vec<Secret>,
 }
 
 pub(super) fn door(accounts: &Arc<AccountsService>, config: OAuth2Config) -> Door {
-    let OAuth2Config { issuer, service_credentials } = config;
+    let OAuth2Config { issuer, tls, service_credentials } = config;
     let mut routes = vec![
         oauth2_token::route(Arc::clone(accounts)),
         oauth2_revocation::route(Arc::clone(accounts)),
         oauth2_introspection::route(Arc::clone(accounts), service_credentials.into()),
     ];
-    routes.extend(well_known::routes(Arc::clone(&accounts.tokens), issuer));
+    routes.extend(well_known::routes(Arc::clone(&accounts.tokens), issuer, tls));
     Door { name: "OAuth2", refusal: token_form, routes }
 }
 

@@ -73,11 +73,11 @@ struct Metadata {
     introspection_endpoint_auth_methods_supported: [&'static str; 2],
 }
 
-/// The routes. `issuer`: as it is configured.
-pub(super) fn routes(tokens: Arc<AccessTokens>, issuer: Option<String>) -> [Route; 2] {
+/// The routes. `issuer`: as it is configured; `tls`: whether callers speak it with the service itself.
+pub(super) fn routes(tokens: Arc<AccessTokens>, issuer: Option<String>, tls: bool) -> [Route; 2] {
     let policy = MethodPolicy { caller: CallerKind::Anybody, most_bytes: 0, is_recorded: false };
     let keys = move |_: DoorRequest| std::future::ready(key_set(&tokens));
-    let metadata = move |request: DoorRequest| std::future::ready(metadata(&request, issuer.as_deref()));
+    let metadata = move |request: DoorRequest| std::future::ready(metadata(&request, issuer.as_deref(), tls));
     [
         Route::new(Method::GET, JWKS, policy, "the public keys of access tokens, for services that verify them", keys).giving::<KeySet>(),
         Route::new(Method::GET, METADATA, policy, "where clients of OAuth2 find everything", metadata).giving::<Metadata>(),
@@ -94,10 +94,10 @@ fn key_set(tokens: &AccessTokens) -> Result<Response<Body>, Refusal> {
     Ok(kept(json(&KeySet { keys }), tokens.keep_public_keys_for().as_secs()))
 }
 
-fn metadata(request: &DoorRequest, configured: Option<&str>) -> Result<Response<Body>, Refusal> {
+fn metadata(request: &DoorRequest, configured: Option<&str>, tls: bool) -> Result<Response<Body>, Refusal> {
     let issuer = match configured {
         Some(issuer) => issuer.to_owned(),
-        None => own_url(request).ok_or_else(|| {
+        None => own_url(request, tls).ok_or_else(|| {
             let message = "send the host header that you know this service by";
             Refusal::new(StatusCode::BAD_REQUEST, ErrorReason::MessageMalformed, message)
         })?,
@@ -121,11 +121,11 @@ fn metadata(request: &DoorRequest, configured: Option<&str>) -> Result<Response<
 }
 
 /// The URL that the request was sent to, as far as it says.
-fn own_url(request: &DoorRequest) -> Option<String> {
+fn own_url(request: &DoorRequest, tls: bool) -> Option<String> {
     let uri = request.uri();
     let named = || request.headers().get(HOST)?.to_str().ok()?.parse::<Authority>().ok();
     let authority = uri.authority().cloned().or_else(named)?;
-    let scheme = uri.scheme_str().filter(|scheme| *scheme == "https").unwrap_or("http");
+    let scheme = if tls || uri.scheme_str() == Some("https") { "https" } else { "http" };
     (!authority.as_str().contains('@')).then(|| format!("{scheme}://{authority}"))
 }
 

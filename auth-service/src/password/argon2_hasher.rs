@@ -9,8 +9,8 @@ use argon2::password_hash::{CustomizedPasswordHasher, Error, PasswordHasher, Res
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use memmap2::{MmapMut, MmapOptions};
 
-/// Hashes and compares passwords as [`Argon2`] does, but that no comparison takes less time than a hash of its own cost: users whose hash was
-/// made with less are not told apart by it from those that don't exist.
+/// Hashes and compares passwords as [`Argon2`] does, but that no comparison takes less time than a hash of its own cost: users whose hash
+/// was made with less are not told apart by it from those that don't exist.
 #[derive(Clone)]
 pub(super) struct Argon2Hasher {
     params: Params,
@@ -83,7 +83,7 @@ impl Argon2Hasher {
     }
 }
 
-/// What filling a block takes in the first pass, and in each one after it, which reads what was there before. Only their proportion matters.
+/// What filling a block takes in the first pass, and in each one after it, which reads what was there before. Their proportion matters.
 const FIRST_PASS: u64 = 10;
 const LATER_PASS: u64 = 15;
 

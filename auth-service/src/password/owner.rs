@@ -63,8 +63,8 @@ pub(super) enum MadeOf {
 /// What a folded password is made of, when too little is left without it: neither [`LETTERS_LEFT`] letters nor [`MIN_CHARACTERS`]
 /// characters, or a common password. Digits and punctuation count little: they are the first that attackers add.
 ///
-/// Words are found forwards and backwards, with other marks on their letters, with digits and signs in place of letters (`0` for `o`, `$` for
-/// `s`), and with what stands between their letters.
+/// Words are found forwards and backwards, with other marks on their letters, with digits and signs in place of letters (`0` for `o`, `$`
+/// for `s`), and with what stands between their letters.
 pub(super) fn made_of_words(folded: &str, owner: &Owner<'_>) -> Option<MadeOf> {
     let names = names_of(owner);
     Reading::ALL.into_iter().find_map(|reading| {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use http::Extensions;
 use http::header::USER_AGENT;
 use shared::caller_address::CallerAddress;
+use shared::credential_form::holds_credential;
 use shared::request_id::REQUEST_ID_HEADER;
 use tonic::Request;
 use tonic::metadata::MetadataMap;
@@ -46,10 +47,13 @@ impl<'c> Call<'c> {
         }
     }
 
-    /// What the client calls itself, without what is invisible in it.
+    /// What the client calls itself, without what is invisible in it; nothing when that is a credential.
     #[must_use]
     pub fn client(&self) -> String {
         let name = self.metadata.get(USER_AGENT.as_str()).and_then(|name| name.to_str().ok()).unwrap_or_default();
+        if holds_credential(name) {
+            return String::new();
+        }
         name.chars().filter(|character| !character.is_control()).take(MOST_CLIENT_CHARACTERS).collect()
     }
 

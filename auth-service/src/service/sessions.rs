@@ -58,20 +58,34 @@ impl AccountsService {
             address: call.address,
         };
         let event = AuditEvent { subject: Some(shown.user_id().clone()), ..call.event(AuditAction::Refresh) };
-        match self.store.refresh_session(shown.user_id(), refresh, event).await? {
+        match self.store.refresh_session(shown.user_id(), refresh, event.clone()).await? {
             RefreshAnswer::Rotated(session) => {
                 let scopes = scopes.map_or_else(|| session.scopes.clone(), |asked| asked.within(&session.scopes));
                 self.signed_in(shown.user_id(), next, session, scopes)
             }
             RefreshAnswer::Refused(refusal) => {
-                // Reuse is recorded with the session's end. Of the others nothing is: whoever makes tokens up would displace what counts.
-                if refusal == RefreshRefusal::Reused {
-                    let (subject, session) = (shown.user_id(), shown.session_id());
-                    tracing::warn!(target: "audit", action = "refresh", %subject, %session, "a refresh token was used twice; its session is ended");
+                let (subject, session) = (shown.user_id(), shown.session_id());
+                match refusal {
+                    // It was recorded with the session's end.
+                    RefreshRefusal::Reused => tracing::warn!(
+                        target: "audit", action = "refresh", %subject, %session,
+                        "a refresh token was used twice; its session is ended"
+                    ),
+                    // It is made up of two ids: nobody has proved to have been the user. Such ones are recorded up to a bound.
+                    RefreshRefusal::Invalid => self.refused_refresh(AuditEvent { subject: None, ..event }, refusal).await,
+                    RefreshRefusal::UserDisabled
+                    | RefreshRefusal::UserLocked
+                    | RefreshRefusal::PasswordChangeRequired
+                    | RefreshRefusal::Revoked
+                    | RefreshRefusal::Expired => self.refused_refresh(event.to_object(session), refusal).await,
                 }
                 Err(ServiceError::Refresh(refusal))
             }
         }
+    }
+
+    async fn refused_refresh(&self, event: AuditEvent, refusal: RefreshRefusal) {
+        self.trail.record_failure(event, &ServiceError::Refresh(refusal).into()).await;
     }
 
     pub(super) async fn answer_logout(&self, request: Request<pb::LogoutRequest>) -> Result<pb::LogoutResponse, ServiceError> {

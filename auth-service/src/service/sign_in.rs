@@ -239,7 +239,8 @@ impl AccountsService {
         Err(ServiceError::LoginFailed)
     }
 
-    /// Compares a password, as one attempt that the throttle lets through. Whoever `may` not, whatever the password, fails like a wrong one.
+    /// Compares a password, as one attempt that the throttle lets through. Whoever `may` not, whatever the password, fails like a wrong
+    /// one.
     async fn verify_password(
         &self,
         address: Option<IpAddr>,

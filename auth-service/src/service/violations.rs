@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use shared::credential_form::holds_credential;
+
 use crate::profile;
 use crate::service::service_error::ServiceError;
 
@@ -71,9 +73,13 @@ pub(crate) fn sentence(violations: &[Violation]) -> String {
 
 /// The field of a text for people: so many characters at most, none of them a control, a change of direction, or unseen.
 pub(crate) fn plain_text(field: &'static str, value: String, most_characters: usize) -> Result<String, Violation> {
-    if profile::is_plain(&value, most_characters) {
+    // It is kept, and shown to others.
+    if profile::is_plain(&value, most_characters) && !holds_credential(&value) {
         return Ok(value);
     }
-    let expected = format!("must have at most {most_characters} characters, and no controls, changes of direction or unseen characters");
+    let expected = format!(
+        "must have at most {most_characters} characters, and no controls, changes of direction or unseen characters; a credential doesn't \
+         belong there"
+    );
     Err(Violation::new(field, expected))
 }

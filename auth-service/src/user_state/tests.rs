@@ -66,7 +66,7 @@ fn disabling_and_locking_end_all_sessions_and_what_is_so_already_changes_nothing
         let member = changes.member.unwrap();
         assert_eq!((member.disabled, member.locked), (answer.user.disabled, answer.user.locked));
         assert_eq!(member.tokens_valid_from_ms, NOW_MS);
-        let after = UserState { user: answer.user.clone(), ..state() };
+        let after = UserState { user: answer.user.clone(), member, ..state() };
         let again = on_new_state(&after, new, "another", NOW_MS, &event());
         assert_eq!(again, Decision::nothing(UserChange { user: answer.user, changed: false }));
     }
@@ -175,4 +175,27 @@ fn a_password_that_is_hashed_anew_ends_nothing() {
     let user = UserRecord { password_hash: "stronger".to_owned(), ..state().user };
     assert_eq!(changes, UserChanges { user: Some(user), ..UserChanges::default() });
     assert_eq!(on_rehash(&state(), "another", "stronger"), Decision::nothing(()));
+}
+
+#[test]
+fn a_lock_that_a_release_before_locks_wrote_out_of_one_row_still_keeps_the_user_out_and_can_be_taken_back() {
+    let mut half = state();
+    half.member.locked = true;
+    let new = NewSession {
+        session_id: id(9),
+        family_hash: [7; 32],
+        token_hash: [1; 32],
+        client: String::new(),
+        address: None,
+        method: SignInMethod::Password,
+        scopes: TokenScopes::All,
+    };
+    let begun = session::on_begin(&half, "hash", &new, LIMITS, NOW_MS, &event());
+    assert_eq!(begun, Decision::nothing(SessionStart::Refused));
+    let asked = change(&half, &token(Some(id(2))));
+    assert_eq!(asked.answer, PasswordChange::Refused(Refusal::UserLocked));
+    let unlocked = on_new_state(&half, NewState::Locked(false), "", NOW_MS, &event());
+    assert!(unlocked.answer.changed && !unlocked.changes.unwrap().member.unwrap().locked);
+    let locked = on_new_state(&half, NewState::Locked(true), "why", NOW_MS, &event());
+    assert!(locked.answer.changed && locked.answer.user.locked);
 }

@@ -284,6 +284,27 @@ async fn a_disabled_users_foreign_token_is_refused_from_the_next_call_on_and_one
 }
 
 #[tokio::test]
+async fn a_locked_users_foreign_token_is_refused_and_their_keys_are_not_and_tokens_from_before_stay_so() {
+    let (mut server, issuer, key) = trusted(&json!({})).await;
+    let operator = server.operator().await;
+    let login = server.login("ada").await;
+    let api_key = server.key(&login, pb::CreateApiKeyRequest::default()).await.key;
+    let token = key.sign(&issuer.claims("ada"));
+    server.balance(&token).await.unwrap();
+    let lock = pb::LockUserRequest { user_name: "ada".into(), ..Default::default() };
+    server.admin.lock_user(with(&operator, lock)).await.unwrap();
+    for token in [&token, &key.sign(&issuer.claims("ada"))] {
+        assert_refused(server.balance(token).await, Code::PermissionDenied, ErrorReason::UserLocked);
+        assert_refused(server.check(chat(token, "r1")).await, Code::PermissionDenied, ErrorReason::UserLocked);
+    }
+    server.check(chat(&api_key, "r2")).await.unwrap();
+    server.admin.unlock_user(with(&operator, pb::UnlockUserRequest { user_name: "ada".into() })).await.unwrap();
+    server.balance(&key.sign(&issuer.claims("ada"))).await.unwrap();
+    let old = key.sign(&changed(issuer.claims("ada"), "iat", json!(issuer.claims("ada")["iat"].as_u64().unwrap() - 60)));
+    assert_refused(server.balance(&old).await, Code::Unauthenticated, ErrorReason::CredentialRevoked);
+}
+
+#[tokio::test]
 async fn an_issuers_new_key_is_taken_at_once_and_its_old_one_no_longer() {
     let (mut server, issuer, old) = trusted(&json!({})).await;
     let new = IssuerKey::new("two", Algorithm::EdDSA);

@@ -6,6 +6,7 @@ mod audit;
 mod auth;
 mod binary;
 mod fields;
+mod floods;
 mod foreign_tokens;
 mod hostile_tokens;
 mod http;

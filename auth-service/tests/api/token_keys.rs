@@ -3,7 +3,9 @@
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Value, json};
+use shared::ErrorReason;
 use shared::proto::auth as pb;
+use tonic::Code;
 
 use crate::http::*;
 use crate::support::*;
@@ -55,4 +57,44 @@ async fn the_configured_issuer_is_named_in_tokens_and_tokens_from_before_are_tak
     let before =
         crate::hostile_tokens::sign_right(&server, &crate::hostile_tokens::header(&server), &crate::hostile_tokens::claims(&user.user_id));
     server.balance(&before).await.unwrap();
+}
+
+#[tokio::test]
+async fn keys_change_by_themselves_and_each_was_published_before_it_signs() {
+    let times = [("TOLLGATE_TOKEN_KEY_PERIOD", "10s"), ("TOLLGATE_ACCESS_TOKEN_TTL", "5s"), ("TOLLGATE_CLOCK_LEEWAY", "1s")];
+    let mut server = start_with(&[&[EDDSA], &times[..]].concat()).await;
+    server.sign_up("mario").await;
+    let kid = |token: &str| jsonwebtoken::decode_header(token).unwrap().kid.unwrap();
+    let first = server.login("mario").await;
+    let answer = http(server.address, "GET /.well-known/jwks.json", &[], "").await;
+    assert_eq!(answer.header("cache-control"), "public, max-age=2");
+    let published: Vec<String> =
+        answer.json()["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect();
+    let give_up = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let next = loop {
+        let token = server.login("mario").await;
+        // What was signed just now is good, also around the turn.
+        server.balance(&token).await.unwrap();
+        if kid(&token) != kid(&first) {
+            break kid(&token);
+        }
+        assert!(std::time::Instant::now() < give_up);
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    };
+    assert!(published.contains(&next), "{published:?} {next}");
+    let now = http(server.address, "GET /.well-known/jwks.json", &[], "").await;
+    assert!(now.body.contains(&kid(&first)) && now.json()["keys"].as_array().unwrap().len() == 3, "{now:?}");
+}
+
+#[tokio::test]
+async fn a_refresh_token_opens_nothing_and_an_access_token_refreshes_nothing() {
+    let mut server = start_with(&[EDDSA]).await;
+    server.sign_up("mario").await;
+    let login = pb::LoginRequest { user_name: "mario".into(), password: PASSWORD.into(), ..Default::default() };
+    let pb::LoginResponse { access_token, refresh_token, .. } = server.accounts.login(login).await.unwrap().into_inner();
+    assert_refused(server.balance(&refresh_token).await, Code::Unauthenticated, ErrorReason::CredentialInvalid);
+    assert_refused(server.check(chat(&refresh_token, "r1")).await, Code::Unauthenticated, ErrorReason::CredentialInvalid);
+    let refreshed = server.accounts.refresh(pb::RefreshRequest { refresh_token: access_token.clone() }).await;
+    assert_refused(refreshed, Code::Unauthenticated, ErrorReason::CredentialInvalid);
+    server.balance(&access_token).await.unwrap();
 }

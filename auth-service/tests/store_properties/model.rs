@@ -134,8 +134,8 @@ impl Model {
         Some(Terms::new(fields))
     }
 
-    /// Applies an operation, and tells its answer in words. `handle`: what an Extend or Settle is given. `standing`: what the store says that
-    /// a hold was made with, of which the rights version alone is its secret.
+    /// Applies an operation, and tells its answer in words. `handle`: what an Extend or Settle is given. `standing`: what the store says
+    /// that a hold was made with, of which the rights version alone is its secret.
     pub(crate) fn apply(&mut self, now_ms: i64, operation: &Operation, handle: Option<&Terms>, standing: Option<Standing>) -> String {
         self.now_ms = now_ms;
         match operation {

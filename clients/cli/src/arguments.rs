@@ -29,6 +29,8 @@ Environment:
   TOLLGATE_SESSION   file of a session, which login writes and every command keeps
   TOLLGATE_AUTH_URL  where auth-service listens       [default: http://127.0.0.1:50051]
   TOLLGATE_URL       where inference-service listens  [default: http://127.0.0.1:50052]
+  TOLLGATE_CA, TOLLGATE_CLIENT_CERTIFICATE, TOLLGATE_CLIENT_KEY
+                     files for URLs that begin with https://, as --ca, --client-cert and --client-key
 
 Exit codes:
   0    done
@@ -96,6 +98,30 @@ pub(crate) enum Command {
     /// Manage users and credits, as an operator
     #[command(subcommand)]
     Admin(Admin),
+    /// Make certificates for the services
+    #[command(subcommand)]
+    Tls(Tls),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tls {
+    /// Make a certificate authority and certificates for both services, or renew them
+    ///
+    /// FOLDER gets ca/ca.pem and ca/ca.key, and for each service a folder with certificate.pem, key.pem and ca.pem. What is public is in
+    /// public/ca.pem as well. Run again, it keeps the authority while that lasts, and makes the services' certificates and keys anew;
+    /// services read them without a restart.
+    MakeCertificates {
+        /// Where to
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+        /// A name or IP address by which both services are reached, beside their own names, localhost and this host's loopback; may be
+        /// repeated
+        #[arg(long = "name", value_name = "NAME")]
+        names: Vec<String>,
+        /// How long the services' certificates count, such as 30d
+        #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "90d")]
+        valid_for: Duration,
+    },
 }
 
 impl Command {
@@ -230,6 +256,8 @@ mod tests {
             "TOLLGATE_SESSION",
             "TOLLGATE_AUTH_URL",
             "TOLLGATE_URL",
+            "TOLLGATE_CA",
+            "TOLLGATE_CLIENT_KEY",
             "  0 ",
             "  3 ",
             "  64 ",
@@ -289,6 +317,8 @@ mod tests {
             "admin audit --user bob --action sign_in -n 0",
             "admin audit --follow --json",
             "admin enable bob",
+            "balance --ca ca.pem --client-cert c.pem --client-key k.pem",
+            "tls make-certificates certificates --name gate.example --name 10.0.0.1 --valid-for 30d",
         ] {
             parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
         }

@@ -27,6 +27,15 @@ pub(crate) struct Connection {
     /// The account that pays, when an access token may pay from several
     #[arg(long, global = true, value_name = "ACCOUNT")]
     account: Option<String>,
+    /// Certificate authorities to trust, in PEM, in place of the system's [env: TOLLGATE_CA]
+    #[arg(long, global = true, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Client certificate to show, in PEM [env: TOLLGATE_CLIENT_CERTIFICATE]
+    #[arg(long, global = true, value_name = "FILE")]
+    client_cert: Option<PathBuf>,
+    /// Its private key, in PEM [env: TOLLGATE_CLIENT_KEY]
+    #[arg(long, global = true, value_name = "FILE")]
+    client_key: Option<PathBuf>,
 }
 
 // Not derived: the key must not be shown.
@@ -76,6 +85,15 @@ impl Connection {
         }
         if let Some(account) = given(self.account) {
             builder = builder.account(account);
+        }
+        if let Some(file) = self.ca {
+            builder = builder.ca_file(file);
+        }
+        if let Some(file) = self.client_cert {
+            builder = builder.client_certificate_file(file);
+        }
+        if let Some(file) = self.client_key {
+            builder = builder.client_key_file(file);
         }
         let client = builder.build()?;
         let client = match &file {

@@ -133,6 +133,11 @@ fn line(failure: &Failure) -> Option<String> {
 /// What to do, where this command knows better than the server.
 fn advice(error: &Error) -> Option<String> {
     match error {
+        Error::Unreachable { cause, .. } if cause.contains("authority that isn't trusted") => {
+            return Some("--ca or TOLLGATE_CA names the file of its authority".into());
+        }
+        // It is there, and its words say what to do.
+        Error::Unreachable { cause, .. } if cause.contains("certificate") || cause.contains("TLS") => return None,
         Error::Unreachable { service: Service::Auth, .. } => {
             return Some("is it running? --auth-url or TOLLGATE_AUTH_URL says where".into());
         }

@@ -47,7 +47,7 @@ pub(crate) async fn revoke(client: &Client, path: &Path, output: &mut Output) ->
             }
             Ok(_) => {
                 unknown += 1;
-                output.line(&format!("{shown} is unknown: it is of another server, or long gone"))?;
+                output.line(&format!("{shown} is unknown: it is of another server, or no longer in force"))?;
             }
             // It will be no better with the next one.
             Err(error @ Error::Unreachable { .. }) => return Err(error.into()),

@@ -1,8 +1,9 @@
-//! The `tollgate` command: accounts, sessions, keys, credits, and answers streamed to the terminal.
+//! The `tollgate` command: accounts, sessions, keys, credits, answers streamed to the terminal, and the services' certificates.
 
 mod account;
 mod admin;
 mod arguments;
+mod certificates;
 mod chat;
 mod connection;
 mod display;
@@ -47,10 +48,15 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let connected = arguments.connection.open(arguments.command.caller())?;
-    let client = connected.client.clone();
     let output = &mut Output::stdout();
-    match arguments.command {
+    let command = match arguments.command {
+        // It asks no server.
+        Command::Tls(command) => return certificates::run(&command, output),
+        command => command,
+    };
+    let connected = arguments.connection.open(command.caller())?;
+    let client = connected.client.clone();
+    match command {
         Command::Signup(arguments) => account::sign_up(&client, arguments, output).await,
         Command::Login(Login { name, client }) => sessions::login(connected, &name, &client, output).await,
         Command::Logout { everywhere } => sessions::logout(connected, everywhere, output).await,
@@ -66,5 +72,6 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Generate(arguments) => chat::generate(&client, arguments, output).await,
         Command::Models(command) => models::run(&client, command, output).await,
         Command::Admin(command) => admin::run(&client, command, output).await,
+        Command::Tls(command) => certificates::run(&command, output),
     }
 }

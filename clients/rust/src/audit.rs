@@ -56,8 +56,8 @@ impl Client {
         self.connections.auth.answer(answer, None)
     }
 
-    /// A page of the audit log, newest first: 1 to 500 events (0: 50), from the last page's token (empty: from the newest). It may have fewer
-    /// than were asked for though more follow.
+    /// A page of the audit log, newest first: 1 to 500 events (0: 50), from the last page's token (empty: from the newest). It may have
+    /// fewer than were asked for though more follow.
     pub async fn audit_page(&self, filter: &AuditFilter, page_size: u32, page_token: &str) -> Result<ListAuditEventsResponse, Error> {
         self.audit_request(filter, page_size, page_token, "").await
     }

@@ -1,5 +1,6 @@
 //! How a client is set up.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::connection::{Connection, Connections};
 use crate::credential::Credential;
 use crate::error::Error;
 use crate::service::Service;
+use crate::transport_security::TransportSecurity;
 
 /// Sets up a [`Client`].
 #[derive(Debug, Clone)]
@@ -25,6 +27,7 @@ pub struct ClientBuilder {
     connect_timeout: Duration,
     call_timeout: Duration,
     stream_timeout: Option<Duration>,
+    security: TransportSecurity,
 }
 
 impl Default for ClientBuilder {
@@ -37,12 +40,14 @@ impl Default for ClientBuilder {
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(30),
             stream_timeout: None,
+            security: TransportSecurity::default(),
         }
     }
 }
 
 impl ClientBuilder {
-    /// Takes what is set of `TOLLGATE_API_KEY` (an API key or an access token), `TOLLGATE_AUTH_URL` and `TOLLGATE_URL`.
+    /// Takes what is set of `TOLLGATE_API_KEY` (an API key or an access token), `TOLLGATE_AUTH_URL` and `TOLLGATE_URL`, and for TLS of
+    /// `TOLLGATE_CA`, `TOLLGATE_CLIENT_CERTIFICATE` and `TOLLGATE_CLIENT_KEY`, each a file.
     pub fn from_env() -> Self {
         Self::from_strings(&ProcessEnvironment)
     }
@@ -58,6 +63,15 @@ impl ClientBuilder {
         }
         if let Some(credential) = get("TOLLGATE_API_KEY") {
             builder = builder.credential(credential);
+        }
+        if let Some(file) = get("TOLLGATE_CA") {
+            builder = builder.ca_file(file);
+        }
+        if let Some(file) = get("TOLLGATE_CLIENT_CERTIFICATE") {
+            builder = builder.client_certificate_file(file);
+        }
+        if let Some(file) = get("TOLLGATE_CLIENT_KEY") {
+            builder = builder.client_key_file(file);
         }
         builder
     }
@@ -86,6 +100,24 @@ impl ClientBuilder {
         self
     }
 
+    /// A file of the authorities, in PEM, of which the servers' certificates must be. Default: those that the operating system trusts.
+    pub fn ca_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.security.ca = Some(file.into());
+        self
+    }
+
+    /// A file of the certificate, in PEM, to show servers that ask for one. Needs a key. Default: none.
+    pub fn client_certificate_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.security.certificate = Some(file.into());
+        self
+    }
+
+    /// A file of the private key, in PEM, of the certificate to show. Default: none.
+    pub fn client_key_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.security.key = Some(file.into());
+        self
+    }
+
     /// The longest that making a connection may take. Default: 5 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
@@ -105,15 +137,15 @@ impl ClientBuilder {
         self
     }
 
-    /// The client. Connects at the first call, within the runtime of that call. Fails when a URL, the credential or the account
-    /// can't be used.
+    /// The client. Connects at the first call, within the runtime of that call. Fails when a URL, the credential, the account or a file
+    /// for TLS can't be used.
     pub fn build(self) -> Result<Client, Error> {
         let credential = self.credential.transpose().map_err(Error::Configuration)?;
         let account = self.account.map(|account| parse_account(&account)).transpose()?;
-        let connections = Connections {
-            auth: Connection::new(Service::Auth, &self.auth_url, self.connect_timeout)?,
-            inference: Connection::new(Service::Inference, &self.inference_url, self.connect_timeout)?,
-        };
+        self.security.check()?;
+        let connect = |service, url: &str| Connection::new(service, url, self.connect_timeout, &self.security);
+        let connections =
+            Connections { auth: connect(Service::Auth, &self.auth_url)?, inference: connect(Service::Inference, &self.inference_url)? };
         Ok(Client {
             connections: Arc::new(connections),
             caller: credential.map(Caller::Credential),
@@ -169,6 +201,12 @@ mod tests {
     fn what_cannot_be_sent_is_refused_at_once() {
         assert!(matches!(Client::builder().credential("a\nb").build(), Err(Error::Configuration(_))));
         assert!(matches!(Client::builder().account("a b").build(), Err(Error::Configuration(_))));
-        assert!(matches!(Client::builder().auth_url("https://host").build(), Err(Error::Configuration(_))));
+        let tls = || Client::builder().auth_url("https://host");
+        assert!(tls().build().is_ok());
+        let missing = tls().ca_file("/dev/null/authorities").build().unwrap_err().to_string();
+        assert!(missing.starts_with("/dev/null/authorities can't be read"), "{missing}");
+        for half in [Client::builder().client_key_file("/dev/null"), Client::builder().client_certificate_file("/dev/null")] {
+            assert!(matches!(half.build(), Err(Error::Configuration(_))));
+        }
     }
 }

@@ -1,14 +1,21 @@
-//! A connection to one service: made at the first call, and made again when it breaks.
+//! A connection to one service: made at the first call, and made again when it breaks. Over TLS where its URL begins with https://.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hyper_util::rt::TokioIo;
 use shared::default_address::AUTH_URL;
+use shared::tls::server_name;
+use tokio::net::TcpStream;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
 
 use crate::error::Error;
 use crate::service::Service;
+use crate::transport_security::TransportSecurity;
 
 /// What a session that nobody named is listed as.
 const USER_AGENT: &str = concat!("tollgate-client/", env!("CARGO_PKG_VERSION"));
@@ -17,6 +24,7 @@ pub(crate) struct Connection {
     service: Service,
     url: String,
     endpoint: Endpoint,
+    tls: Option<Tls>,
     // Not made in the builder: a lazy channel needs a runtime, and a client may be built outside of one.
     channel: Mutex<Option<Channel>>,
 }
@@ -27,20 +35,37 @@ pub(crate) struct Connections {
     pub(crate) inference: Connection,
 }
 
+/// What a connection over TLS needs.
+#[derive(Clone)]
+struct Tls {
+    config: Arc<ClientConfig>,
+    /// The name that the server's certificate must have.
+    name: ServerName<'static>,
+    host: String,
+    port: u16,
+}
+
 impl Connection {
-    pub(crate) fn new(service: Service, url: &str, connect_timeout: Duration) -> Result<Self, Error> {
+    pub(crate) fn new(service: Service, url: &str, connect_timeout: Duration, security: &TransportSecurity) -> Result<Self, Error> {
         let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
         let refuse = |why: &str| Error::Configuration(format!("the URL of {service} {why}"));
         let parsed: http::Uri = url.parse().map_err(|_| refuse(&format!("can't be read; it should look like {AUTH_URL}")))?;
-        match parsed.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(refuse("must begin with http://: this version speaks no TLS; put a TLS proxy on this host")),
-            _ => return Err(refuse("must begin with http://")),
-        }
+        let uses_tls = match parsed.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(refuse("must begin with https:// or http://")),
+        };
         let host = parsed.host().unwrap_or_default();
         if host.is_empty() || parsed.authority().is_some_and(|authority| authority.as_str().contains('@')) {
             return Err(refuse("must name a host, and no user"));
         }
+        let tls = if uses_tls {
+            let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+            let name = server_name(&host).ok_or_else(|| refuse("must name a host that a certificate can have"))?;
+            Some(Tls { config: security.config()?, name, host, port: parsed.port_u16().unwrap_or(443) })
+        } else {
+            None
+        };
         if parsed.path_and_query().is_some_and(|path| path.as_str() != "/") {
             return Err(refuse("must end after the port"));
         }
@@ -53,11 +78,18 @@ impl Connection {
             // A stream may be silent for minutes while a model loads: pings tell that from a server that is gone.
             .http2_keep_alive_interval(Duration::from_secs(60))
             .keep_alive_timeout(Duration::from_secs(20));
-        Ok(Self { service, url, endpoint, channel: Mutex::new(None) })
+        Ok(Self { service, url, endpoint, tls, channel: Mutex::new(None) })
     }
 
     pub(crate) fn channel(&self) -> Channel {
-        self.kept().get_or_insert_with(|| self.endpoint.connect_lazy()).clone()
+        let connect = || match &self.tls {
+            None => self.endpoint.connect_lazy(),
+            Some(tls) => {
+                let tls = tls.clone();
+                self.endpoint.connect_with_connector_lazy(tower::service_fn(move |_: http::Uri| tls.clone().connect()))
+            }
+        };
+        self.kept().get_or_insert_with(connect).clone()
     }
 
     /// Makes another connection at the next call. What runs on this one goes on: a network that has lost it looks like a slow answer.
@@ -86,12 +118,20 @@ impl Connection {
     }
 }
 
+impl Tls {
+    async fn connect(self) -> io::Result<TokioIo<tokio_rustls::client::TlsStream<TcpStream>>> {
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        stream.set_nodelay(true)?;
+        Ok(TokioIo::new(shared::tls::connect(self.config, self.name, stream).await?))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn url(url: &str) -> Result<String, Error> {
-        Connection::new(Service::Auth, url, Duration::from_secs(5)).map(|connection| connection.url)
+        Connection::new(Service::Auth, url, Duration::from_secs(5), &TransportSecurity::default()).map(|connection| connection.url)
     }
 
     #[test]
@@ -99,7 +139,11 @@ mod tests {
         assert_eq!(url("http://127.0.0.1:50051").unwrap(), "http://127.0.0.1:50051");
         assert_eq!(url("localhost:50051").unwrap(), "http://localhost:50051");
         assert_eq!(url("http://[::1]:50051/").unwrap(), "http://[::1]:50051/");
-        for wrong in ["", "http://", "ftp://host", "https://host", "http://host/prefix", "http://me:canary@host", "http://a b"] {
+        assert_eq!(url("https://tollgate.example").unwrap(), "https://tollgate.example");
+        assert_eq!(url("https://[::1]:50051").unwrap(), "https://[::1]:50051");
+        for wrong in
+            ["", "http://", "ftp://host", "https://", "https://a_b..c", "http://host/prefix", "http://me:canary@host", "http://a b"]
+        {
             let error = url(wrong).unwrap_err().to_string();
             assert!(error.contains("auth-service") && !error.contains("canary"), "{wrong}: {error}");
         }

@@ -27,6 +27,9 @@
 //! already resolved comes back as `Started` and `Finished` with `replayed` set, without the text; one that was refunded runs again;
 //! one that still runs is refused with `REQUEST_IN_PROGRESS` and a retry delay. [`Client::receipt`] tells what became of it.
 //!
+//! **TLS.** A URL that begins with `https://` is spoken to over TLS. [`ClientBuilder::ca_file`] names an authority that the operating
+//! system doesn't trust.
+//!
 //! **Sessions.** [`Client::login`] begins one. A client made with it ([`Client::with_session`]) refreshes by itself, ahead of the access
 //! token's end, once for all its clones and tasks; answers that run go on. A program that keeps the session for its next run hands over a
 //! [`SessionStore`]. What ends a session is [`Error::SessionEnded`].
@@ -63,6 +66,7 @@ mod paged;
 mod service;
 mod session;
 mod sessions;
+mod transport_security;
 mod user_list;
 
 pub use accounts::Profile;

@@ -20,8 +20,8 @@ pub struct UserFilter {
 pub type Users = Paged<User>;
 
 impl Client {
-    /// A page of users, by name: 1 to 500 (0: 50), from the last page's token (empty: from the first). It may have fewer than were asked for
-    /// though more follow.
+    /// A page of users, by name: 1 to 500 (0: 50), from the last page's token (empty: from the first). It may have fewer than were asked
+    /// for though more follow.
     pub async fn users_page(&self, filter: &UserFilter, page_size: u32, page_token: &str) -> Result<ListUsersResponse, Error> {
         let message = ListUsersRequest {
             page_size,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Crates that serve, log or store. Nobody who calls needs them.
-const OF_SERVERS: [&str; 16] = [
+const OF_SERVERS: [&str; 15] = [
     "argon2",
     "auth-service",
     "axum",
@@ -23,7 +23,6 @@ const OF_SERVERS: [&str; 16] = [
     "tonic-health",
     "tonic-reflection",
     "tracing-subscriber",
-    "tokio-rustls",
 ];
 
 /// Features by which crates that callers need as well become servers.

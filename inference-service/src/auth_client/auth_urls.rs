@@ -5,6 +5,9 @@ use std::fmt;
 use http::Uri;
 use http::uri::Authority;
 
+use shared::tls::server_name;
+use tokio_rustls::rustls::pki_types::ServerName;
+
 use crate::tcp::bare_host;
 
 /// The URLs of auth-service: at least one. Each address of each URL's name is a replica.
@@ -19,6 +22,8 @@ pub(super) struct AuthUrl {
     pub(super) port: u16,
     /// Host and port as the URL has them, for the requests.
     pub(super) authority: Authority,
+    /// The name that its certificate must have, where it is spoken to over TLS.
+    pub(super) tls: Option<ServerName<'static>>,
 }
 
 impl AuthUrls {
@@ -30,6 +35,16 @@ impl AuthUrls {
         value.split(',').map(|url| parse_url(url.trim())).collect::<Result<_, _>>().map(Self)
     }
 
+    /// Whether one of them asks for TLS.
+    pub(crate) fn have_tls(&self) -> bool {
+        self.0.iter().any(|url| url.tls.is_some())
+    }
+
+    /// Whether all of them do.
+    pub(crate) fn are_all_tls(&self) -> bool {
+        self.0.iter().all(|url| url.tls.is_some())
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &AuthUrl> {
         self.0.iter()
     }
@@ -39,14 +54,15 @@ impl Default for AuthUrls {
     /// `http://127.0.0.1:50051`.
     fn default() -> Self {
         let authority = Authority::from_static("127.0.0.1:50051");
-        Self(vec![AuthUrl { host: "127.0.0.1".to_owned(), port: 50051, authority }])
+        Self(vec![AuthUrl { host: "127.0.0.1".to_owned(), port: 50051, authority, tls: None }])
     }
 }
 
 impl fmt::Display for AuthUrls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, url) in self.0.iter().enumerate() {
-            write!(f, "{}http://{}", if index == 0 { "" } else { "," }, url.authority)?;
+            let scheme = if url.tls.is_some() { "https" } else { "http" };
+            write!(f, "{}{scheme}://{}", if index == 0 { "" } else { "," }, url.authority)?;
         }
         Ok(())
     }
@@ -64,10 +80,13 @@ fn parse_url(url: &str) -> Result<AuthUrl, String> {
     let expected = || format!("must be a URL such as http://127.0.0.1:50051, or several with commas between, and has {url:?}");
     let uri: Uri = url.parse().map_err(|_| expected())?;
     match (uri.scheme_str(), uri.authority(), bare_host(&uri)) {
-        (Some("http"), Some(authority), Some(host)) if !host.is_empty() => {
-            Ok(AuthUrl { host: host.to_owned(), port: uri.port_u16().unwrap_or(80), authority: authority.clone() })
+        (Some(scheme @ ("http" | "https")), Some(authority), Some(host)) if !host.is_empty() => {
+            let (tls, own_port) = match scheme {
+                "https" => (Some(server_name(host).ok_or_else(expected)?), 443),
+                _ => (None, 80),
+            };
+            Ok(AuthUrl { host: host.to_owned(), port: uri.port_u16().unwrap_or(own_port), authority: authority.clone(), tls })
         }
-        (Some("https"), ..) => Err("must start with http://: TLS between the services is not built yet".to_owned()),
         _ => Err(expected()),
     }
 }
@@ -84,6 +103,11 @@ mod tests {
         assert_eq!(list.to_string(), "http://auth-a:50051,http://[::1]:50052,http://10.0.0.1");
         assert_eq!(AuthUrls::parse(&list.to_string()).unwrap(), list);
         assert_eq!(AuthUrls::default(), AuthUrls::parse("http://127.0.0.1:50051").unwrap());
+        let list = AuthUrls::parse("http://a:1,https://auth-b:2,https://[::1],https://10.0.0.1").unwrap();
+        let places: Vec<_> = list.iter().map(|url| (url.port, url.tls.as_ref().map(|name| name.to_str().into_owned()))).collect();
+        let name = |name: &str| Some(name.to_owned());
+        assert_eq!(places, [(1, None), (2, name("auth-b")), (443, name("::1")), (443, name("10.0.0.1"))]);
+        assert_eq!(AuthUrls::parse(&list.to_string()).unwrap(), list);
         for (wrong, named) in [
             ("auth service", "\"auth service\""),
             ("http://a:1,auth service", "\"auth service\""),
@@ -95,7 +119,7 @@ mod tests {
             ("ipv4:10.0.0.1:50051,10.0.0.2:50051", "the gRPC target \"ipv4:10.0.0.1:50051\": write a URL for each address"),
             ("dns:///auth-service:50051", "the gRPC target \"dns:///auth-service:50051\""),
             ("10.0.0.1:50051,10.0.0.2:50051", "\"10.0.0.1:50051\""),
-            ("http://a:1,https://b:2", "TLS between the services is not built yet"),
+            ("https://", "\"https://\""),
         ] {
             let mistake = AuthUrls::parse(wrong).unwrap_err();
             assert!(mistake.contains(named), "{wrong}: {mistake}");

@@ -7,6 +7,8 @@
 //! can't be reached is tried again with back-off, and at once when no other is there. One that answers with UNAVAILABLE is passed over for
 //! a second.
 //!
+//! When this service's certificate or its authorities change, each connection with TLS is replaced. It is used until another one is there.
+//!
 //! Nothing here runs by itself: each call starts what is due, and waits for it only when no connection is open.
 
 use std::io;
@@ -22,11 +24,13 @@ use http::uri::Authority;
 use http::{Request, Response};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 
+use super::auth_tls::AuthTls;
 use super::auth_urls::{AuthUrl, AuthUrls};
 use super::connection::{Connection, KeepAlive, ResponseBody};
 
@@ -35,6 +39,8 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause after the first failed attempt to connect. It doubles with each further one.
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
+/// Between two tries to replace a connection whose certificate or authorities are no longer those in force.
+const RENEW_EVERY: Duration = Duration::from_secs(10);
 
 /// Looks the addresses of a host and port up.
 pub(super) type Resolver = Arc<dyn Fn(String, u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
@@ -61,6 +67,7 @@ pub(super) struct Balancer {
 
 struct Inner {
     urls: AuthUrls,
+    tls: Option<AuthTls>,
     resolver: Resolver,
     timing: Timing,
     state: Mutex<State>,
@@ -81,9 +88,15 @@ struct State {
 struct Replica {
     address: SocketAddr,
     authority: Authority,
+    /// The name of its certificate, where it is spoken to over TLS.
+    tls: Option<ServerName<'static>>,
     link: Link,
     /// Failed attempts to connect since the last successful one.
     failures: u32,
+    /// The attempt to replace a connection that is still used.
+    renewal: Option<AbortOnDropHandle<()>>,
+    /// When there may be another.
+    renew_at: Instant,
 }
 
 enum Link {
@@ -99,16 +112,16 @@ enum Link {
 
 impl Balancer {
     /// A balancer that has no connection yet.
-    pub(super) fn new(urls: AuthUrls) -> Self {
+    pub(super) fn new(urls: AuthUrls, tls: Option<AuthTls>) -> Self {
         let lookup = |host: String, port| -> BoxFuture<'static, _> {
             Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
         };
-        Self::with(urls, Arc::new(lookup), Timing::default())
+        Self::with(urls, tls, Arc::new(lookup), Timing::default())
     }
 
-    pub(super) fn with(urls: AuthUrls, resolver: Resolver, timing: Timing) -> Self {
+    pub(super) fn with(urls: AuthUrls, tls: Option<AuthTls>, resolver: Resolver, timing: Timing) -> Self {
         let state = State { replicas: Vec::new(), lookup: None, next_lookup: Instant::now(), first: 0, last_error: String::new() };
-        let inner = Inner { urls, resolver, timing, state: Mutex::new(state), changed: Notify::new() };
+        let inner = Inner { urls, tls, resolver, timing, state: Mutex::new(state), changed: Notify::new() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -129,6 +142,7 @@ impl Balancer {
                     state.lookup = Some(AbortOnDropHandle::new(tokio::spawn(Arc::clone(&self.inner).look_up())));
                 }
                 if let Some(connection) = connection {
+                    self.inner.renew(&mut state, now);
                     return Ok(connection);
                 }
                 if !state.is_connecting() {
@@ -168,12 +182,12 @@ impl Inner {
             let mut state = self.lock();
             let now = Instant::now();
             match found {
-                Ok(addresses) => state.set_addresses(&url.authority, &addresses, now),
+                Ok(addresses) => state.set_addresses(url, &addresses, now),
                 // What was known before may still be right.
                 Err(error) => state.last_error = format!("{} can't be looked up: {error}", url.host),
             }
             for replica in state.replicas.iter_mut().filter(|replica| replica.is_due(now)) {
-                let connect = Arc::clone(&self).connect(replica.address, replica.authority.clone());
+                let connect = Arc::clone(&self).connect(replica.address, replica.authority.clone(), replica.tls.clone());
                 replica.link = Link::Connecting { _task: AbortOnDropHandle::new(tokio::spawn(connect)) };
             }
             drop(state);
@@ -186,13 +200,32 @@ impl Inner {
         self.changed.notify_waiters();
     }
 
+    /// Begins to replace connections that use another configuration of TLS than the one in force.
+    fn renew(self: &Arc<Self>, state: &mut State, now: Instant) {
+        let Some(tls) = &self.tls else { return };
+        for replica in state.replicas.iter_mut().filter(|replica| replica.renew_at <= now) {
+            if let Link::Up(connection) = &replica.link
+                && connection.is_outdated(tls)
+            {
+                replica.renew_at = now + RENEW_EVERY;
+                let connect = Arc::clone(self).connect(replica.address, replica.authority.clone(), replica.tls.clone());
+                replica.renewal = Some(AbortOnDropHandle::new(tokio::spawn(connect)));
+            }
+        }
+    }
+
     async fn addresses(&self, url: &AuthUrl) -> io::Result<Vec<SocketAddr>> {
         let addresses = timeout(LOOKUP_TIMEOUT, (self.resolver)(url.host.clone(), url.port)).await??;
         if addresses.is_empty() { Err(io::Error::other("it has no address")) } else { Ok(addresses) }
     }
 
-    async fn connect(self: Arc<Self>, address: SocketAddr, authority: Authority) {
-        let opened = Connection::open(address, authority, self.timing.keep_alive).await;
+    async fn connect(self: Arc<Self>, address: SocketAddr, authority: Authority, host: Option<ServerName<'static>>) {
+        let opened = match (host, &self.tls) {
+            (None, _) => Connection::open(address, authority, self.timing.keep_alive, None).await,
+            (Some(host), Some(tls)) => Connection::open(address, authority, self.timing.keep_alive, Some(tls.for_connection(&host))).await,
+            // Never in plaintext, where TLS was asked for.
+            (Some(_), None) => Err(io::Error::other("TLS is asked for, and isn't configured")),
+        };
         let mut state = self.lock();
         match opened {
             Ok(connection) => state.connected(address, connection),
@@ -240,12 +273,21 @@ impl State {
     }
 
     /// Adds and removes replicas, so that those of this name are the ones at these addresses.
-    fn set_addresses(&mut self, authority: &Authority, addresses: &[SocketAddr], now: Instant) {
-        self.replicas.retain(|replica| replica.authority != *authority || addresses.contains(&replica.address));
+    fn set_addresses(&mut self, url: &AuthUrl, addresses: &[SocketAddr], now: Instant) {
+        self.replicas.retain(|replica| replica.authority != url.authority || addresses.contains(&replica.address));
         for &address in addresses {
             // One that two names have counts once.
             if !self.replicas.iter().any(|replica| replica.address == address) {
-                self.replicas.push(Replica { address, authority: authority.clone(), link: Link::Down { retry_at: now }, failures: 0 });
+                let (authority, tls) = (url.authority.clone(), url.tls.clone());
+                self.replicas.push(Replica {
+                    address,
+                    authority,
+                    tls,
+                    link: Link::Down { retry_at: now },
+                    failures: 0,
+                    renewal: None,
+                    renew_at: now,
+                });
             }
         }
     }
@@ -255,6 +297,9 @@ impl State {
             if replica.failures > 0 {
                 tracing::info!(%address, "auth-service can be reached again");
             }
+            if replica.renewal.take().is_some() {
+                tracing::info!(%address, "auth-service is asked on a new connection, which uses the new TLS files");
+            }
             (replica.link, replica.failures) = (Link::Up(Arc::new(connection)), 0);
         }
     }
@@ -262,6 +307,11 @@ impl State {
     fn not_connected(&mut self, address: SocketAddr, error: &io::Error) {
         self.last_error = format!("{address}: {error}");
         if let Some(replica) = self.replicas.iter_mut().find(|replica| replica.address == address) {
+            if matches!(replica.link, Link::Up(_)) {
+                replica.renewal = None;
+                tracing::warn!(%address, %error, "auth-service can't be reached with the new TLS files; the old connection is used");
+                return;
+            }
             replica.failures += 1;
             if replica.failures == 1 {
                 tracing::warn!(%address, %error, "auth-service can't be reached there");

@@ -25,10 +25,15 @@ use shared::error::reason_of;
 use shared::gathered_writes::GatheredWrites;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_util::either::Either;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
+use super::auth_tls::AuthTls;
 use crate::tcp;
 
 /// How long connecting may take, the first ping included.
@@ -68,9 +73,18 @@ impl SentFlag {
     }
 }
 
+/// What carries a connection's bytes: itself, or TLS on it.
+type Socket = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
+/// What a connection with TLS needs: whom it trusts, and the name that the certificate must have.
+pub(super) type Tls = (Arc<ClientConfig>, ServerName<'static>);
+
 /// An open connection. It is closed when it and the last of its responses are dropped.
 pub(super) struct Connection {
+    scheme: Scheme,
     authority: Authority,
+    /// What TLS was configured by.
+    tls: Option<Arc<ClientConfig>>,
     requests: SendRequest<Bytes>,
     driver: AbortOnDropHandle<()>,
     /// When the replica last answered with UNAVAILABLE.
@@ -79,15 +93,23 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Connects, and waits for the answer to a first ping: whoever only accepts connections is no auth-service.
-    pub(super) async fn open(address: SocketAddr, authority: Authority, keep_alive: KeepAlive) -> io::Result<Self> {
+    pub(super) async fn open(address: SocketAddr, authority: Authority, keep_alive: KeepAlive, tls: Option<Tls>) -> io::Result<Self> {
         let too_late = || io::Error::new(io::ErrorKind::TimedOut, format!("no HTTP/2 connection within {CONNECT_TIMEOUT:?}"));
-        timeout(CONNECT_TIMEOUT, Self::handshake(address, authority, keep_alive)).await.unwrap_or_else(|_| Err(too_late()))
+        timeout(CONNECT_TIMEOUT, Self::handshake(address, authority, keep_alive, tls)).await.unwrap_or_else(|_| Err(too_late()))
     }
 
-    async fn handshake(address: SocketAddr, authority: Authority, keep_alive: KeepAlive) -> io::Result<Self> {
+    async fn handshake(address: SocketAddr, authority: Authority, keep_alive: KeepAlive, tls: Option<Tls>) -> io::Result<Self> {
+        let stream = tcp::connect_to(address).await?;
+        let (scheme, socket, tls) = match tls {
+            None => (Scheme::HTTP, Either::Left(stream), None),
+            Some((config, name)) => {
+                let stream = shared::tls::connect(Arc::clone(&config), name, stream).await?;
+                (Scheme::HTTPS, Either::Right(Box::new(stream)), Some(config))
+            }
+        };
         // A request's head and message leave in one write, and so do calls that begin together: auth-service is woken up once for all of
         // them.
-        let stream = GatheredWrites::new(tcp::connect_to(address).await?);
+        let stream = GatheredWrites::new(socket);
         let handshake = h2::client::Builder::new()
             .enable_push(false)
             .initial_max_send_streams(INITIAL_MAX_STREAMS)
@@ -110,13 +132,18 @@ impl Connection {
             }
         }
         let driver = AbortOnDropHandle::new(tokio::spawn(drive(connection, pings, keep_alive, address)));
-        Ok(Self { authority, requests, driver, unavailable_at: Mutex::default() })
+        Ok(Self { scheme, authority, tls, requests, driver, unavailable_at: Mutex::default() })
     }
 
     /// Whether it takes requests: it is not broken, and no GOAWAY has come.
     pub(super) fn is_open(&self) -> bool {
         // The clone has no stream that it could wait for.
         !self.driver.is_finished() && matches!(self.requests.clone().ready().now_or_never(), Some(Ok(_)))
+    }
+
+    /// Whether TLS on it was configured by something else than what is in force.
+    pub(super) fn is_outdated(&self, tls: &AuthTls) -> bool {
+        self.tls.as_ref().is_some_and(|config| !Arc::ptr_eq(config, &tls.config()))
     }
 
     /// Whether the replica answered with UNAVAILABLE within the last second: its store can't be reached, say.
@@ -131,7 +158,7 @@ impl Connection {
         let (mut head, body) = request.into_parts();
         let body = collect(body).await?;
         let mut uri = std::mem::take(&mut head.uri).into_parts();
-        (uri.scheme, uri.authority) = (Some(Scheme::HTTP), Some(self.authority.clone()));
+        (uri.scheme, uri.authority) = (Some(self.scheme.clone()), Some(self.authority.clone()));
         head.uri = Uri::from_parts(uri).map_err(|error| Status::unavailable(error.to_string()))?;
         let sent = head.extensions.remove::<SentFlag>().unwrap_or_default();
 
@@ -154,7 +181,7 @@ impl Connection {
 
 /// Reads and writes the connection until it ends, or until a ping is not answered.
 async fn drive(
-    connection: h2::client::Connection<GatheredWrites<TcpStream>, Bytes>,
+    connection: h2::client::Connection<GatheredWrites<Socket>, Bytes>,
     pings: PingPong,
     keep_alive: KeepAlive,
     address: SocketAddr,
@@ -233,8 +260,8 @@ fn broken(error: &h2::Error) -> Status {
     }
 }
 
-/// Whether a refusal says that the replica itself can answer nobody right now. It answers AUTH_UNAVAILABLE of a foreign issuer, whose tokens
-/// anybody can make up: that is no reason to pass the replica over.
+/// Whether a refusal says that the replica itself can answer nobody right now. It answers AUTH_UNAVAILABLE of a foreign issuer, whose
+/// tokens anybody can make up: that is no reason to pass the replica over.
 fn is_about_replica(refusal: &Status) -> bool {
     refusal.code() == Code::Unavailable && reason_of(refusal) != Some(ErrorReason::AuthUnavailable)
 }

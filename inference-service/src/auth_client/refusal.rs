@@ -35,8 +35,10 @@ pub(super) fn refusal(status: &Status, asked: &AuthUrls) -> CallError {
         )
         .retry_after(Duration::from_secs(1));
     };
-    if reason == ErrorReason::ServiceCredentialInvalid {
-        tracing::error!(%asked, ?reason, "auth-service refuses this service's credential: check TOLLGATE_SERVICE_CREDENTIAL");
+    // A caller without a credential was refused before: what is missing is ours.
+    if matches!(reason, ErrorReason::ServiceCredentialInvalid | ErrorReason::CredentialMissing) {
+        let why = status.message();
+        tracing::error!(%asked, ?reason, why, "auth-service refuses this service: check TOLLGATE_SERVICE_CREDENTIAL or its certificate");
         return CallError::new(
             Code::Unavailable,
             ErrorReason::AuthUnavailable,

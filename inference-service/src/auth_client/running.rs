@@ -133,3 +133,6 @@ fn apply(extension: &Arc<Extension>, revocation: &Revocation) {
         Bearing::Doubtful => extension.ask(Some(revocation.reason)),
     }
 }
+
+#[cfg(test)]
+mod tests;

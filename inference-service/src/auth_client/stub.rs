@@ -31,7 +31,8 @@ const TIMEOUT_HEADER: &str = "grpc-timeout";
 pub(super) struct Stub {
     client: GeneratedClient<Balancer>,
     health: HealthClient<Balancer>,
-    authorization: MetadataValue<Ascii>,
+    /// The service credential; `None`: the connection's certificate stands for it.
+    authorization: Option<MetadataValue<Ascii>>,
 }
 
 /// A Check that may be sent again: under the same attempt it has the effect of one.
@@ -61,10 +62,13 @@ impl RetryableCheck {
 }
 
 impl Stub {
-    /// A stub that proves with this credential which service asks.
-    pub(super) fn new(balancer: Balancer, credential: &Secret) -> Result<Self, InvalidMetadataValue> {
-        let mut authorization = MetadataValue::try_from(format!("Bearer {}", credential.to_hex()))?;
-        authorization.set_sensitive(true);
+    /// A stub that proves with this credential which service asks, or with its connections' certificate.
+    pub(super) fn new(balancer: Balancer, credential: Option<&Secret>) -> Result<Self, InvalidMetadataValue> {
+        let authorization = credential.map(|credential| MetadataValue::try_from(format!("Bearer {}", credential.to_hex())));
+        let mut authorization: Option<MetadataValue<Ascii>> = authorization.transpose()?;
+        if let Some(authorization) = &mut authorization {
+            authorization.set_sensitive(true);
+        }
         let health = HealthClient::new(balancer.clone());
         let client = GeneratedClient::new(balancer).max_decoding_message_size(MAX_MESSAGE_BYTES);
         Ok(Self { client, health, authorization })
@@ -76,8 +80,9 @@ impl Stub {
         let refused = self.extend(wire::ExtendRequest::default(), "", deadline).await.err();
         match refused.as_ref().and_then(reason_of) {
             Some(ErrorReason::InvalidArgument) => {}
-            Some(ErrorReason::ServiceCredentialInvalid) => {
-                return Err("it refuses this service's credential: check TOLLGATE_SERVICE_CREDENTIAL".to_owned());
+            Some(ErrorReason::ServiceCredentialInvalid) => return Err(format!("it refuses this service: check {}", self.proof())),
+            Some(ErrorReason::CredentialMissing) => {
+                return Err(format!("it asks for a credential: set TOLLGATE_SERVICE_CREDENTIAL, or check {}", self.proof()));
             }
             _ => return Err(refused.map_or_else(|| "it answers as no auth-service does".to_owned(), |status| status.message().to_owned())),
         }
@@ -89,6 +94,14 @@ impl Stub {
             Ok(Ok(_)) => Err("it says NOT_SERVING: its own log says what it lacks".to_owned()),
             Ok(Err(status)) => Err(format!("its health can't be asked: {}", status.message())),
             Err(_) => Err("its health was not answered in time".to_owned()),
+        }
+    }
+
+    /// What this service proves itself with, as an operator knows it.
+    pub(super) fn proof(&self) -> &'static str {
+        match self.authorization {
+            Some(_) => "TOLLGATE_SERVICE_CREDENTIAL",
+            None => "TOLLGATE_AUTH_CLIENT_CERTIFICATE, and the names that auth-service lists in TOLLGATE_AUTH_CLIENT_NAMES",
         }
     }
 
@@ -142,7 +155,9 @@ impl Stub {
         let remaining = deadline.saturating_duration_since(Instant::now()).as_millis().clamp(1, 99_999_999);
         request.set_timeout(Duration::from_millis(u64::try_from(remaining).unwrap_or(u64::MAX)));
         let metadata = request.metadata_mut();
-        metadata.insert("authorization", self.authorization.clone());
+        if let Some(authorization) = &self.authorization {
+            metadata.insert("authorization", authorization.clone());
+        }
         metadata.insert("user-agent", MetadataValue::from_static(concat!("tollgate-inference-service/", env!("CARGO_PKG_VERSION"))));
         if let Ok(mut id) = MetadataValue::try_from(request_id) {
             // Different each time: as a sensitive one it is kept out of the header tables.

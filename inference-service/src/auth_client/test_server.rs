@@ -108,12 +108,12 @@ where
 }
 
 pub(super) fn stub(balancer: Balancer) -> Arc<Stub> {
-    Arc::new(Stub::new(balancer, &Secret::parse(CREDENTIAL).unwrap()).unwrap())
+    Arc::new(Stub::new(balancer, Some(&Secret::parse(CREDENTIAL).unwrap())).unwrap())
 }
 
 /// A client of these URLs.
 pub(super) fn client_of(urls: &str) -> Arc<Stub> {
-    stub(Balancer::new(AuthUrls::parse(urls).unwrap()))
+    stub(Balancer::new(AuthUrls::parse(urls).unwrap(), None))
 }
 
 /// A resolver of the test's own.
@@ -122,7 +122,7 @@ where
     F: Future<Output = std::io::Result<Vec<std::net::SocketAddr>>> + Send + 'static,
 {
     let resolver: Resolver = Arc::new(move |host, _| -> BoxFuture<'static, _> { Box::pin(resolve(host)) });
-    stub(Balancer::with(AuthUrls::parse(urls).unwrap(), resolver, timing))
+    stub(Balancer::with(AuthUrls::parse(urls).unwrap(), None, resolver, timing))
 }
 
 /// A listener on a free port, and a client of it.

@@ -396,7 +396,8 @@ async fn a_check_whose_connection_broke_is_sent_to_another_replica_under_the_sam
     }
     let config = AuthClientConfig {
         urls: AuthUrls::parse(&urls.join(",")).unwrap(),
-        service_credential: Secret::parse(CREDENTIAL).unwrap(),
+        tls: None,
+        service_credential: Some(Secret::parse(CREDENTIAL).unwrap()),
         check_timeout: PATIENCE,
         settle_retry_for: PATIENCE,
     };

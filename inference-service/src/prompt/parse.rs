@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use shared::counted_message::{MAX_IMAGES, MAX_MESSAGES, MAX_STOPS, MAX_TOOLS};
 use shared::error::CallError;
 use shared::proto::inference as wire;
-use shared::request_id::{MAX_REQUEST_ID_CHARACTERS, is_request_id};
+use shared::request_id::{REQUEST_ID_RULE, is_request_id};
 
 use super::schema_guard::{self, SchemaUse};
 use super::{ChatRole, Format, Message, ModelName, Options, Prompt, PromptLimits, Task, Think, Tool, ToolCall, Violations};
@@ -109,7 +109,7 @@ impl PromptFields {
 /// Refuses what can't name a request; an empty id is made up for.
 pub(super) fn check_request_id(request_id: &str, wrong: &mut Violations) {
     if !request_id.is_empty() && !is_request_id(request_id) {
-        wrong.add("request_id", format!("must be at most {MAX_REQUEST_ID_CHARACTERS} printable ASCII characters without spaces"));
+        wrong.add("request_id", format!("must be empty, or {}", REQUEST_ID_RULE.trim_start_matches("must be ")));
     }
 }
 

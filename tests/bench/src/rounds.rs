@@ -78,8 +78,8 @@ const TURNS: u32 = 8;
 /// Turns of open loops. A turn has 25 calls; with eight turns, the medians of two rounds differ by a quarter of what is measured. A
 /// multiple of `TURNS`.
 const OPEN_TURNS: u32 = 32;
-/// Turns beside log-ins, long ones: what is measured is a flood that goes on. That 500 callers begin in one moment is, on two processors, the
-/// load's own work.
+/// Turns beside log-ins, long ones: what is measured is a flood that goes on. That 500 callers begin in one moment is, on two processors,
+/// the load's own work.
 const LOGIN_TURNS: u32 = 2;
 /// Accounts that calls are spread over.
 const ACCOUNTS: usize = 16;

@@ -1,6 +1,7 @@
 //! The parts of the integration tests: both services in this process or as real processes, a real Redis, and a scripted upstream for what a
 //! real Ollama won't do on command.
 
+pub mod certificates;
 pub mod hostile_http1;
 pub mod http_client;
 pub mod http_docs;

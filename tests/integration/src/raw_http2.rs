@@ -7,6 +7,7 @@ use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request};
 use shared::error::reason_of;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tonic::{Code, Status};
@@ -59,7 +60,7 @@ impl RawHttp2 {
     }
 
     /// Begins HTTP/2 on a connection that may have said something before.
-    pub async fn over(stream: TcpStream, address: SocketAddr) -> Self {
+    pub async fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, address: SocketAddr) -> Self {
         let (calls, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
         Self { calls, address, connection: tokio::spawn(connection) }
     }

@@ -67,6 +67,12 @@ impl RedisServer {
         self.child.id()
     }
 
+    /// Where it writes its files.
+    #[must_use]
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     /// Kills it as a crash would.
     pub fn kill(&mut self) {
         self.child.kill().expect("redis-server was running");

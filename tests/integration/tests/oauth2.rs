@@ -1,7 +1,9 @@
 //! OAuth2's endpoints on real processes: what they log, what tokens open, and what they say while the store is away.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use integration::polling::until;
@@ -11,6 +13,11 @@ use integration::redis_server::RedisServer;
 use integration::scripted_upstream::{Script, ScriptedUpstream};
 use integration::stack::PASSWORD;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 const SOON: Duration = Duration::from_secs(15);
 
@@ -176,39 +183,100 @@ async fn replicas_take_each_others_tokens_whichever_algorithm_each_signs_with_an
     assert_eq!(keys[1]["keys"].as_array().unwrap().len(), 3);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_foreign_issuers_token_chats_and_pays_from_the_account_of_the_user_whom_it_names() {
-    let (folder, upstream) = (tempfile::tempdir().unwrap(), ScriptedUpstream::start().await);
-    upstream.script("/api/chat", Script::chat(&["Hello."]));
-    let pair = aws_lc_rs::signature::Ed25519KeyPair::generate().unwrap();
-    let key = jsonwebtoken::EncodingKey::from_ed_der(pair.to_pkcs8v1().unwrap().as_ref());
-    let mut jwk = serde_json::to_value(jsonwebtoken::jwk::Jwk::from_encoding_key(&key, jsonwebtoken::Algorithm::EdDSA).unwrap()).unwrap();
-    jwk["kid"] = json!("one");
-    let in_folder = |name: &str, content: &Value| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, content.to_string()).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
-    in_folder("keys.json", &json!({ "keys": [jwk] }));
-    let issuers = in_folder(
-        "issuers.json",
-        &json!({ "issuers": [{
-            "name": "corp", "issuer": "https://id.example.com", "audience": "tollgate", "jwks_file": "keys.json", "algorithms": ["EdDSA"],
-            "claim": "sub", "users": { "u-1": "ada" }
-        }] }),
-    );
-    let processes = ProcessPair::start(&upstream.url(), &[("TOLLGATE_TOKEN_ISSUERS_FILE", &issuers)]);
-    let key_of_ada = processes.user().await;
-    let token_of = |subject: &str| {
+/// What signs the tokens of a foreign issuer of a test.
+struct ForeignKey(jsonwebtoken::EncodingKey);
+
+impl ForeignKey {
+    fn new() -> Self {
+        let pair = aws_lc_rs::signature::Ed25519KeyPair::generate().unwrap();
+        Self(jsonwebtoken::EncodingKey::from_ed_der(pair.to_pkcs8v1().unwrap().as_ref()))
+    }
+
+    /// What its issuer publishes.
+    fn published(&self) -> Value {
+        let jwk = jsonwebtoken::jwk::Jwk::from_encoding_key(&self.0, jsonwebtoken::Algorithm::EdDSA).unwrap();
+        let mut jwk = serde_json::to_value(jwk).unwrap();
+        jwk["kid"] = json!("one");
+        json!({ "keys": [jwk] })
+    }
+
+    fn token_of(&self, subject: &str) -> String {
         let header = jsonwebtoken::Header { kid: Some("one".to_owned()), ..jsonwebtoken::Header::new(jsonwebtoken::Algorithm::EdDSA) };
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
         let claims = json!({ "iss": "https://id.example.com", "aud": "tollgate", "sub": subject, "iat": now, "exp": now + 60 });
-        jsonwebtoken::encode(&header, &claims, &key).unwrap()
-    };
-    assert_eq!(chat_status(&processes, &token_of("u-1")), 200);
+        jsonwebtoken::encode(&header, &claims, &self.0).unwrap()
+    }
+}
+
+/// Writes a file of issuers with one, whose keys are there.
+fn issuers_file(folder: &tempfile::TempDir, keys_at: (&str, &str)) -> String {
+    let mut entry = json!({
+        "name": "corp", "issuer": "https://id.example.com", "audience": "tollgate", "algorithms": ["EdDSA"], "claim": "sub",
+        "users": { "u-1": "ada" }
+    });
+    entry[keys_at.0] = json!(keys_at.1);
+    let path = folder.path().join("issuers.json");
+    std::fs::write(&path, json!({ "issuers": [entry] }).to_string()).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_issuers_token_chats_and_pays_from_the_account_of_the_user_whom_it_names() {
+    let (folder, upstream, key) = (tempfile::tempdir().unwrap(), ScriptedUpstream::start().await, ForeignKey::new());
+    upstream.script("/api/chat", Script::chat(&["Hello."]));
+    std::fs::write(folder.path().join("keys.json"), key.published().to_string()).unwrap();
+    let issuers = issuers_file(&folder, ("jwks_file", "keys.json"));
+    let processes = ProcessPair::start(&upstream.url(), &[("TOLLGATE_TOKEN_ISSUERS_FILE", &issuers)]);
+    let key_of_ada = processes.user().await;
+    assert_eq!(chat_status(&processes, &key.token_of("u-1")), 200);
     assert_eq!(processes.balance(&key_of_ada).await.unwrap().spent_credits(), 1);
-    assert_eq!([chat_status(&processes, &token_of("ada")), chat_status(&processes, &token_of("u-2"))], [401, 401]);
-    let bearer = format!("authorization: Bearer {}", token_of("u-1"));
+    assert_eq!([chat_status(&processes, &key.token_of("ada")), chat_status(&processes, &key.token_of("u-2"))], [401, 401]);
+    let bearer = format!("authorization: Bearer {}", key.token_of("u-1"));
     let made = curl(&[&format!("{}/tollgate.auth.v1.Accounts/CreateApiKey", processes.auth.url()), "-H", &bearer, "-d", "{}"]);
     assert_eq!(made.0, 403, "{made:?}");
+}
+
+/// Answers every request on TLS with this body.
+async fn serve_tls(body: String, certificate: &rcgen::CertifiedKey<rcgen::KeyPair>) -> SocketAddr {
+    let key = PrivateKeyDer::try_from(certificate.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![certificate.cert.der().clone()], key).unwrap();
+    let (acceptor, listener) = (TlsAcceptor::from(Arc::new(config)), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let address = listener.local_addr().unwrap();
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            // Who doesn't trust the certificate goes away.
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut asked = [0; 4096];
+            let _ = stream.read(&mut asked).await;
+            let _ = stream.write_all(answer.as_bytes()).await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuers_keys_are_read_by_tls_of_a_server_whose_certificate_the_host_trusts_and_of_no_other() {
+    let (folder, upstream, key) = (tempfile::tempdir().unwrap(), ScriptedUpstream::start().await, ForeignKey::new());
+    let certificate = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let address = serve_tls(key.published().to_string(), &certificate).await;
+    let issuers = issuers_file(&folder, ("jwks_url", &format!("https://{address}/keys")));
+    let trusted = folder.path().join("trusted.pem");
+    std::fs::write(&trusted, certificate.cert.pem()).unwrap();
+    let file = ("TOLLGATE_TOKEN_ISSUERS_FILE", issuers.as_str());
+    let me = |processes: &ProcessPair| {
+        let bearer = format!("authorization: Bearer {}", key.token_of("u-1"));
+        let (status, said) = curl(&[&format!("{}/users/me", processes.auth.url()), "-H", &bearer]);
+        (status, said["code"].as_str().unwrap_or_default().to_owned())
+    };
+    let trusting = ProcessPair::start(&upstream.url(), &[file, ("SSL_CERT_FILE", trusted.to_str().unwrap())]);
+    trusting.user().await;
+    assert_eq!(me(&trusting), (200, String::new()));
+    let other = ProcessPair::start(&upstream.url(), &[file]);
+    other.user().await;
+    assert_eq!(me(&other), (503, "AUTH_UNAVAILABLE".to_owned()));
+    assert!(other.auth.log().contains("the keys of a foreign issuer can't be read"), "{}", other.auth.log());
 }

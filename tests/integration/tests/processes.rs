@@ -429,6 +429,7 @@ fn every_name_that_a_program_the_compose_file_or_its_example_reads_is_a_known_on
         "scripts/run",
         "scripts/demo",
         "docker-compose.replicas.yml",
+        "docker-compose.tls.yml",
     ] {
         let text = std::fs::read_to_string(format!("{}/../../{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
         let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).map(|word| word.trim_end_matches('_'));

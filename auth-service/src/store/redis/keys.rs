@@ -22,8 +22,8 @@ impl Keys {
         Self { prefix: prefix.to_owned() }
     }
 
-    /// One of an account's keys: `acct`, `due`, `paid`, `free`, `log`, `members`, `keys`, `used`, `user` or `sessions`. The last two are of the user
-    /// whose own account it is.
+    /// One of an account's keys: `acct`, `due`, `paid`, `free`, `log`, `members`, `keys`, `used`, `user` or `sessions`. The last
+    /// two are of the user whose own account it is.
     pub(crate) fn account_part(&self, account: &AccountId, part: &str) -> String {
         let (prefix, account) = (self.prefix.as_str(), account.as_str());
         [prefix, ":{", account, "}:", part].concat()

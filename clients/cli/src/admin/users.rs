@@ -36,7 +36,8 @@ pub(crate) async fn reset_password(client: &Client, name: &str, output: &mut Out
     let reset = client.reset_password(name).await?;
     output.line(&reset.password)?;
     let end = reset.expires_at.map(|end| format!(" until {}", time(Some(end.into())))).unwrap_or_default();
-    hint(&format!("one-time password of {}, good once{end}; it can't be shown again", reset.user.user_name));
+    let name = &reset.user.user_name;
+    hint(&format!("one-time password of {name}, good once{end}: tollgate password complete-reset {name}; it can't be shown again"));
     Ok(())
 }
 

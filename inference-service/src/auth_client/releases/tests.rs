@@ -27,7 +27,8 @@ fn client(listener: &TcpListener) -> (AuthClient, TaskTracker) {
     let tasks = TaskTracker::new();
     let config = AuthClientConfig {
         urls: AuthUrls::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap(),
-        service_credential: Secret::generate().unwrap().0,
+        tls: None,
+        service_credential: Some(Secret::generate().unwrap().0),
         check_timeout: CHECK_TIMEOUT,
         settle_retry_for: Duration::from_secs(1),
     };

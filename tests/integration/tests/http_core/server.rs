@@ -202,6 +202,7 @@ impl Server {
                 age: plan.age,
             },
             cors: if plan.cors.is_empty() { CorsOrigins::default() } else { CorsOrigins::parse(plan.cors).unwrap() },
+            tls: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -21,7 +21,6 @@ enum Change {
     ChangePassword,
     ResetPassword,
     ReuseRefreshToken,
-    ShowLeakedKey,
     ShowLeakedRefreshToken,
     Refresh,
     RevokeOthersKey,
@@ -31,10 +30,10 @@ enum Change {
 
 use Change::{
     ChangePassword, CreateKey, Disable, DisableAnother, Lock, Logout, LogoutEverywhere, Refresh, ResetPassword, ReuseRefreshToken,
-    RevokeKey, RevokeOthersKey, RevokeSession, ShowLeakedKey, ShowLeakedRefreshToken,
+    RevokeKey, RevokeOthersKey, RevokeSession, ShowLeakedRefreshToken,
 };
 
-const CHANGES: [Change; 15] = [
+const CHANGES: [Change; 14] = [
     RevokeKey,
     Disable,
     Lock,
@@ -44,7 +43,6 @@ const CHANGES: [Change; 15] = [
     ChangePassword,
     ResetPassword,
     ReuseRefreshToken,
-    ShowLeakedKey,
     ShowLeakedRefreshToken,
     Refresh,
     RevokeOthersKey,
@@ -57,7 +55,7 @@ impl Change {
     fn ends(self) -> (&'static [Payer], ErrorReason) {
         use Payer::{Key, Session};
         match self {
-            RevokeKey | ShowLeakedKey => (&[Key(0)], ErrorReason::CredentialRevoked),
+            RevokeKey => (&[Key(0)], ErrorReason::CredentialRevoked),
             Disable => (&PAYERS, ErrorReason::UserDisabled),
             Lock => (&[Session(0), Session(1)], ErrorReason::UserLocked),
             Logout | RevokeSession | ChangePassword | ReuseRefreshToken | ShowLeakedRefreshToken => {
@@ -115,7 +113,6 @@ impl Change {
                 let refused = accounts.refresh(refresh(&user.sessions[0].refresh_token)).await.unwrap_err();
                 assert_eq!(shared::error::reason_of(&refused), Some(ErrorReason::RefreshTokenReused));
             }
-            ShowLeakedKey => drop(accounts.revoke_credential(revoke(&user.keys[0].key)).await.unwrap()),
             ShowLeakedRefreshToken => drop(accounts.revoke_credential(revoke(&user.sessions[0].refresh_token)).await.unwrap()),
         }
     }
