@@ -1,5 +1,7 @@
 //! `Auth.WatchRevocations`, and Extend after a revocation, over gRPC.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "the parts that the tests share")]
+
 use std::time::Duration;
 
 use auth_service::ids::UserId;
