@@ -37,13 +37,13 @@ async fn an_answer_whose_revocation_nobody_tells_ends_at_its_next_extend_and_no_
         kept.push(stage.run(0, "another user's", &another.keys[0].key).await);
         forget_key(&stage, &user).await;
         let forgotten = Instant::now();
-        let took = running.is_cut(ErrorReason::CredentialRevoked, forgotten).await;
+        let took = running.assert_cut(ErrorReason::CredentialRevoked, forgotten).await;
         // A third of how long a hold lives, and what it takes.
         assert!(took < Duration::from_secs(2) + AT_ONCE, "{took:?}");
         eprintln!("nobody told: {took:?}");
         gate.open_for_good();
         for running in kept {
-            running.is_whole().await;
+            running.assert_whole().await;
         }
     }
 }
@@ -87,11 +87,11 @@ async fn a_watch_that_a_forwarder_has_lost_is_noticed_and_what_it_missed_is_made
     forwarder.lose(Loss::All);
     forwarder.lose(Loss::Nothing);
     let revoked = revoke_through(&stage, 1, &user).await;
-    let took = running.is_cut(ErrorReason::CredentialRevoked, revoked).await;
+    let took = running.assert_cut(ErrorReason::CredentialRevoked, revoked).await;
     assert!(took < SILENCE, "{took:?}");
     eprintln!("a lost connection: {took:?}");
     gate.open_for_good();
-    kept.is_whole().await;
+    kept.assert_whole().await;
 }
 
 #[tokio::test]
@@ -106,11 +106,11 @@ async fn an_auth_service_that_is_killed_or_stopped_takes_no_revocation_with_it()
         let kept = stage.run(2, "another key's", &user.keys[1].key).await;
         stage.auths[gone].signal(signal);
         let revoked = revoke_through(&stage, 1 - gone, &user).await;
-        let took = running.is_cut(ErrorReason::CredentialRevoked, revoked).await;
+        let took = running.assert_cut(ErrorReason::CredentialRevoked, revoked).await;
         assert!(took < AT_ONCE, "{signal} of {gone}: {took:?}");
         eprintln!("{signal} of auth-service {gone}: {took:?}");
         gate.open_for_good();
-        kept.is_whole().await;
+        kept.assert_whole().await;
     }
 }
 
@@ -125,7 +125,7 @@ async fn an_auth_service_that_freezes_is_noticed_and_another_one_tells_what_it_d
         let running = stage.run(2, "a key's", &user.keys[0].key).await;
         stage.auths[frozen].signal("STOP");
         let revoked = revoke_through(&stage, 1 - frozen, &user).await;
-        let (_, took) = running.is_cut_whatever_it_cost(ErrorReason::CredentialRevoked, revoked).await;
+        let (_, took) = running.assert_cut_whatever_it_cost(ErrorReason::CredentialRevoked, revoked).await;
         stage.auths[frozen].signal("CONT");
         assert!(took < SILENCE, "{took:?}");
         stage.has_spent(user.credential(Payer::Session(0)), CUT).await;
@@ -146,13 +146,13 @@ async fn after_an_auth_service_or_redis_was_started_again_revocations_end_answer
     stage.auths[0] = ServiceProcess::start("auth-service", &stage.environment);
     let revoked = revoke_through(&stage, 0, &user).await;
     for running in running {
-        let took = running.is_cut(ErrorReason::CredentialRevoked, revoked).await;
+        let took = running.assert_cut(ErrorReason::CredentialRevoked, revoked).await;
         assert!(took < AT_ONCE, "{took:?}");
         eprintln!("auth-service started again: {took:?}");
     }
     gate.open_for_good();
     for running in kept {
-        running.is_whole().await;
+        running.assert_whole().await;
     }
 
     let mut stage = Stage::on_redis(&[]).await;
@@ -165,13 +165,13 @@ async fn after_an_auth_service_or_redis_was_started_again_revocations_end_answer
     redis.start_again();
     let revoked = revoke_through(&stage, 0, &user).await;
     for running in running {
-        let took = running.is_cut(ErrorReason::CredentialRevoked, revoked).await;
+        let took = running.assert_cut(ErrorReason::CredentialRevoked, revoked).await;
         assert!(took < AT_ONCE, "{took:?}");
         eprintln!("Redis started again: {took:?}");
     }
     gate.open_for_good();
     for running in kept {
-        running.is_whole().await;
+        running.assert_whole().await;
     }
     stage.has_spent(user.credential(Payer::Session(0)), 2 * CUT + 2 * crate::stage::WHOLE).await;
 }
@@ -183,7 +183,7 @@ async fn a_service_whose_callers_watch_stops_as_quickly_as_one_whose_callers_do_
     let gate = stage.gate();
     let running = stage.run(0, "a key's", &user.keys[0].key).await;
     gate.open_for_good();
-    running.is_whole().await;
+    running.assert_whole().await;
     let began = Instant::now();
     stage.auths[0].signal("TERM");
     assert_eq!(stage.auths[0].wait(SOON).code(), Some(0));

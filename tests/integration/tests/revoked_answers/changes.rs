@@ -18,10 +18,14 @@ enum Change {
     Logout,
     RevokeSession,
     LogoutEverywhere,
-    ChangePassword,
+    NewPassword,
     ResetPassword,
     ReuseRefreshToken,
     ShowLeakedRefreshToken,
+    ShowLeakedKey,
+    RevokeFirstSecret,
+    RotateAtOnce,
+    Rotate,
     Refresh,
     RevokeOthersKey,
     DisableAnother,
@@ -29,21 +33,25 @@ enum Change {
 }
 
 use Change::{
-    ChangePassword, CreateKey, Disable, DisableAnother, Lock, Logout, LogoutEverywhere, Refresh, ResetPassword, ReuseRefreshToken,
-    RevokeKey, RevokeOthersKey, RevokeSession, ShowLeakedRefreshToken,
+    CreateKey, Disable, DisableAnother, Lock, Logout, LogoutEverywhere, NewPassword, Refresh, ResetPassword, ReuseRefreshToken,
+    RevokeFirstSecret, RevokeKey, RevokeOthersKey, RevokeSession, Rotate, RotateAtOnce, ShowLeakedKey, ShowLeakedRefreshToken,
 };
 
-const CHANGES: [Change; 14] = [
+const CHANGES: [Change; 18] = [
     RevokeKey,
     Disable,
     Lock,
     Logout,
     RevokeSession,
     LogoutEverywhere,
-    ChangePassword,
+    NewPassword,
     ResetPassword,
     ReuseRefreshToken,
     ShowLeakedRefreshToken,
+    ShowLeakedKey,
+    RevokeFirstSecret,
+    RotateAtOnce,
+    Rotate,
     Refresh,
     RevokeOthersKey,
     DisableAnother,
@@ -55,14 +63,14 @@ impl Change {
     fn ends(self) -> (&'static [Payer], ErrorReason) {
         use Payer::{Key, Session};
         match self {
-            RevokeKey => (&[Key(0)], ErrorReason::CredentialRevoked),
+            RevokeKey | ShowLeakedKey | RevokeFirstSecret | RotateAtOnce => (&[Key(0)], ErrorReason::CredentialRevoked),
             Disable => (&PAYERS, ErrorReason::UserDisabled),
             Lock => (&[Session(0), Session(1)], ErrorReason::UserLocked),
-            Logout | RevokeSession | ChangePassword | ReuseRefreshToken | ShowLeakedRefreshToken => {
+            Logout | RevokeSession | NewPassword | ReuseRefreshToken | ShowLeakedRefreshToken => {
                 (&[Session(0)], ErrorReason::CredentialRevoked)
             }
             LogoutEverywhere | ResetPassword => (&[Session(0), Session(1)], ErrorReason::CredentialRevoked),
-            Refresh | RevokeOthersKey | DisableAnother | CreateKey => (&[], ErrorReason::Unspecified),
+            Rotate | Refresh | RevokeOthersKey | DisableAnother | CreateKey => (&[], ErrorReason::Unspecified),
         }
     }
 
@@ -72,6 +80,8 @@ impl Change {
         let refresh = |token: &str| auth::RefreshRequest { refresh_token: token.to_owned() };
         let revoke = |credential: &str| auth::RevokeCredentialRequest { credential: credential.to_owned() };
         let (user_name, first_session) = (user.name.clone(), user.sessions[0].session_id.clone());
+        let first_key = user.key_id(0);
+        let rotate = |grace_period| auth::RotateApiKeyRequest { api_key_id: first_key.clone(), grace_period, ..Default::default() };
         match self {
             RevokeKey => stage.revoke_key(user, 0).await,
             RevokeOthersKey => stage.revoke_key(another, 0).await,
@@ -99,7 +109,7 @@ impl Change {
                 let revoke = auth::RevokeSessionRequest { session_id: first_session };
                 accounts.revoke_session(bearer(second, revoke)).await.unwrap();
             }
-            ChangePassword => {
+            NewPassword => {
                 let change = auth::ChangePasswordRequest {
                     current_password: PASSWORD.to_owned(),
                     new_password: "another pass phrase, quite as long".to_owned(),
@@ -113,6 +123,14 @@ impl Change {
                 let refused = accounts.refresh(refresh(&user.sessions[0].refresh_token)).await.unwrap_err();
                 assert_eq!(shared::error::reason_of(&refused), Some(ErrorReason::RefreshTokenReused));
             }
+            ShowLeakedKey => drop(accounts.revoke_credential(revoke(user.credential(Payer::Key(0)))).await.unwrap()),
+            RevokeFirstSecret => {
+                accounts.rotate_api_key(bearer(first, rotate(None))).await.unwrap();
+                let first_secret = auth::RevokeApiKeyRequest { api_key_id: first_key.clone(), secret_number: Some(1) };
+                accounts.revoke_api_key(bearer(first, first_secret)).await.unwrap();
+            }
+            RotateAtOnce => drop(accounts.rotate_api_key(bearer(first, rotate(Some(prost_types::Duration::default())))).await.unwrap()),
+            Rotate => drop(accounts.rotate_api_key(bearer(first, rotate(None))).await.unwrap()),
             ShowLeakedRefreshToken => drop(accounts.revoke_credential(revoke(&user.sessions[0].refresh_token)).await.unwrap()),
         }
     }
@@ -135,12 +153,12 @@ async fn each_change_ends_what_it_revokes(stage: &Stage) {
         let (cuts, mut slowest) = (cut.len(), std::time::Duration::ZERO);
         for running in cut {
             let what = running.what.clone();
-            let took = running.is_cut(reason, made).await;
+            let took = running.assert_cut(reason, made).await;
             assert!(took < AT_ONCE, "{what}: {took:?}");
             slowest = slowest.max(took);
         }
         if change == DisableAnother {
-            assert!(bystander.is_cut(ErrorReason::UserDisabled, made).await < AT_ONCE);
+            assert!(bystander.assert_cut(ErrorReason::UserDisabled, made).await < AT_ONCE);
         } else {
             assert!(!bystander.is_over());
         }
@@ -148,7 +166,7 @@ async fn each_change_ends_what_it_revokes(stage: &Stage) {
         let wholes = kept.len();
         gate.open_for_good();
         for running in kept {
-            running.is_whole().await;
+            running.assert_whole().await;
         }
         eprintln!("{change:?}: {cuts} answers ended within {slowest:?}");
         // A disabled user can't ask.

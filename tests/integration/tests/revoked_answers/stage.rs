@@ -88,15 +88,15 @@ impl Running {
     }
 
     /// It was cut for this reason, and says what it cost; how long after that instant.
-    pub(crate) async fn is_cut(self, reason: ErrorReason, since: Instant) -> Duration {
+    pub(crate) async fn assert_cut(self, reason: ErrorReason, since: Instant) -> Duration {
         let what = self.what.clone();
-        let (answer, took) = self.is_cut_whatever_it_cost(reason, since).await;
+        let (answer, took) = self.assert_cut_whatever_it_cost(reason, since).await;
         assert_eq!((answer.deltas.len(), answer.charged()), (0, Some(CUT)), "{what}: {answer:?}");
         took
     }
 
     /// The same where the receipt may come too late to be told.
-    pub(crate) async fn is_cut_whatever_it_cost(self, reason: ErrorReason, since: Instant) -> (Answer, Duration) {
+    pub(crate) async fn assert_cut_whatever_it_cost(self, reason: ErrorReason, since: Instant) -> (Answer, Duration) {
         let what = self.what.clone();
         let (answer, ended) = self.end().await;
         let status = answer.failure.as_ref().unwrap_or_else(|| panic!("{what} was not cut: {answer:?}"));
@@ -105,7 +105,7 @@ impl Running {
     }
 
     /// It came to its proper end.
-    pub(crate) async fn is_whole(self) {
+    pub(crate) async fn assert_whole(self) {
         let what = self.what.clone();
         let (answer, _) = self.end().await;
         assert_eq!((answer.text().as_str(), answer.charged()), ("three", Some(WHOLE)), "{what}: {answer:?}");
