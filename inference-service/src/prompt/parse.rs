@@ -266,7 +266,10 @@ fn output_bound(sent: Option<u32>, require_full: bool, limits: &PromptLimits, wr
 }
 
 pub(super) fn keep_alive(sent: Option<WireDuration>, limits: &PromptLimits, wrong: &mut Violations) -> Option<Duration> {
-    let duration = Duration::try_from(sent?).ok().filter(|duration| *duration <= limits.max_keep_alive);
+    // The conversion of the least duration that there is overflows.
+    let sent = sent?;
+    let whole = (sent.seconds >= 0).then_some(sent);
+    let duration = whole.and_then(|sent| Duration::try_from(sent).ok()).filter(|duration| *duration <= limits.max_keep_alive);
     if duration.is_none() {
         wrong.add("keep_alive", format!("must be from 0 to {:?}, this server's bound", limits.max_keep_alive));
     }
@@ -348,6 +351,7 @@ mod tests {
             ("top_logprobs", Box::new(|r| r.top_logprobs = Some(21))),
             ("max_output_tokens", Box::new(|r| r.max_output_tokens = Some(0))),
             ("keep_alive", Box::new(|r| r.keep_alive = Some(WireDuration { seconds: -1, nanos: 0 }))),
+            ("keep_alive", Box::new(|r| r.keep_alive = Some(WireDuration { seconds: i64::MIN, nanos: -1 }))),
             ("keep_alive", Box::new(|r| r.keep_alive = Some(WireDuration { seconds: 1801, nanos: 0 }))),
         ];
         for (field, change) in wrong {

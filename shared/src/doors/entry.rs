@@ -28,6 +28,7 @@ use crate::call_record::UnclaimedCall;
 use crate::connection_slots::ConnectionState;
 use crate::error::CallError;
 use crate::holding_body::HoldingBody;
+use crate::key_in_path;
 use crate::request_context::{RequestContext, RequestContextLayer, TIMEOUT};
 
 /// What requests are routed by. Clones are one.
@@ -152,7 +153,7 @@ fn path_unknown(request: &Request, list: &[String]) -> Response {
 
 /// So much of a path as a message has room for.
 fn shown_path(request: &Request) -> String {
-    request.uri().path().chars().filter(char::is_ascii_graphic).take(100).collect()
+    key_in_path::shown(request.uri().path()).chars().filter(char::is_ascii_graphic).take(100).collect()
 }
 
 /// The requests of one connection that are no gRPC.
