@@ -14,6 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
 use crate::baseline::{announce, incoming};
+use crate::http_client::http_client;
 use crate::proto::baseline_client::BaselineClient;
 use crate::proto::chain_server::{Chain, ChainServer};
 use crate::proto::{ChainChatRequest, Payload};
@@ -43,7 +44,7 @@ pub async fn serve(scripts: &str, upstream: &str, request_bytes: usize) {
         .connect()
         .await
         .expect("the one-script service answers");
-    let http = reqwest::Client::builder().no_proxy().http1_only().tcp_nodelay(true).build().expect("an HTTP client");
+    let http = http_client();
     let relay = Relay(Arc::new(Parts {
         scripts: BaselineClient::new(channel),
         http,

@@ -9,6 +9,7 @@ pub mod baseline;
 pub mod chain;
 pub mod command_line;
 pub mod gauge;
+pub mod http_client;
 pub mod ledger;
 pub mod load;
 pub mod percentiles;

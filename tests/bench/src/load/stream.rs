@@ -17,6 +17,7 @@ use tonic::transport::Channel;
 use super::Span;
 use super::http_chat::HttpChat;
 use crate::gauge::{Gauge, Spent, Watch};
+use crate::http_client::http_client;
 use crate::percentiles::Percentiles;
 use crate::proto::ChainChatRequest;
 use crate::proto::chain_client::ChainClient;
@@ -140,7 +141,7 @@ impl Streaming {
             StreamTarget::Gateway | StreamTarget::Chain => super::connect(&job.url, job.connections).await,
             StreamTarget::Http | StreamTarget::Reader => Vec::new(),
         };
-        let http = reqwest::Client::builder().no_proxy().http1_only().tcp_nodelay(true).build().expect("an HTTP client");
+        let http = http_client();
         let gauge = Gauge::of(&job.watch);
         let streams = Arc::new(Streams {
             job,
