@@ -69,7 +69,7 @@ fn revoked(reason: Reason) -> CallError {
         Reason::UserLocked => "the user was locked",
         _ => "the API key or session was revoked",
     };
-    CallError::new(Code::PermissionDenied, reason, format!("{what} while the answer ran; what was delivered is charged"))
+    CallError::new(Code::PermissionDenied, reason, format!("{what} while the answer ran; what was generated until then is charged"))
 }
 
 /// The service is stopping.

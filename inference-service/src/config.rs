@@ -360,6 +360,9 @@ impl Config {
     pub fn announce(&self, listener: &tokio::net::TcpListener) {
         let address = listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
         tracing::info!(%address, auth = %self.auth_urls, "inference-service listens");
+        if self.auth_urls.have_plaintext_beyond_this_host() {
+            tracing::warn!(auth = %self.auth_urls, "auth-service is called without TLS: whoever is on the way can read every credential");
+        }
         if self.plaintext_beyond_loopback {
             tracing::warn!(%address, "others can reach this address and there is no TLS: keep it behind a proxy that speaks it");
         }

@@ -145,10 +145,12 @@ where
 
 /// Where tonic logs each error of a message's decoding, whole: some repeat what was sent, for its sender alone.
 const ERRORS_OF_DECODING: &str = "tonic::codec::decode=off";
+/// Where each handshake with a server that isn't trusted is logged. The client that fails says so once.
+const ERRORS_OF_VERIFICATION: &str = "rustls_platform_verifier=off";
 
 /// A filter with the rules that hold whatever it says.
 fn with_rules(filter: &str) -> String {
-    format!("{},{ERRORS_OF_DECODING}", with_audit(filter))
+    format!("{},{ERRORS_OF_DECODING},{ERRORS_OF_VERIFICATION}", with_audit(filter))
 }
 
 /// A filter that lets the audit trail through, unless it says by name what becomes of that.

@@ -1,5 +1,6 @@
 //! Has what fails in the audit log. What is changed, the store records with the change itself.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,12 +8,17 @@ use std::time::{Duration, Instant};
 use shared::error::reason_of;
 use tonic::{Request, Response, Status};
 
+use crate::ids::UserId;
 use crate::service::call::Call;
 use crate::service::service_error::ServiceError;
 use crate::store::{AuditAction, AuditEvent, Store};
 
 /// Attempts by callers of whom nobody is known that one process records in a minute. They cost their caller nothing, and each is a write.
 const MOST_UNKNOWN_IN_A_MINUTE: u32 = 60;
+/// The same of one user, so that nobody displaces what others have tried, by a credential that is no longer in force or by one that is.
+const MOST_OF_A_USER_IN_A_MINUTE: u32 = 20;
+/// Users that are counted in a minute; of others, nothing is recorded then.
+const MOST_COUNTED_USERS: usize = 10_000;
 
 /// Methods whose failures are recorded: each with its action, and with what answers it.
 macro_rules! recorded {
@@ -58,15 +64,22 @@ impl Known {
 #[derive(Debug)]
 pub struct AuditTrail {
     store: Arc<dyn Store>,
-    /// When this minute began, and how many attempts it has had of whose callers nobody is known.
-    unknown: Mutex<Option<(Instant, u32)>>,
+    /// The attempts of this minute.
+    minute: Mutex<Option<Minute>>,
+}
+
+/// When a minute began, and how many attempts it has had by each user; `None`: by callers of whom nobody is known.
+#[derive(Debug)]
+struct Minute {
+    began: Instant,
+    attempts: HashMap<Option<UserId>, u32>,
 }
 
 impl AuditTrail {
     /// In this store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, unknown: Mutex::new(None) }
+        Self { store, minute: Mutex::new(None) }
     }
 
     /// Answers a call, and records that it failed if it does.
@@ -105,8 +118,7 @@ impl AuditTrail {
     pub async fn record(&self, event: AuditEvent) {
         // Guesses of passwords are throttled before this.
         let is_throttled = matches!(event.action, AuditAction::SignIn | AuditAction::CompletePasswordReset);
-        let is_known = event.failure.is_none() || event.actor.is_some() || is_throttled;
-        if !is_known && !self.has_room_for_unknown(Instant::now()) {
+        if event.failure.is_some() && !is_throttled && !self.has_room_for(event.actor.as_ref(), Instant::now()) {
             return;
         }
         if let Err(error) = self.store.record_event(event).await {
@@ -114,14 +126,18 @@ impl AuditTrail {
         }
     }
 
-    fn has_room_for_unknown(&self, now: Instant) -> bool {
-        let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
-        let (_, count) = match &mut *unknown {
-            Some(minute) if now.saturating_duration_since(minute.0) < Duration::from_secs(60) => minute,
-            minute => minute.insert((now, 0)),
+    fn has_room_for(&self, actor: Option<&UserId>, now: Instant) -> bool {
+        let mut minute = self.minute.lock().unwrap_or_else(PoisonError::into_inner);
+        let Minute { attempts, .. } = match &mut *minute {
+            Some(minute) if now.saturating_duration_since(minute.began) < Duration::from_secs(60) => minute,
+            minute => minute.insert(Minute { began: now, attempts: HashMap::new() }),
         };
+        if attempts.len() >= MOST_COUNTED_USERS && !attempts.contains_key(&actor.cloned()) {
+            return false;
+        }
+        let count = attempts.entry(actor.cloned()).or_default();
         *count = count.saturating_add(1);
-        *count <= MOST_UNKNOWN_IN_A_MINUTE
+        *count <= if actor.is_some() { MOST_OF_A_USER_IN_A_MINUTE } else { MOST_UNKNOWN_IN_A_MINUTE }
     }
 }
 
@@ -178,7 +194,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_callers_of_whom_nobody_is_known_so_many_a_minute_are_recorded_and_of_others_all() {
+    async fn so_many_attempts_a_minute_are_recorded_of_one_user_and_of_all_of_whom_nobody_is_known() {
         let (trail, ada) = (trail(), UserId::parse("0123456789abcdef").unwrap());
         for _ in 0..MOST_UNKNOWN_IN_A_MINUTE + 20 {
             fail(&trail, None, ServiceError::UserNotFound).await;
@@ -186,7 +202,15 @@ mod tests {
         assert_eq!(recorded(&trail).await.len(), MOST_UNKNOWN_IN_A_MINUTE as usize);
         fail(&trail, Some(&ada), ServiceError::UserNotFound).await;
         assert_eq!(recorded(&trail).await.len(), MOST_UNKNOWN_IN_A_MINUTE as usize + 1);
+        for _ in 0..MOST_OF_A_USER_IN_A_MINUTE + 20 {
+            fail(&trail, Some(&ada), ServiceError::UserNotFound).await;
+        }
+        let most = (MOST_UNKNOWN_IN_A_MINUTE + MOST_OF_A_USER_IN_A_MINUTE) as usize;
+        assert_eq!(recorded(&trail).await.len(), most);
+        let eve = UserId::parse("fedcba9876543210").unwrap();
+        fail(&trail, Some(&eve), ServiceError::UserNotFound).await;
+        assert_eq!(recorded(&trail).await.len(), most + 1);
         let now = Instant::now();
-        assert!(!trail.has_room_for_unknown(now) && trail.has_room_for_unknown(now + Duration::from_secs(61)));
+        assert!(!trail.has_room_for(None, now) && trail.has_room_for(None, now + Duration::from_secs(61)));
     }
 }

@@ -288,9 +288,11 @@ fn caller_address(text: &str) -> Result<Option<IpAddr>, Violation> {
 fn asked_models(models: &[String]) -> Result<Vec<String>, Vec<Violation>> {
     let mut violations = Violations::default();
     violations.require(models.len() <= MAX_CHECK_MODELS, "models", || format!("must be at most {MAX_CHECK_MODELS} names"));
-    let fold =
-        |model: &String| model_name::folded(model).map_err(|invalid| Violation::new("models", format!("has {model:?}, which {invalid}")));
-    let folded = violations.keep(models.iter().take(MAX_CHECK_MODELS).map(fold).collect());
+    // By its number: what is no name may be a credential.
+    let fold = |(number, model): (usize, &String)| {
+        model_name::folded(model).map_err(|invalid| Violation::new("models", format!("has as number {}: it {invalid}", number + 1)))
+    };
+    let folded = violations.keep(models.iter().take(MAX_CHECK_MODELS).enumerate().map(fold).collect());
     violations.into_result(folded)
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ipnet::IpNet;
 use prost::Message;
 use shared::counted_message::{MAX_KEY_NETWORKS, MAX_KEY_PATTERNS};
+use shared::credential_form::holds_credential;
 use shared::proto::auth as pb;
 
 use crate::ids::UserId;
@@ -25,6 +26,8 @@ const MAX_PATTERNS_BYTES: usize = 1024;
 const MAX_REQUEST_ID_CHARACTERS: usize = 128;
 /// How long the secrets before a rotation stay good, where nothing is said.
 const DEFAULT_GRACE: Duration = Duration::from_secs(24 * 3600);
+/// The longest that a key may be asked to last from now on.
+const MAX_LIFETIME: Duration = Duration::from_secs(36_500 * 24 * 3600);
 /// The longest that they may.
 const MAX_GRACE: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -47,7 +50,10 @@ impl KeyFields {
         let scopes = violations.keep(scopes(&request.scopes));
         let models = violations.keep(model_patterns(&request.models));
         let networks = violations.keep(networks(&request.networks));
-        let expires_at_ms = violations.keep(expiry(request.expires_at.as_ref(), lifetimes, now_ms()));
+        let expires_at_ms = violations.keep(match &request.lifetime {
+            None => expiry(request.expires_at.as_ref(), lifetimes, now_ms()),
+            Some(lifetime) => end_of(lifetime, request.expires_at.is_some(), lifetimes, now_ms()),
+        });
         let request_id = violations.keep(request_id(request.request_id));
         let fields = || {
             let (name, scopes, models, networks) = (name?, scopes?, models?, networks?);
@@ -59,6 +65,7 @@ impl KeyFields {
                 expires_at: request.expires_at,
                 networks: networks.iter().map(ToString::to_string).collect(),
                 request_id: String::new(),
+                lifetime: request.lifetime,
             };
             let request = request_id?.map(|id| key_request(user, &id, "CreateApiKey", &wanted));
             Some(Self { name, scopes, models, networks, expires_at_ms: expires_at_ms?, request })
@@ -124,6 +131,19 @@ fn expiry(said: Option<&prost_types::Timestamp>, lifetimes: KeyLifetimes, now_ms
     wanted.and_then(|wanted_ms| lifetimes.end_ms(wanted_ms, now_ms)).map_err(|unfit| Violation::new("expires_at", unfit.to_string()))
 }
 
+/// When a lifetime that begins now ends.
+fn end_of(lifetime: &prost_types::Duration, has_end: bool, lifetimes: KeyLifetimes, now_ms: i64) -> Result<Option<i64>, Violation> {
+    let refused = |why: String| Violation::new("lifetime", why);
+    if has_end {
+        return Err(refused("must be left out beside expires_at".to_owned()));
+    }
+    let longest = i64::try_from(MAX_LIFETIME.as_secs()).unwrap_or(i64::MAX);
+    let is_one = (0..=longest).contains(&lifetime.seconds) && (0..1_000_000_000).contains(&lifetime.nanos);
+    let lasts_ms = is_one.then(|| lifetime.seconds * 1000 + i64::from(lifetime.nanos / 1_000_000)).filter(|ms| *ms > 0);
+    let lasts_ms = lasts_ms.ok_or_else(|| refused(format!("must be more than 0 and at most {longest} s")))?;
+    lifetimes.end_ms(Some(now_ms.saturating_add(lasts_ms)), now_ms).map_err(|unfit| refused(unfit.to_string()))
+}
+
 fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
@@ -145,7 +165,7 @@ fn networks(texts: &[String]) -> Result<Vec<IpNet>, Violation> {
         return Err(Violation::new("networks", format!("must be at most {MAX_KEY_NETWORKS} addresses and networks")));
     }
     // Not the whole of a long text.
-    let named = |text: &String| text.chars().take(64).collect::<String>();
+    let named = |text: &String| if holds_credential(text) { "a credential".to_owned() } else { text.chars().take(64).collect() };
     let read = |text: &String| {
         networks::parse(text).map_err(|invalid| Violation::new("networks", format!("has {:?}, which {invalid}", named(text))))
     };
@@ -157,12 +177,13 @@ fn model_patterns(patterns: &[String]) -> Result<Vec<String>, Violation> {
         (1..=MAX_PATTERN_BYTES).contains(&pattern.len())
             && pattern.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/:*".contains(&byte))
             && pattern.bytes().filter(|byte| *byte == b'*').count() <= MAX_PATTERN_STARS
+            && !holds_credential(pattern)
     };
     let bytes: usize = patterns.iter().map(String::len).sum();
     if patterns.len() > MAX_KEY_PATTERNS || bytes > MAX_PATTERNS_BYTES || !patterns.iter().all(fits) {
         let expected = format!(
             "must be at most {MAX_KEY_PATTERNS} patterns, {MAX_PATTERNS_BYTES} characters together; each 1 to {MAX_PATTERN_BYTES} letters, \
-             digits, or . _ - / : and at most {MAX_PATTERN_STARS} *"
+             digits, or . _ - / : and at most {MAX_PATTERN_STARS} *, and no credential"
         );
         return Err(Violation::new("models", expected));
     }

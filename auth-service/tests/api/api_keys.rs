@@ -91,6 +91,37 @@ async fn a_key_has_five_secrets_in_force_at_most() {
 }
 
 #[tokio::test]
+async fn a_key_that_lasts_so_long_from_now_on_is_made_once_however_late_its_request_is_repeated() {
+    let mut server = start().await;
+    let token = server.user("mario").await;
+    let hour = Some(seconds(3600));
+    let wanted = pb::CreateApiKeyRequest { lifetime: hour, request_id: "r".into(), ..Default::default() };
+    let (before, lost) = (now_s(), server.key(&token, wanted.clone()).await);
+    let end = lost.api_key.as_ref().unwrap().expires_at.unwrap().seconds;
+    assert!((before + 3600..=now_s() + 3600).contains(&end), "{end}");
+    // In another second, so that its end would be another.
+    while now_s() == before {
+        tokio::task::yield_now().await;
+    }
+    let found = server.key(&token, wanted.clone()).await;
+    assert_eq!(found.api_key.unwrap().api_key_id, lost.api_key.unwrap().api_key_id);
+    assert_refused(server.balance(&lost.key).await, Code::Unauthenticated, ErrorReason::CredentialInvalid);
+    let longer = pb::CreateApiKeyRequest { lifetime: Some(seconds(3601)), ..wanted.clone() };
+    assert_refused(server.accounts.create_api_key(with(&token, longer)).await, Code::InvalidArgument, ErrorReason::RequestIdReused);
+    let end = Some(prost_types::Timestamp { seconds: now_s() + 60, nanos: 0 });
+    for wrong in [
+        pb::CreateApiKeyRequest { expires_at: end, ..wanted.clone() },
+        pb::CreateApiKeyRequest { lifetime: Some(seconds(0)), ..wanted.clone() },
+        pb::CreateApiKeyRequest { lifetime: Some(seconds(-1)), ..wanted.clone() },
+        pb::CreateApiKeyRequest { lifetime: Some(seconds(i64::MIN)), ..wanted.clone() },
+        pb::CreateApiKeyRequest { lifetime: Some(seconds(i64::MAX)), ..wanted.clone() },
+        pb::CreateApiKeyRequest { lifetime: Some(prost_types::Duration { seconds: 1, nanos: -1 }), ..wanted },
+    ] {
+        assert_eq!(violated(server.accounts.create_api_key(with(&token, wrong)).await), ["lifetime"]);
+    }
+}
+
+#[tokio::test]
 async fn a_repetition_after_a_lost_answer_gives_another_secret_for_the_same_key_and_the_lost_one_is_dead() {
     let mut server = start().await;
     let token = server.user("mario").await;
@@ -102,6 +133,7 @@ async fn a_repetition_after_a_lost_answer_gives_another_secret_for_the_same_key_
         networks: ["127.0.0.0/8", "::1"].map(str::to_owned).to_vec(),
         expires_at,
         request_id: "~".repeat(128),
+        lifetime: None,
     };
     let lost = server.key(&token, wanted.clone()).await;
     // However the same is written.

@@ -6,6 +6,7 @@ use clap::Args;
 use tollgate_client::{Client, ClientBuilder};
 
 use crate::failure::Failure;
+use crate::output::hint;
 use crate::session_file::SessionFile;
 
 #[derive(Args)]
@@ -94,6 +95,13 @@ impl Connection {
         }
         if let Some(file) = self.client_key {
             builder = builder.client_key_file(file);
+        }
+        let allowed = variable("TOLLGATE_ALLOW_PLAINTEXT").is_some_and(|value| value == "true");
+        for url in builder.plaintext_urls().into_iter().filter(|_| !allowed) {
+            hint(&format!(
+                "tollgate: {url} is called without TLS: others on the way can read passwords and keys. Use https://, or say \
+                 TOLLGATE_ALLOW_PLAINTEXT=true"
+            ));
         }
         let client = builder.build()?;
         let client = match &file {

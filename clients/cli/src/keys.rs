@@ -110,9 +110,16 @@ pub(crate) async fn run(client: &Client, command: Keys, output: &mut Output) -> 
     match command {
         Keys::Create { name, scopes, models, networks, expires_in, request_id } => {
             let scopes = scopes.into_iter().map(|scope| scope.name().to_owned()).collect();
-            let expires_at = expires_in.map(|expires_in| SystemTime::now() + expires_in);
             let (request_id, given) = named(request_id);
-            let options = ApiKeyOptions { name, scopes, models, expires_at, networks, request_id: Some(request_id.clone()) };
+            let options = ApiKeyOptions {
+                name,
+                scopes,
+                models,
+                lifetime: expires_in,
+                networks,
+                request_id: Some(request_id.clone()),
+                ..ApiKeyOptions::default()
+            };
             let made = client.create_api_key(options).await.inspect_err(|error| say_how_to_repeat(error, given, &request_id))?;
             print(&made, output)?;
             let end = made.api_key.expires_at.map(|end| format!(", until {}", time(Some(end)))).unwrap_or_default();

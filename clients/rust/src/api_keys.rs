@@ -24,6 +24,8 @@ pub struct ApiKeyOptions {
     pub models: Vec<String>,
     /// When it ends. `None`: after the server's default time, if it has one.
     pub expires_at: Option<SystemTime>,
+    /// How long it lasts from now on, in place of `expires_at`: the same at each repetition.
+    pub lifetime: Option<Duration>,
     /// Networks that it may be used from: addresses, or `10.0.0.0/8`. Empty: all.
     pub networks: Vec<String>,
     /// Makes the call repeatable for 24 hours: a repetition gives a new secret for the same key, and the one before it is refused from
@@ -59,10 +61,12 @@ impl Client {
     /// Makes an API key. Needs an access token. When the connection breaks before the answer is there, the call is repeated once, which
     /// makes no second key; an error's request id is for repetitions of the caller's own.
     pub async fn create_api_key(&self, options: ApiKeyOptions) -> Result<NewApiKey, Error> {
-        let ApiKeyOptions { name, scopes, models, expires_at, networks, request_id } = options;
+        let ApiKeyOptions { name, scopes, models, expires_at, lifetime, networks, request_id } = options;
+        let unusable = |_| Error::Configuration("the lifetime is longer than a duration can be".to_owned());
+        let lifetime = lifetime.map(TryInto::try_into).transpose().map_err(unusable)?;
         let request_id = request_id.unwrap_or_else(new_request_id);
         let expires_at = expires_at.map(Into::into);
-        let message = CreateApiKeyRequest { name, scopes, models, expires_at, networks, request_id };
+        let message = CreateApiKeyRequest { name, scopes, models, expires_at, networks, request_id, lifetime };
         let made = self.once_more(|| self.send_create(&message)).await?;
         Ok(NewApiKey { key: Credential::new(made.0)?, api_key: made.1.unwrap_or_default() })
     }

@@ -1,11 +1,13 @@
 //! How a client is set up.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use shared::default_address::{AUTH_URL, INFERENCE_URL};
 use shared::env::{ProcessEnvironment, Strings};
+use tonic::transport::Uri;
 
 use crate::account_header::parse_account;
 use crate::authorized::Caller;
@@ -50,6 +52,12 @@ impl ClientBuilder {
     /// `TOLLGATE_CA`, `TOLLGATE_CLIENT_CERTIFICATE` and `TOLLGATE_CLIENT_KEY`, each a file.
     pub fn from_env() -> Self {
         Self::from_strings(&ProcessEnvironment)
+    }
+
+    /// Those of its addresses that are called in plaintext and beyond this host: whoever is on the way reads passwords, keys and answers.
+    #[must_use]
+    pub fn plaintext_urls(&self) -> Vec<&str> {
+        [&self.auth_url, &self.inference_url].into_iter().map(String::as_str).filter(|url| is_plaintext_beyond_this_host(url)).collect()
     }
 
     pub(crate) fn from_strings(strings: &dyn Strings) -> Self {
@@ -174,11 +182,29 @@ impl Client {
     }
 }
 
+fn is_plaintext_beyond_this_host(url: &str) -> bool {
+    let Ok(uri) = url.parse::<Uri>() else { return false };
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let address: Option<IpAddr> = host.parse().ok();
+    let is_here = host.eq_ignore_ascii_case("localhost") || address.is_some_and(|address| address.to_canonical().is_loopback());
+    uri.scheme_str() == Some("http") && !is_here
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+
+    #[test]
+    fn addresses_beyond_this_host_in_plaintext_are_named() {
+        for here in ["http://127.0.0.1:1", "http://[::1]:1", "http://LOCALHOST:1", "https://tollgate.example", "https://192.0.2.1:1"] {
+            assert!(ClientBuilder::default().auth_url(here).plaintext_urls().is_empty(), "{here}");
+        }
+        for beyond in ["http://192.0.2.1:50051", "http://auth-service:50051", "http://localhost.example:1", "http://[2001:db8::1]:1"] {
+            assert_eq!(ClientBuilder::default().auth_url(beyond).plaintext_urls(), [beyond]);
+        }
+    }
 
     #[test]
     fn the_environment_sets_urls_and_credential_and_an_empty_value_counts_as_unset() {

@@ -1,6 +1,7 @@
 //! Where auth-service listens, as `TOLLGATE_AUTH_URL` says it.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use http::Uri;
 use http::uri::Authority;
@@ -43,6 +44,15 @@ impl AuthUrls {
     /// Whether all of them do.
     pub(crate) fn are_all_tls(&self) -> bool {
         self.0.iter().all(|url| url.tls.is_some())
+    }
+
+    /// Whether one of them is called in plaintext over a network.
+    pub(crate) fn have_plaintext_beyond_this_host(&self) -> bool {
+        self.0.iter().any(|url| {
+            let address: Option<IpAddr> = url.host.parse().ok();
+            let is_here = url.host.eq_ignore_ascii_case("localhost") || address.is_some_and(|ip| ip.to_canonical().is_loopback());
+            url.tls.is_none() && !is_here
+        })
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &AuthUrl> {
@@ -103,6 +113,9 @@ mod tests {
         assert_eq!(list.to_string(), "http://auth-a:50051,http://[::1]:50052,http://10.0.0.1");
         assert_eq!(AuthUrls::parse(&list.to_string()).unwrap(), list);
         assert_eq!(AuthUrls::default(), AuthUrls::parse("http://127.0.0.1:50051").unwrap());
+        assert!(list.have_plaintext_beyond_this_host() && !AuthUrls::default().have_plaintext_beyond_this_host());
+        let encrypted = AuthUrls::parse("https://10.0.0.1,http://[::1]:1,http://localhost:1").unwrap();
+        assert!(!encrypted.have_plaintext_beyond_this_host());
         let list = AuthUrls::parse("http://a:1,https://auth-b:2,https://[::1],https://10.0.0.1").unwrap();
         let places: Vec<_> = list.iter().map(|url| (url.port, url.tls.as_ref().map(|name| name.to_str().into_owned()))).collect();
         let name = |name: &str| Some(name.to_owned());

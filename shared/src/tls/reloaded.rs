@@ -204,6 +204,10 @@ fn read(sources: &Sources) -> Contents {
 
 fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
+    // Reading what is no file, such as a pipe, might never end.
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err("is no file".to_owned());
+    }
     let read = File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes));
     match read {
         Err(error) => Err(format!("can't be read ({error})")),
