@@ -215,7 +215,7 @@ async fn a_name_or_a_request_id_that_is_too_long_is_refused_by_its_field_before_
     let (name, id) = (format!("{}:{}", "m".repeat(80), "t".repeat(80)), "r".repeat(65));
     for (request, says) in [
         (chat_request(&name, "hi"), "model must"),
-        (inference::ChatRequest { request_id: id, ..chat_request("smollm2", "hi") }, "request_id must be at most 64"),
+        (inference::ChatRequest { request_id: id, ..chat_request("smollm2", "hi") }, "request_id must be empty, or 1 to 64"),
     ] {
         let status = chat(&stack, &user.key, request).await.unwrap_err();
         assert!(status.code() == Code::InvalidArgument && status.message().starts_with(says), "{status:?}");
