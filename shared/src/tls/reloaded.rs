@@ -204,8 +204,8 @@ fn read(sources: &Sources) -> Contents {
 
 fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    // Reading what is no file, such as a pipe, might never end.
-    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+    // Reading a pipe might never end. Of a folder, the system says what is wrong.
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
         return Err("is no file".to_owned());
     }
     let read = File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes));
