@@ -7,7 +7,7 @@ import { Failure, SessionEnded, sentence, words } from './failure.js';
  * @typedef {object} Field
  * @property {string} name The field's name in the contract, by which the server calls it when it is wrong.
  * @property {string} label
- * @property {'text' | 'password' | 'email' | 'date' | 'number' | 'textarea' | 'select' | 'checkboxes'} [type]
+ * @property {'text' | 'password' | 'email' | 'date' | 'textarea' | 'select' | 'checkboxes'} [type]
  * @property {string} [hint]
  * @property {string} [value] What it begins with; of checkboxes the values of those that are on, with spaces between them.
  * @property {boolean} [required]

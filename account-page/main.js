@@ -1,6 +1,6 @@
 // The account page: which view is there, and for whom.
 
-import { say } from './announce.js';
+import { hush, say } from './announce.js';
 import { auditView } from './audit-view.js';
 import { button, focusOn, h, part, theirs } from './dom.js';
 import { pauseDialogs, resumeDialogs } from './dialog.js';
@@ -15,7 +15,7 @@ import { readSettings, settings } from './settings.js';
 import { tryView } from './try-view.js';
 import { usageView } from './usage-view.js';
 import { usersView } from './users-view.js';
-import { trouble } from './view.js';
+import { isGivenUp, trouble } from './view.js';
 
 /** @typedef {import('./view.js').View} View */
 
@@ -54,6 +54,7 @@ function isForMe(view) {
 /** Shows the view that the address names, from its beginning. */
 function showView() {
   const shown = view();
+  hush();
   left.abort();
   left = new AbortController();
   waiting = undefined;
@@ -105,6 +106,7 @@ function showNavigation(shown) {
  * @param {string} [userName]
  */
 function showSignIn(said = '', userName = '') {
+  hush();
   navigation.hidden = menu.hidden = who.hidden = true;
   who.replaceChildren();
   stage.hidden = true;
@@ -175,6 +177,11 @@ addEventListener('hashchange', () => {
     drop();
     showSignIn();
   }
+});
+
+// What nobody expected is said all the same.
+addEventListener('unhandledrejection', (event) => {
+  if (!isGivenUp(event.reason)) say(words(event.reason));
 });
 
 // A page that comes back from the browser's cache has missed what other tabs said.

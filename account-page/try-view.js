@@ -11,7 +11,7 @@ import { call, signedIn } from './rpc.js';
 import { stream } from './stream.js';
 import { isGivenUp, loaded } from './view.js';
 
-/** @typedef {{model: string, messages: Array<{role: string, content: string}>, maxOutputTokens?: number, requestId: string}} Chat */
+/** @typedef {{model: string, messages: Array<{role: string, content: string}>, maxOutputTokens?: string, requestId: string}} Chat */
 
 const CHAT = '/tollgate.inference.v1.Inference/Chat';
 
@@ -56,7 +56,7 @@ function trial(models, left) {
     fields: [
       { name: 'model', label: 'Model', type: 'select', options: models.map((name) => ({ value: name, label: name })) },
       { name: 'prompt', label: 'Prompt', type: 'textarea', required: true, hint: 'Ctrl+Enter sends it.' },
-      { name: 'max_output_tokens', label: 'At most so many tokens', type: 'number', optional: true },
+      { name: 'max_output_tokens', label: 'At most so many tokens', optional: true },
     ],
     submit: 'Send',
     beside: [stop],
@@ -64,7 +64,7 @@ function trial(models, left) {
       running = new AbortController();
       /** @type {Chat} */
       const chat = { model, messages: [{ role: 'user', content: prompt }], requestId: newRequestId() };
-      if (max_output_tokens) chat.maxOutputTokens = Number(max_output_tokens);
+      if (max_output_tokens) chat.maxOutputTokens = max_output_tokens;
       stop.hidden = false;
       answer.ariaBusy = 'true';
       try {
