@@ -168,7 +168,8 @@ function leaveGuestPath() {
   if (path() === 'sign-up' || path() === 'complete-reset') history.replaceState(null, '', '#/');
 }
 
-addEventListener('hashchange', () => {
+/** Shows what the address names. */
+function go() {
   if (session()) {
     showView();
     focusOn(part('heading'));
@@ -176,6 +177,17 @@ addEventListener('hashchange', () => {
   } else {
     drop();
     showSignIn();
+  }
+}
+
+addEventListener('hashchange', go);
+
+// The link of the view that is there reads it anew.
+document.addEventListener('click', (event) => {
+  const link = event.target instanceof Element && event.target.closest('a');
+  if (link && link.hash.startsWith('#/') && link.hash === (location.hash || '#/')) {
+    event.preventDefault();
+    go();
   }
 });
 

@@ -99,14 +99,10 @@ function trial(models, left) {
 async function ask(chat, answer, status, signal) {
   const show = shower(answer);
   status.textContent = 'Waiting for the model …';
-  let isStarted = false;
   try {
     await signedIn(async (token) => {
       for await (const event of stream(inferenceUrl() + CHAT, chat, { token, signal })) {
-        if (event.started) {
-          isStarted = true;
-          status.textContent = `The model is answering. Held: ${credits(event.started.heldCredits)}.`;
-        }
+        if (event.started) status.textContent = `The model is answering. Held: ${credits(event.started.heldCredits)}.`;
         if (event.delta) show(event.delta);
         if (event.finished) status.textContent = await finished(event.finished, chat.requestId);
       }
@@ -117,8 +113,7 @@ async function ask(chat, answer, status, signal) {
       if (failure instanceof Failure && failure.reason === 'BROKEN_OFF') status.textContent = await settled(chat.requestId, '');
       throw ofInference(failure);
     }
-    status.textContent = 'Stopped.';
-    if (isStarted) status.textContent = await settled(chat.requestId, 'Stopped. ');
+    status.textContent = await settled(chat.requestId, 'Stopped. ');
   }
 }
 

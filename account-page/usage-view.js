@@ -103,7 +103,7 @@ function shown({ rows = [], completeFromDay }, span, measure) {
         { id: 'usage-complete-from', class: 'notice' },
         'The figures are whole from ',
         from,
-        ' on. What came before is not counted.',
+        ' on. Of the days before it a part is missing.',
       ),
     );
   }
