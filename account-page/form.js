@@ -123,7 +123,7 @@ function fieldOf(formId, field) {
 
   /** What is wrong with it, going on from its name; nothing: it is good. */
   function refuse(/** @type {string} */ description) {
-    wrong.textContent = description ? sentence(`${field.label.toLowerCase()} ${description}`) : '';
+    wrong.textContent = description ? sentence(`${field.label} ${description}`) : '';
     if (description) first?.setAttribute('aria-invalid', 'true');
     else first?.removeAttribute('aria-invalid');
   }
