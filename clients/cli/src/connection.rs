@@ -181,13 +181,8 @@ impl Situation {
         Ok(self.text(Setting::AuthUrl)?.unwrap_or_else(|| shared::default_address::AUTH_URL.to_owned()))
     }
 
-    /// The model to talk to where none is named.
-    pub(crate) fn model(&self) -> Result<Option<String>, Failure> {
-        self.text(Setting::Model)
-    }
-
-    /// The value of a setting that isn't a path.
-    fn text(&self, setting: Setting) -> Result<Option<String>, Failure> {
+    /// The value of a setting that isn't a path, such as the model to talk to where none is named.
+    pub(crate) fn text(&self, setting: Setting) -> Result<Option<String>, Failure> {
         self.settings.get(setting).map(|(value, source)| in_text(value, setting, source)).transpose()
     }
 

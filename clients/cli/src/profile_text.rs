@@ -37,6 +37,8 @@ struct Field {
     key: Range<usize>,
     /// Empty where no value is written.
     place: Range<usize>,
+    /// It is a block of lines below `|` or `>`.
+    is_block: bool,
 }
 
 /// What profiles say, whatever order they say it in.

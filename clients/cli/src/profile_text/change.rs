@@ -61,6 +61,9 @@ impl ProfileText {
 
     fn with_value(&self, profile: &Profile, setting: Setting, value: &str) -> String {
         if let Some(field) = profile.fields.iter().find(|field| field.setting == setting) {
+            if field.is_block {
+                return self.replaced(field.key.start..field.end(), &line(setting, value));
+            }
             if !field.place.is_empty() {
                 return self.replaced(field.place.clone(), &quoted(value));
             }

@@ -28,6 +28,7 @@ struct Reader<'a> {
 struct Scalar {
     value: String,
     is_plain: bool,
+    is_block: bool,
     line: usize,
     place: Range<usize>,
 }
@@ -107,8 +108,14 @@ impl<'a> Reader<'a> {
                 Node::Scalar(value) => value,
                 Node::Mapping(span) => return Err(mistake(span.start.line(), &format!("{} should be text", setting.name()))),
             };
-            check_value(setting, &value)?;
-            fields.push(Field { setting, value: value.value, line: key.line, key: key.place, place: value.place });
+            check_value(setting, &value, key.line)?;
+            let mut place = value.place;
+            if value.is_block {
+                // It ends where the next thing begins.
+                place.end = place.start + self.text[place.clone()].trim_end().len();
+            }
+            let (line, key, is_block) = (key.line, key.place, value.is_block);
+            fields.push(Field { setting, value: value.value, line, key, place, is_block });
         }
         let set = |setting| fields.iter().find(|field| field.setting == setting && !field.value.is_empty());
         if let (Some(key), Some(session)) = (set(Setting::Key), set(Setting::Session)) {
@@ -157,6 +164,7 @@ impl<'a> Reader<'a> {
             Event::Scalar(value, style, _, _) => Ok(Node::Scalar(Scalar {
                 value: value.into_owned(),
                 is_plain: style == ScalarStyle::Plain,
+                is_block: matches!(style, ScalarStyle::Literal | ScalarStyle::Folded),
                 line: span.start.line(),
                 place: self.place(span),
             })),
@@ -214,13 +222,13 @@ fn unknown_field(key: &Scalar, profile: &str) -> Mistake {
     mistake(key.line, &format!("unknown field{shown} of profile {profile:?}; known: {}", Setting::names()))
 }
 
-fn check_value(setting: Setting, value: &Scalar) -> Result<(), Mistake> {
+fn check_value(setting: Setting, value: &Scalar, line: usize) -> Result<(), Mistake> {
     let name = setting.name();
     if value.value.chars().any(char::is_control) {
-        return Err(mistake(value.line, &format!("{name} holds a line break or another control character")));
+        return Err(mistake(line, &format!("{name} holds a line break or another control character")));
     }
     match value.is_plain.then(|| other_type(&value.value)).flatten() {
-        Some(kind) => Err(mistake(value.line, &format!("{name} should be text, and without quotes YAML reads {kind} here"))),
+        Some(kind) => Err(mistake(line, &format!("{name} should be text, and without quotes YAML reads {kind} here"))),
         None => Ok(()),
     }
 }
