@@ -158,6 +158,7 @@ fn private() -> OpenOptions {
 
 /// Why a file isn't its owner's alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(not(unix), expect(dead_code, reason = "elsewhere the system's own lists say who may open a file"))]
 pub(crate) enum NotPrivate {
     #[error("it is another user's, who could have put anything there")]
     AnothersFile,
