@@ -131,7 +131,13 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "TOLLGATE_AUDIT_EVENTS",
         "100000",
-        "Changes that the audit log keeps, at least; 1,000 to 10,000,000. Above, the oldest go. Of attempts that failed it keeps 20,000.",
+        "Changes by users that the audit log keeps, at least; 1,000 to 10,000,000. Above, the oldest go. Of attempts that failed it keeps 20,000.",
+        "10",
+    ),
+    variable(
+        "TOLLGATE_AUDIT_OPERATOR_EVENTS",
+        "100000",
+        "Operators' actions that it keeps, at least, in a log of their own; 1,000 to 10,000,000.",
         "10",
     ),
     variable("TOLLGATE_HOLD_TTL", "60s", "How long a hold lives after Check and after each Extend; 1s to 1h.", "2h"),
@@ -368,6 +374,7 @@ impl Config {
             session_idle: reader.duration("TOLLGATE_SESSION_IDLE", default.session_idle, session.clone()),
             session_lifetime: reader.duration("TOLLGATE_SESSION_LIFETIME", default.session_lifetime, session),
             max_audit_changes: read_u32(&mut reader, "TOLLGATE_AUDIT_EVENTS", default.max_audit_changes, 1000, 10_000_000),
+            max_audit_operators: read_u32(&mut reader, "TOLLGATE_AUDIT_OPERATOR_EVENTS", default.max_audit_operators, 1000, 10_000_000),
             max_audit_attempts: default.max_audit_attempts,
         };
         let ledger_retention = reader.string("TOLLGATE_LEDGER_RETENTION").map(|_| {

@@ -236,8 +236,10 @@ pub struct StoreLimits {
     pub session_idle: Duration,
     /// How long a session lives, however often it is refreshed.
     pub session_lifetime: Duration,
-    /// Changes that the audit log keeps, about.
+    /// Changes by users that the audit log keeps, about.
     pub max_audit_changes: u32,
+    /// Operators' actions that it keeps, about.
+    pub max_audit_operators: u32,
     /// Failed attempts that it keeps, about.
     pub max_audit_attempts: u32,
 }
@@ -263,6 +265,7 @@ impl Default for StoreLimits {
             session_idle: Duration::from_secs(14 * 24 * 3600),
             session_lifetime: Duration::from_secs(90 * 24 * 3600),
             max_audit_changes: 100_000,
+            max_audit_operators: 100_000,
             max_audit_attempts: 20_000,
         }
     }

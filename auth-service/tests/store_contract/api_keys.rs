@@ -83,17 +83,6 @@ impl Fixture {
         let Home::Redis(server) = &self.home else { return None };
         Some(redis::cmd("XLEN").arg("tg:revocations").query(&mut server.connection()).unwrap())
     }
-
-    /// Changes in the audit log.
-    fn audited(&self) -> usize {
-        match &self.home {
-            Home::Redis(server) => redis::cmd("XLEN").arg("tg:audit:changes").query(&mut server.connection()).unwrap(),
-            Home::Sqlite(folder) => {
-                let connection = rusqlite::Connection::open(sqlite_file(folder.path())).unwrap();
-                connection.query_row("SELECT count(*) FROM audit_changes", [], |row| row.get(0)).unwrap()
-            }
-        }
-    }
 }
 
 pub(crate) async fn all_secrets_of_a_key_spend_one_balance_within_one_set_of_limits(f: Fixture) {
@@ -310,7 +299,7 @@ pub(crate) async fn a_request_id_with_other_fields_is_refused_and_changes_nothin
         request: request(&ada, "r", wanted),
     };
     let made = done(change_keys(&*f.store, &ada.account, create("aaaaaaaaaaaa", 1, "a key")).await);
-    let (before, audited) = (f.store.api_keys(&ada.account).await.unwrap(), f.audited());
+    let (before, audited) = (f.store.api_keys(&ada.account).await.unwrap(), f.recorded_changes());
     for other in [
         create("bbbbbbbbbbbb", 2, "another key"),
         rotation(&made.key, 3, HOUR, request(&ada, "r", "rotate")),
@@ -318,7 +307,7 @@ pub(crate) async fn a_request_id_with_other_fields_is_refused_and_changes_nothin
     ] {
         assert_eq!(change_keys(&*f.store, &ada.account, other).await, KeyAnswer::RequestIdReused);
     }
-    assert_eq!((f.store.api_keys(&ada.account).await.unwrap(), f.audited()), (before, audited));
+    assert_eq!((f.store.api_keys(&ada.account).await.unwrap(), f.recorded_changes()), (before, audited));
     assert_eq!((f.is_good(&ada, 1).await, f.is_good(&ada, 2).await), (Ok(1), Err(Refusal::CredentialUnknown)));
     // What somebody revoked doesn't come back by a repetition.
     crate::fixture::revoke_key(&*f.store, &ada.account, &made.key.key_id).await.unwrap();
@@ -400,7 +389,7 @@ pub(crate) async fn who_asks_must_be_in_force_in_the_step_that_changes_a_key(f: 
         session: session.map(|session| SessionId::parse(session).unwrap()),
         issued_at_ms: f.now_ms(),
     };
-    let (before, audited) = (f.store.api_keys(&ada.account).await.unwrap(), f.audited());
+    let (before, audited) = (f.store.api_keys(&ada.account).await.unwrap(), f.recorded_changes());
     let nobody = PresentedCredential::AccessToken { user_id: UserId::random().unwrap(), session: None, issued_at_ms: f.now_ms() };
     for (asker, refusal) in [
         (token(Some("abcdefghijkl")), Refusal::CredentialRevoked),
@@ -411,7 +400,7 @@ pub(crate) async fn who_asks_must_be_in_force_in_the_step_that_changes_a_key(f: 
             assert_eq!(f.store.change_api_keys(by(asker.clone(), change), event()).await.unwrap(), KeyAnswer::Refused(refusal));
         }
     }
-    assert_eq!((f.store.api_keys(&ada.account).await.unwrap(), f.audited()), (before.clone(), audited));
+    assert_eq!((f.store.api_keys(&ada.account).await.unwrap(), f.recorded_changes()), (before.clone(), audited));
     f.store.set_disabled(&ada.id, true, "", event()).await.unwrap();
     for change in changes(20) {
         let refused = f.store.change_api_keys(by(token(None), change), event()).await.unwrap();
@@ -538,9 +527,9 @@ pub(crate) async fn each_change_of_a_key_is_in_the_audit_log_and_what_it_ends_is
         (KeyChange::Revoke { key_id: key.key_id.clone() }, 0, 0),
         (rotation(&key, 9, HOUR, None), 0, 0),
     ] {
-        let (audited, told) = (f.audited(), f.told());
+        let (audited, told) = (f.recorded_changes(), f.told());
         let answer = change_keys(&*f.store, &ada.account, change.clone()).await;
-        assert_eq!(f.audited() - audited, changes, "{change:?}: {answer:?}");
+        assert_eq!(f.recorded_changes() - audited, changes, "{change:?}: {answer:?}");
         if let (Some(before), Some(after)) = (told, f.told()) {
             assert_eq!(after - before, ends, "{change:?}: {answer:?}");
         }

@@ -374,7 +374,8 @@ async fn a_file_of_the_release_before_sessions_is_brought_up_and_its_users_sign_
     let path = sqlite_file(folder.path());
     // What this release added to it.
     let old = rusqlite::Connection::open(&path).unwrap();
-    let tables = ["sessions", "audit_changes", "audit_attempts", "api_key_uses"].map(|table| format!("DROP TABLE {table};")).concat();
+    let tables = ["sessions", "audit_changes", "audit_operators", "audit_attempts", "api_key_uses"];
+    let tables = tables.map(|table| format!("DROP TABLE {table};")).concat();
     old.execute_batch(&(tables + "PRAGMA user_version = 6")).unwrap();
     drop(old);
     let limits = f.limits;

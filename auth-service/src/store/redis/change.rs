@@ -6,16 +6,13 @@ use super::RedisStore;
 use super::scripts::ScriptCall;
 use crate::access::{Member, RightsVersion};
 use crate::ids::{AccountId, UserId};
+use crate::store::audit_page::AuditLog;
 use crate::store::{AuditEvent, Revocation, StoreError, records};
 use crate::user::UserRecord;
 
 /// How often a change of records is tried, at most. Each time but the first, another change of the account's rights came before it. So as
 /// many changes at once as this all succeed: of those that compare the same version one does.
 pub(super) const MAX_TRIES: usize = 32;
-/// The audit log of what was changed.
-pub(super) const CHANGES: &str = "changes";
-/// The audit log of what failed.
-pub(super) const ATTEMPTS: &str = "attempts";
 
 /// A key of an account that records of rights are in, as `lua/replace.lua` is given them.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +50,9 @@ impl RedisStore {
     pub(super) async fn replace_records(&self, script: &Script, change: Change<'_>) -> Result<bool, StoreError> {
         let parts = ["acct", "members", "keys", "user", "sessions"].map(|part| self.keys.account_part(&change.account, part));
         let used = self.keys.account_part(&change.account, "used");
-        let keys: Vec<_> = parts.into_iter().chain([self.keys.audit(CHANGES), self.keys.revocations(), used]).collect();
+        // Which one, where there is no event, is all the same.
+        let log = change.event.map_or(AuditLog::Changes, AuditEvent::log);
+        let keys: Vec<_> = parts.into_iter().chain([self.keys.audit(log), self.keys.revocations(), used]).collect();
         let mut call = ScriptCall::new(script, keys.iter());
         call.arg(self.now()).arg(&change.rights_version.to_bytes()).arg(&new_rights_version()?.to_bytes());
         call.arg(change.event.map(records::audit_event_bytes).unwrap_or_default()).arg(change.revocations.len());
@@ -67,12 +66,9 @@ impl RedisStore {
     }
 
     pub(super) async fn append_event(&self, event: &AuditEvent) -> Result<(), StoreError> {
-        let (log, most) = match event.failure {
-            None => (CHANGES, self.limits.max_audit_changes),
-            Some(_) => (ATTEMPTS, self.limits.max_audit_attempts),
-        };
+        let log = event.log();
         let mut call = ScriptCall::new(&self.scripts.record, std::iter::once(self.keys.audit(log)));
-        call.arg(self.now()).arg(most).arg(records::audit_event_bytes(event));
+        call.arg(self.now()).arg(log.most(&self.limits)).arg(records::audit_event_bytes(event));
         self.run::<i64>(&call).await.map(|_| ())
     }
 }

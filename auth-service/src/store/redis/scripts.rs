@@ -4,9 +4,9 @@ use ::redis::aio::ConnectionManager;
 use ::redis::{Cmd, ErrorKind, RedisResult, Script, ServerErrorKind, ToRedisArgs, Value};
 use shared::ledger::MAX_CREDITS;
 
-use super::change::CHANGES;
 use super::keys::Keys;
 use super::millis;
+use crate::store::audit_page::AuditLog;
 use crate::store::{REMEMBERED_REVOCATIONS, StoreLimits};
 
 /// A script on accounts: its limits, what all of them begin with, and its own file.
@@ -17,13 +17,14 @@ fn account_script(limits: &StoreLimits, keys: &Keys, flags: &str, file: &str) ->
         "local HOLD_TTL, FORGET_AFTER, BATCH, MAX_OPEN, MAX_PAID, MAX_FREE = {}, {}, {sweep_batch}, {max_open_holds}, \
          {max_remembered_requests}, {max_free_requests}\n\
          local REFUND_EVERY, REFUNDS_AHEAD, REFUNDS_FARTHEST, MAX_CREDITS = {}, {}, {}, {MAX_CREDITS}\n\
-         local AUDIT_CHANGES, MAX_CHANGES, MAX_REVOCATIONS = '{}', {}, {REMEMBERED_REVOCATIONS}\n",
+         local AUDIT_OPERATORS, MAX_OPERATORS, MAX_CHANGES, MAX_REVOCATIONS = '{}', {}, {}, {REMEMBERED_REVOCATIONS}\n",
         millis(hold_ttl),
         millis(forget_after),
         refunds.every_ms(),
         refunds.ahead_ms(),
         refunds.farthest_ms(max_open_holds),
-        keys.audit(CHANGES),
+        keys.audit(AuditLog::Operators),
+        limits.max_audit_operators,
         limits.max_audit_changes
     );
     Script::new(&["#!lua", flags, "\n", &limits, include_str!("lua/clock.lua"), include_str!("lua/account.lua"), file].concat())

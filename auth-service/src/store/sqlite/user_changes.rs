@@ -68,7 +68,7 @@ fn write(context: Context<'_>, id: &UserId, changes: UserChanges) -> StoreResult
     }
     rights_changed(context, &account)?;
     if let Some(event) = event {
-        audit::append_change(context, &event)?;
+        audit::append(context, &event)?;
     }
     context.revoked.borrow_mut().extend(revocations);
     Ok(())
