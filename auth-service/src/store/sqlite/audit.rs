@@ -16,7 +16,7 @@ pub(super) fn append(context: Context<'_>, event: &AuditEvent) -> StoreResult<()
     let Statements { insert, trim, .. } = statements(log);
     context.connection.prepare_cached(insert)?.execute(params![context.now_ms, records::audit_event_bytes(event)])?;
     let number = context.connection.last_insert_rowid();
-    context.connection.prepare_cached(trim)?.execute([number - i64::from(log.most(context.limits))])?;
+    context.connection.prepare_cached(trim)?.execute([number - i64::from(log.most(&context.limits))])?;
     Ok(())
 }
 
