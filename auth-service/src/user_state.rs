@@ -89,7 +89,9 @@ impl UserChanges {
     pub(crate) fn end_all_tokens(&mut self, state: &UserState, now_ms: i64) {
         self.ended = state.sessions.iter().map(|session| session.session_id.clone()).collect();
         // Now, also when that is earlier than before: a clock that jumped ahead must not shut a user out until the time comes.
-        self.member = Some(Member { tokens_valid_from_ms: now_ms, ..self.member.unwrap_or(state.member) });
+        let password_change_required = self.user.as_ref().unwrap_or(&state.user).reset_ends_at_ms.is_some();
+        let member = self.member.unwrap_or(state.member);
+        self.member = Some(Member { password_change_required, tokens_valid_from_ms: now_ms, ..member });
     }
 }
 
@@ -249,7 +251,8 @@ pub fn on_complete_reset(
         return Decision::nothing(SessionStart::Refused);
     }
     let user = UserRecord { password_hash: new_hash.to_owned(), reset_ends_at_ms: None, ..user.clone() };
-    session::begin(state, new, limits, now_ms, event, UserChanges { user: Some(user), ..UserChanges::default() })
+    let member = Member { password_change_required: false, ..state.member };
+    session::begin(state, new, limits, now_ms, event, UserChanges { user: Some(user), member: Some(member), ..UserChanges::default() })
 }
 
 #[cfg(test)]

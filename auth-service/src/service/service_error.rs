@@ -370,6 +370,7 @@ fn store_refusal(refusal: Refusal) -> CallError {
         }
         Refusal::UserDisabled => denied(ErrorReason::UserDisabled, "the user is disabled; an operator can enable the user again"),
         Refusal::UserLocked => denied(ErrorReason::UserLocked, "the user is locked; an operator can unlock the user"),
+        Refusal::PasswordChangeRequired => call_error(ServiceError::PasswordChangeRequired),
         Refusal::NetworkNotAllowed => {
             denied(ErrorReason::NetworkNotAllowed, "the API key may not be used from this address; its list of networks says from where")
         }

@@ -44,7 +44,7 @@ fn state() -> UserState {
         state_reason: String::new(),
         created_at_ms: 1,
     };
-    let member = Member { role: Role::User, disabled: false, locked: false, tokens_valid_from_ms: 5 };
+    let member = Member { role: Role::User, disabled: false, locked: false, password_change_required: false, tokens_valid_from_ms: 5 };
     UserState { user, member, sessions: vec![session(1), session(2), session(3)] }
 }
 

@@ -43,7 +43,7 @@ impl RedisStore {
         self.register(&account, &user.user_name, &user.user_id).await?;
         let starting_credits = user.starting_credits;
         let record = user.into_record(claimed_at_ms);
-        let member = Member { role: record.role, disabled: false, locked: false, tokens_valid_from_ms: 0 };
+        let member = Member { role: record.role, disabled: false, locked: false, password_change_required: false, tokens_valid_from_ms: 0 };
         let parts = ["acct", "members", "user", "log"].map(|part| self.keys.account_part(&account, part));
         let keys: Vec<_> = parts.into_iter().chain([self.keys.audit(event.log())]).collect();
         let mut call = ScriptCall::new(&self.scripts.create_user, keys.iter());
