@@ -168,6 +168,8 @@ cases! {
     user_states::a_login_that_verified_the_old_password_while_it_was_changed_gets_nothing,
     user_states::a_password_change_ends_every_other_session_and_keeps_its_own,
     user_states::a_locked_user_keeps_api_keys_and_has_no_sessions_until_unlocked,
+    user_states::operators_disable_and_lock_others_while_they_are_in_force_and_never_themselves,
+    user_states::of_two_operators_who_take_each_other_out_at_once_one_is_left,
     user_states::a_refresh_does_not_survive_that_its_user_is_disabled_and_enabled_again,
     user_states::a_reset_password_lets_nobody_in_until_another_was_chosen_with_the_one_time_password,
     user_states::of_many_who_complete_one_reset_at_once_one_does,

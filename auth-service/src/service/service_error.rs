@@ -371,6 +371,12 @@ fn store_refusal(refusal: Refusal) -> CallError {
         Refusal::UserDisabled => denied(ErrorReason::UserDisabled, "the user is disabled; an operator can enable the user again"),
         Refusal::UserLocked => denied(ErrorReason::UserLocked, "the user is locked; an operator can unlock the user"),
         Refusal::PasswordChangeRequired => call_error(ServiceError::PasswordChangeRequired),
+        Refusal::OtherOperatorRequired => CallError::new(
+            Code::FailedPrecondition,
+            ErrorReason::OtherOperatorRequired,
+            "operators disable and lock others, and not themselves, so that one is always left: ask another operator; one is made with \
+             Admin.CreateUser, or on the store's host with auth-service create-admin",
+        ),
         Refusal::NetworkNotAllowed => {
             denied(ErrorReason::NetworkNotAllowed, "the API key may not be used from this address; its list of networks says from where")
         }

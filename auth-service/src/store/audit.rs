@@ -178,13 +178,14 @@ impl AuditEvent {
         }
     }
 
-    /// Which log keeps it.
+    /// Which log keeps it where it changed nothing, or failed.
     pub(super) fn log(&self) -> AuditLog {
-        match self.failure {
-            Some(_) => AuditLog::Attempts,
-            None if self.action.is_an_operators() => AuditLog::Operators,
-            None => AuditLog::Changes,
-        }
+        if self.failure.is_some() { AuditLog::Attempts } else { self.log_of_change() }
+    }
+
+    /// Which log keeps it with what it changed: also one that failed and, by that, ended a session.
+    pub(super) fn log_of_change(&self) -> AuditLog {
+        if self.action.is_an_operators() { AuditLog::Operators } else { AuditLog::Changes }
     }
 
     /// The same, done by this caller.

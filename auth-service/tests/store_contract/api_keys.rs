@@ -8,11 +8,9 @@ use std::time::Duration;
 use auth_service::hold::Outcome;
 use auth_service::ids::{KeyId, SessionId, UserId};
 use auth_service::keyring::MAX_LIVE_SECRETS;
-use auth_service::store::clock::Clock;
-use auth_service::store::sqlite::SqliteStore;
 use auth_service::store::{
     ApiKeyRecord, ChargeRequest, CheckAnswer, CheckRequest, KeyAnswer, KeyChange, KeyChangeRequest, KeyRequest, KeyUse, ListedKey,
-    PresentedCredential, Refusal, Scope, Store,
+    PresentedCredential, Refusal, Scope,
 };
 use tokio::task::JoinSet;
 
@@ -44,15 +42,6 @@ fn numbers(key: &ListedKey) -> Vec<u32> {
 }
 
 impl Fixture {
-    /// Another process on the same store.
-    async fn elsewhere(&self) -> Arc<dyn Store> {
-        let clock = Clock::Fixed(Arc::clone(&self.hand));
-        match &self.home {
-            Home::Redis(server) => Arc::new(server.store(self.limits, clock).await),
-            Home::Sqlite(folder) => Arc::new(SqliteStore::open(&sqlite_file(folder.path()), self.limits, clock).unwrap()),
-        }
-    }
-
     /// A paid check, which is let in by what is remembered of its caller.
     async fn pay(&self, person: &Person, secret: u8, request_id: &str) -> CheckAnswer {
         self.check_key(person, secret, permission(Scope::Chat), Some(one_credit(request_id, "a"))).await

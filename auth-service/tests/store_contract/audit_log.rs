@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use auth_service::ids::{AccountId, KeyId, UserId};
 use auth_service::store::{
-    AuditAction, AuditEvent, AuditPage, AuditQuery, AuditRange, GrantAnswer, GrantRequest, KeyAnswer, KeyChange, KeyChangeRequest,
-    MAX_EVENTS_LOOKED_AT, Store, StoreLimits,
+    AuditAction, AuditEvent, AuditPage, AuditPosition, AuditQuery, AuditRange, GrantAnswer, GrantRequest, KeyAnswer, KeyChange,
+    KeyChangeRequest, MAX_EVENTS_LOOKED_AT, Store, StoreLimits,
 };
 use shared::ErrorReason;
 
@@ -167,7 +167,7 @@ pub(crate) async fn a_flood_of_attempts_is_bounded_and_pushes_no_change_out(f: F
 
 pub(crate) async fn a_user_who_changes_keys_without_end_pushes_no_operators_action_out(f: Fixture) {
     let f = with_small_logs(f).await;
-    let (ada, before) = (f.person("ada", 5).await, f.store.audit_events(&newest(1)).await.unwrap().newest);
+    let ada = f.person("ada", 5).await;
     let grant = GrantRequest {
         account: ada.account.clone(),
         credits: 5,
@@ -194,7 +194,7 @@ pub(crate) async fn a_user_who_changes_keys_without_end_pushes_no_operators_acti
     let (actions, changes): (Vec<_>, Vec<_>) = all.iter().partition(|detail| *detail == "an operator's");
     assert_eq!(actions.len(), 5);
     assert!((200..=200 + BLOCK).contains(&changes.len()), "{} changes are kept", changes.len());
-    let (mut followed, _) = listed(&*f.store, AuditQuery { range: AuditRange::After(before), ..newest(500) }).await;
+    let (mut followed, _) = listed(&*f.store, AuditQuery { range: AuditRange::After(AuditPosition::default()), ..newest(500) }).await;
     followed.reverse();
     assert_eq!(followed, all, "one list by time in both directions");
 }
@@ -256,7 +256,7 @@ pub(crate) async fn what_operators_did_before_they_had_a_log_of_their_own_is_sti
 }
 
 /// What was recorded since the last look.
-async fn since(f: &Fixture, position: &mut auth_service::store::AuditPosition) -> Vec<AuditEvent> {
+async fn since(f: &Fixture, position: &mut AuditPosition) -> Vec<AuditEvent> {
     let query = AuditQuery { range: AuditRange::After(*position), ..newest(500) };
     let page = f.store.audit_events(&query).await.unwrap();
     *position = page.newest;

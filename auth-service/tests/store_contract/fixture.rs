@@ -238,6 +238,15 @@ impl Fixture {
         Self { store, hand, limits, home }
     }
 
+    /// Another process on the same store.
+    pub(crate) async fn elsewhere(&self) -> Arc<dyn Store> {
+        let clock = Clock::Fixed(Arc::clone(&self.hand));
+        match &self.home {
+            Home::Redis(server) => Arc::new(server.store(self.limits, clock).await),
+            Home::Sqlite(folder) => Arc::new(SqliteStore::open(&sqlite_file(folder.path()), self.limits, clock).unwrap()),
+        }
+    }
+
     pub(crate) fn now_ms(&self) -> i64 {
         self.hand.load(Ordering::SeqCst)
     }

@@ -159,6 +159,7 @@ fn advice(error: &Error) -> Option<String> {
         ErrorReason::CredentialExpired => "log in again (tollgate login NAME), or make a new key",
         ErrorReason::AccessTokenRequired => "sign in (tollgate login NAME --session FILE) and give the same --session here",
         ErrorReason::PasswordChangeRequired => "tollgate password complete-reset NAME chooses a new one",
+        ErrorReason::OtherOperatorRequired => "tollgate admin create-user NAME --admin makes another operator, who can",
         ErrorReason::SessionNotFound => "tollgate sessions list shows what there is",
         ErrorReason::InsufficientCredits => "tollgate balance shows what there is; an operator can grant more",
         ErrorReason::ModelNotFound => "tollgate models list shows what there is",

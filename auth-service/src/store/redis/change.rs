@@ -33,6 +33,8 @@ pub(super) struct Change<'a> {
     pub(super) account: AccountId,
     /// What the account's rights version must be.
     pub(super) rights_version: RightsVersion,
+    /// Who asks, and what the rights version of their account must be.
+    pub(super) asked_by: Option<(AccountId, RightsVersion)>,
     pub(super) replacements: Vec<Replacement>,
     pub(super) event: Option<&'a AuditEvent>,
     pub(super) revocations: Vec<Revocation>,
@@ -41,7 +43,7 @@ pub(super) struct Change<'a> {
 impl Change<'_> {
     /// A change of nothing, yet.
     pub(super) fn new(account: AccountId, rights_version: RightsVersion) -> Self {
-        Self { account, rights_version, replacements: Vec::new(), event: None, revocations: Vec::new() }
+        Self { account, rights_version, asked_by: None, replacements: Vec::new(), event: None, revocations: Vec::new() }
     }
 }
 
@@ -51,10 +53,14 @@ impl RedisStore {
         let parts = ["acct", "members", "keys", "user", "sessions"].map(|part| self.keys.account_part(&change.account, part));
         let used = self.keys.account_part(&change.account, "used");
         // Which one, where there is no event, is all the same.
-        let log = change.event.map_or(AuditLog::Changes, AuditEvent::log);
-        let keys: Vec<_> = parts.into_iter().chain([self.keys.audit(log), self.keys.revocations(), used]).collect();
+        let log = change.event.map_or(AuditLog::Changes, AuditEvent::log_of_change);
+        // Nobody else's, where nobody asks: it is compared twice then.
+        let (asks, asks_with) = change.asked_by.as_ref().map_or((&change.account, change.rights_version), |(asks, with)| (asks, *with));
+        let others = [self.keys.audit(log), self.keys.revocations(), used, self.keys.account_part(asks, "acct")];
+        let keys: Vec<_> = parts.into_iter().chain(others).collect();
         let mut call = ScriptCall::new(script, keys.iter());
         call.arg(self.now()).arg(&change.rights_version.to_bytes()).arg(&new_rights_version()?.to_bytes());
+        call.arg(&asks_with.to_bytes());
         call.arg(change.event.map(records::audit_event_bytes).unwrap_or_default()).arg(change.revocations.len());
         for revocation in &change.revocations {
             call.arg(records::revocation_bytes(revocation));

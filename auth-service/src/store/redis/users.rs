@@ -45,7 +45,7 @@ impl RedisStore {
         let record = user.into_record(claimed_at_ms);
         let member = Member { role: record.role, disabled: false, locked: false, password_change_required: false, tokens_valid_from_ms: 0 };
         let parts = ["acct", "members", "user", "log"].map(|part| self.keys.account_part(&account, part));
-        let keys: Vec<_> = parts.into_iter().chain([self.keys.audit(event.log())]).collect();
+        let keys: Vec<_> = parts.into_iter().chain([self.keys.audit(event.log_of_change())]).collect();
         let mut call = ScriptCall::new(&self.scripts.create_user, keys.iter());
         call.arg(self.now()).arg(record.user_id.as_str()).arg(&records::user_bytes(&record)[..]).arg(&records::member_bytes(&member)[..]);
         // Half of the claim's life: by the time that somebody else may take the name, this script has run or never will.

@@ -52,7 +52,7 @@ pub(super) fn change(context: Context<'_>, request: &KeyChangeRequest, event: Au
         }
     }
     rights_changed(context, account)?;
-    audit::append(context, &answer.recorded_in(event))?;
+    audit::append_change(context, &answer.recorded_in(event))?;
     context.revoked.borrow_mut().extend(revoked);
     Ok(answer)
 }

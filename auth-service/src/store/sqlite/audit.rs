@@ -10,9 +10,17 @@ use super::users;
 use crate::store::audit_page::{AuditLog, AuditPageInProgress, ReadEvent};
 use crate::store::{AuditEvent, AuditPage, AuditPlace, AuditPosition, AuditQuery, records};
 
-/// Appends it to its log.
+/// Appends what changed something.
+pub(super) fn append_change(context: Context<'_>, event: &AuditEvent) -> StoreResult<()> {
+    append_to(context, event.log_of_change(), event)
+}
+
+/// Appends what changed nothing, or failed.
 pub(super) fn append(context: Context<'_>, event: &AuditEvent) -> StoreResult<()> {
-    let log = event.log();
+    append_to(context, event.log(), event)
+}
+
+fn append_to(context: Context<'_>, log: AuditLog, event: &AuditEvent) -> StoreResult<()> {
     let Statements { insert, trim, .. } = statements(log);
     context.connection.prepare_cached(insert)?.execute(params![context.now_ms, records::audit_event_bytes(event)])?;
     let number = context.connection.last_insert_rowid();

@@ -91,7 +91,7 @@ pub(super) fn grant(context: Context<'_>, grant: &GrantRequest, event: &AuditEve
         Some(answer) => answer,
         None => {
             let entry = account.add(grant.credits, &grant.request_id, &grant.granted_by, &grant.note)?;
-            audit::append(context, event)?;
+            audit::append_change(context, event)?;
             GrantAnswer::Granted { entry, balance: account.balance }
         }
     };

@@ -33,7 +33,7 @@ pub(super) fn create(context: Context<'_>, new: NewUser, event: &AuditEvent) -> 
         account.add(starting_credits, STARTING_GRANT_REQUEST_ID, &user.user_id, STARTING_GRANT_NOTE)?;
     }
     account.save()?;
-    audit::append(context, event)?;
+    audit::append_change(context, event)?;
     Ok(UserCreation::Created(user))
 }
 

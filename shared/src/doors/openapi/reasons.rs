@@ -118,6 +118,7 @@ fn way(reason: ErrorReason) -> Way {
         ErrorReason::LoginFailed
         | ErrorReason::RefreshTokenReused
         | ErrorReason::SessionNotFound
+        | ErrorReason::OtherOperatorRequired
         | ErrorReason::AccessTokenRequired
         | ErrorReason::SignUpClosed
         | ErrorReason::HoldNotFound
