@@ -289,4 +289,6 @@ pub fn on_complete_reset(
 }
 
 #[cfg(test)]
+pub(crate) mod test_user;
+#[cfg(test)]
 mod tests;

@@ -1,16 +1,8 @@
+use super::test_user::{LIMITS, NOW_MS, id};
 use super::*;
-use crate::ids::UserId;
 use crate::session::SignInMethod;
 use crate::store::AuditAction;
 use crate::token_scopes::TokenScopes;
-use crate::user::{Role, UserName};
-
-const NOW_MS: i64 = 1_700_000_000_500;
-const LIMITS: SessionLimits = SessionLimits { idle: Duration::from_secs(100), lifetime: Duration::from_secs(1000) };
-
-fn id(number: usize) -> SessionId {
-    SessionId::parse(&format!("{number:012}")).unwrap()
-}
 
 fn session(number: usize) -> Session {
     Session {
@@ -31,21 +23,7 @@ fn session(number: usize) -> Session {
 }
 
 fn state() -> UserState {
-    let user = UserRecord {
-        user_id: UserId::parse("0123456789abcdef").unwrap(),
-        user_name: UserName::parse("ada").unwrap(),
-        password_hash: "hash".to_owned(),
-        full_name: String::new(),
-        email: String::new(),
-        role: Role::User,
-        disabled: false,
-        locked: false,
-        reset_ends_at_ms: None,
-        state_reason: String::new(),
-        created_at_ms: 1,
-    };
-    let member = Member { role: Role::User, disabled: false, locked: false, password_change_required: false, tokens_valid_from_ms: 5 };
-    UserState { user, member, sessions: vec![session(1), session(2), session(3)] }
+    test_user::state(vec![session(1), session(2), session(3)])
 }
 
 fn event() -> AuditEvent {

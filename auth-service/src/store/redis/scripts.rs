@@ -73,34 +73,50 @@ impl<'s> ScriptCall<'s> {
     }
 }
 
-/// All of them.
-#[derive(Debug)]
-pub(super) struct Scripts {
-    pub(super) probe: Script,
-    pub(super) claim_name: Script,
-    pub(super) register: Script,
-    pub(super) create_user: Script,
+/// Makes the struct of all scripts, each a field of its own, and the list of them.
+macro_rules! scripts {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+        /// All of them.
+        #[derive(Debug)]
+        pub(super) struct Scripts {
+            $($(#[$doc])* pub(super) $name: Script),+
+        }
+
+        impl Scripts {
+            /// All of them, to be loaded when a connection is opened: a full Redis must not have to take one in.
+            pub(super) fn all(&self) -> Vec<&Script> {
+                vec![$(&self.$name),+]
+            }
+        }
+    };
+}
+
+scripts! {
+    probe,
+    claim_name,
+    register,
+    create_user,
     /// `move.lua` for what needs room: refused when Redis is full.
-    pub(super) hold: Script,
+    hold,
     /// `move.lua` for what gives back or expires: works when Redis is full.
-    pub(super) settle: Script,
+    settle,
     /// `move.lua` for what only reads: works when Redis takes no writes at all.
-    pub(super) read: Script,
+    read,
     /// `replace.lua` for what needs room.
-    pub(super) replace: Script,
+    replace,
     /// `replace.lua` for what takes a right away: works when Redis is full.
-    pub(super) restrict: Script,
+    restrict,
     /// Works when Redis is full: the logs are bounded.
-    pub(super) record: Script,
+    record,
     /// A note, which needs room.
-    pub(super) note_uses: Script,
-    pub(super) revocations: Script,
+    note_uses,
+    revocations,
     /// Works when Redis is full, or takes no writes at all.
-    pub(super) user: Script,
-    pub(super) snapshot: Script,
-    pub(super) ledger: Script,
+    user,
+    snapshot,
+    ledger,
     /// Gives back: works when Redis is full.
-    pub(super) fold: Script,
+    fold,
 }
 
 impl Scripts {
@@ -129,45 +145,5 @@ impl Scripts {
             ledger: Script::new(&["#!lua", READS, "\n", include_str!("lua/clock.lua"), include_str!("lua/ledger.lua")].concat()),
             fold: Script::new(&["#!lua", WHEN_FULL, "\n", include_str!("lua/fold.lua")].concat()),
         }
-    }
-
-    /// All of them, to be loaded when a connection is opened: a full Redis must not have to take one in.
-    pub(super) fn all(&self) -> [&Script; 16] {
-        let Self {
-            probe,
-            claim_name,
-            register,
-            create_user,
-            hold,
-            settle,
-            read,
-            replace,
-            restrict,
-            record,
-            note_uses,
-            revocations,
-            user,
-            snapshot,
-            ledger,
-            fold,
-        } = self;
-        [
-            probe,
-            claim_name,
-            register,
-            create_user,
-            hold,
-            settle,
-            read,
-            replace,
-            restrict,
-            record,
-            note_uses,
-            revocations,
-            user,
-            snapshot,
-            ledger,
-            fold,
-        ]
     }
 }
