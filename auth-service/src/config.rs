@@ -15,7 +15,7 @@ use shared::ledger::MAX_CREDITS;
 use shared::secret::Secret;
 use shared::serving::{ConnectionLimits, CorsOrigins};
 use shared::telemetry::LogConfig;
-use shared::tls::{ClientNames, ServerTls};
+use shared::tls::{ClientNames, ServerTls, TLS_VARIABLES};
 
 pub use self::token_config::TokenConfig;
 pub use self::variables::VARIABLES;

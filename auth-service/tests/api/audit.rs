@@ -191,8 +191,8 @@ async fn users(server: &mut Server, log: &mut Follower) {
     server.accounts.revoke_session(ended).await.unwrap_err();
     let event = log.one(server, A::RevokeSession, "CREDENTIAL_REVOKED").await;
     assert_eq!((&event.actor_user_id, &event.actor_credential_id), (&ada.user_id, &first.session_id));
-    server.accounts.logout(log.ask("nonsense", pb::LogoutRequest {})).await.unwrap_err();
-    log.one(server, A::SignOut, "CREDENTIAL_INVALID").await;
+    server.accounts.logout(log.ask(&made.key, pb::LogoutRequest {})).await.unwrap_err();
+    log.one(server, A::SignOut, "ACCESS_TOKEN_REQUIRED").await;
     let third = sign_in(server, log).await;
     server.accounts.logout_everywhere(log.ask(&third.access_token, pb::LogoutEverywhereRequest {})).await.unwrap();
     log.one(server, A::SignOutEverywhere, "").await;

@@ -39,16 +39,10 @@ async fn at_once(
 async fn right_logins_of_one_user_at_once_all_succeed() {
     let mut server = start().await;
     server.sign_up("mario").await;
-    let login = || ("mario".to_owned(), PASSWORD.to_owned());
-    assert_eq!(at_once(&server.accounts, (0..12).map(|_| login())).await, HashMap::from([(None, 12)]));
-    // A crowd behind one address, on connections that let as many calls in as may begin.
-    let mut crowd = JoinSet::new();
-    for _ in 0..4 {
-        let accounts = server.accounts_from(IpAddr::from([127, 0, 0, 1])).await;
-        let logins: Vec<_> = (0..25).map(|_| login()).collect();
-        crowd.spawn(async move { at_once(&accounts, logins).await });
+    for count in [12, 30] {
+        let logins = (0..count).map(|_| ("mario".to_owned(), PASSWORD.to_owned()));
+        assert_eq!(at_once(&server.accounts, logins).await, HashMap::from([(None, count)]));
     }
-    assert_eq!(crowd.join_all().await, vec![HashMap::from([(None, 25)]); 4]);
 }
 
 #[tokio::test]
