@@ -35,7 +35,7 @@ use self::stream_state::StreamState;
 use self::tally::Tally;
 use self::unread_waker::UnreadWaker;
 use crate::auth_client::{Grant, Outcome};
-use crate::call_failure::{CallFailure, Limit};
+use crate::call_failure::CallFailure;
 use crate::engine::{AnswerEvent, Dispatched, Done, Engine, EngineError, Piece};
 use crate::prompt::Prompt;
 use crate::timers::{TimerGuard, Timers};

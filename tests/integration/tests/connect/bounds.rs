@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use integration::hostile_http1::{chunk, head};
+use integration::hostile_http1::{HostileHttp1, chunk, head};
 use integration::processes::ServiceProcess;
 use integration::raw_http2::RawHttp2;
 use integration::stack::PASSWORD;

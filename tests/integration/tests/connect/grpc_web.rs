@@ -1,5 +1,6 @@
 //! gRPC-Web: binary and text, with the trailers in the body.
 
+use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use integration::raw_http2::{RawHttp2, prefixed};

@@ -124,7 +124,7 @@ async fn an_auth_service_that_freezes_keeps_no_answer_from_ending_within_a_secon
         let _gate = stage.gate();
 
         // Both auth-services tell what is revoked.
-        stage.inferences[2].wait_for_log("\"watches\":2");
+        let _told = stage.inferences[2].wait_for_log("\"watches\":2");
         let running = stage.run(2, "a key's", &user.keys[0].key).await;
         stage.auths[frozen].signal("STOP");
         let revoked = revoke_through(&stage, 1 - frozen, &user).await;
