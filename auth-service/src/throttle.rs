@@ -181,9 +181,8 @@ impl Default for LoginThrottle {
 }
 
 impl LoginThrottle {
-    /// Lets a login through, after those before it have their verdict; or says why not, and how long to wait before the next try. `name` as it was sent,
-    /// in lower
-    /// case, whether there is such a user or not; of name and password, a keyed hash is kept.
+    /// Lets a login through, after those before it have their verdict; or says why not, and how long to wait before the next try. `name`
+    /// as it was sent, in lower case, whether there is such a user or not; of name and password, a keyed hash is kept.
     pub async fn begin(&self, name: &str, password: &str, address: Option<IpAddr>) -> Result<LoginAttempt, PutOff> {
         let give_up = tokio::time::Instant::now() + WAIT_FOR_VERDICTS;
         let mut place = None;

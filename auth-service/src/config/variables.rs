@@ -103,7 +103,8 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "TOLLGATE_AUDIT_EVENTS",
         "100000",
-        "Changes by users that the audit log keeps, at least; 1,000 to 10,000,000. Above, the oldest go. Of attempts that failed it keeps 20,000.",
+        "Changes by users that the audit log keeps, at least; 1,000 to 10,000,000. Above, the oldest go. Of attempts that failed it keeps \
+         20,000.",
         "10",
     ),
     variable(

@@ -143,8 +143,8 @@ impl Stub {
         answer(self.client.clone().release(self.request(message, request_id, deadline)), deadline).await
     }
 
-    /// Begins to watch what is revoked after this cursor, at a replica that this seat's other watch isn't at. `deadline`: for the beginning;
-    /// the watch itself has none.
+    /// Begins to watch what is revoked after this cursor, at a replica that this seat's other watch isn't at. `deadline`: for the
+    /// beginning; the watch itself has none.
     pub(super) async fn watch(
         &self,
         after: &str,

@@ -3,8 +3,8 @@
 //!
 //! Each round makes one try of each kind, in random order, and the next one when the last was answered. Two things are measured of each:
 //! how long it took, as its caller sees it, and how long the service's threads ran for it, which other work on the machine disturbs much
-//! less. Both are compared with those of unknown names, by their quantiles and by the differences within each round. What chance alone makes
-//! of that is found out by swapping the two kinds in half of the rounds, at random, again and again.
+//! less. Both are compared with those of unknown names, by their quantiles and by the differences within each round. What chance alone
+//! makes of that is found out by swapping the two kinds in half of the rounds, at random, again and again.
 //!
 //! That a difference would be seen is shown by one that is planted. In what the threads ran, it is as small as `PLANTED_MS`, always. In the
 //! time, other work may hide it: there it is as small as the machine allows, which is printed.
