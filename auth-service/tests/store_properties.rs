@@ -17,6 +17,8 @@ mod keys;
 mod keys_together;
 #[path = "store_properties/model.rs"]
 mod model;
+#[path = "store_properties/new_stores.rs"]
+mod new_stores;
 #[path = "store_properties/promises.rs"]
 mod promises;
 #[path = "store_properties/scenes.rs"]
@@ -57,8 +59,10 @@ const LIMITS: StoreLimits = StoreLimits {
     sweep_batch: 2,
     session_idle: Duration::from_millis(300),
     session_lifetime: Duration::from_millis(900),
-    max_audit_changes: 50,
-    max_audit_attempts: 20,
+    // More than a list of operations records: of these bounds, the contract has cases.
+    max_audit_changes: 1000,
+    max_audit_operators: 1000,
+    max_audit_attempts: 1000,
 };
 const STARTING_CREDITS: i64 = 40;
 
