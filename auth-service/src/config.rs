@@ -1,4 +1,4 @@
-//! Configuration from environment variables. [`VARIABLES`] is the list that the README shows and a test walks.
+//! Configuration from environment variables. [`VARIABLES`] is the list that docs/variables.md shows and a test walks.
 
 mod token_config;
 
@@ -105,8 +105,9 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "TOLLGATE_TOKEN_KEY_PERIOD",
         "30d",
-        "How long a key of `EdDSA` signs; it is published as long before and after. 10s to 366d, and no less than \
-         `TOLLGATE_ACCESS_TOKEN_TTL`. Another one ends the access tokens of `EdDSA` in force.",
+        "How long a key of `EdDSA` signs. It is published for one period before that and for one after. Whole seconds, 10s to 366d, and \
+         no less than `TOLLGATE_ACCESS_TOKEN_TTL` and twice `TOLLGATE_CLOCK_LEEWAY`. When it is changed, the access tokens of `EdDSA` in \
+         force end.",
         "5s",
     ),
     variable(

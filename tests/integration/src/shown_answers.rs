@@ -1,8 +1,8 @@
 //! Pages whose commands can be typed as they stand: the commands, what the page shows of their answers, and whether an answer is of that
 //! form.
 //!
-//! A command is a block in the language `sh`, perhaps with a word behind it. A block in `json` or `text` right behind it is its answer. In a
-//! text, `…` stands for anything within a line.
+//! A command is a block in the language `sh`, perhaps with a word behind it. A block in `json` or `text` right behind it is its answer. In
+//! a text, `…` stands for anything within a line.
 
 use serde_json::Value;
 
@@ -85,8 +85,8 @@ fn keys(value: &Value) -> Vec<String> {
     value.as_object().map(|object| object.keys().cloned().collect()).unwrap_or_default()
 }
 
-/// Whether a value has the shown one's fields, types and constants. Where a number, a time or a length of time is shown as a text, such a one
-/// must have come.
+/// Whether a value has the shown one's fields, types and constants. Where a number, a time or a length of time is shown as a text, such a
+/// one must have come.
 ///
 /// # Errors
 /// What differs, and where.
