@@ -1,10 +1,11 @@
 //! Models: what there is, and making and removing them.
 
+use serde_json::{Value, json};
 use tollgate_client::Client;
-use tollgate_client::proto::inference::CreateModelResponse;
+use tollgate_client::proto::inference::{CreateModelResponse, ModelDetails};
 
 use crate::arguments::Models;
-use crate::display::time;
+use crate::display::{json_text, json_time, time};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::table::Table;
@@ -14,18 +15,33 @@ pub(crate) async fn run(client: &Client, command: Models, output: &mut Output) -
     match command {
         Models::List => {
             let mut table = Table::new(&["NAME", ">SIZE", "FAMILY", "PARAMETERS", "QUANTIZATION", "MODIFIED"]);
+            let mut records = Vec::new();
             for model in client.list_models().await? {
+                records.push(json!({
+                    "name": model.name,
+                    "sizeBytes": model.size_bytes,
+                    "digest": json_text(&model.digest),
+                    "modifiedAt": json_time(model.modified_at),
+                    "details": details_record(model.details.as_ref()),
+                }));
                 let details = model.details.unwrap_or_default();
                 let (size, modified) = (size(model.size_bytes), time(model.modified_at));
                 table.row([model.name, size, details.family, details.parameter_size, details.quantization_level, modified]);
             }
-            output.table(&table)
+            output.records(&records, &table)
         }
         Models::Show { name } => {
             let shown = client.show_model(&name).await?;
+            let document = json!({
+                "name": name,
+                "details": details_record(shown.details.as_ref()),
+                "capabilities": shown.capabilities,
+                "contextLength": (shown.context_length > 0).then_some(shown.context_length),
+                "modifiedAt": json_time(shown.modified_at),
+            });
             let details = shown.details.unwrap_or_default();
             let context = if shown.context_length == 0 { String::new() } else { format!("{} tokens", shown.context_length) };
-            output.fields(&[
+            let fields = [
                 ("model", name),
                 ("family", details.family),
                 ("parameters", details.parameter_size),
@@ -35,7 +51,8 @@ pub(crate) async fn run(client: &Client, command: Models, output: &mut Output) -
                 ("capabilities", shown.capabilities.join(", ")),
                 ("context", context),
                 ("modified", time(shown.modified_at)),
-            ])
+            ];
+            output.record(&fields, document)
         }
         Models::Create { name, file } => {
             let mut progress = client.create_model(&name, &read_text(&file)?).await?;
@@ -43,7 +60,10 @@ pub(crate) async fn run(client: &Client, command: Models, output: &mut Output) -
             while let Some(step) = progress.next().await {
                 let step = step?;
                 // A long step is reported many times; one line each is enough.
-                if step.status != last {
+                if output.is_json() {
+                    let (completed, total) = (step.completed_bytes, step.total_bytes);
+                    output.document(&json!({"status": step.status, "completedBytes": completed, "totalBytes": total}))?;
+                } else if step.status != last {
                     output.line(&step_line(&step))?;
                     last = step.status;
                 }
@@ -52,9 +72,20 @@ pub(crate) async fn run(client: &Client, command: Models, output: &mut Output) -
         }
         Models::Rm { name } => {
             client.delete_model(&name).await?;
-            output.line(&format!("{name} is removed"))
+            output.said(&format!("{name} is removed"), json!({"name": name}))
         }
     }
+}
+
+fn details_record(details: Option<&ModelDetails>) -> Value {
+    let details = details.cloned().unwrap_or_default();
+    json!({
+        "format": json_text(&details.format),
+        "family": json_text(&details.family),
+        "parameterSize": json_text(&details.parameter_size),
+        "quantizationLevel": json_text(&details.quantization_level),
+        "parentModel": json_text(&details.parent_model),
+    })
 }
 
 fn step_line(step: &CreateModelResponse) -> String {
