@@ -6,7 +6,7 @@ use crate::arguments::{Arguments, Command};
 use crate::connection::Connected;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::{account, admin, certificates, chat, config, keys, ledger, manual, models, sessions};
+use crate::{account, admin, certificates, chat, config, keys, ledger, manual, models, sessions, usage};
 
 /// Runs what the command line says.
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -34,6 +34,7 @@ async fn ask(connected: Connected, command: Command, output: &mut Output) -> Res
         Command::Keys(command) => keys::run(connected, command, output).await,
         Command::Balance => account::balance(client, output).await,
         Command::History { limit } => ledger::history(client, limit, output).await,
+        Command::Usage { from, to } => usage::usage(client, &from, &to, output).await,
         Command::Receipt { request_id } => ledger::receipt(client, &request_id, output).await,
         Command::Chat(arguments) => chat::chat(client, arguments, output).await,
         Command::Generate(arguments) => chat::generate(client, arguments, output).await,
