@@ -239,7 +239,8 @@ mod tests {
 
     #[test]
     fn a_name_is_of_both_services_or_of_the_one_that_it_is_given_to() {
-        let given = ["gate.example", "auth-service=auth.example", "inference-service=10.0.0.7", "auth-service=localhost"].map(str::to_owned);
+        let given =
+            ["gate.example", "auth-service=auth.example", "inference-service=10.0.0.7", "auth-service=localhost"].map(str::to_owned);
         let names = |service| names_of(service, &given).unwrap();
         assert_eq!(names("auth-service"), ["auth-service", "localhost", "127.0.0.1", "::1", "gate.example", "auth.example"]);
         assert_eq!(names("inference-service"), ["inference-service", "localhost", "127.0.0.1", "::1", "gate.example", "10.0.0.7"]);

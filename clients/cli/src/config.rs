@@ -122,7 +122,9 @@ fn checked(file: &ConfigFile, profile: &str, setting: Setting, value: Option<Str
     refuse_two_credentials(file, profile, setting)?;
     if setting == Setting::Key {
         return match value.as_deref() {
-            None | Some("-") => Ok(Credential::new(password::read_secret("key", &format!("Key of profile {profile}: "))?)?.expose().to_owned()),
+            None | Some("-") => {
+                Ok(Credential::new(password::read_secret("key", &format!("Key of profile {profile}: "))?)?.expose().to_owned())
+            }
             Some(_) => refused(
                 "a key is no argument, since others on this machine could see it: leave it out, and it is asked for or read from standard input",
             ),
@@ -219,7 +221,8 @@ async fn remove(file: &ConfigFile, name: &str) -> Result<(), Failure> {
         let mut held = file.hold()?;
         let text = held.read()?;
         let before = text.profile(name).cloned();
-        let before = before.ok_or_else(|| Failure::Usage(format!("there is no profile {name:?}: tollgate config list shows what there is")))?;
+        let before =
+            before.ok_or_else(|| Failure::Usage(format!("there is no profile {name:?}: tollgate config list shows what there is")))?;
         held.change(&[Change::Remove { profile: name }])?;
         before
     };

@@ -182,7 +182,9 @@ fn advice(error: &Error) -> Option<String> {
     let advice = match error.reason()? {
         ErrorReason::CredentialMissing => "sign in (tollgate login NAME), or give a key: tollgate config set key, or TOLLGATE_API_KEY",
         ErrorReason::CredentialExpired => "log in again (tollgate login NAME), or make a new key",
-        ErrorReason::AccessTokenRequired => "sign in (tollgate login NAME), and leave out what gives a key: tollgate config shows where it comes from",
+        ErrorReason::AccessTokenRequired => {
+            "sign in (tollgate login NAME), and leave out what gives a key: tollgate config shows where it comes from"
+        }
         ErrorReason::PasswordChangeRequired => "tollgate password complete-reset NAME chooses a new one",
         ErrorReason::SessionNotFound => "tollgate sessions list shows what there is",
         ErrorReason::InsufficientCredits => "tollgate balance shows what there is; an operator can grant more",

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use crate::config;
 use crate::config_file::ConfigFile;
 use crate::connection::{Situation, no_config_file};
+use crate::credential_text::shown_key;
 use crate::failure::Failure;
 use crate::keychain;
 use crate::output::hint;
 use crate::profile_text::{Change, check_name};
 use crate::setting::{IN_KEYCHAIN, Setting};
-use crate::credential_text::shown_key;
 
 /// A profile that a key is to be put into.
 pub(crate) struct KeyPlace {

@@ -18,7 +18,11 @@ pub(crate) async fn history(client: &Client, limit: usize, output: &mut Output) 
         let Some(entry) = ledger.next().await else { break };
         let entry = entry?;
         // A whole ledger is long: what nobody reads isn't kept.
-        if output.is_json() { records.push(history_record(&entry)) } else { table.row(history_row(entry)) }
+        if output.is_json() {
+            records.push(history_record(&entry))
+        } else {
+            table.row(history_row(entry))
+        }
         shown += 1;
     }
     output.records(&records, &table)
@@ -42,9 +46,10 @@ fn history_record(entry: &LedgerEntry) -> Value {
 }
 
 fn usage_record(usage: Option<&TokenUsage>) -> Value {
-    usage.map_or(Value::Null, |usage| {
-        json!({"inputTokens": usage.input_tokens(), "outputTokens": usage.output_tokens(), "estimated": usage.estimated})
-    })
+    usage.map_or(
+        Value::Null,
+        |usage| json!({"inputTokens": usage.input_tokens(), "outputTokens": usage.output_tokens(), "estimated": usage.estimated}),
+    )
 }
 
 fn kind(kind: LedgerEntryKind) -> &'static str {

@@ -54,11 +54,9 @@ impl SessionFile {
         let text = self.load().map_err(|source| self.failure(source))?;
         let Some((session, begun_at)) = text else { return Ok(None) };
         match (&self.auth_url, begun_at) {
-            (Some(asked), Some(begun_at)) if !is_same_server(asked, &begun_at) => Err(Failure::OtherServer {
-                path: self.path.clone(),
-                begun_at: begun_at.into(),
-                asked: asked.as_str().into(),
-            }),
+            (Some(asked), Some(begun_at)) if !is_same_server(asked, &begun_at) => {
+                Err(Failure::OtherServer { path: self.path.clone(), begun_at: begun_at.into(), asked: asked.as_str().into() })
+            }
             _ => Ok(Some(session)),
         }
     }
@@ -72,10 +70,9 @@ impl SessionFile {
     /// The failure of something done to this file.
     pub(crate) fn failure(&self, source: io::Error) -> Failure {
         let source = match private_file::not_private(&source) {
-            Some(NotPrivate::OpenToOthers) => io::Error::new(
-                source.kind(),
-                "others than its owner may open it, and may have: log in again, and keep it at mode 600",
-            ),
+            Some(NotPrivate::OpenToOthers) => {
+                io::Error::new(source.kind(), "others than its owner may open it, and may have: log in again, and keep it at mode 600")
+            }
             _ => source,
         };
         Failure::Io { what: format!("the session file {} can't be used", self.path.display()), source }

@@ -137,8 +137,7 @@ mod tests {
             (none, &[Session], none, false, Which::Session(Source::Variable), Which::Session(Source::Variable)),
         ];
         for (flags, variables, profile, is_kept, user, person) in table {
-            let settings =
-                Settings { flags: values(flags, ""), variables: values(variables, ""), profile: values(profile, "") };
+            let settings = Settings { flags: values(flags, ""), variables: values(variables, ""), profile: values(profile, "") };
             let shown = format!("{flags:?} {variables:?} {profile:?} {is_kept}");
             assert_eq!(settings.credential(Caller::User, is_kept), user, "{shown}");
             assert_eq!(settings.credential(Caller::Person, is_kept), person, "{shown}");

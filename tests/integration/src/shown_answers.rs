@@ -62,12 +62,17 @@ pub fn is_as_shown(shown: &str, output: &str, errors: &str) -> Result<(), String
     text.map_or(Ok(()), |text| are_lines_as_shown(&text, errors))
 }
 
-/// A stream's messages. Of several of one form, one behind the other, the first stands for all: how many there are is the model's affair.
+/// A stream's messages. How many there are of one form is the model's affair.
 fn messages(text: &str) -> Result<Vec<Value>, String> {
     let all: Result<Vec<Value>, _> = serde_json::Deserializer::from_str(text).into_iter().collect();
-    let mut all = all.map_err(|error| format!("{error} in {text}"))?;
-    all.dedup_by_key(|message| form(message));
-    Ok(all)
+    all.map(|all| first_of_each_form(&all)).map_err(|error| format!("{error} in {text}"))
+}
+
+/// Of objects of one form, one behind the other, the first stands for all. Anything else is as it is.
+fn first_of_each_form(items: &[Value]) -> Vec<Value> {
+    let mut items = items.to_vec();
+    items.dedup_by(|next, first| next.is_object() && form(next) == form(first));
+    items
 }
 
 /// A value without its texts and figures.
@@ -99,10 +104,11 @@ fn has_shape(place: &str, shown: &Value, real: &Value) -> Result<(), String> {
             fields.iter().try_for_each(|(name, field)| has_shape(&format!("{place}.{name}"), field, &real[name]))
         }
         (Value::Array(of_shown), Value::Array(of_real)) => {
+            let (of_shown, of_real) = (first_of_each_form(of_shown), first_of_each_form(of_real));
             if of_shown.len() != of_real.len() {
                 return Err(format!("{place}: {} are shown, {} came", of_shown.len(), of_real.len()));
             }
-            of_shown.iter().zip(of_real).try_for_each(|(shown, real)| has_shape(&format!("{place}[]"), shown, real))
+            of_shown.iter().zip(&of_real).try_for_each(|(shown, real)| has_shape(&format!("{place}[]"), shown, real))
         }
         (Value::String(of_shown), Value::String(of_real)) if ![Sort::Text, sort(of_real)].contains(&sort(of_shown)) => {
             Err(format!("{place}: {of_shown} is shown, {of_real} came"))
@@ -193,6 +199,18 @@ mod tests {
         assert!(is_as_shown(shown, "{\"begun\": 1}{\"piece\": \"b\"}", "").is_err());
         assert!(is_as_shown(shown, "{\"begun\": 1}{\"ended\": 1}", "").is_err());
         assert!(is_as_shown(shown, "{\"begun\": 1}{\"piece\": \"b\"}{\"other\": 1}{\"ended\": 1}", "").is_err());
+    }
+
+    #[test]
+    fn a_list_may_have_more_rows_than_are_shown_but_none_of_another_kind() {
+        let shown = r#"{"rows": [{"day": "2026-01-01", "calls": "1"}]}"#;
+        assert_eq!(
+            is_as_shown(shown, r#"{"rows": [{"day": "2026-01-01", "calls": "1"}, {"day": "2026-01-02", "calls": "1"}]}"#, ""),
+            Ok(())
+        );
+        for wrong in ["[]", r#"[{"day": "2026-01-01"}]"#, r#"[{"day": "2026-01-01", "calls": "1"}, {"day": "2026-01-02"}]"#] {
+            assert!(is_as_shown(shown, &format!("{{\"rows\": {wrong}}}"), "").is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -46,7 +46,9 @@ pub(crate) async fn reset_password(client: &Client, name: &str, output: &mut Out
         json!({"userName": user_name, "oneTimePassword": reset.password, "expiresAt": json_time(reset.expires_at.map(Into::into))}),
     )?;
     let end = reset.expires_at.map(|end| format!(" until {}", time(Some(end.into())))).unwrap_or_default();
-    hint(&format!("one-time password of {user_name}, good once{end}: tollgate password complete-reset {user_name}; it can't be shown again"));
+    hint(&format!(
+        "one-time password of {user_name}, good once{end}: tollgate password complete-reset {user_name}; it can't be shown again"
+    ));
     Ok(())
 }
 

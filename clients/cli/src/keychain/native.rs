@@ -33,10 +33,7 @@ pub(super) async fn remove(user: &str) -> Result<(), String> {
 }
 
 /// It may ask the person, and blocks meanwhile.
-async fn with_entry<T: Send + 'static>(
-    user: &str,
-    what: impl FnOnce(&Entry) -> Result<T, Error> + Send + 'static,
-) -> Result<T, String> {
+async fn with_entry<T: Send + 'static>(user: &str, what: impl FnOnce(&Entry) -> Result<T, Error> + Send + 'static) -> Result<T, String> {
     let user = user.to_owned();
     let asked = tokio::task::spawn_blocking(move || {
         let store: Arc<Store> = Store::new()?;

@@ -193,17 +193,15 @@ mod tests {
 
     #[test]
     fn a_change_leaves_all_else_as_it_was_written() {
-        let text = "# mine\nwork:   # at work\n  key: tg_x   # of the laptop\n\n  url: 'http://h:1'\n\n# for games\nplay: {url: http://p:1}\n";
+        let text =
+            "# mine\nwork:   # at work\n  key: tg_x   # of the laptop\n\n  url: 'http://h:1'\n\n# for games\nplay: {url: http://p:1}\n";
         assert_eq!(changed(text, &set("work", Setting::Key, "tg_y")), text.replace("tg_x", "tg_y"));
         assert_eq!(changed(text, &set("work", Setting::Url, "http://h:2")), text.replace("'http://h:1'", "http://h:2"));
         assert_eq!(
             changed(text, &set("work", Setting::Model, "llama3.2")),
             text.replace("'http://h:1'\n", "'http://h:1'\n  model: llama3.2\n")
         );
-        assert_eq!(
-            changed(text, &set("play", Setting::Model, "m")),
-            text.replace("{url: http://p:1}", "\n  url: http://p:1\n  model: m")
-        );
+        assert_eq!(changed(text, &set("play", Setting::Model, "m")), text.replace("{url: http://p:1}", "\n  url: http://p:1\n  model: m"));
         assert_eq!(changed(text, &set("home", Setting::Key, "tg_z")), format!("{text}home:\n  key: tg_z\n"));
         let unset = |profile, setting| changed(text, &Change::Unset { profile, setting });
         assert_eq!(unset("work", Setting::Key), text.replace("  key: tg_x   # of the laptop\n", ""));
@@ -233,7 +231,8 @@ mod tests {
             "work:\n  ca: ünï # ü\n  key: ü\n",
         ] {
             for setting in Setting::ALL.into_iter().filter(|setting| *setting != Setting::Session) {
-                for value in ["tg_x", "http://h:1", "a b", "~/x", "0123", "true", "it's \"so\" \\ #1: {x}", "é", "-", "- a", "a: b", "yes"] {
+                for value in ["tg_x", "http://h:1", "a b", "~/x", "0123", "true", "it's \"so\" \\ #1: {x}", "é", "-", "- a", "a: b", "yes"]
+                {
                     let after = changed(text, &set("work", setting, value));
                     let read = ProfileText::parse(after.clone()).unwrap();
                     assert_eq!(read.profile("work").unwrap().get(setting), Some(value), "{text:?} {after:?}");

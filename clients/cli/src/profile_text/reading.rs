@@ -341,7 +341,9 @@ mod tests {
 
     #[test]
     fn a_value_that_yaml_reads_as_something_else_than_text_must_be_in_quotes() {
-        for plain in ["~", "null", "NULL", "true", "False", "7", "-7", "+7", "0x1F", "0o17", "1.5", ".5", "5.", "1e9", "-.inf", ".NaN", "0123"] {
+        for plain in
+            ["~", "null", "NULL", "true", "False", "7", "-7", "+7", "0x1F", "0o17", "1.5", ".5", "5.", "1e9", "-.inf", ".NaN", "0123"]
+        {
             let said = refused(&format!("work:\n  account: {plain}"));
             assert!(said.starts_with("line 2: account should be text"), "{plain}: {said}");
             let quoted = read(&format!("work:\n  account: '{plain}'")).unwrap();
