@@ -47,7 +47,8 @@ impl KeyPlace {
             }
         }
         if let Some(before) = said(Setting::Key).filter(|key| *key != IN_KEYCHAIN) {
-            hint(&format!("profile {profile} has a key ({}), which stays in force: the new one takes its place", shown_key(before, true)));
+            let before = shown_key(before, true);
+            hint(&format!("the new key takes the place of the one in profile {profile} ({before}), which isn't revoked by that"));
         }
         Ok(Self { file, profile, in_keychain, servers })
     }
