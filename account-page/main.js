@@ -3,7 +3,7 @@
 import { hush, say } from './announce.js';
 import { auditView } from './audit-view.js';
 import { button, focusOn, h, part, theirs } from './dom.js';
-import { pauseDialogs, resumeDialogs } from './dialog.js';
+import { isSecretShown, pauseDialogs, resumeDialogs } from './dialog.js';
 import { words } from './failure.js';
 import { showGuest } from './guest-view.js';
 import { keysView } from './keys-view.js';
@@ -36,6 +36,9 @@ let left = new AbortController();
  */
 let waiting;
 
+/** The view that is there. */
+let shownPath = '';
+
 /** The part of the address behind `#/`. */
 function path() {
   return location.hash.startsWith('#/') ? location.hash.slice(2) : '';
@@ -54,6 +57,7 @@ function isForMe(view) {
 /** Shows the view that the address names, from its beginning. */
 function showView() {
   const shown = view();
+  shownPath = shown.path;
   hush();
   left.abort();
   left = new AbortController();
@@ -180,7 +184,15 @@ function go() {
   }
 }
 
-addEventListener('hashchange', go);
+addEventListener('hashchange', () => {
+  // Going back must not lose what is shown once.
+  if (isSecretShown()) history.pushState(null, '', `#/${shownPath}`);
+  else go();
+});
+
+addEventListener('beforeunload', (event) => {
+  if (isSecretShown()) event.preventDefault();
+});
 
 // The link of the view that is there reads it anew.
 document.addEventListener('click', (event) => {
