@@ -137,7 +137,7 @@ impl Reader<'_> {
             let name = name.escape_debug().to_string();
             match nearest {
                 Some(nearest) => self.mistake(&name, format_args!("is no variable of Tollgate's: is {nearest} meant?")),
-                None => self.mistake(&name, "is no variable of Tollgate's: the README lists them"),
+                None => self.mistake(&name, "is no variable of Tollgate's: docs/variables.md lists them"),
             }
         }
     }
@@ -205,7 +205,7 @@ mod tests {
         }
         assert_eq!(
             mistakes(&[("TOLLGATE_XYZZY_FROBNICATE_QUUX", "x")]),
-            ["TOLLGATE_XYZZY_FROBNICATE_QUUX is no variable of Tollgate's: the README lists them"]
+            ["TOLLGATE_XYZZY_FROBNICATE_QUUX is no variable of Tollgate's: docs/variables.md lists them"]
         );
         assert_eq!(mistakes(&[("TOLLGATE_", "x")]).len(), 1);
         assert_eq!(mistakes(&[("TOLLGATE_A\nB", "x")])[0].lines().count(), 1);
