@@ -1,4 +1,4 @@
-"""`AsyncTollgate` with the manners of `Tollgate`, on an event loop of its own: so that each claim is tested once, and of both."""
+"""`AsyncTollgate` with the manners of `Tollgate`, on an event loop that only they use: so that each claim is tested once, and of both."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import inspect
 from typing import Any, Iterator
 
 from tollgate import AsyncAnswer, AsyncTollgate
+
+LOOP = asyncio.new_event_loop()
 
 
 class BlockingAnswer:
@@ -29,6 +31,12 @@ class BlockingAnswer:
             # What the loop was told by the destructor is done now.
             self._loop.run_until_complete(asyncio.sleep(0))
 
+    def __enter__(self) -> BlockingAnswer:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._loop.run_until_complete(self.answer.__aexit__(*error))
+
     def __getattr__(self, name: str) -> Any:
         if name in ("text", "receipt", "message", "thinking", "tool_calls", "replayed"):
             self._loop.run_until_complete(self.answer.complete())
@@ -43,13 +51,13 @@ class Blocking:
     """A client, or its keys and sessions."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = LOOP
         self.client: Any = AsyncTollgate(*arguments, **settings)
 
     @classmethod
     def login(cls, *arguments: Any, **settings: Any) -> Blocking:
         self = cls.__new__(cls)
-        self._loop = asyncio.new_event_loop()
+        self._loop = LOOP
         self.client = self._loop.run_until_complete(AsyncTollgate.login(*arguments, **settings))
         return self
 
@@ -77,9 +85,6 @@ class Blocking:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
-        # What was cancelled comes to its end.
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        self._loop.close()
 
     def __repr__(self) -> str:
         return repr(self.client)

@@ -55,39 +55,30 @@ async def test_an_awaited_chat_is_whole_and_one_that_is_not_at_its_end_says_so(s
 def test_a_stream_that_is_left_early_is_settled_for_what_was_delivered(stack: Stack, client_class: Any, way: str) -> None:
     person = stack.person(5000)
     with client_class(person.key(), **person.at) as client:
-        answer = client.chat("slow", "Go on.", max_tokens=2000)
         read = 0
-        if way == "with":
-            with answer if isinstance(answer, tollgate.Answer) else client:
-                for _ in range(3):
-                    read += bool(next(iter_once(answer)))
-        for piece in () if way == "with" else answer:
-            read += bool(piece)
-            if read == 3:
-                if way == "close":
-                    answer.close()
-                else:
-                    break
-        with pytest.raises(tollgate.AnswerLeft) if way != "dropped" else expected():
-            answer.receipt
         if way == "dropped":
-            del answer
+            for piece in client.chat("slow", "Go on.", max_tokens=2000):
+                read += bool(piece)
+                if read == 3:
+                    break
+        else:
+            answer = client.chat("slow", "Go on.", max_tokens=2000)
+            if way == "with":
+                with answer:
+                    # Kept: it isn't the iterator's end that is looked at.
+                    iterator = iter(answer)
+                    read = sum(bool(next(iterator)) for _ in range(3))
+            for piece in () if way == "with" else answer:
+                read += bool(piece)
+                if read == 3 and way == "close":
+                    answer.close()
+                elif read == 3:
+                    break
+            with pytest.raises(tollgate.AnswerLeft, match=answer.request_id):
+                answer.receipt
         balance = person.settled()
         [charge] = person.charges()
-        assert balance.spent == charge and 1 + read <= charge < 500, "not for the 2000 words that it could have become"
-
-
-def iter_once(answer: Any) -> Any:
-    """An iterator that is kept: the stream isn't left when it is."""
-    kept = getattr(answer, "_test_iterator", None) or iter(answer)
-    answer._test_iterator = kept
-    return kept
-
-
-def expected() -> Any:
-    import contextlib
-
-    return contextlib.suppress(tollgate.AnswerLeft)
+        assert read == 3 and balance.spent == charge and 1 + read <= charge < 500, "not for the 2000 words that it could have become"
 
 
 async def test_a_task_that_is_cancelled_cancels_its_stream(stack: Stack) -> None:
@@ -239,7 +230,7 @@ def test_options_reach_the_model(stack: Stack, client_class: Any, tmp_path: Path
 def test_models_are_listed_and_shown_and_one_may_be_meant_where_none_is_named(stack: Stack, client_class: Any) -> None:
     person = stack.person()
     with client_class(person.key(), model="stand-in", **person.at) as client:
-        assert "stand-in:latest" in [each.name for each in client.models()]
+        assert "stand-in" in [each.name for each in client.models()]
         assert client.show("capable").capabilities == ("completion", "tools", "vision", "thinking", "insert")
         assert client.chat(None, "Hi.", max_tokens=10).text == TEN and client.show().name == "stand-in"
     with client_class(person.key(), **person.at) as client:
