@@ -45,8 +45,7 @@ class Core:
         """Takes the settings; connects nowhere."""
         self._settings = cleanly(lambda: resolve(given, Environment.of_process(), profile, anonymous))
         self._endpoints = cleanly(lambda: Endpoints.of(self._settings))
-        # The caller of the constructor, or of login, is the one to be warned.
-        self._endpoints.warn_of_plaintext(plaintext_is_allowed(), stacklevel=4)
+        self._endpoints.warn_of_plaintext(plaintext_is_allowed())
         self._timeout = timeout
         self._stream_timeout = stream_timeout
         self._max_retries = max_retries

@@ -106,9 +106,11 @@ def read(file: Path) -> Optional[str]:
         return None
     except OSError as error:
         raise ConfigurationError(f"{file} can't be read: {error.strerror}") from None
-    with open(handle, "rb") as opened:
+    try:
         refuse_readers(file, os.fstat(handle))
-        data = opened.read(MOST_BYTES + 1)
+        data = os.read(handle, MOST_BYTES + 1)
+    finally:
+        os.close(handle)
     if len(data) > MOST_BYTES:
         raise ConfigurationError(f"{file} is longer than {MOST_BYTES >> 10} KiB")
     try:
@@ -138,7 +140,7 @@ class Reader:
 
     def __init__(self, text: str, file: str) -> None:
         self.file = file
-        self.events = self.checked(text)
+        self.events = iter(list(self.checked(text)))
 
     def refuse(self, event: yaml.Event, why: str) -> ConfigurationError:
         line = event.start_mark.line + 1 if event.start_mark else 1

@@ -43,7 +43,7 @@ class SessionFile:
             return None
         except OSError as error:
             raise self.refuse(error.strerror or "it can't be opened") from None
-        with open(handle, "rb") as opened:
+        try:
             status = os.fstat(handle)
             if not stat.S_ISREG(status.st_mode):
                 raise self.refuse("it is no file")
@@ -51,7 +51,9 @@ class SessionFile:
                 raise self.refuse("it is another user's, who could have put any session there")
             if status.st_mode & 0o077:
                 raise self.refuse("others than its owner may open it, and may have: log in again, and keep it at mode 600")
-            tokens = self.parsed(opened.read(MOST_BYTES + 1))
+            tokens = self.parsed(os.read(handle, MOST_BYTES + 1))
+        finally:
+            os.close(handle)
         if tokens is None:
             raise self.refuse("it holds no session: log in again")
         return tokens

@@ -90,15 +90,24 @@ class Endpoints:
         uses_tls = auth.uses_tls or inference.uses_tls
         return cls(auth, inference, credentials(settings) if uses_tls else None)
 
-    def warn_of_plaintext(self, allowed: bool, stacklevel: int) -> None:
+    def warn_of_plaintext(self, allowed: bool) -> None:
         for url in sorted({each.url for each in (self.auth, self.inference) if not each.uses_tls and not each.is_here}):
             if not allowed:
                 warnings.warn(
                     f"{url} is called without TLS: others on the way can read passwords and keys. Use https://, or say "
                     "TOLLGATE_ALLOW_PLAINTEXT=true",
                     PlaintextWarning,
-                    stacklevel=stacklevel,
+                    stacklevel=frames_of_ours() + 1,
                 )
+
+
+def frames_of_ours() -> int:
+    """How many frames of this package lead here: the caller before them is the one to be warned."""
+    level, frame = 0, sys._getframe(1)
+    package = __name__.partition(".")[0]
+    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] == package:
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def credentials(settings: Settings) -> grpc.ChannelCredentials:
