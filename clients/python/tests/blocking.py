@@ -62,6 +62,9 @@ class Blocking:
         return self
 
     def __getattr__(self, name: str) -> Any:
+        if name == "client":
+            # A sign-in that failed.
+            raise AttributeError(name)
         found = getattr(self.client, name)
         if name in ("keys", "sessions"):
             part = Blocking.__new__(Blocking)
@@ -87,7 +90,7 @@ class Blocking:
         self.close()
 
     def __repr__(self) -> str:
-        return repr(self.client)
+        return repr(vars(self).get("client"))
 
 
 def blocking(loop: asyncio.AbstractEventLoop, method: Any) -> Any:

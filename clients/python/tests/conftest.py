@@ -52,19 +52,19 @@ class Stack:
         shared = {"TOLLGATE_DATA_DIR": folder / "data", "TOLLGATE_AUTH_URL": self.auth_url, **variables}
         own: dict[str, dict[str, Any]] = {"auth-service": {}, "inference-service": {}}
         if certificates:
-            shared["TOLLGATE_CA"] = certificates / "public" / "ca.pem"
+            shared["TOLLGATE_AUTH_CA"] = certificates / "public" / "ca.pem"
             for name, values in own.items():
                 values["TOLLGATE_TLS_CERTIFICATE"] = certificates / name / "certificate.pem"
                 values["TOLLGATE_TLS_KEY"] = certificates / name / "key.pem"
         auth = machine.clean_environment(
-            **{name: value for name, value in shared.items() if name not in ("TOLLGATE_AUTH_URL", "TOLLGATE_CA")},
+            **{name: value for name, value in shared.items() if name not in ("TOLLGATE_AUTH_URL", "TOLLGATE_AUTH_CA")},
             **own["auth-service"],
             TOLLGATE_AUTH_LISTEN=f"127.0.0.1:{auth_port}",
             TOLLGATE_PRICES=PRICES,
             TOLLGATE_SIGNUPS_PER_HOUR="1000000",
         )
         inference = machine.clean_environment(
-            **{name: value for name, value in shared.items() if name in ("TOLLGATE_DATA_DIR", "TOLLGATE_AUTH_URL", "TOLLGATE_CA")},
+            **{name: value for name, value in shared.items() if name in ("TOLLGATE_DATA_DIR", "TOLLGATE_AUTH_URL", "TOLLGATE_AUTH_CA")},
             **own["inference-service"],
             TOLLGATE_LISTEN=f"127.0.0.1:{port}",
             TOLLGATE_ENGINE="ollama",

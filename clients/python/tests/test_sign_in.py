@@ -59,6 +59,7 @@ def test_signing_out_ends_the_session_for_good(stack: Stack, client_class: Any) 
         client.logout()
         with pytest.raises(tollgate.SessionEnded, match="you signed out"):
             client.balance()
+        assert "without a credential" in repr(client) and "signed in" in repr(other)
         other.logout(everywhere=True)
         with pytest.raises(tollgate.SessionEnded):
             other.refresh()
@@ -71,8 +72,8 @@ def test_fifty_threads_share_one_client_while_the_token_is_refreshed(brief: Stac
     person = brief.person(10_000)
     with person.client() as client, ThreadPoolExecutor(50) as pool:
         before = refreshes(client)
-        # Longer than two tokens live.
-        end = time.monotonic() + 4.5
+        # Longer than a token lives, and two refreshes.
+        end = time.monotonic() + 3.6
 
         def work(_: int) -> int:
             calls = 0
@@ -84,14 +85,14 @@ def test_fifty_threads_share_one_client_while_the_token_is_refreshed(brief: Stac
         assert sum(pool.map(work, range(50))) > 100
         assert len([each for each in client.sessions.list() if each.current]) == 1
         # One at four fifths of each token's life: 1.6 s after the one before.
-        assert 2 <= refreshes(client) - before <= 4
+        assert 2 <= refreshes(client) - before <= 3
 
 
 async def test_fifty_tasks_share_one_client_while_the_token_is_refreshed(brief: Stack) -> None:
     person = brief.person(10_000)
     async with await AsyncTollgate.login(person.name, PASSWORD, **person.at) as client:
         before = refreshes(client)
-        end = time.monotonic() + 4.5
+        end = time.monotonic() + 3.6
 
         async def work() -> int:
             calls = 0
@@ -101,7 +102,7 @@ async def test_fifty_tasks_share_one_client_while_the_token_is_refreshed(brief: 
             return calls
 
         assert sum(await asyncio.gather(*(work() for _ in range(50)))) > 100
-        assert 2 <= refreshes(client) - before <= 4
+        assert 2 <= refreshes(client) - before <= 3
 
 
 def test_a_token_that_is_over_is_renewed_once_for_all_who_wait(brief: Stack) -> None:
@@ -133,12 +134,12 @@ async def test_a_token_that_is_over_is_renewed_once_for_all_tasks_and_one_that_i
 def test_a_stream_goes_on_while_the_token_is_refreshed(brief: Stack, client_class: Any) -> None:
     person = brief.person(10_000)
     with client_class.login(person.name, PASSWORD, **person.at) as client:
-        answer = client.chat("slow", "Go on.", max_tokens=150)
+        answer = client.chat("slow", "Go on.", max_tokens=90)
         read = 0
         for read, _ in enumerate(answer, 1):
-            if read % 50 == 0:
+            if read % 30 == 0:
                 client.refresh()
-        assert read == 150 and answer.receipt.cost == 151 and refreshes(client) >= 3
+        assert read == 90 and answer.receipt.cost == 91 and refreshes(client) >= 3
 
 
 def test_a_refused_refresh_is_a_typed_error_and_nothing_is_asked_again(brief: Stack, client_class: Any) -> None:

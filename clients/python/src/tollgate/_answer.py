@@ -164,6 +164,10 @@ class Answer(Answered):
     ) -> None:
         self.close()
 
+    def _begun(self, stream: bool) -> Self:
+        cleanly(self._begin)
+        return self if stream else self.complete()
+
     def _begin(self) -> None:
         """Sends the request and waits until it is admitted, so that a refusal is raised where the call is made."""
         try:

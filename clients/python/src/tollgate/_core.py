@@ -29,9 +29,10 @@ class Core:
 
     _settings: Settings
     _endpoints: Endpoints
-    _key: Optional[Secret]
-    _tokens: Optional[Tokens]
-    _session_file: Optional[SessionFile]
+    _key: Optional[Secret] = None
+    #: What a file had, until the session is made of it.
+    _tokens: Optional[Tokens] = None
+    _session_file: Optional[SessionFile] = None
 
     def _set_up(
         self,
@@ -52,7 +53,6 @@ class Core:
         self._process = os.getpid()
         self._closed = False
         self._key = self._settings.credential if isinstance(self._settings.credential, Secret) else None
-        self._tokens = self._session_file = None
         if isinstance(self._settings.credential, SessionAt):
             at = self._settings.credential
             self._tokens, self._session_file = cleanly(lambda: opened(at, self._endpoints.auth))
@@ -84,11 +84,15 @@ class Core:
         return self._stream_timeout if timeout is None else timeout
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_endpoints"):
+            # Its settings were refused.
+            return f"{type(self).__name__}()"
         who = "with a key" if self._key else "signed in" if self._signed_in() else "without a credential"
         return f"{type(self).__name__}(url={self._endpoints.inference.url!r}, auth_url={self._endpoints.auth.url!r}, {who})"
 
     def _signed_in(self) -> bool:
-        return self._tokens is not None
+        session = getattr(self, "_session", None)
+        return session is not None and not session.is_over()
 
     def __reduce_ex__(self, _protocol: object) -> NoReturn:
         raise TypeError(f"a {type(self).__name__} has connections and a credential: it can't be pickled or copied; make another one")

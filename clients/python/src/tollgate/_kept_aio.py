@@ -27,6 +27,10 @@ class AsyncKeptSession:
     def __repr__(self) -> str:
         return f"AsyncKeptSession({self._state.tokens.session_id!r})"
 
+    def is_over(self) -> bool:
+        """Whether it has ended, as far as is known here."""
+        return self._state.ended is not None
+
     async def token(self) -> Tuple[Secret, int]:
         """A token for a call that begins now, and which one it is. While one task refreshes ahead of the end, the others go on with the
         token that is there; once it is over, they wait."""

@@ -244,7 +244,7 @@ class AsyncTollgate(Core):
         await self.close()
 
     def _sign_in(self, tokens: Tokens) -> None:
-        self._tokens = tokens
+        self._tokens = None
         self._session = AsyncKeptSession(tokens, self._session_file, self._send_refresh)
 
     def _kept(self) -> AsyncKeptSession:

@@ -165,8 +165,11 @@ class Tollgate(Core):
         presence_penalty, frequency_penalty, num_ctx, format ("json" or a JSON schema), tools, think, top_logprobs, truncate, keep_alive,
         request_id.
         """
-        request = chat_request(model or self._settings.model, messages, options)
-        return self._answer("Chat", request, stream, timeout)
+        seconds = self._stream_seconds(timeout)
+        answer = Answer(self, "Chat", chat_request(model or self._settings.model, messages, options), seconds)
+        # What an error shows of this call has no prompt.
+        del messages, options
+        return answer._begun(stream)
 
     def generate(
         self,
@@ -178,8 +181,10 @@ class Tollgate(Core):
         **options: Unpack[GenerateOptions],
     ) -> Answer:
         """Lets a model go on from a text, without a conversation. As `chat` otherwise, without tools, and with suffix, images and raw."""
-        request = generate_request(model or self._settings.model, prompt, options)
-        return self._answer("Generate", request, stream, timeout)
+        seconds = self._stream_seconds(timeout)
+        answer = Answer(self, "Generate", generate_request(model or self._settings.model, prompt, options), seconds)
+        del prompt, options
+        return answer._begun(stream)
 
     def embed(
         self,
@@ -256,7 +261,7 @@ class Tollgate(Core):
         self.close()
 
     def _sign_in(self, tokens: Tokens) -> None:
-        self._tokens = tokens
+        self._tokens = None
         self._session = KeptSession(tokens, self._session_file, self._send_refresh)
 
     def _kept(self) -> KeptSession:
@@ -313,11 +318,6 @@ class Tollgate(Core):
         if error is None:
             return call.convert(answer)
         raise ended_by(error)
-
-    def _answer(self, method: str, request: Any, stream: bool, timeout: Optional[float]) -> Answer:
-        answer = Answer(self, method, request, self._stream_seconds(timeout))
-        cleanly(answer._begin)
-        return answer if stream else answer.complete()
 
 
 class Keys:
