@@ -188,13 +188,13 @@ def test_a_service_that_dies_in_mid_stream_is_an_interruption_with_the_request_i
 def test_a_stream_ends_at_its_time_limit(stack: Stack, client_class: Any) -> None:
     person = stack.person(5000)
     with client_class(person.key(), **person.at) as client:
-        answer = client.chat("slow", "Go on.", max_tokens=2000, timeout=1.0)
+        answer = client.chat("slow", "Go on.", max_tokens=2000, timeout=0.6)
         with pytest.raises((tollgate.TimedOut, tollgate.DeadlineExceeded)) as over:
             answer.text
         assert answer.so_far.startswith("word0 ") and over.value.request_id == answer.request_id
     person.settled()
     [charge] = person.charges()
-    assert 2 <= charge < 100
+    assert 1 <= charge < 100
 
 
 def test_a_conversation_goes_on_with_the_answers_own_message_and_tools_are_called(stack: Stack, client_class: Any) -> None:
@@ -220,7 +220,8 @@ def test_options_reach_the_model(stack: Stack, client_class: Any, tmp_path: Path
         assert client.chat("capable", "told", format="json").text == '{"told": "told"}'
         thoughtful = client.chat("capable", "Hi.", think=True)
         assert (thoughtful.thinking, thoughtful.text) == ("Let me think. ", "I was told: Hi.")
-        seen = client.chat("capable", [{"role": "user", "content": "Look.", "images": [picture]}], system="Obey.", stop="zzz", temperature=0)
+        looked = [{"role": "user", "content": "Look.", "images": [picture]}]
+        seen = client.chat("capable", looked, system="Obey.", stop="zzz", temperature=0)
         assert "a picture: PNG" in seen.text and "My orders: Obey." in seen.text
         assert client.generate("capable", "Go on", system="Obey.").text == "I was told: Go on My orders: Obey."
         with pytest.raises(TypeError, match="known: format"):

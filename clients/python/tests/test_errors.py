@@ -120,13 +120,13 @@ def test_nobody_there_is_unreachable_and_says_where(client_class: Any) -> None:
 
 
 def test_unavailable_is_sent_again_after_the_pause_that_was_asked_for_under_the_same_request_id(client_class: Any) -> None:
-    busy = refuse(UNAVAILABLE, "UPSTREAM_BUSY", details=retry_in(1.2))
+    busy = refuse(UNAVAILABLE, "UPSTREAM_BUSY", details=retry_in(0.9))
     with Scripted(busy, answer(finish=False, then=refuse(UNAVAILABLE, "UPSTREAM_UNAVAILABLE")), answer("a", "b")) as server:
         with client_class("k", **server.at) as client:
             found = client.chat("m", "Hi.")
             assert found.text == "ab" and found.receipt.cost == 3
         assert {each.request_id for each in server.requests} == {found.request_id} and len(server.requests) == 3
-        assert server.times[1] - server.times[0] >= 1.2
+        assert server.times[1] - server.times[0] >= 0.9
 
 
 def test_what_was_delivered_in_part_is_never_sent_again(client_class: Any) -> None:

@@ -83,7 +83,8 @@ def test_a_notebook_asks_streams_stops_and_keeps_nothing(stack: Stack, notebook:
     notebook.run("print(t.chat('stand-in', 'Hi.', max_tokens=3).text)")
     assert "word0 word1 word2" in notebook.last("stream")
     # Both in one kernel, which has an event loop of its own.
-    asked = notebook.run(f"a = await AsyncTollgate.login({at})\nprint((await a.chat('stand-in', 'Hi.', max_tokens=3)).receipt)", (person.name, PASSWORD))
+    cell = f"a = await AsyncTollgate.login({at})\nprint((await a.chat('stand-in', 'Hi.', max_tokens=3)).receipt)"
+    asked = notebook.run(cell, (person.name, PASSWORD))
     assert [each["password"] for each in asked] == [False, True] and "1 credit charged" in notebook.last("stream")
 
     for cell in (

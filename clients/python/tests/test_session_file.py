@@ -17,7 +17,8 @@ from tollgate._session import Standing
 
 
 def command(person: Person, file: Path, *arguments: str, text: str = "") -> str:
-    program = [str(PROGRAMS / "tollgate"), "--auth-url", person.stack.auth_url, "--url", person.stack.url, "--session", str(file), *arguments]
+    at = ["--auth-url", person.stack.auth_url, "--url", person.stack.url, "--session", str(file)]
+    program = [str(PROGRAMS / "tollgate"), *at, *arguments]
     done = subprocess.run(program, input=text, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -91,7 +92,8 @@ def test_a_kept_session_goes_to_the_server_that_began_it_alone(signed_in: tuple[
 
 def test_a_file_that_others_can_open_or_that_holds_no_session_is_refused_without_repeating_it(tmp_path: Path, client_class: Any) -> None:
     file = tmp_path / "session"
-    texts = ["", "canary", "{}", '{"session_id": 1, "access_token": "canary"}', '"canary"', "x" * (1 << 17), '{"session_id": "s", "access_token": "a b"}']
+    texts = ["", "canary", "{}", '{"session_id": 1, "access_token": "canary"}', '"canary"', "x" * (1 << 17)]
+    texts.append('{"session_id": "s", "access_token": "a b"}')
     for text in texts:
         file.write_text(text)
         file.chmod(0o600)

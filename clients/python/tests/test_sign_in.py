@@ -72,8 +72,8 @@ def test_fifty_threads_share_one_client_while_the_token_is_refreshed(brief: Stac
     person = brief.person(10_000)
     with person.client() as client, ThreadPoolExecutor(50) as pool:
         before = refreshes(client)
-        # Longer than a token lives, and two refreshes.
-        end = time.monotonic() + 3.6
+        # Longer than a token lives: one or two seconds, since its end is a whole second. At four fifths of that it is refreshed.
+        end = time.monotonic() + 2.6
 
         def work(_: int) -> int:
             calls = 0
@@ -84,15 +84,14 @@ def test_fifty_threads_share_one_client_while_the_token_is_refreshed(brief: Stac
 
         assert sum(pool.map(work, range(50))) > 100
         assert len([each for each in client.sessions.list() if each.current]) == 1
-        # One at four fifths of each token's life: 1.6 s after the one before.
-        assert 2 <= refreshes(client) - before <= 3
+        assert 1 <= refreshes(client) - before <= 4
 
 
 async def test_fifty_tasks_share_one_client_while_the_token_is_refreshed(brief: Stack) -> None:
     person = brief.person(10_000)
     async with await AsyncTollgate.login(person.name, PASSWORD, **person.at) as client:
         before = refreshes(client)
-        end = time.monotonic() + 3.6
+        end = time.monotonic() + 2.6
 
         async def work() -> int:
             calls = 0
@@ -102,7 +101,7 @@ async def test_fifty_tasks_share_one_client_while_the_token_is_refreshed(brief: 
             return calls
 
         assert sum(await asyncio.gather(*(work() for _ in range(50)))) > 100
-        assert 2 <= refreshes(client) - before <= 3
+        assert 1 <= refreshes(client) - before <= 4
 
 
 def test_a_token_that_is_over_is_renewed_once_for_all_who_wait(brief: Stack) -> None:
@@ -127,8 +126,8 @@ async def test_a_token_that_is_over_is_renewed_once_for_all_tasks_and_one_that_i
         # The one that began the refresh.
         tasks[0].cancel()
         found = await asyncio.gather(*tasks, return_exceptions=True)
-        assert isinstance(found[0], asyncio.CancelledError) and all(each.account_id for each in found[1:] if not isinstance(each, BaseException))
-        assert sum(isinstance(each, BaseException) for each in found) == 1 and refreshes(client) - before == 1
+        assert isinstance(found[0], asyncio.CancelledError) and refreshes(client) - before == 1
+        assert [each for each in found[1:] if isinstance(each, BaseException)] == []
 
 
 def test_a_stream_goes_on_while_the_token_is_refreshed(brief: Stack, client_class: Any) -> None:
@@ -197,7 +196,7 @@ def test_a_terminal_is_asked_for_name_and_password_and_does_not_show_the_passwor
     person = stack.person()
     parent, child = pty.openpty()
     command = [sys.executable, "-c", ASKED, stack.url, stack.auth_url]
-    process = subprocess.Popen(command, stdin=child, stdout=child, stderr=child, start_new_session=True, preexec_fn=take_terminal)
+    process = subprocess.Popen(command, stdin=child, stdout=child, stderr=child, start_new_session=True)
     os.close(child)
     shown = ""
     try:
@@ -209,13 +208,6 @@ def test_a_terminal_is_asked_for_name_and_password_and_does_not_show_the_passwor
         assert process.wait(SECONDS) == 0, shown
         os.close(parent)
     assert PASSWORD not in shown
-
-
-def take_terminal() -> None:
-    import fcntl
-    import termios
-
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def read_until(terminal: int, text: str) -> str:

@@ -22,7 +22,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def secured(upstream: str, certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     ours = certificates / "ours"
-    with started(tmp_path_factory.mktemp("tls"), upstream, certificates=ours, TOLLGATE_TLS_CLIENT_CA=str(ours / "public/ca.pem")) as running:
+    settings = {"certificates": ours, "TOLLGATE_TLS_CLIENT_CA": str(ours / "public/ca.pem")}
+    with started(tmp_path_factory.mktemp("tls"), upstream, **settings) as running:
         yield running
 
 

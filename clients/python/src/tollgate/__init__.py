@@ -6,9 +6,29 @@ refusal has a class of its own in `tollgate.errors`. The generated stubs are `to
 
 from __future__ import annotations
 
-from . import errors
+from . import _reasons, errors
 from ._answer import Answer
 from ._answer_aio import AsyncAnswer
+from ._bases import (
+    AbortedError,
+    AnswerLeft,
+    AuthenticationError,
+    ConfigurationError,
+    ExhaustedError,
+    FieldViolation,
+    Interrupted,
+    PermissionDeniedError,
+    Refused,
+    RequestError,
+    ServerError,
+    SessionEnded,
+    TimedOut,
+    TollgateError,
+    TransportError,
+    UnavailableError,
+    Unreachable,
+)
+from ._reasons import *  # noqa: F403
 from ._transport import VERSION as __version__
 from ._transport import PlaintextWarning
 from ._types import (
@@ -29,29 +49,45 @@ from ._types import (
 )
 from .aio import AsyncTollgate
 from .client import Tollgate
-from .errors import *  # noqa: F403
 
 __all__ = [
+    "AbortedError",
     "Answer",
+    "AnswerLeft",
     "ApiKey",
     "AsyncAnswer",
     "AsyncTollgate",
+    "AuthenticationError",
     "Balance",
+    "ConfigurationError",
     "Embeddings",
+    "ExhaustedError",
+    "FieldViolation",
+    "Interrupted",
     "KeySecret",
     "LedgerEntry",
     "Logprob",
     "Model",
     "ModelDetails",
     "NewKey",
+    "PermissionDeniedError",
     "Piece",
     "PlaintextWarning",
     "Receipt",
+    "Refused",
+    "RequestError",
+    "ServerError",
     "Session",
-    "ToolCall",
+    "SessionEnded",
+    "TimedOut",
     "Tollgate",
+    "TollgateError",
+    "ToolCall",
+    "TransportError",
+    "UnavailableError",
+    "Unreachable",
     "User",
     "__version__",
     "errors",
 ]
-__all__ += errors.__all__
+__all__ += _reasons.__all__

@@ -73,8 +73,8 @@ class AsyncKeptSession:
         return self._flight is not None and not self._flight.done()
 
     async def _landed(self) -> None:
-        """Refreshes in a task of its own, which others may wait for too: one that is cancelled in the middle would lose the answer, and with
-        it the session, since what was sent is used up."""
+        """Refreshes in a task of its own, which others may wait for too: a task that is cancelled in the middle would lose the answer, and
+        with it the session, since what was sent is used up."""
         if self._flight is None or self._flight.done():
             self._flight = asyncio.get_running_loop().create_task(self._fly(), name="tollgate-refresh")
         failure = await asyncio.shield(self._flight)

@@ -124,8 +124,8 @@ class AsyncTollgate(Core):
         max_retries: int = 2,
         client: str = CLIENT,
     ) -> Self:
-        """Signs in, and asks for what isn't given: in a terminal, or in a notebook; the event loop stands still meanwhile. The session is in
-        this object alone, refreshed by itself, and never on disk. `client` is the session's name in lists."""
+        """Signs in, and asks for what isn't given: in a terminal, or in a notebook; the event loop stands still meanwhile. The session is
+        in this object alone, refreshed by itself, and never on disk. `client` is the session's name in lists."""
         secret = Secret(password) if password else None
         password = None
         given: Dict[str, Union[Path_, Secret, None]] = {
