@@ -54,7 +54,7 @@ def answer(*texts: str, replayed: bool = False, then: Optional[Step] = None, fin
 
 
 class Scripted(accounts_pb2_grpc.AccountsServicer, inference_pb2_grpc.InferenceServicer):
-    """Chat, CreateApiKey, GetBalance and Login answer by the script, one step a call, whatever is called."""
+    """Chat, Embed, CreateApiKey, GetBalance and Login answer by the script, one step a call, whatever is called."""
 
     def __init__(self, *steps: Step) -> None:
         self.steps: List[Step] = list(steps)
@@ -78,6 +78,9 @@ class Scripted(accounts_pb2_grpc.AccountsServicer, inference_pb2_grpc.InferenceS
         return self.step(request, context)
 
     def CreateApiKey(self, request: Any, context: Any) -> Any:
+        return self.step(request, context)
+
+    def Embed(self, request: Any, context: Any) -> Any:
         return self.step(request, context)
 
     def Login(self, request: Any, context: Any) -> Any:

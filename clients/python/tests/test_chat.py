@@ -38,6 +38,7 @@ def test_a_chat_that_is_not_streamed_is_whole_when_the_call_returns(stack: Stack
     with client_class(person.key(), **person.at) as client:
         answer = client.chat("stand-in", "Hi.", max_tokens=10, stream=False)
         assert (answer.so_far, answer.finish_reason) == (TEN, "length")
+        assert "".join(answer) == "".join(answer) == TEN, "it may be iterated again, from its beginning"
 
 
 async def test_an_awaited_chat_is_whole_and_one_that_is_not_at_its_end_says_so(stack: Stack) -> None:
@@ -48,6 +49,8 @@ async def test_an_awaited_chat_is_whole_and_one_that_is_not_at_its_end_says_so(s
         answer = client.chat("stand-in", "Hi.", max_tokens=10)
         with pytest.raises(tollgate.AnswerLeft):
             answer.text
+        # Nobody has begun to read it: that isn't leaving it.
+        answer.pieces()
         assert [piece async for piece in answer] == [f"word{number} " for number in range(10)] and answer.text == TEN
 
 

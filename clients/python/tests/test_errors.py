@@ -179,6 +179,18 @@ def test_an_answer_that_was_made_and_lost_is_an_error_with_its_receipt_and_not_a
         assert broken.value.receipt and broken.value.receipt.cost == 3 and broken.value.request_id
 
 
+def test_vectors_that_were_made_and_lost_are_an_error_too(client_class: Any) -> None:
+    charge = inference.Receipt(charged_credits=3, remaining_credits=4)
+    again = inference.EmbedResponse(replayed=True, receipt=charge)
+    with Scripted(bare(UNAVAILABLE, "Connection reset by peer"), lambda _request, _context: again) as server:
+        with client_class("k", **server.at) as client:
+            with pytest.raises(tollgate.Interrupted, match="is charged") as broken:
+                client.embed("m", "a text")
+            assert broken.value.receipt and broken.value.receipt.cost == 3 and broken.value.request_id == server.requests[1].request_id
+            with pytest.raises(TypeError, match="must be a str, not bytes"):
+                client_class(b"canary", **server.at)
+
+
 def test_a_stream_without_its_last_event_is_no_whole_answer(client_class: Any) -> None:
     with Scripted(answer("a", finish=False)) as server, client_class("k", **server.at) as client:
         with pytest.raises(tollgate.Interrupted, match="without its last event"):

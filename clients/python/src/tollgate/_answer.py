@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Dict, Generator, Iterator, List, Optional, Type
 
@@ -35,7 +36,7 @@ class Answered:
     @property
     def so_far(self) -> str:
         """The text that has come until now."""
-        return "".join(self._progress.texts)
+        return self._progress.text
 
     @property
     def held(self) -> Optional[int]:
@@ -64,10 +65,10 @@ class Answered:
     def _message(self) -> Dict[str, Any]:
         progress = self._whole()
         message: Dict[str, Any] = {"role": "assistant", "content": self.so_far}
-        if any(progress.thoughts):
-            message["thinking"] = "".join(progress.thoughts)
+        if progress.thinking:
+            message["thinking"] = progress.thinking
         if progress.tool_calls:
-            message["tool_calls"] = list(progress.tool_calls)
+            message["tool_calls"] = progress.tool_calls
         return message
 
     def __repr__(self) -> str:
@@ -86,7 +87,6 @@ class Answer(Answered):
         self._attempts = Attempts(client._max_retries, None if seconds is None else time.monotonic() + seconds)
         self._call: Any = None
         self._generation = 0
-        self._next_piece: Optional[Piece] = None
         self._left = False
         self._failed = None
 
@@ -101,12 +101,15 @@ class Answer(Answered):
 
     def pieces(self) -> Generator[Piece, None, None]:
         """Its pieces with all that is in them: text, thinking, tool calls, log probabilities."""
+        come = self._progress.pieces
         try:
-            while True:
-                piece = cleanly(self._read)
-                if piece is None:
+            # From the beginning, also when some have been read before.
+            for index in count():
+                if index == len(come):
+                    cleanly(self._read)
+                if index == len(come):
                     return
-                yield piece
+                yield come[index]
         finally:
             self.close()
 
@@ -114,8 +117,6 @@ class Answer(Answered):
         """Waits for its end. An answer that has failed fails again."""
         for _ in self.pieces():
             pass
-        if self._failed:
-            raise another(self._failed)
         return self
 
     @property
@@ -126,12 +127,12 @@ class Answer(Answered):
     @property
     def thinking(self) -> str:
         """What the model thought, when it shows it. Waits for the end."""
-        return "".join(self.complete()._progress.thoughts)
+        return self.complete()._progress.thinking
 
     @property
     def tool_calls(self) -> List[ToolCall]:
         """The calls that the model asks for. Waits for the end."""
-        return list(self.complete()._progress.tool_calls)
+        return self.complete()._progress.tool_calls
 
     @property
     def message(self) -> Dict[str, Any]:
@@ -171,46 +172,42 @@ class Answer(Answered):
     def _begin(self) -> None:
         """Sends the request and waits until it is admitted, so that a refusal is raised where the call is made."""
         try:
-            while self._progress.started is None and self._progress.finished is None and self._next_piece is None:
-                self._next_piece = self._step()
+            while self._progress.started is None and self._progress.finished is None:
+                self._step()
         except BaseException:
             self.close()
             raise
 
-    def _read(self) -> Optional[Piece]:
-        """The next piece; None at the end."""
-        if self._next_piece is not None:
-            piece, self._next_piece = self._next_piece, None
-            return piece
-        while not self._left and not self._failed and self._progress.finished is None:
-            piece_ = self._step()
-            if piece_ is not None:
-                return piece_
-        return None
+    def _read(self) -> None:
+        """Waits for one more piece, or for the end. An answer that has failed fails again."""
+        known = len(self._progress.pieces)
+        while not self._left and not self._failed and self._progress.finished is None and len(self._progress.pieces) == known:
+            self._step()
+        if self._failed and len(self._progress.pieces) == known:
+            raise another(self._failed)
 
-    def _step(self) -> Optional[Piece]:
+    def _step(self) -> None:
         """One event; or one more attempt, where that is safe."""
         event, error = self._next_event()
         if event is not None:
-            piece = self._progress.take(event)
+            self._progress.take(event)
             lost = self._progress.lost(self._attempts)
             if lost:
                 raise self._fail(lost)
-            return piece
+            return
         if self._left:
-            return None
+            return
         error = error or self._progress.ended_early()
-        if self._progress.delivered:
+        if self._progress.pieces:
             raise self._fail(error)
         self._call = None
         session = self._client._session
         if session and self._attempts.should_refresh(error, True) and session.renewed(self._generation):
-            return None
+            return
         pause = self._attempts.pause_before_next(error)
         if pause is None:
             raise self._fail(error)
         time.sleep(pause)
-        return None
 
     def _fail(self, error: TollgateError) -> TollgateError:
         self._failed = error

@@ -52,10 +52,8 @@ class AsyncAnswer(Answered):
 
     async def complete(self) -> Self:
         """Waits for its end. An answer that has failed fails again."""
-        while await self._read() is not None:
+        async for _ in self.pieces():
             pass
-        if self._failed:
-            raise another(self._failed)
         return self
 
     @property
@@ -67,12 +65,12 @@ class AsyncAnswer(Answered):
     @property
     def thinking(self) -> str:
         """What the model thought, when it shows it, once it is at its end."""
-        return "".join(self._whole().thoughts)
+        return self._whole().thinking
 
     @property
     def tool_calls(self) -> List[ToolCall]:
         """The calls that the model asks for, once it is at its end."""
-        return list(self._whole().tool_calls)
+        return self._whole().tool_calls
 
     @property
     def message(self) -> Dict[str, Any]:
@@ -114,15 +112,16 @@ class AsyncAnswer(Answered):
     ) -> None:
         self.close()
 
-    async def _read(self) -> Optional[Piece]:
-        """The next piece; None at the end."""
+    async def _read(self) -> None:
+        """Waits for one more piece, or for the end. An answer that has failed fails again."""
         problem: BaseException
+        known = len(self._progress.pieces)
         try:
-            while not self._left and not self._failed and self._progress.finished is None:
-                piece = await self._step()
-                if piece is not None:
-                    return piece
-            return None
+            while not self._left and not self._failed and self._progress.finished is None and len(self._progress.pieces) == known:
+                await self._step()
+            if self._failed and len(self._progress.pieces) == known:
+                raise another(self._failed)
+            return
         except (TollgateError, asyncio.CancelledError, KeyboardInterrupt) as error:
             problem = clean(error)
         except BaseException:
@@ -131,32 +130,31 @@ class AsyncAnswer(Answered):
         self.close()
         raise problem
 
-    async def _step(self) -> Optional[Piece]:
+    async def _step(self) -> None:
         """One event; or one more attempt, where that is safe."""
         if self._attempts is None:
             deadline = None if self._seconds is None else time.monotonic() + self._seconds
             self._attempts = Attempts(self._client._max_retries, deadline)
         event, error = await self._next_event(self._attempts)
         if event is not None:
-            piece = self._progress.take(event)
+            self._progress.take(event)
             lost = self._progress.lost(self._attempts)
             if lost:
                 raise self._fail(lost)
-            return piece
+            return
         if self._left:
-            return None
+            return
         error = error or self._progress.ended_early()
-        if self._progress.delivered:
+        if self._progress.pieces:
             raise self._fail(error)
         self._call = None
         session = self._client._session
         if session and self._attempts.should_refresh(error, True) and await session.renewed(self._generation):
-            return None
+            return
         pause = self._attempts.pause_before_next(error)
         if pause is None:
             raise self._fail(error)
         await asyncio.sleep(pause)
-        return None
 
     def _fail(self, error: TollgateError) -> TollgateError:
         self._failed = error
@@ -185,22 +183,29 @@ class AsyncAnswer(Answered):
 
 
 class Pieces:
-    """The pieces of an answer. Whoever drops them before the end cancels the call."""
+    """The pieces of an answer, from its beginning. Whoever drops them before the end cancels the call."""
 
     def __init__(self, answer: AsyncAnswer) -> None:
         self._answer = answer
+        self._index = 0
+        self._began = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Any:
-        piece = await self._answer._read()
-        if piece is None:
+        self._began = True
+        come = self._answer._progress.pieces
+        if self._index == len(come):
+            await self._answer._read()
+        if self._index == len(come):
             raise StopAsyncIteration
-        return piece
+        self._index += 1
+        return come[self._index - 1]
 
     def __del__(self) -> None:
-        self._answer.close()
+        if self._began:
+            self._answer.close()
 
 
 class Texts(Pieces):

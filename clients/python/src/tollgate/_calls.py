@@ -108,29 +108,29 @@ class Progress:
         self.request_id = request_id
         self.started: Optional[inference.Started] = None
         self.finished: Optional[inference.Finished] = None
-        self.delivered = False
-        self.texts: List[str] = []
-        self.thoughts: List[str] = []
-        self.tool_calls: List[ToolCall] = []
+        self.pieces: List[Piece] = []
 
-    def take(self, event: Any) -> Optional[Piece]:
-        """Takes an event; a piece, if it is one. What is newer than this library is passed over."""
+    @property
+    def text(self) -> str:
+        return "".join(each.text for each in self.pieces)
+
+    @property
+    def thinking(self) -> str:
+        return "".join(each.thinking for each in self.pieces)
+
+    @property
+    def tool_calls(self) -> List[ToolCall]:
+        return [call for each in self.pieces for call in each.tool_calls]
+
+    def take(self, event: Any) -> None:
+        """Takes an event. One that is newer than this library is passed over."""
         kind = event.WhichOneof("event")
         if kind == "started":
             self.started = event.started
         elif kind == "finished":
             self.finished = event.finished
         elif kind == "delta":
-            piece = Piece.of(event.delta)
-            self.delivered = True
-            self.texts.append(piece.text)
-            self.thoughts.append(piece.thinking)
-            self.tool_calls.extend(piece.tool_calls)
-            return piece
-        return None
-
-    def receipt(self) -> Optional[Receipt]:
-        return Receipt.of_end(self.finished, self.request_id) if self.finished is not None else None
+            self.pieces.append(Piece.of(event.delta))
 
     def finish_reason(self) -> str:
         """stop, length, tool_calls, or the model server's own word."""
@@ -139,15 +139,19 @@ class Progress:
         return FINISH_REASONS.get(self.finished.reason, self.finished.upstream_reason)
 
     def lost(self, attempts: Attempts) -> Optional[TollgateError]:
-        """The error of an answer that was made and charged, and lost on its way: our own repetition finds it resolved."""
-        if not attempts.made or attempts.first is None or self.finished is None or not self.finished.replayed:
-            return None
-        error = Interrupted(f"the answer was lost on its way, and is charged: {attempts.first}")
-        error.request_id, error.receipt = self.request_id, self.receipt()
-        return clean(error)
+        return lost(self.finished, self.request_id, attempts) if self.finished is not None else None
 
     def ended_early(self) -> TollgateError:
         error = Interrupted("the answer ended without its last event")
         error.request_id = self.request_id
         return error
 
+
+def lost(end: Any, request_id: Optional[str], attempts: Attempts) -> Optional[TollgateError]:
+    """The error of an answer that was made and charged, and lost on its way: our own repetition finds it resolved. `end` is the answer, or
+    its last event."""
+    if not attempts.made or attempts.first is None or not getattr(end, "replayed", False):
+        return None
+    error = Interrupted(f"the answer was lost on its way, and is charged: {attempts.first}")
+    error.request_id, error.receipt = request_id, Receipt.of_end(end, request_id or "")
+    return clean(error)

@@ -11,6 +11,11 @@ class Secret:
     __slots__ = ("__text",)
 
     def __init__(self, text: str) -> None:
+        if not isinstance(text, str):
+            raise TypeError(f"a credential must be a str, not {type(text).__name__}")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            # What refuses it later would show it.
+            raise ValueError("a credential must be text that UTF-8 can encode")
         self.__text = text
 
     def expose(self) -> str:

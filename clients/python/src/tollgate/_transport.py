@@ -142,7 +142,7 @@ def system_roots() -> Optional[bytes]:
     """The authorities that the operating system trusts; None: those that gRPC brings, where the system's can't be found."""
     paths = ssl.get_default_verify_paths()
     if paths.cafile:
-        return Path(paths.cafile).read_bytes()
+        return read(paths.cafile)
     context = ssl.create_default_context()
     found = "".join(ssl.DER_cert_to_PEM_cert(each) for each in context.get_ca_certs(binary_form=True))
     if found or sys.platform == "win32":

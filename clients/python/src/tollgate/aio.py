@@ -14,7 +14,7 @@ import grpc.aio
 from . import _accounts as accounts
 from ._answer_aio import AsyncAnswer
 from ._bases import ConfigurationError, TollgateError
-from ._calls import Attempts, Call
+from ._calls import Attempts, Call, lost
 from ._clean import clean, cleanly
 from ._core import CLIENT, Core, Path_, Stubs, ask_password, ask_user
 from ._kept_aio import AsyncKeptSession
@@ -278,6 +278,9 @@ class AsyncTollgate(Core):
             token, generation = (None, 0) if call.anonymous else await self._token()
             answer, error = await self._send(call, token, attempts)
             if error is None:
+                gone = lost(answer, call.request_id, attempts)
+                if gone:
+                    raise gone
                 return call.convert(answer)
             has_session = self._session is not None and not call.anonymous
             if attempts.should_refresh(error, has_session) and await self._kept().renewed(generation):

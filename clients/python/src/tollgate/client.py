@@ -13,7 +13,7 @@ import grpc
 from . import _accounts as accounts
 from ._answer import Answer
 from ._bases import ConfigurationError, TollgateError
-from ._calls import Attempts, Call
+from ._calls import Attempts, Call, lost
 from ._clean import cleanly
 from ._core import CLIENT, Core, Path_, Stubs, ask_password, ask_user
 from ._kept import KeptSession
@@ -293,6 +293,9 @@ class Tollgate(Core):
             token, generation = (None, 0) if call.anonymous else self._token()
             answer, error = self._send(call, token, attempts)
             if error is None:
+                gone = lost(answer, call.request_id, attempts)
+                if gone:
+                    raise gone
                 return call.convert(answer)
             has_session = self._session is not None and not call.anonymous
             if attempts.should_refresh(error, has_session) and self._kept().renewed(generation):
