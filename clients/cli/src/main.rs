@@ -68,7 +68,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Balance => account::balance(&client, output).await,
         Command::History { limit } => ledger::history(&client, limit, output).await,
         Command::Receipt { request_id } => ledger::receipt(&client, &request_id, output).await,
-        Command::Chat(arguments) => chat::chat(&client, arguments, output).await,
+        Command::Chat(arguments) => chat::chat(&client, None, arguments, output).await,
         Command::Generate(arguments) => chat::generate(&client, arguments, output).await,
         Command::Models(command) => models::run(&client, command, output).await,
         Command::Admin(command) => admin::run(&client, command, output).await,

@@ -1,7 +1,7 @@
 //! Models: what there is, and making and removing them.
 
 use tollgate_client::Client;
-use tollgate_client::proto::inference::CreateModelResponse;
+use tollgate_client::proto::inference::{CreateModelResponse, Model, ShowModelResponse};
 
 use crate::arguments::Models;
 use crate::display::time;
@@ -12,30 +12,10 @@ use crate::text_file::read_text;
 
 pub(crate) async fn run(client: &Client, command: Models, output: &mut Output) -> Result<(), Failure> {
     match command {
-        Models::List => {
-            let mut table = Table::new(&["NAME", ">SIZE", "FAMILY", "PARAMETERS", "QUANTIZATION", "MODIFIED"]);
-            for model in client.list_models().await? {
-                let details = model.details.unwrap_or_default();
-                let (size, modified) = (size(model.size_bytes), time(model.modified_at));
-                table.row([model.name, size, details.family, details.parameter_size, details.quantization_level, modified]);
-            }
-            output.table(&table)
-        }
+        Models::List => list(client.list_models().await?, output),
         Models::Show { name } => {
             let shown = client.show_model(&name).await?;
-            let details = shown.details.unwrap_or_default();
-            let context = if shown.context_length == 0 { String::new() } else { format!("{} tokens", shown.context_length) };
-            output.fields(&[
-                ("model", name),
-                ("family", details.family),
-                ("parameters", details.parameter_size),
-                ("quantization", details.quantization_level),
-                ("format", details.format),
-                ("made from", details.parent_model),
-                ("capabilities", shown.capabilities.join(", ")),
-                ("context", context),
-                ("modified", time(shown.modified_at)),
-            ])
+            info(&name, shown, output)
         }
         Models::Create { name, file } => {
             let mut progress = client.create_model(&name, &read_text(&file)?).await?;
@@ -55,6 +35,34 @@ pub(crate) async fn run(client: &Client, command: Models, output: &mut Output) -
             output.line(&format!("{name} is removed"))
         }
     }
+}
+
+/// Lists models.
+pub(crate) fn list(models: impl IntoIterator<Item = Model>, output: &mut Output) -> Result<(), Failure> {
+    let mut table = Table::new(&["NAME", ">SIZE", "FAMILY", "PARAMETERS", "QUANTIZATION", "MODIFIED"]);
+    for model in models {
+        let details = model.details.unwrap_or_default();
+        let (size, modified) = (size(model.size_bytes), time(model.modified_at));
+        table.row([model.name, size, details.family, details.parameter_size, details.quantization_level, modified]);
+    }
+    output.table(&table)
+}
+
+/// What a model is and can do.
+pub(crate) fn info(name: &str, shown: ShowModelResponse, output: &mut Output) -> Result<(), Failure> {
+    let details = shown.details.unwrap_or_default();
+    let context = if shown.context_length == 0 { String::new() } else { format!("{} tokens", shown.context_length) };
+    output.fields(&[
+        ("model", name.to_owned()),
+        ("family", details.family),
+        ("parameters", details.parameter_size),
+        ("quantization", details.quantization_level),
+        ("format", details.format),
+        ("made from", details.parent_model),
+        ("capabilities", shown.capabilities.join(", ")),
+        ("context", context),
+        ("modified", time(shown.modified_at)),
+    ])
 }
 
 fn step_line(step: &CreateModelResponse) -> String {
