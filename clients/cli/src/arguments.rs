@@ -41,7 +41,7 @@ Exit codes:
   69   a server can't be reached, or is not available
   75   try again later: rate limited, busy, in progress, or out of time
   77   the credential was refused, or may not do this
-  130  cancelled with Ctrl-C";
+  130  cancelled with Ctrl-C; 129, 131 and 143: a signal ended a conversation";
 
 /// Talk to models through Tollgate, and look after your account, keys and credits.
 #[derive(Debug, Parser)]

@@ -17,6 +17,7 @@ use rustyline::{
 
 use super::commands;
 use crate::failure::Failure;
+use crate::output::hint;
 
 const PROMPT: &str = ">>> ";
 const PLACEHOLDER: &str = "Send a message (/? for help)";
@@ -68,8 +69,9 @@ impl LineEditor {
             (reader, read)
         });
         let Ok((reader, read)) = reading.await else {
-            // It panicked, as it does over what has more lines than it can count; the panic gave the terminal back.
-            return Err(failure(ReadlineError::Io(io::Error::other("what was typed is too much for the line editor"))));
+            // It panicked, as it does over what has more lines than it can count. The terminal is as it was, and there will be another one.
+            hint("tollgate: that is more than the line editor takes; through a pipe it can be asked: tollgate chat MODEL < FILE");
+            return Ok(Typed::Interrupted { was_empty: false });
         };
         self.reader = Some(reader);
         let pressed = self.keys.pressed().take();
@@ -81,10 +83,7 @@ impl LineEditor {
                 None => Typed::Interrupted { was_empty: true },
             }),
             Err(ReadlineError::Eof) => Ok(Typed::End),
-            // The terminal is gone.
-            #[cfg(unix)]
-            Err(ReadlineError::Errno(error)) if error as i32 == rustix::io::Errno::IO.raw_os_error() => Ok(Typed::End),
-            Err(ReadlineError::Io(error)) if error.raw_os_error() == Some(5) && cfg!(unix) => Ok(Typed::End),
+            Err(error) if is_of_a_terminal_that_is_gone(&error) => Ok(Typed::End),
             Err(error) => Err(failure(error)),
         }
     }
@@ -115,6 +114,21 @@ impl LineEditor {
         self.watch = reader.create_external_printer().ok().map(|printer| Box::new(printer) as _);
         Ok(reader)
     }
+}
+
+#[cfg(unix)]
+fn is_of_a_terminal_that_is_gone(error: &ReadlineError) -> bool {
+    let gone = rustix::io::Errno::IO.raw_os_error();
+    match error {
+        ReadlineError::Errno(error) => *error as i32 == gone,
+        ReadlineError::Io(error) => error.raw_os_error() == Some(gone),
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn is_of_a_terminal_that_is_gone(_: &ReadlineError) -> bool {
+    false
 }
 
 fn failure(error: ReadlineError) -> Failure {

@@ -1,6 +1,7 @@
 //! Ctrl-C, and the signals that end a process.
 
 use std::io;
+#[cfg(unix)]
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -9,11 +10,13 @@ use tokio::task::JoinHandle;
 use super::terminal::Modes;
 use crate::failure::Failure;
 
+/// What is added to a signal's number to make it an exit code.
+#[cfg(unix)]
+const OF_A_SIGNAL: i32 = 128;
 /// How long a session may take to end itself, when a write to a terminal that takes nothing may hold it up.
+#[cfg(unix)]
 const END_WITHIN: Duration = Duration::from_secs(1);
 const CTRL_C: i32 = 130;
-/// What is added to a signal's number to make it an exit code.
-const OF_A_SIGNAL: i32 = 128;
 
 /// Ctrl-C, each time. One that comes while the one before was not yet seen ends the process: something holds it up, such as a write to
 /// standard output.
@@ -81,27 +84,7 @@ impl Endings {
     /// From now on the process ends itself.
     pub(super) fn watch(modes: &Modes) -> io::Result<Self> {
         let (ends, ended) = mpsc::channel(4);
-        let mut watchers = Vec::new();
-        #[cfg(unix)]
-        for kind in [
-            tokio::signal::unix::SignalKind::hangup(),
-            tokio::signal::unix::SignalKind::quit(),
-            tokio::signal::unix::SignalKind::terminate(),
-        ] {
-            let (mut signals, ends, modes) = (tokio::signal::unix::signal(kind)?, ends.clone(), modes.clone());
-            watchers.push(tokio::spawn(async move {
-                if signals.recv().await.is_some() {
-                    let code = OF_A_SIGNAL + kind.as_raw_value();
-                    // The session may have ended by itself.
-                    let _ = ends.send(code).await;
-                    tokio::time::sleep(END_WITHIN).await;
-                    modes.restore();
-                    std::process::exit(code);
-                }
-            }));
-        }
-        #[cfg(not(unix))]
-        let _ = (ends, modes, END_WITHIN, OF_A_SIGNAL);
+        let watchers = watchers(&ends, modes)?;
         Ok(Self { ended, watchers })
     }
 
@@ -120,6 +103,30 @@ impl Drop for Endings {
             watcher.abort();
         }
     }
+}
+
+#[cfg(unix)]
+fn watchers(ends: &mpsc::Sender<i32>, modes: &Modes) -> io::Result<Vec<JoinHandle<()>>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let watch = |kind: SignalKind| {
+        let (mut signals, ends, modes) = (signal(kind)?, ends.clone(), modes.clone());
+        Ok(tokio::spawn(async move {
+            if signals.recv().await.is_some() {
+                let code = OF_A_SIGNAL + kind.as_raw_value();
+                // The session may have ended by itself.
+                let _ = ends.send(code).await;
+                tokio::time::sleep(END_WITHIN).await;
+                modes.restore();
+                std::process::exit(code);
+            }
+        }))
+    };
+    [SignalKind::hangup(), SignalKind::quit(), SignalKind::terminate()].map(watch).into_iter().collect()
+}
+
+#[cfg(not(unix))]
+fn watchers(_: &mpsc::Sender<i32>, _: &Modes) -> io::Result<Vec<JoinHandle<()>>> {
+    Ok(Vec::new())
 }
 
 /// What watching for signals that can't be watched is.

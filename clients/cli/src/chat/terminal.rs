@@ -6,6 +6,10 @@ use std::sync::Arc;
 
 use terminal_size::{Width, terminal_size_of};
 
+/// In place of a key's code: no key does it.
+#[cfg(unix)]
+const NO_KEY: u8 = if cfg!(target_os = "linux") { 0 } else { 0xff };
+
 /// A terminal that takes no commands for its cursor.
 pub(super) fn is_dumb() -> bool {
     std::env::var_os("TERM").is_some_and(|name| name.is_empty() || name == "dumb")
@@ -48,6 +52,8 @@ impl Modes {
             modes.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON);
             // Enter stays what the line editor takes for Enter.
             modes.input_modes.remove(InputModes::ICRNL);
+            // Suspended in the middle, it would leave the terminal like this to a shell that doesn't look: Ctrl-Z waits for the prompt.
+            modes.special_codes[SpecialCodeIndex::VSUSP] = NO_KEY;
             modes.special_codes[SpecialCodeIndex::VMIN] = 1;
             modes.special_codes[SpecialCodeIndex::VTIME] = 0;
             put(&modes);

@@ -97,7 +97,7 @@ async fn a_line_is_edited_completed_and_searched_for() {
     let terminal = Terminal::chat(&stage.shell, &[]).await;
     terminal.types("/sh\t");
     terminal.until_screen("a completed command", |screen| screen.ends_with(">>> /show")).await;
-    terminal.types(" sys\t");
+    terminal.types("sys\t");
     terminal.until_screen("a completed command", |screen| screen.ends_with(">>> /show system")).await;
     terminal.does("", "No system message was set here").await;
     // Home, a word deleted, the end.
@@ -116,7 +116,6 @@ async fn ctrl_g_opens_the_persons_own_editor() {
     stage.upstream.script("/api/chat", Script::chat(&["Yes."]));
     let editor = stage.stack.folder().join("editor");
     std::fs::write(&editor, "#!/bin/sh\nls -l \"$1\" | cut -c 1-10\nprintf 'and more\\n' >> \"$1\"\n").unwrap();
-    std::os::unix::fs::chown(&editor, None, None).unwrap();
     std::fs::set_permissions(&editor, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     let temporary = stage.stack.folder().join("temporary");
     std::fs::create_dir(&temporary).unwrap();
