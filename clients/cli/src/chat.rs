@@ -35,8 +35,8 @@ use crate::failure::Failure;
 use crate::output::{Output, hint};
 use crate::text_file::read_text;
 
-/// Answers the prompt of the command line or of standard input, or begins a conversation where neither has one. `usual_model` is asked where
-/// the command line names none.
+/// Answers the prompt of the command line or of standard input, or begins a conversation where neither has one. `usual_model` is asked
+/// where the command line names none.
 pub(crate) async fn chat(client: &Client, usual_model: Option<String>, arguments: Chat, output: &mut Output) -> Result<(), Failure> {
     let prompt = piped::prompt(&arguments.prompt)?;
     if prompt.is_none() {

@@ -15,12 +15,14 @@ const SAY_AFTER: Duration = Duration::from_secs(3);
 
 /// What is asked; `None`: nothing, and a person sits there.
 pub(super) fn prompt(words: &[String]) -> Result<Option<String>, Failure> {
+    let is_given = !words.is_empty();
     let words = words.join(" ");
     if words == "-" {
         return joined("", &standard_input(false)?).map(Some);
     }
     if io::stdin().is_terminal() {
-        return Ok((!words.is_empty()).then_some(words));
+        // What a script meant to ask is empty: no conversation was meant.
+        return if is_given { joined(&words, "").map(Some) } else { Ok(None) };
     }
     joined(&words, &standard_input(!words.is_empty())?).map(Some)
 }
@@ -29,7 +31,7 @@ pub(super) fn prompt(words: &[String]) -> Result<Option<String>, Failure> {
 fn joined(words: &str, input: &str) -> Result<String, Failure> {
     let input = input.trim_end_matches(['\r', '\n']);
     match (words.trim().is_empty(), input.trim().is_empty()) {
-        (true, true) => Err(Failure::Usage("nothing is asked: there is no PROMPT, and standard input is empty".to_owned())),
+        (true, true) => Err(Failure::Usage("nothing is asked: neither a PROMPT nor standard input has any words".to_owned())),
         (false, true) => Ok(words.to_owned()),
         (true, false) => Ok(input.to_owned()),
         (false, false) => Ok(format!("{words}\n\n{input}")),

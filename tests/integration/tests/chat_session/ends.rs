@@ -82,6 +82,7 @@ async fn a_conversation_needs_a_terminal_and_no_flags_of_single_requests() {
     for (arguments, why) in [
         (&["chat", "smollm2", "--request-id", "r"][..], "--request-id names one request"),
         (&["chat", "smollm2", "--image", "cat.png"], "--image goes with a PROMPT"),
+        (&["chat", "smollm2", ""], "nothing is asked"),
         (&["chat", "smollm2", "--format", "["], "--format must be a JSON schema"),
     ] {
         let mut terminal = Setting::of(&stage.shell, arguments).open();

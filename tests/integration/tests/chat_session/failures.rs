@@ -79,18 +79,51 @@ async fn a_service_that_is_away_is_said_and_once_it_is_back_the_conversation_goe
 #[tokio::test]
 async fn a_conversation_that_outgrew_what_the_server_takes_is_said_and_cleared() {
     let stage = Stage::start().await;
-    // A context of so few tokens that no second turn fits, and a server that says so.
-    let refusal = "the input length exceeds the context length";
+    stage.upstream.model("smollm2", &["completion", "vision"], 8192);
+    stage.upstream.script("/api/chat", Script::chat(&["Yes."]));
+    let picture = stage.stack.folder().join("large.png");
+    let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
+    bytes.resize(17 << 20, 0);
+    std::fs::write(&picture, bytes).unwrap();
+    let question = format!("what is {}", picture.display());
+    let terminal = Terminal::chat(&stage.shell, &[]).await;
+    terminal.does(&question, "left").await;
+    // Both pictures together are more than a request holds.
+    terminal.clear().await;
+    let screen = terminal.does(&question, "/clear begins a new conversation").await;
+    assert!(screen.contains("(MESSAGE_TOO_LARGE)") && screen.contains(GOES_ON), "{screen}");
+    terminal.clear().await;
+    terminal.does("/clear", "Cleared session context").await;
+    terminal.does(&question, "left").await;
+    assert_eq!(stage.sent(1).await, ["user: what is"]);
+}
+
+#[tokio::test]
+async fn a_conversation_that_the_model_server_refuses_for_its_length_is_said_so() {
+    let stage = Stage::start().await;
     stage.upstream.script_once("/api/chat", Script::chat(&["Yes."]));
-    stage.upstream.script_once("/api/chat", Script::error(400, refusal));
+    stage.upstream.script_once("/api/chat", Script::error(400, "the input length exceeds the context length"));
     stage.upstream.script_once("/api/chat", Script::chat(&["Again."]));
     let terminal = Terminal::chat(&stage.shell, &[]).await;
     terminal.does("First.", "9 left").await;
     let screen = terminal.does("Second.", "/clear begins a new conversation").await;
-    assert!(screen.contains("(UPSTREAM_REJECTED)") && screen.contains(GOES_ON), "{screen}");
+    assert!(screen.contains(GOES_ON), "{screen}");
     terminal.does("/clear", "Cleared session context").await;
     terminal.does("Second.", "Again.").await;
     assert_eq!(stage.sent(2).await, ["user: Second."]);
+}
+
+#[tokio::test]
+async fn a_key_that_may_only_chat_is_enough() {
+    let stage = Stage::start().await;
+    stage.upstream.script("/api/chat", Script::stream().token("One,").stall());
+    let (key, _) = stage.logged_in.says(&["keys", "create", "--scope", "chat"], "").await;
+    let terminal = Terminal::chat(&stage.shell.with_key(key.trim()), &[]).await;
+    terminal.types("Count.\r");
+    terminal.until("One,").await;
+    terminal.types("\u{3}");
+    terminal.until("stopped; what was generated until then is charged: tollgate receipt ").await;
+    terminal.does("/list", "(SCOPE_REQUIRED)").await;
 }
 
 #[tokio::test]
