@@ -31,23 +31,25 @@ use self::signals::{Endings, Interrupts};
 use self::terminal::Modes;
 use self::turn::{End, Manner};
 use crate::arguments::{Chat, Generate, Generation};
+use crate::connection::Connected;
 use crate::failure::Failure;
 use crate::output::{Output, hint};
+use crate::setting::Setting;
 use crate::text_file::read_text;
 
-/// Answers the prompt of the command line or of standard input, or begins a conversation where neither has one. `usual_model` is asked
-/// where the command line names none.
-pub(crate) async fn chat(client: &Client, usual_model: Option<String>, arguments: Chat, output: &mut Output) -> Result<(), Failure> {
+/// Answers the prompt of the command line or of standard input, or begins a conversation where neither has one.
+pub(crate) async fn chat(connected: &Connected, arguments: Chat, output: &mut Output) -> Result<(), Failure> {
     let prompt = piped::prompt(&arguments.prompt)?;
     if prompt.is_none() {
         refuse_a_conversation_without(&arguments, output)?;
     }
-    let client = client.with_stream_timeout(arguments.generation.timeout);
+    let client = connected.client.with_stream_timeout(arguments.generation.timeout);
     let modes = Modes::of_now();
     let mut interrupts = Interrupts::watch(modes.clone()).map_err(signals::no_signals)?;
     let manner = Manner { word_wrap: false, thoughts: !arguments.hide_thinking, headings: false };
     let settings = settings(&arguments)?;
-    let chosen = interrupts.or(model(&client, arguments.model.clone(), usual_model)).await;
+    let usual = connected.situation.text(Setting::Model)?;
+    let chosen = interrupts.or(model(&client, arguments.model.clone(), usual)).await;
     let model = chosen.ok_or(Failure::Interrupted)??;
     let Some(prompt) = prompt else {
         let beginning = Beginning {
@@ -56,7 +58,7 @@ pub(crate) async fn chat(client: &Client, usual_model: Option<String>, arguments
             settings,
             manner: Manner { word_wrap: !arguments.no_word_wrap, headings: true, ..manner },
             verbose: arguments.verbose,
-            history: history_file::state_folder().map(|folder| HistoryFile::in_folder(&folder)),
+            history: connected.situation.places.state().map(HistoryFile::in_folder),
             keeps_history: !arguments.no_history,
             modes: modes.clone(),
         };

@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::leaked::holds_a_credential;
+use crate::private_file::make_folder_of;
 
 /// How many are kept, when there are twice as many.
 const KEPT: usize = 1_000;
@@ -54,9 +55,7 @@ impl HistoryFile {
         if prompt.len() > LONGEST_BYTES || holds_a_credential(prompt) {
             return Ok(());
         }
-        if let Some(folder) = self.0.parent() {
-            make_folder(folder)?;
-        }
+        make_folder_of(&self.0)?;
         let mut options = OpenOptions::new();
         options.append(true).create(true);
         #[cfg(unix)]
@@ -82,14 +81,6 @@ fn line_of(prompt: &str) -> String {
     line
 }
 
-fn make_folder(folder: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
-}
-
 /// Closes it to everybody else, if somebody had opened it.
 #[cfg(unix)]
 fn keep_private(file: &File) -> io::Result<()> {
@@ -107,13 +98,6 @@ fn keep_private(file: &File) -> io::Result<()> {
 #[cfg(not(unix))]
 fn keep_private(_: &File) -> io::Result<()> {
     Ok(())
-}
-
-/// Where state of this command is kept, by the rules of XDG.
-pub(super) fn state_folder() -> Option<PathBuf> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
-    absolute("XDG_STATE_HOME").or_else(|| Some(absolute(home)?.join(".local").join("state"))).map(|folder| folder.join("tollgate"))
 }
 
 #[cfg(test)]

@@ -268,7 +268,7 @@ impl Session<'_> {
                 let listed = self.interrupts.or(self.with.client.list_models()).await;
                 match listed {
                     None => Ok(()),
-                    Some(Ok(found)) => models::list(found.into_iter().filter(|model| model.name.starts_with(&prefix)), self.output),
+                    Some(Ok(found)) => self.output.table(&models::table(found.into_iter().filter(|model| model.name.starts_with(&prefix)))),
                     Some(Err(error)) => self.go_on_after(error.into()),
                 }
             }
@@ -321,7 +321,7 @@ impl Session<'_> {
         match what {
             Show::Info => match self.interrupts.or(self.with.client.show_model(&self.with.model)).await {
                 None => Ok(()),
-                Some(Ok(shown)) => models::info(&self.with.model, shown, self.output),
+                Some(Ok(shown)) => self.output.fields(&models::fields(self.with.model.clone(), shown)),
                 Some(Err(error)) => self.go_on_after(error.into()),
             },
             Show::License => self.say("Tollgate doesn't tell a model's license: whoever runs the model server knows it."),
