@@ -434,7 +434,14 @@ fn ends_all(failure: &Failure) -> bool {
             )
         ),
         Failure::Usage(_) | Failure::Cancelled { .. } => false,
-        Failure::Io { .. } | Failure::NoSession { .. } | Failure::ReaderGone | Failure::Interrupted | Failure::Ended { .. } => true,
+        Failure::Io { .. }
+        | Failure::NoSession { .. }
+        | Failure::OtherServer { .. }
+        | Failure::Keychain(_)
+        | Failure::NotSet(_)
+        | Failure::ReaderGone
+        | Failure::Interrupted
+        | Failure::Ended { .. } => true,
     }
 }
 
