@@ -158,6 +158,15 @@ async fn without_a_model_the_only_one_there_is_is_asked_and_of_several_one_must_
     let mut terminal = Setting::of(&stage.shell, &["chat"]).open();
     assert_eq!(terminal.ends().await, 64);
     assert_eq!(terminal.until("which MODEL?").await, "tollgate: which MODEL? There are smollm2, other");
+    // The usual one, by the variable or by the profile.
+    let config = stage.stack.folder().join("config.yaml");
+    std::fs::write(&config, "default:\n  model: other\n").unwrap();
+    std::fs::set_permissions(&config, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let profiled = stage.shell.with("TOLLGATE_CONFIG", config.to_str().unwrap());
+    for (number, (shell, model)) in [(stage.shell.with("TOLLGATE_MODEL", "other"), "other"), (profiled, "other")].into_iter().enumerate() {
+        assert_eq!(shell.says(&["chat"], "from a pipe").await.0, "Yes.\n");
+        assert_eq!(stage.upstream.request("/api/chat", 1 + number).await.json()["model"], model);
+    }
     let mut terminal = Setting::of(&stage.shell, &["chat", "nosuch"]).open();
     assert_eq!(terminal.ends().await, 1);
     terminal.until("(MODEL_NOT_FOUND); tollgate models list shows what there is").await;

@@ -49,7 +49,7 @@ async fn nothing_is_kept_when_it_is_told_not_to_and_a_key_never() {
     terminal.does(&format!("is {key} mine?"), "7 left").await;
     terminal.does("harmless", "6 left").await;
     let kept = std::fs::read_to_string(&file).unwrap();
-    assert_eq!(kept, "\"/set nohistory\"\n\"/set history\"\n\"harmless\"\n");
+    assert_eq!(kept, "\"/set nohistory\"\n\"harmless\"\n");
 }
 
 #[tokio::test]
