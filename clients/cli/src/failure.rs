@@ -58,6 +58,12 @@ pub(crate) enum Failure {
     /// Ctrl-C, while nothing was under way that has a price.
     #[error("interrupted")]
     Interrupted,
+    /// A signal ended the session.
+    #[error("ended by a signal")]
+    Ended {
+        /// The exit code that stands for it.
+        code: u8,
+    },
     /// Ctrl-C.
     #[error("cancelled")]
     Cancelled {
@@ -97,6 +103,7 @@ fn exit_code(failure: &Failure) -> u8 {
         Failure::NoSession { .. } | Failure::OtherServer { .. } => NO_PERMISSION,
         Failure::ReaderGone => 0,
         Failure::Cancelled { .. } | Failure::Interrupted => CTRL_C,
+        Failure::Ended { code } => *code,
         Failure::Call(error) => match error.reason() {
             Some(ErrorReason::InsufficientCredits) => INSUFFICIENT_CREDITS,
             Some(
@@ -119,9 +126,9 @@ fn exit_code(failure: &Failure) -> u8 {
 }
 
 /// What happened, the reason's name, what to do, and what it cost; `None` when there is nothing to say.
-fn line(failure: &Failure) -> Option<String> {
+pub(crate) fn line(failure: &Failure) -> Option<String> {
     let error = match failure {
-        Failure::ReaderGone | Failure::Interrupted => return None,
+        Failure::ReaderGone | Failure::Interrupted | Failure::Ended { .. } => return None,
         Failure::Cancelled { request_id } => {
             return Some(format!("cancelled; what was generated until then is charged: tollgate receipt {request_id}"));
         }
