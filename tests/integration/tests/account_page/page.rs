@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use integration::polling::until;
+use integration::stack::PASSWORD;
 use serde_json::{Value, json};
 
 use crate::chromedriver::Browser;
@@ -176,6 +177,68 @@ impl Page {
         self.press_node(node).await;
         self.call(node, "function() { this.select() }").await;
         self.browser.devtools("Input.insertText", json!({ "text": text })).await;
+    }
+
+    /// Chooses an option of a list by its text.
+    pub(crate) async fn choose(&self, name: &str, option: &str) {
+        let node = self.find("combobox", name).await;
+        let option = Value::from(option);
+        let choose = format!(
+            "function() {{
+              this.value = [...this.options].find(({{ text }}) => text === {option}).value;
+              for (const kind of ['input', 'change']) this.dispatchEvent(new Event(kind, {{ bubbles: true }}));
+            }}"
+        );
+        self.call(node, &choose).await;
+    }
+
+    /// Signs in through the page, and waits until it shows so.
+    pub(crate) async fn sign_in(&self, name: &str) {
+        self.try_to_sign_in(name, PASSWORD).await;
+        self.find("button", "Sign out").await;
+    }
+
+    /// Fills the form in, and sends it.
+    pub(crate) async fn try_to_sign_in(&self, name: &str, password: &str) {
+        self.fill("textbox", "User name", name).await;
+        self.fill("textbox", "Password", password).await;
+        self.press("button", "Sign in").await;
+    }
+
+    /// Goes to a view by its link, and waits until all of it is loaded.
+    pub(crate) async fn view(&self, title: &str) {
+        self.press("link", title).await;
+        self.find("heading", title).await;
+        self.loaded().await;
+    }
+
+    /// Waits until nothing is being loaded.
+    pub(crate) async fn loaded(&self) {
+        until("all to be loaded", SOON, || async {
+            let busy = self.browser.try_evaluate("document.querySelectorAll('main [aria-busy=true]').length").await.ok()?;
+            (busy == 0).then_some(())
+        })
+        .await;
+    }
+
+    /// The text of the element that has this id, seen or not.
+    pub(crate) async fn text_at(&self, id: &str) -> String {
+        let text = format!("document.getElementById({})?.textContent ?? null", Value::from(id));
+        until(&format!("#{id}"), SOON, || async { self.browser.try_evaluate(&text).await.ok()?.as_str().map(str::to_owned) }).await
+    }
+
+    /// Waits until an alert says something, and gives what.
+    pub(crate) async fn alert(&self) -> String {
+        until("an alert", SOON, || async {
+            for node in self.all_in(None, "alert", None).await {
+                let text = self.try_call(node, "function() { return this.innerText }").await.ok()?;
+                if let Some(text) = text.as_str().filter(|text| !text.is_empty()) {
+                    return Some(text.to_owned());
+                }
+            }
+            None
+        })
+        .await
     }
 
     /// Nothing went wrong that only the console says: no policy was violated, no error was left uncaught. Refused requests are told on
