@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod access_token;
+pub mod account_page;
 pub mod api_key;
 pub mod command_line;
 pub mod config;

@@ -9,7 +9,7 @@ use shared::request_id::{REQUEST_ID_RULE, is_request_id};
 use tonic::{Request, Response, Status};
 
 use crate::access_token::AccessTokens;
-use crate::ids::AccountId;
+use crate::ids::{AccountId, UserId};
 use crate::key_lifetimes::KeyLifetimes;
 use crate::password::PasswordHashing;
 use crate::service::audit_trail::{AuditTrail, recorded};
@@ -24,7 +24,7 @@ use crate::service::user_fields::UserFields;
 use crate::service::violations::Violations;
 use crate::store::{AuditAction, AuditEvent, Refusal, Store, UserCreation};
 use crate::throttle::{LoginThrottle, SignUpThrottle};
-use crate::user::Role;
+use crate::user::{Role, UserRecord};
 
 /// The Accounts service.
 #[derive(Debug)]
@@ -94,10 +94,14 @@ impl AccountsService {
     }
 
     async fn describe(&self, Caller { principal, account, .. }: Caller) -> Result<pb::GetMeResponse, ServiceError> {
-        let user =
-            self.store.user_by_id(&principal.user_id).await?.ok_or_else(|| ServiceError::defect("an authenticated user has no record"))?;
+        let user = self.user(&principal.user_id).await?;
         let api_key_id = principal.key_id.map(|id| id.to_string()).unwrap_or_default();
         Ok(pb::GetMeResponse { user: Some(contract::user(user)), account_id: account.to_string(), api_key_id })
+    }
+
+    /// A user who has just proved to be one.
+    pub(crate) async fn user(&self, id: &UserId) -> Result<UserRecord, ServiceError> {
+        self.store.user_by_id(id).await?.ok_or_else(|| ServiceError::defect("an authenticated user has no record"))
     }
 
     async fn read_balance(&self, account: &AccountId) -> Result<pb::Balance, ServiceError> {

@@ -99,6 +99,15 @@ impl AccountsService {
         Ok(pb::LogoutResponse {})
     }
 
+    /// Ends the session of a refresh token. One of a session that is over, or of none, is signed out already.
+    pub(crate) async fn sign_out(&self, call: Call<'_>, text: &str) -> Result<(), ServiceError> {
+        let Some(token) = RefreshToken::parse(text) else { return Ok(()) };
+        let (user, session) = (token.user_id(), token.session_id());
+        let event = AuditEvent { actor: Some(user.clone()), subject: Some(user.clone()), ..call.event(AuditAction::SignOut) };
+        self.store.end_session_of(user, session, token.family_hash(), event).await?;
+        Ok(())
+    }
+
     pub(super) async fn answer_logout_everywhere(
         &self,
         request: Request<pb::LogoutEverywhereRequest>,

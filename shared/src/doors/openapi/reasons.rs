@@ -121,6 +121,7 @@ fn way(reason: ErrorReason) -> Way {
         | ErrorReason::SessionNotFound
         | ErrorReason::AccessTokenRequired
         | ErrorReason::SignUpClosed
+        | ErrorReason::CrossOriginRequest
         | ErrorReason::HoldNotFound
         | ErrorReason::HoldResolved
         | ErrorReason::UserNameTaken
