@@ -22,7 +22,31 @@ macro_rules! embedded {
     };
 }
 
-embedded!["index.html", "main.js", "style.css"];
+embedded![
+    "index.html",
+    "announce.js",
+    "copy.js",
+    "dialog.js",
+    "dom.js",
+    "exact.js",
+    "failure.js",
+    "form.js",
+    "guest-view.js",
+    "icon.svg",
+    "key-forms.js",
+    "key-lines.js",
+    "keys-view.js",
+    "main.js",
+    "models.js",
+    "page.css",
+    "rpc.js",
+    "session.js",
+    "settings.js",
+    "table.js",
+    "times.js",
+    "transport.js",
+    "view.js",
+];
 
 /// A file as it is answered.
 struct File {

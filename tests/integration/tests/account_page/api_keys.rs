@@ -4,7 +4,7 @@ use integration::polling::until;
 use serde_json::json;
 
 use crate::page::{Page, SOON, scene};
-use crate::stage::{Person, Stage};
+use crate::stage::{ANSWER, CALL, Person, Stage};
 
 /// Runs lines as a shell does, with this workspace's `tollgate` on PATH; what they print.
 async fn run_lines(program: &str, lines: &str) -> String {
@@ -79,12 +79,12 @@ async fn the_lines_that_are_printed_beside_a_key_work_as_they_are() {
         let person = signed_in(stage, page, "runs.the.lines").await;
         make(page, "it's \"mine\" $HOME `id`").await;
         let answer: serde_json::Value = serde_json::from_str(&run_lines("sh", &page.text_at("lines-0").await).await).unwrap();
-        assert_eq!(answer["choices"][0]["message"]["content"], "hello", "{answer}");
-        assert_eq!(run_lines("python3", &page.text_at("lines-2").await).await.trim(), "hello");
+        assert_eq!(answer["choices"][0]["message"]["content"], ANSWER, "{answer}");
+        assert_eq!(run_lines("python3", &page.text_at("lines-2").await).await.trim(), ANSWER);
         let printed = run_lines("sh", &page.text_at("lines-4").await).await;
-        assert!(printed.contains("hello"), "{printed}");
+        assert!(printed.contains(ANSWER), "{printed}");
         // Each was paid for.
-        assert_eq!(stage.settled(&person).await.spent_credits(), 3 * crate::stage::CALL);
+        assert_eq!(stage.settled(&person).await.spent_credits(), 3 * CALL);
     })
     .await;
 }

@@ -5,7 +5,9 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod api_keys;
 mod browser;
 mod chromedriver;
 mod page;
+mod sign_in;
 mod stage;

@@ -23,8 +23,10 @@ use crate::page::SOON;
 
 /// A call costs ten credits, and each token of output one.
 const PRICES: &str = "*=10/0/1000";
-/// What a call costs that is answered with `hello` in two tokens.
-pub(crate) const CALL: i64 = 12;
+/// What a call costs that is answered with [`ANSWER`], which are four tokens.
+pub(crate) const CALL: i64 = 14;
+/// What the upstream answers unscripted.
+pub(crate) const ANSWER: &str = "It's-a me!";
 /// What everybody starts with.
 pub(crate) const STARTING: i64 = 100_000;
 /// Who the operator is.
