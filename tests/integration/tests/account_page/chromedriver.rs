@@ -86,7 +86,10 @@ impl Chromedriver {
         match programs() {
             Ok(programs) => Some(Arc::new(Self::start(programs))),
             Err(why) => {
-                assert!(std::env::var_os(REQUIRED).is_none_or(|value| value != "1"), "{REQUIRED}=1, but {why}: see scripts/install-chromium");
+                assert!(
+                    std::env::var_os(REQUIRED).is_none_or(|value| value != "1"),
+                    "{REQUIRED}=1, but {why}: see scripts/install-chromium"
+                );
                 say_skipped(test, &why);
                 None
             }
@@ -249,11 +252,10 @@ impl Browser {
         self.command("POST", "actions", json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": actions }] })).await;
     }
 
-    /// Presses a key while Shift is held.
-    pub(crate) async fn shifted(&self, pressed: char) {
-        let [down, up] = [(key::SHIFT, pressed), (pressed, key::SHIFT)];
-        let actions = json!([{ "type": "keyDown", "value": down.0 }, { "type": "keyDown", "value": down.1 },
-            { "type": "keyUp", "value": up.0 }, { "type": "keyUp", "value": up.1 }]);
+    /// Presses a key while another one is held.
+    pub(crate) async fn with(&self, held: char, pressed: char) {
+        let event = |(kind, value): (&str, char)| json!({ "type": kind, "value": value });
+        let actions = [("keyDown", held), ("keyDown", pressed), ("keyUp", pressed), ("keyUp", held)].map(event);
         self.command("POST", "actions", json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": actions }] })).await;
     }
 
@@ -310,6 +312,7 @@ pub(crate) mod key {
     pub(crate) const TAB: char = '\u{E004}';
     pub(crate) const ENTER: char = '\u{E007}';
     pub(crate) const SHIFT: char = '\u{E008}';
+    pub(crate) const CONTROL: char = '\u{E009}';
     pub(crate) const ESCAPE: char = '\u{E00C}';
     pub(crate) const SPACE: char = ' ';
     pub(crate) const DOWN: char = '\u{E015}';

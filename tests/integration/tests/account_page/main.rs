@@ -8,6 +8,9 @@
 mod api_keys;
 mod browser;
 mod chromedriver;
+mod cookie;
+mod other_origin;
 mod page;
+mod policy;
 mod sign_in;
 mod stage;

@@ -55,7 +55,13 @@ impl Page {
     pub(crate) async fn all_in(&self, scope: Option<Node>, role: &str, name: Option<&str>) -> Vec<Node> {
         let Some(found) = self.query(scope, role, name).await else { return Vec::new() };
         let seen = |node: &&Value| node["ignored"] != true && node["role"]["value"] == role;
-        found["nodes"].as_array().into_iter().flatten().filter(seen).filter_map(|node| node["backendDOMNodeId"].as_i64().map(Node)).collect()
+        found["nodes"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(seen)
+            .filter_map(|node| node["backendDOMNodeId"].as_i64().map(Node))
+            .collect()
     }
 
     /// `None` while the page changes beneath the question.

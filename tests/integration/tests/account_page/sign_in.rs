@@ -32,8 +32,7 @@ async fn a_wrong_password_is_told_in_the_words_that_an_unknown_name_and_a_disabl
         let disable = auth::DisableUserRequest { user_name: "disabled.name".to_owned(), reason: "left".to_owned(), ..Default::default() };
         stage.operator().disable_user(bearer(&operator, disable)).await.unwrap();
         let mut said = Vec::new();
-        for (name, password) in
-            [("known.name", "not the pass phrase of this one"), ("no.such.name", PASSWORD), ("disabled.name", PASSWORD)]
+        for (name, password) in [("known.name", "not the pass phrase of this one"), ("no.such.name", PASSWORD), ("disabled.name", PASSWORD)]
         {
             page.load().await;
             page.try_to_sign_in(name, password).await;
