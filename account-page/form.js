@@ -12,8 +12,8 @@ import { Failure, SessionEnded, sentence, words } from './failure.js';
  * @property {string} [value] What it begins with; of checkboxes the values of those that are on, with spaces between them.
  * @property {boolean} [required]
  * @property {boolean} [optional] Whether its label says that it is.
+ * @property {boolean} [readonly] Whether it only says something, to password managers too.
  * @property {string} [autocomplete] For password managers.
- * @property {number} [maxlength] In UTF-16 units.
  * @property {Array<{value: string, label: string, hint?: string}>} [options] Of a select or of checkboxes.
  * @property {string[]} [suggestions] Of a text.
  */
@@ -26,6 +26,7 @@ import { Failure, SessionEnded, sentence, words } from './failure.js';
  * @property {Field[]} fields
  * @property {string} submit The button's label.
  * @property {boolean} [danger] Whether it takes something away.
+ * @property {boolean} [inline] Whether it is one line, where there is room: it says what is to be shown.
  * @property {(values: Values) => Promise<unknown>} send Fails with what the form shows.
  * @property {HTMLElement[]} [beside] Goes beside the button.
  */
@@ -34,7 +35,7 @@ import { Failure, SessionEnded, sentence, words } from './failure.js';
  * @param {FormOptions} options
  * @returns {HTMLFormElement}
  */
-export function form({ id, fields, submit, danger, send, beside = [] }) {
+export function form({ id, fields, submit, danger, inline, send, beside = [] }) {
   const parts = new Map(fields.map((field) => [field.name, fieldOf(id, field)]));
   const failed = h('p', { id: `${id}-failure`, class: 'failure', role: 'alert', tabindex: '-1' });
   const go = h('button', { id: `${id}-submit`, type: 'submit', class: danger ? 'danger' : 'main' }, submit);
@@ -90,7 +91,7 @@ export function form({ id, fields, submit, danger, send, beside = [] }) {
     'form',
     {
       id,
-      class: 'form',
+      class: inline ? 'filters' : 'form',
       novalidate: true,
       submit: (/** @type {Event} */ event) => {
         event.preventDefault();
@@ -146,12 +147,12 @@ function fieldOf(formId, field) {
  * @param {Field} field
  * @returns {HTMLElement}
  */
-function controlOf(id, { name, type = 'text', value = '', autocomplete = 'off', maxlength, options = [], suggestions }) {
+function controlOf(id, { name, type = 'text', value = '', autocomplete = 'off', readonly, options = [], suggestions }) {
   if (type === 'select') {
     const choices = options.map((option) => h('option', { value: option.value, selected: option.value === value }, option.label));
     return h('select', { id, name }, ...choices);
   }
-  const plain = { id, name, autocomplete, maxlength, spellcheck: 'false', autocapitalize: 'none' };
+  const plain = { id, name, autocomplete, readonly, spellcheck: 'false', autocapitalize: 'none' };
   if (type === 'textarea') return h('textarea', { ...plain, rows: 3 }, value);
   return h('input', { ...plain, type, value, list: suggestions && `${id}-list` });
 }

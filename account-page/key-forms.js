@@ -2,9 +2,8 @@
 
 import { formDialog } from './dialog.js';
 import { theirs } from './dom.js';
-import { newRequestId } from './exact.js';
 import { Failure } from './failure.js';
-import { callOnce } from './rpc.js';
+import { once } from './rpc.js';
 import { duration } from './times.js';
 import { me } from './view.js';
 
@@ -40,20 +39,6 @@ const GRACES = [
   { value: String(7 * DAY_SECONDS), label: '7 days' },
   { value: String(30 * DAY_SECONDS), label: '30 days' },
 ];
-
-/**
- * Sends what names its request by an id. The same fields have the same one, so that a repetition makes nothing twice.
- * @param {string} method
- */
-function once(method) {
-  let sent = '';
-  let requestId = '';
-  return (/** @type {object} */ message) => {
-    const text = JSON.stringify(message);
-    if (text !== sent) [sent, requestId] = [text, newRequestId()];
-    return callOnce(method, { ...message, requestId });
-  };
-}
 
 /** @param {string} text What is separated by spaces, commas or lines. */
 function parts(text) {

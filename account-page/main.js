@@ -1,19 +1,26 @@
 // The account page: which view is there, and for whom.
 
 import { say } from './announce.js';
+import { auditView } from './audit-view.js';
 import { button, focusOn, h, part, theirs } from './dom.js';
 import { pauseDialogs, resumeDialogs } from './dialog.js';
 import { words } from './failure.js';
 import { showGuest } from './guest-view.js';
 import { keysView } from './keys-view.js';
+import { ledgerView } from './ledger-view.js';
+import { overviewView } from './overview-view.js';
+import { securityView } from './security-view.js';
 import { onChange, resume, session, signOut } from './session.js';
 import { readSettings, settings } from './settings.js';
+import { tryView } from './try-view.js';
+import { usageView } from './usage-view.js';
+import { usersView } from './users-view.js';
 import { trouble } from './view.js';
 
 /** @typedef {import('./view.js').View} View */
 
 /** In the order of the navigation; the first one is what `/` shows. @type {View[]} */
-const VIEWS = [keysView];
+const VIEWS = [overviewView, keysView, tryView, usageView, ledgerView, securityView, usersView, auditView];
 
 const guest = part('guest');
 const stage = part('stage');

@@ -1,5 +1,6 @@
 // The methods of the services, called as whoever is signed in.
 
+import { newRequestId } from './exact.js';
 import { Failure, SessionEnded } from './failure.js';
 import { end, refresh, session } from './session.js';
 import { send } from './transport.js';
@@ -19,12 +20,26 @@ export function call(method, message = {}, signal) {
 }
 
 /**
- * Calls a method that has a `request_id`: when the answer is lost, again with the same one.
+ * Calls a method that has a `request_id`, for one form. The same message has the same id, so that nothing is done twice, whether it is
+ * repeated here because its answer was lost, or by whoever sends the form again.
  * @param {string} method
- * @param {object & {requestId: string}} message
- * @returns {Promise<any>}
+ * @returns {(message: object) => Promise<any>}
  */
-export async function callOnce(method, message) {
+export function once(method) {
+  let sent = '';
+  let requestId = '';
+  return (message) => {
+    const text = JSON.stringify(message);
+    if (text !== sent) [sent, requestId] = [text, newRequestId()];
+    return repeated(method, { ...message, requestId });
+  };
+}
+
+/**
+ * @param {string} method
+ * @param {object} message
+ */
+async function repeated(method, message) {
   for (const wait of REPEAT_AFTER_MS) {
     try {
       return await call(method, message);

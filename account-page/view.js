@@ -21,10 +21,17 @@ export function me() {
 }
 
 /**
+ * @typedef {object} Loaded
+ * @property {HTMLElement} element
+ * @property {() => Promise<void>} load Reads it, from its beginning.
+ * @property {(content: Node[]) => void} show What was read otherwise.
+ */
+
+/**
  * A part that is loaded, now and whenever its `load` is called, and says so when it can't be.
  * @param {string} id
  * @param {() => Promise<Node[]>} read
- * @returns {{element: HTMLElement, load: () => Promise<void>}}
+ * @returns {Loaded}
  */
 export function loaded(id, read) {
   const element = h('div', { id, class: 'loaded', 'aria-busy': 'true' }, h('p', { class: 'hint' }, 'Loading …'));
@@ -41,12 +48,17 @@ export function loaded(id, read) {
       content = [trouble(failure, load)];
     }
     // An answer that was overtaken by another is none.
-    if (mine !== latest) return;
+    if (mine === latest) show(content);
+  }
+
+  /** @param {Node[]} content */
+  function show(content) {
+    latest++;
     keepingFocusIn(element, () => element.replaceChildren(...content));
     element.ariaBusy = 'false';
   }
 
-  return { element, load };
+  return { element, load, show };
 }
 
 /**
@@ -92,10 +104,10 @@ export function isGivenUp(failure) {
  * @param {() => {element: HTMLElement, add: (item: T) => HTMLElement}} options.list An empty list, and how it grows by an item.
  * @param {string} options.none What is said when there is nothing.
  * @param {string} options.more The label of the button for the next page.
- * @returns {{element: HTMLElement, load: () => Promise<void>}} `load` begins anew.
+ * @returns {Loaded}
  */
 export function paged({ id, read, list, none, more }) {
-  const whole = loaded(id, async () => {
+  return loaded(id, async () => {
     const { element, add } = list();
     const rest = h('div', { class: 'more' });
     let count = 0;
@@ -131,7 +143,6 @@ export function paged({ id, read, list, none, more }) {
     await page('');
     return count || rest.hasChildNodes() ? [element, rest] : [h('p', { class: 'hint' }, none)];
   });
-  return whole;
 }
 
 /** How many pages are read to find one that has something. */
@@ -145,6 +156,6 @@ const EMPTY_PAGES = 20;
  */
 async function readSome(read, token) {
   let page = await read(token);
-  for (let read_pages = 1; page.items.length === 0 && page.next && read_pages < EMPTY_PAGES; read_pages++) page = await read(page.next);
+  for (let pages = 1; page.items.length === 0 && page.next && pages < EMPTY_PAGES; pages++) page = await read(page.next);
   return page;
 }
