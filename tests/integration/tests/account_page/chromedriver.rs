@@ -238,7 +238,8 @@ impl Browser {
 
     /// The same; an error is what it throws.
     pub(crate) async fn try_evaluate(&self, expression: &str) -> Result<Value, String> {
-        let asked = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
+        let asked = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true,
+            "allowUnsafeEvalBlockedByCSP": false });
         let mut answer = self.try_devtools("Runtime.evaluate", asked).await?;
         match answer.get("exceptionDetails") {
             Some(thrown) => Err(thrown.to_string()),

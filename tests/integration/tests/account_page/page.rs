@@ -265,6 +265,13 @@ impl Page {
     }
 }
 
+/// A number as the page writes it.
+pub(crate) fn grouped(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(|group| str::from_utf8(group).unwrap()).collect();
+    format!("{}{}", if number < 0 { "−" } else { "" }, groups.join(","))
+}
+
 /// Runs a scene in a browser that has loaded the page of the services that all share, and looks at the console afterwards; it is skipped
 /// where there is no browser.
 pub(crate) async fn scene(test: &str, scene: impl AsyncFnOnce(&Stage, &Page)) {

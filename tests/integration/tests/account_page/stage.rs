@@ -143,6 +143,20 @@ impl Stage {
         Person { name: name.to_owned(), token: self.log_in(name).await }
     }
 
+    /// The operator.
+    pub(crate) async fn the_operator(&self) -> Person {
+        Person { name: OPERATOR.to_owned(), token: self.log_in(OPERATOR).await }
+    }
+
+    /// Grants a person a credit for each of these notes.
+    pub(crate) async fn grant(&self, person: &Person, notes: impl IntoIterator<Item = String>) {
+        let operator = self.log_in(OPERATOR).await;
+        for (number, note) in notes.into_iter().enumerate() {
+            let grant = auth::GrantCreditsRequest { user_name: person.name.clone(), credits: 1, request_id: number.to_string(), note };
+            self.operator().grant_credits(bearer(&operator, grant)).await.unwrap();
+        }
+    }
+
     /// Makes a key.
     pub(crate) async fn key(&self, person: &Person, name: &str) -> String {
         let asked = auth::CreateApiKeyRequest { name: name.to_owned(), ..Default::default() };
