@@ -29,6 +29,7 @@ use crate::service::accounts::AccountsService;
 use crate::service::audit_trail::AuditTrail;
 use crate::service::authorizer::Authorizer;
 use crate::service::sign_up_policy::SignUpPolicy;
+use crate::service::usage_report::UsageReads;
 use crate::startup::{SERVICES, StartError, policy};
 use crate::store::clock::Clock;
 use crate::store::sqlite::SqliteStore;
@@ -74,6 +75,7 @@ pub fn described() -> Result<Vec<Door>, StartError> {
         sign_up: SignUpPolicy::Closed,
         starting_credits: 0,
         key_lifetimes: KeyLifetimes::default(),
+        usage_reads: UsageReads::default(),
     });
     Ok(doors(&accounts, OAuth2Config::default(), Some(&AccountPage::default())))
 }

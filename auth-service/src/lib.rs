@@ -38,5 +38,6 @@ pub mod store_health;
 pub mod sweeper;
 pub mod throttle;
 pub mod token_scopes;
+pub mod usage;
 pub mod user;
 pub mod user_state;

@@ -37,6 +37,7 @@ use crate::service::admin::AdminService;
 use crate::service::audit_trail::AuditTrail;
 use crate::service::auth::AuthService;
 use crate::service::authorizer::Authorizer;
+use crate::service::usage_report::UsageReads;
 use crate::store::redis::{RedisOptions, RedisStore};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreOpenError};
@@ -214,6 +215,7 @@ impl Application {
                 starting_credits: config.starting_credits,
                 key_lifetimes: config.key_lifetimes,
                 trail: Arc::clone(&trail),
+                usage_reads: UsageReads::default(),
             },
             admin: AdminService { authorizer, store: Arc::clone(&store), passwords, starting_credits: config.starting_credits, trail },
             serve: ServeConfig {

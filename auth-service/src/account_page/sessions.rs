@@ -167,7 +167,7 @@ impl Doors {
             Shown::Several => return Ok(refused_over_connect(several())),
         };
         let metadata = MetadataMap::from_headers(request.headers().clone());
-        let answer = match self.accounts.refresh(Call::new(&metadata, request.extensions()), token, None).await {
+        let answer = match self.accounts.refresh_shared(Call::new(&metadata, request.extensions()), token).await {
             Ok(signed_in) => self.signed_in(page, signed_in).await,
             Err(error @ ServiceError::Refresh(_)) => with_cookie(refused(error), cookie::clearing(page)),
             Err(error) => refused(error),

@@ -20,6 +20,7 @@ use crate::service::ledger_page::{page_of, page_size, page_start};
 use crate::service::not_built::not_built;
 use crate::service::service_error::ServiceError;
 use crate::service::sign_up_policy::{Origin, SignUpPolicy};
+use crate::service::usage_report::UsageReads;
 use crate::service::user_fields::UserFields;
 use crate::service::violations::Violations;
 use crate::store::{AuditAction, AuditEvent, Refusal, Store, UserCreation};
@@ -49,6 +50,8 @@ pub struct AccountsService {
     pub key_lifetimes: KeyLifetimes,
     /// Records what fails.
     pub trail: Arc<AuditTrail>,
+    /// Who reads a ledger to sum it up.
+    pub usage_reads: UsageReads,
 }
 
 impl AccountsService {
@@ -202,6 +205,10 @@ impl Accounts for AccountsService {
         Ok(Response::new(self.answer_list_ledger_entries(request).await?))
     }
 
+    async fn get_usage(&self, request: Request<pb::GetUsageRequest>) -> Result<Response<pb::GetUsageResponse>, Status> {
+        Ok(Response::new(self.answer_get_usage(request).await?))
+    }
+
     async fn get_jwks(&self, _: Request<pb::GetJwksRequest>) -> Result<Response<pb::GetJwksResponse>, Status> {
         let keys = self.tokens.public_keys().map_err(ServiceError::defect)?;
         Ok(Response::new(pb::GetJwksResponse { keys: keys.into_iter().map(contract::json_web_key).collect() }))
@@ -251,6 +258,7 @@ mod tests {
             sign_up: SignUpPolicy::Open,
             starting_credits: 0,
             key_lifetimes: KeyLifetimes::default(),
+            usage_reads: UsageReads::default(),
         }
     }
 

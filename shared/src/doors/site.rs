@@ -1,5 +1,5 @@
-//! A service's own pages. What is at their paths is for pages of the same origin alone: no answer there gives another origin leave, whatever
-//! is configured, and every answer has the headers that keep a page to itself, refusals included.
+//! A service's own pages. What is at their paths is for pages of the same origin alone: no answer there gives another origin leave,
+//! whatever is configured. Every answer there, a refusal too, has the headers that keep a page to itself.
 
 use std::fmt;
 use std::sync::Arc;
