@@ -18,7 +18,7 @@ const SCOPE: &str = "scope";
 const CLIENT_ID: &str = "client_id";
 const CLIENT_SECRET: &str = "client_secret";
 const REFRESH_TOKEN: &str = "refresh_token";
-const SHOWN_TOKEN: &str = "token";
+pub(super) const SHOWN_TOKEN: &str = "token";
 const TOKEN_TYPE_HINT: &str = "token_type_hint";
 /// Where a credential was shown from that a service asks about: ours, and not OAuth2's.
 pub(super) const CALLER_ADDRESS: &str = "caller_address";

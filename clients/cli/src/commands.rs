@@ -46,7 +46,7 @@ async fn ask(connected: Connected, command: Command, output: &mut Output) -> Res
         Command::History { limit } => ledger::history(client, limit, output).await,
         Command::Usage { from, to } => usage::usage(client, &from, &to, output).await,
         Command::Receipt { request_id } => ledger::receipt(client, &request_id, output).await,
-        Command::Chat(arguments) => chat::chat(client, arguments, output).await,
+        Command::Chat(arguments) => chat::chat(&connected, arguments, output).await,
         Command::Generate(arguments) => chat::generate(client, arguments, output).await,
         Command::Models(command) => models::run(client, command, output).await,
         Command::Admin(command) => admin::run(client, command, output).await,

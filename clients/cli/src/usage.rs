@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tollgate_client::Client;
 use tollgate_client::proto::auth::{GetUsageResponse, UsageRow};
 
+use crate::display::json_text;
 use crate::failure::Failure;
 use crate::output::{Output, hint};
 use crate::table::Table;
@@ -13,18 +14,26 @@ pub(crate) async fn usage(client: &Client, from: &str, to: &str, output: &mut Ou
     if let Some(missing) = missing(&used) {
         hint(&missing);
     }
-    let records: Vec<Value> = used.rows.iter().map(record).collect();
-    output.records(&records, &table(&used))
+    if output.is_json() { output.document(&record(&used)) } else { output.table(&table(&used)) }
 }
 
-fn record(row: &UsageRow) -> Value {
+fn record(used: &GetUsageResponse) -> Value {
+    let row = |row: &UsageRow| {
+        json!({
+            "day": row.day,
+            "model": json_text(&row.model),
+            "calls": row.calls(),
+            "inputTokens": row.input_tokens(),
+            "outputTokens": row.output_tokens(),
+            "chargedCredits": row.charged_credits(),
+        })
+    };
     json!({
-        "day": row.day,
-        "model": row.model,
-        "calls": row.calls(),
-        "inputTokens": row.input_tokens(),
-        "outputTokens": row.output_tokens(),
-        "chargedCredits": row.charged_credits(),
+        "accountId": used.account_id,
+        "firstDay": used.first_day,
+        "lastDay": used.last_day,
+        "completeFromDay": used.complete_from_day,
+        "rows": used.rows.iter().map(row).collect::<Vec<_>>(),
     })
 }
 
