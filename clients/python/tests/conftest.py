@@ -16,6 +16,8 @@ from typing import Any, Callable, Iterator, Mapping, Optional
 
 import pytest
 
+# Tests start processes: gRPC's own handlers of forks would end the child of a process that has calls on their way.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "scripts"))
 import machine  # noqa: E402

@@ -16,7 +16,13 @@ from .rpc.v1 import status_pb2
 #: The domain of Tollgate's reasons.
 DOMAIN = "tollgate"
 # How gRPC's own word begins when no connection came about.
-NOT_CONNECTED = ("failed to connect", "connections to all backends failing", "DNS resolution failed", "Could not resolve", "empty address list")
+NOT_CONNECTED = (
+    "failed to connect",
+    "connections to all backends failing",
+    "DNS resolution failed",
+    "Could not resolve",
+    "empty address list",
+)
 
 M = TypeVar("M", bound=Message)
 
