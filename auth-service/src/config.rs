@@ -18,6 +18,7 @@ use shared::tls::{ClientNames, ServerTls, TLS_VARIABLES};
 
 pub use self::token_config::TokenConfig;
 use crate::access_token::{DEFAULT_LEEWAY, MAX_LEEWAY, SigningSecret};
+use crate::account_page::{AccountPage, INFERENCE_URL_VARIABLE, PAGE_VARIABLE};
 use crate::key_lifetimes::KeyLifetimes;
 use crate::password::HashingCost;
 use crate::price_table::PriceTable;
@@ -209,6 +210,14 @@ pub const VARIABLES: &[Variable] = &[
         "The longest that a new API key may last. Keys that were made before keep their time.",
         "forever",
     ),
+    variable(PAGE_VARIABLE, "true", "Whether the account page is at `/`.", "perhaps"),
+    variable(
+        INFERENCE_URL_VARIABLE,
+        "unset: the host that the browser asked, at port 50052",
+        "Where people reach inference-service: the account page's 'try a call' goes there. It must list the page's origin in its own \
+         `TOLLGATE_CORS_ORIGINS`.",
+        "localhost",
+    ),
 ];
 
 /// Those that hold secrets: each may be given by a file, which `NAME_FILE` names.
@@ -308,6 +317,8 @@ pub struct Config {
     pub connections: ConnectionLimits,
     /// Which web pages may call.
     pub cors: CorsOrigins,
+    /// The account page; `None`: there is none.
+    pub account_page: Option<AccountPage>,
     /// How TLS is spoken; `None`: everything is in plaintext.
     pub tls: Option<ServerTls>,
     /// How long API keys last.
@@ -378,6 +389,7 @@ impl Config {
         let sweep_interval = reader.duration("TOLLGATE_SWEEP_INTERVAL", seconds(5), Duration::from_millis(100)..=hours(1));
         let drain_deadline = reader.duration("TOLLGATE_DRAIN_DEADLINE", seconds(30), Duration::ZERO..=hours(1));
         let reflection = reader.reflection();
+        let account_page = AccountPage::read(&mut reader, tls.is_some());
         let connections = ConnectionLimits::read(&mut reader);
         let cors = CorsOrigins::read(&mut reader);
         let least = HashingCost::default();
@@ -421,6 +433,7 @@ impl Config {
             reflection,
             connections,
             cors,
+            account_page,
             tls,
             key_lifetimes,
             hashing,

@@ -59,7 +59,7 @@ pub(super) fn never_stored(mut response: Response<Body>) -> Response<Body> {
 }
 
 /// An answer of this JSON.
-pub(super) fn json(value: &impl Serialize) -> Response<Body> {
+pub(crate) fn json(value: &impl Serialize) -> Response<Body> {
     let mut response = Response::new(Body::from(serde_json::to_vec(value).unwrap_or_default()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     never_stored(response)

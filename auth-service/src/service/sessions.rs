@@ -17,6 +17,9 @@ use crate::session::{Refresh, RefreshAnswer, RefreshRefusal};
 use crate::store::{AuditAction, AuditEvent};
 use crate::token_scopes::TokenScopes;
 
+/// Keeps refresh tokens that are derived apart from whatever else is derived from the same secrets.
+const SHARED_SALT: &[u8] = b"tollgate refresh token of a browser";
+
 /// What became of a credential that somebody showed to have it revoked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RevokedCredential {
@@ -47,10 +50,29 @@ impl AccountsService {
     /// Gives new tokens for a refresh token, by whichever door. `scopes`: what the access token is to be limited to; it gets no more than
     /// the session has. `None`: the session's.
     pub(crate) async fn refresh(&self, call: Call<'_>, text: &str, scopes: Option<&TokenScopes>) -> Result<SignedIn, ServiceError> {
-        // Nonsense costs no look-up.
-        let shown = RefreshToken::parse(text).ok_or(ServiceError::Refresh(RefreshRefusal::Invalid))?;
+        let shown = parse(text)?;
         let next = shown.next()?;
+        self.refresh_with(call, shown, next, false, scopes).await
+    }
+
+    /// The same for a token that the tabs of a browser have in common: those that show it at once get the same one.
+    pub(crate) async fn refresh_shared(&self, call: Call<'_>, text: &str) -> Result<SignedIn, ServiceError> {
+        let shown = parse(text)?;
+        let seed = self.tokens.derive(SHARED_SALT, shown.reveal().as_bytes()).map_err(ServiceError::defect)?;
+        let next = shown.next_of(&seed);
+        self.refresh_with(call, shown, next, true, None).await
+    }
+
+    async fn refresh_with(
+        &self,
+        call: Call<'_>,
+        shown: RefreshToken,
+        next: RefreshToken,
+        is_shared: bool,
+        scopes: Option<&TokenScopes>,
+    ) -> Result<SignedIn, ServiceError> {
         let refresh = Refresh {
+            is_shared,
             session_id: shown.session_id().clone(),
             family_hash: shown.family_hash(),
             token_hash: shown.token_hash(),
@@ -61,7 +83,9 @@ impl AccountsService {
         match self.store.refresh_session(shown.user_id(), refresh, event.clone()).await? {
             RefreshAnswer::Rotated(session) => {
                 let scopes = scopes.map_or_else(|| session.scopes.clone(), |asked| asked.within(&session.scopes));
-                self.signed_in(shown.user_id(), next, session, scopes)
+                // What is in force: it may have been shown already.
+                let (user, in_force) = (shown.user_id().clone(), if session.token_hash == shown.token_hash() { shown } else { next });
+                self.signed_in(&user, in_force, session, scopes)
             }
             RefreshAnswer::Refused(refusal) => {
                 let (subject, session) = (shown.user_id(), shown.session_id());
@@ -97,6 +121,15 @@ impl AccountsService {
         // Whether it was still there or somebody else was quicker: it is over.
         self.store.end_session(&caller.principal.user_id, session, event).await?;
         Ok(pb::LogoutResponse {})
+    }
+
+    /// Ends the session of a refresh token. One of a session that is over, or of none, is signed out already.
+    pub(crate) async fn sign_out(&self, call: Call<'_>, text: &str) -> Result<(), ServiceError> {
+        let Some(token) = RefreshToken::parse(text) else { return Ok(()) };
+        let (user, session) = (token.user_id(), token.session_id());
+        let event = AuditEvent { actor: Some(user.clone()), subject: Some(user.clone()), ..call.event(AuditAction::SignOut) };
+        self.store.end_session_of(user, session, token.family_hash(), event).await?;
+        Ok(())
     }
 
     pub(super) async fn answer_logout_everywhere(
@@ -184,6 +217,11 @@ impl AccountsService {
             None => Ok(RevokedCredential::Unknown),
         }
     }
+}
+
+/// Nonsense costs no look-up.
+fn parse(text: &str) -> Result<RefreshToken, ServiceError> {
+    RefreshToken::parse(text).ok_or(ServiceError::Refresh(RefreshRefusal::Invalid))
 }
 
 /// What a user does to themselves.

@@ -270,7 +270,7 @@ async fn both(store: &dyn Store, person: &Person, model: &mut Model, step: &Step
             let Some(token) = one.tokens.iter().rev().nth(*back).copied() else { return nothing() };
             let (session_id, next) = (one.id.clone(), model.draw());
             let (family_hash, token_hash) = ([if *forged { 8 } else { 7 }; 32], [token; 32]);
-            let shown = Refresh { session_id, family_hash, token_hash, next_token_hash: [next; 32], address: None };
+            let shown = Refresh { session_id, family_hash, token_hash, next_token_hash: [next; 32], is_shared: false, address: None };
             let answer = match store.refresh_session(id, shown, event()).await.unwrap() {
                 RefreshAnswer::Rotated(_) => "Rotated".to_owned(),
                 RefreshAnswer::Refused(RefreshRefusal::Invalid) if !model.is_live(*session) => OVER.to_owned(),

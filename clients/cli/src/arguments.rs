@@ -83,6 +83,15 @@ pub(crate) enum Command {
         #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
         limit: usize,
     },
+    /// Show what was used, by day and model
+    Usage {
+        /// The first day, in UTC, such as 2026-11-29; the 29th before the last unless given
+        #[arg(long, default_value = "", hide_default_value = true, value_name = "DAY")]
+        from: String,
+        /// The last day; today unless given. At most 92 days in all
+        #[arg(long, default_value = "", hide_default_value = true, value_name = "DAY")]
+        to: String,
+    },
     /// Show what became of a request
     Receipt {
         /// As given with --request-id, or as the chat's last line showed it

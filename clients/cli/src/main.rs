@@ -19,6 +19,7 @@ mod session_file;
 mod sessions;
 mod table;
 mod text_file;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -67,6 +68,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Keys(command) => keys::run(&client, command, output).await,
         Command::Balance => account::balance(&client, output).await,
         Command::History { limit } => ledger::history(&client, limit, output).await,
+        Command::Usage { from, to } => usage::usage(&client, &from, &to, output).await,
         Command::Receipt { request_id } => ledger::receipt(&client, &request_id, output).await,
         Command::Chat(arguments) => chat::chat(&client, arguments, output).await,
         Command::Generate(arguments) => chat::generate(&client, arguments, output).await,

@@ -197,6 +197,7 @@ pub fn http_status(reason: Reason, code: Code) -> StatusCode {
         | Reason::AccessTokenRequired
         | Reason::AccountNotAllowed
         | Reason::SignUpClosed
+        | Reason::CrossOriginRequest
         | Reason::CloudModelNotAllowed => StatusCode::FORBIDDEN,
         Reason::HoldNotFound
         | Reason::UserNotFound
@@ -291,6 +292,7 @@ fn helps_to_repeat(reason: Reason) -> bool {
         | Reason::AccessTokenRequired
         | Reason::AccountNotAllowed
         | Reason::SignUpClosed
+        | Reason::CrossOriginRequest
         | Reason::InsufficientCredits
         | Reason::RequestIdReused
         | Reason::RequestResolved
