@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,22 @@ def test_texts_become_vectors_with_a_receipt(stack: Stack, client_class: Any) ->
         assert len(found) == 2 and len(found[0]) == 8 and found[0] != found[1]
         assert (found.receipt.cost, found.receipt.left) == (1, 4)
         assert client.embed("embedder", "one")[0] == found[0]
+
+
+def test_usage_is_told_by_day_and_model(stack: Stack, client_class: Any) -> None:
+    person = stack.person(100)
+    with client_class(person.key(), **person.at) as client:
+        for _ in range(2):
+            assert client.chat("stand-in", "Hi.", max_tokens=3).text
+        assert client.chat("slow", "Hi.", max_tokens=4).receipt.cost == 5
+        usage = client.usage()
+        found = {(row.model.partition(":")[0], row.calls, row.output_tokens, row.charged) for row in usage}
+        assert found == {("stand-in", 2, 6, 2), ("slow", 1, 4, 5)}
+        assert (usage.last_day - usage.first_day).days == 29 and usage.complete_from == usage.first_day
+        assert {row.day for row in usage} <= {usage.last_day, usage.last_day - timedelta(days=1)}
+        assert len(client.usage(usage.first_day - timedelta(days=9), str(usage.first_day))) == 0
+        with pytest.raises(tollgate.InvalidArgument):
+            client.usage("yesterday")
 
 
 def test_a_client_that_is_closed_says_so_and_its_with_block_closes_it(stack: Stack, client_class: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, AsyncIterator, Awaitable, Callable, Dict, Iterable, List, Optional, Sequence, Type, TypeVar, Union
 
@@ -22,7 +22,7 @@ from ._requests import Messages, chat_request, generate_request
 from ._secret import Secret
 from ._session import REPLY_WITHIN, Tokens, ended_by
 from ._status import error_of
-from ._types import ApiKey, Balance, Embeddings, LedgerEntry, Model, ModelDetails, NewKey, Receipt, Session, User
+from ._types import ApiKey, Balance, Embeddings, LedgerEntry, Model, ModelDetails, NewKey, Receipt, Session, Usage, User
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -211,6 +211,10 @@ class AsyncTollgate(Core):
             left = None if left is None else left - len(entries)
             if not token:
                 return
+
+    async def usage(self, first_day: Union[date, str, None] = None, last_day: Union[date, str, None] = None) -> Usage:
+        """What the account's calls used, by day and model, in UTC: the last 30 days, or others, at most 92."""
+        return await self._run(lambda: accounts.usage(first_day, last_day))
 
     async def receipt(self, request_id: str) -> Receipt:
         """What became of one's own request, as long as it is remembered (an hour by default)."""
