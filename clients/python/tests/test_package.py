@@ -67,7 +67,7 @@ def test_the_sdist_carries_the_contract_and_a_build_changes_nothing_in_the_sourc
         names = {name.partition("/")[2] for name in opened.getnames()}
     contract = {f"contract/{path.relative_to(ROOT / 'proto').as_posix()}" for path in (ROOT / "proto").rglob("*.proto")}
     assert contract <= names and not [name for name in names if "_pb2" in name or name.endswith("_reasons.py")]
-    assert built.changed == set()
+    assert {"LICENSE-APACHE", "LICENSE-MIT"} <= names and built.changed == set()
 
 
 def test_the_wheel_has_stubs_types_and_three_dependencies(built: Built) -> None:
@@ -77,6 +77,7 @@ def test_the_wheel_has_stubs_types_and_three_dependencies(built: Built) -> None:
     for module in ("auth/v1/accounts_pb2", "auth/v1/accounts_pb2_grpc", "inference/v1/inference_pb2", "inference/v1/inference_pb2_grpc"):
         assert {f"tollgate/{module}.py", f"tollgate/{module}.pyi"} <= names
     assert {"tollgate/py.typed", "tollgate/_reasons.py"} <= names
+    assert {"LICENSE-APACHE", "LICENSE-MIT"} <= {name.rpartition("/")[2] for name in names}
     needed = re.findall(r"^Requires-Dist: (\w+)[^;\n]*$", metadata, re.MULTILINE)
     assert sorted(each.lower() for each in needed) == ["grpcio", "protobuf", "pyyaml"]
 
