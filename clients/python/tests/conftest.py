@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -219,6 +220,24 @@ def brief(upstream: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     variables = {"TOLLGATE_ACCESS_TOKEN_TTL": "2s", "TOLLGATE_CLOCK_LEEWAY": "0s"}
     with started(tmp_path_factory.mktemp("brief"), upstream, **variables) as running:
         yield running
+
+
+@pytest.fixture(scope="session", autouse=True)
+def building(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Optional[Future[Any]]]:
+    """The package as it is built while other tests run: it waits for the network for most of its time."""
+    if not any(each.path.name == "test_package.py" for each in request.session.items):
+        yield None
+        return
+    from packaged import Built
+
+    with ThreadPoolExecutor(1) as thread:
+        yield thread.submit(Built, tmp_path_factory.mktemp("built"))
+
+
+@pytest.fixture(scope="session")
+def built(building: Future[Any]) -> Any:
+    """The package, once it is built and installed."""
+    return building.result(600)
 
 
 @pytest.fixture(params=["threads", "asyncio"])

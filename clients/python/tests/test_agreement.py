@@ -1,4 +1,4 @@
-"""The command `tollgate` and this client read one config file by one set of rules: both are given the same, and must make the same of it."""
+"""The command `tollgate` and this client read one config file by one set of rules: given the same, both must make the same of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ RIGHT = [
     "# nothing\n",
     "---\nwork: {url: 'http://work:1'}\n",
     "work:\ndefault: {}\n",
-    "default: {url: 'http://a:1', auth_url: http://b:2, model: m, account: \"0123\", ca: ca.pem, client_key: ~/k, client_certificate: /c}\n",
+    "default: {url: 'http://a:1', auth_url: http://b:2, model: m, account: \"0123\"}\n",
+    "default: {ca: ca.pem, client_key: ~/k, client_certificate: /c}\n",
     "work: {key: yes, model: 2001-01-01, account: 1_000}\n",
     "work: {key: 1.2.3, model: 12e03x, account: 0b1, url: '', auth_url: \"\"}\n",
     "work: {session: kept/here}\ndefault: {session: ~/mine}\n",
