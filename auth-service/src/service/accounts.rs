@@ -310,6 +310,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_crowd_is_put_off_in_words_that_blame_nobodys_attempts() {
+        let folder = tempfile::tempdir().unwrap();
+        let service = service(&folder);
+        let mut crowd = Vec::new();
+        for number in 0..1000 {
+            let (logins, password) = (service.logins.clone(), number.to_string());
+            let mut login = Box::pin(async move { logins.begin("mario", &password, None).await });
+            // Those that are let through are under way; the others wait for them, as many as may.
+            let first = std::future::poll_fn(|cx| std::task::Poll::Ready(login.as_mut().poll(cx))).await;
+            crowd.push((login, first));
+        }
+        let put_off = Status::from(service.answer_login(login("right")).await.unwrap_err());
+        assert_eq!(shared::error::reason_of(&put_off), Some(shared::ErrorReason::RateLimited));
+        assert!(put_off.message().starts_with("too many log in at once"), "{put_off:?}");
+        assert!(shared::error::retry_delay_of(&put_off).is_some());
+    }
+
+    #[tokio::test]
     async fn logins_whose_password_was_never_compared_do_not_count() {
         let folder = tempfile::tempdir().unwrap();
         let service = service(&folder);

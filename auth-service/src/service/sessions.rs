@@ -5,6 +5,7 @@ use shared::proto::auth as pb;
 use tonic::Request;
 
 use crate::api_key::ApiKey;
+use crate::credential;
 use crate::ids::{KeyId, SessionId};
 use crate::refresh_token::RefreshToken;
 use crate::service::accounts::AccountsService;
@@ -13,8 +14,8 @@ use crate::service::contract;
 use crate::service::contract::timestamp;
 use crate::service::service_error::ServiceError;
 use crate::service::sign_in::SignedIn;
-use crate::session::{Refresh, RefreshAnswer, RefreshRefusal};
-use crate::store::{AuditAction, AuditEvent};
+use crate::session::{Refresh, RefreshAnswer, RefreshRefusal, Session};
+use crate::store::{AuditAction, AuditEvent, Refusal};
 use crate::token_scopes::TokenScopes;
 
 /// Keeps refresh tokens that are derived apart from whatever else is derived from the same secrets.
@@ -29,6 +30,8 @@ pub(crate) enum RevokedCredential {
     Session(SessionId),
     /// All sessions of the user are over: the token had none of its own.
     AllSessions,
+    /// It is a foreign issuer's, by what it says: that one alone can revoke it.
+    Foreign,
     /// It is nobody's.
     Unknown,
 }
@@ -114,7 +117,13 @@ impl AccountsService {
 
     pub(super) async fn answer_logout(&self, request: Request<pb::LogoutRequest>) -> Result<pb::LogoutResponse, ServiceError> {
         let call = Call::of(&request);
-        let caller = self.authorizer.owner(call).await?;
+        let caller = match self.authorizer.owner(call).await {
+            Ok(caller) => caller,
+            Err(refused) => {
+                let is_over = |live: &[Session], own: &SessionId| live.iter().all(|session| session.session_id != *own);
+                return self.was_done_before(call, refused, is_over).await.map(|()| pb::LogoutResponse {});
+            }
+        };
         // A release before sessions issued a token that has none: it ends by itself, or with LogoutEverywhere.
         let session = caller.principal.session_id.as_ref().ok_or(ServiceError::SessionNotFound)?;
         let event = own(call.event(AuditAction::SignOut).by(&caller.principal));
@@ -137,11 +146,40 @@ impl AccountsService {
         request: Request<pb::LogoutEverywhereRequest>,
     ) -> Result<pb::LogoutEverywhereResponse, ServiceError> {
         let call = Call::of(&request);
-        let caller = self.authorizer.owner(call).await?;
+        let caller = match self.authorizer.owner(call).await {
+            Ok(caller) => caller,
+            Err(refused) => {
+                // A token that has ended ends no session that began since: nor is it told that there is none.
+                let is_over = |live: &[Session], _: &SessionId| live.is_empty();
+                let repeated = self.was_done_before(call, refused, is_over).await;
+                return repeated.map(|()| pb::LogoutEverywhereResponse { ended_sessions: 0 });
+            }
+        };
         let event = own(call.event(AuditAction::SignOutEverywhere).by(&caller.principal));
         let ended = self.store.end_all_sessions(&caller.principal.user_id, event).await?;
         let ended_sessions = ended.ok_or_else(|| ServiceError::defect("an authenticated user has no record"))?;
         Ok(pb::LogoutEverywhereResponse { ended_sessions })
+    }
+
+    /// What is answered to whom ends sessions with a token that was refused: success, if the token's session is over and what is asked for
+    /// `is_over`, given the user's live sessions and the token's own. It was done before, and the answer may have been lost. It changes
+    /// nothing, and nothing is recorded. Else it is refused as it was.
+    async fn was_done_before(
+        &self,
+        call: Call<'_>,
+        refused: ServiceError,
+        is_over: impl FnOnce(&[Session], &SessionId) -> bool,
+    ) -> Result<(), ServiceError> {
+        let ServiceError::Store(Refusal::CredentialRevoked | Refusal::CredentialExpired | Refusal::UserDisabled | Refusal::UserLocked) =
+            &refused
+        else {
+            return Err(refused);
+        };
+        // Of ours, with a good signature and in time: the session was there once.
+        let token = self.tokens.verify(credential::bearer(call.metadata)?).ok();
+        let Some((user_id, Some(own))) = token.map(|token| (token.user_id, token.session)) else { return Err(refused) };
+        let live = self.store.sessions(&user_id).await?;
+        if is_over(&live, &own) { Ok(()) } else { Err(refused) }
     }
 
     pub(super) async fn answer_list_sessions(
@@ -159,8 +197,18 @@ impl AccountsService {
         request: Request<pb::RevokeSessionRequest>,
     ) -> Result<pb::RevokeSessionResponse, ServiceError> {
         let call = Call::of(&request);
-        let caller = self.authorizer.owner(call).await?;
-        let session = SessionId::parse(&request.get_ref().session_id).ok_or(ServiceError::SessionNotFound)?;
+        let named = SessionId::parse(&request.get_ref().session_id);
+        let caller = match self.authorizer.owner(call).await {
+            Ok(caller) => caller,
+            Err(refused) => {
+                // By the session's own token, it is a log-out.
+                let is_over = |live: &[Session], own: &SessionId| {
+                    named.as_ref() == Some(own) && live.iter().all(|session| session.session_id != *own)
+                };
+                return self.was_done_before(call, refused, is_over).await.map(|()| pb::RevokeSessionResponse {});
+            }
+        };
+        let session = named.ok_or(ServiceError::SessionNotFound)?;
         let event = own(call.event(AuditAction::RevokeSession).by(&caller.principal));
         if self.store.end_session(&caller.principal.user_id, &session, event).await? {
             Ok(pb::RevokeSessionResponse {})
@@ -176,11 +224,14 @@ impl AccountsService {
         use pb::revoke_credential_response::Result as Outcome;
         let (metadata, extensions, message) = request.into_parts();
         let revoked = self.revoke_shown(Call::new(&metadata, &extensions), &message.credential).await?;
-        let outcome = if revoked == RevokedCredential::Unknown { Outcome::Unknown } else { Outcome::Revoked };
+        let outcome = match revoked {
+            RevokedCredential::Key(_) | RevokedCredential::Session(_) | RevokedCredential::AllSessions => Outcome::Revoked,
+            RevokedCredential::Foreign | RevokedCredential::Unknown => Outcome::Unknown,
+        };
         let (api_key_id, session_id) = match revoked {
             RevokedCredential::Key(key) => (key.to_string(), String::new()),
             RevokedCredential::Session(session) => (String::new(), session.to_string()),
-            RevokedCredential::AllSessions | RevokedCredential::Unknown => (String::new(), String::new()),
+            RevokedCredential::AllSessions | RevokedCredential::Foreign | RevokedCredential::Unknown => (String::new(), String::new()),
         };
         Ok(pb::RevokeCredentialResponse { result: outcome.into(), api_key_id, session_id })
     }
@@ -201,7 +252,10 @@ impl AccountsService {
             return Ok(if ended { RevokedCredential::Session(session.clone()) } else { RevokedCredential::Unknown });
         }
         // Also one that is past its time: its session may not be.
-        let Ok(token) = self.tokens.owner(text) else { return Ok(RevokedCredential::Unknown) };
+        let Ok(token) = self.tokens.owner(text) else {
+            let is_foreign = self.authorizer.credentials.issuers.are_named_by(text);
+            return Ok(if is_foreign { RevokedCredential::Foreign } else { RevokedCredential::Unknown });
+        };
         let event = AuditEvent { subject: Some(token.user_id.clone()), ..event };
         match token.session {
             Some(session) => {

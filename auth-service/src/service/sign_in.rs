@@ -18,7 +18,7 @@ use crate::service::user_fields::{new_password, user_name};
 use crate::service::violations::{Violation, Violations, plain_text};
 use crate::session::{NewSession, Session, SessionStart, SignInMethod};
 use crate::store::{AuditAction, AuditEvent};
-use crate::throttle::LoginAttempt;
+use crate::throttle::{LoginAttempt, PutOff};
 use crate::token_scopes::TokenScopes;
 use crate::user::{UserName, UserRecord};
 use crate::user_state::PasswordChange;
@@ -270,7 +270,12 @@ impl AccountsService {
         // A longer password is nobody's, and all of them are one.
         let comparable = password::comparable(password).unwrap_or_default();
         let attempt = self.logins.begin(&user_name.to_ascii_lowercase(), &comparable, address).await;
-        let attempt = attempt.map_err(|retry_after| Unverified::Broken(ServiceError::Throttled { retry_after }))?;
+        let attempt = attempt.map_err(|put_off| {
+            Unverified::Broken(match put_off {
+                PutOff::Failures(retry_after) => ServiceError::Throttled { retry_after },
+                PutOff::Crowd(retry_after) => ServiceError::Crowded { retry_after },
+            })
+        })?;
         let found = match UserName::parse(user_name) {
             Some(name) => self.store.user_by_name(&name).await,
             None => Ok(None),

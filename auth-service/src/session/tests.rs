@@ -1,15 +1,7 @@
 use super::*;
-use crate::access::Member;
-use crate::ids::UserId;
 use crate::store::{AuditAction, Scope};
-use crate::user::{Role, UserName, UserRecord};
-
-const NOW_MS: i64 = 1_700_000_000_500;
-const LIMITS: SessionLimits = SessionLimits { idle: Duration::from_secs(100), lifetime: Duration::from_secs(1000) };
-
-fn id(number: usize) -> SessionId {
-    SessionId::parse(&format!("{number:012}")).unwrap()
-}
+use crate::user::UserRecord;
+use crate::user_state::test_user::{LIMITS, NOW_MS, id, state};
 
 fn new(number: usize) -> NewSession {
     NewSession {
@@ -40,24 +32,6 @@ fn session(number: usize, last_used_at_ms: i64) -> Session {
         token_hash,
         previous: None,
     }
-}
-
-fn state(sessions: Vec<Session>) -> UserState {
-    let user = UserRecord {
-        user_id: UserId::parse("0123456789abcdef").unwrap(),
-        user_name: UserName::parse("ada").unwrap(),
-        password_hash: "hash".to_owned(),
-        full_name: String::new(),
-        email: String::new(),
-        role: Role::User,
-        disabled: false,
-        locked: false,
-        reset_ends_at_ms: None,
-        state_reason: String::new(),
-        created_at_ms: 1,
-    };
-    let member = Member { role: Role::User, disabled: false, locked: false, tokens_valid_from_ms: 5 };
-    UserState { user, member, sessions }
 }
 
 fn event() -> AuditEvent {

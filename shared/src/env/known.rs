@@ -17,6 +17,7 @@ pub const NAMES: &[&str] = &[
     "TOLLGATE_ARGON2_MEMORY_KIB",
     "TOLLGATE_ARGON2_PASSES",
     "TOLLGATE_AUDIT_EVENTS",
+    "TOLLGATE_AUDIT_OPERATOR_EVENTS",
     "TOLLGATE_AUTH_CA",
     "TOLLGATE_AUTH_CLIENT_CERTIFICATE",
     "TOLLGATE_AUTH_CLIENT_KEY",
@@ -136,7 +137,7 @@ impl Reader<'_> {
             let name = name.escape_debug().to_string();
             match nearest {
                 Some(nearest) => self.mistake(&name, format_args!("is no variable of Tollgate's: is {nearest} meant?")),
-                None => self.mistake(&name, "is no variable of Tollgate's: the README lists them"),
+                None => self.mistake(&name, "is no variable of Tollgate's: docs/variables.md lists them"),
             }
         }
     }
@@ -204,7 +205,7 @@ mod tests {
         }
         assert_eq!(
             mistakes(&[("TOLLGATE_XYZZY_FROBNICATE_QUUX", "x")]),
-            ["TOLLGATE_XYZZY_FROBNICATE_QUUX is no variable of Tollgate's: the README lists them"]
+            ["TOLLGATE_XYZZY_FROBNICATE_QUUX is no variable of Tollgate's: docs/variables.md lists them"]
         );
         assert_eq!(mistakes(&[("TOLLGATE_", "x")]).len(), 1);
         assert_eq!(mistakes(&[("TOLLGATE_A\nB", "x")])[0].lines().count(), 1);

@@ -128,8 +128,8 @@ fn way(reason: ErrorReason) -> Way {
         | ErrorReason::CompressionUnknown => Way::Everywhere,
         ErrorReason::LoginFailed
         | ErrorReason::RefreshTokenReused
-        | ErrorReason::PasswordChangeRequired
         | ErrorReason::SessionNotFound
+        | ErrorReason::OtherOperatorRequired
         | ErrorReason::AccessTokenRequired
         | ErrorReason::SignUpClosed
         | ErrorReason::HoldNotFound
@@ -142,7 +142,9 @@ fn way(reason: ErrorReason) -> Way {
         | ErrorReason::ServiceCredentialInvalid => Way::AuthMethods,
         ErrorReason::CrossOriginRequest => Way::AuthDoor,
         ErrorReason::RoleRequired
-        // In mid-answer.
+        // Of a foreign issuer's token.
+        | ErrorReason::PasswordChangeRequired
+        // And in mid-answer.
         | ErrorReason::UserLocked
         | ErrorReason::ModelNotAllowed
         | ErrorReason::InsufficientCredits
