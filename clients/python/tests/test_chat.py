@@ -277,6 +277,55 @@ def test_a_client_that_is_closed_says_so_and_its_with_block_closes_it(stack: Sta
             client.balance()
 
 
+def test_a_client_that_is_closed_ends_what_runs_on_it_with_a_typed_error(stack: Stack) -> None:
+    from threading import Thread
+
+    person = stack.person(5000)
+    client = Tollgate(person.key(), **person.at)
+    ended: list[Any] = []
+
+    def listen() -> None:
+        try:
+            for piece in client.chat("slow", "Go on.", max_tokens=2000):
+                ended.append(piece)
+        except tollgate.TollgateError as error:
+            ended.append(error)
+
+    thread = Thread(target=listen)
+    thread.start()
+    until("it streams", lambda: len(ended) >= 3)
+    client.close()
+    thread.join(SECONDS)
+    assert isinstance(ended[-1], tollgate.AbortedError) and ended[-1].request_id
+    person.settled()
+    assert 4 <= person.charges()[0] < 500
+
+
+async def test_an_async_client_that_is_closed_ends_what_runs_on_it_with_a_typed_error(stack: Stack) -> None:
+    person = stack.person(5000)
+    client = AsyncTollgate(person.key(), **person.at)
+    read: list[str] = []
+
+    async def listen() -> None:
+        async for piece in client.chat("slow", "Go on.", max_tokens=2000):
+            read.append(piece)
+
+    task = asyncio.create_task(listen())
+    while len(read) < 3:
+        await asyncio.sleep(0.01)
+    await client.close()
+    with pytest.raises(tollgate.AbortedError, match="closed meanwhile"):
+        await task
+
+
+def test_an_answer_that_nobody_reads_is_settled_when_it_is_dropped(stack: Stack) -> None:
+    person = stack.person(5000)
+    with Tollgate(person.key(), **person.at) as client:
+        client.chat("slow", "Go on.", max_tokens=2000)
+        person.settled()
+        assert person.charges()[0] < 500
+
+
 def test_threads_share_a_client(stack: Stack) -> None:
     from concurrent.futures import ThreadPoolExecutor
 

@@ -12,11 +12,11 @@ import grpc
 import grpc.aio
 
 from . import _accounts as accounts
-from ._answer_aio import AsyncAnswer
+from ._answer_aio import AsyncAnswer, is_cancelled
 from ._bases import ConfigurationError, TollgateError
 from ._calls import Attempts, Call, lost
 from ._clean import clean, cleanly
-from ._core import CLIENT, Core, Path_, Stubs, ask_password, ask_user
+from ._core import CLIENT, Core, Path_, Stubs, ask_password, ask_user, closed_meanwhile
 from ._kept_aio import AsyncKeptSession
 from ._requests import Messages, chat_request, generate_request
 from ._secret import Secret
@@ -300,7 +300,14 @@ class AsyncTollgate(Core):
         try:
             return await method(call.message, timeout=attempts.timeout(), metadata=self._metadata(token)), None
         except grpc.RpcError as failure:
+            if self._closed:
+                return None, closed_meanwhile(call.request_id)
             return None, error_of(failure, endpoint.service, endpoint.url, call.request_id)
+        except (asyncio.CancelledError, grpc.aio.UsageError):
+            # gRPC cancels what runs on a channel that is closed, as if the task had been cancelled.
+            if self._closed and not is_cancelled():
+                return None, closed_meanwhile(call.request_id)
+            raise
 
     async def _send_refresh(self, token: Secret) -> Tokens:
         # Not through `_call`: it would ask the session for a token.

@@ -15,7 +15,7 @@ from ._answer import Answer
 from ._bases import ConfigurationError, TollgateError
 from ._calls import Attempts, Call, lost
 from ._clean import cleanly
-from ._core import CLIENT, Core, Path_, Stubs, ask_password, ask_user
+from ._core import CLIENT, Core, Path_, Stubs, ask_password, ask_user, closed_meanwhile
 from ._kept import KeptSession
 from ._requests import Messages, chat_request, generate_request
 from ._secret import Secret
@@ -314,7 +314,12 @@ class Tollgate(Core):
         endpoint = self._endpoint(call.stub)
         try:
             return method(call.message, timeout=attempts.timeout(), metadata=self._metadata(token)), None
-        except grpc.RpcError as failure:
+        except (grpc.RpcError, ValueError) as failure:
+            # gRPC's own word for a channel that is closed is a ValueError.
+            if self._closed:
+                return None, closed_meanwhile(call.request_id)
+            if not isinstance(failure, grpc.RpcError):
+                raise
             return None, error_of(failure, endpoint.service, endpoint.url, call.request_id)
 
     def _send_refresh(self, token: Secret) -> Tokens:
