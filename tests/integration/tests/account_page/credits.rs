@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use integration::polling::until;
 use serde_json::Value;
 use shared::proto::auth;
 
-use crate::page::{Page, grouped, scene};
+use crate::page::{Page, SOON, grouped, scene};
 use crate::stage::{CALL, STARTING, Stage};
 
 /// Calls, input tokens, output tokens and credits of each model, by the ledger.
@@ -82,7 +83,8 @@ async fn the_plot_of_usage_and_its_tables_say_what_the_ledger_does() {
         assert!(calls == 5 && by_day.len() <= 4, "{by_day:?}");
         for (measure, name) in ["Credits", "Calls", "Input tokens", "Output tokens"].into_iter().enumerate() {
             page.choose("Plot", name).await;
-            page.part_with("image", "").await;
+            let caption = format!("document.querySelector('#usage-plot figcaption')?.textContent.startsWith('{name} by day') === true");
+            until("the plot", SOON, || async { (page.browser.evaluate(&caption).await == true).then_some(()) }).await;
             assert_eq!(drawn(page).await, of(measure), "{name}");
         }
     })
@@ -116,10 +118,7 @@ async fn the_ledger_is_read_page_by_page_to_its_first_entry() {
         assert_eq!(rows(page, "ledger").await.len(), 25);
         for read in [50, 61] {
             page.press("button", "Show older entries").await;
-            integration::polling::until("more entries", crate::page::SOON, || async {
-                (rows(page, "ledger").await.len() == read).then_some(())
-            })
-            .await;
+            until("more entries", SOON, || async { (rows(page, "ledger").await.len() == read).then_some(()) }).await;
         }
         page.gone("button", "Show older entries").await;
         let rows = rows(page, "ledger").await;
