@@ -4,9 +4,17 @@ import { part } from './dom.js';
 
 /** How long a notice is seen, in ms. */
 const SEEN_MS = 6000;
+/** For how long nothing is said before, so that the same words once more are a change. */
+const PAUSE_MS = 50;
 
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let fading;
+
+/** Takes the notice away, as when somebody else signs in. */
+export function hush() {
+  clearTimeout(fading);
+  part('said').textContent = '';
+}
 
 /**
  * Says something that needs no answer.
@@ -16,12 +24,11 @@ export function say(text) {
   // Behind a dialog nothing is read out.
   const said = document.querySelector('dialog[open] > .said') ?? part('said');
   clearTimeout(fading);
-  // The same words once more are said once more only when they were gone.
   said.textContent = '';
-  requestAnimationFrame(() => {
-    said.textContent = text;
-  });
   fading = setTimeout(() => {
-    said.textContent = '';
-  }, SEEN_MS);
+    said.textContent = text;
+    fading = setTimeout(() => {
+      said.textContent = '';
+    }, SEEN_MS);
+  }, PAUSE_MS);
 }

@@ -110,7 +110,7 @@ function cells(event) {
   const by = event.actorName || event.actorUserId;
   const to = event.subjectName || event.subjectUserId;
   return [
-    time(event.createdAt),
+    [time(event.createdAt), small(event.requestId)],
     [h('code', {}, event.action), small(event.detail)],
     [by ? theirs(by) : 'nobody known', small(event.actorCredentialId)],
     [to ? theirs(to) : !event.subjectId && '–', event.subjectId && h('div', { class: 'hint' }, h('code', {}, event.subjectId))],

@@ -14,7 +14,7 @@ const SAID_MS = 2500;
  * @param {string} options.what What it is, for whoever doesn't see what stands beside the button.
  */
 export function copyable({ id, text, what }) {
-  const shown = h('pre', { id, tabindex: '0', 'aria-label': what }, h('code', {}, text));
+  const shown = h('pre', { id, tabindex: '0', role: 'group', 'aria-label': what }, h('code', {}, text));
   const label = h('span', {}, 'Copy');
   const copy = button(
     '',

@@ -18,13 +18,19 @@ export function openDialog({ id, title, content, keep = false }) {
   const view = document.querySelector('#stage > section') ?? part('stage');
   const before = document.activeElement;
   const heading = h('h2', { id: `${id}-title`, tabindex: '-1' }, title);
+  const keepOpen = (/** @type {Event} */ event) => {
+    if (keep) event.preventDefault();
+  };
   const dialog = h(
     'dialog',
     {
       id,
+      class: keep && 'keep',
       'aria-labelledby': heading.id,
-      cancel: (/** @type {Event} */ event) => {
-        if (keep) event.preventDefault();
+      cancel: keepOpen,
+      // A browser lets a second Escape through, whatever becomes of `cancel`.
+      keydown: (/** @type {KeyboardEvent} */ event) => {
+        if (event.key === 'Escape') keepOpen(event);
       },
       close: () => {
         if (dialog.classList.contains('paused')) return;
@@ -73,6 +79,11 @@ export function formDialog({ id, title, intro = [], fields = [], submit, danger,
   });
   const paragraphs = intro.length ? [h('p', {}, ...intro)] : [];
   const dialog = openDialog({ id, title, content: [...paragraphs, body] });
+}
+
+/** Whether something is shown that is shown once. */
+export function isSecretShown() {
+  return document.querySelector('dialog.keep[open]') !== null;
 }
 
 /** Takes open dialogs from the screen, with all that was typed into them. */

@@ -7,7 +7,7 @@ import { Failure, SessionEnded, sentence, words } from './failure.js';
  * @typedef {object} Field
  * @property {string} name The field's name in the contract, by which the server calls it when it is wrong.
  * @property {string} label
- * @property {'text' | 'password' | 'email' | 'date' | 'number' | 'textarea' | 'select' | 'checkboxes'} [type]
+ * @property {'text' | 'password' | 'email' | 'date' | 'textarea' | 'select' | 'checkboxes'} [type]
  * @property {string} [hint]
  * @property {string} [value] What it begins with; of checkboxes the values of those that are on, with spaces between them.
  * @property {boolean} [required]
@@ -123,7 +123,7 @@ function fieldOf(formId, field) {
 
   /** What is wrong with it, going on from its name; nothing: it is good. */
   function refuse(/** @type {string} */ description) {
-    wrong.textContent = description ? sentence(`${field.label.toLowerCase()} ${description}`) : '';
+    wrong.textContent = description ? sentence(`${field.label} ${description}`) : '';
     if (description) first?.setAttribute('aria-invalid', 'true');
     else first?.removeAttribute('aria-invalid');
   }

@@ -120,7 +120,7 @@ function signUpLink() {
  * @returns {string} Its title.
  */
 export function showGuest(root, path, told) {
-  const wanted = { 'sign-up': SIGN_UP, 'complete-reset': COMPLETE_RESET }[path] ?? SIGN_IN;
+  const wanted = path === 'sign-up' ? SIGN_UP : path === 'complete-reset' ? COMPLETE_RESET : SIGN_IN;
   const guest = wanted === SIGN_UP && settings().sign_up !== 'open' ? SIGN_IN : wanted;
   root.replaceChildren(
     h(

@@ -27,7 +27,7 @@ export function keyLines(key, model) {
   -d ${quoted(JSON.stringify(call))}`,
     },
     {
-      name: 'Python, with the tollgate package',
+      name: 'Python, with the tollgate-client package',
       text: `from tollgate import Tollgate
 
 with Tollgate(key=${KEY}, url=${URL_}) as tollgate:

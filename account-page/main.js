@@ -1,9 +1,9 @@
 // The account page: which view is there, and for whom.
 
-import { say } from './announce.js';
+import { hush, say } from './announce.js';
 import { auditView } from './audit-view.js';
 import { button, focusOn, h, part, theirs } from './dom.js';
-import { pauseDialogs, resumeDialogs } from './dialog.js';
+import { isSecretShown, pauseDialogs, resumeDialogs } from './dialog.js';
 import { words } from './failure.js';
 import { showGuest } from './guest-view.js';
 import { keysView } from './keys-view.js';
@@ -15,7 +15,7 @@ import { readSettings, settings } from './settings.js';
 import { tryView } from './try-view.js';
 import { usageView } from './usage-view.js';
 import { usersView } from './users-view.js';
-import { trouble } from './view.js';
+import { isGivenUp, trouble } from './view.js';
 
 /** @typedef {import('./view.js').View} View */
 
@@ -36,6 +36,9 @@ let left = new AbortController();
  */
 let waiting;
 
+/** The view that is there. */
+let shownPath = '';
+
 /** The part of the address behind `#/`. */
 function path() {
   return location.hash.startsWith('#/') ? location.hash.slice(2) : '';
@@ -54,6 +57,8 @@ function isForMe(view) {
 /** Shows the view that the address names, from its beginning. */
 function showView() {
   const shown = view();
+  shownPath = shown.path;
+  hush();
   left.abort();
   left = new AbortController();
   waiting = undefined;
@@ -105,6 +110,7 @@ function showNavigation(shown) {
  * @param {string} [userName]
  */
 function showSignIn(said = '', userName = '') {
+  hush();
   navigation.hidden = menu.hidden = who.hidden = true;
   who.replaceChildren();
   stage.hidden = true;
@@ -166,7 +172,8 @@ function leaveGuestPath() {
   if (path() === 'sign-up' || path() === 'complete-reset') history.replaceState(null, '', '#/');
 }
 
-addEventListener('hashchange', () => {
+/** Shows what the address names. */
+function go() {
   if (session()) {
     showView();
     focusOn(part('heading'));
@@ -175,6 +182,30 @@ addEventListener('hashchange', () => {
     drop();
     showSignIn();
   }
+}
+
+addEventListener('hashchange', () => {
+  // Going back must not lose what is shown once.
+  if (isSecretShown()) history.pushState(null, '', `#/${shownPath}`);
+  else go();
+});
+
+addEventListener('beforeunload', (event) => {
+  if (isSecretShown()) event.preventDefault();
+});
+
+// The link of the view that is there reads it anew.
+document.addEventListener('click', (event) => {
+  const link = event.target instanceof Element && event.target.closest('a');
+  if (link && link.hash.startsWith('#/') && link.hash === (location.hash || '#/')) {
+    event.preventDefault();
+    go();
+  }
+});
+
+// What nobody expected is said all the same.
+addEventListener('unhandledrejection', (event) => {
+  if (!isGivenUp(event.reason)) say(words(event.reason));
 });
 
 // A page that comes back from the browser's cache has missed what other tabs said.

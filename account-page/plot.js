@@ -80,14 +80,17 @@ function bars(width, label, days, series) {
   return drawing;
 }
 
+/** What the top of the plot may be: these, ten times these, and so on. */
+const TOPS = [10n, 12n, 16n, 20n, 30n, 40n, 50n, 60n, 80n];
+
 /**
- * The smallest of 1, 2, 4, 5, 10, 20, … that is no less.
+ * The smallest top that is no less; of few the value itself.
  * @param {bigint} value At least 1.
  */
 function roundAbove(value) {
+  if (value < TOPS[0]) return value;
   for (let unit = 1n; ; unit *= 10n) {
-    for (const times of [1n, 2n, 4n, 5n]) {
-      if (unit * times >= value) return unit * times;
-    }
+    const top = TOPS.find((each) => each * unit >= value);
+    if (top) return top * unit;
   }
 }

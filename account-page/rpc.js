@@ -61,19 +61,29 @@ export async function signedIn(work) {
   const before = session();
   if (!before) throw new SessionEnded();
   try {
-    return await work(before.accessToken);
+    return forNobodyElse(before, await work(before.accessToken));
   } catch (failure) {
     if (!isOfTheToken(failure)) throw failure;
   }
   await refresh(before.accessToken);
-  const after = session();
-  // Another user may have signed in meanwhile, in another tab: nothing is done in their name.
-  if (!after || after.userId !== before.userId) throw new SessionEnded();
+  const token = forNobodyElse(before, session()?.accessToken ?? '');
   try {
-    return await work(after.accessToken);
+    return forNobodyElse(before, await work(token));
   } catch (failure) {
     throw isOfTheToken(failure) ? end(/** @type {Failure} */ (failure)) : failure;
   }
+}
+
+/**
+ * Another user may have signed in meanwhile, in another tab: nothing is done in their name, and they see nothing of this one.
+ * @template T
+ * @param {import('./session.js').Session} before
+ * @param {T} answer
+ * @returns {T}
+ */
+function forNobodyElse(before, answer) {
+  if (session()?.userId !== before.userId) throw new SessionEnded();
+  return answer;
 }
 
 /** @param {unknown} failure */

@@ -29,6 +29,8 @@ const LOCK = 'tollgate-session';
 let current;
 /** @type {Promise<void> | undefined} */
 let refreshing;
+/** What changes the cookie and was begun last. @type {Promise<unknown>} */
+let last = Promise.resolve();
 /** @type {(change: Change) => void} */
 let changed = () => {};
 
@@ -159,8 +161,12 @@ function start({ access_token, account_id, user }) {
  * @returns {Promise<T>}
  */
 async function alone(work) {
-  // Without TLS a browser has no locks but for this machine's own pages: then the server's 30 s for lost answers must do.
-  return navigator.locks ? await navigator.locks.request(LOCK, work) : work();
+  if (navigator.locks) return await navigator.locks.request(LOCK, work);
+  // Without TLS a browser has no locks but for this machine's own pages. Then each tab keeps its own order, and when two refresh at once
+  // the server's 30 s for lost answers let both go on.
+  const mine = last.then(work, work);
+  last = mine.catch(() => {});
+  return mine;
 }
 
 /** @param {News} news */

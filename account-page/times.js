@@ -32,14 +32,6 @@ export function isOver(timestamp) {
 }
 
 /**
- * A day of UTC, so many before today: `YYYY-MM-DD`.
- * @param {number} daysAgo
- */
-export function utcDay(daysAgo) {
-  return new Date(Date.now() - daysAgo * DAY_MS).toISOString().slice(0, 10);
-}
-
-/**
  * Every day from the first to the last, both included. None when they are in the wrong order, or aren't days.
  * @param {string} first `YYYY-MM-DD`
  * @param {string} last

@@ -41,10 +41,10 @@ export async function get(url) {
  */
 async function read(url, init, signal) {
   const time = AbortSignal.timeout(ANSWER_MS);
+  const either = signal ? AbortSignal.any([signal, time]) : time;
   let response;
   let text;
   try {
-    const either = signal ? AbortSignal.any([signal, time]) : time;
     response = await fetch(url, { ...init, cache: 'no-store', redirect: 'error', signal: either });
     text = await response.text();
   } catch (error) {

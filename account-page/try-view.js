@@ -11,7 +11,7 @@ import { call, signedIn } from './rpc.js';
 import { stream } from './stream.js';
 import { isGivenUp, loaded } from './view.js';
 
-/** @typedef {{model: string, messages: Array<{role: string, content: string}>, maxOutputTokens?: number, requestId: string}} Chat */
+/** @typedef {{model: string, messages: Array<{role: string, content: string}>, maxOutputTokens?: string, requestId: string}} Chat */
 
 const CHAT = '/tollgate.inference.v1.Inference/Chat';
 
@@ -56,7 +56,7 @@ function trial(models, left) {
     fields: [
       { name: 'model', label: 'Model', type: 'select', options: models.map((name) => ({ value: name, label: name })) },
       { name: 'prompt', label: 'Prompt', type: 'textarea', required: true, hint: 'Ctrl+Enter sends it.' },
-      { name: 'max_output_tokens', label: 'At most so many tokens', type: 'number', optional: true },
+      { name: 'max_output_tokens', label: 'At most so many tokens', optional: true },
     ],
     submit: 'Send',
     beside: [stop],
@@ -64,7 +64,7 @@ function trial(models, left) {
       running = new AbortController();
       /** @type {Chat} */
       const chat = { model, messages: [{ role: 'user', content: prompt }], requestId: newRequestId() };
-      if (max_output_tokens) chat.maxOutputTokens = Number(max_output_tokens);
+      if (max_output_tokens) chat.maxOutputTokens = max_output_tokens;
       stop.hidden = false;
       answer.ariaBusy = 'true';
       try {
@@ -99,14 +99,10 @@ function trial(models, left) {
 async function ask(chat, answer, status, signal) {
   const show = shower(answer);
   status.textContent = 'Waiting for the model …';
-  let isStarted = false;
   try {
     await signedIn(async (token) => {
       for await (const event of stream(inferenceUrl() + CHAT, chat, { token, signal })) {
-        if (event.started) {
-          isStarted = true;
-          status.textContent = `The model is answering. Held: ${credits(event.started.heldCredits)}.`;
-        }
+        if (event.started) status.textContent = `The model is answering. Held: ${credits(event.started.heldCredits)}.`;
         if (event.delta) show(event.delta);
         if (event.finished) status.textContent = await finished(event.finished, chat.requestId);
       }
@@ -117,8 +113,7 @@ async function ask(chat, answer, status, signal) {
       if (failure instanceof Failure && failure.reason === 'BROKEN_OFF') status.textContent = await settled(chat.requestId, '');
       throw ofInference(failure);
     }
-    status.textContent = 'Stopped.';
-    if (isStarted) status.textContent = await settled(chat.requestId, 'Stopped. ');
+    status.textContent = await settled(chat.requestId, 'Stopped. ');
   }
 }
 

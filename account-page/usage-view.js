@@ -6,7 +6,7 @@ import { grouped, whole } from './exact.js';
 import { plot } from './plot.js';
 import { call } from './rpc.js';
 import { table } from './table.js';
-import { dayInWords, daysBetween, utcDay } from './times.js';
+import { dayInWords, daysBetween } from './times.js';
 import { loaded } from './view.js';
 
 /**
@@ -21,7 +21,7 @@ import { loaded } from './view.js';
  */
 
 /** @typedef {'chargedCredits' | 'calls' | 'inputTokens' | 'outputTokens'} Measure */
-/** @typedef {{first: string, last: string}} Span Days of UTC, both included. */
+/** @typedef {{firstDay: string, lastDay: string, completeFromDay: string, rows?: Row[]}} Answer Days of UTC, both included. */
 
 /** @type {Array<{value: Measure, label: string}>} */
 const MEASURES = [
@@ -34,36 +34,37 @@ const MEASURES = [
 /** How many models have a colour of their own; those that used less are shown together. */
 const OWN_COLOURS = 5;
 const OTHERS = 'other models';
-const DAYS_AT_FIRST = 30;
 
 /** @type {import('./view.js').View} */
 export const usageView = {
   path: 'usage',
   title: 'Usage',
   show(section, signal) {
-    let span = { first: utcDay(DAYS_AT_FIRST - 1), last: utcDay(0) };
     let measure = MEASURES[0];
-    const read = (/** @type {Span} */ { first, last }) => call('Accounts/GetUsage', { firstDay: first, lastDay: last }, signal);
-    /** @type {any} */
+    /** @type {Answer | undefined} */
     let answer;
+    const read = async (/** @type {object} */ days) => {
+      const read = /** @type {Answer} */ (await call('Accounts/GetUsage', days, signal));
+      answer = read;
+      return shown(read, measure);
+    };
     const usage = loaded('usage', async () => {
-      answer = await read(span);
-      return shown(answer, span, measure);
+      // Which days are the last ones, the server's clock says.
+      const content = await read({});
+      days.querySelectorAll('input').forEach((input, index) => {
+        input.value = (index === 0 ? answer?.firstDay : answer?.lastDay) ?? '';
+      });
+      return content;
     });
     const days = form({
       id: 'usage-days',
       inline: true,
       fields: [
-        { name: 'first_day', label: 'First day (UTC)', type: 'date', required: true, value: span.first },
-        { name: 'last_day', label: 'Last day (UTC)', type: 'date', required: true, value: span.last },
+        { name: 'first_day', label: 'First day (UTC)', type: 'date', required: true },
+        { name: 'last_day', label: 'Last day (UTC)', type: 'date', required: true },
       ],
       submit: 'Show',
-      send: async ({ first_day, last_day }) => {
-        const wanted = { first: first_day, last: last_day };
-        answer = await read(wanted);
-        span = wanted;
-        usage.show(shown(answer, span, measure));
-      },
+      send: async ({ first_day, last_day }) => usage.show(await read({ firstDay: first_day, lastDay: last_day })),
     });
     const choose = h(
       'select',
@@ -71,7 +72,7 @@ export const usageView = {
         id: 'usage-measure',
         change: () => {
           measure = MEASURES[choose.selectedIndex];
-          if (answer) usage.show(shown(answer, span, measure));
+          if (answer) usage.show(shown(answer, measure));
         },
       },
       ...MEASURES.map(({ value, label }) => h('option', { value }, label)),
@@ -88,14 +89,13 @@ export const usageView = {
 };
 
 /**
- * @param {{rows?: Row[], completeFromDay?: string}} answer
- * @param {Span} span
+ * @param {Answer} answer
  * @param {{value: Measure, label: string}} measure
  * @returns {Node[]}
  */
-function shown({ rows = [], completeFromDay }, span, measure) {
+function shown({ firstDay, lastDay, completeFromDay, rows = [] }, measure) {
   const content = [];
-  if (completeFromDay && completeFromDay > span.first) {
+  if (completeFromDay > firstDay) {
     const from = h('time', { datetime: completeFromDay }, `${dayInWords(completeFromDay)} (UTC)`);
     content.push(
       h(
@@ -103,14 +103,14 @@ function shown({ rows = [], completeFromDay }, span, measure) {
         { id: 'usage-complete-from', class: 'notice' },
         'The figures are whole from ',
         from,
-        ' on. What came before is not counted.',
+        ' on. Of the days before it a part is missing.',
       ),
     );
   }
   if (rows.length === 0) return [...content, h('p', { class: 'hint' }, 'Nothing was used on these days.')];
   const models = byModel(rows);
   const colours = new Map(models.map(({ model }, index) => [model, Math.min(index, OWN_COLOURS) + 1]));
-  return [...content, drawn(rows, models, span, measure), totals(models, colours), details(rows)];
+  return [...content, drawn(rows, models, daysBetween(firstDay, lastDay), measure), totals(models, colours), details(rows)];
 }
 
 /**
@@ -133,11 +133,10 @@ function byModel(rows) {
 /**
  * @param {Row[]} rows
  * @param {Array<{model: string}>} models
- * @param {Span} span
+ * @param {string[]} days
  * @param {{value: Measure, label: string}} measure
  */
-function drawn(rows, models, span, { value, label }) {
-  const days = daysBetween(span.first, span.last);
+function drawn(rows, models, days, { value, label }) {
   const places = new Map(days.map((day, index) => [day, index]));
   const series = models.slice(0, OWN_COLOURS).map(({ model }) => ({ name: model, values: days.map(() => 0n) }));
   if (models.length > OWN_COLOURS) series.push({ name: OTHERS, values: days.map(() => 0n) });

@@ -109,9 +109,10 @@ function cells(user, changed) {
 
 /** @param {User} user */
 function state(user) {
+  /** @type {Array<HTMLElement | string>} */
   const badges = [];
-  if (user.disabled) badges.push(h('span', { class: 'badge bad' }, 'disabled'));
-  if (user.locked) badges.push(h('span', { class: 'badge bad' }, 'locked'));
+  if (user.disabled) badges.push(h('span', { class: 'badge bad' }, 'disabled'), ' ');
+  if (user.locked) badges.push(h('span', { class: 'badge bad' }, 'locked'), ' ');
   if (user.passwordChangeRequired) badges.push(h('span', { class: 'badge' }, 'must choose a password'));
   if (badges.length === 0) badges.push(h('span', { class: 'badge good' }, 'enabled'));
   if (user.stateReason) badges.push(h('div', { class: 'hint' }, theirs(user.stateReason)));

@@ -78,6 +78,7 @@ function keepingFocusIn(element, change) {
  */
 export function trouble(failure, again) {
   const retry = button('Try again', () => {
+    if (retry.ariaDisabled === 'true') return;
     retry.ariaDisabled = 'true';
     retry.classList.add('busy');
     again();
