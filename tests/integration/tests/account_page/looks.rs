@@ -139,7 +139,8 @@ async fn no_view_scrolls_sideways_on_a_phone_of_360_pixels() {
               const wide = scrollWidth > clientWidth ? [`the page: ${scrollWidth}`] : [];
               for (const element of document.querySelectorAll('body *')) {
                 const { overflowX } = getComputedStyle(element);
-                if (['auto', 'scroll'].includes(overflowX) && element.scrollWidth > element.clientWidth + 1) wide.push(element.outerHTML.slice(0, 200));
+                const scrolls = ['auto', 'scroll'].includes(overflowX) && element.scrollWidth > element.clientWidth + 1;
+                if (scrolls) wide.push(element.outerHTML.slice(0, 200));
                 const { right, width } = element.getBoundingClientRect();
                 if (width > 1 && right > clientWidth + 1) wide.push(`${right}: ${element.outerHTML.slice(0, 200)}`);
               }
