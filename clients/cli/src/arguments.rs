@@ -10,7 +10,7 @@ use crate::account::SignUp;
 use crate::admin::Admin;
 use crate::config::Config;
 use crate::connection::Connection;
-use crate::duration::parse_duration;
+use crate::duration::{parse_duration, parse_duration_or_zero};
 use crate::keys::Keys;
 use crate::sessions::{Login, Password, Sessions};
 use crate::settings::Caller;
@@ -22,6 +22,7 @@ A first session:
   tollgate login alice
   tollgate keys create --name laptop --save
   tollgate chat llama3.2 'Why is the sky blue?'
+  tollgate chat llama3.2                                  # a conversation
   tollgate balance
 
 Passwords and keys are asked for, or read from the first line of standard input; they are never arguments.
@@ -50,7 +51,7 @@ Exit codes:
   69   a server can't be reached, or is not available
   75   try again later: rate limited, busy, in progress, or out of time
   77   the credential was refused, or may not do this
-  130  cancelled with Ctrl-C";
+  130  cancelled with Ctrl-C; 129, 131 and 143: a signal ended a conversation";
 
 /// Talk to models through Tollgate, and look after your account, keys and credits.
 #[derive(Debug, Parser)]
@@ -96,12 +97,24 @@ pub(crate) enum Command {
         #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
         limit: usize,
     },
+    /// Show what was used, by day and model
+    Usage {
+        /// The first day, in UTC, such as 2026-11-29; the 29th before the last unless given
+        #[arg(long, default_value = "", hide_default_value = true, value_name = "DAY")]
+        from: String,
+        /// The last day; today unless given. At most 92 days in all
+        #[arg(long, default_value = "", hide_default_value = true, value_name = "DAY")]
+        to: String,
+    },
     /// Show what became of a request
     Receipt {
         /// As given with --request-id, or as the chat's last line showed it
         request_id: String,
     },
     /// Ask a model; the answer appears as it is generated, the receipt on standard error
+    ///
+    /// Without a PROMPT, on a terminal, it is a conversation: /? says what can be done there, and /bye or Ctrl-D ends it. Standard input
+    /// that is no terminal is the prompt, or goes behind it.
     Chat(Chat),
     /// Let a model go on from a text, without a conversation
     Generate(Generate),
@@ -169,12 +182,27 @@ impl Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Chat {
-    /// The model's name, from `models list`
-    pub(crate) model: String,
-    /// What to ask; - reads it from standard input
-    pub(crate) prompt: String,
+    /// The model's name, from `models list` [env: TOLLGATE_MODEL] [default: the only one there is]
+    pub(crate) model: Option<String>,
+    /// What to ask; - is standard input alone
+    pub(crate) prompt: Vec<String>,
     #[command(flatten)]
     pub(crate) generation: Generation,
+    /// How long the model stays loaded afterwards, such as 30m; 0: not at all [default: the model server's]
+    #[arg(long, alias = "keepalive", value_name = "DURATION", value_parser = parse_duration_or_zero)]
+    pub(crate) keep_alive: Option<Duration>,
+    /// Don't show what the model thinks
+    #[arg(long, alias = "hidethinking")]
+    pub(crate) hide_thinking: bool,
+    /// Show what the model server measured
+    #[arg(long)]
+    pub(crate) verbose: bool,
+    /// Don't break lines between words, in a conversation
+    #[arg(long, alias = "nowordwrap")]
+    pub(crate) no_word_wrap: bool,
+    /// Don't keep on disk what is asked, in a conversation
+    #[arg(long)]
+    pub(crate) no_history: bool,
 }
 
 #[derive(Debug, Args)]
@@ -353,9 +381,15 @@ mod tests {
             "keys revoke --leaked dump.txt",
             "balance --auth-url http://h:1 --key k --account a",
             "history --limit 5",
+            "usage --from 2026-11-01 --to 2026-11-29",
             "receipt r1",
             "chat m p --system s --max-tokens 5 --temperature 0 --seed -1 --think low --request-id r --json --timeout 30s",
             "chat m p --format {}",
+            "chat",
+            "chat m",
+            "chat m why is the sky blue",
+            "chat m --keep-alive 0 --hide-thinking --verbose --no-word-wrap --no-history",
+            "chat m --keepalive 5m --hidethinking --nowordwrap",
             "generate m p --suffix s --raw",
             "models list",
             "models show m",
@@ -416,8 +450,8 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused() {
         for line in [
-            "chat m",
             "chat m p --max-tokens 0",
+            "chat m --keep-alive soon",
             "chat m p --think perhaps",
             "chat m p --json --format {}",
             "generate m p --raw --system s",

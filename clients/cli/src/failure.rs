@@ -58,6 +58,12 @@ pub(crate) enum Failure {
     /// Ctrl-C, while nothing was under way that has a price.
     #[error("interrupted")]
     Interrupted,
+    /// A signal ended the session.
+    #[error("ended by a signal")]
+    Ended {
+        /// The exit code that stands for it.
+        code: u8,
+    },
     /// Ctrl-C.
     #[error("cancelled")]
     Cancelled {
@@ -97,6 +103,7 @@ fn exit_code(failure: &Failure) -> u8 {
         Failure::NoSession { .. } | Failure::OtherServer { .. } => NO_PERMISSION,
         Failure::ReaderGone => 0,
         Failure::Cancelled { .. } | Failure::Interrupted => CTRL_C,
+        Failure::Ended { code } => *code,
         Failure::Call(error) => match error.reason() {
             Some(ErrorReason::InsufficientCredits) => INSUFFICIENT_CREDITS,
             Some(
@@ -119,9 +126,9 @@ fn exit_code(failure: &Failure) -> u8 {
 }
 
 /// What happened, the reason's name, what to do, and what it cost; `None` when there is nothing to say.
-fn line(failure: &Failure) -> Option<String> {
+pub(crate) fn line(failure: &Failure) -> Option<String> {
     let error = match failure {
-        Failure::ReaderGone | Failure::Interrupted => return None,
+        Failure::ReaderGone | Failure::Interrupted | Failure::Ended { .. } => return None,
         Failure::Cancelled { request_id } => {
             return Some(format!("cancelled; what was generated until then is charged: tollgate receipt {request_id}"));
         }
@@ -186,6 +193,7 @@ fn advice(error: &Error) -> Option<String> {
             "sign in (tollgate login NAME), and leave out what gives a key: tollgate config shows where it comes from"
         }
         ErrorReason::PasswordChangeRequired => "tollgate password complete-reset NAME chooses a new one",
+        ErrorReason::OtherOperatorRequired => "tollgate admin create-user NAME --admin makes another operator, who can",
         ErrorReason::SessionNotFound => "tollgate sessions list shows what there is",
         ErrorReason::InsufficientCredits => "tollgate balance shows what there is; an operator can grant more",
         ErrorReason::ModelNotFound => "tollgate models list shows what there is",

@@ -138,6 +138,12 @@ fn search_in(mut input: impl Read, found: &Sender<String>) -> io::Result<()> {
     }
 }
 
+/// Whether an API key or a refresh token of ours stands in this text.
+pub(crate) fn holds_a_credential(text: &str) -> bool {
+    let mut scanner = Scanner::default();
+    !scanner.take(text.as_bytes()).is_empty() || !scanner.take(&[]).is_empty()
+}
+
 /// Finds credentials in bytes that come in pieces, wherever the pieces end and whatever stands around a credential: the checksum tells a
 /// credential from its surroundings, and nothing else is asked of them.
 #[derive(Debug, Default)]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tollgate_client::Client;
-use tollgate_client::proto::inference::{CreateModelResponse, ModelDetails};
+use tollgate_client::proto::inference::{CreateModelResponse, Model, ModelDetails, ShowModelResponse};
 
 use crate::arguments::Models;
 use crate::display::{json_text, json_time, time};
@@ -14,21 +14,18 @@ use crate::text_file::read_text;
 pub(crate) async fn run(client: &Client, command: Models, output: &mut Output) -> Result<(), Failure> {
     match command {
         Models::List => {
-            let mut table = Table::new(&["NAME", ">SIZE", "FAMILY", "PARAMETERS", "QUANTIZATION", "MODIFIED"]);
-            let mut records = Vec::new();
-            for model in client.list_models().await? {
-                records.push(json!({
+            let models = client.list_models().await?;
+            let record = |model: &Model| {
+                json!({
                     "name": model.name,
                     "sizeBytes": model.size_bytes,
                     "digest": json_text(&model.digest),
                     "modifiedAt": json_time(model.modified_at),
                     "details": details_record(model.details.as_ref()),
-                }));
-                let details = model.details.unwrap_or_default();
-                let (size, modified) = (size(model.size_bytes), time(model.modified_at));
-                table.row([model.name, size, details.family, details.parameter_size, details.quantization_level, modified]);
-            }
-            output.records(&records, &table)
+                })
+            };
+            let records: Vec<Value> = models.iter().map(record).collect();
+            output.records(&records, &table(models))
         }
         Models::Show { name } => {
             let shown = client.show_model(&name).await?;
@@ -39,20 +36,7 @@ pub(crate) async fn run(client: &Client, command: Models, output: &mut Output) -
                 "contextLength": (shown.context_length > 0).then_some(shown.context_length),
                 "modifiedAt": json_time(shown.modified_at),
             });
-            let details = shown.details.unwrap_or_default();
-            let context = if shown.context_length == 0 { String::new() } else { format!("{} tokens", shown.context_length) };
-            let fields = [
-                ("model", name),
-                ("family", details.family),
-                ("parameters", details.parameter_size),
-                ("quantization", details.quantization_level),
-                ("format", details.format),
-                ("made from", details.parent_model),
-                ("capabilities", shown.capabilities.join(", ")),
-                ("context", context),
-                ("modified", time(shown.modified_at)),
-            ];
-            output.record(&fields, document)
+            output.record(&fields(name, shown), document)
         }
         Models::Create { name, file } => {
             let mut progress = client.create_model(&name, &read_text(&file)?).await?;
@@ -75,6 +59,34 @@ pub(crate) async fn run(client: &Client, command: Models, output: &mut Output) -
             output.said(&format!("{name} is removed"), json!({"name": name}))
         }
     }
+}
+
+/// Models, for people.
+pub(crate) fn table(models: impl IntoIterator<Item = Model>) -> Table {
+    let mut table = Table::new(&["NAME", ">SIZE", "FAMILY", "PARAMETERS", "QUANTIZATION", "MODIFIED"]);
+    for model in models {
+        let details = model.details.unwrap_or_default();
+        let (size, modified) = (size(model.size_bytes), time(model.modified_at));
+        table.row([model.name, size, details.family, details.parameter_size, details.quantization_level, modified]);
+    }
+    table
+}
+
+/// What a model is and can do, for people.
+pub(crate) fn fields(name: String, shown: ShowModelResponse) -> [(&'static str, String); 9] {
+    let details = shown.details.unwrap_or_default();
+    let context = if shown.context_length == 0 { String::new() } else { format!("{} tokens", shown.context_length) };
+    [
+        ("model", name),
+        ("family", details.family),
+        ("parameters", details.parameter_size),
+        ("quantization", details.quantization_level),
+        ("format", details.format),
+        ("made from", details.parent_model),
+        ("capabilities", shown.capabilities.join(", ")),
+        ("context", context),
+        ("modified", time(shown.modified_at)),
+    ]
 }
 
 fn details_record(details: Option<&ModelDetails>) -> Value {

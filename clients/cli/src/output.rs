@@ -19,7 +19,8 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn stdout(json: bool) -> Self {
-        let stdout = io::stdout().lock();
+        // Not locked: the line editor writes to it from a thread of its own.
+        let stdout = io::stdout();
         let for_people = stdout.is_terminal();
         Self { writer: Box::new(stdout), for_people, json }
     }
@@ -71,6 +72,16 @@ impl Output {
         check(written.and_then(|()| self.writer.flush()))
     }
 
+    /// Writes text of this command's own, and what it commands a terminal to do; nothing that came from elsewhere and wasn't cleaned.
+    pub(crate) fn styled(&mut self, text: &str) -> Result<(), Failure> {
+        check(self.writer.write_all(text.as_bytes()).and_then(|()| self.writer.flush()))
+    }
+
+    /// Whether a person sees it.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.for_people
+    }
+
     /// Writes a table.
     pub(crate) fn table(&mut self, table: &Table) -> Result<(), Failure> {
         table.lines().iter().try_for_each(|line| check(writeln!(self.writer, "{line}")))?;
@@ -99,6 +110,11 @@ pub(crate) fn hint(text: &str) {
 /// A piece of text for people beside the result, as it is being generated.
 pub(crate) fn aside(text: &str) {
     let _ = write!(io::stderr(), "{}", without_control(text));
+}
+
+/// The same, of this command's own, and with what it commands a terminal to do.
+pub(crate) fn aside_styled(text: &str) {
+    let _ = write!(io::stderr(), "{text}");
 }
 
 #[cfg(test)]
