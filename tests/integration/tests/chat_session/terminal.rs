@@ -1,6 +1,7 @@
 //! A terminal with a person before it: a pseudo-terminal, and a screen that shows what a real one would.
 
 use std::fs::File;
+use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -86,7 +87,7 @@ impl Setting {
         drop((self.command, side));
         rustix::io::ioctl_fionbio(&master, true).unwrap();
         let master = Arc::new(AsyncFd::new(master).unwrap());
-        let shown = Arc::new(Mutex::new(Shown { screen: vt100::Parser::new(ROWS, COLUMNS, 0), bytes: Vec::new() }));
+        let shown = Arc::new(Mutex::new(Shown { screen: vt100::Parser::new(size(ROWS), size(COLUMNS), 0), bytes: Vec::new() }));
         let eyes = tokio::spawn(look(Arc::clone(&master), Arc::clone(&shown)));
         Terminal { master, shown, eyes, child }
     }
@@ -108,6 +109,10 @@ async fn look(master: Arc<AsyncFd<OwnedFd>>, shown: Arc<Mutex<Shown>>) {
             Ok(_) => return,
         }
     }
+}
+
+fn size(lines: u16) -> NonZero<u16> {
+    NonZero::new(lines).unwrap()
 }
 
 fn resize(master: &OwnedFd, columns: u16, rows: u16) {
@@ -179,7 +184,7 @@ impl Terminal {
 
     /// Changes the window's size.
     pub fn resize(&self, columns: u16, rows: u16) {
-        self.shown.lock().unwrap().screen.screen_mut().set_size(rows, columns);
+        self.shown.lock().unwrap().screen.screen_mut().set_size(size(rows), size(columns));
         resize(self.master.get_ref(), columns, rows);
     }
 
