@@ -86,7 +86,7 @@ impl Setting {
         // The command has the only ones: when it ends, reading ends.
         drop((self.command, side));
         rustix::io::ioctl_fionbio(&master, true).unwrap();
-        let master = Arc::new(AsyncFd::new(master).unwrap());
+        let master = Arc::new(AsyncFd::register(master).unwrap());
         let shown = Arc::new(Mutex::new(Shown { screen: vt100::Parser::new(size(ROWS), size(COLUMNS), 0), bytes: Vec::new() }));
         let eyes = tokio::spawn(look(Arc::clone(&master), Arc::clone(&shown)));
         Terminal { master, shown, eyes, child }
