@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::num::NonZero;
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
@@ -11,7 +11,8 @@ use integration::processes::binary;
 use integration::shell::{SOON, Shell};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{InputModes, LocalModes, Winsize, tcgetattr, tcsetwinsize};
-use tokio::io::unix::AsyncFd;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -22,7 +23,8 @@ pub const PLACEHOLDER: &str = ">>> Send a message (/? for help)";
 
 /// A running command, and what its terminal shows.
 pub struct Terminal {
-    master: Arc<AsyncFd<OwnedFd>>,
+    /// Both ends of a terminal are one; tokio reads and writes it as it does a pipe.
+    keyboard: Sender,
     shown: Arc<Mutex<Shown>>,
     /// Reads what is shown.
     eyes: JoinHandle<()>,
@@ -86,28 +88,21 @@ impl Setting {
         // The command has the only ones: when it ends, reading ends.
         drop((self.command, side));
         rustix::io::ioctl_fionbio(&master, true).unwrap();
-        let master = Arc::new(AsyncFd::register(master).unwrap());
+        let screen_side = Receiver::from_owned_fd_unchecked(master.try_clone().unwrap()).unwrap();
+        let keyboard = Sender::from_owned_fd_unchecked(master).unwrap();
         let shown = Arc::new(Mutex::new(Shown { screen: vt100::Parser::new(size(ROWS), size(COLUMNS), 0), bytes: Vec::new() }));
-        let eyes = tokio::spawn(look(Arc::clone(&master), Arc::clone(&shown)));
-        Terminal { master, shown, eyes, child }
+        let eyes = tokio::spawn(look(screen_side, Arc::clone(&shown)));
+        Terminal { keyboard, shown, eyes, child }
     }
 }
 
 /// Reads what comes, until the command ends.
-async fn look(master: Arc<AsyncFd<OwnedFd>>, shown: Arc<Mutex<Shown>>) {
+async fn look(mut screen_side: Receiver, shown: Arc<Mutex<Shown>>) {
     let mut buffer = [0; 4096];
-    loop {
-        let mut ready = master.readable().await.unwrap();
-        match ready.try_io(|master| Ok(rustix::io::read(master, &mut buffer)?)) {
-            // Not ready after all.
-            Err(_) => {}
-            Ok(Ok(read @ 1..)) => {
-                let mut shown = shown.lock().unwrap();
-                shown.screen.process(&buffer[..read]);
-                shown.bytes.extend_from_slice(&buffer[..read]);
-            }
-            Ok(_) => return,
-        }
+    while let Ok(read @ 1..) = screen_side.read(&mut buffer).await {
+        let mut shown = shown.lock().unwrap();
+        shown.screen.process(&buffer[..read]);
+        shown.bytes.extend_from_slice(&buffer[..read]);
     }
 }
 
@@ -115,7 +110,7 @@ fn size(lines: u16) -> NonZero<u16> {
     NonZero::new(lines).unwrap()
 }
 
-fn resize(master: &OwnedFd, columns: u16, rows: u16) {
+fn resize(master: impl AsFd, columns: u16, rows: u16) {
     tcsetwinsize(master, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
 }
 
@@ -156,16 +151,16 @@ impl Terminal {
 
     /// Types.
     pub fn types(&self, keys: &str) {
-        assert_eq!(rustix::io::write(&*self.master, keys.as_bytes()).unwrap(), keys.len(), "that much must be pasted");
+        assert_eq!(rustix::io::write(&self.keyboard, keys.as_bytes()).unwrap(), keys.len(), "that much must be pasted");
     }
 
     /// Types more than a terminal takes at once.
     pub async fn pastes(&self, keys: &str) {
         let mut rest = keys.as_bytes();
         while !rest.is_empty() {
-            let mut ready = self.master.writable().await.unwrap();
-            if let Ok(written) = ready.try_io(|master| Ok(rustix::io::write(master, rest)?)) {
-                rest = &rest[written.unwrap()..];
+            self.keyboard.writable().await.unwrap();
+            if let Ok(written) = self.keyboard.try_write(rest) {
+                rest = &rest[written..];
             }
         }
     }
@@ -185,12 +180,12 @@ impl Terminal {
     /// Changes the window's size.
     pub fn resize(&self, columns: u16, rows: u16) {
         self.shown.lock().unwrap().screen.screen_mut().set_size(size(rows), size(columns));
-        resize(self.master.get_ref(), columns, rows);
+        resize(&self.keyboard, columns, rows);
     }
 
     /// Whether it shows what is typed, by lines, and turns Enter into an end of a line, as it did at first.
     pub fn is_cooked(&self) -> bool {
-        let modes = tcgetattr(&*self.master).unwrap();
+        let modes = tcgetattr(&self.keyboard).unwrap();
         modes.local_modes.contains(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG)
             && modes.input_modes.contains(InputModes::ICRNL | InputModes::IXON)
     }
