@@ -57,11 +57,11 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = "tollgate", version, arg_required_else_help = true, after_help = AFTER_HELP, max_term_width = 100)]
 pub(crate) struct Arguments {
-    #[command(flatten)]
-    pub(crate) connection: Connection,
     /// Print JSON: one document, or one a line where records follow one another
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -320,6 +320,32 @@ mod tests {
         }
         let arguments = parse("--key tg_canary balance").unwrap();
         assert!(!format!("{arguments:?}").contains("canary"));
+    }
+
+    /// The names of the commands that have no commands below them.
+    fn leaves(command: &clap::Command, above: &str, leaves: &mut Vec<String>) {
+        let below: Vec<_> = command.get_subcommands().filter(|command| command.get_name() != "help").collect();
+        if below.is_empty() {
+            leaves.push(above.trim().to_owned());
+        }
+        for command in below {
+            self::leaves(command, &format!("{above} {}", command.get_name()), leaves);
+        }
+    }
+
+    #[test]
+    fn every_command_takes_json_and_the_docs_give_its_shape_or_say_that_it_has_none() {
+        let mut command = Arguments::command();
+        command.build();
+        let mut names = Vec::new();
+        leaves(&command, "", &mut names);
+        assert!(names.len() > 30, "{names:?}");
+        let docs = include_str!("../../../docs/cli.md");
+        for name in names {
+            assert!(docs.contains(&format!("\n| `{name}` | ")), "docs/cli.md has no row for the JSON of {name}");
+            let leaf = name.split(' ').try_fold(&command, |command, name| command.find_subcommand(name)).unwrap();
+            assert!(leaf.get_arguments().any(|argument| argument.get_long() == Some("json")), "{name}");
+        }
     }
 
     #[test]

@@ -2,11 +2,20 @@
 
 use clap::CommandFactory as _;
 
+use crate::account;
+use crate::admin;
 use crate::arguments::{Arguments, Command};
+use crate::certificates;
+use crate::chat;
+use crate::config;
 use crate::connection::Connected;
 use crate::failure::Failure;
+use crate::keys;
+use crate::ledger;
+use crate::manual;
+use crate::models;
 use crate::output::Output;
-use crate::{account, admin, certificates, chat, config, keys, ledger, manual, models, sessions};
+use crate::sessions;
 
 /// Runs what the command line says.
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {

@@ -126,7 +126,7 @@ fn checked(file: &ConfigFile, profile: &str, setting: Setting, value: Option<Str
                 Ok(Credential::new(password::read_secret("key", &format!("Key of profile {profile}: "))?)?.expose().to_owned())
             }
             Some(_) => refused(
-                "a key is no argument, since others on this machine could see it: leave it out, and it is asked for or read from standard input",
+                "a key is no argument, since others here could see it: leave it out, and it is asked for or read from standard input",
             ),
         };
     }

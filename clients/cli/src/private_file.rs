@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 const LOCK_WITHIN: Duration = Duration::from_secs(40);
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
-/// The file while no other process changes it. Beside it stands an empty one, `.lock`, that whoever changes it holds locked: the file itself
-/// is another one after each change.
+/// The file while no other process changes it. Beside it stands an empty one, `.lock`, that whoever changes it holds locked: the file
+/// itself is another one after each change.
 pub(crate) struct HeldFile {
     path: PathBuf,
     /// Unlocked when it is closed, also by a crash.
@@ -50,6 +50,9 @@ impl HeldFile {
         let draft = self.draft()?;
         let write = || {
             let mut file = private().create_new(true).open(&draft)?;
+            // Whatever the umask takes from its owner.
+            #[cfg(unix)]
+            file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
             file.write_all(bytes)?;
             file.sync_all()?;
             drop(file);
@@ -155,6 +158,7 @@ fn private() -> OpenOptions {
 
 /// Why a file isn't its owner's alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(not(unix), expect(dead_code, reason = "elsewhere the system's own lists say who may open a file"))]
 pub(crate) enum NotPrivate {
     #[error("it is another user's, who could have put anything there")]
     AnothersFile,
