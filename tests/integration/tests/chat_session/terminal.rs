@@ -17,7 +17,8 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-const COLUMNS: u16 = 100;
+/// So many that what is looked for stands on one line.
+const COLUMNS: u16 = 200;
 const ROWS: u16 = 50;
 pub const PLACEHOLDER: &str = ">>> Send a message (/? for help)";
 
