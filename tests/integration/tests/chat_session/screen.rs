@@ -61,12 +61,12 @@ async fn lines_end_between_words_at_the_windows_width_of_the_moment() {
 async fn a_line_that_is_being_typed_follows_the_windows_width() {
     let stage = Stage::start().await;
     let terminal = Terminal::chat(&stage.shell, &[]).await;
-    terminal.types(&"x".repeat(120));
-    terminal.until_screen("a long line", |screen| screen.matches('x').count() == 120).await;
+    terminal.types(&"x".repeat(220));
+    terminal.until_screen("a long line", |screen| screen.matches('x').count() == 220).await;
     let before = terminal.bytes().len();
     terminal.resize(60, 50);
     // It is drawn anew before the next key.
-    terminal.until_screen("a line drawn anew", |_| terminal.bytes()[before..].matches('x').count() >= 120).await;
+    terminal.until_screen("a line drawn anew", |_| terminal.bytes()[before..].matches('x').count() >= 220).await;
     terminal.types("\u{3}");
     terminal.until_screen("a prompt", |screen| screen.ends_with(PLACEHOLDER)).await;
 }
