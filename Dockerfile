@@ -32,6 +32,7 @@ RUN for manifest in $(find . -mindepth 2 -name Cargo.toml); do \
     && find . -path ./target -prune -o -name '*.rs' -exec rm {} +
 
 COPY proto proto
+COPY account-page account-page
 COPY shared shared
 COPY auth-service auth-service
 COPY inference-service inference-service

@@ -67,6 +67,8 @@ pub struct Member {
     pub disabled: bool,
     /// Whether the user's access tokens are refused.
     pub locked: bool,
+    /// Whether an operator reset the password, and the user has chosen no other yet: whoever signs in elsewhere must wait for that too.
+    pub password_change_required: bool,
     /// Access tokens without a session that were issued before it are no longer good, nor are sessions that began while it was another.
     pub tokens_valid_from_ms: i64,
 }
@@ -183,10 +185,11 @@ impl Rights {
         if self.member.locked {
             return Some(Refusal::UserLocked);
         }
-        // Whole seconds: a token's time of issue has no finer.
-        let valid_from_ms = self.member.tokens_valid_from_ms - self.member.tokens_valid_from_ms % 1000;
+        if session.is_none() && self.member.password_change_required {
+            return Some(Refusal::PasswordChangeRequired);
+        }
         // A session is there as long as its tokens are good, whatever the clock of the host says that issued them.
-        (session.is_none() && *issued_at_ms < valid_from_ms).then_some(Refusal::CredentialRevoked)
+        (session.is_none() && self.member.is_too_early(*issued_at_ms)).then_some(Refusal::CredentialRevoked)
     }
 
     /// Whether they let the caller name a model, by its name as [`folded`](shared::model_name::folded) gives it.

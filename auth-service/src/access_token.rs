@@ -187,6 +187,15 @@ impl AccessTokens {
         self.keys.published(unix_seconds())
     }
 
+    /// 32 bytes that follow from the secret that signs and from what is given, and that nobody can tell without the secret. `salt` keeps
+    /// them apart from what else is derived from it.
+    ///
+    /// # Errors
+    /// The cryptographic library refused.
+    pub fn derive(&self, salt: &[u8], info: &[u8]) -> Result<[u8; 32], KeyError> {
+        self.keys.derive(salt, info)
+    }
+
     /// For how long what [`AccessTokens::public_keys`] answers may be kept: so much earlier than it signs, each key is there.
     #[must_use]
     pub fn keep_public_keys_for(&self) -> Duration {

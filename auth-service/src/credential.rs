@@ -56,6 +56,8 @@ pub struct Presented {
 pub struct ForeignRights {
     /// The issuer, as its tokens name it.
     pub issuer: String,
+    /// When it was issued by its issuer's clock, in seconds since 1970.
+    pub issued_at_s: i64,
     /// Whether an operator may use it as one.
     pub may_administer: bool,
 }
@@ -167,9 +169,9 @@ impl Presented {
 
     fn foreign(token: ForeignToken, named: Option<AccountId>) -> Self {
         let account = named.unwrap_or_else(|| AccountId::from(&token.user_id));
-        let ForeignToken { user_id, issued_at_ms, expires_at_s, scopes, may_administer, issuer } = token;
+        let ForeignToken { user_id, issued_at_s, issued_at_ms, expires_at_s, scopes, may_administer, issuer } = token;
         let credential = PresentedCredential::AccessToken { user_id, session: None, issued_at_ms };
-        let foreign = Some(ForeignRights { issuer, may_administer });
+        let foreign = Some(ForeignRights { issuer, issued_at_s, may_administer });
         Self { account, credential, scopes, expires_at_s: Some(expires_at_s), foreign }
     }
 }

@@ -1,4 +1,4 @@
-//! auth-service's HTTP doors: OAuth2's endpoints, and `/users/me`. They end in the methods of [`AccountsService`].
+//! auth-service's HTTP doors: OAuth2's endpoints, `/users/me`, and the account page. They end in the methods of [`AccountsService`].
 
 mod oauth2;
 mod oauth2_error;
@@ -19,6 +19,7 @@ use shared::doors::published::with_published;
 use shared::secret::Secret;
 
 use crate::access_token::{AccessTokens, DEFAULT_LEEWAY, SigningSecret};
+use crate::account_page::AccountPage;
 use crate::credential::Credentials;
 use crate::foreign_issuer::ForeignIssuers;
 use crate::key_lifetimes::KeyLifetimes;
@@ -28,6 +29,7 @@ use crate::service::accounts::AccountsService;
 use crate::service::audit_trail::AuditTrail;
 use crate::service::authorizer::Authorizer;
 use crate::service::sign_up_policy::SignUpPolicy;
+use crate::service::usage_report::UsageReads;
 use crate::startup::{SERVICES, StartError, policy};
 use crate::store::clock::Clock;
 use crate::store::sqlite::SqliteStore;
@@ -35,15 +37,18 @@ use crate::store::{Store, StoreLimits};
 use crate::throttle::{LoginThrottle, SignUpThrottle};
 
 pub use self::oauth2::OAuth2Config;
+pub(crate) use self::oauth2_error::json as never_stored_json;
 pub use self::oauth2_introspection::REFUSED as INTROSPECT_REFUSED;
 pub use self::oauth2_revocation::REFUSED as REVOKE_REFUSED;
 pub use self::oauth2_token::REFUSED as TOKEN_REFUSED;
 pub use self::users_me::REFUSED as USERS_ME_REFUSED;
+pub use crate::account_page::REFUSED as ACCOUNT_SESSION_REFUSED;
 
 /// What auth-service answers over HTTP.
 #[must_use]
-pub fn doors(accounts: &Arc<AccountsService>, config: OAuth2Config) -> Vec<Door> {
-    let doors = vec![oauth2::door(accounts, config), users_me::door(Arc::clone(accounts))];
+pub fn doors(accounts: &Arc<AccountsService>, config: OAuth2Config, page: Option<&AccountPage>) -> Vec<Door> {
+    let mut doors = vec![oauth2::door(accounts, config), users_me::door(Arc::clone(accounts))];
+    doors.extend(page.into_iter().flat_map(|page| page.doors(accounts)));
     with_published(doors, Answerer::Auth, &SERVICES, policy)
 }
 
@@ -70,8 +75,9 @@ pub fn described() -> Result<Vec<Door>, StartError> {
         sign_up: SignUpPolicy::Closed,
         starting_credits: 0,
         key_lifetimes: KeyLifetimes::default(),
+        usage_reads: UsageReads::default(),
     });
-    Ok(doors(&accounts, OAuth2Config::default()))
+    Ok(doors(&accounts, OAuth2Config::default(), Some(&AccountPage::default())))
 }
 
 /// The OpenAPI document of all of them.

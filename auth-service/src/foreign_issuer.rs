@@ -52,7 +52,10 @@ struct Issuer {
 pub struct ForeignToken {
     /// Who it is here.
     pub user_id: UserId,
-    /// When it was issued, in milliseconds since 1970 (whole seconds).
+    /// When it was issued by its issuer's clock, in seconds since 1970.
+    pub issued_at_s: i64,
+    /// When it was issued at the earliest, as the issuer's clock may be ahead of ours, in milliseconds since 1970. What was made invalid by
+    /// then is not made good by a clock.
     pub issued_at_ms: i64,
     /// When it ends, in seconds since 1970.
     pub expires_at_s: u64,
@@ -147,10 +150,19 @@ impl ForeignIssuers {
         }
         let user_name = issuer.config.user_of(&claims).ok_or_else(|| ForeignTokenError::NoUser(name()))?;
         let user_id = self.user(&user_name, store).await?.ok_or_else(|| ForeignTokenError::NoUser(name()))?;
-        let issued_at_ms = i64::try_from(claims.iat).ok().and_then(|seconds| seconds.checked_mul(1000)).ok_or(invalid)?;
+        let issued_at_s = i64::try_from(claims.iat).map_err(|_| invalid)?;
+        // A second at the least: times of issue have no finer.
+        let ahead_ms = i64::try_from(self.leeway.max(Duration::from_secs(1)).as_millis()).unwrap_or(i64::MAX);
+        let issued_at_ms = issued_at_s.checked_mul(1000).ok_or(invalid)?.saturating_sub(ahead_ms);
         let IssuerConfig { scopes, admin, issuer, .. } = &issuer.config;
         let (scopes, may_administer, issuer) = (scopes.clone(), *admin, issuer.clone());
-        Ok(ForeignToken { user_id, issued_at_ms, expires_at_s: claims.exp, scopes, may_administer, issuer })
+        Ok(ForeignToken { user_id, issued_at_s, issued_at_ms, expires_at_s: claims.exp, scopes, may_administer, issuer })
+    }
+
+    /// Whether a text names one of these issuers as a token of theirs does. Nothing is verified.
+    #[must_use]
+    pub fn are_named_by(&self, text: &str) -> bool {
+        self.issuer_of(text).is_some()
     }
 
     /// The issuer that a token names; it may be lying.

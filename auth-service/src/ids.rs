@@ -23,6 +23,20 @@ pub(crate) fn random_digits(alphabet: &[u8], length: usize) -> Result<String, ge
     Ok(text)
 }
 
+/// The last digits of a number of 256 bits, in base62: as good as random where the number is. At most 42 of them are.
+pub(crate) fn base62_of(number: &[u8; 32], length: usize) -> String {
+    let mut number = *number;
+    let mut digit = || {
+        let rest = number.iter_mut().fold(0, |rest, byte| {
+            let part = rest * 256 + usize::from(*byte);
+            *byte = u8::try_from(part / BASE62.len()).unwrap_or(u8::MAX);
+            part % BASE62.len()
+        });
+        char::from(BASE62[rest])
+    };
+    (0..length).map(|_| digit()).collect()
+}
+
 macro_rules! id {
     ($name:ident, $length:literal, $doc:literal) => {
         #[doc = $doc]

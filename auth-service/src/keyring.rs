@@ -141,6 +141,9 @@ fn created(
     now_ms: i64,
 ) -> Result<Changed, KeyAnswer> {
     let live: BTreeSet<_> = before.iter().filter(|row| is_in_force(row, now_ms)).map(|row| &row.key.key_id).collect();
+    if key.expires_at_ms.is_some_and(|end_ms| end_ms <= now_ms) {
+        return Err(KeyAnswer::EndIsOver);
+    }
     if live.len() >= MAX_LIVE_API_KEYS {
         return Err(KeyAnswer::TooManyKeys);
     }

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod access_token;
+pub mod account_page;
 pub mod api_key;
 pub mod command_line;
 pub mod config;
@@ -37,5 +38,6 @@ pub mod store_health;
 pub mod sweeper;
 pub mod throttle;
 pub mod token_scopes;
+pub mod usage;
 pub mod user;
 pub mod user_state;

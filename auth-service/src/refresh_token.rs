@@ -10,7 +10,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 use shared::credential_form::{self, CHECKSUM_LENGTH, REFRESH_TOKEN_LENGTH, REFRESH_TOKEN_PREFIX, checksum};
 
-use crate::ids::{SessionId, UserId, random_base62};
+use crate::ids::{SessionId, UserId, base62_of, random_base62};
 
 /// Where the session's id begins.
 const SESSION: usize = REFRESH_TOKEN_PREFIX.len() + UserId::LENGTH;
@@ -37,6 +37,15 @@ impl RefreshToken {
     /// Draws another one of the same session.
     pub fn next(&self) -> Result<Self, getrandom::Error> {
         Self::of_family(self.user_id.clone(), self.session_id.clone(), &self.text[FAMILY..FAMILY + SECRET_LENGTH])
+    }
+
+    /// The one of the same session that this seed makes, always the same.
+    #[must_use]
+    pub fn next_of(&self, seed: &[u8; 32]) -> Self {
+        let mut token =
+            Self { text: format!("{}{}", &self.text[..FAMILY + SECRET_LENGTH], base62_of(seed, SECRET_LENGTH)), ..self.clone() };
+        token.text.extend(checksum(&token.text).map(char::from));
+        token
     }
 
     fn of_family(user_id: UserId, session_id: SessionId, family: &str) -> Result<Self, getrandom::Error> {
@@ -117,6 +126,17 @@ mod tests {
         assert!(next.token_hash() != first.token_hash() && next.reveal() != first.reveal());
         assert_eq!(RefreshToken::parse(next.reveal()), Some(next));
         assert_ne!(token().family_hash(), first.family_hash());
+    }
+
+    #[test]
+    fn a_seed_makes_one_token_of_the_same_session_and_another_seed_another() {
+        let first = token();
+        let (one, same, other) = (first.next_of(&[1; 32]), first.next_of(&[1; 32]), first.next_of(&[2; 32]));
+        assert!(one == same && one != other && one != first);
+        assert_eq!((one.user_id(), one.session_id(), one.family_hash()), (first.user_id(), first.session_id(), first.family_hash()));
+        for made in [one, other, first.next_of(&[0; 32]), first.next_of(&[255; 32])] {
+            assert_eq!(RefreshToken::parse(made.reveal()), Some(made));
+        }
     }
 
     #[test]

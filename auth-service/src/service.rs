@@ -18,6 +18,7 @@ pub mod service_error;
 pub(crate) mod sessions;
 pub(crate) mod sign_in;
 pub mod sign_up_policy;
+pub mod usage_report;
 mod user_fields;
 mod user_list;
 pub mod violations;

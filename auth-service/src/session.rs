@@ -127,6 +127,9 @@ pub struct Refresh {
     pub token_hash: [u8; 32],
     /// SHA-256 of the one that takes its place.
     pub next_token_hash: [u8; 32],
+    /// Whether several tabs of a browser show it at once, of which none knows what another was given. The one that takes its place is then
+    /// derived from it, so that it is the same for all of them.
+    pub is_shared: bool,
     /// Where it comes from.
     pub address: Option<IpAddr>,
 }
@@ -259,8 +262,12 @@ pub fn on_refresh(state: &UserState, shown: &Refresh, limits: SessionLimits, now
     if !live.contains(&session) {
         return Decision::change(RefreshAnswer::Refused(RefreshRefusal::Expired), changes);
     }
-    if session.token_hash == shown.next_token_hash {
-        // A repetition of what happened, whose answer was lost on its way from the store.
+    let was_just_rotated = session.previous.is_some_and(|previous| is_just_now(previous.rotated_at_ms, now_ms));
+    // A repetition of what happened, whose answer was lost on its way from the store, or that another tab of the same browser has caused.
+    let is_repetition = session.token_hash == shown.next_token_hash && (!shown.is_shared || was_just_rotated);
+    // A tab may have asked before another one was answered: what took the place of its token isn't replaced so soon.
+    let stays = shown.is_shared && session.token_hash == shown.token_hash && was_just_rotated;
+    if is_repetition || stays {
         return Decision::nothing(RefreshAnswer::Rotated(session.clone()));
     }
     let rotated = PreviousToken { token_hash: shown.token_hash, rotated_at_ms: now_ms, accepted_again: false };
@@ -290,7 +297,11 @@ pub fn on_refresh(state: &UserState, shown: &Refresh, limits: SessionLimits, now
 
 /// In both directions, should the clock have gone back.
 fn is_accepted_again(previous: &PreviousToken, now_ms: i64) -> bool {
-    !previous.accepted_again && u128::from(now_ms.abs_diff(previous.rotated_at_ms)) < ACCEPTED_AGAIN_FOR.as_millis()
+    !previous.accepted_again && is_just_now(previous.rotated_at_ms, now_ms)
+}
+
+fn is_just_now(at_ms: i64, now_ms: i64) -> bool {
+    u128::from(now_ms.abs_diff(at_ms)) < ACCEPTED_AGAIN_FOR.as_millis()
 }
 
 /// Ends a session; whether it was there.

@@ -24,6 +24,7 @@ use tonic::server::NamedService;
 use tonic::service::RoutesBuilder;
 
 use crate::access_token::AccessTokens;
+use crate::account_page::AccountPage;
 use crate::config::{Config, StoreConfig};
 use crate::credential::Credentials;
 use crate::doors::{OAuth2Config, doors};
@@ -36,6 +37,7 @@ use crate::service::admin::AdminService;
 use crate::service::audit_trail::AuditTrail;
 use crate::service::auth::AuthService;
 use crate::service::authorizer::Authorizer;
+use crate::service::usage_report::UsageReads;
 use crate::store::redis::{RedisOptions, RedisStore};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreOpenError};
@@ -160,6 +162,7 @@ pub struct Application {
     /// The URL by which clients of OAuth2 know it.
     issuer: Option<String>,
     issuers: Arc<ForeignIssuers>,
+    page: Option<AccountPage>,
     serve: ServeConfig,
     sweep_interval: Duration,
     key_use_notes: KeyUseNotes,
@@ -212,6 +215,7 @@ impl Application {
                 starting_credits: config.starting_credits,
                 key_lifetimes: config.key_lifetimes,
                 trail: Arc::clone(&trail),
+                usage_reads: UsageReads::default(),
             },
             admin: AdminService { authorizer, store: Arc::clone(&store), passwords, starting_credits: config.starting_credits, trail },
             serve: ServeConfig {
@@ -226,6 +230,7 @@ impl Application {
             },
             issuer: config.tokens.issuer,
             issuers,
+            page: config.account_page,
             sweep_interval: config.sweep_interval,
             key_use_notes,
             service_credentials: config.service_credentials,
@@ -250,7 +255,9 @@ impl Application {
         let doors = doors(
             &accounts,
             OAuth2Config { issuer: self.issuer, tls: self.serve.tls.is_some(), service_credentials: self.service_credentials.clone() },
+            self.page.as_ref(),
         );
+        let site = self.page.as_ref().map(AccountPage::site);
         let mut routes = RoutesBuilder::default();
         let (most, gzip) = (MAX_REQUEST_BYTES, CompressionEncoding::Gzip);
         routes.add_service(AuthServer::new(self.auth).max_decoding_message_size(most).send_compressed(gzip));
@@ -258,7 +265,7 @@ impl Application {
         routes.add_service(AdminServer::new(self.admin).max_decoding_message_size(most).send_compressed(gzip));
         let policies = MethodPolicies::new(&SERVICES, policy).with_service_credentials(self.service_credentials);
         let health = Health::new(&SERVICES).await;
-        let served = Served { name: "Tollgate's auth-service", routes, policies, doors, health: health.clone() };
+        let served = Served { name: "Tollgate's auth-service", routes, policies, doors, site, health: health.clone() };
         let watch = StoreWatch::begin(Arc::clone(&self.store), health, draining.clone()).await;
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, store = self.store.condition().place(), "auth-service serves");

@@ -103,8 +103,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn users(&self, query: &UserQuery) -> Result<UserPage, StoreError>;
     /// Replaces a password's hash if it is still the one that was read. Idempotent.
     async fn replace_password_hash(&self, id: &UserId, old: &str, new: &str) -> Result<(), StoreError>;
-    /// Disables a user for a reason, or enables them; `None`: no such user. Idempotent: what is so already changes nothing. When disabling
-    /// has answered, every later check of that user's credentials is refused. Their sessions are ended, and tokens without one that were
+    /// Disables a user for a reason, or enables them; `None`: no such user. The event's actor is who asks: an operator, who must be in
+    /// force in the same step, and may not do it to themselves. Idempotent: what is so already changes nothing. When disabling has
+    /// answered, every later check of that user's credentials is refused. Their sessions are ended, and tokens without one that were
     /// issued in a second before that of enabling stay refused after it.
     async fn set_disabled(&self, id: &UserId, disabled: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError>;
 
@@ -236,8 +237,10 @@ pub struct StoreLimits {
     pub session_idle: Duration,
     /// How long a session lives, however often it is refreshed.
     pub session_lifetime: Duration,
-    /// Changes that the audit log keeps, about.
+    /// Changes by users that the audit log keeps, about.
     pub max_audit_changes: u32,
+    /// Operators' actions that it keeps, about.
+    pub max_audit_operators: u32,
     /// Failed attempts that it keeps, about.
     pub max_audit_attempts: u32,
 }
@@ -263,6 +266,7 @@ impl Default for StoreLimits {
             session_idle: Duration::from_secs(14 * 24 * 3600),
             session_lifetime: Duration::from_secs(90 * 24 * 3600),
             max_audit_changes: 100_000,
+            max_audit_operators: 100_000,
             max_audit_attempts: 20_000,
         }
     }

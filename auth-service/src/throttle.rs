@@ -46,12 +46,13 @@ const MOST_KNOWN_NAMES: usize = 50_000;
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
 /// A pair that was just wrong is compared again so often from one network: comparing costs a processor some 30 ms.
 const REPEAT_EVERY: Duration = Duration::from_secs(1);
-/// Logins that wait for others' verdict, at most.
-const MOST_WAITING: u32 = 1024;
-/// The same, from one network.
-const MOST_WAITING_OF_A_NETWORK: u32 = 64;
-/// How long one waits for others' verdict.
-const WAIT_FOR_VERDICTS: Duration = Duration::from_secs(10);
+/// Logins that wait for others' verdict, at most. One costs the memory of its call.
+const MOST_WAITING: u32 = 2048;
+/// The same, from one network: it may be the one address of a school, all of whom log in at once. Those who fill it keep out nobody but
+/// crowds.
+const MOST_WAITING_OF_A_NETWORK: u32 = 512;
+/// How long one waits for others' verdict: as long as one thread takes to hash for so many of a network.
+const WAIT_FOR_VERDICTS: Duration = Duration::from_secs(20);
 /// When one that couldn't wait, or waited for nothing, may come again.
 const COME_AGAIN: Duration = Duration::from_secs(1);
 /// A longer name than any user's is counted by its start.
@@ -116,6 +117,15 @@ struct Logins {
     all_waiting: u32,
 }
 
+/// Why a login is not let through now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutOff {
+    /// Others have failed before it. The next one may be let through when this is over.
+    Failures(Duration),
+    /// Too many wait for others' verdict, or that one waited for too long: nobody need have failed. It may come again after this.
+    Crowd(Duration),
+}
+
 /// What becomes of a login now.
 #[derive(Debug)]
 enum Decision {
@@ -171,9 +181,9 @@ impl Default for LoginThrottle {
 }
 
 impl LoginThrottle {
-    /// Lets a login through, after those before it have their verdict; or says how long to wait before the next try. `name` as it was sent,
-    /// in lower case, whether there is such a user or not; of name and password, a keyed hash is kept.
-    pub async fn begin(&self, name: &str, password: &str, address: Option<IpAddr>) -> Result<LoginAttempt, Duration> {
+    /// Lets a login through, after those before it have their verdict; or says why not, and how long to wait before the next try. `name`
+    /// as it was sent, in lower case, whether there is such a user or not; of name and password, a keyed hash is kept.
+    pub async fn begin(&self, name: &str, password: &str, address: Option<IpAddr>) -> Result<LoginAttempt, PutOff> {
         let give_up = tokio::time::Instant::now() + WAIT_FOR_VERDICTS;
         let mut place = None;
         loop {
@@ -181,14 +191,14 @@ impl LoginThrottle {
             let verdict = self.0.verdicts.notified();
             match self.decide(name, password, address, Instant::now()) {
                 Decision::Admitted(attempt) => return Ok(attempt),
-                Decision::Refused(wait) => return Err(wait),
+                Decision::Refused(wait) => return Err(PutOff::Failures(wait)),
                 Decision::Undecided => {}
             }
             if place.is_none() {
-                place = Some(self.wait_in_line(Network::of(address)).ok_or(COME_AGAIN)?);
+                place = Some(self.wait_in_line(Network::of(address)).ok_or(PutOff::Crowd(COME_AGAIN))?);
             }
             if tokio::time::timeout_at(give_up, verdict).await.is_err() {
-                return Err(COME_AGAIN);
+                return Err(PutOff::Crowd(COME_AGAIN));
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::access::Member;
 use crate::ids::SessionId;
 use crate::session::{self, NewSession, Session, SessionLimits, SessionStart};
 use crate::store::{AuditEvent, PresentedCredential, Refusal, Revocation, Revoked, UserChange};
-use crate::user::UserRecord;
+use crate::user::{Role, UserRecord};
 
 /// How long an operator's one-time password is good.
 pub const ONE_TIME_PASSWORD_LIFE: Duration = Duration::from_secs(24 * 3600);
@@ -89,7 +89,9 @@ impl UserChanges {
     pub(crate) fn end_all_tokens(&mut self, state: &UserState, now_ms: i64) {
         self.ended = state.sessions.iter().map(|session| session.session_id.clone()).collect();
         // Now, also when that is earlier than before: a clock that jumped ahead must not shut a user out until the time comes.
-        self.member = Some(Member { tokens_valid_from_ms: now_ms, ..self.member.unwrap_or(state.member) });
+        let password_change_required = self.user.as_ref().unwrap_or(&state.user).reset_ends_at_ms.is_some();
+        let member = self.member.unwrap_or(state.member);
+        self.member = Some(Member { password_change_required, tokens_valid_from_ms: now_ms, ..member });
     }
 }
 
@@ -102,9 +104,42 @@ pub enum NewState {
     Locked(bool),
 }
 
-/// Disables, enables, locks or unlocks. What is so already changes nothing.
+impl NewState {
+    /// Whether it takes something away from the user.
+    fn restricts(self) -> bool {
+        matches!(self, Self::Disabled(true) | Self::Locked(true))
+    }
+}
+
+/// Why an operator, as the same step reads them, may not make this of a user. Whoever disables or locks another must still be in force
+/// themselves. So there is always an operator left: of two who do it to each other at once, one is.
+fn refusal_to(operator: &UserState, user: &UserState, new: NewState) -> Option<Refusal> {
+    if operator.is_disabled() {
+        Some(Refusal::UserDisabled)
+    } else if operator.is_locked() {
+        Some(Refusal::UserLocked)
+    } else if operator.member.role != Role::Admin {
+        Some(Refusal::RoleRequired)
+    } else {
+        (new.restricts() && operator.user.user_id == user.user.user_id).then_some(Refusal::OtherOperatorRequired)
+    }
+}
+
+/// Disables, enables, locks or unlocks. What is so already changes nothing. `asked_by`: the operator who asks; `None`: a command on the
+/// store's host.
 #[must_use]
-pub fn on_new_state(state: &UserState, new: NewState, reason: &str, now_ms: i64, event: &AuditEvent) -> Decision<UserChange> {
+pub fn on_new_state(
+    state: &UserState,
+    new: NewState,
+    asked_by: Option<&UserState>,
+    reason: &str,
+    now_ms: i64,
+    event: &AuditEvent,
+) -> Decision<UserChange> {
+    let refused = asked_by.and_then(|operator| refusal_to(operator, state, new));
+    if refused.is_some() {
+        return Decision::nothing(UserChange { user: state.user.clone(), changed: false, refused });
+    }
     let before = (state.is_disabled(), state.is_locked());
     let (disabled, locked) = match new {
         NewState::Disabled(disabled) => (disabled, before.1),
@@ -112,7 +147,7 @@ pub fn on_new_state(state: &UserState, new: NewState, reason: &str, now_ms: i64,
     };
     let rows = [(state.user.disabled, state.user.locked), (state.member.disabled, state.member.locked)];
     if rows == [(disabled, locked); 2] {
-        return Decision::nothing(UserChange { user: state.user.clone(), changed: false });
+        return Decision::nothing(UserChange { user: state.user.clone(), changed: false, refused: None });
     }
     let state_reason = match new {
         NewState::Disabled(true) | NewState::Locked(true) => reason.to_owned(),
@@ -129,7 +164,7 @@ pub fn on_new_state(state: &UserState, new: NewState, reason: &str, now_ms: i64,
         NewState::Disabled(false) | NewState::Locked(false) => {}
     }
     changes.event = Some(event.clone());
-    Decision::change(UserChange { user, changed: true }, changes)
+    Decision::change(UserChange { user, changed: true, refused: None }, changes)
 }
 
 /// Puts a password's new hash in the place of an outdated one. Nothing else changes: it is the same password.
@@ -249,8 +284,11 @@ pub fn on_complete_reset(
         return Decision::nothing(SessionStart::Refused);
     }
     let user = UserRecord { password_hash: new_hash.to_owned(), reset_ends_at_ms: None, ..user.clone() };
-    session::begin(state, new, limits, now_ms, event, UserChanges { user: Some(user), ..UserChanges::default() })
+    let member = Member { password_change_required: false, ..state.member };
+    session::begin(state, new, limits, now_ms, event, UserChanges { user: Some(user), member: Some(member), ..UserChanges::default() })
 }
 
+#[cfg(test)]
+pub(crate) mod test_user;
 #[cfg(test)]
 mod tests;

@@ -28,7 +28,7 @@ const REQUESTS: &[Request] = requests! {
     auth:
         SignUpRequest LoginRequest RefreshRequest LogoutRequest GetMeRequest ChangePasswordRequest BeginSignInRequest
         ExchangeIdTokenRequest CreateApiKeyRequest ListApiKeysRequest RotateApiKeyRequest RevokeApiKeyRequest GetBalanceRequest
-        GetReceiptRequest ListLedgerEntriesRequest CreateOrganizationRequest ListOrganizationsRequest AddMemberRequest
+        GetReceiptRequest ListLedgerEntriesRequest GetUsageRequest CreateOrganizationRequest ListOrganizationsRequest AddMemberRequest
         ListMembersRequest RemoveMemberRequest CreateUserRequest ListUsersRequest DisableUserRequest EnableUserRequest
         ResetPasswordRequest GrantCreditsRequest VerifyLedgerRequest ListAuditEventsRequest CheckRequest ExtendRequest
         SettleRequest WatchRevocationsRequest;

@@ -28,6 +28,23 @@ pub enum Limit {
     Revoked(Reason),
 }
 
+/// How long a caller whose credential was revoked waits for the receipt: their answer is over within a second, also when the settle goes to
+/// an auth-service that no longer answers.
+const REVOKED_WAIT: Duration = Duration::from_millis(400);
+
+impl Limit {
+    /// How long the end of the answer waits for its receipt. `settle_wait`: what is configured.
+    #[must_use]
+    pub fn receipt_wait(self, settle_wait: Duration) -> Duration {
+        match self {
+            // A caller whose deadline has passed gets its error now.
+            Self::Deadline => Duration::ZERO,
+            Self::Revoked(_) => settle_wait.min(REVOKED_WAIT),
+            Self::FirstByte | Self::Idle | Self::SlowReader | Self::Life | Self::Drain => settle_wait,
+        }
+    }
+}
+
 /// Why an answer ended without its last event.
 #[derive(Debug, Clone)]
 pub enum CallFailure {

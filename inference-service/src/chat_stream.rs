@@ -35,7 +35,7 @@ use self::stream_state::StreamState;
 use self::tally::Tally;
 use self::unread_waker::UnreadWaker;
 use crate::auth_client::{Grant, Outcome};
-use crate::call_failure::{CallFailure, Limit};
+use crate::call_failure::CallFailure;
 use crate::engine::{AnswerEvent, Dispatched, Done, Engine, EngineError, Piece};
 use crate::prompt::Prompt;
 use crate::timers::{TimerGuard, Timers};
@@ -172,8 +172,7 @@ impl ChatStream {
         let mut answer = state.lock();
         loop {
             if let Some((limit, receipt)) = answer.cut_off.take() {
-                // A caller whose deadline has passed gets its error now; the others wait for the receipt.
-                let wait = if limit == Limit::Deadline { Duration::ZERO } else { self.settle_wait };
+                let wait = limit.receipt_wait(self.settle_wait);
                 let error = CallError::from(&CallFailure::Limit(limit));
                 self.phase = Phase::Failing { error, receipt, timeout: timeout(wait) };
                 drop(answer);

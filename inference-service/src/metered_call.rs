@@ -110,9 +110,7 @@ impl MeteredCall {
         let error = CallError::from(&failure);
         let (outcome, wait) = match failure {
             CallFailure::Engine(_) => (self.work_done(true).outcome_of_failure(), limits.settle_wait),
-            // A caller whose deadline has passed gets its error now; the others wait for the receipt.
-            CallFailure::Limit(Limit::Deadline) => (self.work_done(false).outcome_of_limit(limit), Duration::ZERO),
-            CallFailure::Limit(limit) => (self.work_done(false).outcome_of_limit(limit), limits.settle_wait),
+            CallFailure::Limit(limit) => (self.work_done(false).outcome_of_limit(limit), limit.receipt_wait(limits.settle_wait)),
         };
         let settled = self.settle(outcome, self.estimate, Some(error.reason()));
         Err(match receipt_within(settled, wait).await {

@@ -154,7 +154,7 @@ impl Application {
             .add_service(InferenceServer::new(inference).max_decoding_message_size(MAX_MESSAGE_BYTES).send_compressed(gzip))
             .add_service(ModelsServer::new(models).max_decoding_message_size(MAX_MODELFILE_BYTES).send_compressed(gzip));
         let health = Health::new(&SERVICES).await;
-        let served = Served { name: "Tollgate's inference-service", routes, policies, doors, health: health.clone() };
+        let served = Served { name: "Tollgate's inference-service", routes, policies, doors, site: None, health: health.clone() };
         let _following = essentials.spawn("the watch over TLS files", &CancellationToken::new(), auth.clone().watch_tls());
         let revocations = auth.clone().watch_revocations();
         let _revocations = essentials.spawn("the watch over revocations", &CancellationToken::new(), revocations);

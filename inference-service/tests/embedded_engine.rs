@@ -261,14 +261,18 @@ async fn a_prompt_is_given_up_while_it_is_still_evaluated() {
     let bench = bench();
     bench.answer(&generate("Once", None, true), 1).await;
     let long = generate(&"the quick brown fox jumps over the lazy dog ".repeat(40), None, true);
-    drop(bench.engine.answer(&long, 10, &Dispatched::default()).await.unwrap());
-    let begin = Instant::now();
-    bench.answer(&generate("Once", None, true), 1).await;
-    // Hundreds of tokens take far longer than one chunk of them.
-    let short = begin.elapsed();
+    let mut waits = Vec::new();
+    for _ in 0..5 {
+        drop(bench.engine.answer(&long, 10, &Dispatched::default()).await.unwrap());
+        let begin = Instant::now();
+        bench.answer(&generate("Once", None, true), 1).await;
+        waits.push(begin.elapsed());
+    }
     let begin = Instant::now();
     bench.answer(&long, 1).await;
-    assert!(short < begin.elapsed() / 4, "{short:?} {:?}", begin.elapsed());
+    let whole = begin.elapsed();
+    // Hundreds of tokens take far longer than one chunk of them. Other work of the machine only makes waits longer: the shortest counts.
+    assert!(waits.iter().min() < Some(&(whole / 4)), "{waits:?} {whole:?}");
 }
 
 #[tokio::test]

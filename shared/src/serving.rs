@@ -43,6 +43,7 @@ use crate::caller_address::TrustedProxies;
 pub use crate::connection_slots::SlotLimits;
 use crate::connection_slots::{ConnectionSlot, ConnectionSlots, ConnectionState};
 use crate::connections::{Beginning, Connection, HANDSHAKE_TIMEOUT, MAX_HEADERS, Protocol, beginning, notice_silence};
+use crate::doors::site::Site;
 use crate::doors::{BodyEnd, Door, HttpEntry, Refusal, Routing, is_grpc, refuse_plainly};
 use crate::error::CallError;
 use crate::holding_body::HoldingBody;
@@ -98,6 +99,8 @@ pub struct Served {
     pub policies: MethodPolicies,
     /// Its HTTP doors.
     pub doors: Vec<Door>,
+    /// Its own pages, where it has any.
+    pub site: Option<Site>,
     /// What is said of it.
     pub health: Health,
 }
@@ -132,7 +135,7 @@ pub async fn serve(
     draining: CancellationToken,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
-    let Served { name, mut routes, policies, doors, health } = served;
+    let Served { name, mut routes, policies, doors, site, health } = served;
     let watches_end = CancellationToken::new();
     let service = HealthService::from_health_reporter(health.reporter.clone());
     routes.add_service(HealthServer::new(EndingHealth { service, ended: watches_end.clone() }));
@@ -146,7 +149,7 @@ pub async fn serve(
     let rules = Arc::new(Rules::new(policies, limits.trusted_proxies.clone()));
     let server = Arc::new(Server {
         admission: Admission::new(Arc::clone(&rules), routes),
-        routing: Routing::new(name, doors, config.cors.layer(), rules),
+        routing: Routing::new(name, doors, config.cors.layer(), rules).with_site(site),
         slots: ConnectionSlots::new(slots),
         proxies: limits.trusted_proxies,
         idle: limits.idle,

@@ -8,7 +8,7 @@ fn user() -> UserId {
 }
 
 fn member() -> Member {
-    Member { role: Role::User, disabled: false, locked: false, tokens_valid_from_ms: 0 }
+    Member { role: Role::User, disabled: false, locked: false, password_change_required: false, tokens_valid_from_ms: 0 }
 }
 
 fn key() -> KeyRights {

@@ -27,6 +27,14 @@ pub(super) struct DerivedKey {
     pub(super) public: [u8; KEY_BYTES],
 }
 
+/// Bytes that follow from a secret and from what is given.
+pub(super) fn derive_bytes(secret: &SigningSecret, salt: &[u8], info: &[&[u8]]) -> Result<[u8; KEY_BYTES], KeyError> {
+    let mut bytes = [0; KEY_BYTES];
+    let prk = Salt::new(HKDF_SHA256, salt).extract(secret.secret.bytes());
+    prk.expand(info, HKDF_SHA256).and_then(|okm| okm.fill(&mut bytes)).map_err(|_| KeyError)?;
+    Ok(bytes)
+}
+
 /// The number of the period in which a time is, in seconds since 1970.
 pub(super) fn period_of(unix_s: u64, period: Duration) -> u64 {
     unix_s / period.as_secs().max(1)
@@ -36,9 +44,7 @@ pub(super) fn period_of(unix_s: u64, period: Duration) -> u64 {
 pub(super) fn derive(secret: &SigningSecret, period: Duration, number: u64) -> Result<DerivedKey, KeyError> {
     let kid = format!("{}.{}.{number}", secret.kid, period.as_secs());
     let (length, place) = (period.as_secs().to_be_bytes(), number.to_be_bytes());
-    let mut seed = [0; KEY_BYTES];
-    let prk = Salt::new(HKDF_SHA256, SALT).extract(secret.secret.bytes());
-    prk.expand(&[&length, &place], HKDF_SHA256).and_then(|okm| okm.fill(&mut seed)).map_err(|_| KeyError)?;
+    let seed = derive_bytes(secret, SALT, &[&length, &place])?;
     let pair = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| KeyError)?;
     let public = <[u8; KEY_BYTES]>::try_from(pair.public_key().as_ref()).map_err(|_| KeyError)?;
     let signing = EncodingKey::from_ed_der(pair.to_pkcs8v1().map_err(|_| KeyError)?.as_ref());

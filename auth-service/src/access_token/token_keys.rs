@@ -88,6 +88,10 @@ impl TokenKeys {
         Self { algorithm, period, derived: Mutex::new(None), ..self }
     }
 
+    pub(super) fn derive(&self, salt: &[u8], info: &[u8]) -> Result<[u8; 32], KeyError> {
+        derived_key::derive_bytes(self.secrets.first().ok_or(KeyError)?, salt, &[info])
+    }
+
     /// The key that signs now, in seconds since 1970.
     pub(super) fn signing(&self, now: u64) -> Result<SigningKey, KeyError> {
         match self.algorithm {

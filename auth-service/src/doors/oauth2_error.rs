@@ -10,6 +10,7 @@ use shared::ErrorReason;
 use shared::doors::Refusal;
 
 use super::oauth2_token;
+use super::token_form::SHOWN_TOKEN;
 
 /// Who protects what: it stands in every challenge.
 const REALM: &str = "tollgate";
@@ -59,7 +60,7 @@ pub(super) fn never_stored(mut response: Response<Body>) -> Response<Body> {
 }
 
 /// An answer of this JSON.
-pub(super) fn json(value: &impl Serialize) -> Response<Body> {
+pub(crate) fn json(value: &impl Serialize) -> Response<Body> {
     let mut response = Response::new(Body::from(serde_json::to_vec(value).unwrap_or_default()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     never_stored(response)
@@ -82,6 +83,7 @@ fn token_error(refusal: &Refusal) -> &'static str {
     match (refusal.reason, field) {
         _ if oauth2_token::is_of_grant(refusal) => "invalid_grant",
         (ErrorReason::NotSupported, Some("grant_type")) => "unsupported_grant_type",
+        (ErrorReason::NotSupported, Some(SHOWN_TOKEN)) => "unsupported_token_type",
         (ErrorReason::InvalidArgument, Some("scope")) => "invalid_scope",
         _ if refusal.status == StatusCode::UNAUTHORIZED => "invalid_client",
         _ if refusal.status == StatusCode::FORBIDDEN => "access_denied",
@@ -134,6 +136,7 @@ mod tests {
         for (refusal, word) in [
             (refusal(400, ErrorReason::LoginFailed), "invalid_grant"),
             (of_field("grant_type", 400, ErrorReason::NotSupported), "unsupported_grant_type"),
+            (of_field("token", 400, ErrorReason::NotSupported), "unsupported_token_type"),
             (of_field("scope", 400, ErrorReason::InvalidArgument), "invalid_scope"),
             (of_field("username", 400, ErrorReason::InvalidArgument), "invalid_request"),
             (of_field("scope", 400, ErrorReason::MessageMalformed), "invalid_request"),

@@ -20,7 +20,6 @@ use super::oauth2_error::json;
 use crate::access_token::AccessTokens;
 use crate::service::contract;
 use crate::service::service_error::ServiceError;
-use crate::token_scopes::TokenScopes;
 
 /// A set of keys.
 #[derive(Serialize, JsonSchema)]
@@ -53,8 +52,10 @@ struct Metadata {
     issuer: String,
     /// Where tokens are given.
     token_endpoint: String,
-    /// Where the keys are that tokens are signed with.
-    jwks_uri: String,
+    /// Where the keys are that tokens are signed with. Only with an issuer that is configured: else tokens name another one than this
+    /// document does, and whoever verifies them by it would refuse them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwks_uri: Option<String>,
     /// Where tokens are revoked.
     revocation_endpoint: String,
     /// Where services ask what a token is.
@@ -105,12 +106,12 @@ fn metadata(request: &DoorRequest, configured: Option<&str>, tls: bool) -> Resul
     let at = |path: &str| format!("{issuer}{path}");
     let answer = json(&Metadata {
         token_endpoint: at(TOKEN),
-        jwks_uri: at(JWKS),
+        jwks_uri: configured.map(|_| at(JWKS)),
         revocation_endpoint: at(REVOKE),
         introspection_endpoint: at(INTROSPECT),
         grant_types_supported: ["password", "refresh_token"],
         response_types_supported: ["none"],
-        scopes_supported: TokenScopes::All.to_string().split(' ').map(str::to_owned).collect(),
+        scopes_supported: shared::scope::ALL.map(str::to_owned).to_vec(),
         token_endpoint_auth_methods_supported: ["none"],
         revocation_endpoint_auth_methods_supported: ["none"],
         introspection_endpoint_auth_methods_supported: ["Bearer", "client_secret_basic"],

@@ -9,7 +9,7 @@ use shared::request_id::{REQUEST_ID_RULE, is_request_id};
 use tonic::{Request, Response, Status};
 
 use crate::access_token::AccessTokens;
-use crate::ids::AccountId;
+use crate::ids::{AccountId, UserId};
 use crate::key_lifetimes::KeyLifetimes;
 use crate::password::PasswordHashing;
 use crate::service::audit_trail::{AuditTrail, recorded};
@@ -20,11 +20,12 @@ use crate::service::ledger_page::{page_of, page_size, page_start};
 use crate::service::not_built::not_built;
 use crate::service::service_error::ServiceError;
 use crate::service::sign_up_policy::{Origin, SignUpPolicy};
+use crate::service::usage_report::UsageReads;
 use crate::service::user_fields::UserFields;
 use crate::service::violations::Violations;
 use crate::store::{AuditAction, AuditEvent, Refusal, Store, UserCreation};
 use crate::throttle::{LoginThrottle, SignUpThrottle};
-use crate::user::Role;
+use crate::user::{Role, UserRecord};
 
 /// The Accounts service.
 #[derive(Debug)]
@@ -49,6 +50,8 @@ pub struct AccountsService {
     pub key_lifetimes: KeyLifetimes,
     /// Records what fails.
     pub trail: Arc<AuditTrail>,
+    /// Who reads a ledger to sum it up.
+    pub usage_reads: UsageReads,
 }
 
 impl AccountsService {
@@ -94,10 +97,14 @@ impl AccountsService {
     }
 
     async fn describe(&self, Caller { principal, account, .. }: Caller) -> Result<pb::GetMeResponse, ServiceError> {
-        let user =
-            self.store.user_by_id(&principal.user_id).await?.ok_or_else(|| ServiceError::defect("an authenticated user has no record"))?;
+        let user = self.user(&principal.user_id).await?;
         let api_key_id = principal.key_id.map(|id| id.to_string()).unwrap_or_default();
         Ok(pb::GetMeResponse { user: Some(contract::user(user)), account_id: account.to_string(), api_key_id })
+    }
+
+    /// A user who has just proved to be one.
+    pub(crate) async fn user(&self, id: &UserId) -> Result<UserRecord, ServiceError> {
+        self.store.user_by_id(id).await?.ok_or_else(|| ServiceError::defect("an authenticated user has no record"))
     }
 
     async fn read_balance(&self, account: &AccountId) -> Result<pb::Balance, ServiceError> {
@@ -198,6 +205,10 @@ impl Accounts for AccountsService {
         Ok(Response::new(self.answer_list_ledger_entries(request).await?))
     }
 
+    async fn get_usage(&self, request: Request<pb::GetUsageRequest>) -> Result<Response<pb::GetUsageResponse>, Status> {
+        Ok(Response::new(self.answer_get_usage(request).await?))
+    }
+
     async fn get_jwks(&self, _: Request<pb::GetJwksRequest>) -> Result<Response<pb::GetJwksResponse>, Status> {
         let keys = self.tokens.public_keys().map_err(ServiceError::defect)?;
         Ok(Response::new(pb::GetJwksResponse { keys: keys.into_iter().map(contract::json_web_key).collect() }))
@@ -247,6 +258,7 @@ mod tests {
             sign_up: SignUpPolicy::Open,
             starting_credits: 0,
             key_lifetimes: KeyLifetimes::default(),
+            usage_reads: UsageReads::default(),
         }
     }
 
@@ -295,6 +307,24 @@ mod tests {
             assert!(cancelled.is_err(), "{cancelled:?}");
         }
         assert!(matches!(service.answer_login(login("another")).await, Err(ServiceError::Throttled { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_crowd_is_put_off_in_words_that_blame_nobodys_attempts() {
+        let folder = tempfile::tempdir().unwrap();
+        let service = service(&folder);
+        let mut crowd = Vec::new();
+        for number in 0..1000 {
+            let (logins, password) = (service.logins.clone(), number.to_string());
+            let mut login = Box::pin(async move { logins.begin("mario", &password, None).await });
+            // Those that are let through are under way; the others wait for them, as many as may.
+            let first = std::future::poll_fn(|cx| std::task::Poll::Ready(login.as_mut().poll(cx))).await;
+            crowd.push((login, first));
+        }
+        let put_off = Status::from(service.answer_login(login("right")).await.unwrap_err());
+        assert_eq!(shared::error::reason_of(&put_off), Some(shared::ErrorReason::RateLimited));
+        assert!(put_off.message().starts_with("too many log in at once"), "{put_off:?}");
+        assert!(shared::error::retry_delay_of(&put_off).is_some());
     }
 
     #[tokio::test]

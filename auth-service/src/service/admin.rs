@@ -89,7 +89,10 @@ impl AdminService {
             NewState::Disabled(disabled) => self.store.set_disabled(&user.user_id, disabled, &reason, event.clone()).await?,
             NewState::Locked(locked) => self.store.set_locked(&user.user_id, locked, &reason, event.clone()).await?,
         };
-        let UserChange { user, changed } = change.ok_or(ServiceError::UserNotFound)?;
+        let UserChange { user, changed, refused } = change.ok_or(ServiceError::UserNotFound)?;
+        if let Some(refusal) = refused {
+            return Err(ServiceError::Store(refusal));
+        }
         tell(&event);
         if !changed {
             // What was so before, the store hasn't recorded.

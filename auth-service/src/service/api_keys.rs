@@ -5,13 +5,15 @@ use tonic::Request;
 
 use crate::api_key::ApiKey;
 use crate::ids::KeyId;
+use crate::key_lifetimes::UnfitEnd;
 use crate::model_pattern::PatternRule;
 use crate::service::accounts::AccountsService;
 use crate::service::authorizer::Caller;
 use crate::service::call::Call;
 use crate::service::contract;
-use crate::service::key_fields::{KeyFields, RotationFields};
+use crate::service::key_fields::{EXPIRES_AT, KeyFields, RotationFields};
 use crate::service::service_error::ServiceError;
+use crate::service::violations::Violation;
 use crate::store::{ApiKeyRecord, AuditAction, AuditEvent, KeyAnswer, KeyChange, KeyChangeRequest, ListedKey, NewSecret};
 
 impl AccountsService {
@@ -130,6 +132,7 @@ fn done(answer: KeyAnswer) -> Result<ListedKey, ServiceError> {
         KeyAnswer::TooManySecrets => Err(ServiceError::TooManySecrets),
         KeyAnswer::RequestIdReused => Err(ServiceError::KeyRequestIdReused),
         KeyAnswer::NotFound => Err(ServiceError::ApiKeyNotFound),
+        KeyAnswer::EndIsOver => Err(Violation::new(EXPIRES_AT, UnfitEnd::NotAhead.to_string()).into()),
         KeyAnswer::NotInForce => Err(ServiceError::ApiKeyEnded),
         KeyAnswer::Refused(refusal) => Err(ServiceError::Store(refusal)),
     }

@@ -61,20 +61,21 @@ fn range(request: &pb::ListAuditEventsRequest) -> Result<AuditRange, Violation> 
 fn page_token(range: AuditRange) -> String {
     match range {
         AuditRange::Newest => String::new(),
-        AuditRange::Before { position, newest } => format!("b{}.{}", position_text(position), position_text(newest)),
-        AuditRange::After(position) => format!("a{}", position_text(position)),
+        AuditRange::Before { position, newest } => format!("b{}", positions_text(&[position, newest])),
+        AuditRange::After(position) => format!("a{}", positions_text(&[position])),
     }
 }
 
 fn page_start(token: &str) -> Option<AuditRange> {
     let range = match token.split_at_checked(1)? {
-        ("b", places) => {
-            // The second of the two dots between the positions' own.
-            let (middle, _) = token.match_indices('.').nth(1)?;
-            let (position, newest) = (&places[..middle - 1], &token[middle + 1..]);
-            AuditRange::Before { position: read_position(position)?, newest: read_position(newest)? }
+        ("b", positions) => {
+            let [position, newest] = read_positions(positions)?;
+            AuditRange::Before { position, newest }
         }
-        ("a", position) => AuditRange::After(read_position(position)?),
+        ("a", position) => {
+            let [position] = read_positions(position)?;
+            AuditRange::After(position)
+        }
         _ => return None,
     };
     Some(range).filter(|range| page_token(*range) == token)
@@ -82,25 +83,42 @@ fn page_start(token: &str) -> Option<AuditRange> {
 
 /// From where what comes after a list is told.
 fn since_token(position: AuditPosition) -> String {
-    format!("s{}", position_text(position))
+    format!("s{}", positions_text(&[position]))
 }
 
 fn read_since(token: &str) -> Option<AuditRange> {
-    let position = read_position(token.strip_prefix('s')?).filter(|position| since_token(*position) == token)?;
-    Some(AuditRange::After(position))
+    let [position] = read_positions(token.strip_prefix('s')?)?;
+    Some(position).filter(|position| since_token(*position) == token).map(AuditRange::After)
 }
 
-fn position_text(AuditPosition { changes, attempts }: AuditPosition) -> String {
-    format!("{:x}-{:x}.{:x}-{:x}", changes.0, changes.1, attempts.0, attempts.1)
+/// The places of positions, those of operators' actions only if one has any: the release before had no log of them, and wrote it so.
+fn positions_text(positions: &[AuditPosition]) -> String {
+    let has_operators = positions.iter().any(|position| position.operators != AuditPlace::default());
+    let places = |AuditPosition { changes, operators, attempts }: &AuditPosition| {
+        [Some(*changes), Some(*attempts), has_operators.then_some(*operators)]
+    };
+    let text = |place: AuditPlace| format!("{:x}-{:x}", place.0, place.1);
+    let texts: Vec<String> = positions.iter().flat_map(places).flatten().map(text).collect();
+    texts.join(".")
 }
 
-fn read_position(text: &str) -> Option<AuditPosition> {
+fn read_positions<const N: usize>(text: &str) -> Option<[AuditPosition; N]> {
+    // Before they are kept: a token is as long as its caller likes.
+    if text.split('.').count() > 3 * N {
+        return None;
+    }
     let place = |text: &str| {
         let (first, second) = text.split_once('-')?;
         Some(AuditPlace(u64::from_str_radix(first, 16).ok()?, u64::from_str_radix(second, 16).ok()?))
     };
-    let (changes, attempts) = text.split_once('.')?;
-    Some(AuditPosition { changes: place(changes)?, attempts: place(attempts)? })
+    let places: Vec<AuditPlace> = text.split('.').map(place).collect::<Option<_>>()?;
+    let position = |places: &[AuditPlace]| match *places {
+        [changes, attempts] => Some(AuditPosition { changes, attempts, operators: AuditPlace::default() }),
+        [changes, attempts, operators] => Some(AuditPosition { changes, attempts, operators }),
+        _ => None,
+    };
+    let positions: Vec<AuditPosition> = places.chunks(places.len().div_ceil(N)).map(position).collect::<Option<_>>()?;
+    positions.try_into().ok()
 }
 
 /// A page, as the contract has it.
@@ -139,12 +157,18 @@ mod tests {
 
     #[test]
     fn tokens_are_read_as_they_were_given_and_one_kind_never_as_another() {
-        let position = AuditPosition { changes: AuditPlace(0x19a_bcde_f012, 3), attempts: AuditPlace(0, u64::MAX) };
-        let newest = AuditPosition { changes: AuditPlace(7, 0), attempts: AuditPlace::default() };
-        for range in [AuditRange::Before { position, newest }, AuditRange::After(position)] {
-            assert_eq!(page_start(&page_token(range)), Some(range));
-            assert_eq!(read_since(&page_token(range)), None);
+        let of_before = AuditPosition { changes: AuditPlace(0x19a_bcde_f012, 3), attempts: AuditPlace(0, u64::MAX), ..Default::default() };
+        let position = AuditPosition { operators: AuditPlace(5, 1), ..of_before };
+        let newest = AuditPosition { changes: AuditPlace(7, 0), ..Default::default() };
+        for position in [of_before, position] {
+            for range in [AuditRange::Before { position, newest }, AuditRange::Before { position: newest, newest: position }] {
+                assert_eq!(page_start(&page_token(range)), Some(range));
+            }
+            assert_eq!(page_start(&page_token(AuditRange::After(position))), Some(AuditRange::After(position)));
+            assert_eq!(read_since(&page_token(AuditRange::After(position))), None);
+            assert_eq!(read_since(&since_token(position)), Some(AuditRange::After(position)));
         }
+        assert_eq!(since_token(of_before), "s19abcdef012-3.0-ffffffffffffffff", "as the release before wrote it");
         assert_eq!(read_since(&since_token(position)), Some(AuditRange::After(position)));
         assert_eq!(page_start(&since_token(position)), None);
         let broken = ["", "a", "b", "s", "b1-0.1-0", "b1-0.1-0.1-0", "a01-0.1-0", "a1-0.1-0.", "a1.1", "a-1-0.1-0", "é1-0.1-0", "b...."];

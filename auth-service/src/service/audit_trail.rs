@@ -146,6 +146,7 @@ pub fn is_attempt(error: &ServiceError) -> bool {
     !matches!(
         error,
         ServiceError::Throttled { .. }
+            | ServiceError::Crowded { .. }
             | ServiceError::Hashing(_)
             | ServiceError::StoreFailed(_)
             | ServiceError::NotBuilt(_)

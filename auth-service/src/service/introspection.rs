@@ -117,7 +117,8 @@ impl AccountsService {
             PresentedCredential::AccessToken { issued_at_ms, .. } => {
                 let session_id = principal.session_id.as_ref().map(ToString::to_string);
                 let expires_at_s = presented.expires_at_s.and_then(|at| i64::try_from(at).ok());
-                (presented.scopes.to_string(), issued_at_ms / 1000, expires_at_s, CredentialKind::AccessToken { session_id })
+                let issued_at_s = presented.foreign.as_ref().map_or(issued_at_ms / 1000, |foreign| foreign.issued_at_s);
+                (presented.scopes.to_string(), issued_at_s, expires_at_s, CredentialKind::AccessToken { session_id })
             }
             PresentedCredential::ApiKey { .. } => {
                 let keys = self.store.api_keys(&presented.account).await?;

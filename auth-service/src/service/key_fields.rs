@@ -31,6 +31,9 @@ const MAX_LIFETIME: Duration = Duration::from_secs(36_500 * 24 * 3600);
 /// The longest that they may.
 const MAX_GRACE: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// The field that says when a key ends.
+pub(crate) const EXPIRES_AT: &str = "expires_at";
+
 /// What a new API key is made of, its fields checked.
 #[derive(Debug)]
 pub(crate) struct KeyFields {
@@ -51,7 +54,7 @@ impl KeyFields {
         let models = violations.keep(model_patterns(&request.models));
         let networks = violations.keep(networks(&request.networks));
         let expires_at_ms = violations.keep(match &request.lifetime {
-            None => expiry(request.expires_at.as_ref(), lifetimes, now_ms()),
+            None => expiry(request.expires_at.as_ref(), !request.request_id.is_empty(), lifetimes, now_ms()),
             Some(lifetime) => end_of(lifetime, request.expires_at.is_some(), lifetimes, now_ms()),
         });
         let request_id = violations.keep(request_id(request.request_id));
@@ -125,10 +128,20 @@ fn grace(said: Option<&prost_types::Duration>) -> Result<Duration, Violation> {
     read.map(whole).ok_or_else(|| Violation::new("grace_period", expected()))
 }
 
-fn expiry(said: Option<&prost_types::Timestamp>, lifetimes: KeyLifetimes, now_ms: i64) -> Result<Option<i64>, Violation> {
+/// `may_be_repeated`: the request may be the repetition of one whose key has ended since. The store says so, and makes no such key anew.
+fn expiry(
+    said: Option<&prost_types::Timestamp>,
+    may_be_repeated: bool,
+    lifetimes: KeyLifetimes,
+    now_ms: i64,
+) -> Result<Option<i64>, Violation> {
     // What is no time is none that lies ahead.
     let wanted = said.map(|said| contract::milliseconds(said).ok_or(UnfitEnd::NotAhead)).transpose();
-    wanted.and_then(|wanted_ms| lifetimes.end_ms(wanted_ms, now_ms)).map_err(|unfit| Violation::new("expires_at", unfit.to_string()))
+    let end = wanted.and_then(|wanted_ms| match lifetimes.end_ms(wanted_ms, now_ms) {
+        Err(UnfitEnd::NotAhead) if may_be_repeated => Ok(wanted_ms),
+        end => end,
+    });
+    end.map_err(|unfit| Violation::new(EXPIRES_AT, unfit.to_string()))
 }
 
 /// When a lifetime that begins now ends.

@@ -68,6 +68,12 @@ pub enum ServiceError {
         /// When the next one may be let through.
         retry_after: Duration,
     },
+    /// Too many logins wait for one another. Nobody need have failed.
+    #[error("too many logins at once")]
+    Crowded {
+        /// When there may be room.
+        retry_after: Duration,
+    },
     /// Hashing gave no answer.
     #[error(transparent)]
     Hashing(#[from] HashingError),
@@ -193,6 +199,11 @@ fn exhausted(reason: ErrorReason, message: impl Into<String>) -> CallError {
     CallError::new(Code::ResourceExhausted, reason, message)
 }
 
+/// How long a caller is told to wait: whole seconds, upwards, so that who waits as told is let through.
+fn told(retry_after: Duration) -> Duration {
+    Duration::from_secs(retry_after.as_secs() + 1)
+}
+
 fn call_error(error: ServiceError) -> CallError {
     match error {
         ServiceError::Fields(violations) => {
@@ -228,9 +239,13 @@ fn call_error(error: ServiceError) -> CallError {
             CallError::new(Code::NotFound, ErrorReason::SessionNotFound, "the user has no such session; it may be over")
         }
         ServiceError::Throttled { retry_after } => {
-            // Whole seconds, upwards: a caller who waits as told is let through.
-            let wait = Duration::from_secs(retry_after.as_secs() + 1);
+            let wait = told(retry_after);
             exhausted(ErrorReason::RateLimited, format!("too many attempts; try again in {} s", wait.as_secs())).retry_after(wait)
+        }
+        ServiceError::Crowded { retry_after } => {
+            let wait = told(retry_after);
+            let message = format!("too many log in at once from this network, or under this name; try again in {} s", wait.as_secs());
+            exhausted(ErrorReason::RateLimited, message).retry_after(wait)
         }
         ServiceError::Hashing(HashingError::Busy) => {
             exhausted(ErrorReason::RateLimited, "too many people log in or sign up at once; try again").retry_after(retry_when_busy())
@@ -244,8 +259,7 @@ fn call_error(error: ServiceError) -> CallError {
             CallError::new(Code::AlreadyExists, ErrorReason::UserNameTaken, "the user name is taken; take another")
         }
         ServiceError::UserNameInProgress { retry_after } => {
-            // Whole seconds, upwards, as for the throttle.
-            let wait = Duration::from_secs(retry_after.as_secs() + 1);
+            let wait = told(retry_after);
             let message = "a user of that name is being made, or the making of one broke off; try again when told";
             CallError::new(Code::Aborted, ErrorReason::RequestInProgress, message).retry_after(wait)
         }
@@ -356,6 +370,13 @@ fn store_refusal(refusal: Refusal) -> CallError {
         }
         Refusal::UserDisabled => denied(ErrorReason::UserDisabled, "the user is disabled; an operator can enable the user again"),
         Refusal::UserLocked => denied(ErrorReason::UserLocked, "the user is locked; an operator can unlock the user"),
+        Refusal::PasswordChangeRequired => call_error(ServiceError::PasswordChangeRequired),
+        Refusal::OtherOperatorRequired => CallError::new(
+            Code::FailedPrecondition,
+            ErrorReason::OtherOperatorRequired,
+            "operators disable and lock others, and not themselves, so that one is always left: ask another operator; one is made with \
+             Admin.CreateUser, or on the store's host with auth-service create-admin",
+        ),
         Refusal::NetworkNotAllowed => {
             denied(ErrorReason::NetworkNotAllowed, "the API key may not be used from this address; its list of networks says from where")
         }

@@ -5,6 +5,7 @@ use shared::proto::auth as pb;
 use tonic::Request;
 
 use crate::api_key::ApiKey;
+use crate::credential;
 use crate::ids::{KeyId, SessionId};
 use crate::refresh_token::RefreshToken;
 use crate::service::accounts::AccountsService;
@@ -13,9 +14,12 @@ use crate::service::contract;
 use crate::service::contract::timestamp;
 use crate::service::service_error::ServiceError;
 use crate::service::sign_in::SignedIn;
-use crate::session::{Refresh, RefreshAnswer, RefreshRefusal};
-use crate::store::{AuditAction, AuditEvent};
+use crate::session::{Refresh, RefreshAnswer, RefreshRefusal, Session};
+use crate::store::{AuditAction, AuditEvent, Refusal};
 use crate::token_scopes::TokenScopes;
+
+/// Keeps refresh tokens that are derived apart from whatever else is derived from the same secrets.
+const SHARED_SALT: &[u8] = b"tollgate refresh token of a browser";
 
 /// What became of a credential that somebody showed to have it revoked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +30,8 @@ pub(crate) enum RevokedCredential {
     Session(SessionId),
     /// All sessions of the user are over: the token had none of its own.
     AllSessions,
+    /// It is a foreign issuer's, by what it says: that one alone can revoke it.
+    Foreign,
     /// It is nobody's.
     Unknown,
 }
@@ -47,10 +53,29 @@ impl AccountsService {
     /// Gives new tokens for a refresh token, by whichever door. `scopes`: what the access token is to be limited to; it gets no more than
     /// the session has. `None`: the session's.
     pub(crate) async fn refresh(&self, call: Call<'_>, text: &str, scopes: Option<&TokenScopes>) -> Result<SignedIn, ServiceError> {
-        // Nonsense costs no look-up.
-        let shown = RefreshToken::parse(text).ok_or(ServiceError::Refresh(RefreshRefusal::Invalid))?;
+        let shown = parse(text)?;
         let next = shown.next()?;
+        self.refresh_with(call, shown, next, false, scopes).await
+    }
+
+    /// The same for a token that the tabs of a browser have in common: those that show it at once get the same one.
+    pub(crate) async fn refresh_shared(&self, call: Call<'_>, text: &str) -> Result<SignedIn, ServiceError> {
+        let shown = parse(text)?;
+        let seed = self.tokens.derive(SHARED_SALT, shown.reveal().as_bytes()).map_err(ServiceError::defect)?;
+        let next = shown.next_of(&seed);
+        self.refresh_with(call, shown, next, true, None).await
+    }
+
+    async fn refresh_with(
+        &self,
+        call: Call<'_>,
+        shown: RefreshToken,
+        next: RefreshToken,
+        is_shared: bool,
+        scopes: Option<&TokenScopes>,
+    ) -> Result<SignedIn, ServiceError> {
         let refresh = Refresh {
+            is_shared,
             session_id: shown.session_id().clone(),
             family_hash: shown.family_hash(),
             token_hash: shown.token_hash(),
@@ -61,7 +86,9 @@ impl AccountsService {
         match self.store.refresh_session(shown.user_id(), refresh, event.clone()).await? {
             RefreshAnswer::Rotated(session) => {
                 let scopes = scopes.map_or_else(|| session.scopes.clone(), |asked| asked.within(&session.scopes));
-                self.signed_in(shown.user_id(), next, session, scopes)
+                // What is in force: it may have been shown already.
+                let (user, in_force) = (shown.user_id().clone(), if session.token_hash == shown.token_hash() { shown } else { next });
+                self.signed_in(&user, in_force, session, scopes)
             }
             RefreshAnswer::Refused(refusal) => {
                 let (subject, session) = (shown.user_id(), shown.session_id());
@@ -90,7 +117,13 @@ impl AccountsService {
 
     pub(super) async fn answer_logout(&self, request: Request<pb::LogoutRequest>) -> Result<pb::LogoutResponse, ServiceError> {
         let call = Call::of(&request);
-        let caller = self.authorizer.owner(call).await?;
+        let caller = match self.authorizer.owner(call).await {
+            Ok(caller) => caller,
+            Err(refused) => {
+                let is_over = |live: &[Session], own: &SessionId| live.iter().all(|session| session.session_id != *own);
+                return self.was_done_before(call, refused, is_over).await.map(|()| pb::LogoutResponse {});
+            }
+        };
         // A release before sessions issued a token that has none: it ends by itself, or with LogoutEverywhere.
         let session = caller.principal.session_id.as_ref().ok_or(ServiceError::SessionNotFound)?;
         let event = own(call.event(AuditAction::SignOut).by(&caller.principal));
@@ -99,16 +132,54 @@ impl AccountsService {
         Ok(pb::LogoutResponse {})
     }
 
+    /// Ends the session of a refresh token. One of a session that is over, or of none, is signed out already.
+    pub(crate) async fn sign_out(&self, call: Call<'_>, text: &str) -> Result<(), ServiceError> {
+        let Some(token) = RefreshToken::parse(text) else { return Ok(()) };
+        let (user, session) = (token.user_id(), token.session_id());
+        let event = AuditEvent { actor: Some(user.clone()), subject: Some(user.clone()), ..call.event(AuditAction::SignOut) };
+        self.store.end_session_of(user, session, token.family_hash(), event).await?;
+        Ok(())
+    }
+
     pub(super) async fn answer_logout_everywhere(
         &self,
         request: Request<pb::LogoutEverywhereRequest>,
     ) -> Result<pb::LogoutEverywhereResponse, ServiceError> {
         let call = Call::of(&request);
-        let caller = self.authorizer.owner(call).await?;
+        let caller = match self.authorizer.owner(call).await {
+            Ok(caller) => caller,
+            Err(refused) => {
+                // A token that has ended ends no session that began since: nor is it told that there is none.
+                let is_over = |live: &[Session], _: &SessionId| live.is_empty();
+                let repeated = self.was_done_before(call, refused, is_over).await;
+                return repeated.map(|()| pb::LogoutEverywhereResponse { ended_sessions: 0 });
+            }
+        };
         let event = own(call.event(AuditAction::SignOutEverywhere).by(&caller.principal));
         let ended = self.store.end_all_sessions(&caller.principal.user_id, event).await?;
         let ended_sessions = ended.ok_or_else(|| ServiceError::defect("an authenticated user has no record"))?;
         Ok(pb::LogoutEverywhereResponse { ended_sessions })
+    }
+
+    /// What is answered to whom ends sessions with a token that was refused: success, if the token's session is over and what is asked for
+    /// `is_over`, given the user's live sessions and the token's own. It was done before, and the answer may have been lost. It changes
+    /// nothing, and nothing is recorded. Else it is refused as it was.
+    async fn was_done_before(
+        &self,
+        call: Call<'_>,
+        refused: ServiceError,
+        is_over: impl FnOnce(&[Session], &SessionId) -> bool,
+    ) -> Result<(), ServiceError> {
+        let ServiceError::Store(Refusal::CredentialRevoked | Refusal::CredentialExpired | Refusal::UserDisabled | Refusal::UserLocked) =
+            &refused
+        else {
+            return Err(refused);
+        };
+        // Of ours, with a good signature and in time: the session was there once.
+        let token = self.tokens.verify(credential::bearer(call.metadata)?).ok();
+        let Some((user_id, Some(own))) = token.map(|token| (token.user_id, token.session)) else { return Err(refused) };
+        let live = self.store.sessions(&user_id).await?;
+        if is_over(&live, &own) { Ok(()) } else { Err(refused) }
     }
 
     pub(super) async fn answer_list_sessions(
@@ -126,8 +197,18 @@ impl AccountsService {
         request: Request<pb::RevokeSessionRequest>,
     ) -> Result<pb::RevokeSessionResponse, ServiceError> {
         let call = Call::of(&request);
-        let caller = self.authorizer.owner(call).await?;
-        let session = SessionId::parse(&request.get_ref().session_id).ok_or(ServiceError::SessionNotFound)?;
+        let named = SessionId::parse(&request.get_ref().session_id);
+        let caller = match self.authorizer.owner(call).await {
+            Ok(caller) => caller,
+            Err(refused) => {
+                // By the session's own token, it is a log-out.
+                let is_over = |live: &[Session], own: &SessionId| {
+                    named.as_ref() == Some(own) && live.iter().all(|session| session.session_id != *own)
+                };
+                return self.was_done_before(call, refused, is_over).await.map(|()| pb::RevokeSessionResponse {});
+            }
+        };
+        let session = named.ok_or(ServiceError::SessionNotFound)?;
         let event = own(call.event(AuditAction::RevokeSession).by(&caller.principal));
         if self.store.end_session(&caller.principal.user_id, &session, event).await? {
             Ok(pb::RevokeSessionResponse {})
@@ -143,11 +224,14 @@ impl AccountsService {
         use pb::revoke_credential_response::Result as Outcome;
         let (metadata, extensions, message) = request.into_parts();
         let revoked = self.revoke_shown(Call::new(&metadata, &extensions), &message.credential).await?;
-        let outcome = if revoked == RevokedCredential::Unknown { Outcome::Unknown } else { Outcome::Revoked };
+        let outcome = match revoked {
+            RevokedCredential::Key(_) | RevokedCredential::Session(_) | RevokedCredential::AllSessions => Outcome::Revoked,
+            RevokedCredential::Foreign | RevokedCredential::Unknown => Outcome::Unknown,
+        };
         let (api_key_id, session_id) = match revoked {
             RevokedCredential::Key(key) => (key.to_string(), String::new()),
             RevokedCredential::Session(session) => (String::new(), session.to_string()),
-            RevokedCredential::AllSessions | RevokedCredential::Unknown => (String::new(), String::new()),
+            RevokedCredential::AllSessions | RevokedCredential::Foreign | RevokedCredential::Unknown => (String::new(), String::new()),
         };
         Ok(pb::RevokeCredentialResponse { result: outcome.into(), api_key_id, session_id })
     }
@@ -168,7 +252,10 @@ impl AccountsService {
             return Ok(if ended { RevokedCredential::Session(session.clone()) } else { RevokedCredential::Unknown });
         }
         // Also one that is past its time: its session may not be.
-        let Ok(token) = self.tokens.owner(text) else { return Ok(RevokedCredential::Unknown) };
+        let Ok(token) = self.tokens.owner(text) else {
+            let is_foreign = self.authorizer.credentials.issuers.are_named_by(text);
+            return Ok(if is_foreign { RevokedCredential::Foreign } else { RevokedCredential::Unknown });
+        };
         let event = AuditEvent { subject: Some(token.user_id.clone()), ..event };
         match token.session {
             Some(session) => {
@@ -184,6 +271,11 @@ impl AccountsService {
             None => Ok(RevokedCredential::Unknown),
         }
     }
+}
+
+/// Nonsense costs no look-up.
+fn parse(text: &str) -> Result<RefreshToken, ServiceError> {
+    RefreshToken::parse(text).ok_or(ServiceError::Refresh(RefreshRefusal::Invalid))
 }
 
 /// What a user does to themselves.

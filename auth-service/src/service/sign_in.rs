@@ -18,7 +18,7 @@ use crate::service::user_fields::{new_password, user_name};
 use crate::service::violations::{Violation, Violations, plain_text};
 use crate::session::{NewSession, Session, SessionStart, SignInMethod};
 use crate::store::{AuditAction, AuditEvent};
-use crate::throttle::LoginAttempt;
+use crate::throttle::{LoginAttempt, PutOff};
 use crate::token_scopes::TokenScopes;
 use crate::user::{UserName, UserRecord};
 use crate::user_state::PasswordChange;
@@ -38,6 +38,19 @@ pub(crate) struct SignIn<'a> {
     pub(crate) client: &'a str,
     /// What the session's access tokens may be used for.
     pub(crate) scopes: &'a TokenScopes,
+}
+
+/// What somebody sends whose password was reset.
+#[derive(Clone, Copy)]
+pub(crate) struct PasswordReset<'a> {
+    /// As it was sent.
+    pub(crate) user_name: &'a str,
+    /// What the operator was given.
+    pub(crate) one_time_password: &'a str,
+    /// As it was sent.
+    pub(crate) new_password: &'a str,
+    /// What the client calls itself; empty: what the call's user-agent says.
+    pub(crate) client: &'a str,
 }
 
 /// What a sign-in or a refresh gives.
@@ -129,24 +142,37 @@ impl AccountsService {
         request: Request<pb::CompletePasswordResetRequest>,
     ) -> Result<pb::CompletePasswordResetResponse, ServiceError> {
         let (metadata, extensions, message) = request.into_parts();
-        let call = Call::new(&metadata, &extensions);
+        let pb::CompletePasswordResetRequest { user_name, one_time_password, new_password, client } = &message;
+        let reset = PasswordReset { user_name, one_time_password, new_password, client };
+        let SignedIn { access_token, refresh_token, session, .. } = self.complete_reset(Call::new(&metadata, &extensions), reset).await?;
+        Ok(pb::CompletePasswordResetResponse {
+            access_token: access_token.token,
+            expires_at: Some(access_token.expires_at.into()),
+            refresh_token: refresh_token.reveal().to_owned(),
+            refresh_expires_at: Some(timestamp(session.refresh_expires_at_ms)),
+            session_id: session.session_id.to_string(),
+        })
+    }
+
+    /// Puts a password of the user's own in the place of the one-time password, and signs the user in, by whichever door.
+    pub(crate) async fn complete_reset(&self, call: Call<'_>, reset: PasswordReset<'_>) -> Result<SignedIn, ServiceError> {
         let mut violations = Violations::default();
-        let name = violations.keep(user_name(&message.user_name));
+        let name = violations.keep(user_name(reset.user_name));
         let owner = Owner { user_name: name.as_ref().map_or("", UserName::as_str), ..Owner::default() };
-        let new_password = violations.keep(another_password(&message.new_password, &message.one_time_password, &owner));
-        let client = violations.keep(plain_text("client", message.client, 200));
+        let new_password = violations.keep(another_password(reset.new_password, reset.one_time_password, &owner));
+        let client = violations.keep(plain_text("client", reset.client.to_owned(), 200));
         let (new_password, client) = violations.finish(name.zip(new_password.zip(client)).map(|(_, fields)| fields))?;
         let event = call.event(AuditAction::CompletePasswordReset);
         // A user's own password is no one-time password, right or wrong.
         let is_reset = |user: &UserRecord| !user.disabled && !user.locked && user.reset_ends_at_ms.is_some();
-        let verified = self.verify_password(call.address, &message.user_name, &message.one_time_password, is_reset).await;
+        let verified = self.verify_password(call.address, reset.user_name, reset.one_time_password, is_reset).await;
         let Verified { user, attempt, .. } = match verified {
             Ok(verified) => verified,
             Err(unverified) => return Err(self.refused(event, unverified).await),
         };
         let event = of_user(event, &user);
         // Of the user's names nobody is told before the one-time password was right.
-        if let Err(violation) = another_password(&message.new_password, &message.one_time_password, &Owner::from(&user)) {
+        if let Err(violation) = another_password(reset.new_password, reset.one_time_password, &Owner::from(&user)) {
             attempt.withdraw();
             return Err(violation.into());
         }
@@ -162,14 +188,7 @@ impl AccountsService {
         match self.store.complete_password_reset(&user.user_id, &user.password_hash, &new_hash, new, event.clone()).await {
             Ok(SessionStart::Begun(session)) => {
                 attempt.succeeded();
-                let SignedIn { access_token, refresh_token, session, .. } = self.signed_in(&user.user_id, first, session, scopes)?;
-                Ok(pb::CompletePasswordResetResponse {
-                    access_token: access_token.token,
-                    expires_at: Some(access_token.expires_at.into()),
-                    refresh_token: refresh_token.reveal().to_owned(),
-                    refresh_expires_at: Some(timestamp(session.refresh_expires_at_ms)),
-                    session_id: session.session_id.to_string(),
-                })
+                self.signed_in(&user.user_id, first, session, scopes)
             }
             Ok(SessionStart::Refused | SessionStart::PasswordReplaced | SessionStart::PasswordChangeRequired) => {
                 attempt.failed();
@@ -251,7 +270,12 @@ impl AccountsService {
         // A longer password is nobody's, and all of them are one.
         let comparable = password::comparable(password).unwrap_or_default();
         let attempt = self.logins.begin(&user_name.to_ascii_lowercase(), &comparable, address).await;
-        let attempt = attempt.map_err(|retry_after| Unverified::Broken(ServiceError::Throttled { retry_after }))?;
+        let attempt = attempt.map_err(|put_off| {
+            Unverified::Broken(match put_off {
+                PutOff::Failures(retry_after) => ServiceError::Throttled { retry_after },
+                PutOff::Crowd(retry_after) => ServiceError::Crowded { retry_after },
+            })
+        })?;
         let found = match UserName::parse(user_name) {
             Some(name) => self.store.user_by_name(&name).await,
             None => Ok(None),

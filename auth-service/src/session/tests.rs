@@ -1,15 +1,7 @@
 use super::*;
-use crate::access::Member;
-use crate::ids::UserId;
 use crate::store::{AuditAction, Scope};
-use crate::user::{Role, UserName, UserRecord};
-
-const NOW_MS: i64 = 1_700_000_000_500;
-const LIMITS: SessionLimits = SessionLimits { idle: Duration::from_secs(100), lifetime: Duration::from_secs(1000) };
-
-fn id(number: usize) -> SessionId {
-    SessionId::parse(&format!("{number:012}")).unwrap()
-}
+use crate::user::UserRecord;
+use crate::user_state::test_user::{LIMITS, NOW_MS, id, state};
 
 fn new(number: usize) -> NewSession {
     NewSession {
@@ -40,24 +32,6 @@ fn session(number: usize, last_used_at_ms: i64) -> Session {
         token_hash,
         previous: None,
     }
-}
-
-fn state(sessions: Vec<Session>) -> UserState {
-    let user = UserRecord {
-        user_id: UserId::parse("0123456789abcdef").unwrap(),
-        user_name: UserName::parse("ada").unwrap(),
-        password_hash: "hash".to_owned(),
-        full_name: String::new(),
-        email: String::new(),
-        role: Role::User,
-        disabled: false,
-        locked: false,
-        reset_ends_at_ms: None,
-        state_reason: String::new(),
-        created_at_ms: 1,
-    };
-    let member = Member { role: Role::User, disabled: false, locked: false, tokens_valid_from_ms: 5 };
-    UserState { user, member, sessions }
 }
 
 fn event() -> AuditEvent {
@@ -112,7 +86,14 @@ fn with_one_session_too_many_the_one_unused_for_longest_ends_and_those_past_thei
 
 /// What is shown, by the last byte of its hash; the family's is 7.
 fn shown(token: u8) -> Refresh {
-    Refresh { session_id: id(1), family_hash: [7; 32], token_hash: [token; 32], next_token_hash: [token + 100; 32], address: None }
+    Refresh {
+        session_id: id(1),
+        family_hash: [7; 32],
+        token_hash: [token; 32],
+        next_token_hash: [token + 100; 32],
+        is_shared: false,
+        address: None,
+    }
 }
 
 fn refresh(session: &Session, shown: &Refresh, now_ms: i64) -> Decision<RefreshAnswer> {
@@ -155,6 +136,32 @@ fn the_previous_token_is_accepted_once_more_within_thirty_seconds_and_what_the_l
     // The next rotation may lose its reply too.
     let next = rotated(refresh(&twin, &shown(50), NOW_MS + 30));
     assert_eq!(next.previous, Some(PreviousToken { token_hash: [50; 32], rotated_at_ms: NOW_MS + 30, accepted_again: false }));
+}
+
+#[test]
+fn tabs_that_show_one_token_get_the_same_next_one_for_thirty_seconds_and_after_that_it_is_reused() {
+    let by_tab = |token: u8| Refresh { is_shared: true, ..shown(token) };
+    let second = rotated(refresh(&session(1, NOW_MS), &by_tab(1), NOW_MS));
+    assert_eq!((second.token_hash, second.previous.unwrap().token_hash), ([101; 32], [1; 32]));
+    for after_ms in [0, 10, 29_999, -29_999] {
+        // However often, and whichever of both they have by then.
+        for token in [1, 101] {
+            let again = refresh(&second, &by_tab(token), NOW_MS + after_ms);
+            assert_eq!(again, Decision::nothing(RefreshAnswer::Rotated(second.clone())), "{token} after {after_ms}");
+        }
+    }
+    let reused = refresh(&second, &by_tab(1), NOW_MS + 30_000);
+    assert_eq!(reused.answer, RefreshAnswer::Refused(RefreshRefusal::Reused));
+    assert_eq!(reused.changes.unwrap().ended, [id(1)]);
+    let third = rotated(refresh(&second, &by_tab(101), NOW_MS + 30_000));
+    assert_eq!((third.token_hash, third.last_used_at_ms), ([201; 32], NOW_MS + 30_000));
+    let of_long_ago = refresh(&third, &by_tab(1), NOW_MS + 30_001);
+    assert_eq!(of_long_ago.answer, RefreshAnswer::Refused(RefreshRefusal::Reused));
+    // Whoever isn't a tab is given another token each time.
+    assert!(refresh(&second, &shown(101), NOW_MS + 10).changes.is_some());
+    // One that a former secret of ours derived otherwise is accepted once more, as everybody's is.
+    let otherwise = Refresh { next_token_hash: [50; 32], ..by_tab(1) };
+    assert_eq!(rotated(refresh(&second, &otherwise, NOW_MS + 10)).token_hash, [50; 32]);
 }
 
 #[test]

@@ -229,6 +229,8 @@ pub enum KeyAnswer {
     TooManySecrets,
     /// The request's id was used with other fields; nothing was changed.
     RequestIdReused,
+    /// The key would have ended before it was made; nothing was changed.
+    EndIsOver,
     /// There is no such key or secret.
     NotFound,
     /// The key, or the secret that the request made, is no longer in force; nothing was changed.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use shared::ErrorReason;
 
 use super::Principal;
+use super::audit_page::AuditLog;
 use crate::ids::UserId;
 use crate::user::UserName;
 
@@ -96,6 +97,38 @@ actions! {
     ExportLedger = 25 "export_ledger",
 }
 
+impl AuditAction {
+    /// Whether operators alone do it, or whoever has the store's host.
+    fn is_an_operators(self) -> bool {
+        match self {
+            Self::SignUp
+            | Self::SignIn
+            | Self::Refresh
+            | Self::SignOut
+            | Self::SignOutEverywhere
+            | Self::RevokeSession
+            | Self::ChangePassword
+            | Self::CompletePasswordReset
+            | Self::RevokeCredential
+            | Self::CreateApiKey
+            | Self::RotateApiKey
+            | Self::RevokeApiKey => false,
+            Self::CreateUser
+            | Self::CreateAdmin
+            | Self::DisableUser
+            | Self::EnableUser
+            | Self::LockUser
+            | Self::UnlockUser
+            | Self::ResetPassword
+            | Self::GrantCredits
+            | Self::ListUsers
+            | Self::ListAuditEvents
+            | Self::ManageModels
+            | Self::ExportLedger => true,
+        }
+    }
+}
+
 /// Something that was changed or tried. It never holds a secret: callers give it no text that could be one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditEvent {
@@ -143,6 +176,16 @@ impl AuditEvent {
             client: String::new(),
             detail: String::new(),
         }
+    }
+
+    /// Which log keeps it where it changed nothing, or failed.
+    pub(super) fn log(&self) -> AuditLog {
+        if self.failure.is_some() { AuditLog::Attempts } else { self.log_of_change() }
+    }
+
+    /// Which log keeps it with what it changed: also one that failed and, by that, ended a session.
+    pub(super) fn log_of_change(&self) -> AuditLog {
+        if self.action.is_an_operators() { AuditLog::Operators } else { AuditLog::Changes }
     }
 
     /// The same, done by this caller.

@@ -1,8 +1,8 @@
-//! Lists of audit events: two logs, what was changed and what failed, read as one.
+//! Lists of audit events: three logs, of users' changes, of operators' actions and of what failed, read as one.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 
+use super::StoreLimits;
 use super::audit::{AuditAction, AuditEvent};
 use crate::ids::UserId;
 
@@ -22,13 +22,36 @@ impl AuditPlace {
     }
 }
 
-/// A place in both logs.
+/// A place in each log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AuditPosition {
-    /// In that of what was changed.
+    /// In that of what users changed.
     pub changes: AuditPlace,
+    /// In that of what operators did.
+    pub operators: AuditPlace,
     /// In that of what failed.
     pub attempts: AuditPlace,
+}
+
+impl AuditPosition {
+    /// One that is made log by log, in the order of [`AuditLog::ALL`].
+    pub(super) fn of_each([changes, operators, attempts]: [AuditPlace; 3]) -> Self {
+        Self { changes, operators, attempts }
+    }
+
+    /// In this log.
+    fn of(&mut self, log: AuditLog) -> &mut AuditPlace {
+        match log {
+            AuditLog::Changes => &mut self.changes,
+            AuditLog::Operators => &mut self.operators,
+            AuditLog::Attempts => &mut self.attempts,
+        }
+    }
+
+    /// Each of its places, changed alike.
+    fn map(self, change: impl Fn(AuditPlace) -> AuditPlace) -> Self {
+        Self { changes: change(self.changes), operators: change(self.operators), attempts: change(self.attempts) }
+    }
 }
 
 /// Where a page is, and in which direction the next one lies.
@@ -113,20 +136,54 @@ impl AuditPage {
     }
 }
 
-/// One of the two logs.
+/// One of the logs. Each has a bound of its own, so that what one kind of caller does displaces nothing of another's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AuditLog {
-    /// What was changed.
+    /// What users changed.
     Changes,
+    /// What operators did.
+    Operators,
     /// What failed.
     Attempts,
+}
+
+impl AuditLog {
+    /// All of them. Of events of one time, those of the first log count as the earliest.
+    pub(super) const ALL: [Self; 3] = [Self::Changes, Self::Operators, Self::Attempts];
+
+    /// What it is named after where it is stored.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Changes => "changes",
+            Self::Operators => "operators",
+            Self::Attempts => "attempts",
+        }
+    }
+
+    /// How many events it keeps.
+    pub(super) fn most(self, limits: &StoreLimits) -> u32 {
+        match self {
+            Self::Changes => limits.max_audit_changes,
+            Self::Operators => limits.max_audit_operators,
+            Self::Attempts => limits.max_audit_attempts,
+        }
+    }
+
+    /// What the ids of its events begin with.
+    fn letter(self) -> char {
+        match self {
+            Self::Changes => 'c',
+            Self::Operators => 'o',
+            Self::Attempts => 'a',
+        }
+    }
 }
 
 /// What a store has read.
 #[derive(Debug)]
 pub(super) struct ReadEvent {
     pub(super) place: AuditPlace,
-    /// When, by a clock that both logs share: it decides which of two comes first.
+    /// When, by a clock that all logs share: it decides which of two comes first.
     pub(super) order_ms: i64,
     pub(super) at_ms: i64,
     /// `None`: it can't be read.
@@ -148,15 +205,15 @@ impl<'q> AuditPageInProgress<'q> {
     /// `newest`: where the newest events are now.
     pub(super) fn new(query: &'q AuditQuery, newest: AuditPosition) -> Self {
         let (newest_first, position, newest) = match query.range {
-            AuditRange::Newest => (true, AuditPosition { changes: newest.changes.next(), attempts: newest.attempts.next() }, newest),
-            AuditRange::Before { position: AuditPosition { changes, attempts }, newest } => {
-                // Behind the place before the first, of which there is none before.
-                let first = AuditPlace::default().next();
-                (true, AuditPosition { changes: changes.max(first), attempts: attempts.max(first) }, newest)
-            }
-            AuditRange::After(AuditPosition { changes, attempts }) => {
+            AuditRange::Newest => (true, newest.map(AuditPlace::next), newest),
+            // Behind the place before the first, of which there is none before.
+            AuditRange::Before { position, newest } => (true, position.map(|place| place.max(AuditPlace::default().next())), newest),
+            AuditRange::After(mut position) => {
                 // A store that lost its last writes goes on from what it has.
-                let position = AuditPosition { changes: changes.min(newest.changes), attempts: attempts.min(newest.attempts) };
+                let mut kept = newest;
+                for log in AuditLog::ALL {
+                    *position.of(log) = (*position.of(log)).min(*kept.of(log));
+                }
                 (false, position, position)
             }
         };
@@ -170,10 +227,7 @@ impl<'q> AuditPageInProgress<'q> {
 
     /// What a log is to be read before, or behind when it is read from its beginning.
     pub(super) fn bound(&self, log: AuditLog) -> AuditPlace {
-        match log {
-            AuditLog::Changes => self.position.changes,
-            AuditLog::Attempts => self.position.attempts,
-        }
+        *{ self.position }.of(log)
     }
 
     /// How many are to be looked at next; 0: the page is full, or has looked at as many as it may.
@@ -184,48 +238,34 @@ impl<'q> AuditPageInProgress<'q> {
         wanted.min(MAX_EVENTS_LOOKED_AT.saturating_sub(self.looked_at))
     }
 
-    /// Takes the next ones, as many as there is room for, from what was read of each log: one more than there is room for, or all that
-    /// there is. Answers whether something is left.
-    pub(super) fn take(&mut self, changes: Vec<ReadEvent>, attempts: Vec<ReadEvent>) -> bool {
+    /// Takes the next ones, as many as there is room for, from what was read of each log, in the order of [`AuditLog::ALL`]: one more than
+    /// there is room for, or all that there is. Answers whether something is left.
+    pub(super) fn take(&mut self, logs: [Vec<ReadEvent>; 3]) -> bool {
         let mut room = self.room();
-        let (mut changes, mut attempts) = (changes.into_iter().peekable(), attempts.into_iter().peekable());
+        let mut logs = logs.map(|events| events.into_iter().peekable());
         loop {
-            let (log, next) = match (changes.peek(), attempts.peek()) {
-                (None, None) => return false,
-                (Some(_), None) => (AuditLog::Changes, &mut changes),
-                (None, Some(_)) => (AuditLog::Attempts, &mut attempts),
-                (Some(change), Some(attempt)) => {
-                    // Of two at once, the attempt counts as later.
-                    let change_is_first = match change.order_ms.cmp(&attempt.order_ms) {
-                        Ordering::Less | Ordering::Equal => !self.newest_first,
-                        Ordering::Greater => self.newest_first,
-                    };
-                    if change_is_first { (AuditLog::Changes, &mut changes) } else { (AuditLog::Attempts, &mut attempts) }
-                }
-            };
+            let heads = logs.iter_mut().enumerate().filter_map(|(log, events)| Some((events.peek()?.order_ms, log)));
+            let next = if self.newest_first { heads.max() } else { heads.min() };
+            let Some((_, log)) = next else { return false };
             if room == 0 || self.events.len() == self.query.limit as usize {
                 return true;
             }
             room -= 1;
-            if let Some(read) = next.next() {
-                self.take_one(log, read);
+            if let Some(read) = logs[log].next() {
+                self.take_one(AuditLog::ALL[log], read);
             }
         }
     }
 
     fn take_one(&mut self, log: AuditLog, ReadEvent { place, at_ms, event, .. }: ReadEvent) {
         self.looked_at += 1;
-        let (reached, newest, letter) = match log {
-            AuditLog::Changes => (&mut self.position.changes, &mut self.newest.changes, 'c'),
-            AuditLog::Attempts => (&mut self.position.attempts, &mut self.newest.attempts, 'a'),
-        };
-        *reached = place;
+        *self.position.of(log) = place;
         if !self.newest_first {
-            *newest = place;
+            *self.newest.of(log) = place;
         }
         match event {
             Some(event) if self.query.asks_for(&event) => {
-                self.events.push(RecordedEvent { id: format!("{letter}{:x}-{:x}", place.0, place.1), at_ms, event });
+                self.events.push(RecordedEvent { id: format!("{}{:x}-{:x}", log.letter(), place.0, place.1), at_ms, event });
             }
             Some(_) => {}
             // It must not keep the list from all others.
@@ -260,25 +300,26 @@ mod tests {
         page.events.iter().map(|event| event.id.as_str()).collect()
     }
 
-    const NEWEST: AuditPosition = AuditPosition { changes: AuditPlace(3, 0), attempts: AuditPlace(2, 0) };
+    const NEWEST: AuditPosition = AuditPosition { changes: AuditPlace(3, 0), operators: AuditPlace(1, 0), attempts: AuditPlace(2, 0) };
 
     #[test]
-    fn two_logs_are_one_list_by_time_in_both_directions() {
+    fn three_logs_are_one_list_by_time_in_both_directions() {
         let changes = || vec![read(1, 10, AuditAction::SignIn), read(2, 20, AuditAction::SignIn), read(3, 40, AuditAction::SignIn)];
+        let operators = || vec![read(1, 20, AuditAction::LockUser)];
         let attempts = || vec![read(1, 20, AuditAction::SignIn), read(2, 30, AuditAction::SignIn)];
         let forward = query(AuditRange::After(AuditPosition::default()), 9);
         let mut page = AuditPageInProgress::new(&forward, NEWEST);
-        assert!(!page.take(changes(), attempts()));
+        assert!(!page.take([changes(), operators(), attempts()]));
         let oldest_first = page.finish(false);
-        assert_eq!((ids(&oldest_first).join(" "), oldest_first.newest), ("c1-0 c2-0 a1-0 a2-0 c3-0".to_owned(), NEWEST));
+        assert_eq!((ids(&oldest_first).join(" "), oldest_first.newest), ("c1-0 c2-0 o1-0 a1-0 a2-0 c3-0".to_owned(), NEWEST));
         let back = query(AuditRange::Newest, 9);
         let mut page = AuditPageInProgress::new(&back, NEWEST);
-        assert_eq!((page.bound(AuditLog::Changes), page.bound(AuditLog::Attempts)), (AuditPlace(3, 1), AuditPlace(2, 1)));
+        assert_eq!(AuditLog::ALL.map(|log| page.bound(log)), [AuditPlace(3, 1), AuditPlace(1, 1), AuditPlace(2, 1)]);
         let reversed = |mut events: Vec<ReadEvent>| {
             events.reverse();
             events
         };
-        assert!(!page.take(reversed(changes()), reversed(attempts())));
+        assert!(!page.take([changes(), operators(), attempts()].map(reversed)));
         let newest_first = page.finish(false);
         let mut back = ids(&newest_first);
         back.reverse();
@@ -287,17 +328,17 @@ mod tests {
 
     #[test]
     fn a_page_that_is_full_leaves_the_rest_to_the_next_and_a_token_knows_what_it_has_come_to() {
-        let forward = query(AuditRange::After(AuditPosition { changes: AuditPlace(9, 9), attempts: AuditPlace::default() }), 1);
+        let forward = query(AuditRange::After(AuditPosition { changes: AuditPlace(9, 9), ..AuditPosition::default() }), 1);
         let mut page = AuditPageInProgress::new(&forward, NEWEST);
         assert_eq!(page.bound(AuditLog::Changes), NEWEST.changes, "what was lost is not waited for");
-        assert!(page.take(vec![read(4, 50, AuditAction::SignIn)], vec![read(1, 45, AuditAction::SignIn)]));
+        assert!(page.take([vec![read(4, 50, AuditAction::SignIn)], Vec::new(), vec![read(1, 45, AuditAction::SignIn)]]));
         let page = page.finish(true);
-        let reached = AuditPosition { changes: AuditPlace(3, 0), attempts: AuditPlace(1, 0) };
+        let reached = AuditPosition { operators: AuditPlace::default(), attempts: AuditPlace(1, 0), ..NEWEST };
         assert_eq!((ids(&page), page.newest, page.next), (vec!["a1-0"], reached, Some(AuditRange::After(reached))));
         let back = query(AuditRange::Newest, 1);
         let mut page = AuditPageInProgress::new(&back, NEWEST);
-        assert!(page.take(vec![read(3, 50, AuditAction::SignIn)], vec![read(2, 45, AuditAction::SignIn)]));
-        let position = AuditPosition { changes: AuditPlace(3, 0), attempts: AuditPlace(2, 1) };
+        assert!(page.take([vec![read(3, 50, AuditAction::SignIn)], Vec::new(), vec![read(2, 45, AuditAction::SignIn)]]));
+        let position = AuditPosition { operators: AuditPlace(1, 1), attempts: AuditPlace(2, 1), ..NEWEST };
         assert_eq!(page.finish(true).next, Some(AuditRange::Before { position, newest: NEWEST }));
     }
 
@@ -314,7 +355,7 @@ mod tests {
                 read(place, 0, AuditAction::SignIn)
             };
             let chunk = (0..=page.room()).map(|_| next()).collect();
-            assert!(page.take(chunk, Vec::new()));
+            assert!(page.take([chunk, Vec::new(), Vec::new()]));
             rounds += 1;
         }
         assert_eq!((rounds, page.looked_at), (MAX_EVENTS_LOOKED_AT / CHUNK, MAX_EVENTS_LOOKED_AT));

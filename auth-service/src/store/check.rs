@@ -88,6 +88,10 @@ pub enum Refusal {
     UserDisabled,
     /// The user is locked: tokens are refused, and API keys aren't.
     UserLocked,
+    /// An operator reset the password, and the user has chosen no other yet: tokens of foreign issuers are refused, and API keys aren't.
+    PasswordChangeRequired,
+    /// Operators disable and lock others, and not themselves.
+    OtherOperatorRequired,
     /// The API key may not be used from where the caller is, or that isn't known.
     NetworkNotAllowed,
     /// The user is no member of the account.

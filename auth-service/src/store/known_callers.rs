@@ -96,7 +96,7 @@ mod tests {
             charge: None,
             caller_address: None,
         };
-        let member = Member { role: Role::User, disabled: false, locked: false, tokens_valid_from_ms: 0 };
+        let member = Member { role: Role::User, disabled: false, locked: false, password_change_required: false, tokens_valid_from_ms: 0 };
         let rights = authorize(&request, Rows { member: Some(member), ..Rows::default() }, NOW_MS).unwrap();
         let (known_callers, lost) = (KnownCallers::new(), RightsVersion::draw().unwrap());
         known_callers.learn(CallerId::of(&request), lost, rights);

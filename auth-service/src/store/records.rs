@@ -74,6 +74,8 @@ struct StoredMember {
     tokens_valid_from_ms: i64,
     #[prost(bool, tag = "5")]
     locked: bool,
+    #[prost(bool, tag = "6")]
+    password_change_required: bool,
 }
 
 /// What is recorded of a hold beside its terms and figures.
@@ -207,13 +209,14 @@ pub(super) fn user(user_id: &UserId, bytes: &[u8]) -> Option<UserRecord> {
 }
 
 pub(super) fn member_bytes(member: &Member) -> Vec<u8> {
-    let Member { role, disabled, locked, tokens_valid_from_ms } = *member;
-    StoredMember { version: VERSION, role: role_number(role), disabled, tokens_valid_from_ms, locked }.encode_to_vec()
+    let Member { role, disabled, locked, password_change_required, tokens_valid_from_ms } = *member;
+    let role = role_number(role);
+    StoredMember { version: VERSION, role, disabled, tokens_valid_from_ms, locked, password_change_required }.encode_to_vec()
 }
 
 pub(super) fn member(bytes: &[u8]) -> Option<Member> {
-    let StoredMember { role: number, disabled, tokens_valid_from_ms, locked, .. } = decode(bytes)?;
-    Some(Member { role: role(number)?, disabled, locked, tokens_valid_from_ms })
+    let StoredMember { role: number, disabled, tokens_valid_from_ms, locked, password_change_required, .. } = decode(bytes)?;
+    Some(Member { role: role(number)?, disabled, locked, password_change_required, tokens_valid_from_ms })
 }
 
 /// What is recorded of an open hold beside its terms and figures: whether its usage is estimated.
@@ -333,7 +336,13 @@ mod tests {
             created_at_ms: 12,
         };
         assert_eq!(user(&user_id(), &user_bytes(&ada)), Some(ada));
-        let place = Member { role: Role::User, disabled: false, locked: true, tokens_valid_from_ms: 1_700_000_000_000 };
+        let place = Member {
+            role: Role::User,
+            disabled: false,
+            locked: true,
+            password_change_required: true,
+            tokens_valid_from_ms: 1_700_000_000_000,
+        };
         assert_eq!(member(&member_bytes(&place)), Some(place));
         let folded = Checkpoint { last_entry: u64::MAX, granted: 1 << 40, charged: 1, available: 0, at_ms: -1 };
         assert_eq!(checkpoint(&checkpoint_bytes(&folded)), Some(folded));
@@ -344,22 +353,37 @@ mod tests {
         let later = StoredMember { version: 2, role: 1, ..StoredMember::default() };
         assert_eq!(member(&later.encode_to_vec()), None);
         assert_eq!(member(b""), None);
-        let whole = member_bytes(&Member { role: Role::User, disabled: true, locked: false, tokens_valid_from_ms: 5 });
+        let whole = member_bytes(&Member {
+            role: Role::User,
+            disabled: true,
+            locked: false,
+            password_change_required: false,
+            tokens_valid_from_ms: 5,
+        });
         assert_eq!(member(&whole[..whole.len() - 1]), None);
         assert_eq!(member(&StoredMember { version: 1, role: 9, ..StoredMember::default() }.encode_to_vec()), None);
     }
 
     #[test]
     fn fields_that_a_later_release_added_are_passed_over() {
-        let mut bytes = member_bytes(&Member { role: Role::User, disabled: false, locked: false, tokens_valid_from_ms: 7 });
+        let mut bytes = member_bytes(&Member {
+            role: Role::User,
+            disabled: false,
+            locked: false,
+            password_change_required: false,
+            tokens_valid_from_ms: 7,
+        });
         // Field 100, a text of two bytes.
         bytes.extend([0xa2, 0x06, 2, b'h', b'i']);
-        assert_eq!(member(&bytes), Some(Member { role: Role::User, disabled: false, locked: false, tokens_valid_from_ms: 7 }));
+        assert_eq!(
+            member(&bytes),
+            Some(Member { role: Role::User, disabled: false, locked: false, password_change_required: false, tokens_valid_from_ms: 7 })
+        );
     }
 
     #[test]
     fn what_is_kept_is_written_as_it_was_by_the_first_release() {
-        let place = Member { role: Role::Admin, disabled: true, locked: false, tokens_valid_from_ms: 300 };
+        let place = Member { role: Role::Admin, disabled: true, locked: false, password_change_required: false, tokens_valid_from_ms: 300 };
         assert_eq!(member_bytes(&place), [8, 1, 16, 2, 24, 1, 32, 0xac, 2]);
         assert_eq!(progress_bytes(true), [8, 1, 16, 1]);
         let folded = Checkpoint { last_entry: 300, granted: 10, charged: 4, available: 6, at_ms: 7 };

@@ -59,9 +59,7 @@ use crate::session::{
     on_refresh,
 };
 use crate::user::{UserName, UserRecord};
-use crate::user_state::{
-    NewState, PasswordChange, UserState, on_change_password, on_complete_reset, on_new_state, on_rehash, on_reset_password,
-};
+use crate::user_state::{NewState, PasswordChange, UserState, on_change_password, on_complete_reset, on_rehash, on_reset_password};
 
 /// What a [`RedisStore`] is opened with, beside its address and limits.
 #[derive(Debug, Clone)]
@@ -225,13 +223,11 @@ impl Store for RedisStore {
     }
 
     async fn set_disabled(&self, id: &UserId, disabled: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
-        let rule = |state: &UserState, now_ms| on_new_state(state, NewState::Disabled(disabled), reason, now_ms, &event);
-        self.change_user(&self.scripts.restrict, id, rule).await
+        self.set_state(id, NewState::Disabled(disabled), reason, &event).await
     }
 
     async fn set_locked(&self, id: &UserId, locked: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
-        let rule = |state: &UserState, now_ms| on_new_state(state, NewState::Locked(locked), reason, now_ms, &event);
-        self.change_user(&self.scripts.restrict, id, rule).await
+        self.set_state(id, NewState::Locked(locked), reason, &event).await
     }
 
     async fn begin_session(&self, id: &UserId, verified: &str, new: NewSession, event: AuditEvent) -> Result<SessionStart, StoreError> {

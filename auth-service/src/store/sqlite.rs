@@ -52,9 +52,7 @@ use crate::session::{
     on_refresh,
 };
 use crate::user::{UserName, UserRecord};
-use crate::user_state::{
-    NewState, PasswordChange, UserState, on_change_password, on_complete_reset, on_new_state, on_rehash, on_reset_password,
-};
+use crate::user_state::{NewState, PasswordChange, UserState, on_change_password, on_complete_reset, on_rehash, on_reset_password};
 
 /// What the probe writes into the file's head: the letters `toll`. SQLite keeps it for an application to mark its files with, and a newer
 /// release may bring the schema up without being disturbed by it.
@@ -160,17 +158,13 @@ impl Store for SqliteStore {
     }
 
     async fn set_disabled(&self, id: &UserId, disabled: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
-        let id = id.clone();
-        let reason = reason.to_owned();
-        let rule = move |state: &UserState, now_ms| on_new_state(state, NewState::Disabled(disabled), &reason, now_ms, &event);
-        self.run(move |context| user_changes::change(context, &id, rule)).await
+        let (id, reason) = (id.clone(), reason.to_owned());
+        self.run(move |context| user_changes::set_state(context, &id, NewState::Disabled(disabled), &reason, &event)).await
     }
 
     async fn set_locked(&self, id: &UserId, locked: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
-        let id = id.clone();
-        let reason = reason.to_owned();
-        let rule = move |state: &UserState, now_ms| on_new_state(state, NewState::Locked(locked), &reason, now_ms, &event);
-        self.run(move |context| user_changes::change(context, &id, rule)).await
+        let (id, reason) = (id.clone(), reason.to_owned());
+        self.run(move |context| user_changes::set_state(context, &id, NewState::Locked(locked), &reason, &event)).await
     }
 
     async fn begin_session(&self, id: &UserId, verified: &str, new: NewSession, event: AuditEvent) -> Result<SessionStart, StoreError> {

@@ -1,5 +1,6 @@
 //! What changes of a user answer.
 
+use super::Refusal;
 use crate::user::UserRecord;
 
 /// A user whose state was to be changed.
@@ -9,4 +10,6 @@ pub struct UserChange {
     pub user: UserRecord,
     /// Whether it is so by this change. `false`: it was before, nothing was written, and the event wasn't appended.
     pub changed: bool,
+    /// Why whoever asked may not change it; nothing was written then.
+    pub refused: Option<Refusal>,
 }

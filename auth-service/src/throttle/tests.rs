@@ -314,13 +314,14 @@ fn the_maps_are_bounded_and_nobody_displaces_the_networks_that_another_is_known_
 #[tokio::test]
 async fn right_logins_at_once_all_pass_one_after_the_other() {
     let throttle = LoginThrottle::default();
-    let logins = (0..60).map(|_| {
+    // A crowd behind one address.
+    let logins = (0..500).map(|_| {
         let throttle = throttle.clone();
         tokio::spawn(async move {
             let attempt = throttle.begin("mario", "right", HOME).await?;
             tokio::task::yield_now().await;
             attempt.succeeded();
-            Ok::<(), Duration>(())
+            Ok::<(), PutOff>(())
         })
     });
     for login in logins.collect::<Vec<_>>() {
@@ -339,7 +340,7 @@ async fn of_a_thousand_guesses_at_once_as_many_are_compared_as_of_a_thousand_in_
             let attempt = throttle.begin("mario", &fresh(), HOME).await?;
             tokio::task::yield_now().await;
             attempt.failed();
-            Ok::<(), Duration>(())
+            Ok::<(), PutOff>(())
         })
     });
     let mut compared = 0;
@@ -364,12 +365,12 @@ async fn those_that_wait_are_bounded_and_one_that_leaves_makes_room() {
     for login in &mut waiting {
         assert!(std::future::poll_fn(|cx| std::task::Poll::Ready(login.as_mut().poll(cx).is_pending())).await);
     }
-    assert_eq!(throttle.begin("mario", &fresh(), HOME).await.unwrap_err(), COME_AGAIN);
+    assert_eq!(throttle.begin("mario", &fresh(), HOME).await.unwrap_err(), PutOff::Crowd(COME_AGAIN));
     waiting.pop();
     assert_eq!(throttle.lock().all_waiting, MOST_WAITING_OF_A_NETWORK - 1);
     running.into_iter().for_each(LoginAttempt::failed);
     for login in waiting {
-        assert!(login.await.is_err());
+        assert!(matches!(login.await, Err(PutOff::Failures(_))));
     }
     assert_eq!(throttle.lock().all_waiting, 0);
 }

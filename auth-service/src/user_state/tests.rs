@@ -1,16 +1,8 @@
+use super::test_user::{LIMITS, NOW_MS, id};
 use super::*;
-use crate::ids::UserId;
 use crate::session::SignInMethod;
 use crate::store::AuditAction;
 use crate::token_scopes::TokenScopes;
-use crate::user::{Role, UserName};
-
-const NOW_MS: i64 = 1_700_000_000_500;
-const LIMITS: SessionLimits = SessionLimits { idle: Duration::from_secs(100), lifetime: Duration::from_secs(1000) };
-
-fn id(number: usize) -> SessionId {
-    SessionId::parse(&format!("{number:012}")).unwrap()
-}
 
 fn session(number: usize) -> Session {
     Session {
@@ -31,21 +23,7 @@ fn session(number: usize) -> Session {
 }
 
 fn state() -> UserState {
-    let user = UserRecord {
-        user_id: UserId::parse("0123456789abcdef").unwrap(),
-        user_name: UserName::parse("ada").unwrap(),
-        password_hash: "hash".to_owned(),
-        full_name: String::new(),
-        email: String::new(),
-        role: Role::User,
-        disabled: false,
-        locked: false,
-        reset_ends_at_ms: None,
-        state_reason: String::new(),
-        created_at_ms: 1,
-    };
-    let member = Member { role: Role::User, disabled: false, locked: false, tokens_valid_from_ms: 5 };
-    UserState { user, member, sessions: vec![session(1), session(2), session(3)] }
+    test_user::state(vec![session(1), session(2), session(3)])
 }
 
 fn event() -> AuditEvent {
@@ -59,7 +37,7 @@ fn revoked(changes: &UserChanges) -> Vec<&Revoked> {
 #[test]
 fn disabling_and_locking_end_all_sessions_and_what_is_so_already_changes_nothing() {
     for (new, told) in [(NewState::Disabled(true), Revoked::Everything), (NewState::Locked(true), Revoked::Tokens)] {
-        let Decision { answer, changes } = on_new_state(&state(), new, "why", NOW_MS, &event());
+        let Decision { answer, changes } = on_new_state(&state(), new, None, "why", NOW_MS, &event());
         let changes = changes.unwrap();
         assert!(answer.changed && answer.user.state_reason == "why", "{new:?}");
         assert_eq!((&changes.ended[..], revoked(&changes)), (&[id(1), id(2), id(3)][..], vec![&told]));
@@ -67,8 +45,8 @@ fn disabling_and_locking_end_all_sessions_and_what_is_so_already_changes_nothing
         assert_eq!((member.disabled, member.locked), (answer.user.disabled, answer.user.locked));
         assert_eq!(member.tokens_valid_from_ms, NOW_MS);
         let after = UserState { user: answer.user.clone(), member, ..state() };
-        let again = on_new_state(&after, new, "another", NOW_MS, &event());
-        assert_eq!(again, Decision::nothing(UserChange { user: answer.user, changed: false }));
+        let again = on_new_state(&after, new, None, "another", NOW_MS, &event());
+        assert_eq!(again, Decision::nothing(UserChange { user: answer.user, changed: false, refused: None }));
     }
 }
 
@@ -76,7 +54,7 @@ fn disabling_and_locking_end_all_sessions_and_what_is_so_already_changes_nothing
 fn a_reason_stays_as_long_as_the_user_is_disabled_or_locked() {
     let mut now = state();
     let mut set = |new, reason: &str| {
-        now.user = on_new_state(&now, new, reason, NOW_MS, &event()).answer.user;
+        now.user = on_new_state(&now, new, None, reason, NOW_MS, &event()).answer.user;
         (now.user.disabled, now.user.locked, now.user.state_reason.clone())
     };
     assert_eq!(set(NewState::Disabled(true), "left"), (true, false, "left".to_owned()));
@@ -194,8 +172,8 @@ fn a_lock_that_a_release_before_locks_wrote_out_of_one_row_still_keeps_the_user_
     assert_eq!(begun, Decision::nothing(SessionStart::Refused));
     let asked = change(&half, &token(Some(id(2))));
     assert_eq!(asked.answer, PasswordChange::Refused(Refusal::UserLocked));
-    let unlocked = on_new_state(&half, NewState::Locked(false), "", NOW_MS, &event());
+    let unlocked = on_new_state(&half, NewState::Locked(false), None, "", NOW_MS, &event());
     assert!(unlocked.answer.changed && !unlocked.changes.unwrap().member.unwrap().locked);
-    let locked = on_new_state(&half, NewState::Locked(true), "why", NOW_MS, &event());
+    let locked = on_new_state(&half, NewState::Locked(true), None, "why", NOW_MS, &event());
     assert!(locked.answer.changed && locked.answer.user.locked);
 }

@@ -122,6 +122,29 @@ async fn a_key_that_lasts_so_long_from_now_on_is_made_once_however_late_its_requ
 }
 
 #[tokio::test]
+async fn a_repetition_that_comes_after_the_keys_end_is_told_that_it_has_ended_and_no_key_is_made_that_has() {
+    let mut server = start().await;
+    let token = server.user("mario").await;
+    // Ahead by a second at the least.
+    let end = now_s() + 2;
+    let expires_at = Some(prost_types::Timestamp { seconds: end, nanos: 0 });
+    let wanted = pb::CreateApiKeyRequest { expires_at, request_id: "r".into(), ..Default::default() };
+    server.key(&token, wanted.clone()).await;
+    while now_s() < end {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let repeated = server.accounts.create_api_key(with(&token, wanted.clone())).await;
+    assert_refused(repeated, Code::NotFound, ErrorReason::ApiKeyNotFound);
+    let other = pb::CreateApiKeyRequest { name: "other".into(), ..wanted.clone() };
+    assert_refused(server.accounts.create_api_key(with(&token, other)).await, Code::InvalidArgument, ErrorReason::RequestIdReused);
+    for request_id in ["", "s"] {
+        let late = pb::CreateApiKeyRequest { request_id: request_id.into(), ..wanted.clone() };
+        assert_eq!(violated(server.accounts.create_api_key(with(&token, late)).await), ["expires_at"], "{request_id:?}");
+    }
+    assert_eq!(server.list(&token).await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_repetition_after_a_lost_answer_gives_another_secret_for_the_same_key_and_the_lost_one_is_dead() {
     let mut server = start().await;
     let token = server.user("mario").await;

@@ -299,9 +299,90 @@ async fn a_locked_users_foreign_token_is_refused_and_their_keys_are_not_and_toke
     }
     server.check(chat(&api_key, "r2")).await.unwrap();
     server.admin.unlock_user(with(&operator, pb::UnlockUserRequest { user_name: "ada".into() })).await.unwrap();
-    server.balance(&key.sign(&issuer.claims("ada"))).await.unwrap();
+    server.balance(&key.sign(&issued_later(&issuer, 5))).await.unwrap();
     let old = key.sign(&changed(issuer.claims("ada"), "iat", json!(issuer.claims("ada")["iat"].as_u64().unwrap() - 60)));
     assert_refused(server.balance(&old).await, Code::Unauthenticated, ErrorReason::CredentialRevoked);
+}
+
+/// The claims of a token for ada whose issuer's clock is ahead of ours by so many seconds; 5 may be.
+fn issued_later(issuer: &TestIssuer, seconds: u64) -> Value {
+    let claims = issuer.claims("ada");
+    let now = claims["iat"].as_u64().unwrap();
+    changed(claims, "iat", json!(now + seconds))
+}
+
+#[tokio::test]
+async fn a_foreign_token_from_before_a_disable_stays_refused_after_it_though_its_issuers_clock_is_ahead() {
+    let (mut server, issuer, key) = trusted(&json!({})).await;
+    let operator = server.operator().await;
+    let tokens: Vec<String> = (0..5).map(|ahead| key.sign(&issued_later(&issuer, ahead))).collect();
+    for token in &tokens {
+        server.balance(token).await.unwrap();
+    }
+    let disable = pb::DisableUserRequest { user_name: "ada".into(), ..Default::default() };
+    server.admin.disable_user(with(&operator, disable)).await.unwrap();
+    server.admin.enable_user(with(&operator, pb::EnableUserRequest { user_name: "ada".into() })).await.unwrap();
+    for token in &tokens {
+        assert_refused(server.balance(token).await, Code::Unauthenticated, ErrorReason::CredentialRevoked);
+    }
+    // One that was issued after it, whatever its issuer's clock says.
+    let token = key.sign(&issued_later(&issuer, 5));
+    server.balance(&token).await.unwrap();
+    let service = [FORM, ("authorization", &*format!("Bearer {}", server.service_credential))];
+    let answer = http(server.address, "POST /introspect", &service, &format!("token={token}")).await.json();
+    let says = |token: &str| {
+        let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+        serde_json::from_slice::<Value>(&claims).unwrap()
+    };
+    assert_eq!(answer["iat"], says(&token)["iat"], "as the token says it");
+}
+
+#[tokio::test]
+async fn while_a_password_reset_is_pending_a_foreign_token_is_refused_with_what_to_do_and_keys_are_not() {
+    let (mut server, issuer, key) = trusted(&json!({})).await;
+    let operator = server.operator().await;
+    let login = server.login("ada").await;
+    let api_key = server.key(&login, pb::CreateApiKeyRequest::default()).await.key;
+    let token = key.sign(&issued_later(&issuer, 5));
+    server.balance(&token).await.unwrap();
+    let reset = with(&operator, pb::ResetPasswordRequest { user_name: "ada".into() });
+    let one_time_password = server.admin.reset_password(reset).await.unwrap().into_inner().one_time_password;
+    // Disabled and enabled meanwhile, it is still pending.
+    for round in 0..2 {
+        for token in [&token, &key.sign(&issued_later(&issuer, 5))] {
+            assert_refused(server.balance(token).await, Code::FailedPrecondition, ErrorReason::PasswordChangeRequired);
+            let check = server.check(chat(token, &format!("r{round}"))).await;
+            assert_refused(check, Code::FailedPrecondition, ErrorReason::PasswordChangeRequired);
+        }
+        server.check(chat(&api_key, &format!("k{round}"))).await.unwrap();
+        let disable = pb::DisableUserRequest { user_name: "ada".into(), ..Default::default() };
+        server.admin.disable_user(with(&operator, disable)).await.unwrap();
+        server.admin.enable_user(with(&operator, pb::EnableUserRequest { user_name: "ada".into() })).await.unwrap();
+    }
+    let complete = pb::CompletePasswordResetRequest {
+        user_name: "ada".into(),
+        one_time_password,
+        new_password: "four random words of hers".into(),
+        ..Default::default()
+    };
+    server.accounts.complete_password_reset(complete).await.unwrap();
+    server.balance(&key.sign(&issued_later(&issuer, 5))).await.unwrap();
+}
+
+#[tokio::test]
+async fn revoking_a_foreign_token_says_that_it_stays_good_and_what_nobody_knows_is_answered_as_oauth2_wants() {
+    let (mut server, issuer, key) = trusted(&json!({})).await;
+    let token = key.sign(&issuer.claims("ada"));
+    let revoke = async |token: &str| http(server.address, "POST /revoke", &[FORM], &format!("token={token}")).await;
+    let refused = revoke(&token).await;
+    assert_eq!((refused.status, refused.text("error").as_str()), (400, "unsupported_token_type"), "{refused:?}");
+    assert!(refused.text("error_description").contains("lock"), "{refused:?}");
+    for unknown in [&key.sign(&changed(issuer.claims("ada"), "iss", json!("https://elsewhere.example"))), "nonsense", "a.b.c"] {
+        assert_eq!(revoke(unknown).await.status, 200, "{unknown}");
+    }
+    let answer = server.accounts.revoke_credential(pb::RevokeCredentialRequest { credential: token.clone() }).await.unwrap().into_inner();
+    assert_eq!(answer.result(), pb::revoke_credential_response::Result::Unknown);
+    server.balance(&token).await.unwrap();
 }
 
 #[tokio::test]

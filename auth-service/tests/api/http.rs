@@ -34,7 +34,7 @@ impl Reply {
     }
 }
 
-/// Sends `POST /token`, say, with these headers and this body.
+/// Sends `POST /token`, say, with these headers and this body; to the host `tollgate`, if no header names one.
 pub(crate) async fn http(address: SocketAddr, request: &str, headers: &[(&str, &str)], body: &str) -> Reply {
     http_from(IpAddr::from([127, 0, 0, 1]), address, request, headers, body).await
 }
@@ -44,9 +44,10 @@ pub(crate) async fn http_from(from: IpAddr, address: SocketAddr, request: &str, 
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::new(from, 0)).unwrap();
     let mut stream = socket.connect(address).await.unwrap();
+    let host = if headers.iter().any(|(name, _)| *name == "host") { "" } else { "host: tollgate\r\n" };
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
-    let sent = format!("{request} HTTP/1.1\r\nhost: tollgate\r\nconnection: close\r\n{headers}{length}\r\n{body}");
+    let sent = format!("{request} HTTP/1.1\r\n{host}connection: close\r\n{headers}{length}\r\n{body}");
     stream.write_all(sent.as_bytes()).await.unwrap();
     let mut answered = Vec::new();
     stream.read_to_end(&mut answered).await.unwrap();

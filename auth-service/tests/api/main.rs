@@ -1,5 +1,6 @@
 //! auth-service from outside: its three services through real clients, and its binary.
 
+mod account_page;
 mod accounts;
 mod api_keys;
 mod audit;
@@ -24,4 +25,5 @@ mod support;
 #[path = "../../src/foreign_issuer/test_issuer.rs"]
 mod test_issuer;
 mod token_keys;
+mod usage;
 mod user_list;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use shared::ErrorReason;
 use shared::proto::auth as pb;
@@ -284,7 +286,8 @@ async fn clients_find_every_endpoint_by_the_configured_issuer_or_by_the_name_tha
     );
     assert_eq!(said["response_types_supported"], json!(["none"]));
     assert_eq!(said["grant_types_supported"], json!(["password", "refresh_token"]));
-    assert!(said["scopes_supported"].as_array().unwrap().contains(&json!("account")), "{said}");
+    assert_eq!(said["scopes_supported"], json!(shared::scope::ALL));
+    assert_eq!(said["jwks_uri"], json!("https://auth.example.com/tollgate/.well-known/jwks.json"));
     let server = start().await;
     let answer = http(server.address, metadata, &[], "").await;
     assert_eq!((answer.text("issuer").as_str(), answer.header("cache-control")), ("http://tollgate", "no-store"), "{answer:?}");
@@ -293,10 +296,22 @@ async fn clients_find_every_endpoint_by_the_configured_issuer_or_by_the_name_tha
         ("token_endpoint", "POST", "/token"),
         ("revocation_endpoint", "POST", "/revoke"),
         ("introspection_endpoint", "POST", "/introspect"),
-        ("jwks_uri", "GET", "/.well-known/jwks.json"),
     ] {
         assert_eq!(said[member], json!(format!("http://tollgate{path}")));
         assert_ne!(http(server.address, &format!("{method} {path}"), &[], "").await.status, 404, "{path}");
+    }
+    assert_eq!(http(server.address, "GET /.well-known/jwks.json", &[], "").await.status, 200);
+}
+
+#[tokio::test]
+async fn the_metadata_leads_to_the_keys_only_where_tokens_name_its_issuer() {
+    for (variables, name) in [(&[][..], "tollgate"), (&[("TOLLGATE_ISSUER", "https://auth.example.com")], "https://auth.example.com")] {
+        let mut server = start_with(&[variables, &[("TOLLGATE_TOKEN_ALGORITHM", "EdDSA")]].concat()).await;
+        let token = server.user("ada").await;
+        let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&claims).unwrap()["iss"], json!(name));
+        let said = http(server.address, "GET /.well-known/oauth-authorization-server", &[], "").await.json();
+        assert_eq!(said.get("jwks_uri").is_some(), said["issuer"] == json!(name), "{said}");
     }
 }
 

@@ -141,6 +141,54 @@ async fn logging_out_ends_one_session_and_everywhere_all_of_them_and_keys_stay_i
 }
 
 #[tokio::test]
+async fn a_log_out_that_is_repeated_after_a_lost_answer_succeeds_and_ends_nothing_else() {
+    let mut server = start().await;
+    let operator = server.operator().await;
+    server.sign_up("mario").await;
+    let [own, other] = [server.sign_in("mario", "1").await, server.sign_in("mario", "2").await];
+    let (own, other) = ((own.access_token.as_str(), own.session_id.as_str()), (other.access_token.as_str(), other.session_id.as_str()));
+    let revoke = |id: &str| pb::RevokeSessionRequest { session_id: id.to_owned() };
+    for _ in 0..3 {
+        server.accounts.logout(with(own.0, pb::LogoutRequest {})).await.unwrap();
+    }
+    // Ending it by its own token is the same, and it ends no other.
+    server.accounts.revoke_session(with(own.0, revoke(own.1))).await.unwrap();
+    for id in [other.1, "", "000000000000"] {
+        let refused = server.accounts.revoke_session(with(own.0, revoke(id))).await;
+        assert_refused(refused, Code::Unauthenticated, ErrorReason::CredentialRevoked);
+    }
+    // Whoever has no session any more is not told that all are over while one is.
+    let everywhere = pb::LogoutEverywhereRequest {};
+    let refused = server.accounts.logout_everywhere(with(own.0, everywhere)).await;
+    assert_refused(refused, Code::Unauthenticated, ErrorReason::CredentialRevoked);
+    assert!(server.me(other.0).await.is_ok());
+    let mut ended = Vec::new();
+    for _ in 0..3 {
+        ended.push(server.accounts.logout_everywhere(with(other.0, everywhere)).await.unwrap().into_inner().ended_sessions);
+    }
+    assert_eq!(ended, [1, 0, 0]);
+    let later = server.sign_in("mario", "3").await;
+    let refused = server.accounts.logout_everywhere(with(other.0, everywhere)).await;
+    assert_refused(refused, Code::Unauthenticated, ErrorReason::CredentialRevoked);
+    assert!(server.me(&later.access_token).await.is_ok());
+    // Also when somebody else ended it.
+    let disable = pb::DisableUserRequest { user_name: "mario".into(), reason: String::new() };
+    server.admin.disable_user(with(&operator, disable)).await.unwrap();
+    server.accounts.logout(with(&later.access_token, pb::LogoutRequest {})).await.unwrap();
+    // What is only like it is refused as everywhere.
+    let forged = format!("{}AA", &own.0[..own.0.len() - 2]);
+    assert_refused(
+        server.accounts.logout(with(&forged, pb::LogoutRequest {})).await,
+        Code::Unauthenticated,
+        ErrorReason::CredentialInvalid,
+    );
+    let page = pb::ListAuditEventsRequest { user_name: "mario".into(), action: "sign_out".into(), ..Default::default() };
+    let recorded = server.admin.list_audit_events(with(&operator, page)).await.unwrap().into_inner().events;
+    let recorded: Vec<_> = recorded.iter().map(|event| event.failure.as_str()).collect();
+    assert_eq!(recorded, [""], "a repetition changes nothing, and is not recorded");
+}
+
+#[tokio::test]
 async fn neither_an_api_key_nor_a_limited_token_manages_sessions_or_passwords() {
     let mut server = start().await;
     server.sign_up("mario").await;

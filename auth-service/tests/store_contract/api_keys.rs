@@ -8,11 +8,9 @@ use std::time::Duration;
 use auth_service::hold::Outcome;
 use auth_service::ids::{KeyId, SessionId, UserId};
 use auth_service::keyring::MAX_LIVE_SECRETS;
-use auth_service::store::clock::Clock;
-use auth_service::store::sqlite::SqliteStore;
 use auth_service::store::{
     ApiKeyRecord, ChargeRequest, CheckAnswer, CheckRequest, KeyAnswer, KeyChange, KeyChangeRequest, KeyRequest, KeyUse, ListedKey,
-    PresentedCredential, Refusal, Scope, Store,
+    PresentedCredential, Refusal, Scope,
 };
 use tokio::task::JoinSet;
 
@@ -44,15 +42,6 @@ fn numbers(key: &ListedKey) -> Vec<u32> {
 }
 
 impl Fixture {
-    /// Another process on the same store.
-    async fn elsewhere(&self) -> Arc<dyn Store> {
-        let clock = Clock::Fixed(Arc::clone(&self.hand));
-        match &self.home {
-            Home::Redis(server) => Arc::new(server.store(self.limits, clock).await),
-            Home::Sqlite(folder) => Arc::new(SqliteStore::open(&sqlite_file(folder.path()), self.limits, clock).unwrap()),
-        }
-    }
-
     /// A paid check, which is let in by what is remembered of its caller.
     async fn pay(&self, person: &Person, secret: u8, request_id: &str) -> CheckAnswer {
         self.check_key(person, secret, permission(Scope::Chat), Some(one_credit(request_id, "a"))).await
@@ -82,17 +71,6 @@ impl Fixture {
     fn told(&self) -> Option<usize> {
         let Home::Redis(server) = &self.home else { return None };
         Some(redis::cmd("XLEN").arg("tg:revocations").query(&mut server.connection()).unwrap())
-    }
-
-    /// Changes in the audit log.
-    fn audited(&self) -> usize {
-        match &self.home {
-            Home::Redis(server) => redis::cmd("XLEN").arg("tg:audit:changes").query(&mut server.connection()).unwrap(),
-            Home::Sqlite(folder) => {
-                let connection = rusqlite::Connection::open(sqlite_file(folder.path())).unwrap();
-                connection.query_row("SELECT count(*) FROM audit_changes", [], |row| row.get(0)).unwrap()
-            }
-        }
     }
 }
 
@@ -310,7 +288,7 @@ pub(crate) async fn a_request_id_with_other_fields_is_refused_and_changes_nothin
         request: request(&ada, "r", wanted),
     };
     let made = done(change_keys(&*f.store, &ada.account, create("aaaaaaaaaaaa", 1, "a key")).await);
-    let (before, audited) = (f.store.api_keys(&ada.account).await.unwrap(), f.audited());
+    let (before, audited) = (f.store.api_keys(&ada.account).await.unwrap(), f.recorded_changes());
     for other in [
         create("bbbbbbbbbbbb", 2, "another key"),
         rotation(&made.key, 3, HOUR, request(&ada, "r", "rotate")),
@@ -318,7 +296,7 @@ pub(crate) async fn a_request_id_with_other_fields_is_refused_and_changes_nothin
     ] {
         assert_eq!(change_keys(&*f.store, &ada.account, other).await, KeyAnswer::RequestIdReused);
     }
-    assert_eq!((f.store.api_keys(&ada.account).await.unwrap(), f.audited()), (before, audited));
+    assert_eq!((f.store.api_keys(&ada.account).await.unwrap(), f.recorded_changes()), (before, audited));
     assert_eq!((f.is_good(&ada, 1).await, f.is_good(&ada, 2).await), (Ok(1), Err(Refusal::CredentialUnknown)));
     // What somebody revoked doesn't come back by a repetition.
     crate::fixture::revoke_key(&*f.store, &ada.account, &made.key.key_id).await.unwrap();
@@ -400,7 +378,7 @@ pub(crate) async fn who_asks_must_be_in_force_in_the_step_that_changes_a_key(f: 
         session: session.map(|session| SessionId::parse(session).unwrap()),
         issued_at_ms: f.now_ms(),
     };
-    let (before, audited) = (f.store.api_keys(&ada.account).await.unwrap(), f.audited());
+    let (before, audited) = (f.store.api_keys(&ada.account).await.unwrap(), f.recorded_changes());
     let nobody = PresentedCredential::AccessToken { user_id: UserId::random().unwrap(), session: None, issued_at_ms: f.now_ms() };
     for (asker, refusal) in [
         (token(Some("abcdefghijkl")), Refusal::CredentialRevoked),
@@ -411,7 +389,7 @@ pub(crate) async fn who_asks_must_be_in_force_in_the_step_that_changes_a_key(f: 
             assert_eq!(f.store.change_api_keys(by(asker.clone(), change), event()).await.unwrap(), KeyAnswer::Refused(refusal));
         }
     }
-    assert_eq!((f.store.api_keys(&ada.account).await.unwrap(), f.audited()), (before.clone(), audited));
+    assert_eq!((f.store.api_keys(&ada.account).await.unwrap(), f.recorded_changes()), (before.clone(), audited));
     f.store.set_disabled(&ada.id, true, "", event()).await.unwrap();
     for change in changes(20) {
         let refused = f.store.change_api_keys(by(token(None), change), event()).await.unwrap();
@@ -538,9 +516,9 @@ pub(crate) async fn each_change_of_a_key_is_in_the_audit_log_and_what_it_ends_is
         (KeyChange::Revoke { key_id: key.key_id.clone() }, 0, 0),
         (rotation(&key, 9, HOUR, None), 0, 0),
     ] {
-        let (audited, told) = (f.audited(), f.told());
+        let (audited, told) = (f.recorded_changes(), f.told());
         let answer = change_keys(&*f.store, &ada.account, change.clone()).await;
-        assert_eq!(f.audited() - audited, changes, "{change:?}: {answer:?}");
+        assert_eq!(f.recorded_changes() - audited, changes, "{change:?}: {answer:?}");
         if let (Some(before), Some(after)) = (told, f.told()) {
             assert_eq!(after - before, ends, "{change:?}: {answer:?}");
         }

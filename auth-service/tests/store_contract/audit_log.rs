@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use auth_service::ids::{AccountId, KeyId, UserId};
 use auth_service::store::{
-    AuditAction, AuditEvent, AuditPage, AuditQuery, AuditRange, GrantAnswer, GrantRequest, KeyAnswer, KeyChange, KeyChangeRequest,
-    MAX_EVENTS_LOOKED_AT, Store, StoreLimits,
+    AuditAction, AuditEvent, AuditPage, AuditPosition, AuditQuery, AuditRange, GrantAnswer, GrantRequest, KeyAnswer, KeyChange,
+    KeyChangeRequest, MAX_EVENTS_LOOKED_AT, Store, StoreLimits,
 };
 use shared::ErrorReason;
 
-use crate::fixture::{Fixture, Home, Person, new_user};
+use crate::fixture::{Fixture, Home, Person, new_secret, new_user};
 
 /// All events, so many a page, from the newest.
 fn newest(limit: u32) -> AuditQuery {
@@ -33,7 +33,13 @@ async fn listed(store: &dyn Store, mut query: AuditQuery) -> (Vec<String>, usize
     }
 }
 
+/// A user's.
 fn change(detail: &str) -> AuditEvent {
+    AuditEvent { detail: detail.to_owned(), ..AuditEvent::new(AuditAction::CreateApiKey) }
+}
+
+/// An operator's.
+fn action(detail: &str) -> AuditEvent {
     AuditEvent { detail: detail.to_owned(), ..AuditEvent::new(AuditAction::EnableUser) }
 }
 
@@ -55,11 +61,11 @@ async fn record(f: &Fixture, event: AuditEvent) {
     f.store.record_event(event).await.unwrap();
 }
 
-pub(crate) async fn changes_and_attempts_are_one_list_by_time_in_both_directions(f: Fixture) {
+pub(crate) async fn changes_operators_actions_and_attempts_are_one_list_by_time_in_both_directions(f: Fixture) {
     let page = f.store.audit_events(&newest(10)).await.unwrap();
     assert_eq!((page.events.len(), page.next), (0, None));
     let beginning = page.newest;
-    for (number, event) in [change("1"), attempt("2"), attempt("3"), change("4"), attempt("5")].into_iter().enumerate() {
+    for (number, event) in [change("1"), attempt("2"), action("3"), change("4"), attempt("5")].into_iter().enumerate() {
         record(&f, event).await;
         assert_eq!(f.store.audit_events(&newest(1)).await.unwrap().events[0].event.detail, (number + 1).to_string());
     }
@@ -96,7 +102,7 @@ pub(crate) async fn the_pages_of_a_list_have_every_event_once_while_others_are_r
     let mut expected = Vec::new();
     for number in 0..20 {
         let detail = number.to_string();
-        record(&f, if number % 3 == 0 { attempt(&detail) } else { change(&detail) }).await;
+        record(&f, [attempt, change, action][number % 3](&detail)).await;
         expected.insert(0, detail);
     }
     let (mut query, mut seen, mut later) = (newest(3), Vec::new(), 0);
@@ -105,7 +111,7 @@ pub(crate) async fn the_pages_of_a_list_have_every_event_once_while_others_are_r
         let page = f.store.audit_events(&query).await.unwrap();
         assert_eq!(page.newest, first, "what came later is none of this list");
         seen.extend(details(&page).into_iter().map(str::to_owned));
-        record(&f, if later % 2 == 0 { attempt("later") } else { change("later") }).await;
+        record(&f, [attempt, change, action][later % 3]("later")).await;
         later += 1;
         let Some(next) = page.next else { break };
         query.range = next;
@@ -125,7 +131,7 @@ pub(crate) async fn a_list_is_of_one_user_or_action_and_looks_at_a_bounded_numbe
     let of = |person: &Person| AuditQuery { user: Some(person.id.clone()), ..newest(10) };
     assert_eq!(listed(&*f.store, of(&ada)).await.0, ["bob's to ada", "ada's"]);
     assert_eq!(listed(&*f.store, of(&bob)).await.0, ["bob's", "bob's to ada"]);
-    let enabled = AuditQuery { action: Some(AuditAction::EnableUser), ..newest(10) };
+    let enabled = AuditQuery { action: Some(AuditAction::CreateApiKey), ..newest(10) };
     assert_eq!(listed(&*f.store, enabled.clone()).await.0, ["bob's", "ada's"]);
     assert_eq!(listed(&*f.store, AuditQuery { user: Some(ada.id.clone()), ..enabled }).await.0, ["ada's"]);
     for _ in 0..MAX_EVENTS_LOOKED_AT {
@@ -138,7 +144,7 @@ pub(crate) async fn a_list_is_of_one_user_or_action_and_looks_at_a_bounded_numbe
 
 /// Opens it again with a log that keeps few.
 async fn with_small_logs(f: Fixture) -> Fixture {
-    let limits = StoreLimits { max_audit_changes: 200, max_audit_attempts: 100, ..f.limits };
+    let limits = StoreLimits { max_audit_changes: 200, max_audit_operators: 150, max_audit_attempts: 100, ..f.limits };
     f.open_again(limits).await
 }
 
@@ -159,7 +165,41 @@ pub(crate) async fn a_flood_of_attempts_is_bounded_and_pushes_no_change_out(f: F
     assert!((100..=100 + BLOCK).contains(&attempts.len()), "{} attempts are kept", attempts.len());
 }
 
-pub(crate) async fn the_oldest_changes_are_dropped_above_the_bound_and_a_token_to_them_goes_on_with_what_is_kept(f: Fixture) {
+pub(crate) async fn a_user_who_changes_keys_without_end_pushes_no_operators_action_out(f: Fixture) {
+    let f = with_small_logs(f).await;
+    let ada = f.person("ada", 5).await;
+    let grant = GrantRequest {
+        account: ada.account.clone(),
+        credits: 5,
+        request_id: "g".to_owned(),
+        note: String::new(),
+        granted_by: ada.id.clone(),
+    };
+    // In each way in which an operator's action is written.
+    let of = |what| AuditEvent { detail: "an operator's".to_owned(), ..AuditEvent::new(what) };
+    f.store.grant(grant, of(AuditAction::GrantCredits)).await.unwrap();
+    f.store.set_locked(&ada.id, true, "why", of(AuditAction::LockUser)).await.unwrap();
+    f.store.reset_password(&ada.id, "a hash", of(AuditAction::ResetPassword)).await.unwrap();
+    f.store.create_user(new_user("bob", 0), of(AuditAction::CreateUser)).await.unwrap();
+    f.store.record_event(of(AuditAction::EnableUser)).await.unwrap();
+    let key = f.key(&ada, 1, |_| {}).await;
+    for number in 0..400_u64 {
+        let mut secret = new_secret(9);
+        secret.secret_hash[..8].copy_from_slice(&number.to_le_bytes());
+        let rotate = KeyChange::Rotate { key_id: key.key_id.clone(), secret, grace: Duration::ZERO, request: None };
+        let rotate = KeyChangeRequest { account: ada.account.clone(), asker: None, change: rotate };
+        f.store.change_api_keys(rotate, AuditEvent::new(AuditAction::RotateApiKey)).await.unwrap();
+    }
+    let (all, _) = listed(&*f.store, newest(500)).await;
+    let (actions, changes): (Vec<_>, Vec<_>) = all.iter().partition(|detail| *detail == "an operator's");
+    assert_eq!(actions.len(), 5);
+    assert!((200..=200 + BLOCK).contains(&changes.len()), "{} changes are kept", changes.len());
+    let (mut followed, _) = listed(&*f.store, AuditQuery { range: AuditRange::After(AuditPosition::default()), ..newest(500) }).await;
+    followed.reverse();
+    assert_eq!(followed, all, "one list by time in both directions");
+}
+
+pub(crate) async fn the_oldest_of_each_log_are_dropped_above_the_bound_and_a_token_to_them_goes_on_with_what_is_kept(f: Fixture) {
     let f = with_small_logs(f).await;
     let before = f.store.audit_events(&newest(1)).await.unwrap().newest;
     let ada = f.person("ada", 0).await;
@@ -173,21 +213,50 @@ pub(crate) async fn the_oldest_changes_are_dropped_above_the_bound_and_a_token_t
     // Of every way in which changes are appended.
     for number in 0..250 {
         f.store.record_event(change(&format!("{number}"))).await.unwrap();
-        f.store.grant(grant(number), change("grant")).await.unwrap();
-        f.store.set_disabled(&ada.id, number % 2 == 0, "", change("state")).await.unwrap();
+        f.store.grant(grant(number), action("grant")).await.unwrap();
+        f.store.set_disabled(&ada.id, number % 2 == 0, "", [change, action][number % 2]("state")).await.unwrap();
         if number % 50 == 0 {
-            f.store.create_user(new_user(&format!("user{number}"), 0), change("user")).await.unwrap();
+            f.store.create_user(new_user(&format!("user{number}"), 0), [change, action][number / 50 % 2]("user")).await.unwrap();
         }
     }
-    let (all, _) = listed(&*f.store, newest(500)).await;
-    assert!((200..=200 + BLOCK).contains(&all.len()), "{} changes are kept", all.len());
+    let (mut all, mut query) = (Vec::new(), newest(500));
+    loop {
+        let page = f.store.audit_events(&query).await.unwrap();
+        all.extend(page.events);
+        let Some(next) = page.next else { break };
+        query.range = next;
+    }
+    let (actions, changes): (Vec<_>, Vec<_>) = all.iter().partition(|recorded| recorded.event.action == AuditAction::EnableUser);
+    assert!((200..=200 + BLOCK).contains(&changes.len()), "{} changes are kept", changes.len());
+    assert!((150..=150 + BLOCK).contains(&actions.len()), "{} actions are kept", actions.len());
+    let all: Vec<_> = all.into_iter().map(|recorded| recorded.event.detail).collect();
     let (mut followed, _) = listed(&*f.store, AuditQuery { range: AuditRange::After(before), ..newest(500) }).await;
     followed.reverse();
     assert_eq!(followed, all);
 }
 
+pub(crate) async fn what_operators_did_before_they_had_a_log_of_their_own_is_still_listed(f: Fixture) {
+    record(&f, action("before")).await;
+    // As the release before kept it.
+    let f = match &f.home {
+        Home::Redis(server) => {
+            server.command(&["RENAME", "tg:audit:operators", "tg:audit:changes"]);
+            f
+        }
+        Home::Sqlite(folder) => {
+            let file = rusqlite::Connection::open(crate::fixture::sqlite_file(folder.path())).unwrap();
+            let back = "INSERT INTO audit_changes SELECT * FROM audit_operators; DROP TABLE audit_operators; PRAGMA user_version = 8";
+            file.execute_batch(back).unwrap();
+            let limits = f.limits;
+            f.open_again(limits).await
+        }
+    };
+    record(&f, action("since")).await;
+    assert_eq!(listed(&*f.store, newest(10)).await.0, ["since", "before"]);
+}
+
 /// What was recorded since the last look.
-async fn since(f: &Fixture, position: &mut auth_service::store::AuditPosition) -> Vec<AuditEvent> {
+async fn since(f: &Fixture, position: &mut AuditPosition) -> Vec<AuditEvent> {
     let query = AuditQuery { range: AuditRange::After(*position), ..newest(500) };
     let page = f.store.audit_events(&query).await.unwrap();
     *position = page.newest;
@@ -258,12 +327,14 @@ pub(crate) async fn nothing_is_changed_without_its_event(f: Fixture) {
     // The log is broken.
     match &f.home {
         Home::Redis(server) => {
-            server.command(&["DEL", "tg:audit:changes"]);
-            server.command(&["SET", "tg:audit:changes", "no stream"]);
+            for log in ["tg:audit:changes", "tg:audit:operators"] {
+                server.command(&["DEL", log]);
+                server.command(&["SET", log, "no stream"]);
+            }
         }
         Home::Sqlite(folder) => {
             let file = rusqlite::Connection::open(crate::fixture::sqlite_file(folder.path())).unwrap();
-            file.execute_batch("ALTER TABLE audit_changes RENAME TO gone").unwrap();
+            file.execute_batch("ALTER TABLE audit_changes RENAME TO gone; ALTER TABLE audit_operators RENAME TO gone_too").unwrap();
         }
     }
     let event = || AuditEvent::new(AuditAction::DisableUser);
@@ -278,7 +349,8 @@ pub(crate) async fn nothing_is_changed_without_its_event(f: Fixture) {
     f.store.set_disabled(&ada.id, true, "", event()).await.unwrap_err();
     f.store.set_locked(&ada.id, true, "", event()).await.unwrap_err();
     f.store.reset_password(&ada.id, "hash", event()).await.unwrap_err();
-    f.store.change_api_keys(revoke(&ada.account, &key.key_id), event()).await.unwrap_err();
+    let revoked = AuditEvent::new(AuditAction::RevokeApiKey);
+    f.store.change_api_keys(revoke(&ada.account, &key.key_id), revoked).await.unwrap_err();
     f.store.create_user(new_user("bob", 5), event()).await.unwrap_err();
     let bob = auth_service::user::UserName::parse("bob").unwrap();
     assert_eq!(f.store.user_by_name(&bob).await.unwrap(), None);

@@ -163,13 +163,13 @@ pub(crate) async fn a_disabled_users_credentials_are_refused_and_old_tokens_stay
     let old = f.request(&ada, None);
     assert!(matches!(f.store.check(old.clone()).await.unwrap(), CheckAnswer::Allowed(_)));
     f.advance(Duration::from_secs(1));
-    let UserChange { user: disabled, changed: true } = f.store.set_disabled(&ada.id, true, "", event()).await.unwrap().unwrap() else {
+    let UserChange { user: disabled, changed: true, .. } = f.store.set_disabled(&ada.id, true, "", event()).await.unwrap().unwrap() else {
         panic!("not changed");
     };
     assert!(disabled.disabled);
     assert_eq!(f.store.user_by_id(&ada.id).await.unwrap(), Some(disabled.clone()));
     let again = f.store.set_disabled(&ada.id, true, "", event()).await.unwrap();
-    assert_eq!(again, Some(UserChange { user: disabled, changed: false }));
+    assert_eq!(again, Some(UserChange { user: disabled, changed: false, refused: None }));
     assert_eq!(f.store.check(old.clone()).await.unwrap(), CheckAnswer::Refused(Refusal::UserDisabled));
     assert_eq!(f.check_key(&ada, 1, permission(Scope::Chat), None).await, CheckAnswer::Refused(Refusal::UserDisabled));
     assert_eq!(f.check(&ada, one_credit("r", "a")).await, CheckAnswer::Refused(Refusal::UserDisabled));

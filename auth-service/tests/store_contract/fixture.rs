@@ -238,6 +238,15 @@ impl Fixture {
         Self { store, hand, limits, home }
     }
 
+    /// Another process on the same store.
+    pub(crate) async fn elsewhere(&self) -> Arc<dyn Store> {
+        let clock = Clock::Fixed(Arc::clone(&self.hand));
+        match &self.home {
+            Home::Redis(server) => Arc::new(server.store(self.limits, clock).await),
+            Home::Sqlite(folder) => Arc::new(SqliteStore::open(&sqlite_file(folder.path()), self.limits, clock).unwrap()),
+        }
+    }
+
     pub(crate) fn now_ms(&self) -> i64 {
         self.hand.load(Ordering::SeqCst)
     }
@@ -351,13 +360,17 @@ impl Fixture {
             .unwrap()
     }
 
-    /// How many events the audit log of changes has.
+    /// How many changes and operators' actions the audit log has.
     pub(crate) fn recorded_changes(&self) -> usize {
         match &self.home {
-            Home::Redis(server) => redis::cmd("XLEN").arg("tg:audit:changes").query(&mut server.connection()).unwrap(),
+            Home::Redis(server) => {
+                let length = |log| redis::cmd("XLEN").arg(log).query::<usize>(&mut server.connection()).unwrap();
+                length("tg:audit:changes") + length("tg:audit:operators")
+            }
             Home::Sqlite(folder) => {
                 let connection = rusqlite::Connection::open(sqlite_file(folder.path())).unwrap();
-                connection.query_row("SELECT count(*) FROM audit_changes", [], |row| row.get(0)).unwrap()
+                let count = "SELECT (SELECT count(*) FROM audit_changes) + (SELECT count(*) FROM audit_operators)";
+                connection.query_row(count, [], |row| row.get(0)).unwrap()
             }
         }
     }

@@ -153,8 +153,8 @@ async fn no_key_of_an_account_ever_expires_and_all_lie_in_its_slot() {
     let mut connection = server(&f).connection();
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut connection).unwrap();
     let of_account = keys.iter().filter(|key| key.starts_with(&format!("tg:{{{}}}:", ada.account))).count();
-    // acct, due, paid, log, members, keys, user; beside them the name, one shard of the registry, the index of names, and the audit log's
-    // changes.
+    // acct, due, paid, log, members, keys, user; beside them the name, one shard of the registry, the index of names, and the audit log of
+    // operators' actions.
     assert_eq!((of_account, keys.len()), (7, 11), "{keys:?}");
     for key in keys {
         let ttl: i64 = redis::cmd("TTL").arg(&key).query(&mut connection).unwrap();

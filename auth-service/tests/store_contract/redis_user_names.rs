@@ -1,5 +1,6 @@
 //! The index of user names, which only Redis needs: stores of earlier releases have none, and such releases may run beside this one.
 
+use ::redis::Commands;
 use auth_service::store::Store;
 use auth_service::store::clock::Clock;
 
@@ -26,24 +27,35 @@ async fn a_store_of_an_earlier_release_lists_its_users_from_the_first_call_on() 
         f.person(&format!("user{number:02}"), 0).await;
     }
     server(&f).command(&["DEL", "tg:user_names"]);
-    assert_eq!(listed(&f).await, Vec::<String>::new());
     let f = f.open_again(limits()).await;
     assert_eq!(listed(&f).await.len(), 40);
 }
 
 #[tokio::test]
-async fn users_that_an_earlier_release_makes_beside_this_one_are_listed_after_the_next_walk() {
+async fn users_are_listed_though_their_index_was_lost_also_when_others_were_made_since() {
+    let f = Fixture::redis(limits()).await;
+    for number in 0..40 {
+        f.person(&format!("user{number:02}"), 0).await;
+    }
+    server(&f).command(&["DEL", "tg:user_names"]);
+    assert_eq!(listed(&f).await.len(), 40);
+    server(&f).command(&["DEL", "tg:user_names"]);
+    f.person("zoe", 0).await;
+    assert_eq!(listed(&f).await.len(), 41);
+}
+
+#[tokio::test]
+async fn users_that_an_earlier_release_makes_beside_this_one_are_listed_at_once_and_a_walk_adds_them_too() {
     let f = Fixture::redis(limits()).await;
     let (ada, bob) = (f.person("ada", 0).await, f.person("bob", 0).await);
     f.person("cleo", 0).await;
     forget(&f, &[("ada", &ada)]);
-    assert_eq!(listed(&f).await, ["bob", "cleo"]);
-    f.walk().await;
     assert_eq!(listed(&f).await, ["ada", "bob", "cleo"]);
-    // And again, later.
+    let entries = || server(&f).connection().zcard::<_, usize>("tg:user_names").unwrap();
     forget(&f, &[("bob", &bob)]);
+    assert_eq!(entries(), 2);
     f.walk().await;
-    assert_eq!(listed(&f).await, ["ada", "bob", "cleo"]);
+    assert_eq!((entries(), listed(&f).await), (3, ["ada", "bob", "cleo"].map(str::to_owned).to_vec()));
 }
 
 #[tokio::test]
@@ -82,13 +94,13 @@ async fn a_user_who_was_being_made_while_the_index_was_filled_is_listed_once_it_
 }
 
 #[tokio::test]
-async fn a_full_redis_is_opened_all_the_same_and_its_users_are_listed_once_it_has_room() {
+async fn a_full_redis_without_an_index_is_opened_all_the_same_and_says_so_instead_of_listing_nobody() {
     let f = Fixture::redis(limits()).await;
     f.person("ada", 0).await;
     server(&f).command(&["DEL", "tg:user_names"]);
     server(&f).command(&["CONFIG", "SET", "maxmemory", "1"]);
     let f = f.open_again(limits()).await;
-    assert_eq!(listed(&f).await, Vec::<String>::new());
+    assert!(f.store.users(&all("", 10)).await.is_err());
     server(&f).command(&["CONFIG", "SET", "maxmemory", "0"]);
     f.walk().await;
     assert_eq!(listed(&f).await, ["ada"]);

@@ -34,7 +34,14 @@ pub(crate) fn new_session(id: &SessionId, client: &str) -> NewSession {
 }
 
 pub(crate) fn shown(id: &SessionId, token: u8, next: u8) -> Refresh {
-    Refresh { session_id: id.clone(), family_hash: [7; 32], token_hash: [token; 32], next_token_hash: [next; 32], address: None }
+    Refresh {
+        session_id: id.clone(),
+        family_hash: [7; 32],
+        token_hash: [token; 32],
+        next_token_hash: [next; 32],
+        is_shared: false,
+        address: None,
+    }
 }
 
 impl Fixture {

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use auth_service::session::{RefreshRefusal, SessionStart};
 use auth_service::store::clock::Clock;
-use auth_service::store::{CheckAnswer, PresentedCredential, Refusal, Scope, Store, StoreError};
-use auth_service::user_state::PasswordChange;
+use auth_service::store::{AuditEvent, CheckAnswer, PresentedCredential, Refusal, Scope, Store, StoreError, UserChange};
+use auth_service::user::Role;
+use auth_service::user_state::{NewState, PasswordChange};
 
-use crate::fixture::{Fixture, Home, PASSWORD_HASH, event, permission, revoke_key, sqlite_file};
+use crate::fixture::{Fixture, Home, PASSWORD_HASH, Person, event, permission, revoke_key, sqlite_file};
 use crate::sessions::{Signed, by_session, credential, new_session};
 
 const NEW_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$bmV3";
@@ -170,6 +171,58 @@ pub(crate) async fn a_locked_user_keeps_api_keys_and_has_no_sessions_until_unloc
     let again = f.sign_in(&ada).await;
     assert_eq!(f.refusal(&again).await, None);
     assert_eq!(f.store.set_locked(&auth_service::ids::UserId::random().unwrap(), true, "", event()).await.unwrap(), None);
+}
+
+async fn operator(f: &Fixture, name: &str) -> Person {
+    f.person_with_role(name, 0, Role::Admin).await
+}
+
+/// Has an operator make something of a user.
+async fn ask(store: &dyn Store, operator: &Person, user: &Person, new: NewState) -> UserChange {
+    let event = AuditEvent { actor: Some(operator.id.clone()), ..event() };
+    let change = match new {
+        NewState::Disabled(disabled) => store.set_disabled(&user.id, disabled, "why", event).await,
+        NewState::Locked(locked) => store.set_locked(&user.id, locked, "why", event).await,
+    };
+    change.unwrap().unwrap()
+}
+
+pub(crate) async fn operators_disable_and_lock_others_while_they_are_in_force_and_never_themselves(f: Fixture) {
+    let (peach, daisy, mario) = (operator(&f, "peach").await, operator(&f, "daisy").await, f.person("mario", 0).await);
+    let ask = async |operator, user, new| {
+        let recorded = f.recorded_changes();
+        let UserChange { changed, refused, .. } = ask(&*f.store, operator, user, new).await;
+        assert_eq!(f.recorded_changes() - recorded, usize::from(changed), "what is refused changes nothing");
+        (changed, refused)
+    };
+    for taken in [NewState::Disabled(true), NewState::Locked(true)] {
+        let given = if taken == NewState::Locked(true) { NewState::Locked(false) } else { NewState::Disabled(false) };
+        let out = if taken == NewState::Locked(true) { Refusal::UserLocked } else { Refusal::UserDisabled };
+        assert_eq!(ask(&peach, &peach, taken).await, (false, Some(Refusal::OtherOperatorRequired)));
+        assert_eq!(ask(&mario, &daisy, taken).await, (false, Some(Refusal::RoleRequired)));
+        assert_eq!(ask(&peach, &mario, taken).await, (true, None));
+        assert_eq!(ask(&peach, &daisy, taken).await, (true, None));
+        // Whoever is out takes nobody with them, and lets nobody in.
+        for (user, new) in [(&peach, taken), (&mario, given), (&daisy, given)] {
+            assert_eq!(ask(&daisy, user, new).await, (false, Some(out)));
+        }
+        assert_eq!(ask(&peach, &daisy, given).await, (true, None));
+        assert_eq!(ask(&daisy, &mario, given).await, (true, None));
+    }
+}
+
+pub(crate) async fn of_two_operators_who_take_each_other_out_at_once_one_is_left(f: Fixture) {
+    let two = [operator(&f, "peach").await, operator(&f, "daisy").await];
+    let elsewhere = f.elsewhere().await;
+    for round in 0..30 {
+        let new = if round % 2 == 0 { NewState::Disabled(true) } else { NewState::Locked(true) };
+        let (one, other) = tokio::join!(ask(&*f.store, &two[0], &two[1], new), ask(&*elsewhere, &two[1], &two[0], new));
+        let done = [one.changed, other.changed];
+        assert!(done[0] != done[1], "{done:?}: {one:?}, {other:?}");
+        let (left, out) = if done[0] { (&two[0], &two[1]) } else { (&two[1], &two[0]) };
+        let back = if round % 2 == 0 { NewState::Disabled(false) } else { NewState::Locked(false) };
+        assert!(ask(&*f.store, left, out, back).await.changed);
+    }
 }
 
 pub(crate) async fn a_refresh_does_not_survive_that_its_user_is_disabled_and_enabled_again(f: Fixture) {
@@ -374,7 +427,8 @@ async fn a_file_of_the_release_before_sessions_is_brought_up_and_its_users_sign_
     let path = sqlite_file(folder.path());
     // What this release added to it.
     let old = rusqlite::Connection::open(&path).unwrap();
-    let tables = ["sessions", "audit_changes", "audit_attempts", "api_key_uses"].map(|table| format!("DROP TABLE {table};")).concat();
+    let tables = ["sessions", "audit_changes", "audit_operators", "audit_attempts", "api_key_uses"];
+    let tables = tables.map(|table| format!("DROP TABLE {table};")).concat();
     old.execute_batch(&(tables + "PRAGMA user_version = 6")).unwrap();
     drop(old);
     let limits = f.limits;

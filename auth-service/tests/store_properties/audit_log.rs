@@ -1,19 +1,11 @@
-//! Random audit events and lists of them, compared with two plain lists.
-
-use std::cell::Cell;
-use std::sync::Arc;
+//! Random audit events and lists of them, compared with three plain lists.
 
 use auth_service::ids::UserId;
-use auth_service::store::clock::Clock;
-use auth_service::store::redis::{RedisOptions, RedisStore};
-use auth_service::store::sqlite::SqliteStore;
 use auth_service::store::{AuditAction, AuditEvent, AuditPosition, AuditQuery, AuditRange, Store};
 use proptest::prelude::*;
 use shared::ErrorReason;
-use tokio::runtime::Runtime;
 
-use crate::fixture::{RedisServer, START_MS};
-use crate::{LIMITS, current_thread};
+use crate::new_stores::{on_redis, on_sqlite};
 
 #[derive(Debug, Clone)]
 enum Operation {
@@ -56,9 +48,8 @@ fn operation() -> impl Strategy<Value = Operation> {
 /// What was recorded of each kind, in order. Each event has a number of its own in its detail.
 #[derive(Default)]
 struct Model {
-    changes: Vec<AuditEvent>,
-    attempts: Vec<AuditEvent>,
-    followed: (Vec<AuditEvent>, Vec<AuditEvent>),
+    kinds: [Vec<AuditEvent>; 3],
+    followed: [Vec<AuditEvent>; 3],
     position: AuditPosition,
 }
 
@@ -66,17 +57,29 @@ fn user(number: u8) -> UserId {
     UserId::parse(&format!("000000000000000{number}")).unwrap()
 }
 
-/// Which of these are of each kind.
-fn split(events: Vec<AuditEvent>) -> (Vec<AuditEvent>, Vec<AuditEvent>) {
-    events.into_iter().partition(|event| event.failure.is_none())
+/// Which of the lists it belongs in: of what users changed, of what operators did, or of what failed.
+fn kind(event: &AuditEvent) -> usize {
+    match (&event.failure, event.action) {
+        (Some(_), _) => 2,
+        (None, AuditAction::DisableUser) => 1,
+        (None, _) => 0,
+    }
+}
+
+fn split(events: Vec<AuditEvent>) -> [Vec<AuditEvent>; 3] {
+    let mut kinds = <[Vec<AuditEvent>; 3]>::default();
+    for event in events {
+        kinds[kind(&event)].push(event);
+    }
+    kinds
 }
 
 impl Model {
     async fn record(&mut self, store: &dyn Store, failed: bool, event: AuditEvent) {
-        let event = AuditEvent { detail: format!("{}", self.changes.len() + self.attempts.len()), ..event };
+        let event = AuditEvent { detail: self.kinds.concat().len().to_string(), ..event };
         let event = if failed { event.failed(ErrorReason::LoginFailed) } else { event };
         store.record_event(event.clone()).await.unwrap();
-        if failed { self.attempts.push(event) } else { self.changes.push(event) }
+        self.kinds[kind(&event)].push(event);
     }
 
     async fn apply(&mut self, store: &dyn Store, operation: &Operation) {
@@ -90,8 +93,7 @@ impl Model {
                     let is_of = |user: UserId| [&event.actor, &event.subject].contains(&&Some(user));
                     action.is_none_or(|action| event.action == action) && of.is_none_or(|number| is_of(user(number)))
                 };
-                let expected = |events: &[AuditEvent]| events.iter().rev().filter(is_asked_for).cloned().collect::<Vec<_>>();
-                let expected = (expected(&self.changes), expected(&self.attempts));
+                let expected = self.kinds.each_ref().map(|events| events.iter().rev().filter(is_asked_for).cloned().collect::<Vec<_>>());
                 let mut query = AuditQuery { user: of.map(user), action, range: AuditRange::Newest, limit };
                 let (mut listed, mut meanwhile) = (Vec::new(), meanwhile.into_iter());
                 loop {
@@ -110,50 +112,34 @@ impl Model {
                 loop {
                     let query = AuditQuery { user: None, action: None, range: AuditRange::After(self.position), limit };
                     let page = store.audit_events(&query).await.unwrap();
-                    let (changes, attempts) = split(page.events.into_iter().map(|recorded| recorded.event).collect());
-                    self.followed.0.extend(changes);
-                    self.followed.1.extend(attempts);
+                    let page_of = split(page.events.into_iter().map(|recorded| recorded.event).collect());
+                    for (followed, events) in self.followed.iter_mut().zip(page_of) {
+                        followed.extend(events);
+                    }
                     self.position = page.newest;
                     if page.next.is_none() {
                         break;
                     }
                 }
-                assert_eq!((&self.followed.0, &self.followed.1), (&self.changes, &self.attempts), "each once, in its order");
+                assert_eq!(self.followed, self.kinds, "each once, in its order");
             }
         }
     }
 }
 
-fn agrees_with_the_model(runtime: &Runtime, open: impl AsyncFn(u32) -> Arc<dyn Store>) {
-    let cases = Cell::new(0);
-    let config = ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() };
-    proptest!(config, |(operations in proptest::collection::vec(operation(), 1..40))| {
-        cases.set(cases.get() + 1);
-        runtime.block_on(async {
-            let (store, mut model) = (open(cases.get()).await, Model::default());
-            for operation in &operations {
-                model.apply(&*store, operation).await;
-            }
-        });
-    });
+async fn agree_with_the_model(store: &dyn Store, operations: &[Operation]) {
+    let mut model = Model::default();
+    for operation in operations {
+        model.apply(store, operation).await;
+    }
 }
 
 #[test]
 fn sqlite_lists_every_audit_event_once_in_both_directions_while_others_are_recorded() {
-    let store = async |_| {
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory(LIMITS, Clock::fixed(START_MS).0).unwrap());
-        store
-    };
-    agrees_with_the_model(&current_thread(), store);
+    on_sqlite(operation(), agree_with_the_model);
 }
 
 #[test]
 fn redis_lists_every_audit_event_once_in_both_directions_while_others_are_recorded() {
-    let server = RedisServer::start(&["--appendfsync", "no"]);
-    let store = async |number| {
-        let options = RedisOptions { clock: Clock::fixed(START_MS).0, key_prefix: format!("case{number}"), ..RedisOptions::default() };
-        let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url(), LIMITS, options).await.unwrap());
-        store
-    };
-    agrees_with_the_model(&current_thread(), store);
+    on_redis(operation(), agree_with_the_model);
 }

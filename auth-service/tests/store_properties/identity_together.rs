@@ -109,7 +109,7 @@ async fn perform(
         }
         Together::Refresh => {
             let (session_id, family_hash, token_hash) = (shared_id.clone(), [7; 32], [1; 32]);
-            let shown = Refresh { session_id, family_hash, token_hash, next_token_hash: [next; 32], address: None };
+            let shown = Refresh { session_id, family_hash, token_hash, next_token_hash: [next; 32], is_shared: false, address: None };
             match store.refresh_session(id, shown, event()).await.unwrap() {
                 RefreshAnswer::Rotated(_) => Came::Rotated { token: 1, next },
                 RefreshAnswer::Refused(RefreshRefusal::Reused) => Came::Reused,

@@ -33,6 +33,7 @@ const LONG_MEMORY: StoreLimits = StoreLimits {
     session_idle: LIMITS.session_idle,
     session_lifetime: LIMITS.session_lifetime,
     max_audit_changes: LIMITS.max_audit_changes,
+    max_audit_operators: LIMITS.max_audit_operators,
     max_audit_attempts: LIMITS.max_audit_attempts,
 };
 /// Requests are forgotten at their time, and before it.

@@ -1,19 +1,13 @@
 //! Random users, changes of their states, and lists of them, compared with a plain map.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use auth_service::ids::UserId;
-use auth_service::store::clock::Clock;
-use auth_service::store::redis::{RedisOptions, RedisStore};
-use auth_service::store::sqlite::SqliteStore;
 use auth_service::store::{StateFilter, Store, UserCreation, UserQuery};
 use proptest::prelude::*;
-use tokio::runtime::Runtime;
 
-use crate::fixture::{RedisServer, START_MS, event, new_user};
-use crate::{LIMITS, current_thread};
+use crate::fixture::{event, new_user};
+use crate::new_stores::{on_redis, on_sqlite};
 
 #[derive(Debug, Clone)]
 enum Operation {
@@ -129,36 +123,19 @@ impl Model {
     }
 }
 
-fn agrees_with_the_model(runtime: &Runtime, open: impl AsyncFn(u32) -> Arc<dyn Store>) {
-    let cases = Cell::new(0);
-    let config = ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() };
-    proptest!(config, |(operations in proptest::collection::vec(operation(), 1..40))| {
-        cases.set(cases.get() + 1);
-        runtime.block_on(async {
-            let (store, mut model) = (open(cases.get()).await, Model::default());
-            for operation in &operations {
-                model.apply(&*store, operation).await;
-            }
-        });
-    });
+async fn agree_with_the_model(store: &dyn Store, operations: &[Operation]) {
+    let mut model = Model::default();
+    for operation in operations {
+        model.apply(store, operation).await;
+    }
 }
 
 #[test]
 fn sqlite_lists_the_users_that_there_are_in_the_order_of_their_names() {
-    let store = async |_| {
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory(LIMITS, Clock::fixed(START_MS).0).unwrap());
-        store
-    };
-    agrees_with_the_model(&current_thread(), store);
+    on_sqlite(operation(), agree_with_the_model);
 }
 
 #[test]
 fn redis_lists_the_users_that_there_are_in_the_order_of_their_names() {
-    let server = RedisServer::start(&["--appendfsync", "no"]);
-    let store = async |number| {
-        let options = RedisOptions { clock: Clock::fixed(START_MS).0, key_prefix: format!("case{number}"), ..RedisOptions::default() };
-        let store: Arc<dyn Store> = Arc::new(RedisStore::connect(&server.url(), LIMITS, options).await.unwrap());
-        store
-    };
-    agrees_with_the_model(&current_thread(), store);
+    on_redis(operation(), agree_with_the_model);
 }

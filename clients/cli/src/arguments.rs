@@ -97,6 +97,15 @@ pub(crate) enum Command {
         #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
         limit: usize,
     },
+    /// Show what was used, by day and model
+    Usage {
+        /// The first day, in UTC, such as 2026-11-29; the 29th before the last unless given
+        #[arg(long, default_value = "", hide_default_value = true, value_name = "DAY")]
+        from: String,
+        /// The last day; today unless given. At most 92 days in all
+        #[arg(long, default_value = "", hide_default_value = true, value_name = "DAY")]
+        to: String,
+    },
     /// Show what became of a request
     Receipt {
         /// As given with --request-id, or as the chat's last line showed it
@@ -372,6 +381,7 @@ mod tests {
             "keys revoke --leaked dump.txt",
             "balance --auth-url http://h:1 --key k --account a",
             "history --limit 5",
+            "usage --from 2026-11-01 --to 2026-11-29",
             "receipt r1",
             "chat m p --system s --max-tokens 5 --temperature 0 --seed -1 --think low --request-id r --json --timeout 30s",
             "chat m p --format {}",

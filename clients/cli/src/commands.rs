@@ -16,6 +16,7 @@ use crate::manual;
 use crate::models;
 use crate::output::Output;
 use crate::sessions;
+use crate::usage;
 
 /// Runs what the command line says.
 pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -43,6 +44,7 @@ async fn ask(connected: Connected, command: Command, output: &mut Output) -> Res
         Command::Keys(command) => keys::run(connected, command, output).await,
         Command::Balance => account::balance(client, output).await,
         Command::History { limit } => ledger::history(client, limit, output).await,
+        Command::Usage { from, to } => usage::usage(client, &from, &to, output).await,
         Command::Receipt { request_id } => ledger::receipt(client, &request_id, output).await,
         Command::Chat(arguments) => chat::chat(&connected, arguments, output).await,
         Command::Generate(arguments) => chat::generate(client, arguments, output).await,

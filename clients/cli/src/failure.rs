@@ -193,6 +193,7 @@ fn advice(error: &Error) -> Option<String> {
             "sign in (tollgate login NAME), and leave out what gives a key: tollgate config shows where it comes from"
         }
         ErrorReason::PasswordChangeRequired => "tollgate password complete-reset NAME chooses a new one",
+        ErrorReason::OtherOperatorRequired => "tollgate admin create-user NAME --admin makes another operator, who can",
         ErrorReason::SessionNotFound => "tollgate sessions list shows what there is",
         ErrorReason::InsufficientCredits => "tollgate balance shows what there is; an operator can grant more",
         ErrorReason::ModelNotFound => "tollgate models list shows what there is",

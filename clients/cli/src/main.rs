@@ -31,6 +31,7 @@ mod setting;
 mod settings;
 mod table;
 mod text_file;
+mod usage;
 
 use std::process::ExitCode;
 

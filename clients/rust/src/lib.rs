@@ -67,6 +67,7 @@ mod service;
 mod session;
 mod sessions;
 mod transport_security;
+mod usage;
 mod user_list;
 
 pub use accounts::Profile;

@@ -33,6 +33,7 @@ use tower::Service;
 use super::auth_tls::AuthTls;
 use super::auth_urls::{AuthUrl, AuthUrls};
 use super::connection::{Connection, KeepAlive, ResponseBody};
+use super::watch::WatchSeat;
 
 /// How long a look-up may take.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -125,16 +126,19 @@ impl Balancer {
         Self { inner: Arc::new(inner) }
     }
 
-    /// An open connection, as far as is known.
-    async fn connection(&self) -> Result<Arc<Connection>, Status> {
+    /// An open connection, as far as is known; for a watch, to a replica that the other one isn't at.
+    async fn connection(&self, seat: Option<&WatchSeat>) -> Result<Arc<Connection>, Status> {
         let mut retried = false;
         loop {
             let changed = self.inner.changed.notified();
             {
                 let mut state = self.inner.lock();
                 let now = Instant::now();
-                let connection = state.least_busy(now);
-                if connection.is_none() && !retried {
+                let taken = seat.and_then(WatchSeat::taken);
+                let connection = state.least_busy(now, taken);
+                // No reason to hurry the others.
+                let is_seated_elsewhere = connection.is_none() && taken.is_some() && state.is_up();
+                if connection.is_none() && !is_seated_elsewhere && !retried {
                     retried = true;
                     state.retry_at_once(now);
                 }
@@ -144,6 +148,9 @@ impl Balancer {
                 if let Some(connection) = connection {
                     self.inner.renew(&mut state, now);
                     return Ok(connection);
+                }
+                if is_seated_elsewhere {
+                    return Err(Status::unavailable("the other watch has the only replica that can be reached"));
                 }
                 if !state.is_connecting() {
                     return Err(Status::unavailable(format!("connecting: {}", state.last_error)));
@@ -163,9 +170,18 @@ impl Service<Request<Body>> for Balancer {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let balancer = self.clone();
-        Box::pin(async move { balancer.connection().await?.send(request).await })
+        let seat = request.extensions_mut().remove::<WatchSeat>();
+        Box::pin(async move {
+            let connection = balancer.connection(seat.as_ref()).await?;
+            if let Some(seat) = &seat
+                && !seat.take(connection.address())
+            {
+                return Err(Status::unavailable("the other watch has this replica"));
+            }
+            connection.send(request).await
+        })
     }
 }
 
@@ -236,13 +252,19 @@ impl Inner {
 }
 
 impl State {
-    /// The connection with the fewest calls in progress. Those that take no more calls are given up.
-    fn least_busy(&mut self, now: Instant) -> Option<Arc<Connection>> {
+    /// Whether there is a connection.
+    fn is_up(&self) -> bool {
+        self.replicas.iter().any(|replica| matches!(replica.link, Link::Up(_)))
+    }
+
+    /// The connection with the fewest calls in progress, `but_for` those to this address. Those that take no more calls are given up.
+    fn least_busy(&mut self, now: Instant, but_for: Option<SocketAddr>) -> Option<Arc<Connection>> {
         self.first = self.first.wrapping_add(1);
         let count = self.replicas.len();
         loop {
             let in_turn = (0..count).map(|step| (self.first.wrapping_add(step)) % count);
-            let up = in_turn.filter_map(|index| Some((index, self.replicas[index].load(now)?)));
+            let free = in_turn.filter(|index| Some(self.replicas[*index].address) != but_for);
+            let up = free.filter_map(|index| Some((index, self.replicas[index].load(now)?)));
             let (index, _) = up.min_by_key(|(_, load)| *load)?;
             let link = &mut self.replicas[index].link;
             match link {

@@ -81,6 +81,7 @@ pub(super) type Tls = (Arc<ClientConfig>, ServerName<'static>);
 
 /// An open connection. It is closed when it and the last of its responses are dropped.
 pub(super) struct Connection {
+    address: SocketAddr,
     scheme: Scheme,
     authority: Authority,
     /// What TLS was configured by.
@@ -132,7 +133,12 @@ impl Connection {
             }
         }
         let driver = AbortOnDropHandle::new(tokio::spawn(drive(connection, pings, keep_alive, address)));
-        Ok(Self { scheme, authority, tls, requests, driver, unavailable_at: Mutex::default() })
+        Ok(Self { address, scheme, authority, tls, requests, driver, unavailable_at: Mutex::default() })
+    }
+
+    /// Whom it leads to.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Whether it takes requests: it is not broken, and no GOAWAY has come.

@@ -20,6 +20,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use super::balancer::Balancer;
 use super::connection::SentFlag;
+use super::watch::WatchSeat;
 
 /// The longest message that is taken, in bytes: auth-service's are some hundred.
 const MAX_MESSAGE_BYTES: usize = 64 << 10;
@@ -142,10 +143,17 @@ impl Stub {
         answer(self.client.clone().release(self.request(message, request_id, deadline)), deadline).await
     }
 
-    /// Begins to watch what is revoked after this cursor. `deadline`: for the beginning; the watch itself has none.
-    pub(super) async fn watch(&self, after: &str, deadline: Instant) -> Result<Streaming<wire::WatchRevocationsResponse>, Status> {
+    /// Begins to watch what is revoked after this cursor, at a replica that this seat's other watch isn't at. `deadline`: for the
+    /// beginning; the watch itself has none.
+    pub(super) async fn watch(
+        &self,
+        after: &str,
+        seat: WatchSeat,
+        deadline: Instant,
+    ) -> Result<Streaming<wire::WatchRevocationsResponse>, Status> {
         let mut request = self.request(wire::WatchRevocationsRequest { after: after.to_owned() }, "", deadline);
         request.metadata_mut().remove(TIMEOUT_HEADER);
+        request.extensions_mut().insert(seat);
         answer(self.client.clone().watch_revocations(request), deadline).await
     }
 

@@ -16,7 +16,7 @@ mod request_body;
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
 use tonic::Status;
 use tonic::body::Body;
@@ -24,6 +24,7 @@ use tower::Service;
 
 pub(crate) use self::failure::{code_name, status_of};
 pub(crate) use self::request_body::MessageForm;
+use super::Refusal;
 use crate::error::CallError;
 
 /// Headers of an answer that a browser's client must be able to read, of Connect and of gRPC-Web: for CORS. What such a client sends is for
@@ -54,6 +55,16 @@ where
     let (request, form) = call::translate(method, request);
     let response = calls.call(request).await?;
     Ok(answer::translate(response, form, &method.output).await)
+}
+
+/// A refusal as Connect tells one: for what is called beside its methods by whoever calls those, too.
+pub fn refused_over_connect(error: CallError) -> Response<axum::body::Body> {
+    failure::refused(&error.into(), None, &HeaderMap::new()).map(axum::body::Body::new)
+}
+
+/// Connect's form of a refusal, for a door.
+pub fn connect_form(refusal: &Refusal) -> Response<axum::body::Body> {
+    refused_over_connect(refusal.clone().into())
 }
 
 /// A body that is all here.

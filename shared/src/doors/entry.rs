@@ -20,6 +20,7 @@ use tower_http::cors::CorsLayer;
 use super::long_body::in_pieces;
 use super::refusal::{Refusal, json, plain_form};
 use super::request::DoorRequest;
+use super::site::Site;
 use super::{Door, RefusalForm, Route, connect, grpc_web};
 use crate::ErrorReason;
 use crate::admission::{AdmissionService, BoxedAnswer, Rules};
@@ -38,6 +39,8 @@ pub(crate) struct Routing {
     doors: Router,
     /// What answers browsers of other origins, where that is allowed.
     cors: Option<CorsLayer>,
+    /// The service's own pages, which no other origin's may use.
+    site: Option<Site>,
 }
 
 /// A route with its door's form of a refusal.
@@ -58,12 +61,21 @@ impl Routing {
     pub(crate) fn new(service: &str, doors: Vec<Door>, cors: Option<CorsLayer>, rules: Arc<Rules>) -> Self {
         let list: Arc<[String]> = doors.iter().flat_map(|door| &door.routes).map(|route| format!("{route:?}  {}", route.summary)).collect();
         let greeting: Arc<str> = greeting(service, &list).into();
-        let mut router = Router::new().route("/", get(move || ready(greeting.to_string())));
+        let mut router = Router::new();
+        // A page may be there instead.
+        if !doors.iter().flat_map(|door| &door.routes).any(|route| route.path == "/") {
+            router = router.route("/", get(move || ready(greeting.to_string())));
+        }
         for Door { refusal, routes, .. } in doors {
             router = router.merge(door_router(refusal, routes));
         }
         let router = router.fallback(move |request: Request| ready(path_unknown(&request, &list)));
-        Self { rules, doors: router, cors }
+        Self { rules, doors: router, cors, site: None }
+    }
+
+    /// The same, with pages of its own.
+    pub(crate) fn with_site(self, site: Option<Site>) -> Self {
+        Self { site, ..self }
     }
 }
 
@@ -199,6 +211,15 @@ impl Service<http::Request<tonic::body::Body>> for HttpEntry {
     }
 
     fn call(&mut self, request: http::Request<tonic::body::Body>) -> BoxedAnswer {
+        if let Some(site) = self.routing.site.as_ref().filter(|site| site.has(request.uri().path())) {
+            let headers = site.headers_for(request.uri(), request.headers());
+            let answer = self.dispatch(request);
+            return Box::pin(async move {
+                let mut response = answer.await?;
+                response.headers_mut().extend(headers);
+                Ok(response)
+            });
+        }
         let Some(cors) = &self.routing.cors else { return self.dispatch(request) };
         let entry = self.clone();
         Box::pin(cors.layer(tower::service_fn(move |request| entry.dispatch(request))).call(request))

@@ -197,6 +197,7 @@ pub fn http_status(reason: Reason, code: Code) -> StatusCode {
         | Reason::AccessTokenRequired
         | Reason::AccountNotAllowed
         | Reason::SignUpClosed
+        | Reason::CrossOriginRequest
         | Reason::CloudModelNotAllowed => StatusCode::FORBIDDEN,
         Reason::HoldNotFound
         | Reason::UserNotFound
@@ -210,9 +211,12 @@ pub fn http_status(reason: Reason, code: Code) -> StatusCode {
         Reason::MessageTooSlow | Reason::SlowReader | Reason::Cancelled => StatusCode::REQUEST_TIMEOUT,
         // The caller waited for us, or for the model.
         Reason::UpstreamTimeout | Reason::DeadlineExceeded | Reason::StreamTooLong => StatusCode::GATEWAY_TIMEOUT,
-        Reason::RequestInProgress | Reason::RequestResolved | Reason::HoldResolved | Reason::UserNameTaken | Reason::LimitReached => {
-            StatusCode::CONFLICT
-        }
+        Reason::RequestInProgress
+        | Reason::RequestResolved
+        | Reason::HoldResolved
+        | Reason::UserNameTaken
+        | Reason::LimitReached
+        | Reason::OtherOperatorRequired => StatusCode::CONFLICT,
         Reason::MessageTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Reason::CompressionUnknown => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Reason::RequestIdReused | Reason::ModelIncapable | Reason::UpstreamRejected => StatusCode::UNPROCESSABLE_ENTITY,
@@ -282,6 +286,7 @@ fn helps_to_repeat(reason: Reason) -> bool {
         | Reason::NetworkNotAllowed
         | Reason::UserLocked
         | Reason::PasswordChangeRequired
+        | Reason::OtherOperatorRequired
         | Reason::SessionNotFound
         | Reason::LoginFailed
         | Reason::UserDisabled
@@ -291,6 +296,7 @@ fn helps_to_repeat(reason: Reason) -> bool {
         | Reason::AccessTokenRequired
         | Reason::AccountNotAllowed
         | Reason::SignUpClosed
+        | Reason::CrossOriginRequest
         | Reason::InsufficientCredits
         | Reason::RequestIdReused
         | Reason::RequestResolved

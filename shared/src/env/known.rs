@@ -10,12 +10,14 @@ const PREFIX: &str = "TOLLGATE_";
 pub const NAMES: &[&str] = &[
     // auth-service and inference-service.
     "TOLLGATE_ACCESS_TOKEN_TTL",
+    "TOLLGATE_ACCOUNT_PAGE",
     "TOLLGATE_ALLOW_CLOUD_MODELS",
     "TOLLGATE_ALLOW_PLAINTEXT",
     "TOLLGATE_ALLOW_UNSAFE_REDIS",
     "TOLLGATE_ARGON2_MEMORY_KIB",
     "TOLLGATE_ARGON2_PASSES",
     "TOLLGATE_AUDIT_EVENTS",
+    "TOLLGATE_AUDIT_OPERATOR_EVENTS",
     "TOLLGATE_AUTH_CA",
     "TOLLGATE_AUTH_CLIENT_CERTIFICATE",
     "TOLLGATE_AUTH_CLIENT_KEY",
@@ -38,6 +40,7 @@ pub const NAMES: &[&str] = &[
     "TOLLGATE_KEY_LIFETIME",
     "TOLLGATE_KEY_MAX_LIFETIME",
     "TOLLGATE_IDLE_TIMEOUT",
+    "TOLLGATE_INFERENCE_URL",
     "TOLLGATE_ISSUER",
     "TOLLGATE_JWT_SECRETS",
     "TOLLGATE_JWT_SECRETS_FILE",
@@ -134,7 +137,7 @@ impl Reader<'_> {
             let name = name.escape_debug().to_string();
             match nearest {
                 Some(nearest) => self.mistake(&name, format_args!("is no variable of Tollgate's: is {nearest} meant?")),
-                None => self.mistake(&name, "is no variable of Tollgate's: the README lists them"),
+                None => self.mistake(&name, "is no variable of Tollgate's: docs/variables.md lists them"),
             }
         }
     }
@@ -202,7 +205,7 @@ mod tests {
         }
         assert_eq!(
             mistakes(&[("TOLLGATE_XYZZY_FROBNICATE_QUUX", "x")]),
-            ["TOLLGATE_XYZZY_FROBNICATE_QUUX is no variable of Tollgate's: the README lists them"]
+            ["TOLLGATE_XYZZY_FROBNICATE_QUUX is no variable of Tollgate's: docs/variables.md lists them"]
         );
         assert_eq!(mistakes(&[("TOLLGATE_", "x")]).len(), 1);
         assert_eq!(mistakes(&[("TOLLGATE_A\nB", "x")])[0].lines().count(), 1);

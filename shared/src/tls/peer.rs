@@ -1,6 +1,7 @@
 //! What a caller's certificate says of the caller.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
@@ -45,6 +46,10 @@ fn parse_name(name: &str) -> Result<String, String> {
     let is_uri = name.split_once("://").is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty());
     let is_visible = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
     let is_host = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+    if name.parse::<IpAddr>().is_ok() {
+        let instead = "give the certificate a DNS name or a URI, and list that";
+        return Err(format!("has {name}: an address says where a client is, and not who; {instead}"));
+    }
     if is_visible && (is_uri || is_host) {
         return Ok(name.to_owned());
     }
@@ -149,5 +154,14 @@ mod tests {
         for wrong in ["", "a,,b", "a b", "*.example.com", "://x", "a,*"] {
             assert!(ClientNames::parse(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn an_address_which_would_never_match_is_refused_in_words_that_say_what_to_do() {
+        for address in ["10.0.0.7", "::1", "inference-service, 2001:db8::7"] {
+            let refused = ClientNames::parse(address).unwrap_err();
+            assert!(refused.contains("DNS name or a URI"), "{refused}");
+        }
+        assert!(ClientNames::parse("10.0.0.7.example.com").is_ok());
     }
 }

@@ -124,6 +124,17 @@ impl ServiceProcess {
         }
     }
 
+    /// How long its threads have run, those that have ended not counted.
+    #[must_use]
+    pub fn cpu_time(&self) -> Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it runs, on Linux");
+        let of_task = |task: std::fs::DirEntry| -> Option<u64> {
+            // A thread that has just ended has no file any more.
+            std::fs::read_to_string(task.path().join("schedstat")).ok()?.split_whitespace().next()?.parse().ok()
+        };
+        Duration::from_nanos(tasks.filter_map(Result::ok).filter_map(of_task).sum())
+    }
+
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {

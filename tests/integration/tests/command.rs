@@ -66,6 +66,16 @@ async fn a_first_session_from_sign_up_to_history() {
     );
     assert_eq!(with_key.says(&["history", "-n", "1"], "").await.0.lines().count(), 2);
 
+    let (usage, hint) = with_key.says(&["usage"], "").await;
+    let rows: Vec<Vec<&str>> = usage.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!((rows[0].as_slice(), hint.as_str()), (&["DAY", "MODEL", "CALLS", "IN", "OUT", "CREDITS"][..], ""));
+    // Two rows if it became midnight between both calls.
+    assert!(rows.len() >= 3 && rows[1..rows.len() - 1].iter().all(|row| row[0].len() == 10 && row[1] == "smollm2"), "{usage}");
+    assert_eq!(rows[rows.len() - 1], ["all", "-", "2", "28", "4", "2"]);
+    assert_eq!(with_key.says(&["usage", "--from", "2020-01-01", "--to", "2020-01-31"], "").await.0.lines().count(), 2);
+    let refused = with_key.fails(&["usage", "--from", "2020-02-30"], 64).await;
+    assert!(refused.contains("first_day"), "{refused}");
+
     let (me, _) = with_key.says(&["me"], "").await;
     assert_eq!((field(&me, "user"), field(&me, "role")), ("ada", "user"));
 }

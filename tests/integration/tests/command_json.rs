@@ -113,6 +113,8 @@ async fn every_command_that_prints_data_prints_the_json_that_is_documented() {
     scene.run(&ada, "keys revoke", &[id], "").await;
     assert_eq!(scene.run(&ada, "balance", &[], "").await[0]["availableCredits"], 9);
     assert_eq!(scene.run(&ada, "history", &[], "").await.len(), 2);
+    assert_eq!(scene.run(&ada, "usage", &[], "").await[0]["rows"][0]["chargedCredits"], 1);
+    assert_eq!(scene.run(&ada, "usage", &[], "").await[0]["rows"][0]["calls"], 1);
     assert_eq!(scene.run(&ada, "receipt", &["r1"], "").await[0]["state"], "charged");
     let sessions = scene.run(&ada, "sessions list", &[], "").await;
     assert_eq!(sessions[0]["current"], true);

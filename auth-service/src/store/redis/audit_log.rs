@@ -1,9 +1,8 @@
-//! Lists of audit events in Redis: two streams, each bounded.
+//! Lists of audit events in Redis: three streams, each bounded.
 
 use std::collections::HashMap;
 
 use super::RedisStore;
-use super::change::{ATTEMPTS, CHANGES};
 use super::stored::unreadable;
 use crate::ids::UserId;
 use crate::store::audit_page::{AuditLog, AuditPageInProgress, ReadEvent};
@@ -18,15 +17,15 @@ impl RedisStore {
         let page = loop {
             let room = page.room();
             let mut pipeline = ::redis::pipe();
-            for (log, name) in [(AuditLog::Changes, CHANGES), (AuditLog::Attempts, ATTEMPTS)] {
+            for log in AuditLog::ALL {
                 let AuditPlace(ms, number) = page.bound(log);
                 let (command, from) = if page.newest_first() { ("XREVRANGE", "-") } else { ("XRANGE", "+") };
                 // One more tells whether something follows.
                 let bound = format!("({ms}-{number}");
-                pipeline.cmd(command).arg(self.keys.audit(name)).arg(bound).arg(from).arg("COUNT").arg(room + 1);
+                pipeline.cmd(command).arg(self.keys.audit(log)).arg(bound).arg(from).arg("COUNT").arg(room + 1);
             }
-            let (changes, attempts): (Vec<Entry>, Vec<Entry>) = self.query(&pipeline).await?;
-            let more = page.take(read_all(changes)?, read_all(attempts)?);
+            let [changes, operators, attempts]: [Vec<Entry>; 3] = self.query(&pipeline).await?;
+            let more = page.take([read_all(changes)?, read_all(operators)?, read_all(attempts)?]);
             if !more || page.room() == 0 {
                 break page.finish(more);
             }
@@ -36,12 +35,12 @@ impl RedisStore {
 
     async fn newest_audit_events(&self) -> Result<AuditPosition, StoreError> {
         let mut pipeline = ::redis::pipe();
-        for log in [CHANGES, ATTEMPTS] {
+        for log in AuditLog::ALL {
             pipeline.cmd("XREVRANGE").arg(self.keys.audit(log)).arg("+").arg("-").arg("COUNT").arg(1);
         }
-        let (changes, attempts): (Vec<Entry>, Vec<Entry>) = self.query(&pipeline).await?;
+        let [changes, operators, attempts]: [Vec<Entry>; 3] = self.query(&pipeline).await?;
         let newest = |entries: Vec<Entry>| entries.first().map_or(Ok(AuditPlace::default()), |(id, _)| place(id));
-        Ok(AuditPosition { changes: newest(changes)?, attempts: newest(attempts)? })
+        Ok(AuditPosition::of_each([newest(changes)?, newest(operators)?, newest(attempts)?]))
     }
 
     /// Adds the names of users of whom only the ids were known.

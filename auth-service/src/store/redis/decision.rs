@@ -11,8 +11,9 @@ use super::{RedisStore, millis};
 use crate::ids::AccountId;
 use crate::store::{StoreError, expiry_line};
 
-/// How often an operation is decided, at most. Each time but the first, others have changed what it was decided from.
-const MAX_DECISIONS: usize = 3;
+/// How often an operation is decided, at most. Each time but the first, others have changed what it was decided from. One that gives up
+/// has been outrun by so many changes that came through; its caller is told to try again.
+const MAX_DECISIONS: usize = 12;
 
 /// What an operation finds an account in.
 pub(super) struct Situation<'a> {

@@ -2,6 +2,7 @@
 //! touch them all.
 
 use crate::ids::{AccountId, UserId};
+use crate::store::audit_page::AuditLog;
 use crate::user::UserName;
 
 /// Shards of the registry of accounts.
@@ -49,9 +50,9 @@ impl Keys {
         format!("{}:user_names", self.prefix)
     }
 
-    /// One of the audit log's streams: `changes` or `attempts`.
-    pub(crate) fn audit(&self, log: &str) -> String {
-        format!("{}:audit:{log}", self.prefix)
+    /// One of the audit log's streams: `changes`, `operators` or `attempts`.
+    pub(in crate::store) fn audit(&self, log: AuditLog) -> String {
+        format!("{}:audit:{}", self.prefix, log.name())
     }
 
     /// The stream of what was revoked.
@@ -97,7 +98,7 @@ mod tests {
         assert_eq!(keys.name(&UserName::parse("Ada").unwrap()), "tg:names:{ada}");
         assert_eq!(keys.registry(7), "tg:accounts:{7}");
         assert_eq!(keys.user_names(), "tg:user_names");
-        assert_eq!([keys.audit("changes"), keys.audit("attempts")], ["tg:audit:changes", "tg:audit:attempts"]);
+        assert_eq!(AuditLog::ALL.map(|log| keys.audit(log)), ["tg:audit:changes", "tg:audit:operators", "tg:audit:attempts"]);
         assert_eq!(keys.revocations(), "tg:revocations");
         assert_eq!(keys.probe(), "tg:probe");
         assert_eq!(Keys::shard_of(&account), 8);

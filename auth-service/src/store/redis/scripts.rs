@@ -4,9 +4,9 @@ use ::redis::aio::ConnectionManager;
 use ::redis::{Cmd, ErrorKind, RedisResult, Script, ServerErrorKind, ToRedisArgs, Value};
 use shared::ledger::MAX_CREDITS;
 
-use super::change::CHANGES;
 use super::keys::Keys;
 use super::millis;
+use crate::store::audit_page::AuditLog;
 use crate::store::{REMEMBERED_REVOCATIONS, StoreLimits};
 
 /// A script on accounts: its limits, what all of them begin with, and its own file.
@@ -17,13 +17,14 @@ fn account_script(limits: &StoreLimits, keys: &Keys, flags: &str, file: &str) ->
         "local HOLD_TTL, FORGET_AFTER, BATCH, MAX_OPEN, MAX_PAID, MAX_FREE = {}, {}, {sweep_batch}, {max_open_holds}, \
          {max_remembered_requests}, {max_free_requests}\n\
          local REFUND_EVERY, REFUNDS_AHEAD, REFUNDS_FARTHEST, MAX_CREDITS = {}, {}, {}, {MAX_CREDITS}\n\
-         local AUDIT_CHANGES, MAX_CHANGES, MAX_REVOCATIONS = '{}', {}, {REMEMBERED_REVOCATIONS}\n",
+         local AUDIT_OPERATORS, MAX_OPERATORS, MAX_CHANGES, MAX_REVOCATIONS = '{}', {}, {}, {REMEMBERED_REVOCATIONS}\n",
         millis(hold_ttl),
         millis(forget_after),
         refunds.every_ms(),
         refunds.ahead_ms(),
         refunds.farthest_ms(max_open_holds),
-        keys.audit(CHANGES),
+        keys.audit(AuditLog::Operators),
+        limits.max_audit_operators,
         limits.max_audit_changes
     );
     Script::new(&["#!lua", flags, "\n", &limits, include_str!("lua/clock.lua"), include_str!("lua/account.lua"), file].concat())
@@ -72,34 +73,50 @@ impl<'s> ScriptCall<'s> {
     }
 }
 
-/// All of them.
-#[derive(Debug)]
-pub(super) struct Scripts {
-    pub(super) probe: Script,
-    pub(super) claim_name: Script,
-    pub(super) register: Script,
-    pub(super) create_user: Script,
+/// Makes the struct of all scripts, each a field of its own, and the list of them.
+macro_rules! scripts {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+        /// All of them.
+        #[derive(Debug)]
+        pub(super) struct Scripts {
+            $($(#[$doc])* pub(super) $name: Script),+
+        }
+
+        impl Scripts {
+            /// All of them, to be loaded when a connection is opened: a full Redis must not have to take one in.
+            pub(super) fn all(&self) -> Vec<&Script> {
+                vec![$(&self.$name),+]
+            }
+        }
+    };
+}
+
+scripts! {
+    probe,
+    claim_name,
+    register,
+    create_user,
     /// `move.lua` for what needs room: refused when Redis is full.
-    pub(super) hold: Script,
+    hold,
     /// `move.lua` for what gives back or expires: works when Redis is full.
-    pub(super) settle: Script,
+    settle,
     /// `move.lua` for what only reads: works when Redis takes no writes at all.
-    pub(super) read: Script,
+    read,
     /// `replace.lua` for what needs room.
-    pub(super) replace: Script,
+    replace,
     /// `replace.lua` for what takes a right away: works when Redis is full.
-    pub(super) restrict: Script,
+    restrict,
     /// Works when Redis is full: the logs are bounded.
-    pub(super) record: Script,
+    record,
     /// A note, which needs room.
-    pub(super) note_uses: Script,
-    pub(super) revocations: Script,
+    note_uses,
+    revocations,
     /// Works when Redis is full, or takes no writes at all.
-    pub(super) user: Script,
-    pub(super) snapshot: Script,
-    pub(super) ledger: Script,
+    user,
+    snapshot,
+    ledger,
     /// Gives back: works when Redis is full.
-    pub(super) fold: Script,
+    fold,
 }
 
 impl Scripts {
@@ -128,45 +145,5 @@ impl Scripts {
             ledger: Script::new(&["#!lua", READS, "\n", include_str!("lua/clock.lua"), include_str!("lua/ledger.lua")].concat()),
             fold: Script::new(&["#!lua", WHEN_FULL, "\n", include_str!("lua/fold.lua")].concat()),
         }
-    }
-
-    /// All of them, to be loaded when a connection is opened: a full Redis must not have to take one in.
-    pub(super) fn all(&self) -> [&Script; 16] {
-        let Self {
-            probe,
-            claim_name,
-            register,
-            create_user,
-            hold,
-            settle,
-            read,
-            replace,
-            restrict,
-            record,
-            note_uses,
-            revocations,
-            user,
-            snapshot,
-            ledger,
-            fold,
-        } = self;
-        [
-            probe,
-            claim_name,
-            register,
-            create_user,
-            hold,
-            settle,
-            read,
-            replace,
-            restrict,
-            record,
-            note_uses,
-            revocations,
-            user,
-            snapshot,
-            ledger,
-            fold,
-        ]
     }
 }

@@ -8,8 +8,8 @@ use super::scripts::ScriptCall;
 use super::stored::{Counters, unreadable};
 use crate::access::RightsVersion;
 use crate::ids::{AccountId, SessionId, UserId};
-use crate::store::{StoreError, records};
-use crate::user_state::{Decision, UserChanges, UserState};
+use crate::store::{AuditEvent, StoreError, UserChange, records};
+use crate::user_state::{Decision, NewState, UserChanges, UserState, on_new_state};
 
 /// A user as read, and what counts for a change of it.
 struct Read {
@@ -38,6 +38,38 @@ impl RedisStore {
                 ..Change::new(AccountId::from(id), rights_version)
             };
             if self.replace_records(script, change).await? {
+                return Ok(Some(answer));
+            }
+        }
+        Err(changing_too_quickly())
+    }
+
+    /// Makes something of a user, if the event's actor is an operator in force in the same step; `None`: no such user.
+    pub(super) async fn set_state(
+        &self,
+        id: &UserId,
+        new: NewState,
+        reason: &str,
+        event: &AuditEvent,
+    ) -> Result<Option<UserChange>, StoreError> {
+        for _ in 0..MAX_TRIES {
+            // The operator first: if they changed by the time that the user is read, their version is out of date, and nothing is written.
+            let operator = match &event.actor {
+                Some(actor) => Some(self.read_user_state(actor).await?.ok_or_else(|| unreadable("who asks"))?),
+                None => None,
+            };
+            let Some(Read { state, rights_version, now_ms }) = self.read_user_state(id).await? else { return Ok(None) };
+            let asked_by = operator.as_ref().map(|operator| &operator.state);
+            let Decision { answer, changes } = on_new_state(&state, new, asked_by, reason, now_ms, event);
+            let Some(changes) = changes else { return Ok(Some(answer)) };
+            let change = Change {
+                replacements: replacements(id, &changes),
+                event: changes.event.as_ref(),
+                revocations: changes.revocations,
+                asked_by: event.actor.as_ref().map(AccountId::from).zip(operator.map(|operator| operator.rights_version)),
+                ..Change::new(AccountId::from(id), rights_version)
+            };
+            if self.replace_records(&self.scripts.restrict, change).await? {
                 return Ok(Some(answer));
             }
         }

@@ -2,8 +2,8 @@
 //!
 //! An entry is written before its user is made, like the registry of accounts, so that no user is ever missing; one whose user was never
 //! made is passed over. Releases before the index made users without it. Each account is in the registry, and has one entry at most: where
-//! both are of the same length, none is missing. Else those that are missing are added when the store is opened, and by the walk over the
-//! accounts, which meets what such a release makes beside this one.
+//! both are of the same length, none is missing. Else those that are missing are added when the store is opened, before a list begins, and
+//! by the walk over the accounts.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -72,6 +72,9 @@ fn start(query: &UserQuery, last: Option<&UserPosition>) -> String {
 
 impl RedisStore {
     pub(super) async fn list_users(&self, query: &UserQuery) -> Result<UserPage, StoreError> {
+        if query.after.is_none() {
+            self.mend_index().await?;
+        }
         let mut page = PageInProgress::new(query);
         loop {
             let room = page.room();
@@ -99,6 +102,17 @@ impl RedisStore {
                 return Ok(page.finish(follows));
             }
         }
+    }
+
+    /// Adds what is missing before a list begins: the index was lost, say, or another release has made users. Costs next to nothing where
+    /// nothing is.
+    async fn mend_index(&self) -> Result<(), StoreError> {
+        let missing = self.missing_names().await?;
+        // Fewer than none: users are being made.
+        if missing > 0 && self.index.lock().is_worth_a_look(missing, Instant::now()) {
+            self.complete_index().await?;
+        }
+        Ok(())
     }
 
     /// The records of users; `None`, where there is no such user.
@@ -191,7 +205,7 @@ impl RedisStore {
         }
         let (added,): (i64,) = self.query(&pipeline).await?;
         if added > 0 {
-            tracing::info!(users = added, "users that an earlier release made were added to the index of user names");
+            tracing::info!(users = added, "users who were missing in the index of user names were added");
         }
         Ok(added)
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::RedisStore;
-use super::change::{CHANGES, new_rights_version};
+use super::change::new_rights_version;
 use super::millis;
 use super::move_script::grant_id;
 use super::scripts::ScriptCall;
@@ -43,9 +43,9 @@ impl RedisStore {
         self.register(&account, &user.user_name, &user.user_id).await?;
         let starting_credits = user.starting_credits;
         let record = user.into_record(claimed_at_ms);
-        let member = Member { role: record.role, disabled: false, locked: false, tokens_valid_from_ms: 0 };
+        let member = Member { role: record.role, disabled: false, locked: false, password_change_required: false, tokens_valid_from_ms: 0 };
         let parts = ["acct", "members", "user", "log"].map(|part| self.keys.account_part(&account, part));
-        let keys: Vec<_> = parts.into_iter().chain([self.keys.audit(CHANGES)]).collect();
+        let keys: Vec<_> = parts.into_iter().chain([self.keys.audit(event.log_of_change())]).collect();
         let mut call = ScriptCall::new(&self.scripts.create_user, keys.iter());
         call.arg(self.now()).arg(record.user_id.as_str()).arg(&records::user_bytes(&record)[..]).arg(&records::member_bytes(&member)[..]);
         // Half of the claim's life: by the time that somebody else may take the name, this script has run or never will.

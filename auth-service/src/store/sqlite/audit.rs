@@ -10,44 +10,64 @@ use super::users;
 use crate::store::audit_page::{AuditLog, AuditPageInProgress, ReadEvent};
 use crate::store::{AuditEvent, AuditPage, AuditPlace, AuditPosition, AuditQuery, records};
 
-/// Appends what was changed.
+/// Appends what changed something.
 pub(super) fn append_change(context: Context<'_>, event: &AuditEvent) -> StoreResult<()> {
-    let insert = "INSERT INTO audit_changes (at_ms, record) VALUES (?, ?)";
-    let trim = "DELETE FROM audit_changes WHERE number <= ?";
-    append_to(context, insert, trim, context.limits.max_audit_changes, event)
+    append_to(context, event.log_of_change(), event)
 }
 
 /// Appends what changed nothing, or failed.
 pub(super) fn append(context: Context<'_>, event: &AuditEvent) -> StoreResult<()> {
-    if event.failure.is_none() {
-        return append_change(context, event);
-    }
-    let insert = "INSERT INTO audit_attempts (at_ms, record) VALUES (?, ?)";
-    let trim = "DELETE FROM audit_attempts WHERE number <= ?";
-    append_to(context, insert, trim, context.limits.max_audit_attempts, event)
+    append_to(context, event.log(), event)
 }
 
-fn append_to(context: Context<'_>, insert: &str, trim: &str, most: u32, event: &AuditEvent) -> StoreResult<()> {
+fn append_to(context: Context<'_>, log: AuditLog, event: &AuditEvent) -> StoreResult<()> {
+    let Statements { insert, trim, .. } = statements(log);
     context.connection.prepare_cached(insert)?.execute(params![context.now_ms, records::audit_event_bytes(event)])?;
     let number = context.connection.last_insert_rowid();
-    context.connection.prepare_cached(trim)?.execute([number - i64::from(most)])?;
+    context.connection.prepare_cached(trim)?.execute([number - i64::from(log.most(&context.limits))])?;
     Ok(())
 }
 
+/// What is done with one log.
+struct Statements {
+    insert: &'static str,
+    trim: &'static str,
+    newest: &'static str,
+    before: &'static str,
+    after: &'static str,
+}
+
+macro_rules! statements_on {
+    ($table:literal) => {
+        Statements {
+            insert: concat!("INSERT INTO ", $table, " (at_ms, record) VALUES (?, ?)"),
+            trim: concat!("DELETE FROM ", $table, " WHERE number <= ?"),
+            newest: concat!("SELECT max(number) FROM ", $table),
+            before: concat!("SELECT number, at_ms, record FROM ", $table, " WHERE number < ? ORDER BY number DESC LIMIT ?"),
+            after: concat!("SELECT number, at_ms, record FROM ", $table, " WHERE number > ? ORDER BY number LIMIT ?"),
+        }
+    };
+}
+
+fn statements(log: AuditLog) -> Statements {
+    match log {
+        AuditLog::Changes => statements_on!("audit_changes"),
+        AuditLog::Operators => statements_on!("audit_operators"),
+        AuditLog::Attempts => statements_on!("audit_attempts"),
+    }
+}
+
 pub(super) fn list(context: Context<'_>, query: &AuditQuery) -> StoreResult<AuditPage> {
-    let newest = |sql| -> StoreResult<AuditPlace> {
-        let number: Option<u64> = context.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+    let newest = |log| -> StoreResult<AuditPlace> {
+        let number: Option<u64> = context.connection.prepare_cached(statements(log).newest)?.query_row([], |row| row.get(0))?;
         Ok(AuditPlace(number.unwrap_or(0), 0))
     };
-    let newest = AuditPosition {
-        changes: newest("SELECT max(number) FROM audit_changes")?,
-        attempts: newest("SELECT max(number) FROM audit_attempts")?,
-    };
+    let [changes, operators, attempts] = AuditLog::ALL.map(newest);
+    let newest = AuditPosition::of_each([changes?, operators?, attempts?]);
     let mut page = AuditPageInProgress::new(query, newest);
     let mut page = loop {
-        let changes = read(context, &page, AuditLog::Changes)?;
-        let attempts = read(context, &page, AuditLog::Attempts)?;
-        let more = page.take(changes, attempts);
+        let [changes, operators, attempts] = AuditLog::ALL.map(|log| read(context, &page, log));
+        let more = page.take([changes?, operators?, attempts?]);
         if !more || page.room() == 0 {
             break page.finish(more);
         }
@@ -64,12 +84,8 @@ pub(super) fn list(context: Context<'_>, query: &AuditQuery) -> StoreResult<Audi
 
 /// One more than there is room for, which tells whether something follows.
 fn read(context: Context<'_>, page: &AuditPageInProgress<'_>, log: AuditLog) -> StoreResult<Vec<ReadEvent>> {
-    let sql = match (log, page.newest_first()) {
-        (AuditLog::Changes, true) => "SELECT number, at_ms, record FROM audit_changes WHERE number < ? ORDER BY number DESC LIMIT ?",
-        (AuditLog::Changes, false) => "SELECT number, at_ms, record FROM audit_changes WHERE number > ? ORDER BY number LIMIT ?",
-        (AuditLog::Attempts, true) => "SELECT number, at_ms, record FROM audit_attempts WHERE number < ? ORDER BY number DESC LIMIT ?",
-        (AuditLog::Attempts, false) => "SELECT number, at_ms, record FROM audit_attempts WHERE number > ? ORDER BY number LIMIT ?",
-    };
+    let Statements { before, after, .. } = statements(log);
+    let sql = if page.newest_first() { before } else { after };
     // Numbers are in the first part of a place; the second one is for what sorts right behind.
     let AuditPlace(number, behind) = page.bound(log);
     let bound = if page.newest_first() { number.saturating_add(behind.min(1)) } else { number };

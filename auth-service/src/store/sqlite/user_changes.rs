@@ -9,8 +9,8 @@ use super::failure::{Failure, StoreResult};
 use super::users::{by_id, rights_changed};
 use crate::ids::{AccountId, UserId};
 use crate::session::Session;
-use crate::store::records;
-use crate::user_state::{Decision, UserChanges, UserState};
+use crate::store::{AuditEvent, UserChange, records};
+use crate::user_state::{Decision, NewState, UserChanges, UserState, on_new_state};
 
 /// Has a rule decide about a user, and writes what it says; `None`: no such user.
 pub(super) fn change<T>(context: Context<'_>, id: &UserId, rule: impl FnOnce(&UserState, i64) -> Decision<T>) -> StoreResult<Option<T>> {
@@ -20,6 +20,21 @@ pub(super) fn change<T>(context: Context<'_>, id: &UserId, rule: impl FnOnce(&Us
         write(context, id, changes)?;
     }
     Ok(Some(answer))
+}
+
+/// Makes something of a user, if the event's actor is an operator in force; `None`: no such user.
+pub(super) fn set_state(
+    context: Context<'_>,
+    id: &UserId,
+    new: NewState,
+    reason: &str,
+    event: &AuditEvent,
+) -> StoreResult<Option<UserChange>> {
+    let operator = match &event.actor {
+        Some(actor) => Some(read(context, actor)?.ok_or_else(|| Failure::corrupt("who asks is no user"))?),
+        None => None,
+    };
+    change(context, id, |state, now_ms| on_new_state(state, new, operator.as_ref(), reason, now_ms, event))
 }
 
 /// Has a rule that changes nothing look at a user.

@@ -25,7 +25,7 @@ pub(super) fn create(context: Context<'_>, new: NewUser, event: &AuditEvent) -> 
     let sql = "INSERT INTO users (user_id, user_name, record) VALUES (?, ?, ?)";
     context.connection.prepare_cached(sql)?.execute(params![user.user_id, user.user_name, records::user_bytes(&user)])?;
     let account_id = AccountId::from(&user.user_id);
-    let member = Member { role: user.role, disabled: false, locked: false, tokens_valid_from_ms: 0 };
+    let member = Member { role: user.role, disabled: false, locked: false, password_change_required: false, tokens_valid_from_ms: 0 };
     let sql = "INSERT INTO members (account_id, user_id, record) VALUES (?, ?, ?)";
     context.connection.prepare_cached(sql)?.execute(params![account_id, user.user_id, records::member_bytes(&member)])?;
     let mut account = Account::create(context, &account_id)?;

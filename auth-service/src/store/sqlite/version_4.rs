@@ -78,7 +78,13 @@ fn members(connection: &Connection) -> StoreResult<()> {
     let mut insert = connection.prepare("INSERT INTO members (account_id, user_id, record) VALUES (?, ?, ?)")?;
     let sql = "SELECT account_id, user_id, role, disabled, tokens_valid_from_ms FROM members_4 JOIN users_4 USING (user_id)";
     each(connection, sql, |row| {
-        let member = Member { role: named(row, 2, role)?, disabled: row.get(3)?, locked: false, tokens_valid_from_ms: row.get(4)? };
+        let member = Member {
+            role: named(row, 2, role)?,
+            disabled: row.get(3)?,
+            locked: false,
+            password_change_required: false,
+            tokens_valid_from_ms: row.get(4)?,
+        };
         insert.execute(params![row.get::<_, AccountId>(0)?, row.get::<_, UserId>(1)?, records::member_bytes(&member)])?;
         Ok(())
     })

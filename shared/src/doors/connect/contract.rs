@@ -104,6 +104,7 @@ mod tests {
             "GetJwks",
             "GetMe",
             "GetReceipt",
+            "GetUsage",
             "ListApiKeys",
             "ListAuditEvents",
             "ListLedgerEntries",

@@ -117,10 +117,11 @@ fn way(reason: ErrorReason) -> Way {
         | ErrorReason::CompressionUnknown => Way::Everywhere,
         ErrorReason::LoginFailed
         | ErrorReason::RefreshTokenReused
-        | ErrorReason::PasswordChangeRequired
         | ErrorReason::SessionNotFound
+        | ErrorReason::OtherOperatorRequired
         | ErrorReason::AccessTokenRequired
         | ErrorReason::SignUpClosed
+        | ErrorReason::CrossOriginRequest
         | ErrorReason::HoldNotFound
         | ErrorReason::HoldResolved
         | ErrorReason::UserNameTaken
@@ -130,7 +131,9 @@ fn way(reason: ErrorReason) -> Way {
         | ErrorReason::LimitReached
         | ErrorReason::ServiceCredentialInvalid => Way::AuthMethods,
         ErrorReason::RoleRequired
-        // In mid-answer.
+        // Of a foreign issuer's token.
+        | ErrorReason::PasswordChangeRequired
+        // And in mid-answer.
         | ErrorReason::UserLocked
         | ErrorReason::ModelNotAllowed
         | ErrorReason::InsufficientCredits

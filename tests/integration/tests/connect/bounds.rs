@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use integration::hostile_http1::{chunk, head};
+use integration::hostile_http1::{HostileHttp1, chunk, head};
 use integration::processes::ServiceProcess;
 use integration::raw_http2::RawHttp2;
-use shared::credential_form::{API_KEY_PREFIX, checksum};
+use integration::stack::PASSWORD;
+use serde_json::json;
+use shared::credential_form::{API_KEY_PREFIX, checksum, to_bearer};
 
-use super::*;
+use crate::stage::*;
 
 const MIB: usize = 1 << 20;
 const EMBED: &str = "/tollgate.inference.v1.Inference/Embed";

@@ -1,16 +1,19 @@
 //! gRPC-Web: binary and text, with the trailers in the body.
 
+use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use integration::raw_http2::{RawHttp2, prefixed};
 use integration::scripted_upstream::{Gate, Script};
+use integration::stack::PASSWORD;
+use prost::Message;
 use shared::error::reason_of;
 use shared::proto::auth::{GetBalanceResponse, LoginRequest, LoginResponse};
 use shared::proto::inference::ChatEvent;
 use shared::{ErrorReason, proto::inference::chat_event::Event};
 use tonic::{Code, Status};
 
-use super::*;
+use crate::stage::*;
 
 const TYPES: [&str; 4] =
     ["application/grpc-web", "application/grpc-web+proto", "application/grpc-web-text", "application/grpc-web-text+proto"];

@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::BytesMut;
 use integration::polling::until;
 use integration::raw_http2::{RawHttp2, prefixed};
 use integration::scripted_upstream::{Gate, Script};
+use prost::Message;
+use serde_json::{Value, json};
 use shared::proto::inference::chat_event::Event;
 use shared::proto::inference::{ChatEvent, ChatRequest, Receipt};
 
-use super::*;
+use crate::stage::*;
 
 const SOON: Duration = Duration::from_secs(15);
 const GENERATE: &str = "/tollgate.inference.v1.Inference/Generate";

@@ -7,10 +7,14 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use integration::raw_http2::RawHttp2;
+use integration::stack::PASSWORD;
+use prost::Message;
+use serde_json::{Value, json};
+use shared::credential_form::to_bearer;
 use shared::proto::auth::{GetBalanceResponse, LoginRequest};
 use tokio::process::Command;
 
-use super::*;
+use crate::stage::*;
 
 /// What curl printed, and its exit code.
 async fn curl(arguments: &[&str]) -> (String, Option<i32>) {

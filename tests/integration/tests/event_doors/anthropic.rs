@@ -6,7 +6,7 @@ use integration::recorded::Release;
 use integration::scripted_upstream::Script;
 use serde_json::{Value, json};
 
-use crate::{MESSAGES, Scene, events, joined, whole};
+use crate::scene::{MESSAGES, Scene, events, joined, whole};
 
 const PNG: &[u8] = include_bytes!("../../fixtures/pixel.png");
 
@@ -64,7 +64,7 @@ async fn a_call_that_a_real_ollama_made_arrives_whole_in_both_ways_and_its_resul
             (&json!("tool_use"), &json!("get_weather"), &json!({ "city": "Paris" }))
         );
         assert_eq!(message["stop_reason"], "tool_use");
-        let all = events(&mut scene.message(crate::with(request, json!({ "stream": true }))).await).await;
+        let all = events(&mut scene.message(crate::scene::with(request, json!({ "stream": true }))).await).await;
         let input: Value = serde_json::from_str(&joined(&all, "content_block_delta", "/delta/partial_json")).unwrap();
         assert_eq!(input, json!({ "city": "Paris" }));
         assert_eq!(joined(&all, "message_delta", "/delta/stop_reason"), "tool_use");
@@ -93,7 +93,7 @@ async fn what_a_real_ollamas_model_thought_is_a_block_before_its_text() {
     let message = whole(&mut scene.message(request.clone()).await).await;
     let thought = message["content"][0]["thinking"].as_str().unwrap().to_owned();
     assert_eq!((&message["content"][0]["type"], thought.is_empty()), (&json!("thinking"), false));
-    let all = events(&mut scene.message(crate::with(request, json!({ "stream": true }))).await).await;
+    let all = events(&mut scene.message(crate::scene::with(request, json!({ "stream": true }))).await).await;
     assert_eq!(joined(&all, "content_block_delta", "/delta/thinking"), thought);
     assert_eq!(scene.upstream.request("/api/chat", 0).await.json()["think"], true);
     let turns = json!([{ "role": "assistant", "content": message["content"] }, { "role": "user", "content": "go on" }]);
@@ -126,7 +126,7 @@ async fn pictures_reach_a_model_that_sees() {
 #[tokio::test]
 async fn the_headers_of_anthropics_sdk_are_taken_and_none_is_needed_but_the_key() {
     let scene = Scene::start().await;
-    let call = HttpCall::post(scene.address(), MESSAGES, &crate::plain_message()).header("x-api-key", &scene.user.key);
+    let call = HttpCall::post(scene.address(), MESSAGES, &crate::scene::plain_message()).header("x-api-key", &scene.user.key);
     assert_eq!(call.clone().send().await.status, 200);
     let with_headers = call.header("anthropic-version", "2023-06-01").header("anthropic-beta", "interleaved-thinking-2025-05-14");
     assert_eq!(with_headers.send().await.status, 200);
@@ -156,7 +156,7 @@ async fn effort_counts_where_the_model_thinks_and_is_no_reason_to_refuse_one_tha
         assert_eq!(scene.upstream.request("/api/chat", number).await.json()["think"], think);
     }
     let mut missing = scene.message(json!({ "output_config": { "effort": "high" }, "model": "nothere" })).await;
-    assert_eq!(crate::error(&mut missing).await.0, 404);
-    let body = crate::with(crate::plain_message(), json!({ "output_config": { "effort": "low" } }));
+    assert_eq!(crate::scene::error(&mut missing).await.0, 404);
+    let body = crate::scene::with(crate::scene::plain_message(), json!({ "output_config": { "effort": "low" } }));
     assert_eq!(HttpCall::post(scene.address(), MESSAGES, &body).bearer("tg_wrong").send().await.status, 401);
 }

@@ -7,7 +7,7 @@ use integration::polling::until;
 use integration::scripted_upstream::{Gate, Script};
 use serde_json::{Value, json};
 
-use crate::{DOORS, MESSAGES, RESPONSES, Scene, error, events, whole};
+use crate::scene::{DOORS, MESSAGES, RESPONSES, Scene, error, events, whole};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -58,7 +58,7 @@ async fn a_wrong_key_in_either_header_and_two_different_ones_are_401_and_cost_no
             (call().header("x-api-key", &mistyped), "CREDENTIAL_INVALID"),
             (call().header("x-api-key", &scene.user.key).bearer("tg_wrong"), "CREDENTIAL_INVALID"),
         ] {
-            assert_eq!(error(&mut call.send().await).await, crate::refusal(401, "authentication_error", code));
+            assert_eq!(error(&mut call.send().await).await, crate::scene::refusal(401, "authentication_error", code));
         }
         assert_eq!(call().header("x-api-key", &scene.user.key).send().await.status, 200);
     }
@@ -73,7 +73,7 @@ async fn without_credits_a_call_is_402_and_no_sdk_repeats_it() {
         assert_eq!(scene.post(door.path, &door.request(json!({}))).send().await.status, 200);
         for stream in [false, true] {
             let mut answer = scene.post(door.path, &door.request(json!({ "stream": stream }))).send().await;
-            assert_eq!(error(&mut answer).await, crate::refusal(402, kind, "INSUFFICIENT_CREDITS"));
+            assert_eq!(error(&mut answer).await, crate::scene::refusal(402, kind, "INSUFFICIENT_CREDITS"));
         }
         assert_eq!(scene.credits().await, (0, 0, 1));
         assert_eq!(scene.upstream.requests_to("/api/chat").len(), 1);
@@ -86,7 +86,7 @@ async fn a_model_that_is_not_there_is_404_and_costs_nothing() {
     for (door, kind) in DOORS.into_iter().zip(["not_found_error", "invalid_request_error"]) {
         for stream in [false, true] {
             let mut answer = scene.post(door.path, &door.request(json!({ "model": "nothere", "stream": stream }))).send().await;
-            assert_eq!(error(&mut answer).await, crate::refusal(404, kind, "MODEL_NOT_FOUND"));
+            assert_eq!(error(&mut answer).await, crate::scene::refusal(404, kind, "MODEL_NOT_FOUND"));
         }
     }
     assert_eq!(scene.credits().await, (10, 0, 0));
@@ -109,9 +109,9 @@ async fn a_repeated_request_is_409_and_charged_once() {
         assert_eq!(body["error"]["receipt"], json!({ "charged_credits": 1, "remaining_credits": 9 }));
         let other = door.request(json!({ "temperature": 1 }));
         let mut other = scene.post(door.path, &other).header("idempotency-key", "once").send().await;
-        assert_eq!(error(&mut other).await, crate::refusal(422, "invalid_request_error", "REQUEST_ID_REUSED"));
+        assert_eq!(error(&mut other).await, crate::scene::refusal(422, "invalid_request_error", "REQUEST_ID_REUSED"));
         let mut wrong = scene.post(door.path, &door.request(json!({}))).header("idempotency-key", "a b").send().await;
-        assert_eq!(error(&mut wrong).await, crate::refusal(400, "invalid_request_error", "INVALID_ARGUMENT"));
+        assert_eq!(error(&mut wrong).await, crate::scene::refusal(400, "invalid_request_error", "INVALID_ARGUMENT"));
         assert_eq!(scene.credits().await, (9, 0, 1));
         assert_eq!(scene.upstream.requests_to("/api/chat").len(), 1);
     }
@@ -163,7 +163,7 @@ async fn an_upstream_that_dies_within_a_whole_answer_is_a_status_with_what_it_co
         scene.upstream.script("/api/chat", Script::stream().token("one").cut());
         let mut answer = scene.post(door.path, &door.request(json!({}))).send().await;
         assert_eq!((answer.header("x-tollgate-charged-credits"), answer.header("x-tollgate-remaining-credits")), (Some("11"), Some("989")));
-        assert_eq!(error(&mut answer).await, crate::refusal(503, kind, "UPSTREAM_UNAVAILABLE"));
+        assert_eq!(error(&mut answer).await, crate::scene::refusal(503, kind, "UPSTREAM_UNAVAILABLE"));
         assert_eq!(scene.credits().await, (989, 0, 11));
     }
 }

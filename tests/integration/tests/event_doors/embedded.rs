@@ -4,7 +4,7 @@ use integration::http_client::HttpCall;
 use integration::stack::{Plan, TestStore};
 use serde_json::{Value, json};
 
-use crate::{MESSAGES, RESPONSES, events, joined, plain_message, plain_response, whole, with};
+use crate::scene::{MESSAGES, RESPONSES, events, joined, plain_message, plain_response, whole, with};
 
 #[tokio::test]
 async fn a_real_models_answer_is_the_same_whole_and_in_events_at_both_doors() {

@@ -3,7 +3,7 @@
 use integration::http_client::HttpCall;
 use serde_json::{Value, json};
 
-use crate::{DOORS, MESSAGES, RESPONSES, Scene, error, refusal};
+use crate::scene::{DOORS, MESSAGES, RESPONSES, Scene, error, refusal};
 
 #[tokio::test]
 async fn what_a_door_cannot_do_is_refused_by_name_and_never_reaches_the_model_server() {
@@ -73,10 +73,10 @@ async fn what_a_model_cannot_do_is_422_and_costs_nothing() {
 async fn tokens_are_not_guessed_counting_them_is_501_with_words_and_no_sdk_repeats_it() {
     let scene = Scene::start().await;
     let path = format!("{MESSAGES}/count_tokens");
-    let mut answer = scene.post(&path, &crate::plain_message()).send().await;
+    let mut answer = scene.post(&path, &crate::scene::plain_message()).send().await;
     assert_eq!(answer.header("x-should-retry"), Some("false"));
     assert_eq!(error(&mut answer).await, refusal(501, "api_error", "NOT_SUPPORTED"));
-    let mut answer = HttpCall::post(scene.address(), &path, &crate::plain_message()).send().await;
+    let mut answer = HttpCall::post(scene.address(), &path, &crate::scene::plain_message()).send().await;
     assert_eq!(error(&mut answer).await, refusal(401, "authentication_error", "CREDENTIAL_MISSING"));
 }
 

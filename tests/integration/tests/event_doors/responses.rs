@@ -5,7 +5,7 @@ use integration::recorded::Release;
 use integration::scripted_upstream::Script;
 use serde_json::{Value, json};
 
-use crate::{Scene, events, joined, whole};
+use crate::scene::{Scene, events, joined, whole};
 
 const PNG: &[u8] = include_bytes!("../../fixtures/pixel.png");
 
@@ -86,7 +86,7 @@ async fn a_call_that_a_real_ollama_made_arrives_whole_in_both_ways_and_its_outpu
         assert_eq!((&call["type"], &call["name"], &call["status"]), (&json!("function_call"), &json!("get_weather"), &json!("completed")));
         let arguments: Value = serde_json::from_str(call["arguments"].as_str().unwrap()).unwrap();
         assert_eq!(arguments, json!({ "city": "Paris" }));
-        let all = events(&mut scene.response(crate::with(request, json!({ "stream": true }))).await).await;
+        let all = events(&mut scene.response(crate::scene::with(request, json!({ "stream": true }))).await).await;
         let streamed: Value = serde_json::from_str(&joined(&all, "response.function_call_arguments.delta", "/delta")).unwrap();
         assert_eq!(streamed, arguments);
 
@@ -112,7 +112,7 @@ async fn what_a_real_ollamas_model_thought_is_an_item_before_its_message() {
     let response = whole(&mut scene.response(request.clone()).await).await;
     let thought = response["output"][0]["summary"][0]["text"].as_str().unwrap().to_owned();
     assert_eq!((&response["output"][0]["type"], thought.is_empty()), (&json!("reasoning"), false));
-    let all = events(&mut scene.response(crate::with(request, json!({ "stream": true }))).await).await;
+    let all = events(&mut scene.response(crate::scene::with(request, json!({ "stream": true }))).await).await;
     assert_eq!(joined(&all, "response.reasoning_summary_text.delta", "/delta"), thought);
     assert_eq!(scene.upstream.request("/api/chat", 0).await.json()["think"], "high");
     let mut input = response["output"].as_array().unwrap().clone();
@@ -129,7 +129,7 @@ async fn log_probabilities_of_a_real_ollama_are_with_the_text() {
     let response = whole(&mut scene.response(asked.clone()).await).await;
     let logprobs = response["output"][0]["content"][0]["logprobs"].as_array().unwrap().clone();
     assert!(!logprobs.is_empty() && logprobs[0]["logprob"].is_number() && logprobs[0]["top_logprobs"][0]["token"].is_string());
-    let all = events(&mut scene.response(crate::with(asked, json!({ "stream": true }))).await).await;
+    let all = events(&mut scene.response(crate::scene::with(asked, json!({ "stream": true }))).await).await;
     let streamed = all.iter().filter(|event| event["type"] == "response.output_text.delta");
     let streamed: Vec<Value> = streamed.flat_map(|event| event["logprobs"].as_array().unwrap().clone()).collect();
     assert_eq!(streamed, logprobs);
@@ -180,7 +180,7 @@ async fn a_function_that_must_be_called_is_the_answer_in_both_ways() {
         (&json!("function_call"), &json!("get_weather"), &json!("{\"city\":\"Paris\"}"))
     );
     assert_eq!(response["output"].as_array().unwrap().len(), 1);
-    let all = events(&mut scene.response(crate::with(request, json!({ "stream": true }))).await).await;
+    let all = events(&mut scene.response(crate::scene::with(request, json!({ "stream": true }))).await).await;
     assert_eq!(joined(&all, "response.function_call_arguments.delta", "/delta"), "{\"city\":\"Paris\"}");
     assert!(!all.iter().any(|event| event["type"] == "response.output_text.delta"));
     assert_eq!(scene.upstream.request("/api/chat", 0).await.json()["format"], weather()[0]["parameters"]);

@@ -8,7 +8,7 @@ use integration::processes::ServiceProcess;
 use integration::scripted_upstream::ScriptedUpstream;
 use shared::credential_form::{API_KEY_PREFIX, checksum, to_bearer};
 
-use crate::DOORS;
+use crate::metered_door::DOORS;
 
 const MIB: usize = 1 << 20;
 

@@ -10,7 +10,7 @@ use integration::stack::{Plan, Stack, TestUser};
 use serde_json::{Value, json};
 use shared::credential_form::to_bearer;
 
-use crate::{DOORS, MeteredDoor};
+use crate::metered_door::{DOORS, MeteredDoor};
 
 const SOON: Duration = Duration::from_secs(10);
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use shared::credential_form::to_bearer;
 use shared::proto::auth;
 
-use crate::DOORS;
+use crate::metered_door::DOORS;
 
 /// Something that a key may be used for: the scope that it takes, and a request.
 struct Use {

@@ -6,7 +6,7 @@ use integration::scripted_upstream::ScriptedUpstream;
 use serde_json::{Value, json};
 use shared::credential_form::to_bearer;
 
-use crate::DOORS;
+use crate::metered_door::DOORS;
 
 /// The lines that say how calls ended.
 fn call_lines(log: &str, request_id: &str) -> Vec<Value> {

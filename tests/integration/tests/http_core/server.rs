@@ -193,6 +193,7 @@ impl Server {
             routes: RoutesBuilder::default(),
             policies,
             doors: vec![door(sender)],
+            site: None,
             health: Health::new(&[]).await,
         };
         let config = ServeConfig {

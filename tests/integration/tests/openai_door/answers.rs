@@ -4,7 +4,7 @@ use integration::recorded::Release;
 use integration::scripted_upstream::{Script, chat_line, done_line};
 use serde_json::{Value, json};
 
-use crate::{CHAT, Scene, chat, chunks, text};
+use crate::scene::{CHAT, Scene, chat, chunks, text};
 
 /// What is the same in all chunks of a stream.
 fn head(chunk: &Value) -> Value {
@@ -108,7 +108,7 @@ async fn a_tool_that_must_be_called_is_an_answer_held_to_its_schema() {
         let body = whole.json().await;
         let said = &body["choices"][0];
         assert_eq!((&said["message"]["tool_calls"][0]["function"], &said["message"]["content"]), (&function, &Value::Null), "{body}");
-        let mut stream = scene.chat(crate::with(fields, json!({ "stream": true }))).await;
+        let mut stream = scene.chat(crate::scene::with(fields, json!({ "stream": true }))).await;
         let chunks = chunks(&mut stream).await;
         assert_eq!(chunks[0]["choices"][0]["delta"]["tool_calls"][0]["function"], function);
         assert!(chunks[0]["choices"][0]["delta"]["tool_calls"][0]["id"].as_str().is_some_and(|id| !id.is_empty()));
@@ -121,7 +121,7 @@ async fn a_tool_that_must_be_called_is_an_answer_held_to_its_schema() {
         [(json!("required"), "tool_choice"), (json!({ "type": "function", "function": { "name": "third" } }), "tool_choice.function.name")]
     {
         let mut answer = scene.chat(json!({ "tools": two, "tool_choice": choice })).await;
-        let (status, _, _, named) = crate::error(&mut answer).await;
+        let (status, _, _, named) = crate::scene::error(&mut answer).await;
         assert_eq!((status, named), (400, json!(param)));
     }
 }
@@ -185,7 +185,7 @@ async fn recorded_log_probabilities_have_openais_form() {
         let fields = json!({ "logprobs": true, "top_logprobs": 2 });
         let mut whole = scene.chat(fields.clone()).await;
         assert_eq!(whole.json().await["choices"][0]["logprobs"], json!({ "content": recorded, "refusal": null }), "{release:?}");
-        let mut stream = scene.chat(crate::with(fields, json!({ "stream": true }))).await;
+        let mut stream = scene.chat(crate::scene::with(fields, json!({ "stream": true }))).await;
         let chunks = chunks(&mut stream).await;
         let streamed: Vec<Value> =
             chunks.iter().filter_map(|chunk| chunk.pointer("/choices/0/logprobs/content")?.as_array().cloned()).flatten().collect();

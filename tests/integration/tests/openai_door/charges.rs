@@ -7,7 +7,7 @@ use integration::polling::until;
 use integration::scripted_upstream::{Gate, Script};
 use serde_json::{Value, json};
 
-use crate::{CHAT, Scene, chat, chunks, error};
+use crate::scene::{CHAT, Scene, chat, chunks, error};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -96,7 +96,7 @@ async fn a_request_that_is_being_answered_is_409_and_may_be_repeated() {
     assert!(second.header("retry-after").is_some() && second.header("x-should-retry").is_none());
     assert_eq!(error(&mut second).await, (409, "invalid_request_error".into(), "REQUEST_IN_PROGRESS".into(), Value::Null));
     gate.open_for_good();
-    assert_eq!(crate::text(&chunks(&mut first).await), "one two");
+    assert_eq!(crate::scene::text(&chunks(&mut first).await), "one two");
     assert_eq!(scene.credits().await, (9, 0, 1));
 }
 

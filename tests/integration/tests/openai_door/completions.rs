@@ -4,7 +4,7 @@ use integration::recorded::Release;
 use integration::scripted_upstream::{Script, done_line};
 use serde_json::{Value, json};
 
-use crate::{COMPLETIONS, Scene, chunks, error, with};
+use crate::scene::{COMPLETIONS, Scene, chunks, error, with};
 
 fn completion(fields: Value) -> Value {
     with(json!({ "model": "smollm2", "prompt": "Why is the sky blue?" }), fields)

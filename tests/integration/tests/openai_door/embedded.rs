@@ -4,7 +4,7 @@ use integration::http_client::HttpCall;
 use integration::stack::{Plan, TestStore};
 use serde_json::{Value, json};
 
-use crate::{CHAT, COMPLETIONS, chat, chunks, text, with};
+use crate::scene::{CHAT, COMPLETIONS, chat, chunks, text, with};
 
 #[tokio::test]
 async fn a_real_models_answer_is_the_same_whole_and_in_chunks() {

@@ -2,13 +2,6 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
-use std::net::SocketAddr;
-
-use integration::http_client::{HttpAnswer, HttpCall};
-use integration::scripted_upstream::ScriptedUpstream;
-use integration::stack::{Plan, Stack, TestUser};
-use serde_json::{Value, json};
-
 mod answers;
 mod charges;
 mod completions;
@@ -17,82 +10,4 @@ mod embedded;
 mod models;
 mod refusals;
 mod requests;
-
-const CHAT: &str = "/v1/chat/completions";
-const COMPLETIONS: &str = "/v1/completions";
-
-/// A stack in front of a scripted upstream, and who calls it.
-struct Scene {
-    upstream: ScriptedUpstream,
-    stack: Stack,
-    user: TestUser,
-}
-
-impl Scene {
-    async fn start() -> Self {
-        Self::start_with(|plan| plan).await
-    }
-
-    async fn start_with(change: impl FnOnce(Plan<'static>) -> Plan<'static>) -> Self {
-        let upstream = ScriptedUpstream::start().await;
-        upstream.model("withtools", &["completion", "tools"], 8192);
-        upstream.model("thinks", &["completion", "thinking"], 8192);
-        upstream.model("sees", &["completion", "vision"], 8192);
-        upstream.model("fills", &["completion", "insert"], 8192);
-        let stack = change(Plan::with_upstream(&upstream.url())).start().await;
-        let user = stack.user("ada").await;
-        Self { upstream, stack, user }
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.stack.inferences[0].address()
-    }
-
-    /// A call with the user's key.
-    fn post(&self, path: &str, body: &Value) -> HttpCall {
-        HttpCall::post(self.address(), path, body).bearer(&self.user.key)
-    }
-
-    async fn chat(&self, fields: Value) -> HttpAnswer {
-        self.post(CHAT, &chat(fields)).send().await
-    }
-
-    /// Credits that are available, held and spent.
-    async fn credits(&self) -> (i64, i64, i64) {
-        let balance = self.stack.snapshot(&self.user).await.balance;
-        (balance.available, balance.held, balance.spent)
-    }
-}
-
-/// A conversation of one message with smollm2, with these fields besides or in their place.
-fn chat(fields: Value) -> Value {
-    with(json!({ "model": "smollm2", "messages": [{ "role": "user", "content": "hi" }] }), fields)
-}
-
-fn with(mut body: Value, fields: Value) -> Value {
-    for (name, value) in fields.as_object().unwrap() {
-        body[name] = value.clone();
-    }
-    body
-}
-
-/// A stream's chunks; its last event must be `[DONE]`.
-async fn chunks(answer: &mut HttpAnswer) -> Vec<Value> {
-    assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/event-stream")));
-    let mut data = answer.data().await;
-    assert_eq!(data.pop().as_deref(), Some("[DONE]"));
-    data.iter().map(|text| serde_json::from_str(text).unwrap()).collect()
-}
-
-/// The text of a stream's chunks.
-fn text(chunks: &[Value]) -> String {
-    chunks.iter().filter_map(|chunk| chunk.pointer("/choices/0/delta/content")?.as_str()).collect()
-}
-
-/// An error's status, type, code and field.
-async fn error(answer: &mut HttpAnswer) -> (u16, String, String, Value) {
-    let body = answer.json().await;
-    let said = |name: &str| body["error"][name].as_str().unwrap_or_else(|| panic!("no {name}: {body}")).to_owned();
-    assert!(!said("message").is_empty());
-    (answer.status, said("type"), said("code"), body["error"]["param"].clone())
-}
+mod scene;

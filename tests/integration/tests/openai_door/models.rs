@@ -4,7 +4,7 @@ use integration::http_client::{HttpAnswer, HttpCall};
 use serde_json::{Value, json};
 use shared::proto::auth;
 
-use crate::{Scene, error};
+use crate::scene::{Scene, error};
 
 async fn get(scene: &Scene, path: &str) -> HttpAnswer {
     HttpCall::get(scene.address(), path).bearer(&scene.user.key).send().await
@@ -60,7 +60,7 @@ async fn a_key_that_is_limited_to_some_models_sees_those_and_no_other() {
     assert_eq!(names, ["thinks"]);
     for call in [
         HttpCall::get(scene.address(), "/v1/models/smollm2").bearer(&key),
-        HttpCall::post(scene.address(), crate::CHAT, &crate::chat(json!({}))).bearer(&key),
+        HttpCall::post(scene.address(), crate::scene::CHAT, &crate::scene::chat(json!({}))).bearer(&key),
     ] {
         let expected = (403, "permission_error".to_owned(), "MODEL_NOT_ALLOWED".to_owned(), json!("model"));
         assert_eq!(error(&mut call.send().await).await, expected);

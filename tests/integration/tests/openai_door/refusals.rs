@@ -4,7 +4,7 @@ use integration::http_client::HttpCall;
 use integration::scripted_upstream::{Gate, Script};
 use serde_json::{Value, json};
 
-use crate::{CHAT, COMPLETIONS, Scene, chat, error};
+use crate::scene::{CHAT, COMPLETIONS, Scene, chat, error};
 
 #[tokio::test]
 async fn a_wrong_value_is_named_as_the_caller_knows_the_field() {
@@ -144,7 +144,7 @@ async fn more_calls_at_a_time_than_an_account_may_have_are_429_with_a_time() {
     assert_eq!(error(&mut answer).await, (429, "rate_limit_error".into(), "TOO_MANY_OPEN_HOLDS".into(), Value::Null));
     gate.open_for_good();
     for mut answer in open {
-        assert_eq!(crate::text(&crate::chunks(&mut answer).await), "one");
+        assert_eq!(crate::scene::text(&crate::scene::chunks(&mut answer).await), "one");
     }
 }
 

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::Scene;
+use crate::scene::Scene;
 
 /// What the model server was asked by the first chat.
 async fn asked(scene: &Scene, fields: Value) -> Value {
@@ -115,7 +115,7 @@ async fn a_picture_of_a_megabyte_reaches_the_model_server_and_too_many_are_refus
     assert_eq!(asked(&scene, message(vec![part(&picture)])).await["messages"][0]["images"], json!([picture]));
     let small = STANDARD.encode(include_bytes!("../../fixtures/pixel.png"));
     let mut answer = scene.chat(message(vec![part(&small); 65])).await;
-    assert_eq!(crate::error(&mut answer).await.3, "messages[].content[].image_url");
+    assert_eq!(crate::scene::error(&mut answer).await.3, "messages[].content[].image_url");
 }
 
 #[tokio::test]
@@ -132,7 +132,10 @@ async fn efforts_are_the_model_servers_levels() {
 async fn what_python_and_node_send_beside_the_request_is_taken() {
     let scene = Scene::start().await;
     let mut answer = scene
-        .post(crate::CHAT, &crate::chat(json!({ "user": "ann", "metadata": { "a": "b" }, "store": false, "n": 1, "service_tier": "auto" })))
+        .post(
+            crate::scene::CHAT,
+            &crate::scene::chat(json!({ "user": "ann", "metadata": { "a": "b" }, "store": false, "n": 1, "service_tier": "auto" })),
+        )
         .header("x-stainless-retry-count", "0")
         .header("openai-organization", "org")
         .header("idempotency-key", "stainless-python-retry-0f8fad5b-d9cb-469f-a165-70867728950e")

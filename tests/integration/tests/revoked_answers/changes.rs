@@ -9,9 +9,22 @@ use shared::proto::auth;
 
 use crate::stage::{AT_ONCE, CUT, PAYERS, Payer, Person, Stage, WHOLE};
 
-/// What is done to a user who has two keys and two sessions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Change {
+/// Makes the changes, and the list of them.
+macro_rules! changes {
+    ($($change:ident),+ $(,)?) => {
+        /// What is done to a user who has two keys and two sessions.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        enum Change {
+            $($change),+
+        }
+
+        use Change::{$($change),+};
+
+        const CHANGES: &[Change] = &[$($change),+];
+    };
+}
+
+changes! {
     RevokeKey,
     Disable,
     Lock,
@@ -31,32 +44,6 @@ enum Change {
     DisableAnother,
     CreateKey,
 }
-
-use Change::{
-    CreateKey, Disable, DisableAnother, Lock, Logout, LogoutEverywhere, NewPassword, Refresh, ResetPassword, ReuseRefreshToken,
-    RevokeFirstSecret, RevokeKey, RevokeOthersKey, RevokeSession, Rotate, RotateAtOnce, ShowLeakedKey, ShowLeakedRefreshToken,
-};
-
-const CHANGES: [Change; 18] = [
-    RevokeKey,
-    Disable,
-    Lock,
-    Logout,
-    RevokeSession,
-    LogoutEverywhere,
-    NewPassword,
-    ResetPassword,
-    ReuseRefreshToken,
-    ShowLeakedRefreshToken,
-    ShowLeakedKey,
-    RevokeFirstSecret,
-    RotateAtOnce,
-    Rotate,
-    Refresh,
-    RevokeOthersKey,
-    DisableAnother,
-    CreateKey,
-];
 
 impl Change {
     /// Which of the user's answers it ends, and why.
@@ -138,7 +125,7 @@ impl Change {
 
 /// Makes every change while answers run, on each inference-service one by each key and session, of the user and of another.
 async fn each_change_ends_what_it_revokes(stage: &Stage) {
-    for change in CHANGES {
+    for &change in CHANGES {
         let (user, another) = (stage.person(&format!("ada.{change:?}")).await, stage.person(&format!("eve.{change:?}")).await);
         let ((ends, reason), gate) = (change.ends(), stage.gate());
         let (mut cut, mut kept) = (Vec::new(), Vec::new());

@@ -1,9 +1,9 @@
 -- How an account is stored (version 1), for the scripts that write it.
 --
 -- Before this stands a line that the process writes when it loads the scripts: its limits, as HOLD_TTL and FORGET_AFTER (ms), BATCH,
--- MAX_OPEN, MAX_PAID, MAX_FREE, REFUND_EVERY, REFUNDS_AHEAD and REFUNDS_FARTHEST (ms), MAX_CREDITS, MAX_CHANGES and MAX_REVOCATIONS; and
--- AUDIT_CHANGES, a stream outside of the account's slot. They never change while it runs,
--- so no call has to bring them.
+-- MAX_OPEN, MAX_PAID, MAX_FREE, REFUND_EVERY, REFUNDS_AHEAD and REFUNDS_FARTHEST (ms), MAX_CREDITS, MAX_OPERATORS, MAX_CHANGES and
+-- MAX_REVOCATIONS; and AUDIT_OPERATORS, a stream outside of the account's slot. They never change while it runs, so no call has to bring
+-- them.
 --
 -- acct     hash. Its field `counters`: a version, twelve doubles, which hold whole numbers exactly up to 2^53, and the rights version:
 --            available held spent lapsed granted  credits
@@ -30,7 +30,7 @@
 -- user     text: what Rust reads
 -- sessions  hash: what Rust reads, by session id; of the user whose own account it is
 --
--- Beside accounts, in no slot of theirs (`keys.rs`): the audit log's two streams, and that of revocations. Each entry's field `e` is the
+-- Beside accounts, in no slot of theirs (`keys.rs`): the audit log's three streams, and that of revocations. Each entry's field `e` is the
 -- time in ms as a double, and what Rust reads.
 
 local pack, unpack_struct, min = struct.pack, struct.unpack, math.min

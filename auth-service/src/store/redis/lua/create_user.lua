@@ -1,7 +1,7 @@
 -- create_user, version 2: a user's record, their account, and its first ledger entry. The name is claimed and the account registered
 -- before.
 --
--- KEYS  1 acct  2 members  3 user  4 log  5 the audit log's changes
+-- KEYS  1 acct  2 members  3 user  4 log  5 the event's audit log
 -- ARGV  1 now  2 user id  3 user  4 member  5 the latest time at which the user may still be made, in ms  6 starting credits
 --       7 the starting grant's id  8 what its ledger entry records  9 the first rights version  10 the audit event
 -- Returns  {'created', user} · {'late'}: the claim may have gone to somebody else
@@ -15,7 +15,8 @@ if NOW > tonumber(ARGV[5]) then
   return { 'late' }
 end
 -- First, as in replace.lua.
-call('XADD', KEYS[5], 'MAXLEN', '~', MAX_CHANGES, '*', 'e', pack('<d', NOW) .. ARGV[10])
+local most = KEYS[5] == AUDIT_OPERATORS and MAX_OPERATORS or MAX_CHANGES
+call('XADD', KEYS[5], 'MAXLEN', '~', most, '*', 'e', pack('<d', NOW) .. ARGV[10])
 local credits = tonumber(ARGV[6])
 local entries = credits > 0 and 1 or 0
 local counters = pack(COUNTERS, VERSION, credits, 0, 0, 0, credits, NEVER, NEVER, entries, 0, 0, 0, 0, ARGV[9])

@@ -2,7 +2,7 @@
 -- moves credits and replaces a record. Else it writes nothing and answers what it found.
 --
 -- KEYS  two of each move's account: acct and due. The others are in the same slot (`…{account}:log`), and are named here: each key
---       costs every call. AUDIT_CHANGES is in a slot of its own.
+--       costs every call. AUDIT_OPERATORS is in a slot of its own.
 -- ARGV  1 now; then four or five of each move:
 --       1 numbers, as MOVE has them:
 --         state          the record's new state, or what to do instead: READ, or FORGET what is to be forgotten
@@ -97,7 +97,7 @@ for i = 1, #KEYS / 2 do
       entry = entries
       local figures = pack(ENTRY_FIGURES, VERSION, grant - charge, available, NOW)
       if state == GRANT then
-        call('XADD', AUDIT_CHANGES, 'MAXLEN', '~', MAX_CHANGES, '*', 'e', pack('<d', NOW) .. exact)
+        call('XADD', AUDIT_OPERATORS, 'MAXLEN', '~', MAX_OPERATORS, '*', 'e', pack('<d', NOW) .. exact)
       end
       call('XADD', account .. 'log', entries .. '-0', 'e', figures .. extra)
     end

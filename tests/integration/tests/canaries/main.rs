@@ -1,6 +1,8 @@
 //! Secrets are sent through every path, right and wrong, to both services at the level `trace`, and then looked for: in what was logged, in
 //! what was answered, and in all that the store has written.
 
+mod account_page;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -41,6 +43,8 @@ struct Stage {
     redis: Option<RedisServer>,
     secrets: Secrets,
     service_credential: String,
+    /// The account page's, of a session that is over.
+    page_cookie: Option<String>,
     /// Answers that give nobody a secret.
     said: Vec<String>,
 }
@@ -82,7 +86,7 @@ impl Stage {
         ] {
             secrets.insert(secret.to_owned(), what);
         }
-        Self { pair, upstream, redis, secrets, service_credential, said: Vec::new() }
+        Self { pair, upstream, redis, secrets, service_credential, page_cookie: None, said: Vec::new() }
     }
 
     fn accounts(&self) -> AccountsClient<Channel> {
@@ -422,6 +426,7 @@ async fn every_path(redis: Option<RedisServer>) {
     let held = stage.user("bea").await;
     stage.doors(&held).await;
     stage.oauth2(&held).await;
+    stage.account_page(&operator).await;
     let forged = forge(&held.token);
     stage.note_token(&forged, "a forged token");
     let callers = [operator.token.clone(), held.token.clone(), held.key.clone(), forged, stage.service_credential.clone()];
@@ -433,6 +438,7 @@ async fn every_path(redis: Option<RedisServer>) {
         // The store is away: whatever is said of it says nothing of the call.
         stage.spray(&callers[1..3], &texts[..1]).await;
         stage.oauth2(&held).await;
+        stage.account_page_without_store().await;
     }
     stage.look();
 }

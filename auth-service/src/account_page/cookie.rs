@@ -1,0 +1,58 @@
+//! The cookie that holds a refresh token: where no script reads it, and for the doors alone that need it.
+
+use std::time::Duration;
+
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderValue};
+
+use super::own_page::OwnPage;
+use crate::refresh_token::RefreshToken;
+
+/// The paths that it is sent to.
+const PATH: &str = "/account/session";
+
+/// What a request's cookies hold of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Shown<'h> {
+    /// Nothing.
+    Nothing,
+    /// This, whatever it is.
+    Token(&'h str),
+    /// More than one value: another site of the same domain may have set one of them.
+    Several,
+}
+
+/// Its name. A browser takes one with such a beginning over TLS alone, so that none in plaintext can take its place.
+pub(super) fn name(page: OwnPage) -> &'static str {
+    if page.is_secure { "__Secure-tollgate_refresh" } else { "tollgate_refresh" }
+}
+
+/// Looks for it among a request's cookies.
+pub(super) fn shown(page: OwnPage, headers: &HeaderMap) -> Shown<'_> {
+    let texts = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let mut values = pairs.filter(|(its_name, _)| *its_name == name(page)).map(|(_, value)| value);
+    match (values.next(), values.next()) {
+        (None, _) => Shown::Nothing,
+        (Some(value), None) => Shown::Token(value),
+        (Some(_), Some(_)) => Shown::Several,
+    }
+}
+
+/// `Set-Cookie` that keeps a token so long. `None` can't be: a token is letters and digits.
+pub(super) fn keeping(page: OwnPage, token: &RefreshToken, lifetime: Duration) -> Option<HeaderValue> {
+    header(page, token.reveal(), lifetime)
+}
+
+/// `Set-Cookie` that removes it.
+pub(super) fn clearing(page: OwnPage) -> Option<HeaderValue> {
+    header(page, "", Duration::ZERO)
+}
+
+fn header(page: OwnPage, value: &str, lifetime: Duration) -> Option<HeaderValue> {
+    let secure = if page.is_secure { "; Secure" } else { "" };
+    let text = format!("{}={value}; Path={PATH}; Max-Age={}; HttpOnly; SameSite=Strict{secure}", name(page), lifetime.as_secs());
+    let mut header = HeaderValue::try_from(text).ok()?;
+    header.set_sensitive(true);
+    Some(header)
+}
