@@ -67,7 +67,11 @@ impl Stage {
             ("GET", "/account-page/settings", vec![("cookie", first.as_str()), ("x-forwarded-for", token.as_str())], String::new()),
         ] {
             let answer = self.page(method, path, &headers, &body).await;
-            self.note(&answer);
+            if answer.status == 200 && method == "POST" {
+                self.note_session(&answer);
+            } else {
+                self.note(&answer);
+            }
         }
         for path in [format!("/account-page/{token}"), format!("{REFRESH}?token={token}"), format!("/account/{token}")] {
             let answer = self.page("POST", &path, &[], "").await;
