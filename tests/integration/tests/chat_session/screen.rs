@@ -12,9 +12,10 @@ async fn nothing_in_an_answer_commands_the_terminal() {
     stage.upstream.script("/api/chat", Script::chat(&hostile));
     let terminal = Terminal::chat(&stage.shell, &[]).await;
     let screen = terminal.does("Attack.", "9 left").await;
-    let shown = "red \u{fffd}[31mtitle \u{fffd}]0;mine\u{fffd}back\u{fffd}over\u{fffd}2J\u{fffd}\u{fffd}";
-    assert!(screen.contains(shown) && screen.contains("tab\nline\n1 credit"), "{screen}");
+    assert!(screen.contains("tab\nline\n1 credit"), "{screen}");
     let bytes = terminal.bytes();
+    let shown = "red \u{fffd}[31mtitle \u{fffd}]0;mine\u{fffd}back\u{fffd}over\u{fffd}2J\u{fffd}\u{fffd}";
+    assert!(bytes.contains(shown), "{bytes:?}");
     for command in ["\u{1b}[31m", "\u{1b}]0;", "\u{7}", "\u{9b}", "back\rover"] {
         assert!(!bytes.contains(command), "{command:?}");
     }

@@ -76,7 +76,7 @@ impl Setting {
 
     /// Starts it.
     pub(crate) fn open(mut self) -> Terminal {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
         resize(&master, COLUMNS, ROWS);
