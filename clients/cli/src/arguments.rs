@@ -57,11 +57,11 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = "tollgate", version, arg_required_else_help = true, after_help = AFTER_HELP, max_term_width = 100)]
 pub(crate) struct Arguments {
-    #[command(flatten)]
-    pub(crate) connection: Connection,
     /// Print JSON: one document, or one a line where records follow one another
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
     #[command(subcommand)]
     pub(crate) command: Command,
 }

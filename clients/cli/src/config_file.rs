@@ -53,6 +53,10 @@ impl ConfigFile {
         ProfileText::parse(text).map_err(|mistake| self.refused(&mistake.to_string()))
     }
 
+    fn changed(&self, text: &ProfileText, change: &Change<'_>) -> Result<ProfileText, Failure> {
+        text.changed(change).ok_or_else(|| self.refused("it is written so that only an editor can change it"))
+    }
+
     fn refused(&self, why: &str) -> Failure {
         Failure::Usage(format!("the config file {}: {why}", self.0.display()))
     }
@@ -82,6 +86,11 @@ impl HeldConfig<'_> {
         self.file.read()
     }
 
+    /// Refused where the text is written so that a change can't be made.
+    pub(crate) fn check(&self, change: &Change<'_>) -> Result<(), Failure> {
+        self.file.changed(&self.read()?, change).map(drop)
+    }
+
     /// Makes changes, all of them or none.
     pub(crate) fn change(&mut self, changes: &[Change<'_>]) -> Result<(), Failure> {
         let mut text = self.file.read()?;
@@ -89,7 +98,7 @@ impl HeldConfig<'_> {
             if let Change::Set { profile, .. } = change {
                 check_name(profile).map_err(Failure::Usage)?;
             }
-            text = text.changed(change).ok_or_else(|| self.file.refused("it is written so that only an editor can change it"))?;
+            text = self.file.changed(&text, change)?;
         }
         if text.text().len() as u64 > MOST_BYTES {
             return Err(self.file.refused("it would be longer than 64 KiB"));

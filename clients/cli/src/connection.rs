@@ -34,7 +34,7 @@ pub(crate) struct Connection {
     key: Option<String>,
     /// File of a session: login writes it, and every command uses and refreshes it [env: TOLLGATE_SESSION]
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "key")]
-    session: Option<PathBuf>,
+    session: Option<OsString>,
     /// Where auth-service listens [env: TOLLGATE_AUTH_URL]
     #[arg(long, global = true, value_name = "URL")]
     auth_url: Option<String>,
@@ -46,13 +46,13 @@ pub(crate) struct Connection {
     account: Option<String>,
     /// Certificate authorities to trust, in PEM, in place of the system's [env: TOLLGATE_CA]
     #[arg(long, global = true, value_name = "FILE")]
-    ca: Option<PathBuf>,
+    ca: Option<OsString>,
     /// Client certificate to show, in PEM [env: TOLLGATE_CLIENT_CERTIFICATE]
     #[arg(long, global = true, value_name = "FILE")]
-    client_cert: Option<PathBuf>,
+    client_cert: Option<OsString>,
     /// Its private key, in PEM [env: TOLLGATE_CLIENT_KEY]
     #[arg(long, global = true, value_name = "FILE")]
-    client_key: Option<PathBuf>,
+    client_key: Option<OsString>,
 }
 
 // Not derived: the key must not be shown.
@@ -115,13 +115,13 @@ impl Connection {
         check_name(&profile.name).map_err(|rule| Failure::Usage(format!("{}: {rule}", profile.by.unwrap_or_default())))?;
         let flags = [
             (Setting::Key, self.key.map(OsString::from)),
-            (Setting::Session, self.session.map(OsString::from)),
+            (Setting::Session, self.session),
             (Setting::AuthUrl, self.auth_url.map(OsString::from)),
             (Setting::Url, self.url.map(OsString::from)),
             (Setting::Account, self.account.map(OsString::from)),
-            (Setting::Ca, self.ca.map(OsString::from)),
-            (Setting::ClientCertificate, self.client_cert.map(OsString::from)),
-            (Setting::ClientKey, self.client_key.map(OsString::from)),
+            (Setting::Ca, self.ca),
+            (Setting::ClientCertificate, self.client_cert),
+            (Setting::ClientKey, self.client_key),
         ];
         let flags = flags.into_iter().filter_map(|(setting, value)| Some((setting, value.filter(|value| !value.is_empty())?))).collect();
         let variables = Setting::ALL.into_iter().filter_map(|setting| Some((setting, variable(setting.variable())?))).collect();

@@ -23,13 +23,19 @@ pub(crate) struct KeyPlace {
 
 impl KeyPlace {
     /// The profile of this name, or the one that the command runs with. Refused where the key couldn't be put: no key should be made then.
-    pub(crate) fn new(situation: &Situation, named: &str, in_keychain: bool) -> Result<Self, Failure> {
+    pub(crate) async fn new(situation: &Situation, named: &str, in_keychain: bool) -> Result<Self, Failure> {
         let profile = if named.is_empty() { situation.profile.name.clone() } else { named.to_owned() };
         check_name(&profile).map_err(Failure::Usage)?;
         let file = situation.config.clone().ok_or_else(no_config_file)?;
         config::refuse_two_credentials(&file, &profile, Setting::Key)?;
+        if in_keychain {
+            keychain::check().await?;
+        }
         // That it can be locked says that its folder can be written.
-        let text = file.hold()?.read()?;
+        let held = file.hold()?;
+        let text = held.read()?;
+        held.check(&Change::Set { profile: &profile, setting: Setting::Key, value: IN_KEYCHAIN })?;
+        drop(held);
         let said = |setting| text.profile(&profile).and_then(|profile| profile.get(setting));
         let mut servers = Vec::new();
         for setting in Setting::ALL.into_iter().filter(|setting| setting.is_of_server()) {
@@ -55,6 +61,7 @@ impl KeyPlace {
 
     /// Puts the key there.
     pub(crate) async fn keep(&self, key: &str) -> Result<(), Failure> {
+        config::refuse_two_credentials(&self.file, &self.profile, Setting::Key)?;
         if self.in_keychain {
             keychain::keep(&self.profile, key).await?;
         }

@@ -19,6 +19,11 @@ pub(crate) async fn key(profile: &str) -> Result<String, Failure> {
     system::get(profile).await.map_err(no_keychain)?.ok_or_else(missing)
 }
 
+/// Whether there is a keychain that can keep a key.
+pub(crate) async fn check() -> Result<(), Failure> {
+    system::check().await.map_err(no_keychain)
+}
+
 /// Keeps the key of a profile, in place of the one before.
 pub(crate) async fn keep(profile: &str, key: &str) -> Result<(), Failure> {
     system::set(profile, key).await.map_err(no_keychain)

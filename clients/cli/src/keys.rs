@@ -84,18 +84,16 @@ pub(crate) struct Save {
 }
 
 impl Save {
-    fn place(&self, situation: &Situation) -> Result<Option<KeyPlace>, Failure> {
-        self.save.as_ref().map(|profile| KeyPlace::new(situation, profile, self.keychain)).transpose()
+    async fn place(&self, situation: &Situation) -> Result<Option<KeyPlace>, Failure> {
+        let Some(profile) = &self.save else { return Ok(None) };
+        KeyPlace::new(situation, profile, self.keychain).await.map(Some)
     }
 }
 
 impl Keys {
     /// Whether an API key could never do it.
     pub(crate) fn needs_a_person(&self) -> bool {
-        match self {
-            Self::Create { .. } | Self::Rotate { .. } | Self::Revoke { leaked: None, .. } => true,
-            Self::List | Self::Revoke { leaked: Some(_), .. } => false,
-        }
+        !self.needs_no_credential()
     }
 
     /// Whether it shows credentials that it found, and none of its own.
@@ -142,7 +140,7 @@ pub(crate) async fn run(connected: Connected, command: Keys, output: &mut Output
     let Connected { client, situation, .. } = &connected;
     match command {
         Keys::Create { name, scopes, models, networks, expires_in, request_id, save } => {
-            let place = save.place(situation)?;
+            let place = save.place(situation).await?;
             let scopes = scopes.into_iter().map(|scope| scope.name().to_owned()).collect();
             let (request_id, given) = named(request_id);
             let options = ApiKeyOptions {
@@ -190,7 +188,7 @@ pub(crate) async fn run(connected: Connected, command: Keys, output: &mut Output
             output.records(&records, &table)
         }
         Keys::Rotate { id, grace, request_id, save } => {
-            let place = save.place(situation)?;
+            let place = save.place(situation).await?;
             let (request_id, given) = named(request_id);
             let options = RotationOptions { grace_period: grace, request_id: Some(request_id.clone()) };
             let made = client.rotate_api_key(&id, options).await.inspect_err(|error| say_how_to_repeat(error, given, &request_id))?;

@@ -114,6 +114,7 @@ async fn every_command_that_prints_data_prints_the_json_that_is_documented() {
     assert_eq!(scene.run(&ada, "balance", &[], "").await[0]["availableCredits"], 9);
     assert_eq!(scene.run(&ada, "history", &[], "").await.len(), 2);
     assert_eq!(scene.run(&ada, "usage", &[], "").await[0]["rows"][0]["chargedCredits"], 1);
+    assert_eq!(scene.run(&ada, "usage", &[], "").await[0]["rows"][0]["calls"], 1);
     assert_eq!(scene.run(&ada, "receipt", &["r1"], "").await[0]["state"], "charged");
     let sessions = scene.run(&ada, "sessions list", &[], "").await;
     assert_eq!(sessions[0]["current"], true);
@@ -181,12 +182,8 @@ async fn what_stands_in_place_of_words_keeps_to_its_documented_fields_too() {
 
     // Nothing to list is an empty list, and what can't be JSON says so.
     assert_eq!(ada.says(&["keys", "list", "--json"], "").await.0.lines().count(), 1);
-    assert_eq!(shell.with("HOME", "/nonexistent").says(&["config", "list", "--json"], "").await.0, "[]\n");
+    assert_eq!(shell.with("HOME", "/dev/null").says(&["config", "list", "--json"], "").await.0, "[]\n");
     for arguments in [&["completions", "bash", "--json"][..], &["man", "--json"]] {
         assert!(shell.fails(arguments, 64).await.contains("as JSON"));
     }
-    // No text of others becomes something that a terminal obeys.
-    ada.says(&["keys", "create", "--name", "a\u{9b}31m\u{7f}"], "").await;
-    let (out, _) = ada.says(&["keys", "list", "--json"], "").await;
-    assert!(!out.trim_end().contains(char::is_control), "{out:?}");
 }

@@ -19,6 +19,11 @@ pub(super) async fn get(user: &str) -> Result<Option<String>, String> {
     .await
 }
 
+pub(super) async fn check() -> Result<(), String> {
+    // What isn't there can be asked for wherever anything could be kept.
+    get("").await.map(drop)
+}
+
 pub(super) async fn set(user: &str, secret: &str) -> Result<(), String> {
     let secret = secret.to_owned();
     with_entry(user, move |entry| entry.set_password(&secret)).await

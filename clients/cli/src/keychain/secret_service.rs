@@ -19,6 +19,12 @@ pub(super) async fn get(user: &str) -> Result<Option<String>, String> {
     String::from_utf8(secret).map(Some).map_err(|_| "what it keeps is no text".to_owned())
 }
 
+pub(super) async fn check() -> Result<(), String> {
+    let service = connect().await?;
+    let collection = service.get_any_collection().await.map_err(in_words)?;
+    collection.ensure_unlocked().await.map_err(in_words)
+}
+
 pub(super) async fn set(user: &str, secret: &str) -> Result<(), String> {
     let service = connect().await?;
     let collection = service.get_any_collection().await.map_err(in_words)?;

@@ -61,7 +61,7 @@ async fn what_can_not_be_meant_is_refused_and_nothing_is_written() {
         (&["config", "set", "key"], "two words\n", "visible ASCII"),
         (&["config", "set", "url"], "", "which url?"),
         (&["config", "set", "url", ""], "", "which url?"),
-        (&["config", "set", "url", "no url"], "", "url"),
+        (&["config", "set", "url", "no url"], "", "URL"),
         (&["config", "set", "auth_url", "ftp://h"], "", "ftp://h"),
         (&["config", "set", "account", "a b"], "", "account"),
         (&["config", "set", "model", "a\nb"], "", "line breaks"),

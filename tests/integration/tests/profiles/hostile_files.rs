@@ -86,7 +86,7 @@ async fn what_says_nothing_is_no_mistake() {
 
 #[tokio::test]
 async fn without_a_home_there_is_no_config_file_and_what_needs_one_says_what_to_do() {
-    for home in [None, Some(""), Some("relative"), Some("/dev/null"), Some("/nonexistent")] {
+    for home in [None, Some(""), Some("relative"), Some("/dev/null"), Some("/proc/nonexistent")] {
         let mut ada = Person::new();
         ada.shell.environment.remove("HOME");
         if let Some(home) = home {

@@ -40,7 +40,8 @@ async fn a_saved_key_is_in_the_profile_with_its_servers_works_from_then_on_and_w
     let me = alone.says(&["me"], "").await.0;
     assert!(me.contains("API key"), "{me}");
     // And its person goes on managing keys.
-    let json = Person { shell: alone.clone(), home: ada.home }.json(&["keys", "create", "--save=laptop"]).await;
+    let ada = Person { shell: alone.clone(), home: ada.home };
+    let json = ada.json(&["keys", "create", "--save=laptop"]).await;
     assert_eq!((&json["key"], &json["savedIn"]), (&serde_json::Value::Null, &"laptop".into()));
     assert!(alone.says(&["me", "--profile", "laptop"], "").await.0.contains(json["apiKeyId"].as_str().unwrap()));
 }
@@ -82,10 +83,40 @@ async fn no_key_is_made_where_it_could_not_be_saved() {
     let unwritable = ada.shell.with("TOLLGATE_CONFIG", "/proc/self/config.yaml");
     unwritable.fails(&["keys", "create", "--save"], 1).await;
     assert_eq!(ada.json(&["keys", "list"]).await, serde_json::json!([]));
-    // Where it turns out too late, the person is told how to get at it.
     ada.write("work:\n  account: a\n...\n");
-    let (code, said) = ended(&ada.shell, &["keys", "create", "--save"], "").await;
-    assert!(code == Some(64) && said.contains("--request-id") && said.contains("tollgate keys revoke"), "{said}");
+    assert!(ada.shell.fails(&["keys", "create", "--save"], 64).await.contains("only an editor"));
+    assert_eq!(ada.json(&["keys", "list"]).await, serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn a_key_that_turns_out_too_late_not_to_be_savable_can_be_had_by_its_request_id_or_revoked() {
+    let upstream = ScriptedUpstream::start().await;
+    let stack = Plan::with_upstream(&upstream.url()).start().await;
+    let ada = signed_in(&stack).await;
+    let token = ada.shell.says(&["login", "ada", "--print-token"], format!("{PASSWORD}\n")).await.0;
+    // Between the command's look at the file and the answer, somebody else changes the profile.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let shell = ada.shell.with_key(token.trim()).with("TOLLGATE_AUTH_URL", &url);
+    let child = shell.start(&["keys", "create", "--save"]);
+    let (mut here, _) = listener.accept().await.unwrap();
+    ada.write("default:\n  session: /nonexistent\n");
+    let mut there = tokio::net::TcpStream::connect(stack.auths[0].address()).await.unwrap();
+    let passed = tokio::spawn(async move { tokio::io::copy_bidirectional(&mut here, &mut there).await });
+    let stopped = timeout(SOON, child.wait_with_output()).await.unwrap().unwrap();
+    passed.abort();
+    let said = text(&stopped.stderr);
+    assert_eq!((stopped.status.code(), text(&stopped.stdout).as_str()), (Some(64), ""), "{said}");
+    assert!(said.contains("--request-id") && said.contains("tollgate keys revoke") && !said.contains("tg_"), "{said}");
+    assert_eq!(ada.written(), "default:\n  session: /nonexistent\n");
+    // The same id makes no second key.
+    let id = said.split("--request-id ").nth(1).unwrap().split_whitespace().next().unwrap();
+    let again = ada.shell.with_key(token.trim());
+    again.says(&["keys", "create", "--save=other", "--request-id", id], "").await;
+    let (list, _) = again.says(&["keys", "list", "--json"], "").await;
+    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    assert_eq!(list.as_array().unwrap().len(), 1, "{list}");
+    again.says(&["balance", "--profile", "other", "--key", &key_in(&ada.written())], "").await;
 }
 
 #[tokio::test]
