@@ -25,8 +25,8 @@ use crate::startup::{Application, StartError, open_store, outlive_the_longest_fi
 use crate::store::{AuditAction, AuditEvent, NewUser, Store, StoreError, StoreOpenError, UserCreation};
 use crate::user::{Role, UserName};
 
-/// Keeps Tollgate's users, keys and credits. Without a command it serves; it is configured by environment variables, which the README
-/// lists.
+/// Keeps Tollgate's users, keys and credits. Without a command it serves; it is configured by environment variables, which
+/// docs/variables.md lists.
 #[derive(Debug, Parser)]
 #[command(name = "auth-service", version)]
 pub struct CommandLine {

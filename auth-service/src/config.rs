@@ -1,4 +1,4 @@
-//! Configuration from environment variables. [`VARIABLES`] is the list that the README shows and a test walks.
+//! Configuration from environment variables. [`VARIABLES`] is the list that docs/variables.md shows and a test walks.
 
 mod token_config;
 mod variables;

@@ -18,7 +18,7 @@ use crate::chat_stream::StreamLimits;
 use crate::engine::ollama::OllamaHost;
 use crate::prompt::PromptLimits;
 
-/// Every variable that is read, for the README and the test that gives each a bad value.
+/// Every variable that is read, for docs/variables.md and the test that gives each a bad value.
 pub const VARIABLES: &[Variable] = &[
     Variable { name: "TOLLGATE_LISTEN", default: "127.0.0.1:50052", meaning: "IP address and port to listen on", bad: "localhost" },
     Variable {

@@ -22,7 +22,42 @@ macro_rules! embedded {
     };
 }
 
-embedded!["index.html", "main.js", "style.css"];
+embedded![
+    "announce.js",
+    "audit-view.js",
+    "client-name.js",
+    "copy.js",
+    "dialog.js",
+    "dom.js",
+    "exact.js",
+    "failure.js",
+    "form.js",
+    "guest-view.js",
+    "icon.svg",
+    "index.html",
+    "key-forms.js",
+    "key-lines.js",
+    "keys-view.js",
+    "ledger-view.js",
+    "main.js",
+    "models.js",
+    "overview-view.js",
+    "page.css",
+    "plot.js",
+    "rpc.js",
+    "security-view.js",
+    "session.js",
+    "settings.js",
+    "stream.js",
+    "table.js",
+    "times.js",
+    "transport.js",
+    "try-view.js",
+    "usage-view.js",
+    "user-forms.js",
+    "users-view.js",
+    "view.js",
+];
 
 /// A file as it is answered.
 struct File {

@@ -40,7 +40,8 @@ impl TokenConfig {
         let (second, year) = (Duration::from_secs(1), Duration::from_secs(366 * 24 * 3600));
         let key_period = reader.duration("TOLLGATE_TOKEN_KEY_PERIOD", DEFAULT_PERIOD, 10 * second..=year);
         if key_period < outlives || key_period.subsec_nanos() > 0 {
-            let why = format!("must be whole seconds, and no less than access tokens live (TOLLGATE_ACCESS_TOKEN_TTL): {outlives:?}");
+            let why = "must be whole seconds, and no less than TOLLGATE_ACCESS_TOKEN_TTL and twice TOLLGATE_CLOCK_LEEWAY together";
+            let why = format!("{why}: {outlives:?}");
             reader.mistake("TOLLGATE_TOKEN_KEY_PERIOD", why);
         }
         let issuer = reader.parse("TOLLGATE_ISSUER", issuer);

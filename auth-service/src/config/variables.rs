@@ -1,4 +1,4 @@
-//! The variables that auth-service reads, as the README shows them.
+//! The variables that auth-service reads, as docs/variables.md shows them.
 
 use shared::env::Variable;
 use shared::serving::{CONNECTION_VARIABLES, CORS_VARIABLE};
@@ -77,8 +77,9 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "TOLLGATE_TOKEN_KEY_PERIOD",
         "30d",
-        "How long a key of `EdDSA` signs; it is published as long before and after. 10s to 366d, and no less than \
-         `TOLLGATE_ACCESS_TOKEN_TTL`. Another one ends the access tokens of `EdDSA` in force.",
+        "How long a key of `EdDSA` signs. It is published for one period before that and for one after. Whole seconds, 10s to 366d, and \
+         no less than `TOLLGATE_ACCESS_TOKEN_TTL` and twice `TOLLGATE_CLOCK_LEEWAY`. When it is changed, the access tokens of `EdDSA` in \
+         force end.",
         "5s",
     ),
     variable(

@@ -159,7 +159,7 @@ pub(super) fn refusals() -> Vec<Refusal> {
 
 /// A scope that can't be given.
 pub(super) fn no_scope() -> Refusal {
-    let all = TokenScopes::All.to_string().replace(' ', ", ");
+    let all = shared::scope::ALL.join(", ");
     Refusal::invalid(SCOPE, format!("must be of {all}, with spaces between and within what was granted before, or be left out"))
 }
 
@@ -276,6 +276,15 @@ mod tests {
         }
         assert!(read(&[("client_id", "any")], Some(&basic("any:"))).is_ok());
         assert_eq!(read(&[("scope", "account")], None).unwrap().scopes, TokenScopes::Only(vec![Scope::Account]));
+    }
+
+    #[test]
+    fn whoever_asks_for_an_unknown_scope_is_told_every_name_that_is_taken() {
+        let refused = read(&[("scope", "canary")], None).unwrap_err();
+        for name in shared::scope::ALL {
+            assert!(read(&[("scope", name)], None).is_ok(), "{name}");
+            assert!(refused.message.split([' ', ',']).any(|word| word == name), "{name}: {}", refused.message);
+        }
     }
 
     #[test]

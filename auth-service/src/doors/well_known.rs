@@ -20,7 +20,6 @@ use super::oauth2_error::json;
 use crate::access_token::AccessTokens;
 use crate::service::contract;
 use crate::service::service_error::ServiceError;
-use crate::token_scopes::TokenScopes;
 
 /// A set of keys.
 #[derive(Serialize, JsonSchema)]
@@ -112,7 +111,7 @@ fn metadata(request: &DoorRequest, configured: Option<&str>, tls: bool) -> Resul
         introspection_endpoint: at(INTROSPECT),
         grant_types_supported: ["password", "refresh_token"],
         response_types_supported: ["none"],
-        scopes_supported: TokenScopes::All.to_string().split(' ').map(str::to_owned).collect(),
+        scopes_supported: shared::scope::ALL.map(str::to_owned).to_vec(),
         token_endpoint_auth_methods_supported: ["none"],
         revocation_endpoint_auth_methods_supported: ["none"],
         introspection_endpoint_auth_methods_supported: ["Bearer", "client_secret_basic"],

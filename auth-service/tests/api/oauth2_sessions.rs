@@ -286,7 +286,7 @@ async fn clients_find_every_endpoint_by_the_configured_issuer_or_by_the_name_tha
     );
     assert_eq!(said["response_types_supported"], json!(["none"]));
     assert_eq!(said["grant_types_supported"], json!(["password", "refresh_token"]));
-    assert!(said["scopes_supported"].as_array().unwrap().contains(&json!("account")), "{said}");
+    assert_eq!(said["scopes_supported"], json!(shared::scope::ALL));
     assert_eq!(said["jwks_uri"], json!("https://auth.example.com/tollgate/.well-known/jwks.json"));
     let server = start().await;
     let answer = http(server.address, metadata, &[], "").await;

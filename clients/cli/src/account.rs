@@ -1,9 +1,10 @@
 //! Somebody's own account.
 
 use clap::Args;
+use serde_json::json;
 use tollgate_client::{Client, Profile};
 
-use crate::display::{credits, role, time};
+use crate::display::{credits, json_text, json_time, role, time};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::password;
@@ -25,7 +26,7 @@ pub(crate) async fn sign_up(client: &Client, arguments: SignUp, output: &mut Out
     let profile = Profile { full_name: arguments.full_name, email: arguments.email };
     let made = client.sign_up(&arguments.name, &password, profile).await?;
     let (available, name) = (made.available_credits(), made.user.unwrap_or_default().user_name);
-    output.line(&format!("{name} has an account with {}", credits(available)))
+    output.said(&format!("{name} has an account with {}", credits(available)), json!({"userName": name, "availableCredits": available}))
 }
 
 pub(crate) async fn me(client: &Client, output: &mut Output) -> Result<(), Failure> {
@@ -33,7 +34,17 @@ pub(crate) async fn me(client: &Client, output: &mut Output) -> Result<(), Failu
     let user = me.user.unwrap_or_default();
     let role = role(user.role());
     let credential = if me.api_key_id.is_empty() { "access token".to_owned() } else { format!("API key {}", me.api_key_id) };
-    output.fields(&[
+    let document = json!({
+        "userName": user.user_name,
+        "userId": user.user_id,
+        "fullName": json_text(&user.full_name),
+        "email": json_text(&user.email),
+        "role": role,
+        "accountId": me.account_id,
+        "apiKeyId": json_text(&me.api_key_id),
+        "createdAt": json_time(user.created_at),
+    });
+    let fields = [
         ("user", user.user_name),
         ("user id", user.user_id),
         ("full name", user.full_name),
@@ -42,16 +53,25 @@ pub(crate) async fn me(client: &Client, output: &mut Output) -> Result<(), Failu
         ("account", me.account_id),
         ("credential", credential),
         ("since", time(user.created_at)),
-    ])
+    ];
+    output.record(&fields, document)
 }
 
 pub(crate) async fn balance(client: &Client, output: &mut Output) -> Result<(), Failure> {
     let balance = client.balance().await?.balance.unwrap_or_default();
-    output.fields(&[
+    let document = json!({
+        "availableCredits": balance.available_credits(),
+        "heldCredits": balance.held_credits(),
+        "spentCredits": balance.spent_credits(),
+        "lapsedCredits": balance.lapsed_credits(),
+        "grantedCredits": balance.granted_credits(),
+    });
+    let fields = [
         ("available", balance.available_credits().to_string()),
         ("held", balance.held_credits().to_string()),
         ("spent", balance.spent_credits().to_string()),
         ("lapsed", balance.lapsed_credits().to_string()),
         ("granted", balance.granted_credits().to_string()),
-    ])
+    ];
+    output.record(&fields, document)
 }

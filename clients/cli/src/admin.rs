@@ -4,6 +4,7 @@ mod arguments;
 mod audit;
 mod users;
 
+use serde_json::json;
 use tollgate_client::{Client, NewUser, Profile, new_request_id};
 
 pub(crate) use self::arguments::Admin;
@@ -20,7 +21,8 @@ pub(crate) async fn run(client: &Client, command: Admin, output: &mut Output) ->
             let made = client.create_user(NewUser { user_name: user.name, profile, admin, starting_credits }, &password).await?;
             let (available, user) = (made.available_credits(), made.user.unwrap_or_default());
             let article = if admin { "an" } else { "a" };
-            output.line(&format!("{} is {article} {} with {}", user.user_name, role(user.role()), credits(available)))
+            let said = format!("{} is {article} {} with {}", user.user_name, role(user.role()), credits(available));
+            output.said(&said, json!({"userName": user.user_name, "role": role(user.role()), "availableCredits": available}))
         }
         Admin::Grant { name, credits: granted, request_id, note } => {
             let given = request_id.is_some();
@@ -33,7 +35,16 @@ pub(crate) async fn run(client: &Client, command: Admin, output: &mut Output) ->
             })?;
             let available = answer.balance.unwrap_or_default().available_credits();
             let what = if answer.replayed { "had got these" } else { "got" };
-            output.line(&format!("{name} {what} {}, and has {available} available (request {request_id})", credits(granted)))
+            output.said(
+                &format!("{name} {what} {}, and has {available} available (request {request_id})", credits(granted)),
+                json!({
+                    "userName": name,
+                    "credits": granted,
+                    "availableCredits": available,
+                    "requestId": request_id,
+                    "replayed": answer.replayed,
+                }),
+            )
         }
         Admin::Users(arguments) => users::list(client, arguments, output).await,
         Admin::Disable(arguments) => users::disable(client, arguments, output).await,

@@ -4,33 +4,44 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::account::SignUp;
 use crate::admin::Admin;
-use crate::connection::{Caller, Connection};
-use crate::duration::parse_duration;
+use crate::config::Config;
+use crate::connection::Connection;
+use crate::duration::{parse_duration, parse_duration_or_zero};
 use crate::keys::Keys;
-use crate::sessions::{CLIENT, Password, Sessions};
+use crate::sessions::{Login, Password, Sessions};
+use crate::settings::Caller;
 
 /// What stands below the list of commands.
 const AFTER_HELP: &str = "\
 A first session:
   tollgate signup alice
-  export TOLLGATE_SESSION=$HOME/.tollgate-session
   tollgate login alice
-  export TOLLGATE_API_KEY=$(tollgate keys create --name laptop)
+  tollgate keys create --name laptop --save
   tollgate chat llama3.2 'Why is the sky blue?'
+  tollgate chat llama3.2                                  # a conversation
   tollgate balance
 
-Passwords are asked for, or read from the first line of standard input; they are never arguments.
+Passwords and keys are asked for, or read from the first line of standard input; they are never arguments.
+
+Each value comes from its flag, else from the environment, else from the profile in ~/.config/tollgate/config.yaml; tollgate config shows
+from where. login keeps its session for the profile, and it counts where nothing else gives a credential.
 
 Environment:
+  TOLLGATE_PROFILE   profile of the config file       [default: default]
+  TOLLGATE_CONFIG    another config file
   TOLLGATE_API_KEY   API key or access token
   TOLLGATE_SESSION   file of a session, which login writes and every command keeps
   TOLLGATE_AUTH_URL  where auth-service listens       [default: http://127.0.0.1:50051]
   TOLLGATE_URL       where inference-service listens  [default: http://127.0.0.1:50052]
+  TOLLGATE_ACCOUNT   the account that pays
+  TOLLGATE_MODEL     the model to chat with where none is named
   TOLLGATE_CA, TOLLGATE_CLIENT_CERTIFICATE, TOLLGATE_CLIENT_KEY
                      files for URLs that begin with https://, as --ca, --client-cert and --client-key
+  NO_COLOR           no colours in help and errors
 
 Exit codes:
   0    done
@@ -40,12 +51,15 @@ Exit codes:
   69   a server can't be reached, or is not available
   75   try again later: rate limited, busy, in progress, or out of time
   77   the credential was refused, or may not do this
-  130  cancelled with Ctrl-C";
+  130  cancelled with Ctrl-C; 129, 131 and 143: a signal ended a conversation";
 
 /// Talk to models through Tollgate, and look after your account, keys and credits.
 #[derive(Debug, Parser)]
 #[command(name = "tollgate", version, arg_required_else_help = true, after_help = AFTER_HELP, max_term_width = 100)]
 pub(crate) struct Arguments {
+    /// Print JSON: one document, or one a line where records follow one another
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) connection: Connection,
     #[command(subcommand)]
@@ -56,7 +70,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Make an account for yourself, where the server lets you
     Signup(SignUp),
-    /// Sign in: keep the session in --session FILE, or print an access token, which is good for 30 minutes
+    /// Sign in: keep the session for the profile, or in --session FILE, and use it from then on
     Login(Login),
     /// Sign out: end the session, and remove its file
     Logout {
@@ -98,6 +112,9 @@ pub(crate) enum Command {
         request_id: String,
     },
     /// Ask a model; the answer appears as it is generated, the receipt on standard error
+    ///
+    /// Without a PROMPT, on a terminal, it is a conversation: /? says what can be done there, and /bye or Ctrl-D ends it. Standard input
+    /// that is no terminal is the prompt, or goes behind it.
     Chat(Chat),
     /// Let a model go on from a text, without a conversation
     Generate(Generate),
@@ -107,9 +124,26 @@ pub(crate) enum Command {
     /// Manage users and credits, as an operator
     #[command(subcommand)]
     Admin(Admin),
+    /// Show which values count and where they come from, and change the profiles of the config file
+    #[command(args_conflicts_with_subcommands = true)]
+    Config {
+        #[command(subcommand)]
+        command: Option<Config>,
+    },
     /// Make certificates for the services
     #[command(subcommand)]
     Tls(Tls),
+    /// Print what a shell completes this command by
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Print this command's page of the manual, or write the pages of all commands into a folder
+    Man {
+        /// Where to
+        folder: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -123,9 +157,9 @@ pub(crate) enum Tls {
         /// Where to
         #[arg(value_name = "FOLDER")]
         folder: PathBuf,
-        /// A name or IP address by which both services are reached, beside their own names, localhost and this host's loopback; may be
-        /// repeated
-        #[arg(long = "name", value_name = "NAME")]
+        /// A name or IP address by which a service is reached, such as auth-service=auth.example, beside its own name, localhost and this
+        /// host's loopback; without a service it is of both; may be repeated
+        #[arg(long = "name", value_name = "[SERVICE=]NAME")]
         names: Vec<String>,
         /// How long the services' certificates count, such as 30d
         #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "90d")]
@@ -139,28 +173,36 @@ impl Command {
         match self {
             Self::Signup(_) | Self::Login(_) | Self::Password(Password::CompleteReset { .. }) => Caller::Nobody,
             Self::Keys(keys) if keys.needs_no_credential() => Caller::Nobody,
+            Self::Keys(keys) if keys.needs_a_person() => Caller::Person,
+            Self::Logout { .. } | Self::Sessions(_) | Self::Password(Password::Change) | Self::Admin(_) => Caller::Person,
             _ => Caller::User,
         }
     }
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Login {
-    /// User name
-    pub(crate) name: String,
-    /// What the session is called in `sessions list`
-    #[arg(long, value_name = "TEXT", default_value = CLIENT)]
-    pub(crate) client: String,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct Chat {
-    /// The model's name, from `models list`
-    pub(crate) model: String,
-    /// What to ask; - reads it from standard input
-    pub(crate) prompt: String,
+    /// The model's name, from `models list` [env: TOLLGATE_MODEL] [default: the only one there is]
+    pub(crate) model: Option<String>,
+    /// What to ask; - is standard input alone
+    pub(crate) prompt: Vec<String>,
     #[command(flatten)]
     pub(crate) generation: Generation,
+    /// How long the model stays loaded afterwards, such as 30m; 0: not at all [default: the model server's]
+    #[arg(long, alias = "keepalive", value_name = "DURATION", value_parser = parse_duration_or_zero)]
+    pub(crate) keep_alive: Option<Duration>,
+    /// Don't show what the model thinks
+    #[arg(long, alias = "hidethinking")]
+    pub(crate) hide_thinking: bool,
+    /// Show what the model server measured
+    #[arg(long)]
+    pub(crate) verbose: bool,
+    /// Don't break lines between words, in a conversation
+    #[arg(long, alias = "nowordwrap")]
+    pub(crate) no_word_wrap: bool,
+    /// Don't keep on disk what is asked, in a conversation
+    #[arg(long)]
+    pub(crate) no_history: bool,
 }
 
 #[derive(Debug, Args)]
@@ -267,6 +309,11 @@ mod tests {
             "TOLLGATE_URL",
             "TOLLGATE_CA",
             "TOLLGATE_CLIENT_KEY",
+            "TOLLGATE_PROFILE",
+            "TOLLGATE_CONFIG",
+            "TOLLGATE_ACCOUNT",
+            "TOLLGATE_MODEL",
+            "NO_COLOR",
             "  0 ",
             "  3 ",
             "  64 ",
@@ -282,6 +329,32 @@ mod tests {
         }
         let arguments = parse("--key tg_canary balance").unwrap();
         assert!(!format!("{arguments:?}").contains("canary"));
+    }
+
+    /// The names of the commands that have no commands below them.
+    fn leaves(command: &clap::Command, above: &str, leaves: &mut Vec<String>) {
+        let below: Vec<_> = command.get_subcommands().filter(|command| command.get_name() != "help").collect();
+        if below.is_empty() {
+            leaves.push(above.trim().to_owned());
+        }
+        for command in below {
+            self::leaves(command, &format!("{above} {}", command.get_name()), leaves);
+        }
+    }
+
+    #[test]
+    fn every_command_takes_json_and_the_docs_give_its_shape_or_say_that_it_has_none() {
+        let mut command = Arguments::command();
+        command.build();
+        let mut names = Vec::new();
+        leaves(&command, "", &mut names);
+        assert!(names.len() > 30, "{names:?}");
+        let docs = include_str!("../../../docs/cli.md");
+        for name in names {
+            assert!(docs.contains(&format!("\n| `{name}` | ")), "docs/cli.md has no row for the JSON of {name}");
+            let leaf = name.split(' ').try_fold(&command, |command, name| command.find_subcommand(name)).unwrap();
+            assert!(leaf.get_arguments().any(|argument| argument.get_long() == Some("json")), "{name}");
+        }
     }
 
     #[test]
@@ -308,9 +381,15 @@ mod tests {
             "keys revoke --leaked dump.txt",
             "balance --auth-url http://h:1 --key k --account a",
             "history --limit 5",
+            "usage --from 2026-11-01 --to 2026-11-29",
             "receipt r1",
             "chat m p --system s --max-tokens 5 --temperature 0 --seed -1 --think low --request-id r --json --timeout 30s",
             "chat m p --format {}",
+            "chat",
+            "chat m",
+            "chat m why is the sky blue",
+            "chat m --keep-alive 0 --hide-thinking --verbose --no-word-wrap --no-history",
+            "chat m --keepalive 5m --hidethinking --nowordwrap",
             "generate m p --suffix s --raw",
             "models list",
             "models show m",
@@ -327,7 +406,27 @@ mod tests {
             "admin audit --follow --json",
             "admin enable bob",
             "balance --ca ca.pem --client-cert c.pem --client-key k.pem",
-            "tls make-certificates certificates --name gate.example --name 10.0.0.1 --valid-for 30d",
+            "login alice --print-token",
+            "keys create --save",
+            "keys create --save=work --keychain",
+            "keys rotate k1 --save",
+            "keys list --json",
+            "--json keys list",
+            "balance --profile work",
+            "config",
+            "config --json",
+            "config show --profile work",
+            "config get url",
+            "config set url http://h:1 --profile work",
+            "config set key --keychain",
+            "config unset client_certificate",
+            "config list",
+            "config remove work",
+            "config path",
+            "completions zsh",
+            "man",
+            "man pages",
+            "tls make-certificates certificates --name gate.example --name auth-service=10.0.0.1 --valid-for 30d",
         ] {
             parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
@@ -351,8 +450,8 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused() {
         for line in [
-            "chat m",
             "chat m p --max-tokens 0",
+            "chat m --keep-alive soon",
             "chat m p --think perhaps",
             "chat m p --json --format {}",
             "generate m p --raw --system s",
@@ -364,6 +463,11 @@ mod tests {
             "keys revoke k1 --secret 0",
             "keys revoke k1 --leaked -",
             "keys rotate k1 --grace 0s",
+            "keys create --keychain",
+            "keys create --save work",
+            "config set keys x",
+            "config unset",
+            "completions tcsh",
             "balance --key k --session s",
             "admin grant bob 0",
             "admin grant bob 1000000000001",

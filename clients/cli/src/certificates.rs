@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
+use serde_json::json;
 use shared::tls::{Identity, Validity, client_config, in_words, server_name};
 
 use crate::arguments::Tls;
@@ -33,23 +34,16 @@ enum Readers {
 
 pub(crate) fn run(command: &Tls, output: &mut Output) -> Result<(), Failure> {
     let Tls::MakeCertificates { folder, names, valid_for } = command;
-    let mut own_names: Vec<String> = OWN_HOST.map(str::to_owned).to_vec();
-    for name in names {
-        if server_name(name).is_none() {
-            return Err(Failure::Usage(format!("{name:?} is neither a DNS name nor an IP address")));
-        }
-        if !own_names.contains(name) {
-            own_names.push(name.clone());
-        }
-    }
+    let names = SERVICES.map(|service| names_of(service, names));
+    let [auth, inference] = names;
+    let names = [auth?, inference?];
     let authority = Authority::open(&folder.join("ca"), *valid_for)?;
-    if authority.is_new {
+    if authority.is_new && !output.is_json() {
         output.line(&format!("made a new authority: whoever calls must trust {}", authority.file.display()))?;
     }
     write(&folder.join("public"), "ca.pem", &authority.certificate, Readers::Everybody)?;
-    for service in SERVICES {
-        let mut names = vec![service.to_owned()];
-        names.extend(own_names.iter().cloned());
+    let mut records = Vec::new();
+    for (service, names) in SERVICES.into_iter().zip(names) {
         let (certificate, key) = authority.certify(&names, *valid_for)?;
         let folder = folder.join(service);
         write(&folder, "ca.pem", &authority.certificate, Readers::Everybody)?;
@@ -57,9 +51,34 @@ pub(crate) fn run(command: &Tls, output: &mut Output) -> Result<(), Failure> {
         write(&folder, "key.pem", &key, Readers::Owner)?;
         write(&folder, "certificate.pem", &certificate, Readers::Everybody)?;
         let file = folder.join("certificate.pem");
-        output.line(&format!("{}: {}, for {}", file.display(), names.join(", "), in_words(*valid_for)))?;
+        records.push(json!({"service": service, "file": file, "names": names}));
+        if !output.is_json() {
+            output.line(&format!("{}: {}, for {}", file.display(), names.join(", "), in_words(*valid_for)))?;
+        }
+    }
+    if output.is_json() {
+        return output.document(&json!({"authority": authority.file, "isNewAuthority": authority.is_new, "certificates": records}));
     }
     Ok(())
+}
+
+/// The names in a service's certificate: its own, those of its host, and the given ones that are meant for it. `SERVICE=NAME` is meant for
+/// that service alone: whoever has the other one's key can't stand in for it there.
+fn names_of(service: &str, given: &[String]) -> Result<Vec<String>, Failure> {
+    let mut names: Vec<String> = [service].into_iter().chain(OWN_HOST).map(str::to_owned).collect();
+    for given in given {
+        let (meant_for, name) = given.split_once('=').map_or((None, given.as_str()), |(service, name)| (Some(service), name));
+        if meant_for.is_some_and(|meant_for| !SERVICES.contains(&meant_for)) {
+            return Err(Failure::Usage(format!("{given:?} names no service: {} and {}", SERVICES[0], SERVICES[1])));
+        }
+        if server_name(name).is_none() {
+            return Err(Failure::Usage(format!("{name:?} is neither a DNS name nor an IP address")));
+        }
+        if meant_for.is_none_or(|meant_for| meant_for == service) && !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
 }
 
 struct Authority {
@@ -180,7 +199,7 @@ mod tests {
 
     fn make(folder: &Path, valid_for: Duration) -> Result<(), Failure> {
         let names = vec!["gate.example".to_owned(), "10.0.0.7".to_owned()];
-        run(&Tls::MakeCertificates { folder: folder.to_owned(), names, valid_for }, &mut Output::stdout())
+        run(&Tls::MakeCertificates { folder: folder.to_owned(), names, valid_for }, &mut Output::stdout(false))
     }
 
     const DAY: Duration = Duration::from_secs(86_400);
@@ -217,10 +236,22 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_of_both_services_or_of_the_one_that_it_is_given_to() {
+        let given =
+            ["gate.example", "auth-service=auth.example", "inference-service=10.0.0.7", "auth-service=localhost"].map(str::to_owned);
+        let names = |service| names_of(service, &given).unwrap();
+        assert_eq!(names("auth-service"), ["auth-service", "localhost", "127.0.0.1", "::1", "gate.example", "auth.example"]);
+        assert_eq!(names("inference-service"), ["inference-service", "localhost", "127.0.0.1", "::1", "gate.example", "10.0.0.7"]);
+        for wrong in ["auth=auth.example", "=auth.example", "auth-service=", "auth-service=a b", "auth-service=a=b"] {
+            assert!(matches!(names_of("inference-service", &[wrong.to_owned()]), Err(Failure::Usage(_))), "{wrong}");
+        }
+    }
+
+    #[test]
     fn what_is_no_name_and_half_an_authority_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let names = vec!["not a name".to_owned()];
-        let refused = run(&Tls::MakeCertificates { folder: folder.path().to_owned(), names, valid_for: DAY }, &mut Output::stdout());
+        let refused = run(&Tls::MakeCertificates { folder: folder.path().to_owned(), names, valid_for: DAY }, &mut Output::stdout(false));
         assert!(matches!(refused, Err(Failure::Usage(_))));
         make(folder.path(), DAY).unwrap();
         fs::remove_file(folder.path().join("ca/ca.key")).unwrap();

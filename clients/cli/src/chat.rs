@@ -1,37 +1,75 @@
-//! Answers, printed as they are generated.
+//! Answers, printed as they are generated: to one prompt, or within a conversation.
+
+mod commands;
+mod composing;
+mod conversation;
+mod help;
+mod history_file;
+mod line_editor;
+mod pictures;
+mod piped;
+mod saving;
+mod session;
+mod settings;
+mod signals;
+mod spinner;
+mod terminal;
+mod turn;
+mod word_wrap;
 
 use std::fs;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 
-use tokio::sync::oneshot;
-use tollgate_client::proto::inference::{ChatRequest, FinishReason, Finished, Format, GenerateRequest, Options, format};
-use tollgate_client::{Answer, Client, Error, Event, message, new_request_id};
+use tollgate_client::proto::inference::{Format, GenerateRequest, Options, format};
+use tollgate_client::{Answer, Client, Error, message, new_request_id};
 
+use self::history_file::HistoryFile;
+use self::session::Beginning;
+use self::settings::Settings;
+use self::signals::{Endings, Interrupts};
+use self::terminal::Modes;
+use self::turn::{End, Manner};
 use crate::arguments::{Chat, Generate, Generation};
-use crate::display::credits;
+use crate::connection::Connected;
 use crate::failure::Failure;
-use crate::output::{Output, aside, hint};
+use crate::output::{Output, hint};
+use crate::setting::Setting;
 use crate::text_file::read_text;
 
-pub(crate) async fn chat(client: &Client, arguments: Chat, output: &mut Output) -> Result<(), Failure> {
-    let generation = arguments.generation;
-    let request_id = request_id(&generation);
-    let mut user = message::user(prompt(arguments.prompt)?);
-    user.images = images(&generation.images)?;
-    let request = ChatRequest {
-        model: arguments.model,
-        messages: generation.system.iter().map(message::system).chain([user]).collect(),
-        max_output_tokens: generation.max_tokens,
-        options: options(&generation),
-        format: format(&generation)?,
-        think: generation.think,
-        request_id: request_id.clone(),
-        require_full: generation.require_full,
-        ..ChatRequest::default()
+/// Answers the prompt of the command line or of standard input, or begins a conversation where neither has one.
+pub(crate) async fn chat(connected: &Connected, arguments: Chat, output: &mut Output) -> Result<(), Failure> {
+    let prompt = piped::prompt(&arguments.prompt)?;
+    if prompt.is_none() {
+        refuse_a_conversation_without(&arguments, output)?;
+    }
+    let client = connected.client.with_stream_timeout(arguments.generation.timeout);
+    let modes = Modes::of_now();
+    let mut interrupts = Interrupts::watch(modes.clone()).map_err(signals::no_signals)?;
+    let manner = Manner { word_wrap: false, thoughts: !arguments.hide_thinking, headings: false };
+    let settings = settings(&arguments)?;
+    let usual = connected.situation.text(Setting::Model)?;
+    let chosen = interrupts.or(model(&client, arguments.model.clone(), usual)).await;
+    let model = chosen.ok_or(Failure::Interrupted)??;
+    let Some(prompt) = prompt else {
+        let beginning = Beginning {
+            client,
+            model,
+            settings,
+            manner: Manner { word_wrap: !arguments.no_word_wrap, headings: true, ..manner },
+            verbose: arguments.verbose,
+            history: connected.situation.places.state().map(HistoryFile::in_folder),
+            keeps_history: !arguments.no_history,
+            modes: modes.clone(),
+        };
+        return converse(beginning, output, interrupts).await;
     };
-    let client = client.with_stream_timeout(generation.timeout);
-    print(client.chat(request), request_id, output).await
+    let request_id = request_id(&arguments.generation);
+    let mut user = message::user(prompt);
+    user.images = images(&arguments.generation.images)?;
+    let turns = settings.system.iter().map(message::system).chain([user]).collect();
+    let request = settings.request(&model, turns, request_id.clone());
+    print(client.chat(request), request_id, manner, arguments.verbose, output, &mut interrupts).await
 }
 
 pub(crate) async fn generate(client: &Client, arguments: Generate, output: &mut Output) -> Result<(), Failure> {
@@ -39,7 +77,7 @@ pub(crate) async fn generate(client: &Client, arguments: Generate, output: &mut 
     let request_id = request_id(&generation);
     let request = GenerateRequest {
         model: arguments.model,
-        prompt: prompt(arguments.prompt)?,
+        prompt: if arguments.prompt == "-" { read_text(Path::new("-"))? } else { arguments.prompt },
         suffix: arguments.suffix,
         images: images(&generation.images)?,
         raw: arguments.raw,
@@ -53,126 +91,102 @@ pub(crate) async fn generate(client: &Client, arguments: Generate, output: &mut 
         ..GenerateRequest::default()
     };
     let client = client.with_stream_timeout(generation.timeout);
-    print(client.generate(request), request_id, output).await
+    let mut interrupts = Interrupts::watch(Modes::of_now()).map_err(signals::no_signals)?;
+    let manner = Manner { word_wrap: false, thoughts: true, headings: false };
+    print(client.generate(request), request_id, manner, false, output, &mut interrupts).await
 }
 
-/// Prints an answer until it ends or Ctrl-C cancels it: what drops the call cancels it.
-async fn print(call: impl Future<Output = Result<Answer, Error>>, request_id: String, output: &mut Output) -> Result<(), Failure> {
-    let (interrupted, interrupt) = oneshot::channel();
-    let watcher = tokio::spawn(watch_interrupts(interrupted));
-    let outcome = tokio::select! {
-        outcome = async { print_events(call.await?, output).await } => outcome,
-        Ok(()) = interrupt => {
+/// A conversation, until the person or a signal ends it. The terminal is as it was, whichever it is.
+async fn converse(beginning: Beginning, output: &mut Output, mut interrupts: Interrupts) -> Result<(), Failure> {
+    let modes = beginning.modes.clone();
+    let mut endings = Endings::watch(&modes).map_err(signals::no_signals)?;
+    let ended = tokio::select! {
+        biased;
+        ended = endings.first() => Err(ended),
+        ended = session::run(beginning, output, &mut interrupts) => ended,
+    };
+    modes.restore();
+    if matches!(ended, Err(Failure::Ended { .. })) && !terminal::is_dumb() {
+        // The line editor may have been reading: no marks around what is pasted, and the shell begins a line of its own.
+        let _ = output.styled("\u{1b}[?2004l\n");
+    }
+    ended
+}
+
+/// Prints an answer and what it cost.
+async fn print(
+    call: impl Future<Output = Result<Answer, Error>>,
+    request_id: String,
+    manner: Manner,
+    verbose: bool,
+    output: &mut Output,
+    interrupts: &mut Interrupts,
+) -> Result<(), Failure> {
+    match turn::show(call, manner, output, interrupts).await.end {
+        End::Finished(finished) => {
+            if let Some(usage) = finished.usage.as_ref().filter(|_| verbose) {
+                turn::statistics(usage).iter().for_each(|line| hint(line));
+            }
+            hint(&turn::receipt_line(&finished, &request_id));
+            Ok(())
+        }
+        End::Stopped => {
             // The shell's prompt, and our own word, begin on a line of their own.
-            output.piece("\n").ok();
+            if output.is_terminal() {
+                let _ = output.piece("\n");
+            }
             Err(Failure::Cancelled { request_id })
         }
-    };
-    watcher.abort();
-    outcome
-}
-
-/// The first Ctrl-C cancels the call; a second one ends the process, should a write to standard output block.
-async fn watch_interrupts(first: oneshot::Sender<()>) {
-    if tokio::signal::ctrl_c().await.is_err() || first.send(()).is_err() {
-        return;
-    }
-    if tokio::signal::ctrl_c().await.is_ok() {
-        std::process::exit(130);
+        End::Failed(failure) => Err(failure),
     }
 }
 
-async fn print_events(mut answer: Answer, output: &mut Output) -> Result<(), Failure> {
-    let mut printed = Printed::default();
-    while let Some(event) = answer.next().await {
-        match event {
-            Ok(Event::Started(_)) => {}
-            Ok(Event::Delta(delta)) => {
-                if !delta.thinking.is_empty() {
-                    aside(&delta.thinking);
-                    printed.thought = true;
-                }
-                if !delta.content.is_empty() {
-                    if std::mem::take(&mut printed.thought) {
-                        aside("\n\n");
-                    }
-                    output.piece(&delta.content)?;
-                    printed.open_line = !delta.content.ends_with('\n');
-                }
-                for call in delta.tool_calls {
-                    printed.end_line(output)?;
-                    output.line(&format!("{}({})", call.name, call.arguments_json))?;
-                }
-            }
-            Ok(Event::Finished(finished)) => {
-                printed.end_line(output)?;
-                hint(&receipt_line(&finished, answer.request_id()));
-            }
-            Err(error) => {
-                printed.end_line(output)?;
-                return Err(error.into());
-            }
+/// The model to ask: the one that is named, the usual one, or the only one there is.
+async fn model(client: &Client, named: Option<String>, usual: Option<String>) -> Result<String, Failure> {
+    if let Some(model) = named.or(usual).filter(|model| !model.is_empty()) {
+        return Ok(model);
+    }
+    let mut names: Vec<String> = client.list_models().await?.into_iter().map(|model| model.name).collect();
+    match (names.len(), names.pop()) {
+        (1, Some(only)) => Ok(only),
+        (_, None) => Err(Failure::Usage("no MODEL is named, and there is none to choose".to_owned())),
+        (_, Some(last)) => {
+            names.push(last);
+            Err(Failure::Usage(format!("which MODEL? There are {}", names.join(", "))))
         }
+    }
+}
+
+fn refuse_a_conversation_without(arguments: &Chat, output: &Output) -> Result<(), Failure> {
+    let refused = |why: &str| Err(Failure::Usage(why.to_owned()));
+    if !output.is_terminal() {
+        return refused("a conversation needs a terminal, and standard output is none: give a PROMPT");
+    }
+    if arguments.generation.request_id.is_some() {
+        return refused("--request-id names one request, and a conversation has many: give a PROMPT");
+    }
+    if !arguments.generation.images.is_empty() {
+        return refused("--image goes with a PROMPT; in a conversation, name the file in what you ask");
     }
     Ok(())
 }
 
-/// What stands on the terminal.
-#[derive(Default)]
-struct Printed {
-    /// The answer's last line has no end yet.
-    open_line: bool,
-    /// Thoughts were printed, and no answer after them.
-    thought: bool,
-}
-
-impl Printed {
-    fn end_line(&mut self, output: &mut Output) -> Result<(), Failure> {
-        if std::mem::take(&mut self.thought) {
-            aside("\n");
-        }
-        if std::mem::take(&mut self.open_line) { output.piece("\n") } else { Ok(()) }
-    }
-}
-
-/// What an answer cost, used and ended with, on one line.
-fn receipt_line(finished: &Finished, request_id: &str) -> String {
-    let mut parts = Vec::new();
-    if finished.replayed {
-        parts.push("answered before, nothing is charged now".to_owned());
-    }
-    match &finished.receipt {
-        Some(receipt) => {
-            let left = receipt.remaining_credits.map(|left| format!(", {left} left")).unwrap_or_default();
-            parts.push(format!("{} charged{left}", credits(receipt.charged_credits())));
-        }
-        None => parts.push(format!("not charged yet: tollgate receipt {request_id}")),
-    }
-    if let Some(usage) = &finished.usage {
-        let count = |tokens: Option<u32>| tokens.map_or_else(|| "?".to_owned(), |tokens| tokens.to_string());
-        let estimated = if usage.estimated { " (estimated)" } else { "" };
-        parts.push(format!("{} tokens in, {} out{estimated}", count(usage.input_tokens), count(usage.output_tokens)));
-    }
-    let reason = match finished.reason() {
-        FinishReason::Unspecified => finished.upstream_reason.as_str(),
-        FinishReason::Stop => "stop",
-        FinishReason::Length => "length",
-        FinishReason::ToolCalls => "tool calls",
-    };
-    if !reason.is_empty() {
-        parts.push(reason.to_owned());
-    }
-    parts.push(format!("request {request_id}"));
-    parts.join("; ")
+fn settings(arguments: &Chat) -> Result<Settings, Failure> {
+    let generation = &arguments.generation;
+    Ok(Settings {
+        options: options(generation).unwrap_or_default(),
+        max_output_tokens: generation.max_tokens,
+        require_full: generation.require_full,
+        format: format(generation)?,
+        system: generation.system.clone().filter(|system| !system.is_empty()),
+        think: generation.think.clone(),
+        keep_alive: arguments.keep_alive,
+    })
 }
 
 /// Made here when it isn't given, so that a call that is cancelled before it began has a name.
 fn request_id(generation: &Generation) -> String {
     generation.request_id.clone().unwrap_or_else(new_request_id)
-}
-
-fn prompt(given: String) -> Result<String, Failure> {
-    if given == "-" { read_text(Path::new("-")) } else { Ok(given) }
 }
 
 fn images(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
@@ -205,7 +219,6 @@ fn format(generation: &Generation) -> Result<Option<Format>, Failure> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use tollgate_client::proto::inference::{Receipt, Usage};
 
     use super::*;
     use crate::arguments::{Arguments, Command};
@@ -216,21 +229,6 @@ mod tests {
             Command::Chat(chat) => chat.generation,
             other => panic!("{other:?}"),
         }
-    }
-
-    #[test]
-    fn the_receipt_line_says_cost_usage_reason_and_request() {
-        let mut finished = Finished {
-            reason: FinishReason::Stop.into(),
-            usage: Some(Usage { input_tokens: Some(31), output_tokens: Some(64), ..Usage::default() }),
-            receipt: Some(Receipt { charged_credits: Some(1), remaining_credits: Some(9), ledger_entry_id: "2".into() }),
-            ..Finished::default()
-        };
-        assert_eq!(receipt_line(&finished, "r1"), "1 credit charged, 9 left; 31 tokens in, 64 out; stop; request r1");
-        finished.replayed = true;
-        assert!(receipt_line(&finished, "r1").starts_with("answered before, nothing is charged now; "));
-        finished.receipt = None;
-        assert!(receipt_line(&finished, "r1").contains("not charged yet: tollgate receipt r1"));
     }
 
     #[test]

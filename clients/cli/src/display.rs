@@ -1,5 +1,6 @@
 //! How a value is shown to people: on one line, in their units, and with nothing that a terminal would obey.
 
+use serde_json::Value;
 use tollgate_client::proto::auth::Role;
 
 /// The text on one line, and without what a terminal would obey.
@@ -15,6 +16,16 @@ pub(crate) fn credits(number: i64) -> String {
 /// A time of a service, in UTC and whole seconds; empty when it is unset.
 pub(crate) fn time(time: Option<prost_types::Timestamp>) -> String {
     time.map(|time| prost_types::Timestamp { nanos: 0, ..time }.to_string()).unwrap_or_default()
+}
+
+/// The same in JSON: RFC 3339 in UTC, or null.
+pub(crate) fn json_time(time: Option<prost_types::Timestamp>) -> Value {
+    time.map_or(Value::Null, |time| Value::from(time.to_string()))
+}
+
+/// A text in JSON; null where there is none.
+pub(crate) fn json_text(text: &str) -> Value {
+    if text.is_empty() { Value::Null } else { Value::from(text) }
 }
 
 /// The text with its lines, and without what a terminal would obey.

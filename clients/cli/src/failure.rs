@@ -32,12 +32,38 @@ pub(crate) enum Failure {
         /// The file.
         path: PathBuf,
     },
+    /// A session must not go to another server than the one that began it.
+    #[error(
+        "the session in {} is of {begun_at}, and auth-service is said to be {asked}: --auth-url {begun_at} uses it, tollgate login NAME \
+         begins another one",
+        path.display()
+    )]
+    OtherServer {
+        /// The file.
+        path: PathBuf,
+        /// The server that began it.
+        begun_at: Box<str>,
+        /// The server that would be shown it.
+        asked: Box<str>,
+    },
+    /// The operating system's keychain can't be used, or hasn't what it should have.
+    #[error("{0}")]
+    Keychain(String),
+    /// There is no such value.
+    #[error("{0} isn't set: tollgate config set {0} sets it")]
+    NotSet(&'static str),
     /// Whoever read standard output has gone: there is nothing left to do, and nothing to complain about.
     #[error("nobody reads the output")]
     ReaderGone,
     /// Ctrl-C, while nothing was under way that has a price.
     #[error("interrupted")]
     Interrupted,
+    /// A signal ended the session.
+    #[error("ended by a signal")]
+    Ended {
+        /// The exit code that stands for it.
+        code: u8,
+    },
     /// Ctrl-C.
     #[error("cancelled")]
     Cancelled {
@@ -73,10 +99,11 @@ pub(crate) fn report(failure: &Failure) -> ExitCode {
 fn exit_code(failure: &Failure) -> u8 {
     match failure {
         Failure::Usage(_) | Failure::Call(Error::Configuration(_)) => USAGE,
-        Failure::Io { .. } => FAILED,
-        Failure::NoSession { .. } => NO_PERMISSION,
+        Failure::Io { .. } | Failure::Keychain(_) | Failure::NotSet(_) => FAILED,
+        Failure::NoSession { .. } | Failure::OtherServer { .. } => NO_PERMISSION,
         Failure::ReaderGone => 0,
         Failure::Cancelled { .. } | Failure::Interrupted => CTRL_C,
+        Failure::Ended { code } => *code,
         Failure::Call(error) => match error.reason() {
             Some(ErrorReason::InsufficientCredits) => INSUFFICIENT_CREDITS,
             Some(
@@ -99,14 +126,19 @@ fn exit_code(failure: &Failure) -> u8 {
 }
 
 /// What happened, the reason's name, what to do, and what it cost; `None` when there is nothing to say.
-fn line(failure: &Failure) -> Option<String> {
+pub(crate) fn line(failure: &Failure) -> Option<String> {
     let error = match failure {
-        Failure::ReaderGone | Failure::Interrupted => return None,
+        Failure::ReaderGone | Failure::Interrupted | Failure::Ended { .. } => return None,
         Failure::Cancelled { request_id } => {
             return Some(format!("cancelled; what was generated until then is charged: tollgate receipt {request_id}"));
         }
         Failure::Call(error) => error,
-        Failure::Usage(_) | Failure::Io { .. } | Failure::NoSession { .. } => return Some(one_line(&failure.to_string())),
+        Failure::Usage(_)
+        | Failure::Io { .. }
+        | Failure::NoSession { .. }
+        | Failure::OtherServer { .. }
+        | Failure::Keychain(_)
+        | Failure::NotSet(_) => return Some(one_line(&failure.to_string())),
     };
     let mut parts = vec![match error.refusal() {
         Some(refusal) => {
@@ -155,9 +187,11 @@ fn advice(error: &Error) -> Option<String> {
         _ => {}
     }
     let advice = match error.reason()? {
-        ErrorReason::CredentialMissing => "set TOLLGATE_API_KEY, or sign in: tollgate login NAME --session FILE",
+        ErrorReason::CredentialMissing => "sign in (tollgate login NAME), or give a key: tollgate config set key, or TOLLGATE_API_KEY",
         ErrorReason::CredentialExpired => "log in again (tollgate login NAME), or make a new key",
-        ErrorReason::AccessTokenRequired => "sign in (tollgate login NAME --session FILE) and give the same --session here",
+        ErrorReason::AccessTokenRequired => {
+            "sign in (tollgate login NAME), and leave out what gives a key: tollgate config shows where it comes from"
+        }
         ErrorReason::PasswordChangeRequired => "tollgate password complete-reset NAME chooses a new one",
         ErrorReason::OtherOperatorRequired => "tollgate admin create-user NAME --admin makes another operator, who can",
         ErrorReason::SessionNotFound => "tollgate sessions list shows what there is",

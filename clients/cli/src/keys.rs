@@ -3,14 +3,17 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
 use shared::scope;
 use tollgate_client::proto::auth::{ApiKey, ApiKeySecret};
-use tollgate_client::{ApiKeyOptions, Client, Error, NewApiKey, RotationOptions, new_request_id};
+use tollgate_client::{ApiKeyOptions, Error, NewApiKey, RotationOptions, new_request_id};
 
-use crate::display::time;
+use crate::connection::{Connected, Situation};
+use crate::display::{json_text, json_time, time};
 use crate::duration::{parse_duration, parse_duration_or_zero};
 use crate::failure::Failure;
+use crate::key_place::KeyPlace;
 use crate::leaked;
 use crate::output::{Output, hint};
 use crate::table::Table;
@@ -37,6 +40,8 @@ pub(crate) enum Keys {
         /// Names the request: repeated under the same id it makes no second key, but a new secret in place of one that was lost
         #[arg(long, value_name = "ID")]
         request_id: Option<String>,
+        #[command(flatten)]
+        save: Save,
     },
     /// List the account's keys, oldest first: a line for each secret
     List,
@@ -50,6 +55,8 @@ pub(crate) enum Keys {
         /// As with `create`
         #[arg(long, value_name = "ID")]
         request_id: Option<String>,
+        #[command(flatten)]
+        save: Save,
     },
     /// Revoke a key, one of its secrets, or every key that is found in a text
     Revoke {
@@ -65,7 +72,30 @@ pub(crate) enum Keys {
     },
 }
 
+/// Where the key goes in place of standard output.
+#[derive(Debug, Args)]
+pub(crate) struct Save {
+    /// Put the key into a profile without showing it: this one, or --save=PROFILE, which may be a new one
+    #[arg(long, value_name = "PROFILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    save: Option<String>,
+    /// With --save: keep it in the operating system's keychain
+    #[arg(long, requires = "save")]
+    keychain: bool,
+}
+
+impl Save {
+    async fn place(&self, situation: &Situation) -> Result<Option<KeyPlace>, Failure> {
+        let Some(profile) = &self.save else { return Ok(None) };
+        KeyPlace::new(situation, profile, self.keychain).await.map(Some)
+    }
+}
+
 impl Keys {
+    /// Whether an API key could never do it.
+    pub(crate) fn needs_a_person(&self) -> bool {
+        !self.needs_no_credential()
+    }
+
     /// Whether it shows credentials that it found, and none of its own.
     pub(crate) fn needs_no_credential(&self) -> bool {
         matches!(self, Self::Revoke { leaked: Some(_), .. })
@@ -106,9 +136,11 @@ impl Scope {
     }
 }
 
-pub(crate) async fn run(client: &Client, command: Keys, output: &mut Output) -> Result<(), Failure> {
+pub(crate) async fn run(connected: Connected, command: Keys, output: &mut Output) -> Result<(), Failure> {
+    let Connected { client, situation, .. } = &connected;
     match command {
-        Keys::Create { name, scopes, models, networks, expires_in, request_id } => {
+        Keys::Create { name, scopes, models, networks, expires_in, request_id, save } => {
+            let place = save.place(situation).await?;
             let scopes = scopes.into_iter().map(|scope| scope.name().to_owned()).collect();
             let (request_id, given) = named(request_id);
             let options = ApiKeyOptions {
@@ -121,16 +153,19 @@ pub(crate) async fn run(client: &Client, command: Keys, output: &mut Output) -> 
                 ..ApiKeyOptions::default()
             };
             let made = client.create_api_key(options).await.inspect_err(|error| say_how_to_repeat(error, given, &request_id))?;
-            print(&made, output)?;
+            give(&made, place.as_ref(), &request_id, output).await?;
             let end = made.api_key.expires_at.map(|end| format!(", until {}", time(Some(end)))).unwrap_or_default();
-            hint(&format!("key {} for {}{end}; it can't be shown again", made.api_key.api_key_id, made.api_key.scopes.join(", ")));
+            let once = if place.is_some() { "" } else { "; it can't be shown again" };
+            hint(&format!("key {} for {}{end}{once}", made.api_key.api_key_id, made.api_key.scopes.join(", ")));
             Ok(())
         }
         Keys::List => {
             let now = SystemTime::now();
             let columns = &["ID", "KEY", "STATE", "SCOPES", "MODELS", "NETWORKS", "CREATED", "EXPIRES", "USED", "SECRET", "NAME"];
             let mut table = Table::new(columns);
+            let mut records = Vec::new();
             for key in client.list_api_keys().await? {
+                records.push(record(&key, now));
                 for secret in secrets(&key) {
                     let all = |some: &[String]| if some.is_empty() { "*".to_owned() } else { some.join(",") };
                     let number = if secret.number == 0 { String::new() } else { secret.number.to_string() };
@@ -150,36 +185,83 @@ pub(crate) async fn run(client: &Client, command: Keys, output: &mut Output) -> 
                     ]);
                 }
             }
-            output.table(&table)
+            output.records(&records, &table)
         }
-        Keys::Rotate { id, grace, request_id } => {
+        Keys::Rotate { id, grace, request_id, save } => {
+            let place = save.place(situation).await?;
             let (request_id, given) = named(request_id);
             let options = RotationOptions { grace_period: grace, request_id: Some(request_id.clone()) };
             let made = client.rotate_api_key(&id, options).await.inspect_err(|error| say_how_to_repeat(error, given, &request_id))?;
-            print(&made, output)?;
+            give(&made, place.as_ref(), &request_id, output).await?;
             let now = SystemTime::now();
             for secret in secrets(&made.api_key).into_iter().skip(1).filter(|secret| key_state(&made.api_key, secret, now) == "active") {
                 let end = secret.expires_at.map(|end| format!(" until {}", time(Some(end)))).unwrap_or_default();
                 hint(&format!("the secret before, {}, is good{end}", secret.hint));
             }
-            hint(&format!("key {} has a new secret; it can't be shown again", made.api_key.api_key_id));
+            let once = if place.is_some() { "" } else { "; it can't be shown again" };
+            hint(&format!("key {} has a new secret{once}", made.api_key.api_key_id));
             Ok(())
         }
         Keys::Revoke { leaked: Some(path), .. } => leaked::revoke(client, &path, output).await,
         Keys::Revoke { id, secret: Some(number), .. } => {
             let key = client.revoke_api_key_secret(&id.unwrap_or_default(), number).await?;
             let rest = if key.revoked_at.is_some() { ", and so is the key: no secret of it is left" } else { "" };
-            output.line(&format!("secret {number} of key {} is revoked{rest}", key.api_key_id))
+            let said = format!("secret {number} of key {} is revoked{rest}", key.api_key_id);
+            output.said(&said, record(&key, SystemTime::now()))
         }
         Keys::Revoke { id, .. } => {
             let key = client.revoke_api_key(&id.unwrap_or_default()).await?;
-            output.line(&format!("key {} is revoked", key.api_key_id))
+            output.said(&format!("key {} is revoked", key.api_key_id), record(&key, SystemTime::now()))
         }
     }
 }
 
-fn print(made: &NewApiKey, output: &mut Output) -> Result<(), Failure> {
-    output.line(made.key.expose())
+/// Puts a new key where it belongs, or prints it.
+async fn give(made: &NewApiKey, place: Option<&KeyPlace>, request_id: &str, output: &mut Output) -> Result<(), Failure> {
+    let id = &made.api_key.api_key_id;
+    let (said, key) = match place {
+        None => (made.key.expose().to_owned(), Value::from(made.key.expose())),
+        Some(place) => {
+            place.keep(made.key.expose()).await.inspect_err(|_| {
+                hint(&format!(
+                    "key {id} was made and could not be kept: the same command with --request-id {request_id} gives it another secret, \
+                     tollgate keys revoke {id} revokes it"
+                ));
+            })?;
+            (format!("key {id} is kept in {}", place.shown()), Value::Null)
+        }
+    };
+    let mut document = record(&made.api_key, SystemTime::now());
+    document["key"] = key;
+    document["savedIn"] = place.map(KeyPlace::profile).into();
+    output.said(&said, document)
+}
+
+/// A key as JSON, with its secrets' hints.
+fn record(key: &ApiKey, now: SystemTime) -> Value {
+    let secret = |secret: ApiKeySecret| {
+        json!({
+            "number": secret.number,
+            "hint": secret.hint,
+            "state": key_state(key, &secret, now),
+            "createdAt": json_time(secret.created_at),
+            "expiresAt": json_time(secret.expires_at),
+            "revokedAt": json_time(secret.revoked_at),
+            "lastUsedAt": json_time(secret.last_used_at),
+        })
+    };
+    json!({
+        "apiKeyId": key.api_key_id,
+        "name": json_text(&key.name),
+        "scopes": key.scopes,
+        "models": key.models,
+        "networks": key.networks,
+        "createdAt": json_time(key.created_at),
+        "expiresAt": json_time(key.expires_at),
+        "revokedAt": json_time(key.revoked_at),
+        "lastUsedAt": json_time(key.last_used_at),
+        "secrets": secrets(key).into_iter().map(secret).collect::<Vec<_>>(),
+    })
 }
 
 /// A request id, and whether the caller gave it.

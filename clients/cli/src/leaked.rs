@@ -4,17 +4,21 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::poll_fn;
 use memchr::memmem;
+use serde_json::{Value, json};
 use shared::credential_form::{API_KEY_LENGTH, API_KEY_PREFIX, REFRESH_TOKEN_LENGTH, REFRESH_TOKEN_PREFIX, is_api_key, is_refresh_token};
 use tokio::sync::mpsc::{self, Sender};
 use tollgate_client::proto::auth::RevokeCredentialResponse;
 use tollgate_client::proto::auth::revoke_credential_response::Result as Outcome;
 use tollgate_client::{Client, Error};
 
+use crate::credential_text::shown;
+use crate::display::json_text;
 use crate::failure::Failure;
 use crate::output::{Output, hint};
 
@@ -33,8 +37,16 @@ pub(crate) async fn revoke(client: &Client, path: &Path, output: &mut Output) ->
     let read_from = path.to_owned();
     // Standard input blocks. When the other end is dropped, the next find ends the search.
     let searching = tokio::task::spawn_blocking(move || search(&read_from, &found));
+    // Once the service is away, it will be no better with the next one. What is found is still told.
+    let away = &OnceLock::new();
     let calls = poll_fn(move |cx| taken.poll_recv(cx)).map(|credential: String| async move {
-        let outcome = revoke_one(client, &credential).await;
+        let outcome = match away.get() {
+            Some(error) => Err(Error::clone(error)),
+            None => revoke_one(client, &credential).await,
+        };
+        if let Err(error @ Error::Unreachable { .. }) = &outcome {
+            away.get_or_init(|| error.clone());
+        }
         (shown(&credential), outcome)
     });
     let mut outcomes = std::pin::pin!(calls.buffered(AT_ONCE));
@@ -43,16 +55,20 @@ pub(crate) async fn revoke(client: &Client, path: &Path, output: &mut Output) ->
         match outcome {
             Ok(answer) if answer.result() == Outcome::Revoked => {
                 revoked += 1;
-                output.line(&format!("{shown} is revoked{}", of_what(&answer)))?;
+                let said = format!("{shown} is revoked{}", of_what(&answer));
+                output.said(&said, record(&shown, "revoked", Some(&answer), None))?;
             }
             Ok(_) => {
                 unknown += 1;
-                output.line(&format!("{shown} is unknown: it is of another server, or no longer in force"))?;
+                let said = format!("{shown} is unknown: it is of another server, or no longer in force");
+                output.said(&said, record(&shown, "unknown", None, None))?;
             }
-            // It will be no better with the next one.
-            Err(error @ Error::Unreachable { .. }) => return Err(error.into()),
             Err(error) => {
-                hint(&format!("{shown} is NOT revoked: {error}"));
+                if output.is_json() {
+                    output.document(&record(&shown, "failed", None, Some(&error)))?;
+                } else {
+                    hint(&format!("{shown} is NOT revoked: {error}"));
+                }
                 failed.push(error);
             }
         }
@@ -76,19 +92,24 @@ async fn revoke_one(client: &Client, credential: &str) -> Result<RevokeCredentia
     client.revoke_credential(credential).await
 }
 
+/// What became of a credential.
+fn record(shown: &str, result: &str, answer: Option<&RevokeCredentialResponse>, error: Option<&Error>) -> Value {
+    let (key, session) = answer.map_or(("", ""), |answer| (answer.api_key_id.as_str(), answer.session_id.as_str()));
+    json!({
+        "credential": shown,
+        "result": result,
+        "apiKeyId": json_text(key),
+        "sessionId": json_text(session),
+        "error": error.map(ToString::to_string),
+    })
+}
+
 fn of_what(answer: &RevokeCredentialResponse) -> String {
     match (answer.api_key_id.as_str(), answer.session_id.as_str()) {
         ("", "") => String::new(),
         ("", session) => format!(" (session {session})"),
         (key, _) => format!(" (key {key})"),
     }
-}
-
-/// For people who look for it in a list: its first characters and its last four, none of which are of a secret.
-fn shown(credential: &str) -> String {
-    let prefix = if credential.starts_with(REFRESH_TOKEN_PREFIX) { REFRESH_TOKEN_PREFIX } else { API_KEY_PREFIX };
-    let (head, tail) = (credential.get(..prefix.len() + 4), credential.get(credential.len().saturating_sub(4)..));
-    format!("{}…{}", head.unwrap_or_default(), tail.unwrap_or_default())
 }
 
 /// Sends on what is found, each once.
@@ -115,6 +136,12 @@ fn search_in(mut input: impl Read, found: &Sender<String>) -> io::Result<()> {
             return Ok(());
         }
     }
+}
+
+/// Whether an API key or a refresh token of ours stands in this text.
+pub(crate) fn holds_a_credential(text: &str) -> bool {
+    let mut scanner = Scanner::default();
+    !scanner.take(text.as_bytes()).is_empty() || !scanner.take(&[]).is_empty()
 }
 
 /// Finds credentials in bytes that come in pieces, wherever the pieces end and whatever stands around a credential: the checksum tells a
@@ -287,12 +314,5 @@ mod tests {
             all.push(credential);
         }
         assert_eq!(all, [one, two]);
-    }
-
-    #[test]
-    fn what_is_shown_of_a_credential_holds_nothing_of_its_secret() {
-        let (key, token) = (key("abcdefghijklmnopqrstuvwxyz0123"), token("abcdefghijklmnopqrstuvwxyz0123"));
-        assert_eq!(shown(&key), format!("tg_abcd…{}", &key[45..]));
-        assert_eq!(shown(&token), format!("tgr_abcd…{}", &token[78..]));
     }
 }

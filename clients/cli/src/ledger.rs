@@ -1,9 +1,10 @@
 //! What was granted and charged, and what became of a request.
 
+use serde_json::{Value, json};
 use tollgate_client::Client;
-use tollgate_client::proto::auth::{LedgerEntry, LedgerEntryKind, Outcome, Receipt, RequestState};
+use tollgate_client::proto::auth::{LedgerEntry, LedgerEntryKind, Outcome, Receipt, RequestState, TokenUsage};
 
-use crate::display::time;
+use crate::display::{json_text, json_time, time};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::table::Table;
@@ -12,17 +13,47 @@ pub(crate) async fn history(client: &Client, limit: usize, output: &mut Output) 
     let limit = if limit == 0 { usize::MAX } else { limit };
     let mut table = Table::new(&["TIME", "KIND", ">CREDITS", ">AVAILABLE", ">IN", ">OUT", "MODEL", "REQUEST", "NOTE"]);
     let mut ledger = client.ledger(u32::try_from(limit).unwrap_or(u32::MAX));
-    let mut shown = 0;
+    let (mut records, mut shown) = (Vec::new(), 0);
     while shown < limit {
         let Some(entry) = ledger.next().await else { break };
-        table.row(history_row(entry?));
+        let entry = entry?;
+        // A whole ledger is long: what nobody reads isn't kept.
+        if output.is_json() {
+            records.push(history_record(&entry))
+        } else {
+            table.row(history_row(entry))
+        }
         shown += 1;
     }
-    output.table(&table)
+    output.records(&records, &table)
 }
 
-fn history_row(entry: LedgerEntry) -> [String; 9] {
-    let kind = match entry.kind() {
+fn history_record(entry: &LedgerEntry) -> Value {
+    json!({
+        "ledgerEntryId": entry.ledger_entry_id,
+        "createdAt": json_time(entry.created_at),
+        "kind": kind(entry.kind()),
+        "credits": entry.credits(),
+        "availableCredits": entry.available_credits(),
+        "model": json_text(&entry.model),
+        "usage": usage_record(entry.usage.as_ref()),
+        "requestId": json_text(&entry.request_id),
+        "userId": json_text(&entry.user_id),
+        "apiKeyId": json_text(&entry.api_key_id),
+        "note": json_text(&entry.note),
+        "foldedEntries": entry.folded_entries,
+    })
+}
+
+fn usage_record(usage: Option<&TokenUsage>) -> Value {
+    usage.map_or(
+        Value::Null,
+        |usage| json!({"inputTokens": usage.input_tokens(), "outputTokens": usage.output_tokens(), "estimated": usage.estimated}),
+    )
+}
+
+fn kind(kind: LedgerEntryKind) -> &'static str {
+    match kind {
         LedgerEntryKind::Unspecified => "?",
         LedgerEntryKind::Grant => "grant",
         LedgerEntryKind::Settle => "charge",
@@ -30,7 +61,11 @@ fn history_row(entry: LedgerEntry) -> [String; 9] {
         LedgerEntryKind::Expire => "expire",
         LedgerEntryKind::SettleLate => "charge-late",
         LedgerEntryKind::Checkpoint => "checkpoint",
-    };
+    }
+}
+
+fn history_row(entry: LedgerEntry) -> [String; 9] {
+    let kind = kind(entry.kind());
     // `~`: estimated.
     let tokens = |count: u32, estimated: bool| format!("{}{count}", if estimated { "~" } else { "" });
     let usage = entry.usage.map(|usage| (tokens(usage.input_tokens(), usage.estimated), tokens(usage.output_tokens(), usage.estimated)));
@@ -42,25 +77,59 @@ fn history_row(entry: LedgerEntry) -> [String; 9] {
 }
 
 pub(crate) async fn receipt(client: &Client, request_id: &str, output: &mut Output) -> Result<(), Failure> {
-    output.fields(&receipt_fields(client.receipt(request_id).await?))
+    let receipt = client.receipt(request_id).await?;
+    let document = receipt_record(&receipt);
+    output.record(&receipt_fields(receipt), document)
 }
 
-fn receipt_fields(receipt: Receipt) -> Vec<(&'static str, String)> {
-    let state = match receipt.state() {
+fn receipt_record(receipt: &Receipt) -> Value {
+    json!({
+        "requestId": receipt.request_id,
+        "state": state(receipt.state()).replace(' ', "-"),
+        "outcome": json_text(outcome_word(receipt.outcome())),
+        "model": json_text(&receipt.model),
+        "heldCredits": receipt.held_credits(),
+        "chargedCredits": receipt.charged_credits(),
+        "uncollectedCredits": receipt.uncollected_credits(),
+        "remainingCredits": receipt.resolved_at.map(|_| receipt.remaining_credits()),
+        "usage": usage_record(receipt.usage.as_ref()),
+        "ledgerEntryId": json_text(&receipt.ledger_entry_id),
+        "resolvedAt": json_time(receipt.resolved_at),
+    })
+}
+
+fn state(state: RequestState) -> &'static str {
+    match state {
         RequestState::Unspecified => "unknown",
         RequestState::Held => "in progress",
         RequestState::Settled => "charged",
         RequestState::Refunded => "refunded",
         RequestState::Expired => "expired",
         RequestState::SettledLate => "charged late",
-    };
-    let outcome = match receipt.outcome() {
+    }
+}
+
+/// An outcome for programs.
+fn outcome_word(of: Outcome) -> &'static str {
+    match of {
+        Outcome::UpstreamFailed => "upstream-failed",
+        Outcome::NothingGenerated => "nothing-generated",
+        Outcome::Unspecified | Outcome::Completed | Outcome::Cancelled => outcome(of),
+    }
+}
+
+fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
         Outcome::Unspecified => "",
         Outcome::Completed => "completed",
         Outcome::Cancelled => "cancelled",
         Outcome::UpstreamFailed => "the model server failed",
         Outcome::NothingGenerated => "nothing was generated",
-    };
+    }
+}
+
+fn receipt_fields(receipt: Receipt) -> Vec<(&'static str, String)> {
+    let (state, outcome) = (state(receipt.state()), outcome(receipt.outcome()));
     let (held, charged, uncollected) = (receipt.held_credits(), receipt.charged_credits(), receipt.uncollected_credits());
     let remaining = receipt.remaining_credits();
     let mut fields = vec![
@@ -89,8 +158,6 @@ fn receipt_fields(receipt: Receipt) -> Vec<(&'static str, String)> {
 
 #[cfg(test)]
 mod tests {
-    use tollgate_client::proto::auth::TokenUsage;
-
     use super::*;
 
     #[test]

@@ -1,22 +1,34 @@
-//! The `tollgate` command: accounts, sessions, keys, credits, answers streamed to the terminal, and the services' certificates.
+//! The `tollgate` command: accounts, sessions, keys, profiles, credits, answers streamed to the terminal, and the services' certificates.
 
 mod account;
 mod admin;
 mod arguments;
 mod certificates;
 mod chat;
+mod commands;
+mod config;
+mod config_file;
 mod connection;
+mod credential_text;
 mod display;
 mod duration;
 mod failure;
+mod key_place;
+mod keychain;
 mod keys;
 mod leaked;
 mod ledger;
+mod manual;
 mod models;
 mod output;
 mod password;
+mod places;
+mod private_file;
+mod profile_text;
 mod session_file;
 mod sessions;
+mod setting;
+mod settings;
 mod table;
 mod text_file;
 mod usage;
@@ -25,10 +37,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::arguments::{Arguments, Command, Login};
+use crate::arguments::Arguments;
 use crate::failure::Failure;
-use crate::output::Output;
-use crate::sessions::Password;
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -40,40 +50,10 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(source) => return failure::report(&Failure::Io { what: "the runtime can't start".to_owned(), source }),
     };
-    let outcome = runtime.block_on(run(arguments));
+    let outcome = runtime.block_on(commands::run(arguments));
     runtime.shutdown_background();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure::report(&failure),
-    }
-}
-
-async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let output = &mut Output::stdout();
-    let command = match arguments.command {
-        // It asks no server.
-        Command::Tls(command) => return certificates::run(&command, output),
-        command => command,
-    };
-    let connected = arguments.connection.open(command.caller())?;
-    let client = connected.client.clone();
-    match command {
-        Command::Signup(arguments) => account::sign_up(&client, arguments, output).await,
-        Command::Login(Login { name, client }) => sessions::login(connected, &name, &client, output).await,
-        Command::Logout { everywhere } => sessions::logout(connected, everywhere, output).await,
-        Command::Sessions(command) => sessions::run(connected, command, output).await,
-        Command::Password(Password::Change) => sessions::change_password(&client, output).await,
-        Command::Password(Password::CompleteReset { name, client }) => sessions::complete_reset(connected, &name, &client, output).await,
-        Command::Me => account::me(&client, output).await,
-        Command::Keys(command) => keys::run(&client, command, output).await,
-        Command::Balance => account::balance(&client, output).await,
-        Command::History { limit } => ledger::history(&client, limit, output).await,
-        Command::Usage { from, to } => usage::usage(&client, &from, &to, output).await,
-        Command::Receipt { request_id } => ledger::receipt(&client, &request_id, output).await,
-        Command::Chat(arguments) => chat::chat(&client, arguments, output).await,
-        Command::Generate(arguments) => chat::generate(&client, arguments, output).await,
-        Command::Models(command) => models::run(&client, command, output).await,
-        Command::Admin(command) => admin::run(&client, command, output).await,
-        Command::Tls(command) => certificates::run(&command, output),
     }
 }

@@ -1,25 +1,25 @@
 //! A file that keeps a session: readable to its owner alone, replaced whole, and refreshed by one process at a time.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use tollgate_client::{Credential, LockedSession, RefreshToken, Session, SessionStore, new_request_id};
+use tollgate_client::{Credential, LockedSession, RefreshToken, Session, SessionStore};
 
 use crate::failure::Failure;
+use crate::private_file::{self, HeldFile, NotPrivate};
 
-/// How long a refresh of another process is waited for: longer than one can take.
-const LOCK_WITHIN: Duration = Duration::from_secs(40);
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 /// No session is that long.
 const MOST_BYTES: u64 = 64 << 10;
 
-/// The file of a session. Beside it stands an empty one, `.lock`, that whoever refreshes holds locked: the file itself is another one after
-/// each change.
+/// The file of a session.
 #[derive(Debug, Clone)]
-pub(crate) struct SessionFile(PathBuf);
+pub(crate) struct SessionFile {
+    path: PathBuf,
+    /// The auth-service whose session it is; `None` where the person who named the file answers for that.
+    auth_url: Option<String>,
+}
 
 /// What the file says, in JSON. Times are milliseconds since 1970.
 #[derive(Serialize, Deserialize)]
@@ -30,49 +30,60 @@ struct Text {
     refresh_token: Option<String>,
     refresh_expires_at_ms: Option<u64>,
     refresh_at_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    auth_url: Option<String>,
 }
 
 impl SessionFile {
+    /// A file that a person named.
     pub(crate) fn at(path: PathBuf) -> Self {
-        Self(path)
+        Self { path, auth_url: None }
+    }
+
+    /// A file that the command keeps by itself: its tokens go to this auth-service and to no other.
+    pub(crate) fn kept(path: PathBuf, auth_url: String) -> Self {
+        Self { path, auth_url: Some(auth_url) }
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// The session; `None` when there is no file.
     pub(crate) fn read(&self) -> Result<Option<Session>, Failure> {
-        load(&self.0).map_err(|source| self.failure(source))
+        let text = self.load().map_err(|source| self.failure(source))?;
+        let Some((session, begun_at)) = text else { return Ok(None) };
+        match (&self.auth_url, begun_at) {
+            (Some(asked), Some(begun_at)) if !is_same_server(asked, &begun_at) => {
+                Err(Failure::OtherServer { path: self.path.clone(), begun_at: begun_at.into(), asked: asked.as_str().into() })
+            }
+            _ => Ok(Some(session)),
+        }
     }
 
-    /// Takes the lock, as a refresh does.
-    pub(crate) fn hold(&self) -> Result<HeldFile, Failure> {
-        self.held().map_err(|source| self.failure(source))
+    /// Takes the lock, as a refresh does. A folder for what the command keeps by itself is made.
+    pub(crate) fn hold(&self) -> Result<HeldSession, Failure> {
+        let made = if self.auth_url.is_some() { private_file::make_folder_of(&self.path) } else { Ok(()) };
+        made.and_then(|()| self.held()).map_err(|source| self.failure(source))
     }
 
     /// The failure of something done to this file.
     pub(crate) fn failure(&self, source: io::Error) -> Failure {
-        Failure::Io { what: format!("the session file {} can't be used", self.0.display()), source }
+        let source = match private_file::not_private(&source) {
+            Some(NotPrivate::OpenToOthers) => {
+                io::Error::new(source.kind(), "others than its owner may open it, and may have: log in again, and keep it at mode 600")
+            }
+            _ => source,
+        };
+        Failure::Io { what: format!("the session file {} can't be used", self.path.display()), source }
     }
 
-    fn held(&self) -> io::Result<HeldFile> {
-        // A link stays one: what it leads to is replaced.
-        let path = fs::canonicalize(&self.0).unwrap_or_else(|_| self.0.clone());
-        let mut name = path.file_name().ok_or_else(|| io::Error::other("it names no file"))?.to_owned();
-        name.push(".lock");
-        let lock = private().create(true).truncate(false).open(path.with_file_name(name))?;
-        let began = Instant::now();
-        loop {
-            match lock.try_lock() {
-                Ok(()) => return Ok(HeldFile { path, _lock: lock }),
-                Err(TryLockError::Error(error)) => return Err(error),
-                Err(TryLockError::WouldBlock) if began.elapsed() > LOCK_WITHIN => {
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, "another process holds its lock"));
-                }
-                Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK_AGAIN_AFTER),
-            }
-        }
+    fn held(&self) -> io::Result<HeldSession> {
+        Ok(HeldSession { file: private_file::hold(&self.path)?, auth_url: self.auth_url.clone() })
+    }
+
+    fn load(&self) -> io::Result<Option<(Session, Option<String>)>> {
+        private_file::read(&self.path, MOST_BYTES).map_err(no_session_that_long)?.map(|bytes| parse(&bytes)).transpose()
     }
 }
 
@@ -83,54 +94,44 @@ impl SessionStore for SessionFile {
 }
 
 /// The file while no other process changes it.
-pub(crate) struct HeldFile {
-    path: PathBuf,
-    /// Unlocked when it is closed, also by a crash.
-    _lock: File,
+pub(crate) struct HeldSession {
+    file: HeldFile,
+    auth_url: Option<String>,
 }
 
-impl HeldFile {
-    /// The session that is there, also where others could open it: one that is replaced must be ended.
+impl HeldSession {
+    /// The session that is there, and where it was begun, also where others could open it: one that is replaced must be ended. None when it
+    /// is of another server, which alone could end it.
     pub(crate) fn what_is_there(&self) -> Option<Session> {
-        open(&self.path).ok().flatten().and_then(|file| parse(file).ok())
+        let bytes = private_file::read_whoever_can(self.file.path(), MOST_BYTES).ok().flatten()?;
+        let (session, begun_at) = parse(&bytes).ok()?;
+        let is_here = self.auth_url.as_ref().zip(begun_at).is_none_or(|(here, begun_at)| is_same_server(here, &begun_at));
+        is_here.then_some(session)
     }
 
     /// Removes the file if it has this session.
     pub(crate) fn remove(&mut self, session_id: &str) -> io::Result<()> {
-        if self.load()?.is_some_and(|session| session.session_id == session_id) { fs::remove_file(&self.path) } else { Ok(()) }
+        if self.load()?.is_some_and(|session| session.session_id == session_id) { self.file.remove() } else { Ok(()) }
     }
 }
 
-impl LockedSession for HeldFile {
+impl LockedSession for HeldSession {
     fn load(&mut self) -> io::Result<Option<Session>> {
-        load(&self.path)
+        let bytes = private_file::read(self.file.path(), MOST_BYTES).map_err(no_session_that_long)?;
+        Ok(bytes.map(|bytes| parse(&bytes)).transpose()?.map(|(session, _)| session))
     }
 
-    /// Written whole under another name and then renamed: whoever reads meanwhile, or after a crash, finds the old session or the new one.
     fn save(&mut self, session: &Session) -> io::Result<()> {
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let draft = folder.join(format!(".tollgate-session-{}", new_request_id()));
-        let written = write(&draft, session).and_then(|()| fs::rename(&draft, &self.path));
-        if written.is_err() {
-            // It may not have been made.
-            let _ = fs::remove_file(&draft);
-        }
-        written?;
-        // So that the rename outlives a crash of the machine; not everywhere can a folder be opened for that.
-        if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+        self.file.replace(&text_of(session, self.auth_url.clone())?)
     }
 }
 
-/// How a file of a secret is opened for writing.
-fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
+/// Whether two URLs name the same server, as far as text tells.
+fn is_same_server(one: &str, other: &str) -> bool {
+    one.trim_end_matches('/').eq_ignore_ascii_case(other.trim_end_matches('/'))
 }
 
-fn write(path: &Path, session: &Session) -> io::Result<()> {
+fn text_of(session: &Session, auth_url: Option<String>) -> io::Result<Vec<u8>> {
     let ms = |time: Option<SystemTime>| time?.duration_since(UNIX_EPOCH).ok().and_then(|since| u64::try_from(since.as_millis()).ok());
     let text = Text {
         session_id: session.session_id.clone(),
@@ -139,70 +140,43 @@ fn write(path: &Path, session: &Session) -> io::Result<()> {
         refresh_token: session.refresh_token.as_ref().map(|token| token.expose().to_owned()),
         refresh_expires_at_ms: ms(session.refresh_expires_at),
         refresh_at_ms: ms(session.refresh_at),
+        auth_url,
     };
-    let mut file = private().create_new(true).open(path)?;
-    file.write_all(&serde_json::to_vec(&text).map_err(io::Error::other)?)?;
-    file.write_all(b"\n")?;
-    file.sync_all()
+    let mut bytes = serde_json::to_vec(&text).map_err(io::Error::other)?;
+    bytes.push(b'\n');
+    Ok(bytes)
 }
 
-fn load(path: &Path) -> io::Result<Option<Session>> {
-    let Some(file) = open(path)? else { return Ok(None) };
-    refuse_readers(&file.metadata()?)?;
-    parse(file).map(Some)
+/// What the parser says could quote a token.
+fn no_session() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "it holds no session: log in again")
 }
 
-fn open(path: &Path) -> io::Result<Option<File>> {
-    match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        // Opening a pipe would wait for whoever writes into it.
-        Ok(metadata) if !metadata.is_file() => return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file")),
-        Ok(_) | Err(_) => {}
-    }
-    File::open(path).map(Some)
+fn no_session_that_long(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::FileTooLarge { no_session() } else { error }
 }
 
-fn parse(file: File) -> io::Result<Session> {
-    let metadata = file.metadata()?;
-    // What the parser says could quote a token.
-    let no_session = || io::Error::new(io::ErrorKind::InvalidData, "it holds no session: log in again");
-    if metadata.len() > MOST_BYTES {
-        return Err(no_session());
-    }
-    let mut bytes = Vec::new();
-    file.take(MOST_BYTES).read_to_end(&mut bytes)?;
-    let text: Text = serde_json::from_slice(&bytes).map_err(|_| no_session())?;
+/// The session, and where it was begun.
+fn parse(bytes: &[u8]) -> io::Result<(Session, Option<String>)> {
+    let text: Text = serde_json::from_slice(bytes).map_err(|_| no_session())?;
     let time = |ms: Option<u64>| ms.and_then(|ms| UNIX_EPOCH.checked_add(Duration::from_millis(ms)));
-    Ok(Session {
+    let session = Session {
         session_id: text.session_id,
         access_token: Credential::new(text.access_token).map_err(|_| no_session())?,
         expires_at: time(text.expires_at_ms),
         refresh_token: text.refresh_token.map(RefreshToken::new).transpose().map_err(|_| no_session())?,
         refresh_expires_at: time(text.refresh_expires_at_ms),
         refresh_at: time(text.refresh_at_ms),
-    })
-}
-
-#[cfg(unix)]
-fn refuse_readers(metadata: &fs::Metadata) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-    let refused = |why| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
-    if metadata.uid() != rustix::process::geteuid().as_raw() {
-        return refused("it is another user's, who could have put any session there");
-    }
-    if metadata.permissions().mode() & 0o077 != 0 {
-        return refused("others than its owner may open it, and may have: log in again, and keep it at mode 600");
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn refuse_readers(_: &fs::Metadata) -> io::Result<()> {
-    Ok(())
+    };
+    Ok((session, text.auth_url))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    #[cfg(unix)]
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn session(id: &str) -> Session {
@@ -242,7 +216,6 @@ mod tests {
     #[test]
     #[cfg(unix)]
     fn only_its_owner_reads_it_and_one_that_others_can_open_is_refused() {
-        use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("session");
         let file = SessionFile::at(path.clone());
@@ -283,31 +256,32 @@ mod tests {
     }
 
     #[test]
-    #[cfg(target_os = "linux")]
-    fn another_users_file_is_refused_whatever_its_mode() {
-        let theirs = fs::metadata("/proc/1").unwrap();
-        let own = std::os::unix::fs::MetadataExt::uid(&theirs) == rustix::process::geteuid().as_raw();
-        let refused = refuse_readers(&theirs).is_err_and(|error| error.to_string().contains("another user's"));
-        // As root, nothing that is always there is somebody else's.
-        assert_ne!(own, refused);
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("session");
-        SessionFile::at(path.clone()).hold().unwrap().save(&session("one")).unwrap();
-        if own && std::os::unix::fs::chown(&path, Some(12_345), None).is_ok() {
-            assert!(SessionFile::at(path).read().unwrap_err().to_string().contains("another user's"));
-        }
-    }
-
-    #[test]
     fn what_holds_no_session_is_refused_without_repeating_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("session");
         let long = "x".repeat(1 << 17);
         for text in ["", "canary", "{}", r#"{"session_id": 1, "access_token": "canary"}"#, "\"canary\"", long.as_str()] {
-            private().create(true).truncate(true).open(&path).unwrap().write_all(text.as_bytes()).unwrap();
+            fs::write(&path, text).unwrap();
+            #[cfg(unix)]
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
             let refused = SessionFile::at(path.clone()).read().unwrap_err();
             assert!(!format!("{refused} {refused:?}").contains("canary"), "{refused}");
             assert!(refused.to_string().contains("log in again"), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_session_that_is_kept_goes_to_no_other_server_and_stays_its_servers_over_refreshes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sessions/default");
+        let kept = |url: &str| SessionFile::kept(path.clone(), url.to_owned());
+        let here = kept("http://here:1/");
+        here.hold().unwrap().save(&session("one")).unwrap();
+        SessionStore::lock(&here).unwrap().save(&session("two")).unwrap();
+        assert_eq!(kept("http://HERE:1").read().unwrap().unwrap().session_id, "two");
+        let refused = kept("http://elsewhere:1").read().unwrap_err().to_string();
+        assert!(refused.contains("http://here:1") && refused.contains("http://elsewhere:1") && !refused.contains("canary"), "{refused}");
+        assert!(kept("http://elsewhere:1").hold().unwrap().what_is_there().is_none());
+        assert_eq!(SessionFile::at(path.clone()).read().unwrap().unwrap().session_id, "two", "whoever names the file answers for it");
     }
 }

@@ -18,7 +18,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
 }
 
 /// A text as editors write it: UTF-8, or UTF-16 with the mark that says so. The mark is no part of it.
-fn decoded(bytes: Vec<u8>) -> io::Result<String> {
+pub(crate) fn decoded(bytes: Vec<u8>) -> io::Result<String> {
     let no_text = || io::Error::new(io::ErrorKind::InvalidData, "it is neither UTF-8 nor UTF-16 with a byte-order mark");
     let utf_16 = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
         let (units, rest) = bytes.as_chunks::<2>();

@@ -1,8 +1,10 @@
 //! What was used, by day and model.
 
+use serde_json::{Value, json};
 use tollgate_client::Client;
 use tollgate_client::proto::auth::{GetUsageResponse, UsageRow};
 
+use crate::display::json_text;
 use crate::failure::Failure;
 use crate::output::{Output, hint};
 use crate::table::Table;
@@ -12,7 +14,27 @@ pub(crate) async fn usage(client: &Client, from: &str, to: &str, output: &mut Ou
     if let Some(missing) = missing(&used) {
         hint(&missing);
     }
-    output.table(&table(&used))
+    if output.is_json() { output.document(&record(&used)) } else { output.table(&table(&used)) }
+}
+
+fn record(used: &GetUsageResponse) -> Value {
+    let row = |row: &UsageRow| {
+        json!({
+            "day": row.day,
+            "model": json_text(&row.model),
+            "calls": row.calls(),
+            "inputTokens": row.input_tokens(),
+            "outputTokens": row.output_tokens(),
+            "chargedCredits": row.charged_credits(),
+        })
+    };
+    json!({
+        "accountId": used.account_id,
+        "firstDay": used.first_day,
+        "lastDay": used.last_day,
+        "completeFromDay": used.complete_from_day,
+        "rows": used.rows.iter().map(row).collect::<Vec<_>>(),
+    })
 }
 
 fn table(used: &GetUsageResponse) -> Table {

@@ -92,10 +92,14 @@ pub const NAMES: &[&str] = &[
     "TOLLGATE_TOKEN_KEY_PERIOD",
     "TOLLGATE_TRUSTED_PROXIES",
     // The clients.
+    "TOLLGATE_ACCOUNT",
     "TOLLGATE_API_KEY",
     "TOLLGATE_CA",
     "TOLLGATE_CLIENT_CERTIFICATE",
     "TOLLGATE_CLIENT_KEY",
+    "TOLLGATE_CONFIG",
+    "TOLLGATE_MODEL",
+    "TOLLGATE_PROFILE",
     "TOLLGATE_SESSION",
     "TOLLGATE_URL",
     // The compose file, from .env.
@@ -137,7 +141,7 @@ impl Reader<'_> {
             let name = name.escape_debug().to_string();
             match nearest {
                 Some(nearest) => self.mistake(&name, format_args!("is no variable of Tollgate's: is {nearest} meant?")),
-                None => self.mistake(&name, "is no variable of Tollgate's: the README lists them"),
+                None => self.mistake(&name, "is no variable of Tollgate's: docs/variables.md lists them"),
             }
         }
     }
@@ -205,7 +209,7 @@ mod tests {
         }
         assert_eq!(
             mistakes(&[("TOLLGATE_XYZZY_FROBNICATE_QUUX", "x")]),
-            ["TOLLGATE_XYZZY_FROBNICATE_QUUX is no variable of Tollgate's: the README lists them"]
+            ["TOLLGATE_XYZZY_FROBNICATE_QUUX is no variable of Tollgate's: docs/variables.md lists them"]
         );
         assert_eq!(mistakes(&[("TOLLGATE_", "x")]).len(), 1);
         assert_eq!(mistakes(&[("TOLLGATE_A\nB", "x")])[0].lines().count(), 1);

@@ -147,6 +147,9 @@ impl Report {
 /// Modes of a report that are none of Redis's. Their rows say so in their titles.
 const OTHER_MODES: [&str; 1] = ["sqlite"];
 
+/// Where a row has no figure for a mode.
+const NOT_MEASURED: &str = "—";
+
 impl Report {
     /// The table of docs/benchmarks.md: a line for each row, a column for each of Redis's modes. What misses its must is bold.
     #[must_use]
@@ -168,12 +171,12 @@ impl Report {
             }
             let mut cells = vec![row.heading()];
             cells.extend(row.bounds());
-            // A figure that has no mode stands in the first column.
+            // A figure that has no mode stands in the first column. The docs say what the dash means.
             let no_mode = |figure: &&&Figure| !modes.contains(&figure.mode.as_str());
             for (index, mode) in modes.iter().enumerate() {
                 let found = of_row.iter().find(|figure| figure.mode == *mode);
                 let found = found.or_else(|| of_row.iter().find(no_mode).filter(|_| index == 0));
-                cells.push(found.map_or_else(String::new, |figure| figure.cell()));
+                cells.push(found.map_or_else(|| NOT_MEASURED.to_owned(), |figure| figure.cell()));
             }
             text += &line(cells);
         }
@@ -257,7 +260,7 @@ mod tests {
         assert_eq!(lines[2], format!("| Check / one-script, calls per second, 32 callers | ≥ 0.8 | ≥ 0.95 | {cells} |"));
         let missed = "| whole chat / chain, calls per second, 16 callers | ≥ 1 | ≥ 1.33 | **0.87** (0.85–0.93) | ";
         assert!(lines.iter().any(|line| line.starts_with(missed)), "{lines:#?}");
-        assert!(lines.last().is_some_and(|line| line.starts_with("| SQLite: ") && line.ends_with(") |  |  |")), "{lines:#?}");
+        assert!(lines.last().is_some_and(|line| line.starts_with("| SQLite: ") && line.ends_with(") | — | — |")), "{lines:#?}");
         assert!(lines.iter().all(|line| line.chars().count() <= 140), "{lines:#?}");
     }
 }

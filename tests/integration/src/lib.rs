@@ -2,6 +2,7 @@
 //! real Ollama won't do on command.
 
 pub mod certificates;
+pub mod grpcurl;
 pub mod hostile_http1;
 pub mod http_client;
 pub mod http_docs;
@@ -16,4 +17,5 @@ pub mod redis_server;
 pub mod reserved_port;
 pub mod scripted_upstream;
 pub mod shell;
+pub mod shown_answers;
 pub mod stack;

@@ -86,7 +86,7 @@ impl Shell {
     /// Signs up, logs in and makes a key: the shell with the access token, and the one with the key.
     pub async fn user(&self, name: &str) -> (Self, Self) {
         self.says(&["signup", name], format!("{PASSWORD}\n")).await;
-        let (token, _) = self.says(&["login", name], format!("{PASSWORD}\n")).await;
+        let (token, _) = self.says(&["login", name, "--print-token"], format!("{PASSWORD}\n")).await;
         let logged_in = self.with_key(token.trim());
         let (key, _) = logged_in.says(&["keys", "create"], "").await;
         let with_key = self.with_key(key.trim());
@@ -97,7 +97,7 @@ impl Shell {
     pub async fn operator(&self, stack: &Stack) -> Self {
         let made = run("auth-service", &["create-admin", "root.admin"], stack.environment(), &format!("{PASSWORD}\n"));
         assert!(made.status.success(), "{}", text(&made.stderr));
-        let (token, _) = self.says(&["login", "root.admin"], PASSWORD).await;
+        let (token, _) = self.says(&["login", "root.admin", "--print-token"], PASSWORD).await;
         self.with_key(token.trim())
     }
 }

@@ -88,6 +88,8 @@ async fn a_chats_tokens_appear_as_they_arrive() {
     let stack = Plan::with_upstream(&upstream.url()).start().await;
     let (_, shell) = Shell::at(&stack).user("ada").await;
     let (mut child, mut said) = (shell.start(&["chat", "smollm2", "count", "--request-id", "order-7"]), String::new());
+    // What a pipe holds goes behind the prompt: nothing.
+    drop(child.stdin.take());
     gate.open(1);
     read_until(&mut child, &mut said, "first").await;
     // The second is still behind its gate.
@@ -113,6 +115,7 @@ async fn ctrl_c_during_a_chat_exits_130_closes_the_upstream_and_settles() {
     let stack = Plan::with_upstream(&upstream.url()).start().await;
     let (_, shell) = Shell::at(&stack).user("ada").await;
     let (mut child, mut said) = (shell.start(&["chat", "smollm2", "count", "--request-id", "cancelled-one"]), String::new());
+    drop(child.stdin.take());
     read_until(&mut child, &mut said, "one").await;
 
     let pid = child.id().unwrap().to_string();

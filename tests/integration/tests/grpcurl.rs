@@ -2,38 +2,25 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
 use futures_util::stream;
+use integration::grpcurl;
 use integration::scripted_upstream::{Script, ScriptedUpstream};
 use integration::stack::{PASSWORD, Plan, Stack, channel};
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tonic_reflection::pb::{v1, v1alpha};
 
-/// Where `scripts/fetch-grpcurl` puts it, unless `TOLLGATE_GRPCURL` names another.
-fn grpcurl_path() -> PathBuf {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let cache = || {
-        let home = || PathBuf::from(variable("HOME").unwrap_or_default()).join(".cache");
-        variable("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("tollgate/bin/grpcurl")
-    };
-    let path = variable("TOLLGATE_GRPCURL").map_or_else(cache, |path: OsString| PathBuf::from(path));
-    assert!(path.is_file(), "there is no grpcurl at {}: run scripts/fetch-grpcurl", path.display());
-    path
-}
-
-async fn grpcurl(arguments: &[&str]) -> Output {
-    let run = Command::new(grpcurl_path()).arg("-plaintext").args(arguments).stdin(Stdio::null()).kill_on_drop(true).output().await;
+async fn run(arguments: &[&str]) -> Output {
+    let run = Command::new(grpcurl::program()).arg("-plaintext").args(arguments).stdin(Stdio::null()).kill_on_drop(true).output().await;
     run.unwrap_or_else(|error| panic!("grpcurl can't be run: {error}"))
 }
 
 /// What grpcurl printed; it must have succeeded.
 async fn printed(arguments: &[&str]) -> String {
-    let output = grpcurl(arguments).await;
+    let output = run(arguments).await;
     assert!(output.status.success(), "grpcurl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -50,7 +37,7 @@ impl Caller {
     }
 
     async fn call(&self, method: &str, request: &Value) -> Output {
-        grpcurl(&["-H", &self.authorization, "-d", &request.to_string(), &self.address, method]).await
+        run(&["-H", &self.authorization, "-d", &request.to_string(), &self.address, method]).await
     }
 
     /// The messages of a call that succeeds.
@@ -207,7 +194,7 @@ async fn it_prints_every_violated_field_of_a_request() {
     let upstream = ScriptedUpstream::start().await;
     let stack = Plan::with_upstream(&upstream.url()).start().await;
     let sign_up = json!({ "user_name": "-x", "password": "short", "email": "nowhere" }).to_string();
-    let refused = grpcurl(&["-d", &sign_up, &stack.auths[0].address().to_string(), "tollgate.auth.v1.Accounts/SignUp"]).await;
+    let refused = run(&["-d", &sign_up, &stack.auths[0].address().to_string(), "tollgate.auth.v1.Accounts/SignUp"]).await;
     let said = String::from_utf8(refused.stderr).unwrap();
     for part in ["InvalidArgument", "INVALID_ARGUMENT", "google.rpc.BadRequest", "\"user_name\"", "\"password\"", "\"email\""] {
         assert!(said.contains(part), "no {part} in: {said}");

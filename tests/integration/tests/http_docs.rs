@@ -5,7 +5,6 @@ use std::process::Command;
 use integration::http_docs::{PAGE, renewed};
 use integration::process_pair::ProcessPair;
 use integration::scripted_upstream::{Script, ScriptedUpstream};
-use integration::stack::PASSWORD;
 
 #[tokio::test]
 async fn the_generated_parts_are_as_the_code_makes_them() {
@@ -21,24 +20,6 @@ fn commands(page: &str) -> Vec<(bool, String)> {
         commands.push((kind.trim() == "refused", rest.split("\n```").next().unwrap().to_owned()));
     }
     commands
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_readmes_lines_with_curl_are_answered() {
-    const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
-    let readme = std::fs::read_to_string(README).unwrap();
-    let section = readme.split("\n## With curl and any SDK\n").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
-    let upstream = ScriptedUpstream::start().await;
-    upstream.script("/api/chat", Script::chat(&["Hello", " there."]));
-    let processes = ProcessPair::start(&upstream.url(), &[]);
-    let key = processes.user().await;
-    let (auth, inference) = (processes.auth.address().to_string(), processes.inference.address().to_string());
-    for (_, command) in commands(section) {
-        let here = command.replace("127.0.0.1:50051", &auth).replace("127.0.0.1:50052", &inference);
-        let here = here.replace("a pass phrase of some length", PASSWORD).replace("curl ", "curl -sS --fail-with-body ");
-        let shell = Command::new("bash").args(["-euc", &here]).env("KEY", &key).output().unwrap();
-        assert!(shell.status.success(), "{here}\n{}", String::from_utf8_lossy(&shell.stdout));
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -97,9 +97,6 @@ fn check_meanwhile(auth: &AuthProcess, key: String, over: Arc<AtomicBool>) -> Jo
 /// Has all of them log in at once. Every one must be answered, in bounded memory, while Checks go on. `before`: the memory that the
 /// service had before they connected, in KiB.
 async fn flood<F: Future<Output = Ended> + Send + 'static>(auth: &AuthProcess, key: &str, before: u64, logins: impl Iterator<Item = F>) {
-    // The others' flood would take this one's processors.
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
-    let _turn = ONE_AT_A_TIME.lock().await;
     let over = Arc::new(AtomicBool::new(false));
     let checks = check_meanwhile(auth, key.to_owned(), Arc::clone(&over));
     let running: Vec<_> = logins.map(tokio::spawn).collect();
@@ -127,6 +124,9 @@ async fn flood<F: Future<Output = Ended> + Send + 'static>(auth: &AuthProcess, k
     assert!(*slowest <= CHECK_WITHIN, "{slowest:?}");
 }
 
+/// Held for a whole test: another flood would take this one's processors, and connections that wait for it in silence are closed.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
 /// The service, and an API key.
 async fn start() -> (AuthProcess, String) {
     let auth = AuthProcess::start(None, &[]);
@@ -141,6 +141,7 @@ async fn start() -> (AuthProcess, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_500_log_ins_at_once_each_is_answered_in_bounded_memory_and_check_goes_on() {
+    let _turn = ONE_AT_A_TIME.lock().await;
     let (auth, key) = start().await;
     let (before, mut callers) = (auth.process.begin_peak(), Vec::new());
     for number in 0..AT_ONCE {
@@ -151,6 +152,7 @@ async fn of_500_log_ins_at_once_each_is_answered_in_bounded_memory_and_check_goe
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_500_log_ins_at_once_at_token_each_is_answered_in_bounded_memory_and_check_goes_on() {
+    let _turn = ONE_AT_A_TIME.lock().await;
     let (auth, key) = start().await;
     let (before, mut callers) = (auth.process.begin_peak(), Vec::new());
     for number in 0..AT_ONCE {

@@ -337,7 +337,16 @@ async fn what_becomes_of_a_search_for_leaked_keys_is_its_exit_status() {
     let nobody = integration::reserved_port::ReservedPort::new();
     let away = shell.with("TOLLGATE_AUTH_URL", &format!("http://{}", nobody.address()));
     let key = ApiKey::random(AccountId::random().unwrap()).unwrap();
-    let failed = away.run(&revoke, key.reveal()).await;
-    assert_eq!(failed.status.code(), Some(69), "{}", text(&failed.stderr));
-    assert!(!text(&failed.stderr).contains(key.reveal()));
+    let others: Vec<_> = (0..20).map(|_| ApiKey::random(AccountId::random().unwrap()).unwrap()).collect();
+    let all: Vec<&str> = others.iter().chain([&key]).map(ApiKey::reveal).collect();
+    let failed = away.run(&revoke, all.join("\n")).await;
+    let said = text(&failed.stderr);
+    assert_eq!(failed.status.code(), Some(69), "{said}");
+    for secret in all {
+        // What was found is told, so that somebody knows what is in force still.
+        let line = said.lines().find(|line| line.contains(&secret[45..]) && line.contains(&secret[..7]));
+        assert!(line.is_some_and(|line| line.contains("is NOT revoked") && line.contains("can't be reached")), "{said}");
+        assert!(!said.contains(&secret[8..40]));
+    }
+    assert!(said.contains("21 found: 0 revoked, 0 unknown, 21 failed"), "{said}");
 }

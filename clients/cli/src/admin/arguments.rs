@@ -112,9 +112,6 @@ pub(crate) struct Audit {
     /// Show the last ones, oldest first, and go on with what comes, until Ctrl-C
     #[arg(short = 'f', long)]
     pub(crate) follow: bool,
-    /// One JSON object a line
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 impl Audit {

@@ -21,7 +21,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 pub(crate) async fn run(client: &Client, arguments: Audit, output: &mut Output) -> Result<(), Failure> {
     let last = arguments.last();
-    let Audit { user, action, limit, follow, json } = arguments;
+    let Audit { user, action, limit, follow } = arguments;
+    let json = output.is_json();
     let filter = AuditFilter { user_name: user, action };
     if follow {
         return tokio::select! {
@@ -45,7 +46,7 @@ async fn list(client: &Client, filter: AuditFilter, limit: usize, json: bool, ou
         let Some(event) = events.next().await else { break };
         let event = event?;
         if json {
-            output.line(&json_of(event))?
+            output.document(&json_of(event))?
         } else {
             table.row(cells(event))
         }
@@ -91,7 +92,7 @@ fn passes(error: &Error) -> bool {
 }
 
 fn show(events: Vec<AuditEvent>, json: bool, output: &mut Output) -> Result<(), Failure> {
-    events.into_iter().try_for_each(|event| output.line(&if json { json_of(event) } else { line(event) }))
+    events.into_iter().try_for_each(|event| if json { output.document(&json_of(event)) } else { output.line(&line(event)) })
 }
 
 /// An event's cells: when, what, whether it worked, who, to whom, to what, from where, by which request, and what is to be said beside it.
@@ -113,7 +114,7 @@ fn line(event: AuditEvent) -> String {
 }
 
 /// An event as one JSON object: the contract's fields by their JSON names, without those that are empty.
-fn json_of(event: AuditEvent) -> String {
+fn json_of(event: AuditEvent) -> Value {
     let created_at = event.created_at.map(|time| time.to_string()).unwrap_or_default();
     let fields = [
         ("createdAt", created_at),
@@ -132,7 +133,7 @@ fn json_of(event: AuditEvent) -> String {
         ("client", event.client),
     ];
     let fields = fields.into_iter().filter(|(_, value)| !value.is_empty());
-    Value::Object(fields.map(|(name, value)| (name.to_owned(), Value::String(value))).collect::<Map<_, _>>()).to_string()
+    Value::Object(fields.map(|(name, value)| (name.to_owned(), Value::String(value))).collect::<Map<_, _>>())
 }
 
 #[cfg(test)]
@@ -166,7 +167,7 @@ mod tests {
 
     #[test]
     fn an_event_is_one_json_object_on_one_line_without_what_is_empty() {
-        let text = json_of(event());
+        let text = json_of(event()).to_string();
         assert!(!text.contains('\n'), "{text}");
         let read: Map<String, Value> = serde_json::from_str(&text).unwrap();
         assert_eq!(read["createdAt"], "2026-09-21T14:13:20.123Z");

@@ -1,0 +1,77 @@
+"""examples/python as people run them, and the lines of docs/python.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import PASSWORD, ROOT, Stack
+from test_notebook import Notebook
+
+EXAMPLES = ROOT / "examples" / "python"
+
+
+def run(name: str, *arguments: str, key: str, stack: Stack) -> Any:
+    environment = {**os.environ, "TOLLGATE_API_KEY": key, "TOLLGATE_URL": stack.url, "TOLLGATE_AUTH_URL": stack.auth_url}
+    return subprocess.run([sys.executable, EXAMPLES / name, *arguments], env=environment, capture_output=True, text=True, timeout=60)
+
+
+def test_the_example_prints_the_answer_and_what_it_cost_and_says_why_it_can_not(stack: Stack) -> None:
+    """stubs.py needs stubs of its own: scripts/test-examples makes and runs them."""
+    person = stack.person(1)
+    key = person.key()
+    done = run("chat.py", "stand-in", "Hi.", key=key, stack=stack)
+    assert done.returncode == 0 and done.stdout.startswith("word0 word1 ") and "charged, 0 left" in done.stderr, done.stderr
+    done = run("chat.py", "stand-in", "Hi.", key=key, stack=stack)
+    assert done.returncode != 0 and "credits" in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+def test_the_example_of_many_questions_adds_up(stack: Stack) -> None:
+    person = stack.person(10)
+    done = run("many_at_once.py", "stand-in", "One?", "Two?", "Three?", key=person.key(), stack=stack)
+    assert done.returncode == 0 and "3 credits for 3 answers, 7 left" in done.stdout, done.stderr
+
+
+def test_examples_are_under_sixty_lines() -> None:
+    lines = {path.name: len(path.read_text().splitlines()) for path in EXAMPLES.glob("*.py")}
+    assert len(lines) >= 3 and max(lines.values()) < 60, lines
+
+
+def test_the_example_notebook_runs_from_top_to_bottom(stack: Stack, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    person = stack.person(10)
+    monkeypatch.setenv("TOLLGATE_URL", stack.url)
+    monkeypatch.setenv("TOLLGATE_AUTH_URL", stack.auth_url)
+    cells = [each for each in json.loads((EXAMPLES / "notebook.ipynb").read_text())["cells"] if each["cell_type"] == "code"]
+    assert all(each["outputs"] == [] for each in cells)
+    notebook = Notebook(home)
+    try:
+        for cell in cells:
+            notebook.run("".join(cell["source"]), (person.name, PASSWORD) if "login" in "".join(cell["source"]) else ())
+    finally:
+        notebook.stop()
+    assert not [each for each in notebook.shown if each["msg_type"] == "error"], notebook.outputs()
+    assert "1 credit charged, 9 left" in notebook.outputs() and PASSWORD not in notebook.outputs()
+
+
+def test_the_lines_of_the_documentation_work(stack: Stack, home: Path, tmp_path: Path) -> None:
+    """Each block of Python in docs/python.md that isn't marked otherwise, one after the other, as one program."""
+    person = stack.person(50)
+    text = (ROOT / "docs" / "python.md").read_text()
+    blocks = [block for language, block in re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL) if language == "python"]
+    assert len(blocks) > 5
+    here = {"llama3.2": "capable", "nomic-embed-text": "embedder", '"tg_…"': repr(person.key())}
+    program = "\n".join(blocks)
+    for named, there in here.items():
+        program = program.replace(named, there)
+    file = tmp_path / "documented.py"
+    file.write_text(program)
+    environment = {**os.environ, "TOLLGATE_URL": stack.url, "TOLLGATE_AUTH_URL": stack.auth_url}
+    typed = f"{person.name}\n{PASSWORD}\n"
+    done = subprocess.run([sys.executable, file], env=environment, input=typed, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
