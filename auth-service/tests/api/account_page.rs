@@ -31,7 +31,7 @@ fn reason(reply: &Reply) -> String {
 
 /// What `Set-Cookie` sets: `name=value`.
 fn cookie(reply: &Reply) -> String {
-    reply.header("set-cookie").split(';').next().unwrap().to_owned()
+    reply.header("set-cookie").split(';').next().unwrap_or_default().to_owned()
 }
 
 async fn signed_in(server: &Server, name: &str) -> Reply {

@@ -38,10 +38,8 @@ pub(crate) fn run(command: &Tls, output: &mut Output) -> Result<(), Failure> {
     let [auth, inference] = names;
     let names = [auth?, inference?];
     let authority = Authority::open(&folder.join("ca"), *valid_for)?;
-    if authority.is_new {
-        if !output.is_json() {
-            output.line(&format!("made a new authority: whoever calls must trust {}", authority.file.display()))?;
-        }
+    if authority.is_new && !output.is_json() {
+        output.line(&format!("made a new authority: whoever calls must trust {}", authority.file.display()))?;
     }
     write(&folder.join("public"), "ca.pem", &authority.certificate, Readers::Everybody)?;
     let mut records = Vec::new();

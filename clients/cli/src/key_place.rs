@@ -45,7 +45,7 @@ impl KeyPlace {
             let value = path.into_os_string().into_string();
             let value = value.map_err(|_| Failure::Usage(format!("{} isn't UTF-8, and can't be kept", setting.name())))?;
             let is_said = said(setting).is_some_and(|said| match setting.is_path() {
-                true => situation.places.named_in_config(said) == PathBuf::from(&value),
+                true => situation.places.named_in_config(said).as_os_str() == value.as_str(),
                 false => said == value,
             });
             if !is_said {

@@ -119,9 +119,10 @@ mod tests {
     #[test]
     fn a_credential_of_a_higher_source_wins_over_both_of_a_lower_one_and_what_login_keeps_comes_last() {
         use Setting::{Key, Session};
+        /// Flags, variables, profile; whether a session is kept; a user's credential, a person's.
+        type Row = (&'static [Setting], &'static [Setting], &'static [Setting], bool, Which, Which);
         let none: &[Setting] = &[];
-        // flags, variables, profile, kept → a user's, a person's
-        let table: [(&[Setting], &[Setting], &[Setting], bool, Which, Which); 13] = [
+        let table: [Row; 13] = [
             (none, none, none, false, Which::Nothing, Which::Nothing),
             (none, none, none, true, Which::Kept, Which::Kept),
             (none, none, &[Key], false, Which::Key(Source::Profile), Which::Key(Source::Profile)),

@@ -323,7 +323,7 @@ def test_an_answer_that_nobody_reads_is_settled_when_it_is_dropped(stack: Stack)
     with Tollgate(person.key(), **person.at) as client:
         client.chat("slow", "Go on.", max_tokens=2000)
         person.settled()
-        assert person.charges()[0] < 500
+        assert sum(person.charges()) < 500
 
 
 def test_threads_share_a_client(stack: Stack) -> None:

@@ -172,6 +172,7 @@ class AsyncAnswer(Answered):
                 self._loop = asyncio.get_running_loop()
                 method = client._stubs().method("inference", self._method)
                 call = self._call = method(self._request, timeout=attempts.timeout(), metadata=client._metadata(token))
+                client._running.add(call)
             event = await call.read()
             return (None if event is grpc.aio.EOF else event), None
         except grpc.RpcError as failure:

@@ -7,6 +7,7 @@ import time
 from datetime import date, datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, AsyncIterator, Awaitable, Callable, Dict, Iterable, List, Optional, Sequence, Type, TypeVar, Union
+from weakref import WeakSet
 
 import grpc
 import grpc.aio
@@ -100,6 +101,8 @@ class AsyncTollgate(Core):
         self._opened: Optional[Stubs] = None
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._session: Optional[AsyncKeptSession] = None
+        # What runs, to be cancelled by `close`: gRPC finds not all of it by itself.
+        self._running: WeakSet[Any] = WeakSet()
         if self._tokens:
             self._sign_in(self._tokens)
         self.keys = AsyncKeys(self)
@@ -236,6 +239,8 @@ class AsyncTollgate(Core):
         stubs, self._opened = self._opened, None
         if not self._is_here():
             return
+        for call in list(self._running):
+            call.cancel()
         for each in stubs.channels if stubs else ():
             await each.close()
 
@@ -298,7 +303,9 @@ class AsyncTollgate(Core):
         method = self._stubs().method(call.stub, call.method)
         endpoint = self._endpoint(call.stub)
         try:
-            return await method(call.message, timeout=attempts.timeout(), metadata=self._metadata(token)), None
+            running = method(call.message, timeout=attempts.timeout(), metadata=self._metadata(token))
+            self._running.add(running)
+            return await running, None
         except grpc.RpcError as failure:
             if self._closed:
                 return None, closed_meanwhile(call.request_id)

@@ -45,7 +45,7 @@ impl Stage {
         for (method, path, headers, body) in [
             ("POST", SESSION, vec![], sign_in("pia", WRONG_PASSWORD)),
             ("POST", SESSION, vec![], sign_in(WRONG_PASSWORD, WRONG_PASSWORD)),
-            ("POST", SESSION, vec![("user-agent", PASSWORD)], sign_in(&token, MISPLACED)),
+            ("POST", SESSION, vec![("user-agent", token.as_str())], sign_in(&token, MISPLACED)),
             ("POST", SESSION, vec![], json!({ "user_name": "pia", "password": { "x": PASSWORD } }).to_string()),
             ("POST", SESSION, vec![], format!("{{\"user_name\":\"pia\",\"password\":\"{PASSWORD}")),
             ("POST", SESSION, vec![("sec-fetch-site", "cross-site")], sign_in("pia", PASSWORD)),
