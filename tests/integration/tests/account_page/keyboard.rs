@@ -150,7 +150,7 @@ async fn an_operator_finds_disables_and_grants_by_keyboard_alone() {
         go(page, "button", "Grant found.by.keyboard", key::ENTER).await;
         write(page, "textbox", "Credits", "7").await;
         go(page, "button", "Grant", key::ENTER).await;
-        page.says("7 credits granted to found.by.keyboard").await;
+        page.says("Granted: found.by.keyboard has 100,007 credits now.").await;
         go(page, "button", "Disable found.by.keyboard", key::SPACE).await;
         write(page, "textbox", "Reason (optional)", "gone").await;
         page.browser.keys(&key::ENTER.to_string()).await;

@@ -57,7 +57,7 @@ async fn an_operator_s_grant_is_made_once_and_its_note_is_in_the_user_s_ledger()
         page.fill("textbox", "Credits", "12345").await;
         page.fill("textbox", "Note (optional)", "for the workshop").await;
         page.press("button", "Grant").await;
-        page.says("12,345 credits granted to gets.a.grant").await;
+        page.says("Granted: gets.a.grant has 112,345 credits now.").await;
         assert_eq!(stage.balance(&person).await.available_credits(), STARTING + 12_345);
         let entry = stage.ledger(&person).await.remove(0);
         assert_eq!((entry.note.as_str(), entry.credits()), ("for the workshop", 12_345));
