@@ -1,4 +1,4 @@
-// Where the user is signed in, and the password.
+// The password, and where the user is signed in.
 
 import { say } from './announce.js';
 import { formDialog } from './dialog.js';
@@ -37,12 +37,12 @@ export const securityView = {
       return [h('ul', { class: 'cards', 'aria-label': 'Sessions' }, ...cards)];
     });
     section.append(
+      h('h2', { id: 'password-heading' }, 'Password'),
+      passwordForm(sessions.load),
       h('h2', {}, 'Sessions'),
       h('p', { class: 'lead' }, "Where you are signed in. End what you don't know. API keys are not sessions: they stay in force."),
       h('div', { class: 'buttons' }, button('Sign out everywhere', askToEndAll, { id: 'end-all-sessions', class: 'danger' })),
       sessions.element,
-      h('h2', { id: 'password-heading' }, 'Password'),
-      passwordForm(sessions.load),
     );
     sessions.load();
   },

@@ -11,8 +11,6 @@ mod inference_url;
 mod own_page;
 mod sessions;
 mod settings;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 

@@ -31,8 +31,8 @@ pub const MAX_BYTES_AS_SENT: usize = 3 * MAX_BYTES;
 const RETRY_WHEN_BUSY: Duration = Duration::from_secs(1);
 /// Those that were refused together come again spread over so many milliseconds: at once they would fill it again.
 const RETRIES_SPREAD_MS: u32 = 2000;
-/// Passwords that wait for the pool, at most: some nine seconds' work of one thread. Waiting, one takes no memory for its hash.
-const QUEUE: usize = 256;
+/// Passwords that wait for the pool, at most.
+const QUEUE: usize = 64;
 /// Sign-ups that hash or wait, at most: a flood of them leaves the rest of the queue to logins.
 const SIGN_UP_QUEUE: usize = 8;
 

@@ -51,8 +51,8 @@ const MOST_WAITING: u32 = 2048;
 /// The same, from one network: it may be the one address of a school, all of whom log in at once. Those who fill it keep out nobody but
 /// crowds.
 const MOST_WAITING_OF_A_NETWORK: u32 = 512;
-/// How long one waits for others' verdict: as long as one thread takes to hash for so many of a network.
-const WAIT_FOR_VERDICTS: Duration = Duration::from_secs(20);
+/// How long one waits for others' verdict. One thread hashes for some 300 of a network in that time; who comes later is told so.
+const WAIT_FOR_VERDICTS: Duration = Duration::from_secs(10);
 /// When one that couldn't wait, or waited for nothing, may come again.
 const COME_AGAIN: Duration = Duration::from_secs(1);
 /// A longer name than any user's is counted by its start.

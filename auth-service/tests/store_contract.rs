@@ -50,6 +50,8 @@ mod sqlite_conditions;
 mod sqlite_only;
 #[path = "store_contract/sqlite_versions.rs"]
 mod sqlite_versions;
+#[path = "store_contract/usage.rs"]
+mod usage;
 #[path = "store_contract/user_list.rs"]
 mod user_list;
 #[path = "store_contract/user_states.rs"]
@@ -242,6 +244,7 @@ cases! {
     ledger::calls_go_on_while_the_ledger_is_folded_and_none_of_their_entries_is_lost,
     ledger::what_can_not_be_written_is_not_folded,
     ledger::a_fold_of_what_is_not_the_oldest_writes_nothing_and_the_same_fold_twice_is_one,
+    usage::usage_is_summed_by_the_stores_days_once_for_each_call_and_says_what_an_export_took,
     export_command::the_command_exports_what_is_old_beside_those_who_use_the_store,
     export_command::without_a_retention_the_command_writes_all_to_standard_output_and_folds_nothing,
     export_command::standard_output_that_is_read_to_its_end_is_folded_whether_it_is_a_pipe_or_a_file,

@@ -107,6 +107,8 @@ class CustomBuildHook(BuildHookInterface[Any]):
         root = Path(self.root)
         if self.target_name == "sdist":
             build_data["force_include"][str(contract(root))] = "contract"
+            for each in (root / "../..").resolve().glob("LICENSE-*") if (root / CONTRACTS[1]).is_dir() else ():
+                build_data["force_include"][str(each)] = each.name
             return
         self.generated = tempfile.mkdtemp(prefix="tollgate-generated-")
         generate(root, Path(self.generated))

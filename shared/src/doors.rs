@@ -28,7 +28,7 @@ use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 pub(crate) use self::connect::MessageForm;
-pub use self::connect::{connect_form, refused_over_connect};
+pub use self::connect::{connect_form, refusal_over_connect, refused_over_connect};
 pub(crate) use self::entry::{HttpEntry, Routing, is_grpc, refuse_plainly};
 pub(crate) use self::plain_body::PlainBody;
 pub use self::refusal::{Refusal, http_status, insert_receipt, json};

@@ -87,6 +87,11 @@ impl CallError {
         self
     }
 
+    /// The same, with the code that its reason comes with.
+    pub(crate) fn coded(self, code: Code) -> Self {
+        Self { code, ..self }
+    }
+
     /// The gRPC code.
     #[must_use]
     pub fn code(&self) -> Code {

@@ -10,33 +10,19 @@ use crate::refresh_token::RefreshToken;
 
 /// The paths that it is sent to.
 const PATH: &str = "/account/session";
-
-/// What a request's cookies hold of it.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Shown<'h> {
-    /// Nothing.
-    Nothing,
-    /// This, whatever it is.
-    Token(&'h str),
-    /// More than one value: another site of the same domain may have set one of them.
-    Several,
-}
+/// Values that are looked at: a browser has one.
+const MOST_VALUES: usize = 8;
 
 /// Its name. A browser takes one with such a beginning over TLS alone, so that none in plaintext can take its place.
 pub(super) fn name(page: OwnPage) -> &'static str {
     if page.is_secure { "__Secure-tollgate_refresh" } else { "tollgate_refresh" }
 }
 
-/// Looks for it among a request's cookies.
-pub(super) fn shown(page: OwnPage, headers: &HeaderMap) -> Shown<'_> {
+/// What a request's cookies hold of it. More than one: another site of the same domain may have set one of them.
+pub(super) fn values(page: OwnPage, headers: &HeaderMap) -> Vec<&str> {
     let texts = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let mut values = pairs.filter(|(its_name, _)| *its_name == name(page)).map(|(_, value)| value);
-    match (values.next(), values.next()) {
-        (None, _) => Shown::Nothing,
-        (Some(value), None) => Shown::Token(value),
-        (Some(_), Some(_)) => Shown::Several,
-    }
+    pairs.filter(|(its_name, _)| *its_name == name(page)).map(|(_, value)| value).take(MOST_VALUES).collect()
 }
 
 /// `Set-Cookie` that keeps a token so long. `None` can't be: a token is letters and digits.

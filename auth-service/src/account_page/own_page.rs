@@ -13,6 +13,9 @@ use super::headers::{asked, only};
 /// What a browser says of who asks: `same-origin`, `same-site`, `cross-site`, or `none`.
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
+/// Why a page of another origin is refused.
+pub(super) const CROSS_ORIGIN: &str = "a page of another origin sent the request: these paths are for the account page alone";
+
 /// A request that a page of this origin sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct OwnPage {
@@ -22,7 +25,7 @@ pub(super) struct OwnPage {
 }
 
 /// Lets in what the page of this service sent. `tls`: whether callers speak it with the service itself.
-pub(super) fn own_page(uri: &Uri, headers: &HeaderMap, tls: bool) -> Result<OwnPage, CallError> {
+pub(super) fn of(uri: &Uri, headers: &HeaderMap, tls: bool) -> Result<OwnPage, CallError> {
     if !is_json(headers) {
         return Err(refused("send content-type: application/json"));
     }
@@ -30,7 +33,7 @@ pub(super) fn own_page(uri: &Uri, headers: &HeaderMap, tls: bool) -> Result<OwnP
     if headers.contains_key(FETCH_SITE) {
         // The browser has compared what it asked, which a proxy may have rewritten on the way.
         if only(headers, FETCH_SITE) != Some("same-origin") {
-            return Err(refused("a page of another origin sent the request: these paths are for the account page alone"));
+            return Err(refused(CROSS_ORIGIN));
         }
     } else {
         let Some(Origin { is_https, authority }) = &origin else {
@@ -44,7 +47,7 @@ pub(super) fn own_page(uri: &Uri, headers: &HeaderMap, tls: bool) -> Result<OwnP
     Ok(OwnPage { is_secure: tls || origin.is_some_and(|origin| origin.is_https) })
 }
 
-fn refused(why: &str) -> CallError {
+pub(super) fn refused(why: &str) -> CallError {
     CallError::new(Code::PermissionDenied, ErrorReason::CrossOriginRequest, why)
 }
 
@@ -81,4 +84,43 @@ fn origin(headers: &HeaderMap) -> Result<Option<Origin>, CallError> {
 fn is_same(asked: &Authority, origin: &Authority, is_https: bool) -> bool {
     let port = |authority: &Authority| authority.port_u16().unwrap_or(if is_https { 443 } else { 80 });
     asked.host().eq_ignore_ascii_case(origin.host()) && port(asked) == port(origin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_let_in(tls: bool, uri: &str, headers: &[(&'static str, &'static str)]) -> Option<bool> {
+        let mut map = HeaderMap::new();
+        map.insert(CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+        for (name, value) in headers {
+            map.append(*name, http::HeaderValue::from_static(value));
+        }
+        of(&uri.parse().unwrap(), &map, tls).ok().map(|page| page.is_secure)
+    }
+
+    #[test]
+    fn an_origin_counts_only_with_the_scheme_that_is_spoken_and_the_port_that_it_stands_for() {
+        let host = |value| ("host", value);
+        let origin = |value| ("origin", value);
+        for (tls, uri, headers, answer) in [
+            (false, "/x", &[host("a:80"), origin("http://a")][..], Some(false)),
+            (false, "/x", &[host("a"), origin("https://a")], Some(true)),
+            (false, "/x", &[host("a:443"), origin("https://a")], Some(true)),
+            (false, "/x", &[host("a:80"), origin("https://a")], None),
+            (false, "/x", &[host("[::1]:50051"), origin("http://[::1]:50051")], Some(false)),
+            (true, "/x", &[host("a"), origin("https://a")], Some(true)),
+            // A page in plaintext of the same host is another origin.
+            (true, "/x", &[host("a"), origin("http://a")], None),
+            // HTTP/2 says the host in the URI, and that counts.
+            (false, "http://a/x", &[origin("http://a")], Some(false)),
+            (false, "http://b/x", &[host("a"), origin("http://a")], None),
+            // A host that isn't said, or twice, is none.
+            (false, "/x", &[origin("http://a")], None),
+            (false, "/x", &[host("a"), host("a"), origin("http://a")], None),
+            (false, "/x", &[host("u@a"), origin("http://a")], None),
+        ] {
+            assert_eq!(is_let_in(tls, uri, headers), answer, "{tls} {uri} {headers:?}");
+        }
+    }
 }

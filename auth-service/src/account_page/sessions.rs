@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 use shared::ErrorReason;
 use shared::admission::MethodPolicy;
 use shared::authorization::CallerKind;
-use shared::doors::{DoorRequest, Refusal, Route, refused_over_connect};
+use shared::doors::{DoorRequest, Refusal, Route, refusal_over_connect, refused_over_connect};
 use shared::error::CallError;
 use tonic::Code;
 use tonic::metadata::MetadataMap;
 
-use super::cookie::{self, Shown};
-use super::own_page::{OwnPage, own_page};
+use super::cookie;
+use super::own_page::{self, OwnPage};
 use crate::doors::never_stored_json;
 use crate::ids::AccountId;
 use crate::service::accounts::AccountsService;
@@ -26,6 +26,7 @@ use crate::service::call::Call;
 use crate::service::contract;
 use crate::service::service_error::ServiceError;
 use crate::service::sign_in::{PasswordReset, SignIn, SignedIn};
+use crate::session::RefreshRefusal;
 use crate::startup::MAX_OPEN_REQUEST_BYTES;
 use crate::token_scopes::TokenScopes;
 use crate::user::Role;
@@ -105,7 +106,8 @@ pub(super) fn routes(accounts: &Arc<AccountsService>, tls: bool) -> Vec<Route> {
             async move { doors.sign_in(request).await }
         })
         .taking::<SignInBody>()
-        .giving::<SessionBody>(),
+        .giving::<SessionBody>()
+        .refusing(refusals),
         Route::new(Method::POST, "/account/session/refresh", without, "the account page stays signed in, by its cookie", move |request| {
             let doors = refresh.clone();
             async move { doors.refresh(request).await }
@@ -160,11 +162,11 @@ impl Doors {
 
     async fn refresh(&self, request: DoorRequest) -> Result<Response<Body>, Refusal> {
         let page = self.own_page(&request)?;
-        let token = match cookie::shown(page, request.headers()) {
-            Shown::Token(token) => token,
+        let token = match cookie::values(page, request.headers())[..] {
+            [token] => token,
             // Another tab may be signing in just now: what it is given stays.
-            Shown::Nothing => return Ok(refused_over_connect(nobody())),
-            Shown::Several => return Ok(refused_over_connect(several())),
+            [] => return Ok(refused_over_connect(nobody())),
+            _ => return Ok(refused_over_connect(several())),
         };
         let metadata = MetadataMap::from_headers(request.headers().clone());
         let answer = match self.accounts.refresh_shared(Call::new(&metadata, request.extensions()), token).await {
@@ -177,8 +179,9 @@ impl Doors {
 
     async fn sign_out(&self, request: DoorRequest) -> Result<Response<Body>, Refusal> {
         let page = self.own_page(&request)?;
-        if let Shown::Token(token) = cookie::shown(page, request.headers()) {
-            let metadata = MetadataMap::from_headers(request.headers().clone());
+        let metadata = MetadataMap::from_headers(request.headers().clone());
+        // Whoever shows several is signed out of all of them.
+        for token in cookie::values(page, request.headers()) {
             if let Err(error) = self.accounts.sign_out(Call::new(&metadata, request.extensions()), token).await {
                 // It is still signed in, and says so.
                 return Ok(refused(error));
@@ -190,7 +193,7 @@ impl Doors {
     }
 
     fn own_page(&self, request: &DoorRequest) -> Result<OwnPage, Refusal> {
-        Ok(own_page(request.uri(), request.headers(), self.tls)?)
+        Ok(own_page::of(request.uri(), request.headers(), self.tls)?)
     }
 
     /// The answer to a browser that has a new token: whatever becomes of the answer's body, the token is in the cookie.
@@ -219,6 +222,22 @@ impl Doors {
         };
         with_cookie(answer, kept)
     }
+}
+
+/// What the doors say beside what every door does.
+fn refusals() -> Vec<Refusal> {
+    let refused = [
+        RefreshRefusal::Invalid,
+        RefreshRefusal::Expired,
+        RefreshRefusal::Revoked,
+        RefreshRefusal::Reused,
+        RefreshRefusal::UserDisabled,
+        RefreshRefusal::UserLocked,
+        RefreshRefusal::PasswordChangeRequired,
+    ];
+    let of_service = [ServiceError::LoginFailed, ServiceError::PasswordChangeRequired].into_iter();
+    let of_service = of_service.chain(refused.map(ServiceError::Refresh)).map(CallError::from);
+    of_service.chain([nobody(), several(), own_page::refused(own_page::CROSS_ORIGIN)]).map(refusal_over_connect).collect()
 }
 
 /// No cookie came.

@@ -59,8 +59,11 @@ impl AccountsService {
     }
 }
 
-/// Reads at most so many entries, whole pages of them.
-async fn sum_up(store: &dyn Store, account: &AccountId, days: Days, most: usize) -> Result<UsageSum, ServiceError> {
+/// Sums up an account's ledger over these days. It reads at most so many entries, whole pages of them.
+///
+/// # Errors
+/// The store can't be read.
+pub async fn sum_up(store: &dyn Store, account: &AccountId, days: Days, most: usize) -> Result<UsageSum, ServiceError> {
     let mut sum = UsageSum::over(days);
     let (mut read, mut before) = (0, None);
     loop {

@@ -1,5 +1,7 @@
 //! `Accounts.GetUsage`: what an account's calls used, over gRPC and over JSON.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::collections::BTreeMap;
 
 use auth_service::ids::AccountId;

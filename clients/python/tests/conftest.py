@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import Any, Callable, Iterator, Mapping, Optional
 
 import pytest
 
+# Tests start processes: gRPC's own handlers of forks would end the child of a process that has calls on their way.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "scripts"))
 import machine  # noqa: E402
@@ -217,6 +220,24 @@ def brief(upstream: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     variables = {"TOLLGATE_ACCESS_TOKEN_TTL": "2s", "TOLLGATE_CLOCK_LEEWAY": "0s"}
     with started(tmp_path_factory.mktemp("brief"), upstream, **variables) as running:
         yield running
+
+
+@pytest.fixture(scope="session", autouse=True)
+def building(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Optional[Future[Any]]]:
+    """The package as it is built while other tests run: it waits for the network for most of its time."""
+    if not any(each.path.name == "test_package.py" for each in request.session.items):
+        yield None
+        return
+    from packaged import Built
+
+    with ThreadPoolExecutor(1) as thread:
+        yield thread.submit(Built, tmp_path_factory.mktemp("built"))
+
+
+@pytest.fixture(scope="session")
+def built(building: Future[Any]) -> Any:
+    """The package, once it is built and installed."""
+    return building.result(600)
 
 
 @pytest.fixture(params=["threads", "asyncio"])

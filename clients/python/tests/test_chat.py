@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +252,22 @@ def test_texts_become_vectors_with_a_receipt(stack: Stack, client_class: Any) ->
         assert client.embed("embedder", "one")[0] == found[0]
 
 
+def test_usage_is_told_by_day_and_model(stack: Stack, client_class: Any) -> None:
+    person = stack.person(100)
+    with client_class(person.key(), **person.at) as client:
+        for _ in range(2):
+            assert client.chat("stand-in", "Hi.", max_tokens=3).text
+        assert client.chat("slow", "Hi.", max_tokens=4).receipt.cost == 5
+        usage = client.usage()
+        found = {(row.model.partition(":")[0], row.calls, row.output_tokens, row.charged) for row in usage}
+        assert found == {("stand-in", 2, 6, 2), ("slow", 1, 4, 5)}
+        assert (usage.last_day - usage.first_day).days == 29 and usage.complete_from == usage.first_day
+        assert {row.day for row in usage} <= {usage.last_day, usage.last_day - timedelta(days=1)}
+        assert len(client.usage(usage.first_day - timedelta(days=9), str(usage.first_day))) == 0
+        with pytest.raises(tollgate.InvalidArgument):
+            client.usage("yesterday")
+
+
 def test_a_client_that_is_closed_says_so_and_its_with_block_closes_it(stack: Stack, client_class: Any) -> None:
     person = stack.person()
     with client_class(person.key(), **person.at) as client:
@@ -258,6 +275,55 @@ def test_a_client_that_is_closed_says_so_and_its_with_block_closes_it(stack: Sta
         client.close()
         with pytest.raises(tollgate.ConfigurationError, match="closed"):
             client.balance()
+
+
+def test_a_client_that_is_closed_ends_what_runs_on_it_with_a_typed_error(stack: Stack) -> None:
+    from threading import Thread
+
+    person = stack.person(5000)
+    client = Tollgate(person.key(), **person.at)
+    ended: list[Any] = []
+
+    def listen() -> None:
+        try:
+            for piece in client.chat("slow", "Go on.", max_tokens=2000):
+                ended.append(piece)
+        except tollgate.TollgateError as error:
+            ended.append(error)
+
+    thread = Thread(target=listen)
+    thread.start()
+    until("it streams", lambda: len(ended) >= 3)
+    client.close()
+    thread.join(SECONDS)
+    assert isinstance(ended[-1], tollgate.AbortedError) and ended[-1].request_id
+    person.settled()
+    assert 4 <= person.charges()[0] < 500
+
+
+async def test_an_async_client_that_is_closed_ends_what_runs_on_it_with_a_typed_error(stack: Stack) -> None:
+    person = stack.person(5000)
+    client = AsyncTollgate(person.key(), **person.at)
+    read: list[str] = []
+
+    async def listen() -> None:
+        async for piece in client.chat("slow", "Go on.", max_tokens=2000):
+            read.append(piece)
+
+    task = asyncio.create_task(listen())
+    while len(read) < 3:
+        await asyncio.sleep(0.01)
+    await client.close()
+    with pytest.raises(tollgate.AbortedError, match="closed meanwhile"):
+        await task
+
+
+def test_an_answer_that_nobody_reads_is_settled_when_it_is_dropped(stack: Stack) -> None:
+    person = stack.person(5000)
+    with Tollgate(person.key(), **person.at) as client:
+        client.chat("slow", "Go on.", max_tokens=2000)
+        person.settled()
+        assert sum(person.charges()) < 500
 
 
 def test_threads_share_a_client(stack: Stack) -> None:

@@ -22,13 +22,13 @@ def run(name: str, *arguments: str, key: str, stack: Stack) -> Any:
     return subprocess.run([sys.executable, EXAMPLES / name, *arguments], env=environment, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize("name", ["stubs.py", "chat.py"])
-def test_an_example_prints_the_answer_and_what_it_cost_and_says_why_it_can_not(stack: Stack, name: str) -> None:
+def test_the_example_prints_the_answer_and_what_it_cost_and_says_why_it_can_not(stack: Stack) -> None:
+    """stubs.py needs stubs of its own: scripts/test-examples makes and runs them."""
     person = stack.person(1)
     key = person.key()
-    done = run(name, "stand-in", "Hi.", key=key, stack=stack)
+    done = run("chat.py", "stand-in", "Hi.", key=key, stack=stack)
     assert done.returncode == 0 and done.stdout.startswith("word0 word1 ") and "charged, 0 left" in done.stderr, done.stderr
-    done = run(name, "stand-in", "Hi.", key=key, stack=stack)
+    done = run("chat.py", "stand-in", "Hi.", key=key, stack=stack)
     assert done.returncode != 0 and "credits" in done.stderr and "Traceback" not in done.stderr, done.stderr
 
 

@@ -25,6 +25,7 @@ use tower::Service;
 pub(crate) use self::failure::{code_name, status_of};
 pub(crate) use self::request_body::MessageForm;
 use super::Refusal;
+use super::openapi::code_of;
 use crate::error::CallError;
 
 /// Headers of an answer that a browser's client must be able to read, of Connect and of gRPC-Web: for CORS. What such a client sends is for
@@ -64,7 +65,17 @@ pub fn refused_over_connect(error: CallError) -> Response<axum::body::Body> {
 
 /// Connect's form of a refusal, for a door.
 pub fn connect_form(refusal: &Refusal) -> Response<axum::body::Body> {
-    refused_over_connect(refusal.clone().into())
+    let error = CallError::from(refusal.clone());
+    // Several codes have one status.
+    let code = code_of(refusal.reason).unwrap_or(error.code());
+    refused_over_connect(error.coded(code))
+}
+
+/// A refusal with the status that Connect's table has for it.
+#[must_use]
+pub fn refusal_over_connect(error: CallError) -> Refusal {
+    let status = status_of(error.code(), Some(error.reason()));
+    Refusal { status, ..error.into() }
 }
 
 /// A body that is all here.

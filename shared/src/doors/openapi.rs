@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use self::descriptors::Descriptors;
 pub use self::descriptors::descriptor_set;
+pub(in crate::doors) use self::reasons::code_of;
 pub use self::reasons::{Answerer, ExplainedReason, explained_reasons, is_answered, told_by_connect};
 pub use self::refusals::{RefusalSample, refusal_samples};
 use self::schemas::Schemas;

@@ -92,10 +92,14 @@ pub const NAMES: &[&str] = &[
     "TOLLGATE_TOKEN_KEY_PERIOD",
     "TOLLGATE_TRUSTED_PROXIES",
     // The clients.
+    "TOLLGATE_ACCOUNT",
     "TOLLGATE_API_KEY",
     "TOLLGATE_CA",
     "TOLLGATE_CLIENT_CERTIFICATE",
     "TOLLGATE_CLIENT_KEY",
+    "TOLLGATE_CONFIG",
+    "TOLLGATE_MODEL",
+    "TOLLGATE_PROFILE",
     "TOLLGATE_SESSION",
     "TOLLGATE_URL",
     // The compose file, from .env.

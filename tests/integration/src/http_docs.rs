@@ -31,6 +31,7 @@ const REFUSED: &[Refused] = &[
     ("`POST /revoke`", auth::REVOKE_REFUSED),
     ("`POST /introspect`", auth::INTROSPECT_REFUSED),
     ("`GET /users/me`", auth::USERS_ME_REFUSED),
+    ("`/account/session`, and below", auth::ACCOUNT_SESSION_REFUSED),
 ];
 
 /// Of a line that isn't a table's.

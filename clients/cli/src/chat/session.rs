@@ -166,7 +166,7 @@ impl Session<'_> {
         let Some(history) = self.with.history.as_ref().filter(|_| self.with.keeps_history) else { return };
         if let Err(error) = history.add(line) {
             // Once is enough.
-            hint(&format!("tollgate: what is asked can't be kept in {}: {error}", history.path().display()));
+            self.note(&format!("tollgate: what is asked can't be kept in {}: {error}", history.path().display()));
             self.with.keeps_history = false;
         }
     }
@@ -183,28 +183,28 @@ impl Session<'_> {
         };
         match said.end {
             End::Finished(finished) => {
-                hint(&turn::short_receipt_line(&finished, &request_id));
+                self.note(&turn::short_receipt_line(&finished, &request_id));
                 if let Some(usage) = finished.usage.as_ref().filter(|_| self.with.verbose) {
                     self.say("")?;
                     turn::statistics(usage).iter().for_each(|line| hint(line));
-                    hint(&format!("request:              {request_id}"));
+                    self.note(&format!("request:              {request_id}"));
                 }
                 if said.content.is_empty() {
-                    hint("The model said nothing: the conversation goes on without this question.");
+                    self.note("The model said nothing: the conversation goes on without this question.");
                 }
                 self.conversation.keep(prompt, said.content);
             }
             End::Stopped => {
                 self.tell_cost_of_stopped(&request_id).await;
                 if said.content.is_empty() {
-                    hint("The conversation goes on without this question.");
+                    self.note("The conversation goes on without this question.");
                 }
                 self.conversation.keep(prompt, said.content);
             }
             End::Failed(failure) if ends_all(&failure) => return Err(failure),
             End::Failed(failure) => {
                 self.tell(&failure);
-                hint("The conversation goes on without this question; Up brings it back to ask again.");
+                self.note("The conversation goes on without this question; Up brings it back to ask again.");
             }
         }
         self.say("")
@@ -246,9 +246,9 @@ impl Session<'_> {
         let waited = self.interrupts.or(tokio::time::timeout(CHARGED_WITHIN, charged)).await;
         match waited.and_then(Result::ok).flatten() {
             Some(receipt) => {
-                hint(&format!("stopped; {} charged, {} left", credits(receipt.charged_credits()), receipt.remaining_credits()));
+                self.note(&format!("stopped; {} charged, {} left", credits(receipt.charged_credits()), receipt.remaining_credits()));
             }
-            None => hint(&format!("stopped; what was generated until then is charged: tollgate receipt {request_id}")),
+            None => self.note(&format!("stopped; what was generated until then is charged: tollgate receipt {request_id}")),
         }
     }
 
@@ -384,7 +384,7 @@ impl Session<'_> {
                 with.settings.think = Some(level);
                 self.thinks_by_choice = true;
                 if self.facts.0.is_some() && !self.facts.can("thinking") {
-                    hint(&format!("warning: model {:?} does not support thinking output", self.with.model));
+                    self.note(&format!("warning: model {:?} does not support thinking output", self.with.model));
                 }
                 said
             }
@@ -411,7 +411,11 @@ impl Session<'_> {
     fn tell(&self, failure: &Failure) {
         let Some(line) = failure::line(failure) else { return };
         let advice = if is_of_the_conversation(failure) { "; /clear begins a new conversation" } else { "" };
-        hint(&format!("tollgate: {line}{advice}"));
+        self.note(&format!("tollgate: {line}{advice}"));
+    }
+
+    fn note(&self, text: &str) {
+        turn::note(text, self.with.manner);
     }
 
     fn say(&mut self, text: &str) -> Result<(), Failure> {

@@ -11,9 +11,9 @@ use super::signals::Interrupts;
 use super::spinner::Spinner;
 use super::terminal;
 use super::word_wrap::WordWrap;
-use crate::display::{credits, without_control};
+use crate::display::{credits, one_line, without_control};
 use crate::failure::Failure;
-use crate::output::{Output, aside, aside_styled};
+use crate::output::{Output, aside, aside_styled, hint};
 
 /// How answers are shown.
 #[derive(Debug, Clone, Copy)]
@@ -181,6 +181,14 @@ impl Page<'_> {
             }
         }
         if std::mem::take(&mut self.open_line) { self.output.piece("\n") } else { Ok(()) }
+    }
+}
+
+/// Says something beside the answers, on standard error; on a terminal its lines end between words, as an answer's do.
+pub(super) fn note(text: &str, manner: Manner) {
+    match terminal::columns().filter(|_| manner.word_wrap && io::stderr().is_terminal() && !terminal::is_dumb()) {
+        Some(columns) => aside_styled(&format!("{}\n", WordWrap::default().wrap(&one_line(text), columns))),
+        None => hint(text),
     }
 }
 

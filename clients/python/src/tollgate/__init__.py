@@ -45,6 +45,8 @@ from ._types import (
     Receipt,
     Session,
     ToolCall,
+    Usage,
+    UsageRow,
     User,
 )
 from .aio import AsyncTollgate
@@ -86,6 +88,8 @@ __all__ = [
     "TransportError",
     "UnavailableError",
     "Unreachable",
+    "Usage",
+    "UsageRow",
     "User",
     "__version__",
     "errors",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta, timezone
 from typing import Any, Iterable, List, Optional, Sequence, Tuple, Union
 
 from ._calls import Call
 from ._requests import create_key_request, duration, embed_request, named, new_request_id
 from ._secret import Secret
 from ._session import Tokens
-from ._types import ApiKey, Balance, Embeddings, LedgerEntry, Model, ModelDetails, NewKey, Receipt, Session, User
+from ._types import ApiKey, Balance, Embeddings, LedgerEntry, Model, ModelDetails, NewKey, Receipt, Session, Usage, User
 from .auth.v1 import accounts_pb2 as auth
 from .inference.v1 import inference_pb2 as inference
 
@@ -55,6 +55,20 @@ def ledger_page(limit: Optional[int], token: str) -> Call[Tuple[List[LedgerEntry
         return [LedgerEntry.of(each) for each in answer.entries], answer.next_page_token
 
     return Call("accounts", "ListLedgerEntries", message, convert)
+
+
+def usage(first_day: Union[date, str, None], last_day: Union[date, str, None]) -> Call[Usage]:
+    message = auth.GetUsageRequest(first_day=text_of(first_day), last_day=text_of(last_day))
+    return Call("accounts", "GetUsage", message, Usage.of)
+
+
+def text_of(day: Union[date, str, None]) -> str:
+    """A day as the contract writes it. Of a time, its day in UTC."""
+    if day is None or isinstance(day, str):
+        return day or ""
+    if isinstance(day, datetime):
+        day = day.astimezone(timezone.utc).date()
+    return day.isoformat()
 
 
 def create_key(

@@ -12,6 +12,7 @@ import grpc
 from ._bases import AnswerLeft, TollgateError
 from ._calls import Attempts, Progress
 from ._clean import another, cleanly
+from ._core import closed_meanwhile
 from ._status import error_of
 from ._types import Piece, Receipt, ToolCall
 
@@ -223,5 +224,9 @@ class Answer(Answered):
                 method = client._stubs().method("inference", self._method)
                 self._call = method(self._request, timeout=self._attempts.timeout(), metadata=client._metadata(token))
             return next(self._call, None), None
-        except grpc.RpcError as failure:
+        except (grpc.RpcError, ValueError) as failure:
+            if client._closed:
+                return None, closed_meanwhile(self.request_id)
+            if not isinstance(failure, grpc.RpcError):
+                raise
             return None, error_of(failure, endpoint.service, endpoint.url, self.request_id)

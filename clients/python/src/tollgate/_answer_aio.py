@@ -14,6 +14,7 @@ from ._answer import Answered
 from ._bases import TollgateError
 from ._calls import Attempts, Progress
 from ._clean import another, clean
+from ._core import closed_meanwhile
 from ._status import error_of
 from ._types import Piece, Receipt, ToolCall
 
@@ -171,15 +172,29 @@ class AsyncAnswer(Answered):
                 self._loop = asyncio.get_running_loop()
                 method = client._stubs().method("inference", self._method)
                 call = self._call = method(self._request, timeout=attempts.timeout(), metadata=client._metadata(token))
+                client._running.add(call)
             event = await call.read()
             return (None if event is grpc.aio.EOF else event), None
         except grpc.RpcError as failure:
+            if client._closed:
+                return None, closed_meanwhile(self.request_id)
             return None, error_of(failure, endpoint.service, endpoint.url, self.request_id)
-        except asyncio.CancelledError:
-            # gRPC says so also when the call was cancelled by `close`, and not the task.
+        except (asyncio.CancelledError, grpc.aio.UsageError):
+            # gRPC says so also when the call was cancelled, or its channel closed, and not the task.
+            if is_cancelled():
+                raise
             if self._left:
                 return None, None
+            if client._closed:
+                return None, closed_meanwhile(self.request_id)
             raise
+
+
+def is_cancelled() -> bool:
+    """Whether this task itself was cancelled. Python before 3.11 can't tell, and what gRPC says is taken for its own then."""
+    task = asyncio.current_task()
+    cancelling = getattr(task, "cancelling", None)
+    return bool(cancelling and cancelling())
 
 
 class Pieces:

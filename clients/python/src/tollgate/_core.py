@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, NoReturn, Optional, Tuple, Union
 
-from ._bases import ConfigurationError
+from ._bases import AbortedError, ConfigurationError, TollgateError
 from ._calls import ACCOUNT_HEADER, Bearer
 from ._clean import cleanly
 from ._secret import Secret
@@ -96,6 +96,13 @@ class Core:
 
     def __reduce_ex__(self, _protocol: object) -> NoReturn:
         raise TypeError(f"a {type(self).__name__} has connections and a credential: it can't be pickled or copied; make another one")
+
+
+def closed_meanwhile(request_id: Optional[str]) -> TollgateError:
+    """The error of a call that ran when its client was closed."""
+    error = AbortedError("the client was closed meanwhile (CANCELLED)")
+    error.code, error.message, error.request_id = "CANCELLED", "the client was closed meanwhile", request_id
+    return error
 
 
 class Stubs:

@@ -70,12 +70,14 @@ class AsyncKeptSession:
             await asyncio.to_thread(self._file.remove, self._state.tokens.session_id)
 
     def _is_flying(self) -> bool:
-        return self._flight is not None and not self._flight.done()
+        """Whether a refresh is on its way. One of an event loop that is over never comes to its end."""
+        flight = self._flight
+        return flight is not None and not flight.done() and flight.get_loop() is asyncio.get_running_loop()
 
     async def _landed(self) -> None:
         """Refreshes in a task of its own, which others may wait for too: a task that is cancelled in the middle would lose the answer, and
         with it the session, since what was sent is used up."""
-        if self._flight is None or self._flight.done():
+        if self._flight is None or not self._is_flying():
             self._flight = asyncio.get_running_loop().create_task(self._fly(), name="tollgate-refresh")
         failure = await asyncio.shield(self._flight)
         if isinstance(failure, TollgateError):

@@ -149,6 +149,11 @@ class Reader:
     def checked(self, text: str) -> Iterator[yaml.Event]:
         events: List[yaml.Event] = []
         problem: Optional[str] = None
+        before, next_line, _ = text.partition("\x85")
+        if next_line:
+            # A line break in YAML of old, and a control character to everybody else.
+            line = before.count("\n") + 1
+            raise ConfigurationError(f"{self.file}: line {line}: it holds a control character")
         try:
             for event in yaml.parse(text, Loader=yaml.SafeLoader):
                 events.append(event)

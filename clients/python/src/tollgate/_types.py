@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -24,6 +24,11 @@ def time_of(message: Any, name: str) -> Optional[datetime]:
 def number_of(message: Any, name: str) -> Optional[int]:
     """A number of a message; None when it is unset."""
     return int(getattr(message, name)) if message.HasField(name) else None
+
+
+def day_of(text: str) -> date:
+    """A day as the contract writes it: `2026-11-29`."""
+    return date.fromisoformat(text)
 
 
 def credits_of(count: int) -> str:
@@ -258,6 +263,45 @@ class LedgerEntry:
             created_at=time_of(of, "created_at"),
             note=of.note,
         )
+
+
+@dataclass(frozen=True)
+class UsageRow:
+    """What calls of one model used in one day. A call counts for the day on which it was charged."""
+
+    day: date
+    model: str
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    #: Credits.
+    charged: int
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What an account's calls used, by day and model; its rows when it is iterated. Days are UTC's."""
+
+    first_day: date
+    last_day: date
+    #: From this day on the figures are whole. A later one than `first_day`: older entries were folded by an export, or there are too many.
+    complete_from: date
+    #: By day, then by model. Where nothing was used there is none.
+    rows: Tuple[UsageRow, ...]
+
+    @classmethod
+    def of(cls, of: auth.GetUsageResponse) -> Usage:
+        rows = tuple(
+            UsageRow(day_of(each.day), each.model, each.calls, each.input_tokens, each.output_tokens, each.charged_credits)
+            for each in of.rows
+        )
+        return cls(day_of(of.first_day), day_of(of.last_day), day_of(of.complete_from_day), rows)
+
+    def __iter__(self) -> Iterator[UsageRow]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 @dataclass(frozen=True)

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, AsyncIterator, Awaitable, Callable, Dict, Iterable, List, Optional, Sequence, Type, TypeVar, Union
+from weakref import WeakSet
 
 import grpc
 import grpc.aio
 
 from . import _accounts as accounts
-from ._answer_aio import AsyncAnswer
+from ._answer_aio import AsyncAnswer, is_cancelled
 from ._bases import ConfigurationError, TollgateError
 from ._calls import Attempts, Call, lost
 from ._clean import clean, cleanly
-from ._core import CLIENT, Core, Path_, Stubs, ask_password, ask_user
+from ._core import CLIENT, Core, Path_, Stubs, ask_password, ask_user, closed_meanwhile
 from ._kept_aio import AsyncKeptSession
 from ._requests import Messages, chat_request, generate_request
 from ._secret import Secret
 from ._session import REPLY_WITHIN, Tokens, ended_by
 from ._status import error_of
-from ._types import ApiKey, Balance, Embeddings, LedgerEntry, Model, ModelDetails, NewKey, Receipt, Session, User
+from ._types import ApiKey, Balance, Embeddings, LedgerEntry, Model, ModelDetails, NewKey, Receipt, Session, Usage, User
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -100,6 +101,8 @@ class AsyncTollgate(Core):
         self._opened: Optional[Stubs] = None
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._session: Optional[AsyncKeptSession] = None
+        # What runs, to be cancelled by `close`: gRPC finds not all of it by itself.
+        self._running: WeakSet[Any] = WeakSet()
         if self._tokens:
             self._sign_in(self._tokens)
         self.keys = AsyncKeys(self)
@@ -212,6 +215,10 @@ class AsyncTollgate(Core):
             if not token:
                 return
 
+    async def usage(self, first_day: Union[date, str, None] = None, last_day: Union[date, str, None] = None) -> Usage:
+        """What the account's calls used, by day and model, in UTC: the last 30 days, or others, at most 92."""
+        return await self._run(lambda: accounts.usage(first_day, last_day))
+
     async def receipt(self, request_id: str) -> Receipt:
         """What became of one's own request, as long as it is remembered (an hour by default)."""
         return await self._run(lambda: accounts.receipt(request_id))
@@ -232,6 +239,8 @@ class AsyncTollgate(Core):
         stubs, self._opened = self._opened, None
         if not self._is_here():
             return
+        for call in list(self._running):
+            call.cancel()
         for each in stubs.channels if stubs else ():
             await each.close()
 
@@ -294,9 +303,18 @@ class AsyncTollgate(Core):
         method = self._stubs().method(call.stub, call.method)
         endpoint = self._endpoint(call.stub)
         try:
-            return await method(call.message, timeout=attempts.timeout(), metadata=self._metadata(token)), None
+            running = method(call.message, timeout=attempts.timeout(), metadata=self._metadata(token))
+            self._running.add(running)
+            return await running, None
         except grpc.RpcError as failure:
+            if self._closed:
+                return None, closed_meanwhile(call.request_id)
             return None, error_of(failure, endpoint.service, endpoint.url, call.request_id)
+        except (asyncio.CancelledError, grpc.aio.UsageError):
+            # gRPC cancels what runs on a channel that is closed, as if the task had been cancelled.
+            if self._closed and not is_cancelled():
+                return None, closed_meanwhile(call.request_id)
+            raise
 
     async def _send_refresh(self, token: Secret) -> Tokens:
         # Not through `_call`: it would ask the session for a token.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Type, TypeVar, Union
 
@@ -15,13 +15,13 @@ from ._answer import Answer
 from ._bases import ConfigurationError, TollgateError
 from ._calls import Attempts, Call, lost
 from ._clean import cleanly
-from ._core import CLIENT, Core, Path_, Stubs, ask_password, ask_user
+from ._core import CLIENT, Core, Path_, Stubs, ask_password, ask_user, closed_meanwhile
 from ._kept import KeptSession
 from ._requests import Messages, chat_request, generate_request
 from ._secret import Secret
 from ._session import REPLY_WITHIN, Tokens, ended_by
 from ._status import error_of
-from ._types import ApiKey, Balance, Embeddings, LedgerEntry, Model, ModelDetails, NewKey, Receipt, Session, User
+from ._types import ApiKey, Balance, Embeddings, LedgerEntry, Model, ModelDetails, NewKey, Receipt, Session, Usage, User
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -227,6 +227,10 @@ class Tollgate(Core):
             if not token:
                 return
 
+    def usage(self, first_day: Union[date, str, None] = None, last_day: Union[date, str, None] = None) -> Usage:
+        """What the account's calls used, by day and model, in UTC: the last 30 days, or others, at most 92."""
+        return self._run(lambda: accounts.usage(first_day, last_day))
+
     def receipt(self, request_id: str) -> Receipt:
         """What became of one's own request, as long as it is remembered (an hour by default)."""
         return self._run(lambda: accounts.receipt(request_id))
@@ -310,7 +314,12 @@ class Tollgate(Core):
         endpoint = self._endpoint(call.stub)
         try:
             return method(call.message, timeout=attempts.timeout(), metadata=self._metadata(token)), None
-        except grpc.RpcError as failure:
+        except (grpc.RpcError, ValueError) as failure:
+            # gRPC's own word for a channel that is closed is a ValueError.
+            if self._closed:
+                return None, closed_meanwhile(call.request_id)
+            if not isinstance(failure, grpc.RpcError):
+                raise
             return None, error_of(failure, endpoint.service, endpoint.url, call.request_id)
 
     def _send_refresh(self, token: Secret) -> Tokens:

@@ -1,5 +1,7 @@
 //! Every reason of the contract, as its proto explains it: what it means, its gRPC code, and who answers it.
 
+use std::sync::LazyLock;
+
 use http::StatusCode;
 use tonic::Code;
 
@@ -63,6 +65,13 @@ pub fn explained_reasons() -> Vec<ExplainedReason> {
     explained.collect()
 }
 
+/// The gRPC code that a reason comes with.
+pub(in crate::doors) fn code_of(reason: ErrorReason) -> Option<Code> {
+    static CODE_OF: LazyLock<Vec<(ErrorReason, Code)>> =
+        LazyLock::new(|| explained_reasons().iter().map(|explained| (explained.reason, explained.code)).collect());
+    CODE_OF.iter().find(|(each, _)| *each == reason).map(|(_, code)| *code)
+}
+
 const REASONS: &str = "tollgate.error.v1.ErrorReason";
 
 /// Which of the two services it is.
@@ -85,6 +94,8 @@ enum Way {
     InferenceAndAuthMethods,
     /// Methods of gRPC, also by Connect, and what a door says of itself alone.
     AuthMethods,
+    /// What a door of auth-service says of itself alone, and no method.
+    AuthDoor,
     /// What no door answers.
     Nowhere,
 }
@@ -121,7 +132,6 @@ fn way(reason: ErrorReason) -> Way {
         | ErrorReason::OtherOperatorRequired
         | ErrorReason::AccessTokenRequired
         | ErrorReason::SignUpClosed
-        | ErrorReason::CrossOriginRequest
         | ErrorReason::HoldNotFound
         | ErrorReason::HoldResolved
         | ErrorReason::UserNameTaken
@@ -130,6 +140,7 @@ fn way(reason: ErrorReason) -> Way {
         | ErrorReason::RequestNotFound
         | ErrorReason::LimitReached
         | ErrorReason::ServiceCredentialInvalid => Way::AuthMethods,
+        ErrorReason::CrossOriginRequest => Way::AuthDoor,
         ErrorReason::RoleRequired
         // Of a foreign issuer's token.
         | ErrorReason::PasswordChangeRequired
@@ -165,7 +176,7 @@ pub fn is_answered(reason: ErrorReason, by: Answerer) -> bool {
     match way(reason) {
         Way::Everywhere => true,
         Way::Inference | Way::InferenceAndAuthMethods => by == Answerer::Inference,
-        Way::AuthMethods | Way::Nowhere => false,
+        Way::AuthMethods | Way::AuthDoor | Way::Nowhere => false,
     }
 }
 

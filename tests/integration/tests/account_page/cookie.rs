@@ -1,9 +1,10 @@
 //! The session behind the page: its refresh token in a cookie that no script reads, its access token in a variable alone, over reloads and
 //! in several tabs.
 
+use integration::polling::until;
 use serde_json::{Value, json};
 
-use crate::page::{Page, scene};
+use crate::page::{Page, SOON, scene, scene_with};
 use crate::stage::Stage;
 
 /// The cookie of the session, as the browser keeps it; `None` when it has none.
@@ -110,6 +111,27 @@ async fn signing_out_or_in_as_somebody_else_in_one_tab_is_so_in_the_other() {
         page.browser.look_at(&tabs[1]).await;
         page.load().await;
         page.says("first.one").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_access_token_that_ended_is_renewed_without_a_word() {
+    let short = [("TOLLGATE_ACCESS_TOKEN_TTL", "1s"), ("TOLLGATE_CLOCK_LEEWAY", "0s")];
+    scene_with("an_access_token_that_ended_is_renewed_without_a_word", &short, async |stage, page| {
+        stage.person("stays.for.long").await;
+        page.sign_in("stays.for.long").await;
+        for _ in 0..2 {
+            let kept = cookie(stage, page).await.unwrap()["value"].clone();
+            until("the next refresh token", SOON, || async {
+                page.view("API keys").await;
+                page.find("button", "Make a key").await;
+                page.view("Overview").await;
+                page.find("button", "Sign out").await;
+                (cookie(stage, page).await.unwrap()["value"] != kept).then_some(())
+            })
+            .await;
+        }
     })
     .await;
 }

@@ -175,30 +175,39 @@ async fn another_origin_can_neither_refresh_nor_end_nor_read_a_session() {
 async fn another_origin_can_neither_frame_the_page_nor_hold_its_window_nor_load_its_files() {
     let test = "another_origin_can_neither_frame_the_page_nor_hold_its_window_nor_load_its_files";
     beside_other_server(test, async |stage, page, other| {
-        for origin in other.origins() {
-            page.browser.go(&origin).await;
-            let at = Value::from(format!("{}/", stage.origin()));
-            page.browser.evaluate(&format!("new Promise((resolve) => {{
+        let at = Value::from(format!("{}/", stage.origin()));
+        let frames = format!(
+            "new Promise((resolve) => {{
               const frame = document.createElement('iframe');
               Object.assign(frame, {{ src: {at}, onload: resolve, onerror: resolve }});
               document.body.append(frame);
-            }})")).await;
+            }})"
+        );
+        let loads = format!(
+            "new Promise((resolve) => {{
+              const picture = new Image();
+              picture.src = {at} + 'account-page/icon.svg';
+              Object.assign(picture, {{ onload: () => resolve('loads'), onerror: () => resolve('refused') }});
+            }})"
+        );
+        let opens = format!(
+            "new Promise((resolve) => {{
+              const opened = open({at});
+              const look = () => opened.closed ? resolve('severed') : setTimeout(look, 5);
+              look();
+              setTimeout(() => resolve('held'), 10_000);
+            }})"
+        );
+        for origin in other.origins() {
+            page.browser.go(&origin).await;
+            page.browser.evaluate(&frames).await;
             let said = page.browser.console().await;
             let is_refused = |line: &ConsoleLine| line.source == "security" && line.message.contains("frame-ancestors 'none'");
             assert!(said.iter().any(is_refused), "{origin} has framed it: {said:#?}");
-            let loads = page.browser.evaluate(&format!("new Promise((resolve) => {{
-              const picture = new Image();
-              Object.assign(picture, {{ src: {at} + 'account-page/icon.svg', onload: () => resolve('loads'), onerror: () => resolve('refused') }});
-            }})")).await;
             // A resource policy of the same origin holds for both.
-            assert_eq!(loads, "refused", "{origin}");
-            let window = page.browser.devtools("Runtime.evaluate", json!({ "userGesture": true, "awaitPromise": true, "returnByValue": true,
-                "expression": format!("new Promise((resolve) => {{
-                  const opened = open({at});
-                  const look = () => opened.closed ? resolve('severed') : setTimeout(look, 5);
-                  look();
-                  setTimeout(() => resolve('held'), 10_000);
-                }})") })).await;
+            assert_eq!(page.browser.evaluate(&loads).await, "refused", "{origin}");
+            let asked = json!({ "expression": opens, "userGesture": true, "awaitPromise": true, "returnByValue": true });
+            let window = page.browser.devtools("Runtime.evaluate", asked).await;
             assert_eq!(window["result"]["value"], "severed", "{origin}: {window}");
         }
     })

@@ -16,10 +16,12 @@ async fn markup_that_got_into_the_page_runs_nothing_and_sends_nothing_elsewhere(
         let markup = format!(
             "<div id=got-in><script>window.ran = 'inline'</script><script src='{there}/x.js'></script>\
              <img src=/nowhere onerror=\"window.ran = 'onerror'\"><img src='{there}/seen.png'>\
-             <a id=link href=\"javascript:window.ran = 'link'\">link</a><button id=pressed onclick=\"window.ran = 'onclick'\">press</button>\
+             <a id=link href=\"javascript:window.ran = 'link'\">link</a>\
+             <button id=pressed onclick=\"window.ran = 'onclick'\">press</button>\
              <form id=form action='{there}/form'><input name=secret value=1></form><link rel=stylesheet href='{there}/x.css'>\
              <iframe srcdoc=\"<script>parent.ran = 'srcdoc'</script>\"></iframe><iframe src='{there}/frame'></iframe>\
-             <object data='{there}/object'></object><base href='{there}/'><style>body {{ background: url('{there}/style.png') }}</style></div>"
+             <object data='{there}/object'></object><base href='{there}/'>\
+             <style>body {{ background: url('{there}/style.png') }}</style></div>"
         );
         // As a debugger puts it there: the page itself has no way to.
         let document = page.browser.devtools("DOM.getDocument", json!({ "depth": 0 })).await;

@@ -143,9 +143,17 @@ impl Stage {
         Person { name: name.to_owned(), token: self.log_in(name).await }
     }
 
-    /// The operator.
-    pub(crate) async fn the_operator(&self) -> Person {
-        Person { name: OPERATOR.to_owned(), token: self.log_in(OPERATOR).await }
+    /// Makes another operator, for what is to be seen alone.
+    pub(crate) async fn another_operator(&self, name: &str) -> Person {
+        let operator = self.log_in(OPERATOR).await;
+        let asked = auth::CreateUserRequest {
+            user_name: name.to_owned(),
+            password: PASSWORD.to_owned(),
+            role: auth::Role::Admin.into(),
+            ..Default::default()
+        };
+        self.operator().create_user(bearer(&operator, asked)).await.unwrap();
+        Person { name: name.to_owned(), token: self.log_in(name).await }
     }
 
     /// Grants a person a credit for each of these notes.

@@ -45,7 +45,7 @@ impl Stage {
         for (method, path, headers, body) in [
             ("POST", SESSION, vec![], sign_in("pia", WRONG_PASSWORD)),
             ("POST", SESSION, vec![], sign_in(WRONG_PASSWORD, WRONG_PASSWORD)),
-            ("POST", SESSION, vec![("user-agent", PASSWORD)], sign_in(&token, MISPLACED)),
+            ("POST", SESSION, vec![("user-agent", token.as_str())], sign_in(&token, MISPLACED)),
             ("POST", SESSION, vec![], json!({ "user_name": "pia", "password": { "x": PASSWORD } }).to_string()),
             ("POST", SESSION, vec![], format!("{{\"user_name\":\"pia\",\"password\":\"{PASSWORD}")),
             ("POST", SESSION, vec![("sec-fetch-site", "cross-site")], sign_in("pia", PASSWORD)),
@@ -67,7 +67,11 @@ impl Stage {
             ("GET", "/account-page/settings", vec![("cookie", first.as_str()), ("x-forwarded-for", token.as_str())], String::new()),
         ] {
             let answer = self.page(method, path, &headers, &body).await;
-            self.note(&answer);
+            if answer.status == 200 && method == "POST" {
+                self.note_session(&answer);
+            } else {
+                self.note(&answer);
+            }
         }
         for path in [format!("/account-page/{token}"), format!("{REFRESH}?token={token}"), format!("/account/{token}")] {
             let answer = self.page("POST", &path, &[], "").await;

@@ -3,8 +3,8 @@
 use integration::scripted_upstream::{Gate, Script};
 use serde_json::json;
 
-use crate::Stage;
 use crate::terminal::{PLACEHOLDER, Setting, Terminal};
+use crate::{PNG, Stage, png};
 
 #[tokio::test]
 async fn the_conversation_is_sent_whole_each_time_and_each_answer_says_what_it_cost_and_what_is_left() {
@@ -128,24 +128,22 @@ async fn pictures_are_named_by_their_paths_for_models_that_see() {
     let stage = Stage::start().await;
     stage.upstream.script("/api/chat", Script::chat(&["A cat."]));
     let picture = stage.stack.folder().join("my cat.png");
-    // A whole PNG of one pixel.
-    let png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
-    std::fs::write(&picture, base64::Engine::decode(&base64::prelude::BASE64_STANDARD, png).unwrap()).unwrap();
+    std::fs::write(&picture, png()).unwrap();
     let path = picture.to_str().unwrap().to_owned();
+    stage.upstream.model("seer", &["completion", "vision"], 8192);
     let blind = Terminal::chat(&stage.shell, &[]).await;
     blind.does(&format!("what is {path}"), "9 left").await;
     assert_eq!(stage.sent(0).await, [format!("user: what is {path}")], "to a model that sees nothing it is text");
     blind.does(&path, "Unknown command").await;
     drop(blind);
 
-    stage.upstream.model("seer", &["completion", "vision"], 8192);
     let terminal = Setting::of(&stage.shell, &["chat", "seer"]).open();
     terminal.until(PLACEHOLDER).await;
     assert!(terminal.does("/?", "/bye").await.contains("/path/to/file"));
     terminal.does(&format!("{} what is it?", path.replace(' ', "\\ ")), "8 left").await;
     assert!(terminal.screen().contains("Added image '"), "{}", terminal.screen());
     let sent = stage.upstream.request("/api/chat", 1).await.json();
-    assert_eq!((&sent["messages"][0]["content"], &sent["messages"][0]["images"]), (&json!("what is it?"), &json!([png])));
+    assert_eq!((&sent["messages"][0]["content"], &sent["messages"][0]["images"]), (&json!("what is it?"), &json!([PNG])));
     let fake = stage.stack.folder().join("fake.png");
     std::fs::write(&fake, "text").unwrap();
     terminal.does(&format!("and '{}'", fake.display()), "Couldn't process file").await;

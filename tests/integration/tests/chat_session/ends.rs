@@ -64,16 +64,15 @@ async fn a_terminal_that_is_closed_ends_the_session_at_the_prompt_and_during_an_
 }
 
 #[tokio::test]
-async fn a_terminal_that_takes_nothing_is_left_by_a_second_ctrl_c() {
+async fn a_terminal_that_takes_nothing_is_left_by_another_ctrl_c() {
     let stage = Stage::start().await;
     stage.upstream.script("/api/chat", Script::stream().endless("a word and another ", std::time::Duration::ZERO));
     let mut terminal = Terminal::chat(&stage.shell, &[]).await;
     terminal.types("Go on for ever.\r");
     terminal.until("a word and another").await;
     terminal.is_not_read_until_stuck().await;
-    terminal.signal("INT").await;
-    terminal.signal("INT").await;
-    assert_eq!(timeout(SOON, terminal.ends()).await.unwrap(), 130);
+    assert_eq!(terminal.is_interrupted_until_it_ends().await, 130);
+    assert!(terminal.is_cooked());
 }
 
 #[tokio::test]

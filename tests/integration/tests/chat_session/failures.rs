@@ -3,8 +3,8 @@
 use integration::scripted_upstream::{Gate, Script};
 use integration::shell::Shell;
 
-use crate::Stage;
 use crate::terminal::Terminal;
+use crate::{Stage, png};
 
 const GOES_ON: &str = "The conversation goes on without this question; Up brings it back to ask again.";
 
@@ -82,7 +82,8 @@ async fn a_conversation_that_outgrew_what_the_server_takes_is_said_and_cleared()
     stage.upstream.model("smollm2", &["completion", "vision"], 8192);
     stage.upstream.script("/api/chat", Script::chat(&["Yes."]));
     let picture = stage.stack.folder().join("large.png");
-    let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
+    // Whatever stands behind a picture is sent with it.
+    let mut bytes = png();
     bytes.resize(17 << 20, 0);
     std::fs::write(&picture, bytes).unwrap();
     let question = format!("what is {}", picture.display());
@@ -104,7 +105,7 @@ async fn a_conversation_that_the_model_server_refuses_for_its_length_is_said_so(
     stage.upstream.script_once("/api/chat", Script::chat(&["Yes."]));
     stage.upstream.script_once("/api/chat", Script::error(400, "the input length exceeds the context length"));
     stage.upstream.script_once("/api/chat", Script::chat(&["Again."]));
-    let terminal = Terminal::chat(&stage.shell, &[]).await;
+    let terminal = Terminal::chat(&stage.shell, &["--no-word-wrap"]).await;
     terminal.does("First.", "9 left").await;
     let screen = terminal.does("Second.", "/clear begins a new conversation").await;
     assert!(screen.contains(GOES_ON), "{screen}");

@@ -47,8 +47,9 @@ async fn ctrl_c_at_the_prompt_throws_a_line_away_and_says_on_an_empty_one_how_to
     let mut terminal = Terminal::chat(&stage.shell, &[]).await;
     terminal.types("\u{3}");
     terminal.until("Use Ctrl + d or /bye to exit.").await;
-    terminal.types("\u{3}\u{3}");
-    terminal.until_screen("it again", |screen| screen.matches("Use Ctrl + d").count() == 3).await;
+    terminal.until_screen("the prompt", |screen| screen.ends_with(PLACEHOLDER)).await;
+    terminal.types("\u{3}");
+    terminal.until_screen("it again", |screen| screen.matches("Use Ctrl + d").count() == 2 && screen.ends_with(PLACEHOLDER)).await;
     terminal.clear().await;
     terminal.types("half a line");
     terminal.until("half a line").await;
@@ -86,8 +87,8 @@ async fn what_is_typed_during_an_answer_waits_for_the_next_prompt() {
     gate.open(1);
     // It isn't among the answer's words, and all of it is done, line by line.
     assert_eq!(terminal.ends().await, 0);
-    let screen = terminal.until("one two\n1 credit charged").await;
-    assert!(screen.contains(">>> And then?\nFour.\n") && screen.ends_with(">>> /bye"), "{screen}");
+    let screen = terminal.until_screen("the last line", |screen| screen.ends_with(">>> /bye")).await;
+    assert!(screen.contains("one two\n1 credit charged") && screen.contains(">>> And then?\nFour.\n"), "{screen}");
     assert_eq!(stage.sent(1).await.last().unwrap(), "user: And then?");
 }
 

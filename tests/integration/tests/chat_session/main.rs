@@ -18,6 +18,14 @@ use integration::scripted_upstream::ScriptedUpstream;
 use integration::shell::Shell;
 use integration::stack::{Plan, Stack};
 
+/// A PNG of one pixel, in base64.
+const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+
+/// The same.
+fn png() -> Vec<u8> {
+    base64::Engine::decode(&base64::prelude::BASE64_STANDARD, PNG).unwrap()
+}
+
 /// Services in front of an upstream of scripts, and somebody with a key and ten credits.
 struct Stage {
     upstream: ScriptedUpstream,

@@ -12,9 +12,10 @@ async fn nothing_in_an_answer_commands_the_terminal() {
     stage.upstream.script("/api/chat", Script::chat(&hostile));
     let terminal = Terminal::chat(&stage.shell, &[]).await;
     let screen = terminal.does("Attack.", "9 left").await;
-    let shown = "red \u{fffd}[31mtitle \u{fffd}]0;mine\u{fffd}back\u{fffd}over\u{fffd}2J\u{fffd}\u{fffd}";
-    assert!(screen.contains(shown) && screen.contains("tab\nline\n1 credit"), "{screen}");
+    assert!(screen.contains("tab\nline\n1 credit"), "{screen}");
     let bytes = terminal.bytes();
+    let shown = "red \u{fffd}[31mtitle \u{fffd}]0;mine\u{fffd}back\u{fffd}over\u{fffd}2J\u{fffd}\u{fffd}";
+    assert!(bytes.contains(shown), "{bytes:?}");
     for command in ["\u{1b}[31m", "\u{1b}]0;", "\u{7}", "\u{9b}", "back\rover"] {
         assert!(!bytes.contains(command), "{command:?}");
     }
@@ -61,12 +62,12 @@ async fn lines_end_between_words_at_the_windows_width_of_the_moment() {
 async fn a_line_that_is_being_typed_follows_the_windows_width() {
     let stage = Stage::start().await;
     let terminal = Terminal::chat(&stage.shell, &[]).await;
-    terminal.types(&"x".repeat(120));
-    terminal.until_screen("a long line", |screen| screen.matches('x').count() == 120).await;
+    terminal.types(&"x".repeat(220));
+    terminal.until_screen("a long line", |screen| screen.matches('x').count() == 220).await;
     let before = terminal.bytes().len();
     terminal.resize(60, 50);
     // It is drawn anew before the next key.
-    terminal.until_screen("a line drawn anew", |_| terminal.bytes()[before..].matches('x').count() >= 120).await;
+    terminal.until_screen("a line drawn anew", |_| terminal.bytes()[before..].matches('x').count() >= 220).await;
     terminal.types("\u{3}");
     terminal.until_screen("a prompt", |screen| screen.ends_with(PLACEHOLDER)).await;
 }

@@ -1,27 +1,32 @@
 //! A terminal with a person before it: a pseudo-terminal, and a screen that shows what a real one would.
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::num::NonZero;
+use std::os::fd::AsFd;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use integration::polling::until;
 use integration::processes::binary;
 use integration::shell::{SOON, Shell};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{InputModes, LocalModes, Winsize, tcgetattr, tcsetwinsize};
-use tokio::io::unix::AsyncFd;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-const COLUMNS: u16 = 100;
+/// So many that what is looked for stands on one line.
+const COLUMNS: u16 = 200;
 const ROWS: u16 = 50;
-pub const PLACEHOLDER: &str = ">>> Send a message (/? for help)";
+pub(crate) const PLACEHOLDER: &str = ">>> Send a message (/? for help)";
 
 /// A running command, and what its terminal shows.
-pub struct Terminal {
-    master: Arc<AsyncFd<OwnedFd>>,
+pub(crate) struct Terminal {
+    /// Both ends of a terminal are one; tokio reads and writes it as it does a pipe.
+    keyboard: Sender,
     shown: Arc<Mutex<Shown>>,
     /// Reads what is shown.
     eyes: JoinHandle<()>,
@@ -35,7 +40,7 @@ struct Shown {
 }
 
 /// What to run, and where.
-pub struct Setting {
+pub(crate) struct Setting {
     command: Command,
     standard_output: Option<Stdio>,
     standard_error: Option<Stdio>,
@@ -43,7 +48,7 @@ pub struct Setting {
 
 impl Setting {
     /// `tollgate` with these arguments.
-    pub fn of(shell: &Shell, arguments: &[&str]) -> Self {
+    pub(crate) fn of(shell: &Shell, arguments: &[&str]) -> Self {
         // It makes the pseudo-terminal the session's own, so that Ctrl-C is a signal, and becomes the command: the process id stays.
         let mut command = Command::new("setsid");
         command.arg("--ctty").arg(binary("tollgate")).args(arguments).env_clear().envs(&shell.environment);
@@ -52,26 +57,26 @@ impl Setting {
     }
 
     /// With a variable set.
-    pub fn with(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
         self
     }
 
     /// With standard error elsewhere.
-    pub fn with_error_to(mut self, file: File) -> Self {
+    pub(crate) fn with_error_to(mut self, file: File) -> Self {
         self.standard_error = Some(file.into());
         self
     }
 
     /// With standard output elsewhere.
-    pub fn with_output_to(mut self, file: File) -> Self {
+    pub(crate) fn with_output_to(mut self, file: File) -> Self {
         self.standard_output = Some(file.into());
         self
     }
 
     /// Starts it.
-    pub fn open(mut self) -> Terminal {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    pub(crate) fn open(mut self) -> Terminal {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
         resize(&master, COLUMNS, ROWS);
@@ -85,56 +90,53 @@ impl Setting {
         // The command has the only ones: when it ends, reading ends.
         drop((self.command, side));
         rustix::io::ioctl_fionbio(&master, true).unwrap();
-        let master = Arc::new(AsyncFd::new(master).unwrap());
-        let shown = Arc::new(Mutex::new(Shown { screen: vt100::Parser::new(ROWS, COLUMNS, 0), bytes: Vec::new() }));
-        let eyes = tokio::spawn(look(Arc::clone(&master), Arc::clone(&shown)));
-        Terminal { master, shown, eyes, child }
+        let screen_side = Receiver::from_owned_fd_unchecked(master.try_clone().unwrap()).unwrap();
+        let keyboard = Sender::from_owned_fd_unchecked(master).unwrap();
+        let shown = Arc::new(Mutex::new(Shown { screen: vt100::Parser::new(size(ROWS), size(COLUMNS), 0), bytes: Vec::new() }));
+        let eyes = tokio::spawn(look(screen_side, Arc::clone(&shown)));
+        Terminal { keyboard, shown, eyes, child }
     }
 }
 
 /// Reads what comes, until the command ends.
-async fn look(master: Arc<AsyncFd<OwnedFd>>, shown: Arc<Mutex<Shown>>) {
+async fn look(mut screen_side: Receiver, shown: Arc<Mutex<Shown>>) {
     let mut buffer = [0; 4096];
-    loop {
-        let mut ready = master.readable().await.unwrap();
-        match ready.try_io(|master| Ok(rustix::io::read(master, &mut buffer)?)) {
-            // Not ready after all.
-            Err(_) => {}
-            Ok(Ok(read @ 1..)) => {
-                let mut shown = shown.lock().unwrap();
-                shown.screen.process(&buffer[..read]);
-                shown.bytes.extend_from_slice(&buffer[..read]);
-            }
-            Ok(_) => return,
-        }
+    while let Ok(read @ 1..) = screen_side.read(&mut buffer).await {
+        let mut shown = shown.lock().unwrap();
+        shown.screen.process(&buffer[..read]);
+        shown.bytes.extend_from_slice(&buffer[..read]);
     }
 }
 
-fn resize(master: &OwnedFd, columns: u16, rows: u16) {
+fn size(lines: u16) -> NonZero<u16> {
+    NonZero::new(lines).unwrap()
+}
+
+fn resize(master: impl AsFd, columns: u16, rows: u16) {
     tcsetwinsize(master, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
 }
 
 impl Terminal {
     /// A conversation that waits for its first line.
-    pub async fn chat(shell: &Shell, more: &[&str]) -> Self {
+    pub(crate) async fn chat(shell: &Shell, more: &[&str]) -> Self {
         let terminal = Setting::of(shell, &[&["chat", "smollm2"], more].concat()).open();
         terminal.until(PLACEHOLDER).await;
         terminal
     }
 
     /// What the screen shows, without blanks at the ends.
-    pub fn screen(&self) -> String {
+    pub(crate) fn screen(&self) -> String {
         let contents = self.shown.lock().unwrap().screen.screen().contents();
         contents.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim_end().to_owned()
     }
 
     /// All that ever came.
-    pub fn bytes(&self) -> String {
+    pub(crate) fn bytes(&self) -> String {
         String::from_utf8_lossy(&self.shown.lock().unwrap().bytes).into_owned()
     }
 
     /// Waits until the screen is as this says, and shows it.
-    pub async fn until_screen(&self, what: &str, is: impl Fn(&str) -> bool) -> String {
+    pub(crate) async fn until_screen(&self, what: &str, is: impl Fn(&str) -> bool) -> String {
         let started = std::time::Instant::now();
         until(what, SOON + SOON, || async {
             let screen = self.screen();
@@ -145,65 +147,77 @@ impl Terminal {
     }
 
     /// Waits until the screen shows this.
-    pub async fn until(&self, part: &str) -> String {
+    pub(crate) async fn until(&self, part: &str) -> String {
         self.until_screen(part, |screen| screen.contains(part)).await
     }
 
     /// Types.
-    pub fn types(&self, keys: &str) {
-        assert_eq!(rustix::io::write(&*self.master, keys.as_bytes()).unwrap(), keys.len(), "that much must be pasted");
+    pub(crate) fn types(&self, keys: &str) {
+        assert_eq!(rustix::io::write(&self.keyboard, keys.as_bytes()).unwrap(), keys.len(), "that much must be pasted");
     }
 
     /// Types more than a terminal takes at once.
-    pub async fn pastes(&self, keys: &str) {
+    pub(crate) async fn pastes(&self, keys: &str) {
         let mut rest = keys.as_bytes();
         while !rest.is_empty() {
-            let mut ready = self.master.writable().await.unwrap();
-            if let Ok(written) = ready.try_io(|master| Ok(rustix::io::write(master, rest)?)) {
-                rest = &rest[written.unwrap()..];
+            self.keyboard.writable().await.unwrap();
+            if let Ok(written) = self.keyboard.try_write(rest) {
+                rest = &rest[written..];
             }
         }
     }
 
     /// Types a line at the prompt and waits for the next prompt, below what came of the line.
-    pub async fn does(&self, line: &str, part: &str) -> String {
+    pub(crate) async fn does(&self, line: &str, part: &str) -> String {
         self.types(&format!("{line}\r"));
         self.until_screen(part, |screen| screen.contains(part) && screen.ends_with(PLACEHOLDER)).await
     }
 
     /// Begins a new screen.
-    pub async fn clear(&self) {
+    pub(crate) async fn clear(&self) {
         self.types("\u{c}");
         self.until_screen("an empty screen", |screen| screen == PLACEHOLDER).await;
     }
 
     /// Changes the window's size.
-    pub fn resize(&self, columns: u16, rows: u16) {
-        self.shown.lock().unwrap().screen.screen_mut().set_size(rows, columns);
-        resize(self.master.get_ref(), columns, rows);
+    pub(crate) fn resize(&self, columns: u16, rows: u16) {
+        self.shown.lock().unwrap().screen.screen_mut().set_size(size(rows), size(columns));
+        resize(&self.keyboard, columns, rows);
     }
 
     /// Whether it shows what is typed, by lines, and turns Enter into an end of a line, as it did at first.
-    pub fn is_cooked(&self) -> bool {
-        let modes = tcgetattr(&*self.master).unwrap();
+    pub(crate) fn is_cooked(&self) -> bool {
+        let modes = tcgetattr(&self.keyboard).unwrap();
         modes.local_modes.contains(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG)
             && modes.input_modes.contains(InputModes::ICRNL | InputModes::IXON)
     }
 
-    pub async fn signal(&self, signal: &str) {
+    pub(crate) async fn signal(&self, signal: &str) {
         let pid = self.child.id().unwrap().to_string();
         assert!(Command::new("kill").args([&format!("-{signal}"), &pid]).status().await.unwrap().success());
     }
 
+    /// Ctrl-C again and again, as by somebody who sees nothing happen, until it ends: its exit code.
+    pub(crate) async fn is_interrupted_until_it_ends(&mut self) -> i32 {
+        let started = std::time::Instant::now();
+        loop {
+            self.signal("INT").await;
+            match timeout(Duration::from_millis(50), self.child.wait()).await {
+                Ok(status) => return status.unwrap().code().unwrap(),
+                Err(_) => assert!(started.elapsed() < SOON, "it still runs"),
+            }
+        }
+    }
+
     /// Waits for its end: its exit code. The terminal is cooked again.
-    pub async fn ends(&mut self) -> i32 {
+    pub(crate) async fn ends(&mut self) -> i32 {
         let status = timeout(SOON, self.child.wait()).await.unwrap_or_else(|_| panic!("it still runs:\n{}", self.screen())).unwrap();
         assert!(self.is_cooked(), "{}", self.screen());
         status.code().unwrap_or_else(|| panic!("{status}: {}", self.screen()))
     }
 
     /// Nobody reads any more what the command writes: it waits in the terminal, and then the command waits.
-    pub async fn is_not_read_until_stuck(&self) {
+    pub(crate) async fn is_not_read_until_stuck(&self) {
         self.eyes.abort();
         let path = format!("/proc/{}/syscall", self.child.id().unwrap());
         until("a write to standard output that waits", SOON, || async {
@@ -216,7 +230,7 @@ impl Terminal {
     }
 
     /// The terminal is closed, as by the window's button: the command's end is the caller's to wait for.
-    pub async fn hangs_up(self) -> Child {
+    pub(crate) async fn hangs_up(self) -> Child {
         self.eyes.abort();
         // Aborted, and so without what it had.
         let _ = self.eyes.await;
