@@ -21,11 +21,10 @@ export function hush() {
  * @param {string} text
  */
 export function say(text) {
-  // Behind a dialog nothing is read out.
-  const said = document.querySelector('dialog[open] > .said') ?? part('said');
-  clearTimeout(fading);
-  said.textContent = '';
+  hush();
   fading = setTimeout(() => {
+    // Behind a dialog nothing is read out. The one whose action it is of has closed meanwhile.
+    const said = document.querySelector('dialog[open] > .said') ?? part('said');
     said.textContent = text;
     fading = setTimeout(() => {
       said.textContent = '';

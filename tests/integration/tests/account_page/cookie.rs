@@ -41,18 +41,17 @@ async fn the_refresh_token_is_in_a_cookie_that_no_script_reads_and_no_other_site
 }
 
 #[tokio::test]
-async fn a_session_goes_on_after_a_reload_with_another_refresh_token() {
-    scene("a_session_goes_on_after_a_reload_with_another_refresh_token", async |stage, page| {
+async fn a_session_goes_on_after_reloads_with_another_refresh_token() {
+    scene("a_session_goes_on_after_reloads_with_another_refresh_token", async |stage, page| {
         stage.person("reloads").await;
         page.sign_in("reloads").await;
-        let mut tokens = vec![cookie(stage, page).await.unwrap()["value"].clone()];
+        let first = cookie(stage, page).await.unwrap()["value"].clone();
         for _ in 0..3 {
             page.browser.reload().await;
             page.find("button", "Sign out").await;
             page.says("reloads").await;
-            let token = cookie(stage, page).await.unwrap()["value"].clone();
-            assert!(!tokens.contains(&token), "a refresh token was used twice");
-            tokens.push(token);
+            // What took its place stays for 30 s, since tabs may ask at once.
+            assert!(cookie(stage, page).await.unwrap()["value"] != first, "a refresh token was used twice");
         }
     })
     .await;
@@ -121,17 +120,16 @@ async fn an_access_token_that_ended_is_renewed_without_a_word() {
     scene_with("an_access_token_that_ended_is_renewed_without_a_word", &short, async |stage, page| {
         stage.person("stays.for.long").await;
         page.sign_in("stays.for.long").await;
-        for _ in 0..2 {
-            let kept = cookie(stage, page).await.unwrap()["value"].clone();
-            until("the next refresh token", SOON, || async {
-                page.view("API keys").await;
-                page.find("button", "Make a key").await;
-                page.view("Overview").await;
-                page.find("button", "Sign out").await;
-                (cookie(stage, page).await.unwrap()["value"] != kept).then_some(())
-            })
-            .await;
-        }
+        let refreshes = "performance.getEntriesByType('resource').filter(({ name }) => name.endsWith('/account/session/refresh')).length";
+        let before = page.browser.evaluate(refreshes).await.as_i64().unwrap();
+        until("two more refreshes", SOON, || async {
+            page.view("API keys").await;
+            page.find("button", "Make a key").await;
+            page.view("Overview").await;
+            page.find("button", "Sign out").await;
+            (page.browser.evaluate(refreshes).await.as_i64().unwrap() >= before + 2).then_some(())
+        })
+        .await;
     })
     .await;
 }

@@ -12,11 +12,11 @@ const CONTROLS: [&str; 12] =
 /// An operator's own account with all that views can show.
 async fn furnish(stage: &Stage, name: &str) -> Person {
     let operator = stage.another_operator(name).await;
+    stage.grant(&operator, (0..30).map(|number| format!("a note that goes on for some while, as notes do, number {number}"))).await;
     for name in ["laptop", "a key with a name that is quite a lot longer than the names that people give to their keys, by and large"] {
         let key = stage.key(&operator, &name.chars().take(100).collect::<String>()).await;
         stage.call(&key, "smollm2").await;
     }
-    stage.grant(&operator, (0..30).map(|number| format!("a note that goes on for some while, as notes do, number {number}"))).await;
     operator
 }
 

@@ -81,6 +81,7 @@ async fn an_operator_makes_a_user_and_resets_a_password_which_is_shown_once() {
         page.find("dialog", "One-time password").await;
         let once = page.text_at("one-time-password-secret").await;
         page.press("button", "I have kept it").await;
+        page.gone("dialog", "One-time password").await;
         page.says("must choose a password").await;
         assert!(!page.browser.evaluate("document.documentElement.outerHTML").await.as_str().unwrap().contains(&once));
         let new = "the phrase that I chose myself";

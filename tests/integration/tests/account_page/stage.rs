@@ -192,7 +192,7 @@ impl Stage {
 
     /// The newest entries of a person's ledger.
     pub(crate) async fn ledger(&self, person: &Person) -> Vec<auth::LedgerEntry> {
-        let asked = bearer(&person.token, auth::ListLedgerEntriesRequest { page_size: 1_000, ..Default::default() });
+        let asked = bearer(&person.token, auth::ListLedgerEntriesRequest { page_size: 500, ..Default::default() });
         self.accounts().list_ledger_entries(asked).await.unwrap().into_inner().entries
     }
 
