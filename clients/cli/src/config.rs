@@ -237,7 +237,7 @@ fn is_in_keychain(profile: Option<&Profile>) -> bool {
 }
 
 /// What isn't needed any more is no reason to fail.
-async fn forget(profile: &str) {
+pub(crate) async fn forget(profile: &str) {
     if let Err(failure) = keychain::forget(profile).await {
         hint(&format!("the key of profile {profile} may be in the keychain still: {failure}"));
     }

@@ -17,6 +17,8 @@ pub(crate) struct KeyPlace {
     file: ConfigFile,
     profile: String,
     in_keychain: bool,
+    /// The key before is there.
+    was_in_keychain: bool,
     /// What the profile must say beside the key, so that the key goes to the server that made it.
     servers: Vec<(Setting, String)>,
 }
@@ -52,11 +54,13 @@ impl KeyPlace {
                 servers.push((setting, value));
             }
         }
-        if let Some(before) = said(Setting::Key).filter(|key| *key != IN_KEYCHAIN) {
+        let before = said(Setting::Key);
+        let was_in_keychain = before == Some(IN_KEYCHAIN);
+        if let Some(before) = before.filter(|_| !was_in_keychain) {
             let before = shown_key(before, true);
             hint(&format!("the new key takes the place of the one in profile {profile} ({before}), which isn't revoked by that"));
         }
-        Ok(Self { file, profile, in_keychain, servers })
+        Ok(Self { file, profile, in_keychain, was_in_keychain, servers })
     }
 
     /// Puts the key there.
@@ -70,7 +74,11 @@ impl KeyPlace {
         let servers = self.servers.iter().map(|(setting, value)| (*setting, value.as_str()));
         let values = servers.chain([(Setting::Key, written)]);
         let changes: Vec<Change<'_>> = values.map(|(setting, value)| Change::Set { profile, setting, value }).collect();
-        self.file.hold()?.change(&changes)
+        self.file.hold()?.change(&changes)?;
+        if self.was_in_keychain && !self.in_keychain {
+            config::forget(profile).await;
+        }
+        Ok(())
     }
 
     /// Where it is, for people.

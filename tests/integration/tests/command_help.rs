@@ -17,7 +17,7 @@ fn says(arguments: &[&str], environment: &[(&str, &str)]) -> String {
 fn every_shell_gets_completions_of_every_command() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let script = says(&["completions", shell], &[]);
-        for word in ["make-certificates", "complete-reset", "reset-password", "profile", "client_certificate", "print-token"] {
+        for word in ["make-certificates", "complete-reset", "reset-password", "profile", "auth-url", "print-token"] {
             assert!(script.contains(word), "{shell} doesn't know {word}");
         }
     }

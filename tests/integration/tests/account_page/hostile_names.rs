@@ -95,7 +95,7 @@ async fn reasons_and_names_that_look_like_markup_are_shown_as_text_to_operators(
         for (number, text) in TEXTS.into_iter().enumerate() {
             let user_name = format!("reason-{number}");
             stage.person(&user_name).await;
-            let disable = auth::DisableUserRequest { user_name, reason: text.to_owned(), ..Default::default() };
+            let disable = auth::DisableUserRequest { user_name, reason: text.to_owned() };
             stage.operator().disable_user(bearer(&operator, disable)).await.unwrap();
         }
         page.sign_in(OPERATOR).await;

@@ -57,7 +57,7 @@ async fn serve(listener: TcpListener, requests: std::sync::Arc<std::sync::Mutex<
             }
             requests.lock().unwrap().push(String::from_utf8_lossy(&head).into_owned());
             let answer = "<!doctype html><title>other</title><p>other";
-            let head = format!("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\naccess-control-allow-origin: *\r\nconnection: close\r\n");
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\naccess-control-allow-origin: *\r\nconnection: close\r\n";
             let _ = stream.write_all(format!("{head}content-length: {}\r\n\r\n{answer}", answer.len()).as_bytes()).await;
         });
     }

@@ -80,7 +80,7 @@ async fn a_user_who_is_disabled_is_signed_out_of_the_open_page_in_words_without_
         page.sign_in("disabled.meanwhile").await;
         let operator = stage.log_in(OPERATOR).await;
         let user_name = "disabled.meanwhile".to_owned();
-        let disable = auth::DisableUserRequest { user_name, reason: "for operators alone".to_owned(), ..Default::default() };
+        let disable = auth::DisableUserRequest { user_name, reason: "for operators alone".to_owned() };
         stage.operator().disable_user(bearer(&operator, disable)).await.unwrap();
         page.press("link", "API keys").await;
         page.says("This user is disabled.").await;

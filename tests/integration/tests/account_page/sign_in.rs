@@ -29,7 +29,7 @@ async fn a_wrong_password_is_told_in_the_words_that_an_unknown_name_and_a_disabl
         stage.person("known.name").await;
         stage.person("disabled.name").await;
         let operator = stage.log_in(OPERATOR).await;
-        let disable = auth::DisableUserRequest { user_name: "disabled.name".to_owned(), reason: "left".to_owned(), ..Default::default() };
+        let disable = auth::DisableUserRequest { user_name: "disabled.name".to_owned(), reason: "left".to_owned() };
         stage.operator().disable_user(bearer(&operator, disable)).await.unwrap();
         let mut said = Vec::new();
         for (name, password) in [("known.name", "not the pass phrase of this one"), ("no.such.name", PASSWORD), ("disabled.name", PASSWORD)]
@@ -81,7 +81,7 @@ async fn a_reset_is_completed_with_the_one_time_password_and_signs_in() {
     scene("a_reset_is_completed_with_the_one_time_password_and_signs_in", async |stage, page| {
         stage.person("has.forgotten").await;
         let operator = stage.log_in(OPERATOR).await;
-        let reset = auth::ResetPasswordRequest { user_name: "has.forgotten".to_owned(), ..Default::default() };
+        let reset = auth::ResetPasswordRequest { user_name: "has.forgotten".to_owned() };
         let once = stage.operator().reset_password(bearer(&operator, reset)).await.unwrap().into_inner().one_time_password;
         page.press("link", "I have a one-time password").await;
         for (given, is_right) in [("not this one", false), (once.as_str(), true)] {

@@ -11,7 +11,7 @@ async fn a_real_model_is_talked_to_stopped_and_talked_to_again() {
     let stack = plan.start().await;
     let (_, shell) = Shell::at(&stack).user("ada").await;
     let shell = shell.with("XDG_STATE_HOME", stack.folder().join("state").to_str().unwrap());
-    let mut terminal = Terminal::chat(&shell, &["--temperature", "0", "--max-tokens", "12"]).await;
+    let mut terminal = Terminal::chat(&shell, &["--temperature", "0", "--max-tokens", "8"]).await;
     let screen = terminal.does("Say hello.", "1 credit charged, 9 left; ").await;
     let answer = screen.lines().nth(1).unwrap();
     assert!(answer.split_whitespace().count() > 1, "words: {screen}");
@@ -22,7 +22,7 @@ async fn a_real_model_is_talked_to_stopped_and_talked_to_again() {
     let first = tokens_in(&screen);
     terminal.clear().await;
     let screen = terminal.does("And goodbye.", "8 left; ").await;
-    assert!(tokens_in(&screen) > first + 12, "all that was said is read again: {screen}");
+    assert!(tokens_in(&screen) > first + 3, "all that was said is read again: {screen}");
     terminal.clear().await;
     terminal.does("/clear", "Cleared session context").await;
     terminal.clear().await;

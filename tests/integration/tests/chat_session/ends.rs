@@ -66,7 +66,8 @@ async fn a_terminal_that_is_closed_ends_the_session_at_the_prompt_and_during_an_
 #[tokio::test]
 async fn a_terminal_that_takes_nothing_is_left_by_another_ctrl_c() {
     let stage = Stage::start().await;
-    stage.upstream.script("/api/chat", Script::stream().endless("a word and another ", std::time::Duration::ZERO));
+    // More than a terminal holds, long before the most tokens are there.
+    stage.upstream.script("/api/chat", Script::stream().endless(&"a word and another ".repeat(200), std::time::Duration::ZERO));
     let mut terminal = Terminal::chat(&stage.shell, &[]).await;
     terminal.types("Go on for ever.\r");
     terminal.until("a word and another").await;

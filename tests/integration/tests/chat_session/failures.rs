@@ -68,7 +68,13 @@ async fn a_service_that_is_away_is_said_and_once_it_is_back_the_conversation_goe
     terminal.does("\u{1b}[A", "8 left").await;
     assert_eq!(stage.sent(1).await, ["user: First.", "assistant: Yes.", "user: Second."]);
 
-    stage.stack.inferences.remove(0).stop().await;
+    let inference = stage.stack.inferences.remove(0);
+    let address = inference.address();
+    inference.stop().await;
+    // Bound, and not listening: no service of another test gets it.
+    let held = tokio::net::TcpSocket::new_v4().unwrap();
+    held.set_reuseaddr(true).unwrap();
+    held.bind(address).unwrap();
     let screen = terminal.does("Third.", "inference-service can't be reached").await;
     assert!(screen.contains("is it running? --url or TOLLGATE_URL says where"), "{screen}");
     terminal.does("/list", "inference-service can't be reached").await;

@@ -57,8 +57,10 @@ async fn ctrl_c_at_the_prompt_throws_a_line_away_and_says_on_an_empty_one_how_to
     let screen = terminal.until_screen("a new prompt", |screen| screen.ends_with(PLACEHOLDER)).await;
     assert_eq!(screen, format!(">>> half a line\n{PLACEHOLDER}"));
     terminal.clear().await;
-    terminal.types("\"\"\"open\r\u{3}");
-    terminal.until_screen("a new prompt", |screen| screen.ends_with(PLACEHOLDER)).await;
+    terminal.types("\"\"\"open\r");
+    terminal.until("\"\"\" at the end of a line ends the message").await;
+    terminal.types("\u{3}");
+    terminal.until_screen("a new prompt", |screen| screen.contains("open") && screen.ends_with(PLACEHOLDER)).await;
     // On a line that has something on it, Ctrl-D deletes.
     terminal.clear().await;
     terminal.types("axb\u{2}\u{2}\u{4}");

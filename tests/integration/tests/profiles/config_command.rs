@@ -62,7 +62,7 @@ async fn what_can_not_be_meant_is_refused_and_nothing_is_written() {
         (&["config", "set", "url"], "", "which url?"),
         (&["config", "set", "url", ""], "", "which url?"),
         (&["config", "set", "url", "no url"], "", "URL"),
-        (&["config", "set", "auth_url", "ftp://h"], "", "ftp://h"),
+        (&["config", "set", "auth_url", "ftp://h"], "", "must begin with https://"),
         (&["config", "set", "account", "a b"], "", "account"),
         (&["config", "set", "model", "a\nb"], "", "line breaks"),
         (&["config", "set", "model", "m", "--keychain"], "", "--keychain is for keys"),

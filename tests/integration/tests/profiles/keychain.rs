@@ -68,6 +68,10 @@ async fn a_key_in_the_keychain_is_used_from_there_replaced_and_removed_and_the_f
         "$TG" me --profile work 2>&1 | grep -q CREDENTIAL_INVALID
         TOLLGATE_API_KEY={token} "$TG" keys create --save=work --keychain
         "$TG" me --profile work | grep -q 'API key'
+        TOLLGATE_API_KEY={token} "$TG" keys create --save=work
+        printf 'work:\n  key: keychain\n' > "$HOME/.config/tollgate/config.yaml"
+        "$TG" balance --profile work 2>&1 | grep -q 'has its key in the keychain, and there is none'
+        printf 'tg_another\n' | "$TG" config set key --keychain --profile work
         "$TG" config unset key --profile work
         printf 'work:\n  key: keychain\n' > "$HOME/.config/tollgate/config.yaml"
         "$TG" balance --profile work 2>&1 | grep -q 'has its key in the keychain, and there is none'
