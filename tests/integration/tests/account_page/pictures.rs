@@ -18,6 +18,7 @@ async fn look(page: &Page, width: u32, height: u32, scheme: &str) {
 
 async fn keep(page: &Page, name: &str) {
     page.loaded().await;
+    page.browser.evaluate("scrollTo(0, 0)").await;
     page.browser.evaluate("new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))").await;
     let picture = page.browser.picture().await;
     assert!(picture.len() < MOST_BYTES, "{name} has {} bytes", picture.len());
@@ -43,7 +44,7 @@ async fn pictures_for_the_documentation_are_made() {
         keep(page, "overview-light").await;
         page.view("Usage").await;
         keep(page, "usage-light").await;
-        look(page, 1000, 640, "dark").await;
+        look(page, 1000, 760, "dark").await;
         page.view("Try a call").await;
         page.fill("textbox", "Prompt", "Who are you?").await;
         page.press("button", "Send").await;
