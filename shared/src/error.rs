@@ -88,6 +88,7 @@ impl CallError {
     }
 
     /// The same, with the code that its reason comes with.
+    #[cfg(feature = "server")]
     pub(crate) fn coded(self, code: Code) -> Self {
         Self { code, ..self }
     }
