@@ -57,7 +57,7 @@ export const keysView = {
       const { apiKeys = [] } = await call('Accounts/ListApiKeys', {}, signal);
       return shown(apiKeys.reverse(), list.load);
     });
-    const make = button('Make a key', () => askForKey(made(list.load)), { id: 'make-key', class: 'main' });
+    const make = button('Make a key', () => askForKey(made(list.load)), { id: 'ask-for-key', class: 'main' });
     section.append(
       h(
         'p',

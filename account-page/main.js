@@ -82,7 +82,7 @@ function showNavigation(shown) {
   navigation.replaceChildren(h('ul', {}, ...mine.map(link)));
   if (operators.length) {
     navigation.append(
-      h('h2', { id: 'for-operators' }, 'Operators'),
+      h('p', { id: 'for-operators' }, 'Operators'),
       h('ul', { 'aria-labelledby': 'for-operators' }, ...operators.map(link)),
     );
   }

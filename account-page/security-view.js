@@ -55,24 +55,23 @@ export const securityView = {
 function card(session, reload) {
   const name = session.client ? inWords(session.client) : session.sessionId;
   const mark = session.current && h('span', { class: 'badge good' }, 'this one');
-  const element = h(
-    'li',
-    { id: `session-${session.sessionId}`, class: 'card' },
-    h('h3', { title: session.client }, theirs(name), ' ', mark),
-    facts([
-      ['Address', session.address ? h('code', {}, session.address) : 'not known'],
-      ['Signed in', time(session.createdAt)],
-      ['Last used', time(session.lastUsedAt)],
-      ['Ends unless used before', time(session.refreshExpiresAt)],
-      ['Ends in any case', time(session.endsAt)],
-      ...(session.scopes?.length ? [/** @type {[string, string]} */ (['Limited to', session.scopes.join(', ')])] : []),
-    ]),
-  );
+  const id = `session-${session.sessionId}`;
+  const about = facts([
+    ['Address', session.address ? h('code', {}, session.address) : 'not known'],
+    ['Signed in', time(session.createdAt)],
+    ['Last used', time(session.lastUsedAt)],
+    ['Ends unless used before', time(session.refreshExpiresAt)],
+    ['Ends in any case', time(session.endsAt)],
+    ...(session.scopes?.length ? [/** @type {[string, string]} */ (['Limited to', session.scopes.join(', ')])] : []),
+  ]);
+  about.id = `${id}-facts`;
+  const element = h('li', { id, class: 'card' }, h('h3', { title: session.client }, theirs(name), ' ', mark), about);
   if (!session.current) {
     const end = button(
       'End',
       () => askToEnd(session, name, reload),
-      { id: `session-${session.sessionId}-end`, class: 'danger' },
+      // Two sessions of one kind of browser have the same name: what is known of each tells them apart.
+      { id: `${id}-end`, class: 'danger', 'aria-describedby': about.id },
       unseen(` ${name}`),
     );
     element.append(h('div', { class: 'buttons' }, end));

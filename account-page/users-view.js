@@ -69,7 +69,7 @@ export const usersView = {
         await users.load();
       },
     });
-    const make = button('Make a user', () => askForUser(users.load), { id: 'make-user', class: 'main' });
+    const make = button('Make a user', () => askForUser(users.load), { id: 'ask-for-user', class: 'main' });
     section.append(h('div', { class: 'buttons' }, make), h('div', { class: 'loaded' }, filters), users.element);
     users.load();
   },

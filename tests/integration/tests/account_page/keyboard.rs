@@ -77,7 +77,7 @@ async fn a_person_signs_up_makes_rotates_and_revokes_a_key_and_signs_out_by_keyb
         is_on(page, "the focus in the dialog", "document.activeElement.closest('dialog') !== null").await;
         page.browser.keys(&key::ESCAPE.to_string()).await;
         page.gone("dialog", "Make a key").await;
-        is_on(page, "the focus where it was", "document.activeElement.id === 'make-key'").await;
+        is_on(page, "the focus where it was", "document.activeElement.id === 'ask-for-key'").await;
         page.browser.keys(&key::ENTER.to_string()).await;
         write(page, "textbox", "Name (optional)", "typed").await;
         // A tick is taken away and set again.

@@ -104,6 +104,9 @@ async fn every_control_has_a_name_and_headings_come_in_order_for_screen_readers(
             let nameless: Vec<_> =
                 nodes.iter().filter(|node| CONTROLS.contains(&text(&node["role"]).as_str()) && text(&node["name"]).is_empty()).collect();
             assert!(nameless.is_empty(), "{what}: {nameless:#?}");
+            let ids = "[...document.querySelectorAll('[id]')].map(one => one.id)";
+            let twice = page.browser.evaluate(&format!("{ids}.filter((id, at, ids) => ids.indexOf(id) !== at)")).await;
+            assert_eq!(twice, json!([]), "{what}: ids that stand twice");
             // Two of one name that do different things can't be told apart.
             let mut names: Vec<_> = nodes.iter().filter(|node| text(&node["role"]) == "button").map(|node| text(&node["name"])).collect();
             // Those of the browser's own field for days.
