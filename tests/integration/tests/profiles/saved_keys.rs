@@ -130,7 +130,10 @@ async fn ctrl_c_while_a_key_is_made_leaves_the_file_as_it_was_and_no_lock() {
     let child = shell.start(&["keys", "create", "--save"]);
     let _connection = silent.accept().unwrap();
     let pid = child.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-INT", &pid]).status().await.unwrap().success());
+    // Where the tests themselves were started in a script's background, Ctrl-C is ignored, and TERM ends it.
+    for signal in ["-INT", "-TERM"] {
+        assert!(Command::new("kill").args([signal, &pid]).status().await.unwrap().success());
+    }
     let stopped = timeout(SOON, child.wait_with_output()).await.unwrap().unwrap();
     assert!(!stopped.status.success(), "{}", text(&stopped.stderr));
     assert_eq!(ada.written(), "default:\n  account: a\n");
