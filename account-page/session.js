@@ -96,10 +96,27 @@ async function begin(path, body) {
  * @param {string} [said] What the sign-in form says then.
  */
 export async function signOut(said = 'You are signed out.') {
-  await alone(() => send('/account/session', undefined, { method: 'DELETE' }));
+  await alone(async () => {
+    // By the access token too: the cookie may have gone, or be another session's, while this page was open.
+    if (current) await endedBefore(send('/tollgate.auth.v1.Accounts/Logout', {}, { token: current.accessToken }));
+    await send('/account/session', undefined, { method: 'DELETE' });
+  });
   current = undefined;
   tell({ kind: 'signed-out' });
   changed({ kind: 'signed-out', words: said });
+}
+
+/**
+ * A log-out that is refused because its token is no longer good: then there is nothing to end by it.
+ * @param {Promise<unknown>} loggedOut
+ */
+async function endedBefore(loggedOut) {
+  try {
+    await loggedOut;
+  } catch (failure) {
+    const isRefused = failure instanceof Failure && (failure.code === 'unauthenticated' || failure.code === 'permission_denied');
+    if (!isRefused) throw failure;
+  }
 }
 
 /**

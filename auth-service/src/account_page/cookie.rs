@@ -10,19 +10,28 @@ use crate::refresh_token::RefreshToken;
 
 /// The paths that it is sent to.
 const PATH: &str = "/account/session";
-/// Values that are looked at: a browser has one.
-const MOST_VALUES: usize = 8;
+/// Values that are looked at: a browser has one, or two where another site of its domain has set one as well.
+pub(super) const MOST_VALUES: usize = 8;
 
 /// Its name. A browser takes one with such a beginning over TLS alone, so that none in plaintext can take its place.
 pub(super) fn name(page: OwnPage) -> &'static str {
     if page.is_secure { "__Secure-tollgate_refresh" } else { "tollgate_refresh" }
 }
 
-/// What a request's cookies hold of it. More than one: another site of the same domain may have set one of them.
+/// What a request's cookies hold of it, at most one more than [`MOST_VALUES`]. More than one: another site of the same domain may have set
+/// one of them. Cookies of others may be of any bytes; a value of ours that is no text is empty here, which is no token either.
 pub(super) fn values(page: OwnPage, headers: &HeaderMap) -> Vec<&str> {
-    let texts = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.filter(|(its_name, _)| *its_name == name(page)).map(|(_, value)| value).take(MOST_VALUES).collect()
+    let pairs = headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';')).map(<[u8]>::trim_ascii);
+    let of_ours = pairs.filter_map(|pair| pair.strip_prefix(name(page).as_bytes())?.strip_prefix(b"="));
+    of_ours.map(|value| std::str::from_utf8(value).unwrap_or_default()).take(MOST_VALUES + 1).collect()
+}
+
+/// The one value that a request's cookies hold of it.
+pub(super) fn only_value(page: OwnPage, headers: &HeaderMap) -> Option<String> {
+    match values(page, headers)[..] {
+        [token] => Some(token.to_owned()),
+        _ => None,
+    }
 }
 
 /// `Set-Cookie` that keeps a token so long. `None` can't be: a token is letters and digits.

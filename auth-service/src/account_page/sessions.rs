@@ -21,6 +21,7 @@ use super::cookie;
 use super::own_page::{self, OwnPage};
 use crate::doors::never_stored_json;
 use crate::ids::AccountId;
+use crate::refresh_token::RefreshToken;
 use crate::service::accounts::AccountsService;
 use crate::service::call::Call;
 use crate::service::contract;
@@ -136,11 +137,15 @@ impl Doors {
     async fn sign_in(&self, mut request: DoorRequest) -> Result<Response<Body>, Refusal> {
         let page = self.own_page(&request)?;
         let body: SignInBody = request.json().await?;
+        let before = cookie::only_value(page, request.headers());
         let metadata = MetadataMap::from_headers(request.headers().clone());
         let call = Call::new(&metadata, request.extensions());
         let sign_in = SignIn { user_name: &body.user_name, password: &body.password, client: "", scopes: &TokenScopes::All };
         let answer = match self.accounts.sign_in(call, sign_in).await {
-            Ok(signed_in) => self.signed_in(page, signed_in).await,
+            Ok(signed_in) => {
+                self.end_the_one_before(call, before.as_deref()).await;
+                self.signed_in(page, signed_in).await
+            }
             Err(error) => refused(error),
         };
         Ok(answer)
@@ -149,12 +154,16 @@ impl Doors {
     async fn reset(&self, mut request: DoorRequest) -> Result<Response<Body>, Refusal> {
         let page = self.own_page(&request)?;
         let body: ResetBody = request.json().await?;
+        let before = cookie::only_value(page, request.headers());
         let metadata = MetadataMap::from_headers(request.headers().clone());
         let call = Call::new(&metadata, request.extensions());
         let ResetBody { user_name, one_time_password, new_password } = &body;
         let reset = PasswordReset { user_name, one_time_password, new_password, client: "" };
         let answer = match self.accounts.complete_reset(call, reset).await {
-            Ok(signed_in) => self.signed_in(page, signed_in).await,
+            Ok(signed_in) => {
+                self.end_the_one_before(call, before.as_deref()).await;
+                self.signed_in(page, signed_in).await
+            }
             Err(error) => refused(error),
         };
         Ok(answer)
@@ -171,6 +180,8 @@ impl Doors {
         let metadata = MetadataMap::from_headers(request.headers().clone());
         let answer = match self.accounts.refresh_shared(Call::new(&metadata, request.extensions()), token).await {
             Ok(signed_in) => self.signed_in(page, signed_in).await,
+            // Another Tollgate on this host name may have given it, by another port: there its session goes on.
+            Err(error @ ServiceError::Refresh(RefreshRefusal::Invalid)) if RefreshToken::parse(token).is_some() => refused(error),
             Err(error @ ServiceError::Refresh(_)) => with_cookie(refused(error), cookie::clearing(page)),
             Err(error) => refused(error),
         };
@@ -180,8 +191,12 @@ impl Doors {
     async fn sign_out(&self, request: DoorRequest) -> Result<Response<Body>, Refusal> {
         let page = self.own_page(&request)?;
         let metadata = MetadataMap::from_headers(request.headers().clone());
+        let shown = cookie::values(page, request.headers());
+        if shown.len() > cookie::MOST_VALUES {
+            return Ok(refused_over_connect(several()));
+        }
         // Whoever shows several is signed out of all of them.
-        for token in cookie::values(page, request.headers()) {
+        for token in shown {
             if let Err(error) = self.accounts.sign_out(Call::new(&metadata, request.extensions()), token).await {
                 // It is still signed in, and says so.
                 return Ok(refused(error));
@@ -190,6 +205,15 @@ impl Doors {
         let mut answer = Response::new(Body::empty());
         *answer.status_mut() = StatusCode::NO_CONTENT;
         Ok(with_cookie(never_stored(answer), cookie::clearing(page)))
+    }
+
+    /// Ends the session that the browser had here before: its only token goes away with the cookie, and nobody could sign out of it there.
+    async fn end_the_one_before(&self, call: Call<'_>, token: Option<&str>) {
+        let Some(token) = token else { return };
+        if let Err(error) = self.accounts.sign_out(call, token).await {
+            // It ends by itself when its time is over. Whoever signed in is not kept from it.
+            tracing::warn!(%error, "the session that a browser had before could not be ended");
+        }
     }
 
     fn own_page(&self, request: &DoorRequest) -> Result<OwnPage, Refusal> {

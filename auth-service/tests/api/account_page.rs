@@ -352,6 +352,46 @@ async fn a_cookie_that_is_none_of_ours_signs_nobody_in_and_two_of_them_are_refus
 }
 
 #[tokio::test]
+async fn cookies_of_others_in_any_bytes_keep_nobody_from_refreshing_and_signing_out() {
+    let mut server = start().await;
+    server.sign_up("mario").await;
+    let mario = cookie(&signed_in(&server, "mario").await);
+    let reply = call(&server, REFRESH, &format!("lang=Zoë; {mario}; x=ü")).await;
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    // Ours in other bytes is nonsense, and not absent.
+    assert_eq!(reason(&call(&server, REFRESH, "tollgate_refresh=Zoë").await), "CREDENTIAL_INVALID");
+    assert_eq!(call(&server, SIGN_OUT, &format!("lang=Zoë; {mario}")).await.status, 204);
+    assert_eq!(reason(&call(&server, REFRESH, &mario).await), "CREDENTIAL_REVOKED");
+    // So many are some other site's doing: nobody is told that they are signed out who may not be.
+    let many = "tollgate_refresh=x; ".repeat(9);
+    let reply = call(&server, SIGN_OUT, &format!("{many}{mario}")).await;
+    assert_eq!((reply.status, reason(&reply).as_str()), (401, "CREDENTIAL_INVALID"));
+}
+
+#[tokio::test]
+async fn the_cookie_of_another_installation_on_the_host_stays_and_signs_nobody_in() {
+    let (mut server, mut other) = (start().await, start().await);
+    server.sign_up("mario").await;
+    other.sign_up("luigi").await;
+    let luigi = cookie(&signed_in(&other, "luigi").await);
+    let reply = call(&server, REFRESH, &luigi).await;
+    assert_eq!((reply.status, reason(&reply).as_str(), reply.header("set-cookie")), (401, "CREDENTIAL_INVALID", ""));
+    assert_eq!(call(&other, REFRESH, &luigi).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_sign_in_ends_the_session_that_the_browser_had_before() {
+    let mut server = start().await;
+    server.sign_up("mario").await;
+    let before = cookie(&signed_in(&server, "mario").await);
+    let body = format!(r#"{{"user_name": "mario", "password": "{PASSWORD}"}}"#);
+    let again = http(server.address, SIGN_IN, &[PAGE[0], PAGE[1], ("cookie", &before)], &body).await;
+    assert_eq!(again.status, 200, "{}", again.body);
+    assert_eq!(reason(&call(&server, REFRESH, &before).await), "CREDENTIAL_REVOKED");
+    assert_eq!(call(&server, REFRESH, &cookie(&again)).await.status, 200);
+}
+
+#[tokio::test]
 async fn tabs_that_refresh_at_once_and_a_page_that_is_loaded_again_and_again_stay_signed_in_by_one_cookie() {
     let mut server = start().await;
     server.sign_up("mario").await;

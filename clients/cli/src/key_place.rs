@@ -19,8 +19,8 @@ pub(crate) struct KeyPlace {
     in_keychain: bool,
     /// The key before is there.
     was_in_keychain: bool,
-    /// What the profile must say beside the key, so that the key goes to the server that made it.
-    servers: Vec<(Setting, String)>,
+    /// What the profile must say beside the key, so that the key goes to the server that made it. `None`: what it says of another one goes.
+    servers: Vec<(Setting, Option<String>)>,
 }
 
 impl KeyPlace {
@@ -41,7 +41,12 @@ impl KeyPlace {
         let said = |setting| text.profile(&profile).and_then(|profile| profile.get(setting));
         let mut servers = Vec::new();
         for setting in Setting::ALL.into_iter().filter(|setting| setting.is_of_server()) {
-            let Some((value, _)) = situation.settings.get(setting) else { continue };
+            let Some((value, _)) = situation.settings.get(setting) else {
+                if said(setting).is_some() {
+                    servers.push((setting, None));
+                }
+                continue;
+            };
             let path = PathBuf::from(value);
             let path = if setting.is_path() { std::path::absolute(&path).unwrap_or(path) } else { path };
             let value = path.into_os_string().into_string();
@@ -51,7 +56,7 @@ impl KeyPlace {
                 false => said == value,
             });
             if !is_said {
-                servers.push((setting, value));
+                servers.push((setting, Some(value)));
             }
         }
         let before = said(Setting::Key);
@@ -71,9 +76,11 @@ impl KeyPlace {
         }
         let written = if self.in_keychain { IN_KEYCHAIN } else { key };
         let profile = self.profile.as_str();
-        let servers = self.servers.iter().map(|(setting, value)| (*setting, value.as_str()));
-        let values = servers.chain([(Setting::Key, written)]);
-        let changes: Vec<Change<'_>> = values.map(|(setting, value)| Change::Set { profile, setting, value }).collect();
+        let servers = self.servers.iter().map(|(setting, value)| match value {
+            Some(value) => Change::Set { profile, setting: *setting, value },
+            None => Change::Unset { profile, setting: *setting },
+        });
+        let changes: Vec<Change<'_>> = servers.chain([Change::Set { profile, setting: Setting::Key, value: written }]).collect();
         self.file.hold()?.change(&changes)?;
         if self.was_in_keychain && !self.in_keychain {
             config::forget(profile).await;

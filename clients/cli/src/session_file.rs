@@ -79,7 +79,7 @@ impl SessionFile {
     }
 
     fn held(&self) -> io::Result<HeldSession> {
-        Ok(HeldSession { file: private_file::hold(&self.path)?, auth_url: self.auth_url.clone() })
+        Ok(HeldSession { file: private_file::hold(&self.path)?, auth_url: self.auth_url.clone(), begun_at: None })
     }
 
     fn load(&self) -> io::Result<Option<(Session, Option<String>)>> {
@@ -97,6 +97,8 @@ impl SessionStore for SessionFile {
 pub(crate) struct HeldSession {
     file: HeldFile,
     auth_url: Option<String>,
+    /// Where the session that was read was begun: what comes after it says the same.
+    begun_at: Option<String>,
 }
 
 impl HeldSession {
@@ -118,11 +120,13 @@ impl HeldSession {
 impl LockedSession for HeldSession {
     fn load(&mut self) -> io::Result<Option<Session>> {
         let bytes = private_file::read(self.file.path(), MOST_BYTES).map_err(no_session_that_long)?;
-        Ok(bytes.map(|bytes| parse(&bytes)).transpose()?.map(|(session, _)| session))
+        let Some((session, begun_at)) = bytes.map(|bytes| parse(&bytes)).transpose()? else { return Ok(None) };
+        self.begun_at = begun_at;
+        Ok(Some(session))
     }
 
     fn save(&mut self, session: &Session) -> io::Result<()> {
-        self.file.replace(&text_of(session, self.auth_url.clone())?)
+        self.file.replace(&text_of(session, self.auth_url.clone().or_else(|| self.begun_at.clone()))?)
     }
 }
 
@@ -282,6 +286,13 @@ mod tests {
         let refused = kept("http://elsewhere:1").read().unwrap_err().to_string();
         assert!(refused.contains("http://here:1") && refused.contains("http://elsewhere:1") && !refused.contains("canary"), "{refused}");
         assert!(kept("http://elsewhere:1").hold().unwrap().what_is_there().is_none());
-        assert_eq!(SessionFile::at(path.clone()).read().unwrap().unwrap().session_id, "two", "whoever names the file answers for it");
+        let named = SessionFile::at(path.clone());
+        assert_eq!(named.read().unwrap().unwrap().session_id, "two", "whoever names the file answers for it");
+        // A refresh by its name leaves it its server's.
+        let mut held = SessionStore::lock(&named).unwrap();
+        held.load().unwrap();
+        held.save(&session("three")).unwrap();
+        drop(held);
+        assert!(kept("http://elsewhere:1").read().is_err());
     }
 }

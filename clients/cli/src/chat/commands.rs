@@ -175,13 +175,23 @@ fn show(what: &str) -> Option<Show> {
 }
 
 fn set(what: &str, values: &[&str]) -> Command {
+    let switch: Option<(fn(bool) -> Set, bool)> = match what {
+        "history" => Some((Set::History, true)),
+        "nohistory" => Some((Set::History, false)),
+        "wordwrap" => Some((Set::WordWrap, true)),
+        "nowordwrap" => Some((Set::WordWrap, false)),
+        "verbose" => Some((Set::Verbose, true)),
+        "quiet" => Some((Set::Verbose, false)),
+        _ => None,
+    };
+    if let Some((set, meant)) = switch {
+        return match values {
+            [] | ["on" | "true"] => Command::Set(set(meant)),
+            ["off" | "false"] => Command::Set(set(!meant)),
+            _ => Command::Wrong(format!("'/set {what}' is followed by nothing, by on, or by off")),
+        };
+    }
     Command::Set(match (what, values) {
-        ("history", _) => Set::History(true),
-        ("nohistory", _) => Set::History(false),
-        ("wordwrap", _) => Set::WordWrap(true),
-        ("nowordwrap", _) => Set::WordWrap(false),
-        ("verbose", _) => Set::Verbose(true),
-        ("quiet", _) => Set::Verbose(false),
         ("format", ["json", ..]) => Set::Json(true),
         ("format", _) => return Command::Wrong("Invalid or missing format. For 'json' mode use '/set format json'".to_owned()),
         ("noformat", _) => Set::Json(false),
@@ -303,6 +313,10 @@ mod tests {
             ("/set nonsense", wrong("Unknown command '/set nonsense'. Type /? for help")),
             ("/set history", set(Set::History(true))),
             ("/set nohistory", set(Set::History(false))),
+            ("/set history off", set(Set::History(false))),
+            ("/set nohistory false", set(Set::History(true))),
+            ("/set verbose off", set(Set::Verbose(false))),
+            ("/set wordwrap 5", wrong("'/set wordwrap' is followed by nothing, by on, or by off")),
             ("/set wordwrap", set(Set::WordWrap(true))),
             ("/set nowordwrap", set(Set::WordWrap(false))),
             ("/set verbose", set(Set::Verbose(true))),

@@ -21,6 +21,8 @@ LOG = logging.getLogger("tollgate")
 ACCOUNT_HEADER = "x-tollgate-account"
 #: A service that asks for a longer pause is not waited for: the caller is told.
 LONGEST_PAUSE = 30.0
+#: About three years.
+MOST_SECONDS = 1e8
 FIRST_PAUSE = 0.5
 MOST_PAUSE = 8.0
 #: Why an answer ended. Another reason is told in the model server's own word.
@@ -68,8 +70,8 @@ class Attempts:
         self.first: Optional[TollgateError] = None
 
     def timeout(self) -> Optional[float]:
-        """Seconds that are left; None: no limit."""
-        return None if self.deadline is None else max(self.deadline - time.monotonic(), 0.001)
+        """Seconds that are left; None: no limit. gRPC takes years, and counts what is longer as over."""
+        return None if self.deadline is None else min(max(self.deadline - time.monotonic(), 0.001), MOST_SECONDS)
 
     def should_refresh(self, error: TollgateError, has_session: bool) -> bool:
         """Whether a newer token is to be tried: once. A refused call has done nothing."""

@@ -126,7 +126,7 @@ def chat_request(model: Optional[str], messages: Messages, options: Mapping[str,
 def generate_request(model: Optional[str], prompt: str, options: Mapping[str, Any]) -> inference.GenerateRequest:
     given = known("generate", options, OF_GENERATE)
     own = {name: given.pop(name) for name in ("system", "suffix", "raw") if given.get(name) is not None}
-    images = [image_of(each) for each in given.pop("images", None) or ()]
+    images = images_of(given.pop("images", None))
     return inference.GenerateRequest(model=named(model), prompt=prompt, images=images, **own, **common(given))
 
 
@@ -193,9 +193,12 @@ def format_of(given: Union[str, Mapping[str, Any], None]) -> Optional[inference.
     return inference.Format(json_schema=given if isinstance(given, str) else json.dumps(given))
 
 
-def message_of(given: Union[Mapping[str, Any], inference.Message]) -> inference.Message:
+def message_of(given: Any) -> inference.Message:
     if isinstance(given, inference.Message):
         return given
+    if not isinstance(given, Mapping):
+        example = "{'role': 'user', 'content': '…'}"
+        raise TypeError(f"messages: a text, or a list of mappings such as {example}; one of them is of type {type(given).__name__}")
     known_fields = {"role", "content", "thinking", "images", "tool_calls", "tool_name", "tool_call_id"}
     wrong = sorted(set(given) - known_fields)
     if wrong:
@@ -204,11 +207,17 @@ def message_of(given: Union[Mapping[str, Any], inference.Message]) -> inference.
         role=given["role"],
         content=given.get("content") or "",
         thinking=given.get("thinking") or "",
-        images=[image_of(each) for each in given.get("images") or ()],
+        images=images_of(given.get("images")),
         tool_calls=[tool_call_of(each) for each in given.get("tool_calls") or ()],
         tool_name=given.get("tool_name") or "",
         tool_call_id=given.get("tool_call_id") or "",
     )
+
+
+def images_of(given: Any) -> List[bytes]:
+    if isinstance(given, (bytes, str, os.PathLike)):
+        raise TypeError("images: a list of bytes or paths; put a single one into a list")
+    return [image_of(each) for each in given or ()]
 
 
 def image_of(given: Union[bytes, str, os.PathLike[str]]) -> bytes:

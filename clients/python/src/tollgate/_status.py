@@ -20,6 +20,7 @@ NOT_CONNECTED = (
     "failed to connect",
     "connections to all backends failing",
     "DNS resolution failed",
+    "errors resolving",
     "Could not resolve",
     "empty address list",
 )

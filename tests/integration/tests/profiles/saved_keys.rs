@@ -47,6 +47,21 @@ async fn a_saved_key_is_in_the_profile_with_its_servers_works_from_then_on_and_w
 }
 
 #[tokio::test]
+async fn a_key_that_is_saved_into_another_profile_leaves_no_other_server_there() {
+    let upstream = ScriptedUpstream::start().await;
+    let stack = Plan::with_upstream(&upstream.url()).start().await;
+    let ada = signed_in(&stack).await;
+    // The command calls inference-service at its default URL; the profile names another one.
+    ada.write("work:\n  url: http://127.0.0.1:9\n  ca: ca.pem\n");
+    let mut shell = ada.shell.clone();
+    shell.environment.remove("TOLLGATE_URL");
+    shell.says(&["keys", "create", "--save=work"], "").await;
+    let written = ada.written();
+    assert!(written.contains("  key: tg_") && written.contains(&ada.shell.environment["TOLLGATE_AUTH_URL"]));
+    assert!(!written.contains("url: http://127.0.0.1:9\n") && !written.contains("ca:"));
+}
+
+#[tokio::test]
 async fn a_rotated_key_takes_its_place_and_what_was_there_is_told_by_its_hint_alone() {
     let upstream = ScriptedUpstream::start().await;
     let stack = Plan::with_upstream(&upstream.url()).start().await;
