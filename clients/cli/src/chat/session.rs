@@ -203,7 +203,7 @@ impl Session<'_> {
             }
             End::Failed(failure) if ends_all(&failure) => return Err(failure),
             End::Failed(failure) => {
-                self.tell(&failure);
+                self.tell(&failure, "; /clear begins a new conversation");
                 self.note("The conversation goes on without this question; Up brings it back to ask again.");
             }
         }
@@ -404,13 +404,14 @@ impl Session<'_> {
         if ends_all(&failure) {
             return Err(failure);
         }
-        self.tell(&failure);
+        self.tell(&failure, "");
         Ok(())
     }
 
-    fn tell(&self, failure: &Failure) {
+    /// `advice`: what to do when what was asked, or was said before, is what can't be answered.
+    fn tell(&self, failure: &Failure, advice: &str) {
         let Some(line) = failure::line(failure) else { return };
-        let advice = if is_of_the_conversation(failure) { "; /clear begins a new conversation" } else { "" };
+        let advice = if is_of_the_conversation(failure) { advice } else { "" };
         self.note(&format!("tollgate: {line}{advice}"));
     }
 
