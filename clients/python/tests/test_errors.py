@@ -119,6 +119,29 @@ def test_nobody_there_is_unreachable_and_says_where(client_class: Any) -> None:
         assert refused.value.request_id
 
 
+def test_a_host_without_an_address_is_unreachable_and_not_an_answer_that_was_lost(client_class: Any) -> None:
+    with client_class("k", url="https://nope.invalid:5", auth_url="https://nope.invalid:5", max_retries=0) as client:
+        with pytest.raises(tollgate.Unreachable, match="can't be reached"):
+            client.balance()
+
+
+def test_a_time_limit_beyond_all_years_is_none(stack: Stack, client_class: Any) -> None:
+    person = stack.person(10)
+    for seconds in (1e10, float("inf")):
+        with client_class(person.key(), **person.at, timeout=seconds) as client:
+            assert client.balance().available == 10
+
+
+def test_what_is_no_message_and_a_picture_outside_a_list_is_named(client_class: Any) -> None:
+    with client_class("k", url="http://127.0.0.1:1", auth_url="http://127.0.0.1:1") as client:
+        for messages in ({"role": "user", "content": "Hi."}, [("user", "Hi.")], ["Hi."]):
+            with pytest.raises(TypeError, match="messages: a text, or a list of mappings"):
+                client.chat("m", messages).text
+        for picture in ("cat.png", b"GIF"):
+            with pytest.raises(TypeError, match="images: a list"):
+                client.chat("m", [{"role": "user", "content": "?", "images": picture}]).text
+
+
 def test_unavailable_is_sent_again_after_the_pause_that_was_asked_for_under_the_same_request_id(client_class: Any) -> None:
     busy = refuse(UNAVAILABLE, "UPSTREAM_BUSY", details=retry_in(0.9))
     with Scripted(busy, answer(finish=False, then=refuse(UNAVAILABLE, "UPSTREAM_UNAVAILABLE")), answer("a", "b")) as server:
