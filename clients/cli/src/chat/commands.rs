@@ -174,17 +174,24 @@ fn show(what: &str) -> Option<Show> {
     })
 }
 
+/// A setting that is on or off.
+type Switch = fn(bool) -> Set;
+
+/// What is on or off, and which of both its name alone means.
+fn switch(what: &str) -> Option<(Switch, bool)> {
+    Some(match what {
+        "history" => (Set::History, true),
+        "nohistory" => (Set::History, false),
+        "wordwrap" => (Set::WordWrap, true),
+        "nowordwrap" => (Set::WordWrap, false),
+        "verbose" => (Set::Verbose, true),
+        "quiet" => (Set::Verbose, false),
+        _ => return None,
+    })
+}
+
 fn set(what: &str, values: &[&str]) -> Command {
-    let switch: Option<(fn(bool) -> Set, bool)> = match what {
-        "history" => Some((Set::History, true)),
-        "nohistory" => Some((Set::History, false)),
-        "wordwrap" => Some((Set::WordWrap, true)),
-        "nowordwrap" => Some((Set::WordWrap, false)),
-        "verbose" => Some((Set::Verbose, true)),
-        "quiet" => Some((Set::Verbose, false)),
-        _ => None,
-    };
-    if let Some((set, meant)) = switch {
+    if let Some((set, meant)) = switch(what) {
         return match values {
             [] | ["on" | "true"] => Command::Set(set(meant)),
             ["off" | "false"] => Command::Set(set(!meant)),
