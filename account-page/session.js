@@ -114,9 +114,17 @@ async function endedBefore(loggedOut) {
   try {
     await loggedOut;
   } catch (failure) {
-    const isRefused = failure instanceof Failure && (failure.code === 'unauthenticated' || failure.code === 'permission_denied');
-    if (!isRefused) throw failure;
+    if (!isRefusal(failure)) throw failure;
   }
+}
+
+/**
+ * Whether the server said no to a credential.
+ * @param {unknown} failure
+ * @returns {failure is Failure}
+ */
+function isRefusal(failure) {
+  return failure instanceof Failure && (failure.code === 'unauthenticated' || failure.code === 'permission_denied');
 }
 
 /**
@@ -137,8 +145,7 @@ async function renew() {
     // It ends also when the page goes away, so that the cookie that comes with it is kept.
     start(await send('/account/session/refresh', undefined, { keepalive: true }));
   } catch (failure) {
-    const isRefused = failure instanceof Failure && (failure.code === 'unauthenticated' || failure.code === 'permission_denied');
-    throw isRefused ? end(failure) : failure;
+    throw isRefusal(failure) ? end(failure) : failure;
   }
 }
 

@@ -141,14 +141,8 @@ impl Doors {
         let metadata = MetadataMap::from_headers(request.headers().clone());
         let call = Call::new(&metadata, request.extensions());
         let sign_in = SignIn { user_name: &body.user_name, password: &body.password, client: "", scopes: &TokenScopes::All };
-        let answer = match self.accounts.sign_in(call, sign_in).await {
-            Ok(signed_in) => {
-                self.end_the_one_before(call, before.as_deref()).await;
-                self.signed_in(page, signed_in).await
-            }
-            Err(error) => refused(error),
-        };
-        Ok(answer)
+        let begun = self.accounts.sign_in(call, sign_in).await;
+        Ok(self.begun(page, call, before.as_deref(), begun).await)
     }
 
     async fn reset(&self, mut request: DoorRequest) -> Result<Response<Body>, Refusal> {
@@ -159,14 +153,8 @@ impl Doors {
         let call = Call::new(&metadata, request.extensions());
         let ResetBody { user_name, one_time_password, new_password } = &body;
         let reset = PasswordReset { user_name, one_time_password, new_password, client: "" };
-        let answer = match self.accounts.complete_reset(call, reset).await {
-            Ok(signed_in) => {
-                self.end_the_one_before(call, before.as_deref()).await;
-                self.signed_in(page, signed_in).await
-            }
-            Err(error) => refused(error),
-        };
-        Ok(answer)
+        let begun = self.accounts.complete_reset(call, reset).await;
+        Ok(self.begun(page, call, before.as_deref(), begun).await)
     }
 
     async fn refresh(&self, request: DoorRequest) -> Result<Response<Body>, Refusal> {
@@ -207,13 +195,20 @@ impl Doors {
         Ok(with_cookie(never_stored(answer), cookie::clearing(page)))
     }
 
-    /// Ends the session that the browser had here before: its only token goes away with the cookie, and nobody could sign out of it there.
-    async fn end_the_one_before(&self, call: Call<'_>, token: Option<&str>) {
-        let Some(token) = token else { return };
-        if let Err(error) = self.accounts.sign_out(call, token).await {
+    /// The answer to whoever begins a session. The one that the browser had `before` is ended: its only token goes away with the cookie,
+    /// and nobody could sign out of it.
+    async fn begun(&self, page: OwnPage, call: Call<'_>, before: Option<&str>, begun: Result<SignedIn, ServiceError>) -> Response<Body> {
+        let signed_in = match begun {
+            Ok(signed_in) => signed_in,
+            Err(error) => return refused(error),
+        };
+        if let Some(token) = before
+            && let Err(error) = self.accounts.sign_out(call, token).await
+        {
             // It ends by itself when its time is over. Whoever signed in is not kept from it.
             tracing::warn!(%error, "the session that a browser had before could not be ended");
         }
+        self.signed_in(page, signed_in).await
     }
 
     fn own_page(&self, request: &DoorRequest) -> Result<OwnPage, Refusal> {
