@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 
-const PROTOS: [&str; 6] = [
+const PROTOS: [&str; 8] = [
     "tollgate/error/v1/error_reason.proto",
     "tollgate/auth/v1/auth.proto",
+    "tollgate/auth/v1/organizations.proto",
+    "tollgate/auth/v1/sign_in.proto",
     "tollgate/auth/v1/accounts.proto",
     "tollgate/auth/v1/admin.proto",
     "tollgate/inference/v1/inference.proto",
@@ -16,7 +18,7 @@ const PROTOS: [&str; 6] = [
 
 /// Fields that hold a secret, or what people ask a model and what it answers. A message with one of them shows nothing in its `Debug`, and
 /// so doesn't get into a log by a line that somebody adds.
-const HIDDEN_FIELDS: [&str; 21] = [
+const HIDDEN_FIELDS: [&str; 29] = [
     "password",
     "current_password",
     "new_password",
@@ -38,6 +40,14 @@ const HIDDEN_FIELDS: [&str; 21] = [
     "arguments_json",
     "modelfile",
     "nonce",
+    "sign_in",
+    "authorization_code",
+    "device_code",
+    "second_factor_code",
+    "totp_secret",
+    "otpauth_uri",
+    "recovery_codes",
+    "invitation_code",
 ];
 
 /// The messages that have a hidden field, with the module that their package is in.

@@ -88,6 +88,10 @@ pub struct SessionRights {
     pub tokens_valid_from_ms: i64,
     /// When it ends, unless it is refreshed before.
     pub ends_at_ms: i64,
+    /// When it began.
+    pub created_at_ms: i64,
+    /// When the second factor was last proved in it; `None`: never.
+    pub second_factor_at_ms: Option<i64>,
 }
 
 /// The rows of an account that decide about a credential.

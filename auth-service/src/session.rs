@@ -46,6 +46,8 @@ pub struct Session {
     pub token_hash: [u8; 32],
     /// The one before it.
     pub previous: Option<PreviousToken>,
+    /// When the second factor was last proved in it; `None`: never.
+    pub second_factor_at_ms: Option<i64>,
 }
 
 /// A refresh token whose place another one took.
@@ -60,10 +62,19 @@ pub struct PreviousToken {
 }
 
 /// How a session began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignInMethod {
     /// With user name and password.
     Password,
+    /// With an issuer's identity.
+    Issuer {
+        /// The issuer's identifier.
+        issuer: String,
+        /// Who it is at the issuer.
+        subject: String,
+    },
+    /// A device, approved by the user.
+    Device,
 }
 
 impl Session {
@@ -221,6 +232,7 @@ pub(crate) fn begin(
         family_hash,
         token_hash,
         previous: None,
+        second_factor_at_ms: None,
     };
     let mut live = drop_dead(state, now_ms, &mut changes);
     // The newest first; of two alike the same one in every store.

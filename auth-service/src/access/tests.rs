@@ -115,7 +115,9 @@ fn a_token_of_a_session_is_good_while_the_session_is_there_whatever_its_own_time
     let credential = PresentedCredential::AccessToken { user_id: user(), session: Some(session.clone()), issued_at_ms: 0 };
     let request = CheckRequest { credential, ..by_token(0) };
     let valid_from = |tokens_valid_from_ms| Member { tokens_valid_from_ms, ..member() };
-    let rights = |tokens_valid_from_ms, ends_at_ms| Some(SessionRights { tokens_valid_from_ms, ends_at_ms });
+    let rights = |tokens_valid_from_ms, ends_at_ms| {
+        Some(SessionRights { tokens_valid_from_ms, ends_at_ms, created_at_ms: 0, second_factor_at_ms: None })
+    };
     let check = |session, member| authorize(&request, Rows { key: None, session, member: Some(member) }, NOW_MS);
     let good = check(rights(NOW_MS, NOW_MS + 1), valid_from(NOW_MS)).unwrap();
     assert_eq!((good.principal.session_id.clone(), good.principal.key_secret, good.end_at_ms()), (Some(session), 0, Some(NOW_MS + 1)));
@@ -204,7 +206,8 @@ fn what_a_token_holds_goes_on_until_its_session_is_ended_or_its_user_disabled_or
     let (of_session, ended) = (standing(by(Some(session())), Some(NOW_MS + 1)), standing(by(Some(session())), Some(NOW_MS)));
     let of_none = standing(by(None), Some(NOW_MS));
     let valid_from = |tokens_valid_from_ms| Member { tokens_valid_from_ms, ..member() };
-    let there = |tokens_valid_from_ms| Some(SessionRights { tokens_valid_from_ms, ends_at_ms: 1 });
+    let there =
+        |tokens_valid_from_ms| Some(SessionRights { tokens_valid_from_ms, ends_at_ms: 1, created_at_ms: 0, second_factor_at_ms: None });
     let rows = |session, member| Rows { key: None, session, member };
     for (standing, rows, refusal) in [
         // The session's end, and the token's, are no reason.
@@ -237,7 +240,7 @@ fn a_hold_remembers_until_when_its_credential_is_good_by_itself() {
     let credential = PresentedCredential::AccessToken { user_id: user(), session, issued_at_ms: NOW_MS - 1_000 };
     let request = CheckRequest { credential, ..by_key() };
     for (ends_at_ms, expected) in [(NOW_MS + 1, NOW_MS + 1), (NOW_MS + 100_000, NOW_MS + 59_000)] {
-        let session = Some(SessionRights { tokens_valid_from_ms: 0, ends_at_ms });
+        let session = Some(SessionRights { tokens_valid_from_ms: 0, ends_at_ms, created_at_ms: 0, second_factor_at_ms: None });
         assert_eq!(until(&request, Rows { key: None, session, member: Some(member()) }), Some(expected));
     }
 }

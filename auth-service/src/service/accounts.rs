@@ -99,7 +99,7 @@ impl AccountsService {
     async fn describe(&self, Caller { principal, account, .. }: Caller) -> Result<pb::GetMeResponse, ServiceError> {
         let user = self.user(&principal.user_id).await?;
         let api_key_id = principal.key_id.map(|id| id.to_string()).unwrap_or_default();
-        Ok(pb::GetMeResponse { user: Some(contract::user(user)), account_id: account.to_string(), api_key_id })
+        Ok(pb::GetMeResponse { user: Some(contract::user(user)), account_id: account.to_string(), api_key_id, ..Default::default() })
     }
 
     /// A user who has just proved to be one.
@@ -215,13 +215,37 @@ impl Accounts for AccountsService {
     }
 
     not_built! {
+        list_sign_in_issuers(ListSignInIssuersRequest) -> ListSignInIssuersResponse, "Accounts.ListSignInIssuers";
         begin_sign_in(BeginSignInRequest) -> BeginSignInResponse, "Accounts.BeginSignIn";
         exchange_id_token(ExchangeIdTokenRequest) -> ExchangeIdTokenResponse, "Accounts.ExchangeIdToken";
+        list_identities(ListIdentitiesRequest) -> ListIdentitiesResponse, "Accounts.ListIdentities";
+        link_identity(LinkIdentityRequest) -> LinkIdentityResponse, "Accounts.LinkIdentity";
+        unlink_identity(UnlinkIdentityRequest) -> UnlinkIdentityResponse, "Accounts.UnlinkIdentity";
+        begin_device_sign_in(BeginDeviceSignInRequest) -> BeginDeviceSignInResponse, "Accounts.BeginDeviceSignIn";
+        exchange_device_code(ExchangeDeviceCodeRequest) -> ExchangeDeviceCodeResponse, "Accounts.ExchangeDeviceCode";
+        get_device_sign_in(GetDeviceSignInRequest) -> GetDeviceSignInResponse, "Accounts.GetDeviceSignIn";
+        approve_device(ApproveDeviceRequest) -> ApproveDeviceResponse, "Accounts.ApproveDevice";
+        get_second_factor(GetSecondFactorRequest) -> GetSecondFactorResponse, "Accounts.GetSecondFactor";
+        begin_totp(BeginTotpRequest) -> BeginTotpResponse, "Accounts.BeginTotp";
+        confirm_totp(ConfirmTotpRequest) -> ConfirmTotpResponse, "Accounts.ConfirmTotp";
+        remove_totp(RemoveTotpRequest) -> RemoveTotpResponse, "Accounts.RemoveTotp";
+        create_recovery_codes(CreateRecoveryCodesRequest) -> CreateRecoveryCodesResponse, "Accounts.CreateRecoveryCodes";
+        step_up(StepUpRequest) -> StepUpResponse, "Accounts.StepUp";
         create_organization(CreateOrganizationRequest) -> CreateOrganizationResponse, "Accounts.CreateOrganization";
         list_organizations(ListOrganizationsRequest) -> ListOrganizationsResponse, "Accounts.ListOrganizations";
+        invite_member(InviteMemberRequest) -> InviteMemberResponse, "Accounts.InviteMember";
+        list_invitations(ListInvitationsRequest) -> ListInvitationsResponse, "Accounts.ListInvitations";
+        withdraw_invitation(WithdrawInvitationRequest) -> WithdrawInvitationResponse, "Accounts.WithdrawInvitation";
+        get_invitation(GetInvitationRequest) -> GetInvitationResponse, "Accounts.GetInvitation";
+        accept_invitation(AcceptInvitationRequest) -> AcceptInvitationResponse, "Accounts.AcceptInvitation";
         add_member(AddMemberRequest) -> AddMemberResponse, "Accounts.AddMember";
         list_members(ListMembersRequest) -> ListMembersResponse, "Accounts.ListMembers";
         remove_member(RemoveMemberRequest) -> RemoveMemberResponse, "Accounts.RemoveMember";
+        set_member_role(SetMemberRoleRequest) -> SetMemberRoleResponse, "Accounts.SetMemberRole";
+        set_member_cap(SetMemberCapRequest) -> SetMemberCapResponse, "Accounts.SetMemberCap";
+        create_service_account(CreateServiceAccountRequest) -> CreateServiceAccountResponse, "Accounts.CreateServiceAccount";
+        list_service_accounts(ListServiceAccountsRequest) -> ListServiceAccountsResponse, "Accounts.ListServiceAccounts";
+        remove_service_account(RemoveServiceAccountRequest) -> RemoveServiceAccountResponse, "Accounts.RemoveServiceAccount";
     }
 }
 

@@ -241,6 +241,7 @@ impl Admin for AdminService {
     }
 
     not_built! {
+        reset_second_factor(ResetSecondFactorRequest) -> ResetSecondFactorResponse, "Admin.ResetSecondFactor";
         verify_ledger(VerifyLedgerRequest) -> VerifyLedgerResponse, "Admin.VerifyLedger";
     }
 }

@@ -106,6 +106,11 @@ pub fn session(session: Session, current: Option<&SessionId>) -> pb::Session {
         TokenScopes::All => Vec::new(),
         TokenScopes::Only(scopes) => scope::names(scopes).into_iter().map(str::to_owned).collect(),
     };
+    let (method, issuer) = match session.method {
+        SignInMethod::Password => (pb::SignInMethod::Password, String::new()),
+        SignInMethod::Issuer { issuer, .. } => (pb::SignInMethod::Issuer, issuer),
+        SignInMethod::Device => (pb::SignInMethod::Device, String::new()),
+    };
     pb::Session {
         current: current == Some(&session.session_id),
         session_id: session.session_id.to_string(),
@@ -115,10 +120,10 @@ pub fn session(session: Session, current: Option<&SessionId>) -> pb::Session {
         ends_at: Some(timestamp(session.ends_at_ms)),
         client: session.client,
         address: session.address.map(|address| address.to_string()).unwrap_or_default(),
-        method: match session.method {
-            SignInMethod::Password => pb::SignInMethod::Password.into(),
-        },
+        method: method.into(),
         scopes,
+        second_factor_at: session.second_factor_at_ms.map(timestamp),
+        issuer,
     }
 }
 

@@ -69,6 +69,7 @@ impl KeyFields {
                 networks: networks.iter().map(ToString::to_string).collect(),
                 request_id: String::new(),
                 lifetime: request.lifetime,
+                service_account_id: request.service_account_id.clone(),
             };
             let request = request_id?.map(|id| key_request(user, &id, "CreateApiKey", &wanted));
             Some(Self { name, scopes, models, networks, expires_at_ms: expires_at_ms?, request })

@@ -142,7 +142,7 @@ impl AccountsService {
         request: Request<pb::CompletePasswordResetRequest>,
     ) -> Result<pb::CompletePasswordResetResponse, ServiceError> {
         let (metadata, extensions, message) = request.into_parts();
-        let pb::CompletePasswordResetRequest { user_name, one_time_password, new_password, client } = &message;
+        let pb::CompletePasswordResetRequest { user_name, one_time_password, new_password, client, .. } = &message;
         let reset = PasswordReset { user_name, one_time_password, new_password, client };
         let SignedIn { access_token, refresh_token, session, .. } = self.complete_reset(Call::new(&metadata, &extensions), reset).await?;
         Ok(pb::CompletePasswordResetResponse {

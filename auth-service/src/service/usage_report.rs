@@ -38,7 +38,7 @@ impl UsageReads {
 impl AccountsService {
     pub(super) async fn answer_get_usage(&self, request: Request<pb::GetUsageRequest>) -> Result<pb::GetUsageResponse, ServiceError> {
         let caller = self.authorizer.reader(Call::of(&request)).await?;
-        let pb::GetUsageRequest { first_day, last_day } = request.into_inner();
+        let pb::GetUsageRequest { first_day, last_day, .. } = request.into_inner();
         let mut violations = Violations::default();
         let first = violations.keep(day("first_day", &first_day));
         let last = violations.keep(day("last_day", &last_day));

@@ -117,7 +117,7 @@ pub(crate) async fn a_session_is_listed_as_it_began_and_the_one_used_last_comes_
     let (first, start) = f.begin(&ada, PASSWORD_HASH).await;
     let SessionStart::Begun(session) = start else { panic!("refused") };
     let NewSession { client, address, method, scopes, .. } = new_session(&first, "a client");
-    assert_eq!((&session.client, session.address, session.method, &session.scopes), (&client, address, method, &scopes));
+    assert_eq!((&session.client, session.address, &session.method, &session.scopes), (&client, address, &method, &scopes));
     assert_eq!((session.created_at_ms, session.last_used_at_ms), (f.now_ms(), f.now_ms()));
     assert_eq!(f.store.sessions(&ada.id).await.unwrap(), std::slice::from_ref(&session));
     // A repetition, whose answer was lost.

@@ -105,8 +105,13 @@ impl Client {
     /// Adds 1 to 10^12 credits to a user's account. Idempotent by `request_id` (see [`crate::new_request_id`]): a repetition adds
     /// nothing. The note says why, in at most 200 characters.
     pub async fn grant_credits(&self, user_name: &str, credits: i64, request_id: &str, note: &str) -> Result<GrantCreditsResponse, Error> {
-        let message =
-            GrantCreditsRequest { user_name: user_name.to_owned(), credits, request_id: request_id.to_owned(), note: note.to_owned() };
+        let message = GrantCreditsRequest {
+            user_name: user_name.to_owned(),
+            credits,
+            request_id: request_id.to_owned(),
+            note: note.to_owned(),
+            ..Default::default()
+        };
         let answer = self.admin().grant_credits(self.request(message)).await;
         self.connections.auth.answer(answer, Some(request_id))
     }

@@ -66,7 +66,7 @@ impl Client {
         let lifetime = lifetime.map(TryInto::try_into).transpose().map_err(unusable)?;
         let request_id = request_id.unwrap_or_else(new_request_id);
         let expires_at = expires_at.map(Into::into);
-        let message = CreateApiKeyRequest { name, scopes, models, expires_at, networks, request_id, lifetime };
+        let message = CreateApiKeyRequest { name, scopes, models, expires_at, networks, request_id, lifetime, ..Default::default() };
         let made = self.once_more(|| self.send_create(&message)).await?;
         Ok(NewApiKey { key: Credential::new(made.0)?, api_key: made.1.unwrap_or_default() })
     }

@@ -13,7 +13,7 @@ pub type Ledger = Paged<LedgerEntry>;
 impl Client {
     /// A page of the account's ledger, newest first: 1 to 500 entries (0: 50), from the last page's token (empty: from the newest).
     pub async fn ledger_page(&self, page_size: u32, page_token: &str) -> Result<ListLedgerEntriesResponse, Error> {
-        let message = ListLedgerEntriesRequest { page_size, page_token: page_token.to_owned() };
+        let message = ListLedgerEntriesRequest { page_size, page_token: page_token.to_owned(), ..Default::default() };
         let answer = self.accounts().list_ledger_entries(self.request(message)).await;
         self.connections.auth.answer(answer, None)
     }

@@ -16,7 +16,12 @@ impl Client {
 
     /// The same, with a name that the list of sessions shows: at most 200 characters. Empty: what this library calls itself.
     pub async fn login_as(&self, user_name: &str, password: &str, client: &str) -> Result<Session, Error> {
-        let message = LoginRequest { user_name: user_name.to_owned(), password: password.to_owned(), client: client.to_owned() };
+        let message = LoginRequest {
+            user_name: user_name.to_owned(),
+            password: password.to_owned(),
+            client: client.to_owned(),
+            ..Default::default()
+        };
         let answer = self.accounts().login(self.anonymous_request(message)).await;
         Session::of_login(self.connections.auth.answer(answer, None)?)
     }
@@ -35,6 +40,7 @@ impl Client {
             one_time_password: one_time_password.to_owned(),
             new_password: new_password.to_owned(),
             client: client.to_owned(),
+            ..Default::default()
         };
         let answer = self.accounts().complete_password_reset(self.anonymous_request(message)).await;
         Session::of_password_reset(self.connections.auth.answer(answer, None)?)

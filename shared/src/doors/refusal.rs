@@ -185,8 +185,11 @@ pub fn http_status(reason: Reason, code: Code) -> StatusCode {
         | Reason::CredentialRevoked
         | Reason::RefreshTokenReused
         | Reason::LoginFailed
+        | Reason::SecondFactorRequired
+        | Reason::SecondFactorInvalid
+        | Reason::IdTokenInvalid
         | Reason::ServiceCredentialInvalid => StatusCode::UNAUTHORIZED,
-        Reason::InsufficientCredits => StatusCode::PAYMENT_REQUIRED,
+        Reason::InsufficientCredits | Reason::MemberCapReached => StatusCode::PAYMENT_REQUIRED,
         Reason::UserDisabled
         | Reason::UserLocked
         | Reason::PasswordChangeRequired
@@ -198,6 +201,10 @@ pub fn http_status(reason: Reason, code: Code) -> StatusCode {
         | Reason::AccountNotAllowed
         | Reason::SignUpClosed
         | Reason::CrossOriginRequest
+        | Reason::OwnerRequired
+        | Reason::StepUpRequired
+        | Reason::DeviceSignInDenied
+        | Reason::RecentSignInRequired
         | Reason::CloudModelNotAllowed => StatusCode::FORBIDDEN,
         Reason::HoldNotFound
         | Reason::UserNotFound
@@ -205,6 +212,13 @@ pub fn http_status(reason: Reason, code: Code) -> StatusCode {
         | Reason::SessionNotFound
         | Reason::RequestNotFound
         | Reason::ModelNotFound
+        | Reason::OrganizationNotFound
+        | Reason::MemberNotFound
+        | Reason::InvitationInvalid
+        | Reason::IssuerUnknown
+        | Reason::IdentityNotFound
+        | Reason::DeviceCodeExpired
+        | Reason::UserCodeUnknown
         | Reason::ServiceUnknown
         | Reason::MethodUnknown => StatusCode::NOT_FOUND,
         // We waited for the caller.
@@ -216,11 +230,21 @@ pub fn http_status(reason: Reason, code: Code) -> StatusCode {
         | Reason::HoldResolved
         | Reason::UserNameTaken
         | Reason::LimitReached
+        | Reason::LastOwner
+        | Reason::AlreadyAMember
+        | Reason::NameTaken
+        | Reason::SecondFactorNotSetUp
+        | Reason::SecondFactorSetUp
+        | Reason::SignInExpired
+        | Reason::IdentityLinked
+        | Reason::LastSignInMethod
+        | Reason::NoPassword
+        | Reason::AuthorizationPending
         | Reason::OtherOperatorRequired => StatusCode::CONFLICT,
         Reason::MessageTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Reason::CompressionUnknown => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Reason::RequestIdReused | Reason::ModelIncapable | Reason::UpstreamRejected => StatusCode::UNPROCESSABLE_ENTITY,
-        Reason::RateLimited | Reason::TooManyOpenHolds | Reason::ServerBusy => StatusCode::TOO_MANY_REQUESTS,
+        Reason::RateLimited | Reason::TooManyOpenHolds | Reason::ServerBusy | Reason::SlowDown => StatusCode::TOO_MANY_REQUESTS,
         Reason::NotImplemented | Reason::NotSupported => StatusCode::NOT_IMPLEMENTED,
         Reason::UpstreamProtocol | Reason::ModelBroken => StatusCode::BAD_GATEWAY,
         Reason::SweepInProgress
@@ -231,6 +255,7 @@ pub fn http_status(reason: Reason, code: Code) -> StatusCode {
         | Reason::AuthUnavailable
         | Reason::UpstreamUnavailable
         | Reason::UpstreamBusy
+        | Reason::IssuerUnavailable
         | Reason::Draining => StatusCode::SERVICE_UNAVAILABLE,
         Reason::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         Reason::Unspecified => status_of_code(code),
@@ -275,6 +300,9 @@ fn helps_to_repeat(reason: Reason) -> bool {
         | Reason::MessageTooSlow
         | Reason::SlowReader
         | Reason::ServerBusy
+        | Reason::IssuerUnavailable
+        | Reason::AuthorizationPending
+        | Reason::SlowDown
         | Reason::Internal
         | Reason::Unspecified => true,
         Reason::InvalidArgument
@@ -321,6 +349,30 @@ fn helps_to_repeat(reason: Reason) -> bool {
         | Reason::MessageMalformed
         | Reason::MethodUnknown
         | Reason::CompressionUnknown
+        | Reason::OrganizationNotFound
+        | Reason::OwnerRequired
+        | Reason::LastOwner
+        | Reason::MemberNotFound
+        | Reason::AlreadyAMember
+        | Reason::NameTaken
+        | Reason::MemberCapReached
+        | Reason::InvitationInvalid
+        | Reason::SecondFactorRequired
+        | Reason::SecondFactorInvalid
+        | Reason::StepUpRequired
+        | Reason::SecondFactorNotSetUp
+        | Reason::SecondFactorSetUp
+        | Reason::IssuerUnknown
+        | Reason::IdTokenInvalid
+        | Reason::SignInExpired
+        | Reason::IdentityLinked
+        | Reason::IdentityNotFound
+        | Reason::LastSignInMethod
+        | Reason::DeviceSignInDenied
+        | Reason::DeviceCodeExpired
+        | Reason::UserCodeUnknown
+        | Reason::NoPassword
+        | Reason::RecentSignInRequired
         | Reason::ServiceUnknown => false,
     }
 }

@@ -133,10 +133,10 @@ fn secrets(keys: &Fields<Vec<u8>>, used: Fields<i64>) -> Result<Vec<StoredSecret
 
 fn replaced(secret: &StoredSecret) -> Replacement {
     let stored = [secret.key.user_id.as_str().as_bytes(), &records::secret_bytes(secret)].concat();
-    (Part::Keys, secret.secret_hash.to_vec(), stored)
+    Replacement::of(Part::Keys, secret.secret_hash, stored)
 }
 
 /// With when it was used.
 fn removed(secret_hash: &[u8; 32]) -> [Replacement; 2] {
-    [Part::Keys, Part::Used].map(|part| (part, secret_hash.to_vec(), Vec::new()))
+    [Part::Keys, Part::Used].map(|part| Replacement::of(part, *secret_hash, Vec::new()))
 }

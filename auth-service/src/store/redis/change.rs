@@ -1,8 +1,12 @@
 //! A change of who may do what: its records, its audit event and what it revokes, in one script (`lua/replace.lua`).
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use ::redis::Script;
 
 use super::RedisStore;
+use super::millis;
 use super::scripts::ScriptCall;
 use crate::access::{Member, RightsVersion};
 use crate::ids::{AccountId, UserId};
@@ -24,8 +28,58 @@ pub(super) enum Part {
     Used = 8,
 }
 
-/// A record to be replaced: where it is, its field, and its bytes; none to drop it.
-pub(super) type Replacement = (Part, Vec<u8>, Vec<u8>);
+/// Where a record is.
+#[derive(Debug, Clone)]
+pub(super) enum Place {
+    /// In a key of the account.
+    Part(Part),
+    /// In any other key, by its name.
+    Key(String),
+}
+
+/// A record to be replaced.
+#[derive(Debug, Clone)]
+pub(super) struct Replacement {
+    pub(super) place: Place,
+    /// Its field; empty where the key has none.
+    pub(super) field: Vec<u8>,
+    /// Its bytes; empty to drop it.
+    pub(super) record: Vec<u8>,
+    /// How long Redis keeps it at the least, where the key has no field. `None`: until it is dropped. Nothing that moves credits has one.
+    pub(super) life: Option<Duration>,
+}
+
+impl Replacement {
+    /// A record in a key of the account.
+    pub(super) fn of(part: Part, field: impl Into<Vec<u8>>, record: Vec<u8>) -> Self {
+        Self { place: Place::Part(part), field: field.into(), record, life: None }
+    }
+
+    /// A record in any other key.
+    pub(super) fn at(key: String, field: impl Into<Vec<u8>>, record: Vec<u8>) -> Self {
+        Self { place: Place::Key(key), field: field.into(), record, life: None }
+    }
+}
+
+/// Another account that a change was decided from.
+#[derive(Debug, Clone)]
+pub(super) struct OtherAccount {
+    pub(super) account: AccountId,
+    /// What its rights version must be.
+    pub(super) rights_version: RightsVersion,
+    /// Whether its rights change too.
+    pub(super) changes: bool,
+}
+
+/// A record that must be as it was read.
+#[derive(Debug, Clone)]
+pub(super) struct Compared {
+    pub(super) key: String,
+    /// Its field; empty where the key has none.
+    pub(super) field: Vec<u8>,
+    /// Its bytes; empty when there must be none.
+    pub(super) expected: Vec<u8>,
+}
 
 /// What is written together, or not at all.
 #[derive(Debug)]
@@ -33,8 +87,10 @@ pub(super) struct Change<'a> {
     pub(super) account: AccountId,
     /// What the account's rights version must be.
     pub(super) rights_version: RightsVersion,
-    /// Who asks, and what the rights version of their account must be.
-    pub(super) asked_by: Option<(AccountId, RightsVersion)>,
+    /// Other accounts that it was decided from: of who asks, of who becomes a member. Each once, and not the account itself.
+    pub(super) others: Vec<OtherAccount>,
+    /// Records that it was decided from, and that no rights version stands for.
+    pub(super) compared: Vec<Compared>,
     pub(super) replacements: Vec<Replacement>,
     pub(super) event: Option<&'a AuditEvent>,
     pub(super) revocations: Vec<Revocation>,
@@ -43,30 +99,54 @@ pub(super) struct Change<'a> {
 impl Change<'_> {
     /// A change of nothing, yet.
     pub(super) fn new(account: AccountId, rights_version: RightsVersion) -> Self {
-        Self { account, rights_version, asked_by: None, replacements: Vec::new(), event: None, revocations: Vec::new() }
+        let (others, compared, replacements, revocations) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { account, rights_version, others, compared, replacements, event: None, revocations }
     }
 }
 
 impl RedisStore {
-    /// Makes a change; `false`: others changed the account's rights meanwhile, and nothing was written.
+    /// Makes a change; `false`: others changed something of it meanwhile, and nothing was written.
     pub(super) async fn replace_records(&self, script: &Script, change: Change<'_>) -> Result<bool, StoreError> {
         let parts = ["acct", "members", "keys", "user", "sessions"].map(|part| self.keys.account_part(&change.account, part));
-        let used = self.keys.account_part(&change.account, "used");
         // Which one, where there is no event, is all the same.
         let log = change.event.map_or(AuditLog::Changes, AuditEvent::log_of_change);
-        // Nobody else's, where nobody asks: it is compared twice then.
-        let (asks, asks_with) = change.asked_by.as_ref().map_or((&change.account, change.rights_version), |(asks, with)| (asks, *with));
-        let others = [self.keys.audit(log), self.keys.revocations(), used, self.keys.account_part(asks, "acct")];
-        let keys: Vec<_> = parts.into_iter().chain(others).collect();
+        let logs = [self.keys.audit(log), self.keys.revocations(), self.keys.account_part(&change.account, "used")];
+        let others = change.others.iter().map(|other| self.keys.account_part(&other.account, "acct"));
+        let mut keys: Vec<_> = parts.into_iter().chain(logs).chain(others).collect();
+        let mut numbers: HashMap<&str, usize> = HashMap::new();
+        let compared = change.compared.iter().map(|compared| compared.key.as_str());
+        let replaced = change.replacements.iter().filter_map(|replacement| match &replacement.place {
+            Place::Part(_) => None,
+            Place::Key(key) => Some(key.as_str()),
+        });
+        for key in compared.chain(replaced) {
+            numbers.entry(key).or_insert_with(|| {
+                keys.push(key.to_owned());
+                keys.len()
+            });
+        }
+        let number = |key: &str| numbers.get(key).copied().unwrap_or_default();
         let mut call = ScriptCall::new(script, keys.iter());
         call.arg(self.now()).arg(&change.rights_version.to_bytes()).arg(&new_rights_version()?.to_bytes());
-        call.arg(&asks_with.to_bytes());
+        call.arg(change.others.len()).arg(change.compared.len());
         call.arg(change.event.map(records::audit_event_bytes).unwrap_or_default()).arg(change.revocations.len());
+        for other in &change.others {
+            let next = if other.changes { new_rights_version()?.to_bytes().to_vec() } else { Vec::new() };
+            call.arg(&other.rights_version.to_bytes()).arg(next);
+        }
+        for compared in &change.compared {
+            call.arg(number(&compared.key)).arg(&compared.field[..]).arg(&compared.expected[..]);
+        }
         for revocation in &change.revocations {
             call.arg(records::revocation_bytes(revocation));
         }
-        for (part, field, record) in &change.replacements {
-            call.arg(*part as i64).arg(&field[..]).arg(&record[..]);
+        for Replacement { place, field, record, life } in &change.replacements {
+            let key = match place {
+                Place::Part(part) => *part as usize,
+                Place::Key(key) => number(key),
+            };
+            let life = life.map(|life| millis(life).to_string()).unwrap_or_default();
+            call.arg(key).arg(&field[..]).arg(&record[..]).arg(life);
         }
         Ok(self.run::<i64>(&call).await? == 1)
     }
@@ -80,11 +160,11 @@ impl RedisStore {
 }
 
 pub(super) fn replaced_user(user: &UserRecord) -> Replacement {
-    (Part::User, Vec::new(), records::user_bytes(user))
+    Replacement::of(Part::User, Vec::new(), records::user_bytes(user))
 }
 
 pub(super) fn replaced_member(id: &UserId, member: &Member) -> Replacement {
-    (Part::Members, id.as_str().as_bytes().to_vec(), records::member_bytes(member))
+    Replacement::of(Part::Members, id.as_str(), records::member_bytes(member))
 }
 
 pub(super) fn new_rights_version() -> Result<RightsVersion, StoreError> {

@@ -3,7 +3,7 @@
 use ::redis::Script;
 
 use super::RedisStore;
-use super::change::{Change, MAX_TRIES, Part, Replacement, changing_too_quickly, replaced_member, replaced_user};
+use super::change::{Change, MAX_TRIES, OtherAccount, Part, Replacement, changing_too_quickly, replaced_member, replaced_user};
 use super::scripts::ScriptCall;
 use super::stored::{Counters, unreadable};
 use crate::access::RightsVersion;
@@ -66,7 +66,7 @@ impl RedisStore {
                 replacements: replacements(id, &changes),
                 event: changes.event.as_ref(),
                 revocations: changes.revocations,
-                asked_by: event.actor.as_ref().map(AccountId::from).zip(operator.map(|operator| operator.rights_version)),
+                others: event.actor.iter().filter(|actor| *actor != id).zip(operator).map(asker).collect(),
                 ..Change::new(AccountId::from(id), rights_version)
             };
             if self.replace_records(&self.scripts.restrict, change).await? {
@@ -99,9 +99,15 @@ impl RedisStore {
     }
 }
 
+/// Who asks, whose rights must be what they were read as.
+fn asker((id, read): (&UserId, Read)) -> OtherAccount {
+    OtherAccount { account: AccountId::from(id), rights_version: read.rights_version, changes: false }
+}
+
 fn replacements(id: &UserId, changes: &UserChanges) -> Vec<Replacement> {
-    let ended = changes.ended.iter().map(|session| (Part::Sessions, session.as_str().into(), Vec::new()));
-    let put = changes.put.iter().map(|session| (Part::Sessions, session.session_id.as_str().into(), records::session_bytes(session)));
+    let ended = changes.ended.iter().map(|session| Replacement::of(Part::Sessions, session.as_str(), Vec::new()));
+    let put = changes.put.iter();
+    let put = put.map(|session| Replacement::of(Part::Sessions, session.session_id.as_str(), records::session_bytes(session)));
     let user = changes.user.iter().map(replaced_user);
     let member = changes.member.iter().map(|member| replaced_member(id, member));
     ended.chain(put).chain(user).chain(member).collect()

@@ -139,7 +139,32 @@ fn way(reason: ErrorReason) -> Way {
         | ErrorReason::ApiKeyNotFound
         | ErrorReason::RequestNotFound
         | ErrorReason::LimitReached
-        | ErrorReason::ServiceCredentialInvalid => Way::AuthMethods,
+        | ErrorReason::ServiceCredentialInvalid
+        | ErrorReason::OrganizationNotFound
+        | ErrorReason::OwnerRequired
+        | ErrorReason::LastOwner
+        | ErrorReason::MemberNotFound
+        | ErrorReason::AlreadyAMember
+        | ErrorReason::NameTaken
+        | ErrorReason::InvitationInvalid
+        | ErrorReason::SecondFactorRequired
+        | ErrorReason::SecondFactorInvalid
+        | ErrorReason::SecondFactorNotSetUp
+        | ErrorReason::SecondFactorSetUp
+        | ErrorReason::IssuerUnknown
+        | ErrorReason::IssuerUnavailable
+        | ErrorReason::IdTokenInvalid
+        | ErrorReason::SignInExpired
+        | ErrorReason::IdentityLinked
+        | ErrorReason::IdentityNotFound
+        | ErrorReason::LastSignInMethod
+        | ErrorReason::AuthorizationPending
+        | ErrorReason::SlowDown
+        | ErrorReason::DeviceSignInDenied
+        | ErrorReason::DeviceCodeExpired
+        | ErrorReason::UserCodeUnknown
+        | ErrorReason::NoPassword
+        | ErrorReason::RecentSignInRequired => Way::AuthMethods,
         ErrorReason::CrossOriginRequest => Way::AuthDoor,
         ErrorReason::RoleRequired
         // Of a foreign issuer's token.
@@ -152,8 +177,10 @@ fn way(reason: ErrorReason) -> Way {
         | ErrorReason::RequestIdReused
         | ErrorReason::SweepInProgress
         | ErrorReason::TooManyOpenHolds
+        | ErrorReason::StepUpRequired
         | ErrorReason::NotImplemented => Way::InferenceAndAuthMethods,
         ErrorReason::RequestResolved
+        | ErrorReason::MemberCapReached
         | ErrorReason::AuthUnavailable
         | ErrorReason::UpstreamUnavailable
         | ErrorReason::UpstreamBusy
