@@ -31,6 +31,7 @@ fn session(number: usize, last_used_at_ms: i64) -> Session {
         family_hash,
         token_hash,
         previous: None,
+        second_factor_at_ms: None,
     }
 }
 

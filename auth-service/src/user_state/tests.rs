@@ -19,6 +19,7 @@ fn session(number: usize) -> Session {
         family_hash: [7; 32],
         token_hash: [1; 32],
         previous: None,
+        second_factor_at_ms: None,
     }
 }
 

@@ -224,5 +224,7 @@ fn method(method: SignInMethod) -> &'static str {
     match method {
         SignInMethod::Unspecified => "",
         SignInMethod::Password => "password",
+        SignInMethod::Issuer => "issuer",
+        SignInMethod::Device => "device",
     }
 }
