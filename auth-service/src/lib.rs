@@ -22,6 +22,7 @@ pub mod ledger_export;
 pub mod model_pattern;
 pub mod networks;
 mod one_time_password;
+pub mod organization;
 pub mod password;
 pub mod price;
 pub mod price_table;
