@@ -112,11 +112,7 @@ impl Operation for Check<'_> {
         // What is wrong with the account is told only to those who may spend from it.
         let counters = found.counters()?.ok_or_else(|| StoreError::Corrupt("a member has no account".to_owned()))?;
         let caller = rights.principal.clone();
-        let known = self.redis.known_callers.learn(
-            CallerId::of(self.request),
-            found.rights_versions(&counters)?,
-            rights,
-        );
+        let known = self.redis.known_callers.learn(CallerId::of(self.request), found.rights_versions(&counters)?, rights);
         let unnamed = self.holding.is_none() && caller.key_id.is_some();
         if unnamed {
             return Ok(Next::Move(self.hold_whole(&known, now_ms)));
