@@ -16,6 +16,7 @@ mod holds;
 mod keys;
 mod ledger;
 mod link;
+mod member_usage;
 mod move_batcher;
 mod move_script;
 mod organizations;
@@ -55,7 +56,7 @@ use super::{
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, SessionId, UserId};
-use crate::organization::Organization;
+use crate::organization::{MonthUsage, Organization};
 use crate::organization::change::{OrganizationAnswer, OrganizationRequest};
 use crate::organization::creation::NewOrganization;
 use crate::session::{
@@ -373,6 +374,10 @@ impl Store for RedisStore {
 
     async fn balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError> {
         self.read_balance(account).await
+    }
+
+    async fn month_usage(&self, account: &AccountId) -> Result<Vec<(UserId, MonthUsage)>, StoreError> {
+        self.read_month_usage(account).await
     }
 
     async fn receipt(&self, account: &AccountId, user: &UserId, request_id: &str) -> Result<Option<HoldRecord>, StoreError> {

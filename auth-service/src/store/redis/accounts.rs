@@ -115,6 +115,6 @@ impl RedisStore {
         for holds in [&mut open, &mut remembered] {
             holds.sort_by(|a, b| (&a.terms.user_id, &a.terms.request_id).cmp(&(&b.terms.user_id, &b.terms.request_id)));
         }
-        Ok(Some(AccountSnapshot { balance: counters.balance, open, remembered, ledger: ledger(&log)?, checkpoint }))
+        Ok(Some(AccountSnapshot { balance: counters.balance, open, remembered, ledger: ledger(&log)?, checkpoint, usage: Vec::new() }))
     }
 }

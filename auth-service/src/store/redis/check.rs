@@ -4,7 +4,7 @@ use super::RedisStore;
 use super::decision::{Next, Operation, Situation};
 use super::move_script::{Done, Found, Move};
 use super::stored::unreadable;
-use crate::access::{self, Rights};
+use crate::access::{self, Rights, RightsVersions};
 use crate::hold::{CheckDecision, Funds, HoldRecord, Holder, Terms, hold_id, new_terms, on_check};
 use crate::store::known_callers::{CallerId, KnownCaller};
 use crate::store::{ChargeRequest, CheckAnswer, CheckRequest, Held, PresentedCredential, Principal, Refusal, StoreError, StoreLimits};
@@ -58,11 +58,11 @@ impl Check<'_> {
     fn hold(&mut self, caller: Principal, terms: Terms, in_place_of: Option<Vec<u8>>, rights: &KnownCaller) -> Move {
         let next = Move::hold(&terms, in_place_of);
         self.holding = Some((caller, terms));
-        next.with_rights(rights.rights_version, rights.rights.end_at_ms()).for_caller(&self.request.credential)
+        next.with_rights(rights.rights_versions.account, rights.rights.end_at_ms()).for_caller(&self.request.credential)
     }
 
     fn holder(&self, known: &KnownCaller) -> Holder {
-        known.rights.holder(self.request, known.rights_version, self.redis.limits.session_idle)
+        known.rights.holder(self.request, known.rights_versions, self.redis.limits.session_idle)
     }
 
     /// Holds all that may be needed, as if there were no such request and credits enough.
@@ -110,7 +110,11 @@ impl Operation for Check<'_> {
         // What is wrong with the account is told only to those who may spend from it.
         let counters = found.counters()?.ok_or_else(|| StoreError::Corrupt("a member has no account".to_owned()))?;
         let caller = rights.principal.clone();
-        let known = self.redis.known_callers.learn(CallerId::of(self.request), counters.rights_version, rights);
+        let known = self.redis.known_callers.learn(
+            CallerId::of(self.request),
+            RightsVersions { account: counters.rights_version, home: None },
+            rights,
+        );
         let unnamed = self.holding.is_none() && caller.key_id.is_some();
         if unnamed {
             return Ok(Next::Move(self.hold_whole(&known)));
@@ -119,7 +123,7 @@ impl Operation for Check<'_> {
         let StoreLimits { max_open_holds, refunds, .. } = self.redis.limits;
         let (available, open_holds) = (counters.balance.available, counters.open);
         let refund_wait = refunds.wait(counters.refunds_until_ms, max_open_holds, now_ms);
-        let funds = Funds { available, open_holds, max_open_holds, more_is_due, refund_wait };
+        let funds = Funds { available, open_holds, max_open_holds, more_is_due, refund_wait, left_of_cap: None };
         let model = &self.request.permission.model;
         let decision = on_check(before.as_ref(), &self.holder(&known), model, self.charge, funds);
         let answer = match (decision, before) {

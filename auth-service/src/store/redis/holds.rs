@@ -41,7 +41,7 @@ impl Operation for Extend<'_> {
     fn first(&mut self) -> Move {
         let usage = self.terms.clamp(self.reported);
         match &self.terms.standing {
-            Some(standing) => self.extend(usage, None, standing.rights_version),
+            Some(standing) => self.extend(usage, None, standing.rights_versions.account),
             None => Move::extend(self.terms, usage, None),
         }
     }
@@ -56,7 +56,7 @@ impl Operation for Extend<'_> {
         Ok(match on_extend(hold.as_ref(), self.terms, self.reported) {
             ExtendDecision::Extend(usage) => {
                 if let Some(standing) = &self.terms.standing
-                    && let Some(refusal) = refusal_since(standing, &found.rows()?, now_ms)
+                    && let Some(refusal) = refusal_since(self.terms, standing, &found.rows()?, now_ms)
                 {
                     return Ok(Next::Answer(ExtendAnswer::Refused(refusal)));
                 }

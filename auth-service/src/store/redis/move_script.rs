@@ -327,7 +327,12 @@ impl Found {
 
     /// What decides about the caller.
     pub(super) fn rows(&self) -> Result<Rows, StoreError> {
-        Ok(Rows { key: self.key()?, session: session_rights(self.session.as_deref())?, member: member(self.member.as_deref())? })
+        Ok(Rows {
+            key: self.key()?,
+            session: session_rights(self.session.as_deref())?,
+            member: member(self.member.as_deref())?,
+            membership: None,
+        })
     }
 
     /// How the holds that are due are resolved, one operation's number of them, and whether there are more.
