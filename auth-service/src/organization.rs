@@ -124,17 +124,33 @@ impl Organization {
 
     /// Its owners, whether or not they can act, but this one.
     pub fn owners_but<'o>(&'o self, user: &'o UserId) -> impl Iterator<Item = &'o UserId> {
-        self.places.iter().filter(|(_, place)| place.principal == Principal::User(MemberRole::Owner)).map(|(id, _)| id).filter(move |id| *id != user)
+        self.places
+            .iter()
+            .filter(|(_, place)| place.principal == Principal::User(MemberRole::Owner))
+            .map(|(id, _)| id)
+            .filter(move |id| *id != user)
     }
 
-    /// Whether an invitation lets somebody in now. `inviter`: who made it.
+    /// Whether what this user invites to counts: an owner, or an operator, who can act.
     #[must_use]
-    pub fn lets_in(&self, invitation: &Invitation, inviter: Option<&UserRecord>, now_ms: i64) -> bool {
-        let may_invite = inviter.is_some_and(|inviter| {
-            let is_in_charge = self.role_of(&inviter.user_id) == Some(MemberRole::Owner) || inviter.role == Role::Admin;
-            is_in_charge && !inviter.disabled && !inviter.locked
-        });
-        now_ms < invitation.ends_at_ms && may_invite
+    pub fn may_invite(&self, inviter: &UserRecord) -> bool {
+        let is_in_charge = self.role_of(&inviter.user_id) == Some(MemberRole::Owner) || inviter.role == Role::Admin;
+        is_in_charge && !inviter.disabled && !inviter.locked
+    }
+
+    /// The same, with those invitations alone that are open.
+    #[must_use]
+    pub fn with_open_invitations(mut self, now_ms: i64) -> Self {
+        self.invitations.retain(|invitation| invitation.is_open(now_ms));
+        self
+    }
+}
+
+impl Invitation {
+    /// Whether its time isn't over.
+    #[must_use]
+    pub fn is_open(&self, now_ms: i64) -> bool {
+        now_ms < self.ends_at_ms
     }
 }
 

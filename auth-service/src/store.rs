@@ -46,8 +46,8 @@ pub use self::checkpoint::{Checkpoint, Contradiction, count_older_than};
 pub use self::condition::Condition;
 pub use self::failure::{StoreError, StoreOpenError};
 pub use self::ledger::{AccountSnapshot, Balance, EntryKind, GrantAnswer, GrantRequest, LedgerEntry, LedgerPage, LedgerPart};
-pub use self::organization_view::OrganizationPlace;
 pub use self::new_user::{NAME_CLAIM_LIFE, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserCreation};
+pub use self::organization_view::OrganizationPlace;
 pub use self::revocation::{REMEMBERED_REVOCATIONS, Revocation, RevocationLog, Revoked};
 pub use self::revocation_page::{RevocationCursor, RevocationPage};
 pub use self::user_change::UserChange;
@@ -55,9 +55,9 @@ pub use self::user_page::{MAX_USERS_LOOKED_AT, StateFilter, UserPage, UserPositi
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, SessionId, UserId};
-use crate::organization::{MonthUsage, Organization};
 use crate::organization::change::{OrganizationAnswer, OrganizationRequest};
 use crate::organization::creation::NewOrganization;
+use crate::organization::{MonthUsage, Organization};
 use crate::refunds::RefundLimit;
 pub use crate::scope::Scope;
 use crate::session::{NewSession, Refresh, RefreshAnswer, Session, SessionLimits, SessionStart};
@@ -180,7 +180,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// the invitation, and the owner who stays. When a membership's end has answered, every later check on it is refused, and its keys
     /// are revoked.
     async fn change_organization(&self, request: OrganizationRequest, event: AuditEvent) -> Result<OrganizationAnswer, StoreError>;
-    /// An organization; `None`: the account is no organization's.
+    /// An organization, with those of its invitations that are open; `None`: the account is no organization's.
     async fn organization(&self, account: &AccountId) -> Result<Option<Organization>, StoreError>;
     /// The organizations that a user is a member of, in any order. Of no user: none.
     async fn organizations_of(&self, user: &UserId) -> Result<Vec<OrganizationPlace>, StoreError>;

@@ -112,9 +112,9 @@ impl OrganizationRequest {
     #[must_use]
     pub fn people(&self, organization: &Organization) -> Vec<UserId> {
         let subject = match &self.change {
-            OrganizationChange::AddMember { user, .. } | OrganizationChange::RemoveMember { user } | OrganizationChange::SetRole { user, .. } => {
-                Some(user)
-            }
+            OrganizationChange::AddMember { user, .. }
+            | OrganizationChange::RemoveMember { user }
+            | OrganizationChange::SetRole { user, .. } => Some(user),
             OrganizationChange::SetCap { principal, .. } => Some(principal),
             OrganizationChange::Accept { code_hash } => shown(organization, code_hash).map(|invitation| &invitation.created_by),
             OrganizationChange::Invite { .. }
@@ -285,7 +285,8 @@ fn changed(situation: Situation<'_>, request: &OrganizationRequest, event: &Audi
         return situation.accept(asker, code_hash, event);
     }
     // Whoever leaves needs nobody's leave.
-    let leaves = matches!(&request.change, OrganizationChange::RemoveMember { user } if user == asker.id && organization.role_of(user).is_some());
+    let leaves =
+        matches!(&request.change, OrganizationChange::RemoveMember { user } if user == asker.id && organization.role_of(user).is_some());
     let event = match if leaves { Ok(Authority::Owner) } else { asker.in_charge(organization, &request.operator, now_ms) }? {
         Authority::Owner => event,
         Authority::Operator => event.by_operator(),
@@ -333,14 +334,18 @@ impl<'s> Situation<'s> {
             ends_at_ms: self.now_ms.saturating_add(i64::try_from(life.as_millis()).unwrap_or(i64::MAX)),
         };
         let event = said(event, format!("invitation {invitation_id}, {}", terms(*role, *monthly_cap)));
-        let changes =
-            OrganizationChanges { invitation: Some(invitation.clone()), dropped: over, event: Some(event), ..OrganizationChanges::default() };
+        let changes = OrganizationChanges {
+            invitation: Some(invitation.clone()),
+            dropped: over,
+            event: Some(event),
+            ..OrganizationChanges::default()
+        };
         Ok(Decision { answer: OrganizationAnswer::Invited(invitation), changes: Some(changes) })
     }
 
     /// Invitations whose time is over. They go with whatever else is changed of invitations.
     fn over(self) -> Vec<InvitationId> {
-        let is_over = |invitation: &&Invitation| invitation.ends_at_ms <= self.now_ms;
+        let is_over = |invitation: &&Invitation| !invitation.is_open(self.now_ms);
         self.organization.invitations.iter().filter(is_over).map(|invitation| invitation.invitation_id.clone()).collect()
     }
 
@@ -355,8 +360,8 @@ impl<'s> Situation<'s> {
 
     fn accept(self, asker: Asker<'_>, code_hash: &[u8; 32], event: AuditEvent) -> Result<Decision, OrganizationRefusal> {
         let invitation = shown(self.organization, code_hash).ok_or(OrganizationRefusal::InvitationInvalid)?;
-        let inviter = self.people.get(&invitation.created_by).map(|inviter| inviter.record());
-        if !self.organization.lets_in(invitation, inviter.as_ref(), self.now_ms) {
+        let inviter = self.people.get(&invitation.created_by).map(Person::record);
+        if !invitation.is_open(self.now_ms) || !inviter.is_some_and(|inviter| self.organization.may_invite(&inviter)) {
             return Err(OrganizationRefusal::InvitationInvalid);
         }
         let Invitation { invitation_id, role, monthly_cap, .. } = invitation;
@@ -371,7 +376,14 @@ impl<'s> Situation<'s> {
         self.join(user, person, role, cap, said(event, terms(role, cap)))
     }
 
-    fn join(self, id: &UserId, person: &Person, role: MemberRole, cap: Option<i64>, event: AuditEvent) -> Result<Decision, OrganizationRefusal> {
+    fn join(
+        self,
+        id: &UserId,
+        person: &Person,
+        role: MemberRole,
+        cap: Option<i64>,
+        event: AuditEvent,
+    ) -> Result<Decision, OrganizationRefusal> {
         let organization = self.organization;
         if organization.places.contains_key(id) {
             return Err(OrganizationRefusal::AlreadyAMember);
@@ -432,7 +444,8 @@ impl<'s> Situation<'s> {
     fn end(self, id: &UserId, person: Option<&Person>, event: AuditEvent) -> Decision {
         let keyring::Ended { put, dropped } = keyring::on_end_of(self.secrets, id, self.now_ms);
         let account = self.organization.account.clone();
-        let revocation = Revocation { user_id: id.clone(), revoked: Revoked::Membership { account }, reason: ErrorReason::AccountNotAllowed };
+        let revocation =
+            Revocation { user_id: id.clone(), revoked: Revoked::Membership { account }, reason: ErrorReason::AccountNotAllowed };
         let changes = OrganizationChanges {
             places: vec![(id.clone(), None)],
             dropped: self.made_by(id),

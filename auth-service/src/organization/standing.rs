@@ -70,7 +70,12 @@ impl Asker<'_> {
     }
 
     /// Requires an owner, or an operator who has this permission. A stranger isn't told that there is such an organization.
-    pub(super) fn in_charge(&self, organization: &Organization, operator: &Permission, now_ms: i64) -> Result<Authority, OrganizationRefusal> {
+    pub(super) fn in_charge(
+        &self,
+        organization: &Organization,
+        operator: &Permission,
+        now_ms: i64,
+    ) -> Result<Authority, OrganizationRefusal> {
         let role = organization.role_of(self.id);
         if role == Some(MemberRole::Owner) {
             return Ok(Authority::Owner);

@@ -165,8 +165,7 @@ pub(super) use self::api_key::{key_rights, secret, secret_bytes};
 pub(super) use self::events::{audit_event, audit_event_bytes, revocation, revocation_bytes};
 pub(super) use self::organization::membership;
 pub(super) use self::organization::{
-    invitation, invitation_bytes, known_organization, known_organization_bytes, membership_bytes, organization,
-    organization_bytes,
+    invitation, invitation_bytes, known_organization, known_organization_bytes, membership_bytes, organization, organization_bytes,
 };
 pub(super) use self::session::{session, session_bytes, session_rights};
 

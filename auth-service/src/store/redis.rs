@@ -49,16 +49,16 @@ use super::clock::Clock;
 use super::known_callers::KnownCallers;
 use super::{
     AccountPage, AccountSnapshot, AuditEvent, AuditPage, AuditQuery, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition,
-    ExtendAnswer, GrantAnswer, GrantRequest, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey, NewUser, OrganizationPlace,
-    PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store, StoreError,
-    StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
+    ExtendAnswer, GrantAnswer, GrantRequest, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey, NewUser,
+    OrganizationPlace, PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store,
+    StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
 };
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, SessionId, UserId};
-use crate::organization::{MonthUsage, Organization};
 use crate::organization::change::{OrganizationAnswer, OrganizationRequest};
 use crate::organization::creation::NewOrganization;
+use crate::organization::{MonthUsage, Organization};
 use crate::session::{
     self, NewSession, Refresh, RefreshAnswer, RefreshRefusal, Session, SessionStart, on_begin, on_end, on_end_all, on_end_by_token,
     on_refresh,
@@ -325,7 +325,7 @@ impl Store for RedisStore {
     }
 
     async fn organization(&self, account: &AccountId) -> Result<Option<Organization>, StoreError> {
-        Ok(self.read_organization(account, false).await?.map(|read| read.organization))
+        self.look_at_organization(account).await
     }
 
     async fn organizations_of(&self, user: &UserId) -> Result<Vec<OrganizationPlace>, StoreError> {

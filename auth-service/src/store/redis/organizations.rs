@@ -17,8 +17,8 @@ use crate::organization::{Invitation, KnownOrganization, Membership, Organizatio
 use crate::store::{AuditEvent, OrganizationPlace, PresentedCredential, StoreError, StoredSecret, records};
 
 /// An organization as read, and what counts for a change of it.
-pub(super) struct ReadOrganization {
-    pub(super) organization: Organization,
+struct ReadOrganization {
+    organization: Organization,
     rights_version: RightsVersion,
     secrets: Vec<StoredSecret>,
     now_ms: i64,
@@ -128,7 +128,7 @@ impl RedisStore {
         Replacement::at(key, organization.as_str(), known.map(records::known_organization_bytes).unwrap_or_default())
     }
 
-    pub(super) async fn read_organization(&self, account: &AccountId, with_secrets: bool) -> Result<Option<ReadOrganization>, StoreError> {
+    async fn read_organization(&self, account: &AccountId, with_secrets: bool) -> Result<Option<ReadOrganization>, StoreError> {
         let part = |name| self.keys.account_part(account, name);
         let mut pipeline = ::redis::pipe();
         // The version first: if the rest is later, the version is out of date, and nothing is replaced.
@@ -151,6 +151,11 @@ impl RedisStore {
         };
         let rights_version = Counters::rights_version(&counters)?;
         Ok(Some(ReadOrganization { organization, rights_version, secrets, now_ms: self.time_ms(time) }))
+    }
+
+    pub(super) async fn look_at_organization(&self, account: &AccountId) -> Result<Option<Organization>, StoreError> {
+        let read = self.read_organization(account, false).await?;
+        Ok(read.map(|ReadOrganization { organization, now_ms, .. }| organization.with_open_invitations(now_ms)))
     }
 
     /// Those whom a change is decided from, and of the other owners as many as it takes to find one who can act.

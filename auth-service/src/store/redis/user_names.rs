@@ -145,7 +145,8 @@ impl RedisStore {
         // Last: whoever is made meanwhile has the index no shorter.
         pipeline.cmd("ZCARD").arg(self.keys.user_names()).cmd("ZCARD").arg(self.keys.organizations());
         let lengths: Vec<i64> = self.query(&pipeline).await?;
-        let (registry, indexes) = lengths.split_at_checked(REGISTRY_SHARDS.into()).ok_or_else(|| unreadable("the lengths of the registry"))?;
+        let (registry, indexes) =
+            lengths.split_at_checked(REGISTRY_SHARDS.into()).ok_or_else(|| unreadable("the lengths of the registry"))?;
         Ok(registry.iter().sum::<i64>() - indexes.iter().sum::<i64>())
     }
 
