@@ -47,6 +47,7 @@ pub use self::condition::Condition;
 pub use self::failure::{StoreError, StoreOpenError};
 pub use self::ledger::{AccountSnapshot, Balance, EntryKind, GrantAnswer, GrantRequest, LedgerEntry, LedgerPage, LedgerPart};
 pub use self::new_user::{NAME_CLAIM_LIFE, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserCreation};
+pub use self::organization_view::OrganizationPlace;
 pub use self::revocation::{REMEMBERED_REVOCATIONS, Revocation, RevocationLog, Revoked};
 pub use self::revocation_page::{RevocationCursor, RevocationPage};
 pub use self::user_change::UserChange;
@@ -54,7 +55,9 @@ pub use self::user_page::{MAX_USERS_LOOKED_AT, StateFilter, UserPage, UserPositi
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, SessionId, UserId};
-use crate::organization::MonthUsage;
+use crate::organization::change::{OrganizationAnswer, OrganizationRequest};
+use crate::organization::creation::NewOrganization;
+use crate::organization::{MonthUsage, Organization};
 use crate::refunds::RefundLimit;
 pub use crate::scope::Scope;
 use crate::session::{NewSession, Refresh, RefreshAnswer, Session, SessionLimits, SessionStart};
@@ -74,6 +77,7 @@ mod failure;
 mod known_callers;
 mod ledger;
 mod new_user;
+mod organization_view;
 mod records;
 pub mod redis;
 mod revocation;
@@ -99,6 +103,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn user_by_name(&self, name: &UserName) -> Result<Option<UserRecord>, StoreError>;
     /// Finds a user by id.
     async fn user_by_id(&self, id: &UserId) -> Result<Option<UserRecord>, StoreError>;
+    /// Finds users by their ids, one answer each.
+    async fn users_by_id(&self, ids: &[UserId]) -> Result<Vec<Option<UserRecord>>, StoreError>;
     /// Users by name. The work of a page is bounded, and the pages of a list have every user once who was there when it began, whoever is
     /// added meanwhile.
     async fn users(&self, query: &UserQuery) -> Result<UserPage, StoreError>;
@@ -159,6 +165,25 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn api_keys(&self, account: &AccountId) -> Result<Vec<ListedKey>, StoreError>;
     /// Notes that secrets were used now. Of a secret that is no longer kept nothing is noted.
     async fn note_key_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError>;
+
+    /// Makes an organization with an account that has no credits, whose first owner is whose access token asks: see
+    /// [`on_create`](crate::organization::creation::on_create). Idempotent by its account. If the store breaks off half way, there is no
+    /// organization.
+    async fn create_organization(
+        &self,
+        new: NewOrganization,
+        asked_by: &PresentedCredential,
+        event: AuditEvent,
+    ) -> Result<OrganizationAnswer, StoreError>;
+    /// Changes an organization's members, invitations or service accounts: see [`on_change`](crate::organization::change::on_change). All
+    /// that it is decided from is the same in the step that makes the change: who asks, the organization, who becomes a member, who made
+    /// the invitation, and the owner who stays. When a membership's end has answered, every later check on it is refused, and its keys
+    /// are revoked.
+    async fn change_organization(&self, request: OrganizationRequest, event: AuditEvent) -> Result<OrganizationAnswer, StoreError>;
+    /// An organization, with those of its invitations that are open; `None`: the account is no organization's.
+    async fn organization(&self, account: &AccountId) -> Result<Option<Organization>, StoreError>;
+    /// The organizations that a user is a member of, in any order. Of no user: none.
+    async fn organizations_of(&self, user: &UserId) -> Result<Vec<OrganizationPlace>, StoreError>;
 
     /// Appends to the audit log what changed nothing, or failed: failures to a log of their own, so that nobody displaces what was changed
     /// by guessing.

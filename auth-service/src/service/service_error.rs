@@ -12,8 +12,10 @@ use crate::access_token::{AccessTokenError, IssueError};
 use crate::credential::CredentialError;
 use crate::foreign_issuer::ForeignTokenError;
 use crate::keyring::{MAX_LIVE_API_KEYS, MAX_LIVE_SECRETS};
+use crate::organization::change::OrganizationRefusal;
 use crate::password::{HashingError, retry_when_busy};
 use crate::revocation_feed::WatchEnd;
+use crate::service::organization_refusal;
 use crate::service::violations::{Violation, sentence};
 use crate::session::RefreshRefusal;
 use crate::store::{KeyRefusal, Refusal, StoreError};
@@ -92,9 +94,6 @@ pub enum ServiceError {
     /// No such user.
     #[error("no such user")]
     UserNotFound,
-    /// No such account.
-    #[error("no such account")]
-    AccountNotFound,
     /// No such API key in the account.
     #[error("no such API key")]
     ApiKeyNotFound,
@@ -125,6 +124,9 @@ pub enum ServiceError {
     /// A grant's request id was used for another amount.
     #[error("the grant's request id was used before")]
     GrantRequestIdReused,
+    /// An organization isn't made or changed, or there is none.
+    #[error("organization: {0:?}")]
+    Organization(OrganizationRefusal),
     /// The account would hold more than any may.
     #[error("too many credits")]
     TooManyCredits,
@@ -166,6 +168,12 @@ impl From<WatchEnd> for ServiceError {
             WatchEnd::Stopping => Self::Stopping,
             WatchEnd::Unreadable(error) => Self::StoreFailed(error),
         }
+    }
+}
+
+impl From<OrganizationRefusal> for ServiceError {
+    fn from(refusal: OrganizationRefusal) -> Self {
+        Self::Organization(refusal)
     }
 }
 
@@ -230,9 +238,6 @@ fn call_error(error: ServiceError) -> CallError {
                 .retry_after(RETRY_SOON)
         }
         ServiceError::StoreFailed(error) => store_failure(&error),
-        ServiceError::AccountNotFound => {
-            CallError::new(Code::NotFound, ErrorReason::OrganizationNotFound, "there is no account of this id; ListOrganizations has them")
-        }
         ServiceError::KeyForbidden(refusal) => key_refusal(refusal),
         ServiceError::AccessTokenRequired => {
             let message = "this needs an access token from Accounts.Login; an API key, or a foreign issuer's token, was sent";
@@ -316,6 +321,7 @@ fn call_error(error: ServiceError) -> CallError {
         ServiceError::TooManyCredits => {
             exhausted(ErrorReason::LimitReached, "the account would hold more than 10^12 credits").quota("credits", "10^12 an account")
         }
+        ServiceError::Organization(refusal) => organization_refusal::call_error(refusal),
         ServiceError::NotBuilt(method) => CallError::not_implemented(method),
         ServiceError::Defect(what) => {
             tracing::error!(what, "a defect");
