@@ -10,7 +10,6 @@ use tonic::{Request, Response, Status};
 
 use crate::ids::{AccountId, UserId};
 use crate::one_time_password;
-use crate::organization::change::OrganizationRefusal;
 use crate::password::{NewPassword, Owner, PasswordHashing};
 use crate::service::audit_list::{self, AuditFields};
 use crate::service::audit_trail::{AuditTrail, recorded};
@@ -18,7 +17,6 @@ use crate::service::authorizer::Authorizer;
 use crate::service::call::Call;
 use crate::service::contract;
 use crate::service::not_built::not_built;
-use crate::service::organization_fields::account_id;
 use crate::service::service_error::ServiceError;
 use crate::service::user_fields::{UserFields, user_name};
 use crate::service::user_list;

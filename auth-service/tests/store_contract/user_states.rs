@@ -9,7 +9,7 @@ use auth_service::store::{AuditEvent, CheckAnswer, PresentedCredential, Refusal,
 use auth_service::user::Role;
 use auth_service::user_state::{NewState, PasswordChange};
 
-use crate::fixture::{Fixture, Home, PASSWORD_HASH, Person, event, permission, revoke_key, sqlite_file};
+use crate::fixture::{Fixture, Home, PASSWORD_HASH, Person, WITHOUT_VERSION_10, event, permission, revoke_key, sqlite_file};
 use crate::sessions::{Signed, by_session, credential, new_session};
 
 const NEW_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$bmV3";
@@ -429,7 +429,7 @@ async fn a_file_of_the_release_before_sessions_is_brought_up_and_its_users_sign_
     let old = rusqlite::Connection::open(&path).unwrap();
     let tables = ["sessions", "audit_changes", "audit_operators", "audit_attempts", "api_key_uses"];
     let tables = tables.map(|table| format!("DROP TABLE {table};")).concat();
-    old.execute_batch(&(tables + "PRAGMA user_version = 6")).unwrap();
+    old.execute_batch(&[&tables, WITHOUT_VERSION_10, "PRAGMA user_version = 6"].concat()).unwrap();
     drop(old);
     let limits = f.limits;
     let f = f.open_again(limits).await;
