@@ -54,6 +54,7 @@ pub use self::user_page::{MAX_USERS_LOOKED_AT, StateFilter, UserPage, UserPositi
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, SessionId, UserId};
+use crate::organization::MonthUsage;
 use crate::refunds::RefundLimit;
 pub use crate::scope::Scope;
 use crate::second_factor::{FactorAnswer, FactorChangeRequest, SecondFactorStatus};
@@ -206,6 +207,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn grant(&self, grant: GrantRequest, event: AuditEvent) -> Result<GrantAnswer, StoreError>;
     /// An account's credits; `None`: no such account.
     async fn balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError>;
+    /// What each principal of an organization spent in the month that the store's clock is in, and holds, by their ids. Who never spent
+    /// anything isn't there. Of a user's own account nothing is counted.
+    async fn month_usage(&self, account: &AccountId) -> Result<Vec<(UserId, MonthUsage)>, StoreError>;
     /// What became of a request; `None`: nothing of that id is remembered.
     async fn receipt(&self, account: &AccountId, user: &UserId, request_id: &str) -> Result<Option<HoldRecord>, StoreError>;
     /// Ledger entries below `before` (or the newest), newest first, and behind the oldest that is kept the checkpoint; at most `limit`.

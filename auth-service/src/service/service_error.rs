@@ -442,6 +442,13 @@ fn store_refusal(refusal: Refusal) -> CallError {
                 .metadata("needed_credits", needed.to_string())
                 .metadata("available_credits", available.to_string())
         }
+        Refusal::MemberCapReached { needed, left } => exhausted(
+            ErrorReason::MemberCapReached,
+            format!("the call needs {needed} credits, and {left} are left of what you may spend of the account's this month (UTC)"),
+        )
+        .quota("member_cap", format!("{needed} needed, {left} left this month"))
+        .metadata("needed_credits", needed.to_string())
+        .metadata("left_credits", left.to_string()),
         Refusal::SweepInProgress => {
             CallError::new(Code::Unavailable, ErrorReason::SweepInProgress, "credits of requests that ended come back right now; try again")
                 .retry_after(RETRY_SOON)

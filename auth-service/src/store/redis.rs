@@ -16,6 +16,7 @@ mod holds;
 mod keys;
 mod ledger;
 mod link;
+mod member_usage;
 mod move_batcher;
 mod move_script;
 mod release;
@@ -54,6 +55,7 @@ use super::{
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, SessionId, UserId};
+use crate::organization::MonthUsage;
 use crate::second_factor::{self, FactorAnswer, FactorChangeRequest, SecondFactorStatus};
 use crate::session::{
     self, NewSession, Refresh, RefreshAnswer, RefreshRefusal, Session, SessionStart, Shown, on_begin, on_end, on_end_all, on_end_by_token,
@@ -368,6 +370,10 @@ impl Store for RedisStore {
 
     async fn balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError> {
         self.read_balance(account).await
+    }
+
+    async fn month_usage(&self, account: &AccountId) -> Result<Vec<(UserId, MonthUsage)>, StoreError> {
+        self.read_month_usage(account).await
     }
 
     async fn receipt(&self, account: &AccountId, user: &UserId, request_id: &str) -> Result<Option<HoldRecord>, StoreError> {

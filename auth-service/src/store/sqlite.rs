@@ -12,6 +12,7 @@ mod disk;
 mod failure;
 mod holds;
 mod ledger;
+mod member_usage;
 mod revocations;
 mod schema;
 mod sweep;
@@ -47,6 +48,7 @@ use super::{
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, SessionId, UserId};
+use crate::organization::MonthUsage;
 use crate::second_factor::{self, FactorAnswer, FactorChangeRequest, SecondFactorStatus};
 use crate::session::{
     self, NewSession, Refresh, RefreshAnswer, RefreshRefusal, Session, SessionStart, Shown, on_begin, on_end, on_end_all, on_end_by_token,
@@ -308,8 +310,8 @@ impl Store for SqliteStore {
     async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError> {
         let (known, caller) = (self.known_callers.find(&request), CallerId::of(&request));
         let (answer, learned) = self.run(move |context| check::check(context, request, known.as_deref())).await?;
-        if let Some((rights_version, rights)) = learned {
-            self.known_callers.learn(caller, rights_version, rights);
+        if let Some((rights_versions, rights)) = learned {
+            self.known_callers.learn(caller, rights_versions, rights);
         }
         Ok(answer)
     }
@@ -350,6 +352,11 @@ impl Store for SqliteStore {
     async fn balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError> {
         let account = account.clone();
         self.run(move |context| credits::balance(context, &account)).await
+    }
+
+    async fn month_usage(&self, account: &AccountId) -> Result<Vec<(UserId, MonthUsage)>, StoreError> {
+        let account = account.clone();
+        self.run(move |context| member_usage::list(context, &account)).await
     }
 
     async fn receipt(&self, account: &AccountId, user: &UserId, request_id: &str) -> Result<Option<HoldRecord>, StoreError> {

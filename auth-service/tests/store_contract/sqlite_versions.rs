@@ -317,7 +317,7 @@ async fn is_brought_up(back: &[&str]) {
 }
 
 fn principal() -> auth_service::store::Principal {
-    auth_service::store::Principal { user_id: ada().id, role: Role::User, key_id: None, key_secret: 0, session_id: None }
+    auth_service::store::Principal { user_id: ada().id, role: Role::User, key_id: None, key_secret: 0, session_id: None, membership: None }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ mod holds;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use auth_service::access::RightsVersion;
+use auth_service::access::{RightsVersion, RightsVersions};
 use auth_service::hold::{Fields, HoldRecord, Resolution, Standing, Terms, TokenUsage, request_digest};
 use auth_service::price::Price;
 use auth_service::store::{
@@ -237,8 +237,8 @@ impl Model {
     fn standing(&mut self, stored: Standing) -> Standing {
         let credential = PresentedCredential::AccessToken { user_id: self.person.id.clone(), session: None, issued_at_ms: self.now_ms };
         let good_until_ms = Some(self.now_ms + millis(self.limits.session_idle));
-        let rights_version = *self.rights_version.get_or_insert(stored.rights_version);
-        Standing { credential, rights_version, good_until_ms }
+        let account = *self.rights_version.get_or_insert(stored.rights_versions.account);
+        Standing { credential, rights_versions: RightsVersions { account, home: None }, good_until_ms }
     }
 
     fn forget_at_ms(&self, hold: &HoldRecord) -> Option<i64> {

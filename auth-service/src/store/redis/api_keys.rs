@@ -90,7 +90,12 @@ impl RedisStore {
         Ok(Some(Keyring {
             now_ms: self.time_ms(time),
             rights_version: Counters::rights_version(&counters)?,
-            rows: Rows { key: None, session: session_rights(found_session.as_deref())?, member: member(found_member.as_deref())? },
+            rows: Rows {
+                key: None,
+                session: session_rights(found_session.as_deref())?,
+                member: member(found_member.as_deref())?,
+                membership: None,
+            },
             secrets: secrets(&keys, used)?,
         }))
     }
