@@ -35,7 +35,7 @@ use shared::essential::Lost;
 
 pub(crate) use self::api_key::earlier;
 pub use self::api_key::{
-    ApiKeyRecord, KeyAnswer, KeyChange, KeyChangeRequest, KeyRequest, KeyUse, ListedKey, ListedSecret, NewSecret, REQUEST_LIFE,
+    ApiKeyRecord, KeyAnswer, KeyChange, KeyChangeRequest, KeyRefusal, KeyRequest, KeyUse, ListedKey, ListedSecret, NewSecret, REQUEST_LIFE,
     RequestMark, SecretRecord, StoredSecret,
 };
 pub use self::audit::{AuditAction, AuditEvent};

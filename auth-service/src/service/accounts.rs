@@ -16,7 +16,7 @@ use crate::service::audit_trail::{AuditTrail, recorded};
 use crate::service::authorizer::{Authorizer, Caller};
 use crate::service::call::Call;
 use crate::service::contract;
-use crate::service::ledger_page::{page_of, page_size, page_start};
+use crate::service::ledger_page::{page_of, page_of_one, page_size, page_start, whose};
 use crate::service::not_built::not_built;
 use crate::service::service_error::ServiceError;
 use crate::service::sign_up_policy::{Origin, SignUpPolicy};
@@ -137,7 +137,11 @@ impl AccountsService {
         let mut violations = Violations::default();
         let size = violations.keep(page_size(request.page_size));
         let before = violations.keep(page_start(&request.page_token));
-        let (size, before) = violations.finish(size.zip(before))?;
+        let whose = violations.keep(whose(&caller, &request.user_id));
+        let ((size, before), whose) = violations.finish(size.zip(before).zip(whose))?;
+        if let Some(whose) = whose {
+            return Ok(page_of_one(&*self.store, &caller.account, &whose, before, size).await?);
+        }
         // One more than asked for tells whether there is a next page.
         Ok(page_of(self.store.ledger_entries(&caller.account, before, size + 1).await?, size))
     }

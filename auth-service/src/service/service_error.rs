@@ -16,7 +16,7 @@ use crate::password::{HashingError, retry_when_busy};
 use crate::revocation_feed::WatchEnd;
 use crate::service::violations::{Violation, sentence};
 use crate::session::RefreshRefusal;
-use crate::store::{Refusal, StoreError};
+use crate::store::{KeyRefusal, Refusal, StoreError};
 
 /// When what is short by design may be there again: a hold that is due, a request in progress.
 const RETRY_SOON: Duration = Duration::from_millis(200);
@@ -107,9 +107,15 @@ pub enum ServiceError {
     /// No such user.
     #[error("no such user")]
     UserNotFound,
+    /// No such account.
+    #[error("no such account")]
+    AccountNotFound,
     /// No such API key in the account.
     #[error("no such API key")]
     ApiKeyNotFound,
+    /// The API key is another's.
+    #[error("the API key is another's: {0:?}")]
+    KeyForbidden(KeyRefusal),
     /// The API key, or what the request made, is no longer in force.
     #[error("the API key is no longer in force")]
     ApiKeyEnded,
@@ -239,6 +245,10 @@ fn call_error(error: ServiceError) -> CallError {
                 .retry_after(RETRY_SOON)
         }
         ServiceError::StoreFailed(error) => store_failure(&error),
+        ServiceError::AccountNotFound => {
+            CallError::new(Code::NotFound, ErrorReason::OrganizationNotFound, "there is no account of this id; ListOrganizations has them")
+        }
+        ServiceError::KeyForbidden(refusal) => key_refusal(refusal),
         ServiceError::AccessTokenRequired => {
             let message = "this needs an access token from Accounts.Login; an API key, or a foreign issuer's token, was sent";
             denied(ErrorReason::AccessTokenRequired, message)
@@ -357,6 +367,21 @@ fn revoked(refusal: Refusal) -> CallError {
     match refusal {
         Refusal::CredentialRevoked => denied(ErrorReason::CredentialRevoked, "the credential was revoked since; settle the hold"),
         refusal => store_refusal(refusal),
+    }
+}
+
+fn key_refusal(refusal: KeyRefusal) -> CallError {
+    match refusal {
+        KeyRefusal::OwnerRequired => denied(ErrorReason::OwnerRequired, "owners of the organization make keys of its service accounts"),
+        KeyRefusal::NoSuchServiceAccount => CallError::new(
+            Code::NotFound,
+            ErrorReason::MemberNotFound,
+            "the account has no such service account; x-tollgate-account names the organization that it belongs to",
+        ),
+        KeyRefusal::OfAnotherMember => denied(
+            ErrorReason::AccountNotAllowed,
+            "the API key is another member's, who alone may have another secret of it; an owner may revoke it",
+        ),
     }
 }
 

@@ -182,6 +182,7 @@ fn expected() -> AccountSnapshot {
             LedgerEntry { usage: Some(usage(7, 10, true)), ..entry(8, late, -6, 78, "late", 1000) },
         ],
         checkpoint: None,
+        usage: Vec::new(),
     }
 }
 

@@ -112,7 +112,14 @@ impl Model {
 
     pub(crate) fn snapshot(&self) -> AccountSnapshot {
         let (open, remembered) = self.holds.values().cloned().partition(|hold| hold.resolved.is_none());
-        AccountSnapshot { balance: self.balance, open, remembered, ledger: self.ledger.clone(), checkpoint: self.checkpoint }
+        AccountSnapshot {
+            balance: self.balance,
+            open,
+            remembered,
+            ledger: self.ledger.clone(),
+            checkpoint: self.checkpoint,
+            usage: Vec::new(),
+        }
     }
 
     /// A handle that was given out, and perhaps altered; `None`: none was yet.

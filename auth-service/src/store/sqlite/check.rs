@@ -89,12 +89,14 @@ fn session_rights(context: Context<'_>, user_id: &UserId, session: &SessionId) -
 /// A user's state, and their place in the account where that isn't their own.
 fn places(context: Context<'_>, account: &AccountId, user_id: &UserId) -> StoreResult<(Option<Member>, Option<Membership>)> {
     let member = place(context, &AccountId::from(user_id), user_id, "a member", records::member)?;
-    let membership = if account.is_own_of(user_id) { None } else { membership(context, account, user_id)? };
-    Ok((member, membership))
+    Ok((member, membership(context, account, user_id)?))
 }
 
-/// The place of a user or a service account in an organization.
+/// The place of a user or a service account in an organization. In their own account they have none.
 pub(super) fn membership(context: Context<'_>, account: &AccountId, user_id: &UserId) -> StoreResult<Option<Membership>> {
+    if account.is_own_of(user_id) {
+        return Ok(None);
+    }
     place(context, account, user_id, "a membership", records::membership)
 }
 
