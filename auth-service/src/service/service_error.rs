@@ -14,6 +14,7 @@ use crate::foreign_issuer::ForeignTokenError;
 use crate::keyring::{MAX_LIVE_API_KEYS, MAX_LIVE_SECRETS};
 use crate::password::{HashingError, retry_when_busy};
 use crate::revocation_feed::WatchEnd;
+use crate::service::device_sign_in::DeviceRefusal;
 use crate::service::violations::{Violation, sentence};
 use crate::session::RefreshRefusal;
 use crate::store::{Refusal, StoreError};
@@ -122,6 +123,9 @@ pub enum ServiceError {
     /// The account would hold more than any may.
     #[error("too many credits")]
     TooManyCredits,
+    /// A device gets no session, or nobody answered it.
+    #[error("the device's sign-in: {0:?}")]
+    Device(DeviceRefusal),
     /// In the contract, and not built yet.
     #[error("{0} is not built yet")]
     NotBuilt(&'static str),
@@ -306,6 +310,7 @@ fn call_error(error: ServiceError) -> CallError {
         ServiceError::TooManyCredits => {
             exhausted(ErrorReason::LimitReached, "the account would hold more than 10^12 credits").quota("credits", "10^12 an account")
         }
+        ServiceError::Device(refusal) => refusal.into(),
         ServiceError::NotBuilt(method) => CallError::not_implemented(method),
         ServiceError::Defect(what) => {
             tracing::error!(what, "a defect");
