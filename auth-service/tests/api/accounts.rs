@@ -197,7 +197,13 @@ async fn keys_and_users_are_managed_with_an_access_token_only() {
     assert_refused(server.admin.disable_user(with(&key, pb::DisableUserRequest::default())).await, code, reason);
     let denied = server.admin.disable_user(with(&token, pb::DisableUserRequest { user_name: "mario".into(), ..Default::default() })).await;
     assert_refused(denied, Code::PermissionDenied, ErrorReason::RoleRequired);
-    let grant = pb::GrantCreditsRequest { user_name: "mario".into(), credits: 5, request_id: "g".into(), note: String::new() };
+    let grant = pb::GrantCreditsRequest {
+        user_name: "mario".into(),
+        credits: 5,
+        request_id: "g".into(),
+        note: String::new(),
+        ..Default::default()
+    };
     assert_refused(server.admin.grant_credits(with(&token, grant)).await, Code::PermissionDenied, ErrorReason::RoleRequired);
     assert_refused(server.accounts.get_me(pb::GetMeRequest {}).await, Code::Unauthenticated, ErrorReason::CredentialMissing);
 }
@@ -260,8 +266,13 @@ async fn an_operator_makes_users_and_grants_credits_once_per_request_id() {
     let made = server.admin.create_user(with(&operator, create)).await.unwrap().into_inner();
     assert_eq!(made.available_credits(), 3);
     let grant = |credits, request_id: &str| {
-        let request =
-            pb::GrantCreditsRequest { user_name: "Peach".into(), credits, request_id: request_id.into(), note: "a present".into() };
+        let request = pb::GrantCreditsRequest {
+            user_name: "Peach".into(),
+            credits,
+            request_id: request_id.into(),
+            note: "a present".into(),
+            ..Default::default()
+        };
         with(&operator, request)
     };
     let first = server.admin.grant_credits(grant(5, "g1")).await.unwrap().into_inner();
@@ -289,7 +300,7 @@ async fn the_ledger_is_paged_newest_first() {
     }
     let (mut seen, mut page_token, mut pages) = (Vec::new(), String::new(), 0);
     loop {
-        let request = with(&token, pb::ListLedgerEntriesRequest { page_size: 2, page_token });
+        let request = with(&token, pb::ListLedgerEntriesRequest { page_size: 2, page_token, ..Default::default() });
         let page = server.accounts.list_ledger_entries(request).await.unwrap().into_inner();
         seen.extend(page.entries.iter().map(|entry| entry.credits()));
         pages += 1;
@@ -323,7 +334,7 @@ async fn a_ledger_whose_beginning_is_folded_is_paged_to_its_checkpoint() {
     let folded = Checkpoint::fold(None, &oldest).unwrap().unwrap();
     assert!(server.store.fold_ledger(&account, 1, folded).await.unwrap());
     let mut page = async |page_token| {
-        let request = with(&token, pb::ListLedgerEntriesRequest { page_size: 2, page_token });
+        let request = with(&token, pb::ListLedgerEntriesRequest { page_size: 2, page_token, ..Default::default() });
         server.accounts.list_ledger_entries(request).await.unwrap().into_inner()
     };
     let first = page(String::new()).await;
