@@ -182,6 +182,8 @@ pub(crate) async fn an_expiry_and_a_late_settle_count_when_they_come_and_the_lat
     assert_eq!((resolution(&late), charged(&late)), (Some(Resolution::SettledLate), 10));
     assert_eq!(f.usage(&ada).await, (18, 0));
     // Late again, and in the next month.
+    f.turn_the_month();
+    f.go_back(f.limits.hold_ttl + Duration::from_secs(1));
     let lost = f.hold(&company.boss(), by_token("r2", "a")).await.terms;
     f.pass_ttl();
     assert_eq!(f.walk().await, 1);
