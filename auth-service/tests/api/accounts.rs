@@ -294,8 +294,13 @@ async fn the_ledger_is_paged_newest_first() {
     let operator = server.operator().await;
     let token = server.user("mario").await;
     for number in 1..=4 {
-        let request =
-            pb::GrantCreditsRequest { user_name: "mario".into(), credits: number, request_id: format!("g{number}"), note: String::new() };
+        let request = pb::GrantCreditsRequest {
+            user_name: "mario".into(),
+            credits: number,
+            request_id: format!("g{number}"),
+            note: String::new(),
+            ..Default::default()
+        };
         server.admin.grant_credits(with(&operator, request)).await.unwrap();
     }
     let (mut seen, mut page_token, mut pages) = (Vec::new(), String::new(), 0);
@@ -324,8 +329,13 @@ async fn a_ledger_whose_beginning_is_folded_is_paged_to_its_checkpoint() {
     let operator = server.operator().await;
     let token = server.user("mario").await;
     for number in 1..=4 {
-        let request =
-            pb::GrantCreditsRequest { user_name: "mario".into(), credits: number, request_id: format!("g{number}"), note: String::new() };
+        let request = pb::GrantCreditsRequest {
+            user_name: "mario".into(),
+            credits: number,
+            request_id: format!("g{number}"),
+            note: String::new(),
+            ..Default::default()
+        };
         server.admin.grant_credits(with(&operator, request)).await.unwrap();
     }
     let user = server.store.user_by_name(&UserName::parse("mario").unwrap()).await.unwrap().unwrap();
@@ -355,8 +365,11 @@ async fn a_ledger_whose_beginning_is_folded_is_paged_to_its_checkpoint() {
 #[tokio::test]
 async fn what_is_not_built_yet_says_so_by_name() {
     let mut server = start().await;
-    let status =
-        assert_refused(server.accounts.begin_sign_in(pb::BeginSignInRequest {}).await, Code::Unimplemented, ErrorReason::NotImplemented);
+    let status = assert_refused(
+        server.accounts.begin_sign_in(pb::BeginSignInRequest::default()).await,
+        Code::Unimplemented,
+        ErrorReason::NotImplemented,
+    );
     assert!(status.message().contains("Accounts.BeginSignIn"));
     server.sign_up("mario").await;
     let token = server.login("mario").await;
