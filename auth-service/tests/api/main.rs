@@ -16,6 +16,7 @@ mod logins;
 mod model_patterns;
 mod oauth2;
 mod oauth2_sessions;
+mod organizations;
 mod passwords;
 mod published;
 mod release;
