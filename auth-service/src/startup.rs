@@ -37,6 +37,7 @@ use crate::service::admin::AdminService;
 use crate::service::audit_trail::AuditTrail;
 use crate::service::auth::AuthService;
 use crate::service::authorizer::Authorizer;
+use crate::service::device_sign_in::DeviceSignIns;
 use crate::service::usage_report::UsageReads;
 use crate::store::redis::{RedisOptions, RedisStore};
 use crate::store::sqlite::SqliteStore;
@@ -190,7 +191,9 @@ impl Application {
         let made = tokio::task::spawn_blocking(move || PasswordHashing::new(hashing)).await;
         let passwords = Arc::new(made.map_err(|error| HashingError::Broken(error.to_string()))??);
         let (key_uses, key_use_notes) = KeyUses::new();
-        let authorizer = Authorizer { store: Arc::clone(&store), credentials: credentials.clone(), key_uses: key_uses.clone() };
+        let require_admin_totp = config.require_admin_totp;
+        let authorizer =
+            Authorizer { store: Arc::clone(&store), credentials: credentials.clone(), key_uses: key_uses.clone(), require_admin_totp };
         let revocations = Arc::new(RevocationFeed::new(Arc::clone(&store)));
         let trail = Arc::new(AuditTrail::new(Arc::clone(&store)));
         Ok(Self {
@@ -203,6 +206,7 @@ impl Application {
                 hold_ttl: config.limits.hold_ttl,
                 revocations,
                 trail: Arc::clone(&trail),
+                require_admin_totp,
             },
             accounts: AccountsService {
                 authorizer: authorizer.clone(),
@@ -216,6 +220,7 @@ impl Application {
                 key_lifetimes: config.key_lifetimes,
                 trail: Arc::clone(&trail),
                 usage_reads: UsageReads::default(),
+                devices: DeviceSignIns::new(config.tokens.issuer.clone(), config.tls.is_some()),
             },
             admin: AdminService { authorizer, store: Arc::clone(&store), passwords, starting_credits: config.starting_credits, trail },
             serve: ServeConfig {
@@ -302,7 +307,16 @@ pub(crate) fn policy(service: &str, method: &str) -> MethodPolicy {
         ("tollgate.auth.v1.Auth", _) => MethodPolicy { caller: CallerKind::Service, most_bytes: MAX_REQUEST_BYTES, is_recorded: false },
         (
             "tollgate.auth.v1.Accounts",
-            "SignUp" | "Login" | "Refresh" | "CompletePasswordReset" | "RevokeCredential" | "GetJwks" | "BeginSignIn" | "ExchangeIdToken",
+            "SignUp"
+            | "Login"
+            | "Refresh"
+            | "CompletePasswordReset"
+            | "RevokeCredential"
+            | "GetJwks"
+            | "BeginSignIn"
+            | "ExchangeIdToken"
+            | "BeginDeviceSignIn"
+            | "ExchangeDeviceCode",
         ) => MethodPolicy { caller: CallerKind::Anybody, most_bytes: MAX_OPEN_REQUEST_BYTES, is_recorded: false },
         _ => MethodPolicy { caller: CallerKind::EndUser, most_bytes: MAX_REQUEST_BYTES, is_recorded: false },
     }

@@ -12,6 +12,8 @@ mod audit_log;
 mod credentials;
 #[path = "store_contract/credits.rs"]
 mod credits;
+#[path = "store_contract/devices.rs"]
+mod devices;
 #[path = "store_contract/export_command.rs"]
 mod export_command;
 #[path = "store_contract/failover.rs"]
@@ -48,6 +50,8 @@ mod release;
 mod remembered;
 #[path = "store_contract/revocations.rs"]
 mod revocations;
+#[path = "store_contract/second_factor.rs"]
+mod second_factor;
 #[path = "store_contract/sessions.rs"]
 mod sessions;
 #[path = "store_contract/sqlite_conditions.rs"]
@@ -161,6 +165,14 @@ cases! {
     credentials::keys_that_are_made_and_ended_at_once_are_all_made_and_all_ended,
     credentials::keys_past_their_time_do_not_count_and_are_kept_within_a_bound,
     credentials::a_keys_patterns_count_whatever_case_they_were_kept_in,
+    second_factor::of_sixteen_sign_ins_at_once_with_one_code_one_begins,
+    second_factor::of_sixteen_step_ups_at_once_with_one_code_one_is_done,
+    second_factor::a_step_up_counts_for_fifteen_minutes_of_the_stores_clock_in_its_own_session_and_a_refresh_does_not_prolong_it,
+    second_factor::a_sign_in_without_a_code_begins_nothing_and_one_with_a_code_says_when_it_was_proved,
+    second_factor::wrong_codes_count_in_the_store_and_so_for_all_processes,
+    second_factor::a_second_factor_that_is_reset_is_gone_with_all_sessions_and_what_the_operator_may_is_looked_at_in_the_same_step,
+    second_factor::a_change_of_the_second_factor_that_races_the_end_of_its_session_is_seen_or_sees_it,
+    second_factor::neither_a_recovery_code_nor_a_code_is_in_what_the_store_keeps,
     sessions::a_sessions_tokens_are_good_until_it_ends_and_no_longer,
     sessions::a_session_is_listed_as_it_began_and_the_one_used_last_comes_first,
     sessions::sixteen_refreshes_at_once_with_one_token_give_one_success_and_its_lost_reply_twin,
@@ -215,6 +227,21 @@ cases! {
     organization_races::whoever_asks_and_is_taken_out_at_once_changes_nothing_after_that,
     organization_races::of_sixteen_who_make_service_accounts_of_one_name_at_once_one_does,
     organization_races::sixteen_members_who_are_added_at_once_are_all_members,
+    devices::a_device_that_is_approved_gets_one_session_with_what_was_approved,
+    devices::a_device_code_is_good_for_nothing_before_it_is_approved_and_after_its_time,
+    devices::sixteen_exchanges_at_once_give_one_session,
+    devices::a_device_code_that_comes_again_later_ends_the_session_that_it_began_and_begins_none,
+    devices::what_ends_the_session_of_who_approved_ends_the_approval_and_gives_the_device_nothing,
+    devices::an_approval_that_races_whatever_ends_its_session_gives_nothing_that_outlives_it,
+    devices::an_exchange_that_races_whatever_ends_the_approval_gives_no_session_that_outlives_it,
+    devices::of_an_approval_and_a_denial_at_once_the_denial_counts_unless_it_was_refused,
+    devices::of_two_users_who_approve_one_device_at_once_one_has_it,
+    devices::whoever_is_disabled_locked_or_signed_out_approves_nothing,
+    devices::questions_that_come_too_early_are_told_to_slow_down_also_at_once,
+    devices::ten_thousand_sign_ins_are_kept_and_room_comes_with_the_end_of_the_oldest,
+    devices::a_code_that_is_taken_is_given_to_nobody_else,
+    devices::each_step_of_a_device_is_in_the_audit_log_once_and_anybodys_beginnings_push_out_no_change,
+    devices::no_code_of_a_device_is_kept_but_as_a_hash_and_the_user_code_no_longer_than_it_counts,
     credits::none_held_is_not_found,
     credits::a_check_holds_the_worst_case,
     credits::held_and_the_same_attempt_is_the_same_grant,

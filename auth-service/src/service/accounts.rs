@@ -16,6 +16,7 @@ use crate::service::audit_trail::{AuditTrail, recorded};
 use crate::service::authorizer::{Authorizer, Caller};
 use crate::service::call::Call;
 use crate::service::contract;
+use crate::service::device_sign_in::DeviceSignIns;
 use crate::service::ledger_page::{page_of, page_of_one, page_size, page_start, whose};
 use crate::service::not_built::not_built;
 use crate::service::service_error::ServiceError;
@@ -52,6 +53,8 @@ pub struct AccountsService {
     pub trail: Arc<AuditTrail>,
     /// Who reads a ledger to sum it up.
     pub usage_reads: UsageReads,
+    /// Devices that sign in.
+    pub devices: DeviceSignIns,
 }
 
 impl AccountsService {
@@ -174,6 +177,18 @@ impl Accounts for AccountsService {
         set_member_cap(SetMemberCapRequest) -> SetMemberCapResponse, SetMemberCap, answer_set_member_cap;
         create_service_account(CreateServiceAccountRequest) -> CreateServiceAccountResponse, CreateServiceAccount, answer_create_service_account;
         remove_service_account(RemoveServiceAccountRequest) -> RemoveServiceAccountResponse, RemoveServiceAccount, answer_remove_service_account;
+        begin_totp(BeginTotpRequest) -> BeginTotpResponse, BeginSecondFactor, answer_begin_totp;
+        confirm_totp(ConfirmTotpRequest) -> ConfirmTotpResponse, EnableSecondFactor, answer_confirm_totp;
+        remove_totp(RemoveTotpRequest) -> RemoveTotpResponse, DisableSecondFactor, answer_remove_totp;
+        create_recovery_codes(CreateRecoveryCodesRequest) -> CreateRecoveryCodesResponse, CreateRecoveryCodes, answer_create_recovery_codes;
+        step_up(StepUpRequest) -> StepUpResponse, StepUp, answer_step_up;
+    }
+
+    async fn get_second_factor(
+        &self,
+        request: Request<pb::GetSecondFactorRequest>,
+    ) -> Result<Response<pb::GetSecondFactorResponse>, Status> {
+        Ok(Response::new(self.answer_get_second_factor(request).await?))
     }
 
     async fn login(&self, request: Request<pb::LoginRequest>) -> Result<Response<pb::LoginResponse>, Status> {
@@ -263,6 +278,31 @@ impl Accounts for AccountsService {
         Ok(Response::new(pb::GetJwksResponse { keys: keys.into_iter().map(contract::json_web_key).collect() }))
     }
 
+    async fn begin_device_sign_in(
+        &self,
+        request: Request<pb::BeginDeviceSignInRequest>,
+    ) -> Result<Response<pb::BeginDeviceSignInResponse>, Status> {
+        Ok(Response::new(self.answer_begin_device_sign_in(request).await?))
+    }
+
+    async fn exchange_device_code(
+        &self,
+        request: Request<pb::ExchangeDeviceCodeRequest>,
+    ) -> Result<Response<pb::ExchangeDeviceCodeResponse>, Status> {
+        Ok(Response::new(self.answer_exchange_device_code(request).await?))
+    }
+
+    async fn get_device_sign_in(
+        &self,
+        request: Request<pb::GetDeviceSignInRequest>,
+    ) -> Result<Response<pb::GetDeviceSignInResponse>, Status> {
+        Ok(Response::new(self.answer_get_device_sign_in(request).await?))
+    }
+
+    async fn approve_device(&self, request: Request<pb::ApproveDeviceRequest>) -> Result<Response<pb::ApproveDeviceResponse>, Status> {
+        self.approve_or_deny(request).await
+    }
+
     not_built! {
         list_sign_in_issuers(ListSignInIssuersRequest) -> ListSignInIssuersResponse, "Accounts.ListSignInIssuers";
         begin_sign_in(BeginSignInRequest) -> BeginSignInResponse, "Accounts.BeginSignIn";
@@ -270,16 +310,6 @@ impl Accounts for AccountsService {
         list_identities(ListIdentitiesRequest) -> ListIdentitiesResponse, "Accounts.ListIdentities";
         link_identity(LinkIdentityRequest) -> LinkIdentityResponse, "Accounts.LinkIdentity";
         unlink_identity(UnlinkIdentityRequest) -> UnlinkIdentityResponse, "Accounts.UnlinkIdentity";
-        begin_device_sign_in(BeginDeviceSignInRequest) -> BeginDeviceSignInResponse, "Accounts.BeginDeviceSignIn";
-        exchange_device_code(ExchangeDeviceCodeRequest) -> ExchangeDeviceCodeResponse, "Accounts.ExchangeDeviceCode";
-        get_device_sign_in(GetDeviceSignInRequest) -> GetDeviceSignInResponse, "Accounts.GetDeviceSignIn";
-        approve_device(ApproveDeviceRequest) -> ApproveDeviceResponse, "Accounts.ApproveDevice";
-        get_second_factor(GetSecondFactorRequest) -> GetSecondFactorResponse, "Accounts.GetSecondFactor";
-        begin_totp(BeginTotpRequest) -> BeginTotpResponse, "Accounts.BeginTotp";
-        confirm_totp(ConfirmTotpRequest) -> ConfirmTotpResponse, "Accounts.ConfirmTotp";
-        remove_totp(RemoveTotpRequest) -> RemoveTotpResponse, "Accounts.RemoveTotp";
-        create_recovery_codes(CreateRecoveryCodesRequest) -> CreateRecoveryCodesResponse, "Accounts.CreateRecoveryCodes";
-        step_up(StepUpRequest) -> StepUpResponse, "Accounts.StepUp";
     }
 }
 
@@ -306,7 +336,7 @@ mod tests {
         let issuers = Arc::new(crate::foreign_issuer::ForeignIssuers::none());
         let credentials = crate::credential::Credentials { tokens: Arc::clone(&tokens), issuers, store: Arc::clone(&store) };
         AccountsService {
-            authorizer: Authorizer { store: Arc::clone(&store), credentials, key_uses: KeyUses::new().0 },
+            authorizer: Authorizer { store: Arc::clone(&store), credentials, key_uses: KeyUses::new().0, require_admin_totp: false },
             trail: Arc::new(AuditTrail::new(Arc::clone(&store))),
             store,
             tokens,
@@ -317,6 +347,7 @@ mod tests {
             starting_credits: 0,
             key_lifetimes: KeyLifetimes::default(),
             usage_reads: UsageReads::default(),
+            devices: DeviceSignIns::new(None, false),
         }
     }
 

@@ -15,6 +15,7 @@ use crate::keyring::{MAX_LIVE_API_KEYS, MAX_LIVE_SECRETS};
 use crate::organization::change::OrganizationRefusal;
 use crate::password::{HashingError, retry_when_busy};
 use crate::revocation_feed::WatchEnd;
+use crate::service::device_sign_in::DeviceRefusal;
 use crate::service::organization_refusal;
 use crate::service::violations::{Violation, sentence};
 use crate::session::RefreshRefusal;
@@ -61,6 +62,21 @@ pub enum ServiceError {
     /// The password is an operator's one-time password.
     #[error("another password must be chosen")]
     PasswordChangeRequired,
+    /// The password was right, and a code of the second factor must come with it.
+    #[error("a code of the second factor is required")]
+    SecondFactorRequired,
+    /// The code of the second factor is wrong, or was used.
+    #[error("the code of the second factor is wrong")]
+    SecondFactorInvalid,
+    /// The user has no second factor.
+    #[error("there is no second factor")]
+    SecondFactorNotSetUp,
+    /// The user has a second factor.
+    #[error("there is a second factor already")]
+    SecondFactorSetUp,
+    /// The session must have begun just now, or have proved its second factor.
+    #[error("a recent sign-in is required")]
+    RecentSignInRequired,
     /// The user has no such session.
     #[error("no such session")]
     SessionNotFound,
@@ -94,9 +110,6 @@ pub enum ServiceError {
     /// No such user.
     #[error("no such user")]
     UserNotFound,
-    /// No such account.
-    #[error("no such account")]
-    AccountNotFound,
     /// No such API key in the account.
     #[error("no such API key")]
     ApiKeyNotFound,
@@ -133,6 +146,9 @@ pub enum ServiceError {
     /// The account would hold more than any may.
     #[error("too many credits")]
     TooManyCredits,
+    /// A device gets no session, or nobody answered it.
+    #[error("the device's sign-in: {0:?}")]
+    Device(DeviceRefusal),
     /// In the contract, and not built yet.
     #[error("{0} is not built yet")]
     NotBuilt(&'static str),
@@ -241,9 +257,6 @@ fn call_error(error: ServiceError) -> CallError {
                 .retry_after(RETRY_SOON)
         }
         ServiceError::StoreFailed(error) => store_failure(&error),
-        ServiceError::AccountNotFound => {
-            CallError::new(Code::NotFound, ErrorReason::OrganizationNotFound, "there is no account of this id; ListOrganizations has them")
-        }
         ServiceError::KeyForbidden(refusal) => key_refusal(refusal),
         ServiceError::AccessTokenRequired => {
             let message = "this needs an access token from Accounts.Login; an API key, or a foreign issuer's token, was sent";
@@ -256,6 +269,29 @@ fn call_error(error: ServiceError) -> CallError {
             ErrorReason::PasswordChangeRequired,
             "an operator reset the password: choose a new one with Accounts.CompletePasswordReset",
         ),
+        ServiceError::SecondFactorRequired => {
+            let message = "the password is right, and a second factor is set up: send second_factor_code with it, six digits of the app or a \
+                           recovery code";
+            unauthenticated(ErrorReason::SecondFactorRequired, message)
+        }
+        ServiceError::SecondFactorInvalid => {
+            let message = "the code of the second factor is wrong, past its time or was used before; wait for the app's next one";
+            unauthenticated(ErrorReason::SecondFactorInvalid, message)
+        }
+        ServiceError::SecondFactorNotSetUp => CallError::new(
+            Code::FailedPrecondition,
+            ErrorReason::SecondFactorNotSetUp,
+            "no second factor is set up, or none waits to be confirmed: call BeginTotp, and within 15 minutes ConfirmTotp",
+        ),
+        ServiceError::SecondFactorSetUp => CallError::new(
+            Code::AlreadyExists,
+            ErrorReason::SecondFactorSetUp,
+            "a second factor is set up already: remove it first, with RemoveTotp",
+        ),
+        ServiceError::RecentSignInRequired => {
+            let message = "this needs a session that began, or proved its second factor, within the last 15 minutes: sign in again";
+            denied(ErrorReason::RecentSignInRequired, message)
+        }
         ServiceError::SessionNotFound => {
             CallError::new(Code::NotFound, ErrorReason::SessionNotFound, "the user has no such session; it may be over")
         }
@@ -328,6 +364,7 @@ fn call_error(error: ServiceError) -> CallError {
             exhausted(ErrorReason::LimitReached, "the account would hold more than 10^12 credits").quota("credits", "10^12 an account")
         }
         ServiceError::Organization(refusal) => organization_refusal::call_error(refusal),
+        ServiceError::Device(refusal) => refusal.into(),
         ServiceError::NotBuilt(method) => CallError::not_implemented(method),
         ServiceError::Defect(what) => {
             tracing::error!(what, "a defect");
@@ -418,6 +455,11 @@ fn store_refusal(refusal: Refusal) -> CallError {
             denied(ErrorReason::NetworkNotAllowed, "the API key may not be used from this address; its list of networks says from where")
         }
         Refusal::NotAMember => denied(ErrorReason::AccountNotAllowed, "the user is no member of the account"),
+        Refusal::StepUpRequired => denied(
+            ErrorReason::StepUpRequired,
+            "an operator's change needs a session whose second factor was proved within the last 15 minutes: call Accounts.StepUp, or sign in \
+             with a code; an API key or a foreign issuer's token has no such session",
+        ),
         Refusal::RoleRequired => denied(ErrorReason::RoleRequired, "this needs the admin role"),
         Refusal::ScopeRequired => denied(ErrorReason::ScopeRequired, "the scopes of the API key, or of the access token, don't cover this"),
         Refusal::ModelNotAllowed => denied(ErrorReason::ModelNotAllowed, "the API key is limited to other models"),

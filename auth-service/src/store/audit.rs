@@ -71,6 +71,15 @@ actions! {
     RotateApiKey = 11 "rotate_api_key",
     /// A user revoked an API key or one of its secrets.
     RevokeApiKey = 12 "revoke_api_key",
+    /// A device without a browser asked to be signed in.
+    BeginDeviceSignIn = 50 "begin_device_sign_in",
+    /// A user approved the sign-in of a device.
+    ApproveDevice = 51 "approve_device",
+    /// A user denied it.
+    DenyDevice = 52 "deny_device",
+    /// A device that was approved got its session. Failed: its code was shown again, which ended the session, or the approval counted no
+    /// longer.
+    DeviceSignIn = 53 "device_sign_in",
     /// An operator made a user.
     CreateUser = 13 "create_user",
     /// The command `create-admin` made an operator.
@@ -115,6 +124,20 @@ actions! {
     CreateServiceAccount = 38 "create_service_account",
     /// An owner ended a service account.
     RemoveServiceAccount = 39 "remove_service_account",
+    /// A user was given the secret of an authenticator app. It doesn't count yet.
+    BeginSecondFactor = 55 "begin_second_factor",
+    /// A user turned their second factor on.
+    EnableSecondFactor = 56 "enable_second_factor",
+    /// A user turned their second factor off.
+    DisableSecondFactor = 57 "disable_second_factor",
+    /// A user proved their second factor anew.
+    StepUp = 58 "step_up",
+    /// A user made new recovery codes.
+    CreateRecoveryCodes = 59 "create_recovery_codes",
+    /// A recovery code was used up: for what, an event of the same call says.
+    UseRecoveryCode = 60 "use_recovery_code",
+    /// An operator turned a user's second factor off, or a command on the store's host did.
+    ResetSecondFactor = 61 "reset_second_factor",
 }
 
 impl AuditAction {
@@ -142,7 +165,17 @@ impl AuditAction {
             | Self::SetMemberRole
             | Self::SetMemberCap
             | Self::CreateServiceAccount
-            | Self::RemoveServiceAccount => false,
+            | Self::RemoveServiceAccount
+            | Self::BeginSecondFactor
+            | Self::EnableSecondFactor
+            | Self::DisableSecondFactor
+            | Self::StepUp
+            | Self::CreateRecoveryCodes
+            | Self::UseRecoveryCode
+            | Self::BeginDeviceSignIn
+            | Self::ApproveDevice
+            | Self::DenyDevice
+            | Self::DeviceSignIn => false,
             Self::CreateUser
             | Self::CreateAdmin
             | Self::DisableUser
@@ -154,7 +187,8 @@ impl AuditAction {
             | Self::ListUsers
             | Self::ListAuditEvents
             | Self::ManageModels
-            | Self::ExportLedger => true,
+            | Self::ExportLedger
+            | Self::ResetSecondFactor => true,
         }
     }
 }
@@ -218,7 +252,14 @@ impl AuditEvent {
 
     /// Which log keeps it with what it changed: also one that failed and, by that, ended a session.
     pub(super) fn log_of_change(&self) -> AuditLog {
-        if self.by_operator || self.action.is_an_operators() { AuditLog::Operators } else { AuditLog::Changes }
+        if self.action == AuditAction::BeginDeviceSignIn {
+            // Anybody may ask: it must not push out what users changed.
+            AuditLog::Attempts
+        } else if self.by_operator || self.action.is_an_operators() {
+            AuditLog::Operators
+        } else {
+            AuditLog::Changes
+        }
     }
 
     /// The same, done by this caller.
