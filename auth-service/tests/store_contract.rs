@@ -32,6 +32,10 @@ mod ledger;
 mod organization_races;
 #[path = "store_contract/organizations.rs"]
 mod organizations;
+#[path = "store_contract/member_caps.rs"]
+mod member_caps;
+#[path = "store_contract/members.rs"]
+mod members;
 #[path = "store_contract/redis_batches.rs"]
 mod redis_batches;
 #[path = "store_contract/redis_conditions.rs"]
@@ -300,6 +304,26 @@ cases! {
     release::a_hold_is_released_whatever_became_of_its_credential,
     release::what_was_settled_or_has_expired_is_left_as_it_is,
     release::of_many_releases_and_settles_at_once_one_resolves_the_hold,
+    members::an_organization_pays_for_its_members_by_token_and_by_key_and_for_nobody_else,
+    members::a_disable_a_lock_and_a_log_out_hold_on_an_organizations_account_from_the_next_call_on_in_every_process,
+    members::a_removed_member_is_refused_from_the_next_call_on_and_what_they_hold_is_settled_and_not_extended,
+    members::a_hold_of_an_organization_is_extended_until_its_users_own_state_or_place_changes_against_it,
+    members::a_service_account_spends_by_its_key_within_its_cap_and_outlives_who_made_it,
+    members::keys_of_an_organization_are_changed_by_whose_they_are_and_revoked_by_owners_too,
+    members::one_members_keys_take_no_place_of_anothers,
+    members::no_key_is_made_in_an_organization_by_whom_was_disabled_or_removed_before_it,
+    member_caps::a_cap_stops_one_member_at_what_they_hold_and_spent_and_nobody_else,
+    member_caps::of_what_is_left_of_a_cap_a_part_is_held_or_nothing_where_the_whole_is_required,
+    member_caps::where_the_account_has_too_little_that_is_said_and_not_the_cap,
+    member_caps::a_cap_that_is_set_in_mid_month_counts_what_was_spent_and_one_below_that_lets_nothing_through,
+    member_caps::with_the_turn_of_the_month_a_cap_begins_anew_and_what_is_held_goes_along,
+    member_caps::the_first_call_of_a_month_is_the_settle_of_one_that_the_last_month_left,
+    member_caps::a_clock_that_goes_back_over_the_turn_of_the_month_and_on_again_lets_nobody_spend_twice_in_between,
+    member_caps::an_expiry_and_a_late_settle_count_when_they_come_and_the_late_one_beyond_the_cap,
+    member_caps::a_request_that_is_repeated_counts_once_and_is_answered_though_the_cap_is_reached,
+    member_caps::a_release_gives_back_to_the_cap_what_an_attempt_held,
+    member_caps::sixteen_at_once_with_a_cap_for_five_are_five_whoever_they_come_to,
+    member_caps::of_a_users_own_account_nothing_is_counted,
     ledger::folding_leaves_balances_grants_receipts_and_the_numbers_of_entries_right,
     ledger::pages_end_with_the_checkpoint_and_stay_right_when_it_is_made_between_two_of_them,
     ledger::an_entry_exactly_as_old_as_the_retention_is_kept_and_folded_a_millisecond_later,
