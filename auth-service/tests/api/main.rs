@@ -9,6 +9,7 @@ mod binary;
 mod devices;
 mod fields;
 mod floods;
+mod foreign_service_accounts;
 mod foreign_tokens;
 mod hostile_tokens;
 mod http;
