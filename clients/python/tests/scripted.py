@@ -55,7 +55,7 @@ def answer(*texts: str, replayed: bool = False, then: Optional[Step] = None, fin
 
 
 class Scripted(accounts_pb2_grpc.AccountsServicer, inference_pb2_grpc.InferenceServicer):
-    """Chat, Embed, CreateApiKey, GetBalance, Login and the sign-in of a device answer by the script, one step a call, whatever is called."""
+    """Chat, Embed, CreateApiKey, GetBalance, Login and the sign-in of a device answer by the script, one step a call."""
 
     def __init__(self, *steps: Step) -> None:
         self.steps: List[Step] = list(steps)

@@ -100,7 +100,8 @@ def test_what_ends_the_sign_in_is_an_error_of_its_own_and_is_asked_no_further(cl
 
 def test_what_a_way_of_signing_in_has_no_place_for_is_refused_before_anything_is_sent(client_class: Any, tmp_path: Path) -> None:
     with Scripted() as server:
-        for wrong in ({"second_factor_code": "123456"}, {"user": "ada", "password": "p", "scopes": ["chat"]}, {"session": tmp_path / "no" / "s"}):
+        scopes_with_password = {"user": "ada", "password": "p", "scopes": ["chat"]}
+        for wrong in ({"second_factor_code": "123456"}, scopes_with_password, {"session": tmp_path / "no" / "s"}):
             with pytest.raises(tollgate.ConfigurationError):
                 client_class.login(**wrong, **server.at)
         assert server.requests == []

@@ -146,7 +146,8 @@ def test_a_notebook_signs_in_by_a_link_without_a_key_and_keeps_neither_code_nor_
         assert f'<a href="{stack.auth_url}/device?user_code={code}" target="_blank" rel="noopener noreferrer">' in shown["text/html"]
         # In place of the code: what a page of the notebook keeps is the last that was shown.
         assert notebook.last("update_display_data").count(f"Signed in as {person.name}.") == 2
-        notebook.run(f"got = {variable}._session._state.tokens\nwith open({str(tokens)!r}, 'a') as f:\n    print(got.access.expose(), file=f)")
+        got = f"{variable}._session._state.tokens.access.expose()"
+        notebook.run(f"with open({str(tokens)!r}, 'a') as f:\n    print({got}, file=f)")
     notebook.run("t.me().name, [(each.method, each.client) for each in t.sessions.list() if each.current], (await a.me()).name")
     assert notebook.last("execute_result").count(person.name) == 2 and "('device', 'tollgate-python" in notebook.last("execute_result")
     secrets = tokens.read_text().split()

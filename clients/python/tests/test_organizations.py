@@ -12,7 +12,8 @@ from conftest import Stack, operators_stub
 
 def test_an_invitation_makes_a_member_who_spends_the_organizations_credits_within_a_cap(stack: Stack, client_class: Any) -> None:
     owner, guest = stack.person(0), stack.person(0)
-    with client_class.login(owner.name, owner.password, **owner.at) as ada, client_class.login(guest.name, guest.password, **guest.at) as bea:
+    login = client_class.login
+    with login(owner.name, owner.password, **owner.at) as ada, login(guest.name, guest.password, **guest.at) as bea:
         physics = ada.organizations.create("physics")
         operators_stub(stack).grant(physics.account_id, 100)
         made = ada.organizations.invite(physics, monthly_cap=2, lifetime=timedelta(hours=1), note="for Bea")

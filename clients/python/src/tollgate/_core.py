@@ -86,11 +86,11 @@ class Core:
     def _endpoint(self, stub: str) -> Endpoint:
         return self._endpoints.auth if stub == "accounts" else self._endpoints.inference
 
-    def _metadata(self, token: Optional[Secret]) -> Tuple[Tuple[str, str], ...]:
+    def _metadata(self, token: Optional[Secret], names_account: bool = True) -> Tuple[Tuple[str, str], ...]:
         metadata: List[Tuple[str, str]] = []
         if token is not None:
             metadata.append(("authorization", Bearer(f"Bearer {token.expose()}")))
-            if self._settings.account:
+            if self._settings.account and names_account:
                 metadata.append((ACCOUNT_HEADER, self._settings.account))
         return tuple(metadata)
 

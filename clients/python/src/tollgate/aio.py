@@ -372,7 +372,7 @@ class AsyncTollgate(Core):
         method = self._stubs().method(call.stub, call.method)
         endpoint = self._endpoint(call.stub)
         try:
-            running = method(call.message, timeout=attempts.timeout(), metadata=self._metadata(token))
+            running = method(call.message, timeout=attempts.timeout(), metadata=self._metadata(token, call.names_account()))
             self._running.add(running)
             return await running, None
         except grpc.RpcError as failure:

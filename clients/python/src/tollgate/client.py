@@ -382,7 +382,7 @@ class Tollgate(Core):
         method = self._stubs().method(call.stub, call.method)
         endpoint = self._endpoint(call.stub)
         try:
-            return method(call.message, timeout=attempts.timeout(), metadata=self._metadata(token)), None
+            return method(call.message, timeout=attempts.timeout(), metadata=self._metadata(token, call.names_account())), None
         except (grpc.RpcError, ValueError) as failure:
             # gRPC's own word for a channel that is closed is a ValueError.
             if self._closed:
