@@ -66,7 +66,7 @@ def test_the_lines_of_the_documentation_work(page: str, stack: Stack, home: Path
     text = (ROOT / "docs" / f"{page}.md").read_text()
     blocks = [block for language, block in re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL) if language == "python"]
     assert len(blocks) > 2
-    organization = person.here.organizations.create("physics")
+    organization = person.here.organizations.create("documented")
     here = {"llama3.2": "capable", "nomic-embed-text": "embedder", '"tg_…"': repr(person.key())}
     here['account="…"'] = f"account={organization.account_id!r}"
     program = "\n".join(blocks)
