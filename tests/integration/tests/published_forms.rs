@@ -63,7 +63,7 @@ async fn what_security_md_publishes_finds_every_credential_in_python_and_in_rust
     let stack = Plan::with_upstream(&upstream.url()).start().await;
     let published = published();
     let forms: Vec<&str> = published.iter().map(|(what, _)| what.as_str()).collect();
-    assert_eq!(forms, ["API key", "refresh token", "one-time password"]);
+    assert_eq!(forms, ["API key", "refresh token", "invitation code", "device code", "one-time password"]);
     for (what, expression) in &published {
         let credentials = made(what, &stack).await;
         // Without a checksum, what is part of a word is no match: a UUID would hold one.
