@@ -20,6 +20,7 @@ pub mod key_uses;
 pub mod keyring;
 pub mod ledger_export;
 pub mod model_pattern;
+pub mod month;
 pub mod networks;
 mod one_time_password;
 pub mod organization;

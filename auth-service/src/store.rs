@@ -35,7 +35,7 @@ use shared::essential::Lost;
 
 pub(crate) use self::api_key::earlier;
 pub use self::api_key::{
-    ApiKeyRecord, KeyAnswer, KeyChange, KeyChangeRequest, KeyRequest, KeyUse, ListedKey, ListedSecret, NewSecret, REQUEST_LIFE,
+    ApiKeyRecord, KeyAnswer, KeyChange, KeyChangeRequest, KeyRefusal, KeyRequest, KeyUse, ListedKey, ListedSecret, NewSecret, REQUEST_LIFE,
     RequestMark, SecretRecord, StoredSecret,
 };
 pub use self::audit::{AuditAction, AuditEvent};
@@ -47,6 +47,7 @@ pub use self::condition::Condition;
 pub use self::failure::{StoreError, StoreOpenError};
 pub use self::ledger::{AccountSnapshot, Balance, EntryKind, GrantAnswer, GrantRequest, LedgerEntry, LedgerPage, LedgerPart};
 pub use self::new_user::{NAME_CLAIM_LIFE, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserCreation};
+pub use self::organization_view::OrganizationPlace;
 pub use self::revocation::{REMEMBERED_REVOCATIONS, Revocation, RevocationLog, Revoked};
 pub use self::revocation_page::{RevocationCursor, RevocationPage};
 pub use self::user_change::UserChange;
@@ -54,6 +55,9 @@ pub use self::user_page::{MAX_USERS_LOOKED_AT, StateFilter, UserPage, UserPositi
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, SessionId, UserId};
+use crate::organization::change::{OrganizationAnswer, OrganizationRequest};
+use crate::organization::creation::NewOrganization;
+use crate::organization::{MonthUsage, Organization};
 use crate::refunds::RefundLimit;
 pub use crate::scope::Scope;
 use crate::session::{NewSession, Refresh, RefreshAnswer, Session, SessionLimits, SessionStart};
@@ -73,6 +77,7 @@ mod failure;
 mod known_callers;
 mod ledger;
 mod new_user;
+mod organization_view;
 mod records;
 pub mod redis;
 mod revocation;
@@ -98,6 +103,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn user_by_name(&self, name: &UserName) -> Result<Option<UserRecord>, StoreError>;
     /// Finds a user by id.
     async fn user_by_id(&self, id: &UserId) -> Result<Option<UserRecord>, StoreError>;
+    /// Finds users by their ids, one answer each.
+    async fn users_by_id(&self, ids: &[UserId]) -> Result<Vec<Option<UserRecord>>, StoreError>;
     /// Users by name. The work of a page is bounded, and the pages of a list have every user once who was there when it began, whoever is
     /// added meanwhile.
     async fn users(&self, query: &UserQuery) -> Result<UserPage, StoreError>;
@@ -159,6 +166,25 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Notes that secrets were used now. Of a secret that is no longer kept nothing is noted.
     async fn note_key_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError>;
 
+    /// Makes an organization with an account that has no credits, whose first owner is whose access token asks: see
+    /// [`on_create`](crate::organization::creation::on_create). Idempotent by its account. If the store breaks off half way, there is no
+    /// organization.
+    async fn create_organization(
+        &self,
+        new: NewOrganization,
+        asked_by: &PresentedCredential,
+        event: AuditEvent,
+    ) -> Result<OrganizationAnswer, StoreError>;
+    /// Changes an organization's members, invitations or service accounts: see [`on_change`](crate::organization::change::on_change). All
+    /// that it is decided from is the same in the step that makes the change: who asks, the organization, who becomes a member, who made
+    /// the invitation, and the owner who stays. When a membership's end has answered, every later check on it is refused, and its keys
+    /// are revoked.
+    async fn change_organization(&self, request: OrganizationRequest, event: AuditEvent) -> Result<OrganizationAnswer, StoreError>;
+    /// An organization, with those of its invitations that are open; `None`: the account is no organization's.
+    async fn organization(&self, account: &AccountId) -> Result<Option<Organization>, StoreError>;
+    /// The organizations that a user is a member of, in any order. Of no user: none.
+    async fn organizations_of(&self, user: &UserId) -> Result<Vec<OrganizationPlace>, StoreError>;
+
     /// Appends to the audit log what changed nothing, or failed: failures to a log of their own, so that nobody displaces what was changed
     /// by guessing.
     async fn record_event(&self, event: AuditEvent) -> Result<(), StoreError>;
@@ -191,6 +217,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn grant(&self, grant: GrantRequest, event: AuditEvent) -> Result<GrantAnswer, StoreError>;
     /// An account's credits; `None`: no such account.
     async fn balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError>;
+    /// What each principal of an organization spent in the month that the store's clock is in, and holds, by their ids. Who never spent
+    /// anything isn't there. Of a user's own account nothing is counted.
+    async fn month_usage(&self, account: &AccountId) -> Result<Vec<(UserId, MonthUsage)>, StoreError>;
     /// What became of a request; `None`: nothing of that id is remembered.
     async fn receipt(&self, account: &AccountId, user: &UserId, request_id: &str) -> Result<Option<HoldRecord>, StoreError>;
     /// Ledger entries below `before` (or the newest), newest first, and behind the oldest that is kept the checkpoint; at most `limit`.

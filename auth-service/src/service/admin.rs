@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status};
 
 use crate::ids::{AccountId, UserId};
 use crate::one_time_password;
+use crate::organization::change::OrganizationRefusal;
 use crate::password::{NewPassword, Owner, PasswordHashing};
 use crate::service::audit_list::{self, AuditFields};
 use crate::service::audit_trail::{AuditTrail, recorded};
@@ -17,6 +18,7 @@ use crate::service::authorizer::Authorizer;
 use crate::service::call::Call;
 use crate::service::contract;
 use crate::service::not_built::not_built;
+use crate::service::organization_fields::account_id;
 use crate::service::service_error::ServiceError;
 use crate::service::user_fields::{UserFields, user_name};
 use crate::service::user_list;
@@ -145,18 +147,36 @@ impl AdminService {
         let actor = self.authorizer.operator(call).await?;
         let message = request.get_ref();
         let mut violations = Violations::default();
-        let name = violations.keep(user_name(&message.user_name));
+        let grantee = violations.keep(Grantee::parse(&message.user_name, &message.account_id));
         violations.require((1..=MAX_CREDITS).contains(&message.credits), "credits", || "must be from 1 to 10^12".to_owned());
         violations.require(is_request_id(&message.request_id), "request_id", || REQUEST_ID_RULE.to_owned());
         let note = violations.keep(plain_text("note", message.note.clone(), 200));
-        let (name, note) = violations.finish(name.zip(note))?;
-        let user = self.find(&name).await?;
-        call.know(|event| event.to_user(&user.user_id, &user.user_name));
+        let (grantee, note) = violations.finish(grantee.zip(note))?;
         let credits = message.credits;
         let detail = if note.is_empty() { format!("{credits} credits") } else { format!("{credits} credits: {note}") };
-        let event = AuditEvent { detail, ..call.event(AuditAction::GrantCredits).by(&actor).to_user(&user.user_id, &user.user_name) };
+        let event = AuditEvent { detail, ..call.event(AuditAction::GrantCredits).by(&actor) };
+        // Whose account it is; `None`: an organization's, or nobody's.
+        let (account, user) = match grantee {
+            Grantee::User(name) => {
+                let user = self.find(&name).await?;
+                (AccountId::from(&user.user_id), Some(user))
+            }
+            Grantee::Account(account) => {
+                let user = match UserId::parse(account.as_str()) {
+                    Some(id) => self.store.user_by_id(&id).await?,
+                    None => None,
+                };
+                (account, user)
+            }
+        };
+        let to = |event: AuditEvent| match &user {
+            Some(user) => event.to_user(&user.user_id, &user.user_name),
+            None => event.to_object(&account),
+        };
+        call.know(to);
+        let event = to(event);
         let grant = GrantRequest {
-            account: AccountId::from(&user.user_id),
+            account: account.clone(),
             credits,
             request_id: message.request_id.clone(),
             note,
@@ -167,10 +187,11 @@ impl AdminService {
             GrantAnswer::Replayed { entry, balance } => (balance, entry, true),
             GrantAnswer::RequestIdReused => return Err(ServiceError::GrantRequestIdReused),
             GrantAnswer::TooMuch => return Err(ServiceError::TooManyCredits),
+            GrantAnswer::NotFound if user.is_none() => return Err(OrganizationRefusal::NotFound.into()),
             GrantAnswer::NotFound => return Err(ServiceError::UserNotFound),
         };
         tracing::info!(
-            target: "audit", action = "grant_credits", actor = %actor.user_id, subject = %user.user_id, credits, entry, replayed,
+            target: "audit", action = "grant_credits", actor = %actor.user_id, subject = %account, credits, entry, replayed,
             "credits were granted"
         );
         if replayed {
@@ -200,6 +221,23 @@ impl AdminService {
 
     async fn find(&self, name: &UserName) -> Result<UserRecord, ServiceError> {
         self.store.user_by_name(name).await?.ok_or(ServiceError::UserNotFound)
+    }
+}
+
+/// Who gets credits.
+enum Grantee {
+    User(UserName),
+    Account(AccountId),
+}
+
+impl Grantee {
+    /// Exactly one of them is named.
+    fn parse(name: &str, account: &str) -> Result<Self, Violation> {
+        match (name, account) {
+            (name, "") => user_name(name).map(Self::User),
+            ("", account) => account_id(account).map(Self::Account),
+            _ => Err(Violation::new("account_id", "must be empty beside user_name")),
+        }
     }
 }
 

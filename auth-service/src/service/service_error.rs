@@ -12,11 +12,13 @@ use crate::access_token::{AccessTokenError, IssueError};
 use crate::credential::CredentialError;
 use crate::foreign_issuer::ForeignTokenError;
 use crate::keyring::{MAX_LIVE_API_KEYS, MAX_LIVE_SECRETS};
+use crate::organization::change::OrganizationRefusal;
 use crate::password::{HashingError, retry_when_busy};
 use crate::revocation_feed::WatchEnd;
+use crate::service::organization_refusal;
 use crate::service::violations::{Violation, sentence};
 use crate::session::RefreshRefusal;
-use crate::store::{Refusal, StoreError};
+use crate::store::{KeyRefusal, Refusal, StoreError};
 
 /// When what is short by design may be there again: a hold that is due, a request in progress.
 const RETRY_SOON: Duration = Duration::from_millis(200);
@@ -95,6 +97,9 @@ pub enum ServiceError {
     /// No such API key in the account.
     #[error("no such API key")]
     ApiKeyNotFound,
+    /// The API key is another's.
+    #[error("the API key is another's: {0:?}")]
+    KeyForbidden(KeyRefusal),
     /// The API key, or what the request made, is no longer in force.
     #[error("the API key is no longer in force")]
     ApiKeyEnded,
@@ -119,6 +124,9 @@ pub enum ServiceError {
     /// A grant's request id was used for another amount.
     #[error("the grant's request id was used before")]
     GrantRequestIdReused,
+    /// An organization isn't made or changed, or there is none.
+    #[error("organization: {0:?}")]
+    Organization(OrganizationRefusal),
     /// The account would hold more than any may.
     #[error("too many credits")]
     TooManyCredits,
@@ -160,6 +168,12 @@ impl From<WatchEnd> for ServiceError {
             WatchEnd::Stopping => Self::Stopping,
             WatchEnd::Unreadable(error) => Self::StoreFailed(error),
         }
+    }
+}
+
+impl From<OrganizationRefusal> for ServiceError {
+    fn from(refusal: OrganizationRefusal) -> Self {
+        Self::Organization(refusal)
     }
 }
 
@@ -224,6 +238,7 @@ fn call_error(error: ServiceError) -> CallError {
                 .retry_after(RETRY_SOON)
         }
         ServiceError::StoreFailed(error) => store_failure(&error),
+        ServiceError::KeyForbidden(refusal) => key_refusal(refusal),
         ServiceError::AccessTokenRequired => {
             let message = "this needs an access token from Accounts.Login; an API key, or a foreign issuer's token, was sent";
             denied(ErrorReason::AccessTokenRequired, message)
@@ -306,6 +321,7 @@ fn call_error(error: ServiceError) -> CallError {
         ServiceError::TooManyCredits => {
             exhausted(ErrorReason::LimitReached, "the account would hold more than 10^12 credits").quota("credits", "10^12 an account")
         }
+        ServiceError::Organization(refusal) => organization_refusal::call_error(refusal),
         ServiceError::NotBuilt(method) => CallError::not_implemented(method),
         ServiceError::Defect(what) => {
             tracing::error!(what, "a defect");
@@ -319,6 +335,21 @@ fn revoked(refusal: Refusal) -> CallError {
     match refusal {
         Refusal::CredentialRevoked => denied(ErrorReason::CredentialRevoked, "the credential was revoked since; settle the hold"),
         refusal => store_refusal(refusal),
+    }
+}
+
+fn key_refusal(refusal: KeyRefusal) -> CallError {
+    match refusal {
+        KeyRefusal::OwnerRequired => denied(ErrorReason::OwnerRequired, "owners of the organization make keys of its service accounts"),
+        KeyRefusal::NoSuchServiceAccount => CallError::new(
+            Code::NotFound,
+            ErrorReason::MemberNotFound,
+            "the account has no such service account; x-tollgate-account names the organization that it belongs to",
+        ),
+        KeyRefusal::OfAnotherMember => denied(
+            ErrorReason::AccountNotAllowed,
+            "the API key is another member's, who alone may have another secret of it; an owner may revoke it",
+        ),
     }
 }
 
@@ -399,6 +430,13 @@ fn store_refusal(refusal: Refusal) -> CallError {
                 .metadata("needed_credits", needed.to_string())
                 .metadata("available_credits", available.to_string())
         }
+        Refusal::MemberCapReached { needed, left } => exhausted(
+            ErrorReason::MemberCapReached,
+            format!("the call needs {needed} credits, and {left} are left of what you may spend of the account's this month (UTC)"),
+        )
+        .quota("member_cap", format!("{needed} needed, {left} left this month"))
+        .metadata("needed_credits", needed.to_string())
+        .metadata("left_credits", left.to_string()),
         Refusal::SweepInProgress => {
             CallError::new(Code::Unavailable, ErrorReason::SweepInProgress, "credits of requests that ended come back right now; try again")
                 .retry_after(RETRY_SOON)

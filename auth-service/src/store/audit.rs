@@ -95,6 +95,26 @@ actions! {
     ManageModels = 24 "manage_models",
     /// The command `export-ledger` exported ledger entries, and folded those that were old enough.
     ExportLedger = 25 "export_ledger",
+    /// A user made an organization.
+    CreateOrganization = 30 "create_organization",
+    /// An owner invited somebody to an organization.
+    InviteMember = 31 "invite_member",
+    /// An owner took an invitation back.
+    WithdrawInvitation = 32 "withdraw_invitation",
+    /// A user became a member by an invitation.
+    AcceptInvitation = 33 "accept_invitation",
+    /// An owner made a user a member.
+    AddMember = 34 "add_member",
+    /// An owner ended a membership, or a member left.
+    RemoveMember = 35 "remove_member",
+    /// An owner made a member an owner, or an owner a member.
+    SetMemberRole = 36 "set_member_role",
+    /// An owner bounded what a member or a service account spends.
+    SetMemberCap = 37 "set_member_cap",
+    /// An owner made a service account.
+    CreateServiceAccount = 38 "create_service_account",
+    /// An owner ended a service account.
+    RemoveServiceAccount = 39 "remove_service_account",
 }
 
 impl AuditAction {
@@ -112,7 +132,17 @@ impl AuditAction {
             | Self::RevokeCredential
             | Self::CreateApiKey
             | Self::RotateApiKey
-            | Self::RevokeApiKey => false,
+            | Self::RevokeApiKey
+            | Self::CreateOrganization
+            | Self::InviteMember
+            | Self::WithdrawInvitation
+            | Self::AcceptInvitation
+            | Self::AddMember
+            | Self::RemoveMember
+            | Self::SetMemberRole
+            | Self::SetMemberCap
+            | Self::CreateServiceAccount
+            | Self::RemoveServiceAccount => false,
             Self::CreateUser
             | Self::CreateAdmin
             | Self::DisableUser
@@ -156,6 +186,8 @@ pub struct AuditEvent {
     pub client: String,
     /// What is to be said beside it; may be empty.
     pub detail: String,
+    /// Whether an operator did, as one, what else a user does.
+    pub by_operator: bool,
 }
 
 impl AuditEvent {
@@ -175,6 +207,7 @@ impl AuditEvent {
             request_id: String::new(),
             client: String::new(),
             detail: String::new(),
+            by_operator: false,
         }
     }
 
@@ -185,7 +218,7 @@ impl AuditEvent {
 
     /// Which log keeps it with what it changed: also one that failed and, by that, ended a session.
     pub(super) fn log_of_change(&self) -> AuditLog {
-        if self.action.is_an_operators() { AuditLog::Operators } else { AuditLog::Changes }
+        if self.by_operator || self.action.is_an_operators() { AuditLog::Operators } else { AuditLog::Changes }
     }
 
     /// The same, done by this caller.
@@ -194,6 +227,12 @@ impl AuditEvent {
         let session = actor.session_id.as_ref().map(ToString::to_string);
         let credential = session.or_else(|| actor.key_id.as_ref().map(ToString::to_string));
         Self { actor: Some(actor.user_id.clone()), actor_credential: credential.unwrap_or_default(), ..self }
+    }
+
+    /// The same, done by an operator as one: kept with what operators do, and said so.
+    #[must_use]
+    pub fn by_operator(self) -> Self {
+        Self { detail: "as an operator".to_owned(), by_operator: true, ..self }
     }
 
     /// The same, done to this user.

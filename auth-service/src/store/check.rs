@@ -113,6 +113,13 @@ pub enum Refusal {
         /// What there is.
         available: i64,
     },
+    /// The member may spend too little of what is available, and no hold is due. (What must be held at the least, and what they may.)
+    MemberCapReached {
+        /// The least that must be held.
+        needed: i64,
+        /// What is left of the cap in this month.
+        left: i64,
+    },
     /// Too few credits are available, or too many holds are open, and more are due than one operation sweeps: the same call may succeed.
     SweepInProgress,
     /// The account has as many open holds as it may.

@@ -163,8 +163,10 @@ mod session;
 
 pub(super) use self::api_key::{key_rights, secret, secret_bytes};
 pub(super) use self::events::{audit_event, audit_event_bytes, revocation, revocation_bytes};
-#[expect(unused_imports, reason = "used once organizations are stored")]
-pub(super) use self::organization::{membership, membership_bytes, organization, organization_bytes};
+pub(super) use self::organization::membership;
+pub(super) use self::organization::{
+    invitation, invitation_bytes, known_organization, known_organization_bytes, membership_bytes, organization, organization_bytes,
+};
 pub(super) use self::session::{session, session_bytes, session_rights};
 
 numbered!(role_number, role, Role { User = 1, Admin = 2 });

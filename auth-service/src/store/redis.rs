@@ -16,8 +16,10 @@ mod holds;
 mod keys;
 mod ledger;
 mod link;
+mod member_usage;
 mod move_batcher;
 mod move_script;
+mod organizations;
 mod release;
 mod revocations;
 mod scripts;
@@ -48,12 +50,15 @@ use super::known_callers::KnownCallers;
 use super::{
     AccountPage, AccountSnapshot, AuditEvent, AuditPage, AuditQuery, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition,
     ExtendAnswer, GrantAnswer, GrantRequest, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey, NewUser,
-    PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store, StoreError,
-    StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
+    OrganizationPlace, PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store,
+    StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
 };
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, SessionId, UserId};
+use crate::organization::change::{OrganizationAnswer, OrganizationRequest};
+use crate::organization::creation::NewOrganization;
+use crate::organization::{MonthUsage, Organization};
 use crate::session::{
     self, NewSession, Refresh, RefreshAnswer, RefreshRefusal, Session, SessionStart, on_begin, on_end, on_end_all, on_end_by_token,
     on_refresh,
@@ -213,6 +218,10 @@ impl Store for RedisStore {
         self.find_user(id).await
     }
 
+    async fn users_by_id(&self, ids: &[UserId]) -> Result<Vec<Option<UserRecord>>, StoreError> {
+        self.users_of(ids.iter()).await
+    }
+
     async fn users(&self, query: &UserQuery) -> Result<UserPage, StoreError> {
         self.list_users(query).await
     }
@@ -302,6 +311,27 @@ impl Store for RedisStore {
         self.note_uses(uses).await
     }
 
+    async fn create_organization(
+        &self,
+        new: NewOrganization,
+        asked_by: &PresentedCredential,
+        event: AuditEvent,
+    ) -> Result<OrganizationAnswer, StoreError> {
+        self.make_organization(&new, asked_by, &event).await
+    }
+
+    async fn change_organization(&self, request: OrganizationRequest, event: AuditEvent) -> Result<OrganizationAnswer, StoreError> {
+        self.replace_in_organization(&request, &event).await
+    }
+
+    async fn organization(&self, account: &AccountId) -> Result<Option<Organization>, StoreError> {
+        self.look_at_organization(account).await
+    }
+
+    async fn organizations_of(&self, user: &UserId) -> Result<Vec<OrganizationPlace>, StoreError> {
+        self.list_organizations(user).await
+    }
+
     async fn record_event(&self, event: AuditEvent) -> Result<(), StoreError> {
         self.append_event(&event).await
     }
@@ -344,6 +374,10 @@ impl Store for RedisStore {
 
     async fn balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError> {
         self.read_balance(account).await
+    }
+
+    async fn month_usage(&self, account: &AccountId) -> Result<Vec<(UserId, MonthUsage)>, StoreError> {
+        self.read_month_usage(account).await
     }
 
     async fn receipt(&self, account: &AccountId, user: &UserId, request_id: &str) -> Result<Option<HoldRecord>, StoreError> {

@@ -12,6 +12,8 @@ mod disk;
 mod failure;
 mod holds;
 mod ledger;
+mod member_usage;
+mod organizations;
 mod revocations;
 mod schema;
 mod sweep;
@@ -41,12 +43,15 @@ use super::known_callers::{CallerId, KnownCallers};
 use super::{
     AccountPage, AccountSnapshot, AuditEvent, AuditPage, AuditQuery, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition,
     ExtendAnswer, GrantAnswer, GrantRequest, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey, NewUser,
-    PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store, StoreError,
-    StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
+    OrganizationPlace, PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store,
+    StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
 };
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, SessionId, UserId};
+use crate::organization::change::{OrganizationAnswer, OrganizationRequest};
+use crate::organization::creation::NewOrganization;
+use crate::organization::{MonthUsage, Organization};
 use crate::session::{
     self, NewSession, Refresh, RefreshAnswer, RefreshRefusal, Session, SessionStart, on_begin, on_end, on_end_all, on_end_by_token,
     on_refresh,
@@ -143,6 +148,11 @@ impl Store for SqliteStore {
     async fn user_by_id(&self, id: &UserId) -> Result<Option<UserRecord>, StoreError> {
         let id = id.clone();
         self.run(move |context| users::by_id(context, &id)).await
+    }
+
+    async fn users_by_id(&self, ids: &[UserId]) -> Result<Vec<Option<UserRecord>>, StoreError> {
+        let ids = ids.to_vec();
+        self.run(move |context| ids.iter().map(|id| users::by_id(context, id)).collect()).await
     }
 
     async fn users(&self, query: &UserQuery) -> Result<UserPage, StoreError> {
@@ -257,6 +267,30 @@ impl Store for SqliteStore {
         self.run(move |context| api_keys::note_uses(context, &uses)).await
     }
 
+    async fn create_organization(
+        &self,
+        new: NewOrganization,
+        asked_by: &PresentedCredential,
+        event: AuditEvent,
+    ) -> Result<OrganizationAnswer, StoreError> {
+        let asked_by = asked_by.clone();
+        self.run(move |context| organizations::create(context, &new, &asked_by, &event)).await
+    }
+
+    async fn change_organization(&self, request: OrganizationRequest, event: AuditEvent) -> Result<OrganizationAnswer, StoreError> {
+        self.run(move |context| organizations::change(context, &request, &event)).await
+    }
+
+    async fn organization(&self, account: &AccountId) -> Result<Option<Organization>, StoreError> {
+        let account = account.clone();
+        self.run(move |context| Ok(organizations::read(context, &account)?.map(|found| found.with_open_invitations(context.now_ms)))).await
+    }
+
+    async fn organizations_of(&self, user: &UserId) -> Result<Vec<OrganizationPlace>, StoreError> {
+        let user = user.clone();
+        self.run(move |context| organizations::of_user(context, &user)).await
+    }
+
     async fn record_event(&self, event: AuditEvent) -> Result<(), StoreError> {
         self.run(move |context| audit::append(context, &event)).await
     }
@@ -269,8 +303,8 @@ impl Store for SqliteStore {
     async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError> {
         let (known, caller) = (self.known_callers.find(&request), CallerId::of(&request));
         let (answer, learned) = self.run(move |context| check::check(context, request, known.as_deref())).await?;
-        if let Some((rights_version, rights)) = learned {
-            self.known_callers.learn(caller, rights_version, rights);
+        if let Some((rights_versions, rights)) = learned {
+            self.known_callers.learn(caller, rights_versions, rights);
         }
         Ok(answer)
     }
@@ -311,6 +345,11 @@ impl Store for SqliteStore {
     async fn balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError> {
         let account = account.clone();
         self.run(move |context| credits::balance(context, &account)).await
+    }
+
+    async fn month_usage(&self, account: &AccountId) -> Result<Vec<(UserId, MonthUsage)>, StoreError> {
+        let account = account.clone();
+        self.run(move |context| member_usage::list(context, &account)).await
     }
 
     async fn receipt(&self, account: &AccountId, user: &UserId, request_id: &str) -> Result<Option<HoldRecord>, StoreError> {

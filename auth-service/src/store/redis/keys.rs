@@ -10,7 +10,8 @@ pub(crate) const REGISTRY_SHARDS: u8 = 16;
 
 /// What an account's keys end with.
 #[cfg(test)]
-const ACCOUNT_PARTS: [&str; 10] = ["acct", "due", "paid", "free", "log", "members", "keys", "used", "user", "sessions"];
+const ACCOUNT_PARTS: [&str; 14] =
+    ["acct", "due", "paid", "free", "log", "members", "keys", "used", "user", "sessions", "usage", "orgs", "org", "invitations"];
 
 /// Makes key names under one prefix.
 #[derive(Debug, Clone)]
@@ -23,8 +24,8 @@ impl Keys {
         Self { prefix: prefix.to_owned() }
     }
 
-    /// One of an account's keys: `acct`, `due`, `paid`, `free`, `log`, `members`, `keys`, `used`, `user` or `sessions`. The last two are of
-    /// the user whose own account it is.
+    /// One of an account's keys: `acct`, `due`, `paid`, `free`, `log`, `members`, `keys` or `used`; of the user whose own account it is,
+    /// `user`, `sessions` or `orgs`; of an organization, `org`, `invitations` or `usage`.
     pub(crate) fn account_part(&self, account: &AccountId, part: &str) -> String {
         let (prefix, account) = (self.prefix.as_str(), account.as_str());
         [prefix, ":{", account, "}:", part].concat()
@@ -48,6 +49,11 @@ impl Keys {
     /// The index of user names: see `user_names.rs`.
     pub(crate) fn user_names(&self) -> String {
         format!("{}:user_names", self.prefix)
+    }
+
+    /// The organizations' accounts: a sorted set of ids, all with score 0.
+    pub(crate) fn organizations(&self) -> String {
+        format!("{}:organizations", self.prefix)
     }
 
     /// One of the audit log's streams: `changes`, `operators` or `attempts`.
@@ -92,12 +98,17 @@ mod tests {
                 "tg:{0123456789abcdef}:used",
                 "tg:{0123456789abcdef}:user",
                 "tg:{0123456789abcdef}:sessions",
+                "tg:{0123456789abcdef}:usage",
+                "tg:{0123456789abcdef}:orgs",
+                "tg:{0123456789abcdef}:org",
+                "tg:{0123456789abcdef}:invitations",
             ]
         );
         assert_eq!(keys.user(&UserId::parse("0123456789abcdef").unwrap()), "tg:{0123456789abcdef}:user");
         assert_eq!(keys.name(&UserName::parse("Ada").unwrap()), "tg:names:{ada}");
         assert_eq!(keys.registry(7), "tg:accounts:{7}");
         assert_eq!(keys.user_names(), "tg:user_names");
+        assert_eq!(keys.organizations(), "tg:organizations");
         assert_eq!(AuditLog::ALL.map(|log| keys.audit(log)), ["tg:audit:changes", "tg:audit:operators", "tg:audit:attempts"]);
         assert_eq!(keys.revocations(), "tg:revocations");
         assert_eq!(keys.probe(), "tg:probe");

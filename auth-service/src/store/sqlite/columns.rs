@@ -4,7 +4,7 @@ use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
 use super::failure::{Failure, StoreResult};
-use crate::ids::{AccountId, SessionId, UserId};
+use crate::ids::{AccountId, InvitationId, SessionId, UserId};
 use crate::user::UserName;
 
 macro_rules! text_column {
@@ -23,7 +23,7 @@ macro_rules! text_column {
     )+ };
 }
 
-text_column!(UserId, AccountId, SessionId, UserName);
+text_column!(UserId, AccountId, SessionId, InvitationId, UserName);
 
 /// Reads a record that only Rust reads. `what`: for the operator, when it can't be read.
 pub(super) fn record<T>(row: &Row<'_>, column: usize, what: &str, decode: impl FnOnce(&[u8]) -> Option<T>) -> StoreResult<T> {
