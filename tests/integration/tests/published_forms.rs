@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use auth_service::api_key::ApiKey;
+use auth_service::device_sign_in::DeviceCode;
 use auth_service::ids::{AccountId, SessionId, UserId};
+use auth_service::organization::InvitationCode;
 use auth_service::refresh_token::RefreshToken;
 use integration::scripted_upstream::ScriptedUpstream;
 use integration::stack::{Plan, Stack};
@@ -25,6 +27,10 @@ async fn made(what: &str, stack: &Stack) -> Vec<String> {
     let tokens = || RefreshToken::random(UserId::random().unwrap(), SessionId::random().unwrap()).unwrap().reveal().to_owned();
     match what {
         "API key" => (0..100).map(|_| keys()).collect(),
+        "invitation code" => (0..100)
+            .map(|_| InvitationCode::random(AccountId::random().unwrap()).unwrap().reveal().to_owned())
+            .collect(),
+        "device code" => (0..100).map(|_| DeviceCode::random().unwrap().reveal().to_owned()).collect(),
         "refresh token" => (0..100).map(|_| tokens()).collect(),
         "one-time password" => {
             stack.user("ada").await;
