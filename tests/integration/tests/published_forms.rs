@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use auth_service::api_key::ApiKey;
 use auth_service::device_sign_in::DeviceCode;
 use auth_service::ids::{AccountId, SessionId, UserId};
-use auth_service::organization::InvitationCode;
+use auth_service::organization::invitation_code::InvitationCode;
 use auth_service::refresh_token::RefreshToken;
 use integration::scripted_upstream::ScriptedUpstream;
 use integration::stack::{Plan, Stack};
