@@ -22,7 +22,8 @@ impl Stage {
 
     /// An invitation that nobody has used, and its code is noted.
     async fn invitation(&mut self, owner: &Held, account_id: &str) -> String {
-        let invite = pb::InviteMemberRequest { account_id: account_id.to_owned(), role: pb::MemberRole::Member.into(), ..Default::default() };
+        let (account_id, role) = (account_id.to_owned(), pb::MemberRole::Member.into());
+        let invite = pb::InviteMemberRequest { account_id, role, ..Default::default() };
         let made = self.accounts().invite_member(bearer(&owner.token, invite)).await.unwrap().into_inner();
         self.said.push(format!("{:?}", made.invitation));
         self.note_secret(&made.invitation_code, INVITATION_HEAD, "an invitation's code");
@@ -48,7 +49,8 @@ impl Stage {
         self.said.push(format!("{:?}", accounts.get_me(bearer(&code, pb::GetMeRequest {})).await.unwrap_err()));
         // Whoever finds one takes it back by showing it.
         let found = self.invitation(owner, &account_id).await;
-        self.said.push(format!("{:?}", accounts.revoke_credential(pb::RevokeCredentialRequest { credential: found.clone() }).await.unwrap()));
+        let revoke = pb::RevokeCredentialRequest { credential: found.clone() };
+        self.said.push(format!("{:?}", accounts.revoke_credential(revoke).await.unwrap()));
         self.said.push(format!("{:?}", accounts.accept_invitation(accept(&found)).await.unwrap_err()));
         let list = pb::ListInvitationsRequest { account_id: account_id.clone() };
         self.said.push(format!("{:?}", accounts.list_invitations(bearer(&owner.token, list)).await.unwrap()));
