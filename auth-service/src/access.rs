@@ -9,6 +9,7 @@ use crate::ids::{KeyId, UserId};
 use crate::model_pattern::{FullName, ModelPattern};
 use crate::networks;
 use crate::organization::{Membership, Principal as PlaceOf};
+use crate::second_factor;
 use crate::store::{CheckRequest, Permission, PresentedCredential, Principal, Refusal, Scope};
 use crate::user::Role;
 
@@ -185,7 +186,7 @@ impl Rights {
     /// Why they don't suffice, apart from the time at which a key or a session ends.
     #[must_use]
     pub fn refusal(&self, request: &CheckRequest) -> Option<Refusal> {
-        let Permission { scope, admin, model } = &request.permission;
+        let Permission { scope, admin, model, .. } = &request.permission;
         if let Some(refusal) = self.standing(&request.credential) {
             return Some(refusal);
         }
@@ -203,6 +204,13 @@ impl Rights {
         }
         let allowed = model.is_empty() || self.allow(model);
         (!allowed).then_some(Refusal::ModelNotAllowed)
+    }
+
+    /// Why they don't suffice at this time, where the second factor must have been proved just now.
+    fn step_up_refusal(&self, permission: &Permission, now_ms: i64) -> Option<Refusal> {
+        let proved_at_ms = self.session.and_then(|session| session.second_factor_at_ms);
+        let is_proved = || proved_at_ms.is_some_and(|at_ms| second_factor::is_recent(at_ms, now_ms));
+        (permission.step_up && !is_proved()).then_some(Refusal::StepUpRequired)
     }
 
     /// Why the credential is good for nothing, whatever is asked, apart from the time at which a key or a session ends.
@@ -302,7 +310,7 @@ pub fn refusal_since(terms: &Terms, standing: &Standing, rows: &Rows, now_ms: i6
 /// [`authenticate`], and whether the rights suffice.
 pub fn authorize(request: &CheckRequest, rows: Rows, now_ms: i64) -> Result<Rights, Refusal> {
     let rights = authenticate(request, rows, now_ms)?;
-    match rights.refusal(request) {
+    match rights.refusal(request).or_else(|| rights.step_up_refusal(&request.permission, now_ms)) {
         Some(refusal) => Err(refusal),
         None => Ok(rights),
     }

@@ -32,6 +32,7 @@ pub mod refresh_token;
 pub mod refunds;
 pub mod revocation_feed;
 pub mod scope;
+pub mod second_factor;
 pub mod service;
 pub mod session;
 pub mod startup;

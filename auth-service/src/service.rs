@@ -18,6 +18,7 @@ mod not_built;
 mod organization_fields;
 mod organization_refusal;
 mod organizations;
+mod second_factor;
 pub mod service_error;
 pub(crate) mod sessions;
 pub(crate) mod sign_in;

@@ -42,6 +42,8 @@ mod release;
 mod remembered;
 #[path = "store_contract/revocations.rs"]
 mod revocations;
+#[path = "store_contract/second_factor.rs"]
+mod second_factor;
 #[path = "store_contract/sessions.rs"]
 mod sessions;
 #[path = "store_contract/sqlite_conditions.rs"]
@@ -155,6 +157,14 @@ cases! {
     credentials::keys_that_are_made_and_ended_at_once_are_all_made_and_all_ended,
     credentials::keys_past_their_time_do_not_count_and_are_kept_within_a_bound,
     credentials::a_keys_patterns_count_whatever_case_they_were_kept_in,
+    second_factor::of_sixteen_sign_ins_at_once_with_one_code_one_begins,
+    second_factor::of_sixteen_step_ups_at_once_with_one_code_one_is_done,
+    second_factor::a_step_up_counts_for_fifteen_minutes_of_the_stores_clock_in_its_own_session_and_a_refresh_does_not_prolong_it,
+    second_factor::a_sign_in_without_a_code_begins_nothing_and_one_with_a_code_says_when_it_was_proved,
+    second_factor::wrong_codes_count_in_the_store_and_so_for_all_processes,
+    second_factor::a_second_factor_that_is_reset_is_gone_with_all_sessions_and_what_the_operator_may_is_looked_at_in_the_same_step,
+    second_factor::a_change_of_the_second_factor_that_races_the_end_of_its_session_is_seen_or_sees_it,
+    second_factor::neither_a_recovery_code_nor_a_code_is_in_what_the_store_keeps,
     sessions::a_sessions_tokens_are_good_until_it_ends_and_no_longer,
     sessions::a_session_is_listed_as_it_began_and_the_one_used_last_comes_first,
     sessions::sixteen_refreshes_at_once_with_one_token_give_one_success_and_its_lost_reply_twin,

@@ -32,7 +32,7 @@ fn rows(key: Option<KeyRights>, member: Option<Member>) -> Rows {
 }
 
 fn permission() -> Permission {
-    Permission { scope: Scope::Chat, admin: false, model: "llama3.2:1b".to_owned() }
+    Permission { model: "llama3.2:1b".to_owned(), ..Permission::of(Scope::Chat) }
 }
 
 fn by_key() -> CheckRequest {
@@ -93,7 +93,7 @@ fn a_token_of_nobody_is_unknown_on_its_own_account_and_no_member_of_another() {
 #[test]
 fn only_an_admin_may_do_what_needs_the_role() {
     let mut request = by_token(NOW_MS);
-    request.permission = Permission { scope: Scope::Models, admin: true, model: String::new() };
+    request.permission = Permission { admin: true, ..Permission::of(Scope::Models) };
     assert_eq!(authorize(&request, rows(None, Some(member())), NOW_MS).unwrap_err(), Refusal::RoleRequired);
     assert!(authorize(&request, rows(None, Some(Member { role: Role::Admin, ..member() })), NOW_MS).is_ok());
 }
@@ -151,7 +151,7 @@ fn a_key_is_good_for_the_operations_of_its_scopes_and_for_no_other() {
     for scope in Scope::ALL {
         for others in [Scope::ALL.to_vec(), vec![scope], Scope::ALL.into_iter().filter(|other| *other != scope).collect()] {
             let key = KeyRights { scopes: others.clone(), ..key() };
-            let request = CheckRequest { permission: Permission { scope, admin: false, model: String::new() }, ..by_key() };
+            let request = CheckRequest { permission: Permission::of(scope), ..by_key() };
             let answer = authorize(&request, rows(Some(key), Some(member())), NOW_MS).map(|_| ());
             assert_eq!(answer, if others.contains(&scope) { Ok(()) } else { Err(Refusal::ScopeRequired) }, "{scope:?} {others:?}");
         }

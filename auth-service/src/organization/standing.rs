@@ -39,7 +39,7 @@ pub(super) fn asker<'p>(credential: &'p PresentedCredential, people: &'p People,
     let id = asker_of(credential).ok_or(unknown)?;
     let person = people.get(id).ok_or(unknown)?;
     let asker = Asker { id, person, credential };
-    asker.require(&Permission { scope: Scope::Account, admin: false, model: String::new() }, now_ms)?;
+    asker.require(&Permission::of(Scope::Account), now_ms)?;
     Ok(asker)
 }
 

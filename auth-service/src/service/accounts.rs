@@ -174,6 +174,18 @@ impl Accounts for AccountsService {
         set_member_cap(SetMemberCapRequest) -> SetMemberCapResponse, SetMemberCap, answer_set_member_cap;
         create_service_account(CreateServiceAccountRequest) -> CreateServiceAccountResponse, CreateServiceAccount, answer_create_service_account;
         remove_service_account(RemoveServiceAccountRequest) -> RemoveServiceAccountResponse, RemoveServiceAccount, answer_remove_service_account;
+        begin_totp(BeginTotpRequest) -> BeginTotpResponse, BeginSecondFactor, answer_begin_totp;
+        confirm_totp(ConfirmTotpRequest) -> ConfirmTotpResponse, EnableSecondFactor, answer_confirm_totp;
+        remove_totp(RemoveTotpRequest) -> RemoveTotpResponse, DisableSecondFactor, answer_remove_totp;
+        create_recovery_codes(CreateRecoveryCodesRequest) -> CreateRecoveryCodesResponse, CreateRecoveryCodes, answer_create_recovery_codes;
+        step_up(StepUpRequest) -> StepUpResponse, StepUp, answer_step_up;
+    }
+
+    async fn get_second_factor(
+        &self,
+        request: Request<pb::GetSecondFactorRequest>,
+    ) -> Result<Response<pb::GetSecondFactorResponse>, Status> {
+        Ok(Response::new(self.answer_get_second_factor(request).await?))
     }
 
     async fn login(&self, request: Request<pb::LoginRequest>) -> Result<Response<pb::LoginResponse>, Status> {
@@ -274,12 +286,6 @@ impl Accounts for AccountsService {
         exchange_device_code(ExchangeDeviceCodeRequest) -> ExchangeDeviceCodeResponse, "Accounts.ExchangeDeviceCode";
         get_device_sign_in(GetDeviceSignInRequest) -> GetDeviceSignInResponse, "Accounts.GetDeviceSignIn";
         approve_device(ApproveDeviceRequest) -> ApproveDeviceResponse, "Accounts.ApproveDevice";
-        get_second_factor(GetSecondFactorRequest) -> GetSecondFactorResponse, "Accounts.GetSecondFactor";
-        begin_totp(BeginTotpRequest) -> BeginTotpResponse, "Accounts.BeginTotp";
-        confirm_totp(ConfirmTotpRequest) -> ConfirmTotpResponse, "Accounts.ConfirmTotp";
-        remove_totp(RemoveTotpRequest) -> RemoveTotpResponse, "Accounts.RemoveTotp";
-        create_recovery_codes(CreateRecoveryCodesRequest) -> CreateRecoveryCodesResponse, "Accounts.CreateRecoveryCodes";
-        step_up(StepUpRequest) -> StepUpResponse, "Accounts.StepUp";
     }
 }
 
@@ -306,7 +312,7 @@ mod tests {
         let issuers = Arc::new(crate::foreign_issuer::ForeignIssuers::none());
         let credentials = crate::credential::Credentials { tokens: Arc::clone(&tokens), issuers, store: Arc::clone(&store) };
         AccountsService {
-            authorizer: Authorizer { store: Arc::clone(&store), credentials, key_uses: KeyUses::new().0 },
+            authorizer: Authorizer { store: Arc::clone(&store), credentials, key_uses: KeyUses::new().0, require_admin_totp: false },
             trail: Arc::new(AuditTrail::new(Arc::clone(&store))),
             store,
             tokens,

@@ -91,6 +91,11 @@ impl AdminService {
             NewState::Disabled(disabled) => self.store.set_disabled(&user.user_id, disabled, &reason, event.clone()).await?,
             NewState::Locked(locked) => self.store.set_locked(&user.user_id, locked, &reason, event.clone()).await?,
         };
+        self.changed(event, change).await
+    }
+
+    /// The answer to an operator, once a user was changed.
+    async fn changed(&self, event: AuditEvent, change: Option<UserChange>) -> Result<pb::User, ServiceError> {
         let UserChange { user, changed, refused } = change.ok_or(ServiceError::UserNotFound)?;
         if let Some(refusal) = refused {
             return Err(ServiceError::Store(refusal));
@@ -140,6 +145,20 @@ impl AdminService {
         tell(&event);
         let expires_at = user.reset_ends_at_ms.map(contract::timestamp);
         Ok(pb::ResetPasswordResponse { one_time_password, expires_at, user: Some(contract::user_for_operators(user)) })
+    }
+
+    async fn answer_reset_second_factor(
+        &self,
+        request: Request<pb::ResetSecondFactorRequest>,
+    ) -> Result<pb::ResetSecondFactorResponse, ServiceError> {
+        let call = Call::of(&request);
+        let actor = self.authorizer.operator(call).await?;
+        let user = self.find(&user_name(&request.get_ref().user_name)?).await?;
+        call.know(|event| event.to_user(&user.user_id, &user.user_name));
+        let event = call.event(AuditAction::ResetSecondFactor).by(&actor).to_user(&user.user_id, &user.user_name);
+        let change = self.store.reset_second_factor(&user.user_id, event.clone()).await?;
+        let user = self.changed(event, change).await?;
+        Ok(pb::ResetSecondFactorResponse { user: Some(user) })
     }
 
     async fn answer_grant_credits(&self, request: Request<pb::GrantCreditsRequest>) -> Result<pb::GrantCreditsResponse, ServiceError> {
@@ -201,7 +220,7 @@ impl AdminService {
     }
 
     async fn answer_list_users(&self, request: Request<pb::ListUsersRequest>) -> Result<pb::ListUsersResponse, ServiceError> {
-        self.authorizer.operator(Call::of(&request)).await?;
+        self.authorizer.operator_reading(Call::of(&request)).await?;
         let query = user_list::parse(request.get_ref())?;
         Ok(user_list::answer(self.store.users(&query).await?))
     }
@@ -210,7 +229,7 @@ impl AdminService {
         &self,
         request: Request<pb::ListAuditEventsRequest>,
     ) -> Result<pb::ListAuditEventsResponse, ServiceError> {
-        self.authorizer.operator(Call::of(&request)).await?;
+        self.authorizer.operator_reading(Call::of(&request)).await?;
         let fields = AuditFields::parse(request.get_ref())?;
         let user = match &fields.user {
             Some(name) => Some(self.find(name).await?.user_id),
@@ -274,12 +293,12 @@ impl Admin for AdminService {
         lock_user(LockUserRequest) -> LockUserResponse, LockUser, answer_lock_user;
         unlock_user(UnlockUserRequest) -> UnlockUserResponse, UnlockUser, answer_unlock_user;
         reset_password(ResetPasswordRequest) -> ResetPasswordResponse, ResetPassword, answer_reset_password;
+        reset_second_factor(ResetSecondFactorRequest) -> ResetSecondFactorResponse, ResetSecondFactor, answer_reset_second_factor;
         grant_credits(GrantCreditsRequest) -> GrantCreditsResponse, GrantCredits, answer_grant_credits;
         list_audit_events(ListAuditEventsRequest) -> ListAuditEventsResponse, ListAuditEvents, answer_list_audit_events;
     }
 
     not_built! {
-        reset_second_factor(ResetSecondFactorRequest) -> ResetSecondFactorResponse, "Admin.ResetSecondFactor";
         verify_ledger(VerifyLedgerRequest) -> VerifyLedgerResponse, "Admin.VerifyLedger";
     }
 }

@@ -14,7 +14,7 @@ use crate::service::accounts::AccountsService;
 use crate::service::call::Call;
 use crate::service::contract::timestamp;
 use crate::service::organization_fields::{account_id, cap, invitation_code, invitation_id, life, role};
-use crate::service::organizations::{Seen, operators, place, role_of};
+use crate::service::organizations::{Seen, place, role_of};
 use crate::service::service_error::ServiceError;
 use crate::service::violations::{Violations, plain_text};
 use crate::store::AuditAction;
@@ -119,7 +119,7 @@ impl AccountsService {
     /// Withdraws the invitation whose code somebody shows, whoever it is; whether there was one.
     pub(super) async fn withdraw_shown(&self, call: Call<'_>, shown: &InvitationCode) -> Result<bool, ServiceError> {
         let change = OrganizationChange::WithdrawShown { code_hash: shown.secret_hash() };
-        let request = OrganizationRequest { account: shown.account().clone(), asked_by: None, operator: operators(), change };
+        let request = OrganizationRequest { account: shown.account().clone(), asked_by: None, operator: self.operators(), change };
         match self.store.change_organization(request, call.event(AuditAction::RevokeCredential)).await? {
             OrganizationAnswer::Withdrawn(withdrawn) => Ok(withdrawn.is_some()),
             OrganizationAnswer::Refused(OrganizationRefusal::NotFound) => Ok(false),

@@ -291,7 +291,7 @@ impl AccountsService {
         let event = call.event(action).by(&caller.principal);
         call.know(|event| event.to_object(&account));
         let asked_by = Some(caller.credential);
-        let request = OrganizationRequest { account: account.clone(), asked_by, operator: operators(), change };
+        let request = OrganizationRequest { account: account.clone(), asked_by, operator: self.operators(), change };
         let answer = self.store.change_organization(request, event).await?;
         if let OrganizationAnswer::Refused(refusal) = answer {
             return Err(refusal.into());
@@ -299,11 +299,11 @@ impl AccountsService {
         tracing::info!(target: "audit", action = action.name(), actor = %caller.principal.user_id, subject = %account, "an organization was changed");
         Ok(answer)
     }
-}
 
-/// What an operator's access token must be good for, to change an organization that isn't their own.
-pub(super) fn operators() -> Permission {
-    Permission { scope: Scope::Account, admin: true, model: String::new() }
+    /// What an operator's access token must be good for, to change an organization that isn't their own.
+    pub(super) fn operators(&self) -> Permission {
+        Permission { admin: true, step_up: self.authorizer.require_admin_totp, ..Permission::of(Scope::Account) }
+    }
 }
 
 /// Whether what a caller shows is good for this account: a key of one organization tells nothing of another.

@@ -61,6 +61,21 @@ pub enum ServiceError {
     /// The password is an operator's one-time password.
     #[error("another password must be chosen")]
     PasswordChangeRequired,
+    /// The password was right, and a code of the second factor must come with it.
+    #[error("a code of the second factor is required")]
+    SecondFactorRequired,
+    /// The code of the second factor is wrong, or was used.
+    #[error("the code of the second factor is wrong")]
+    SecondFactorInvalid,
+    /// The user has no second factor.
+    #[error("there is no second factor")]
+    SecondFactorNotSetUp,
+    /// The user has a second factor.
+    #[error("there is a second factor already")]
+    SecondFactorSetUp,
+    /// The session must have begun just now, or have proved its second factor.
+    #[error("a recent sign-in is required")]
+    RecentSignInRequired,
     /// The user has no such session.
     #[error("no such session")]
     SessionNotFound,
@@ -250,6 +265,29 @@ fn call_error(error: ServiceError) -> CallError {
             ErrorReason::PasswordChangeRequired,
             "an operator reset the password: choose a new one with Accounts.CompletePasswordReset",
         ),
+        ServiceError::SecondFactorRequired => {
+            let message = "the password is right, and a second factor is set up: send second_factor_code with it, six digits of the app or a \
+                           recovery code";
+            unauthenticated(ErrorReason::SecondFactorRequired, message)
+        }
+        ServiceError::SecondFactorInvalid => {
+            let message = "the code of the second factor is wrong, past its time or was used before; wait for the app's next one";
+            unauthenticated(ErrorReason::SecondFactorInvalid, message)
+        }
+        ServiceError::SecondFactorNotSetUp => CallError::new(
+            Code::FailedPrecondition,
+            ErrorReason::SecondFactorNotSetUp,
+            "no second factor is set up, or none waits to be confirmed: call BeginTotp, and within 15 minutes ConfirmTotp",
+        ),
+        ServiceError::SecondFactorSetUp => CallError::new(
+            Code::AlreadyExists,
+            ErrorReason::SecondFactorSetUp,
+            "a second factor is set up already: remove it first, with RemoveTotp",
+        ),
+        ServiceError::RecentSignInRequired => {
+            let message = "this needs a session that began, or proved its second factor, within the last 15 minutes: sign in again";
+            denied(ErrorReason::RecentSignInRequired, message)
+        }
         ServiceError::SessionNotFound => {
             CallError::new(Code::NotFound, ErrorReason::SessionNotFound, "the user has no such session; it may be over")
         }
@@ -412,6 +450,11 @@ fn store_refusal(refusal: Refusal) -> CallError {
             denied(ErrorReason::NetworkNotAllowed, "the API key may not be used from this address; its list of networks says from where")
         }
         Refusal::NotAMember => denied(ErrorReason::AccountNotAllowed, "the user is no member of the account"),
+        Refusal::StepUpRequired => denied(
+            ErrorReason::StepUpRequired,
+            "an operator's change needs a session whose second factor was proved within the last 15 minutes: call Accounts.StepUp, or sign in \
+             with a code; an API key or a foreign issuer's token has no such session",
+        ),
         Refusal::RoleRequired => denied(ErrorReason::RoleRequired, "this needs the admin role"),
         Refusal::ScopeRequired => denied(ErrorReason::ScopeRequired, "the scopes of the API key, or of the access token, don't cover this"),
         Refusal::ModelNotAllowed => denied(ErrorReason::ModelNotAllowed, "the API key is limited to other models"),

@@ -197,7 +197,7 @@ pub struct KeyChangeRequest {
 impl KeyChangeRequest {
     /// What must be good for the change to be made.
     pub(super) fn check(&self) -> Option<CheckRequest> {
-        let permission = Permission { scope: Scope::Account, admin: false, model: String::new() };
+        let permission = Permission::of(Scope::Account);
         let credential = self.asker.clone()?;
         Some(CheckRequest { account: self.account.clone(), credential, permission, charge: None, caller_address: None })
     }

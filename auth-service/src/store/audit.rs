@@ -115,6 +115,20 @@ actions! {
     CreateServiceAccount = 38 "create_service_account",
     /// An owner ended a service account.
     RemoveServiceAccount = 39 "remove_service_account",
+    /// A user was given the secret of an authenticator app. It doesn't count yet.
+    BeginSecondFactor = 55 "begin_second_factor",
+    /// A user turned their second factor on.
+    EnableSecondFactor = 56 "enable_second_factor",
+    /// A user turned their second factor off.
+    DisableSecondFactor = 57 "disable_second_factor",
+    /// A user proved their second factor anew.
+    StepUp = 58 "step_up",
+    /// A user made new recovery codes.
+    CreateRecoveryCodes = 59 "create_recovery_codes",
+    /// A recovery code was used up: for what, an event of the same call says.
+    UseRecoveryCode = 60 "use_recovery_code",
+    /// An operator turned a user's second factor off, or a command on the store's host did.
+    ResetSecondFactor = 61 "reset_second_factor",
 }
 
 impl AuditAction {
@@ -142,7 +156,13 @@ impl AuditAction {
             | Self::SetMemberRole
             | Self::SetMemberCap
             | Self::CreateServiceAccount
-            | Self::RemoveServiceAccount => false,
+            | Self::RemoveServiceAccount
+            | Self::BeginSecondFactor
+            | Self::EnableSecondFactor
+            | Self::DisableSecondFactor
+            | Self::StepUp
+            | Self::CreateRecoveryCodes
+            | Self::UseRecoveryCode => false,
             Self::CreateUser
             | Self::CreateAdmin
             | Self::DisableUser
@@ -154,7 +174,8 @@ impl AuditAction {
             | Self::ListUsers
             | Self::ListAuditEvents
             | Self::ManageModels
-            | Self::ExportLedger => true,
+            | Self::ExportLedger
+            | Self::ResetSecondFactor => true,
         }
     }
 }

@@ -31,8 +31,18 @@ pub struct Permission {
     pub scope: Scope,
     /// Whether the user must have [`Role::Admin`].
     pub admin: bool,
+    /// Whether the second factor must have been proved just now, in the access token's session.
+    pub step_up: bool,
     /// The model to be used, as [`folded`](shared::model_name::folded) gives it; empty: none. An API key's list must match it.
     pub model: String,
+}
+
+impl Permission {
+    /// What is good for a scope, whatever the user's role and whichever the model.
+    #[must_use]
+    pub fn of(scope: Scope) -> Self {
+        Self { scope, admin: false, step_up: false, model: String::new() }
+    }
 }
 
 /// An authenticated caller.

@@ -98,6 +98,8 @@ pub enum Refusal {
     NotAMember,
     /// The user lacks the admin role.
     RoleRequired,
+    /// The second factor was not proved in the token's session within the last 15 minutes, or the credential has no session.
+    StepUpRequired,
     /// The key lacks the scope.
     ScopeRequired,
     /// The key's list doesn't match the model.

@@ -61,6 +61,10 @@ impl KnownCallers {
 
     /// The caller of a request, when it is remembered with rights that suffice.
     pub(super) fn find(&self, request: &CheckRequest) -> Option<Arc<KnownCaller>> {
+        if request.permission.step_up {
+            // It depends on the time, which the store has.
+            return None;
+        }
         let known = self.lock().get(&CallerId::of(request))?.clone();
         known.rights.refusal(request).is_none().then_some(known)
     }
@@ -91,7 +95,7 @@ mod tests {
                 session: None,
                 issued_at_ms: NOW_MS,
             },
-            permission: Permission { scope: Scope::Chat, admin: false, model: "llama3".to_owned() },
+            permission: Permission { model: "llama3".to_owned(), ..Permission::of(Scope::Chat) },
             charge: None,
             caller_address: None,
         };

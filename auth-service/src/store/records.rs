@@ -159,6 +159,7 @@ macro_rules! numbered {
 mod api_key;
 mod events;
 mod organization;
+mod second_factor;
 mod session;
 
 pub(super) use self::api_key::{key_rights, secret, secret_bytes};
@@ -167,6 +168,7 @@ pub(super) use self::organization::membership;
 pub(super) use self::organization::{
     invitation, invitation_bytes, known_organization, known_organization_bytes, membership_bytes, organization, organization_bytes,
 };
+pub(super) use self::second_factor::{second_factor, second_factor_bytes};
 pub(super) use self::session::{session, session_bytes, session_rights};
 
 numbered!(role_number, role, Role { User = 1, Admin = 2 });

@@ -269,7 +269,13 @@ async fn operators(server: &mut Server, log: &mut Follower) {
     server.accounts.complete_password_reset(log.ask("", complete(&one_time))).await.unwrap();
     assert_eq!(log.one(server, A::CompletePasswordReset, "").await.actor_name, "bob");
 
-    let grant = |credits| pb::GrantCreditsRequest { user_name: "bob".into(), credits, request_id: "g".into(), note: "for the demo".into() };
+    let grant = |credits| pb::GrantCreditsRequest {
+        user_name: "bob".into(),
+        credits,
+        request_id: "g".into(),
+        note: "for the demo".into(),
+        ..Default::default()
+    };
     server.admin.grant_credits(log.ask(&operator, grant(5))).await.unwrap();
     assert_eq!(log.one(server, A::GrantCredits, "").await.detail, "5 credits: for the demo");
     server.admin.grant_credits(log.ask(&operator, grant(5))).await.unwrap();

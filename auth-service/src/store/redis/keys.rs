@@ -10,8 +10,23 @@ pub(crate) const REGISTRY_SHARDS: u8 = 16;
 
 /// What an account's keys end with.
 #[cfg(test)]
-const ACCOUNT_PARTS: [&str; 14] =
-    ["acct", "due", "paid", "free", "log", "members", "keys", "used", "user", "sessions", "usage", "orgs", "org", "invitations"];
+const ACCOUNT_PARTS: [&str; 15] = [
+    "acct",
+    "due",
+    "paid",
+    "free",
+    "log",
+    "members",
+    "keys",
+    "used",
+    "user",
+    "sessions",
+    "second_factor",
+    "usage",
+    "orgs",
+    "org",
+    "invitations",
+];
 
 /// Makes key names under one prefix.
 #[derive(Debug, Clone)]
@@ -25,7 +40,7 @@ impl Keys {
     }
 
     /// One of an account's keys: `acct`, `due`, `paid`, `free`, `log`, `members`, `keys` or `used`; of the user whose own account it is,
-    /// `user`, `sessions` or `orgs`; of an organization, `org`, `invitations` or `usage`.
+    /// `user`, `sessions`, `second_factor` or `orgs`; of an organization, `org`, `invitations` or `usage`.
     pub(crate) fn account_part(&self, account: &AccountId, part: &str) -> String {
         let (prefix, account) = (self.prefix.as_str(), account.as_str());
         [prefix, ":{", account, "}:", part].concat()
@@ -98,6 +113,7 @@ mod tests {
                 "tg:{0123456789abcdef}:used",
                 "tg:{0123456789abcdef}:user",
                 "tg:{0123456789abcdef}:sessions",
+                "tg:{0123456789abcdef}:second_factor",
                 "tg:{0123456789abcdef}:usage",
                 "tg:{0123456789abcdef}:orgs",
                 "tg:{0123456789abcdef}:org",
