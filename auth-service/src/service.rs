@@ -10,6 +10,7 @@ pub mod authorizer;
 pub mod call;
 pub mod call_lines;
 pub mod contract;
+pub mod device_sign_in;
 pub(crate) mod introspection;
 mod invitations;
 mod key_fields;

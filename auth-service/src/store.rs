@@ -53,6 +53,7 @@ pub use self::revocation_page::{RevocationCursor, RevocationPage};
 pub use self::user_change::UserChange;
 pub use self::user_page::{MAX_USERS_LOOKED_AT, StateFilter, UserPage, UserPosition, UserQuery};
 use crate::access::Rights;
+use crate::device_sign_in::{AnswerRefusal, DeviceExchange, DeviceQuestion, DeviceSignIn, DeviceStart, NewDeviceSignIn, UserCode};
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, SessionId, UserId};
 use crate::organization::change::{OrganizationAnswer, OrganizationRequest};
@@ -171,6 +172,32 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Option<FactorAnswer>, StoreError>;
     /// Turns a user's second factor off, and ends all sessions; as [`set_disabled`](Self::set_disabled).
     async fn reset_second_factor(&self, id: &UserId, event: AuditEvent) -> Result<Option<UserChange>, StoreError>;
+    /// Keeps the sign-in of a device, unless there are as many as there may be: see [`on_begin`](crate::device_sign_in::on_begin). The event
+    /// goes to the attempts, since anybody may ask. Idempotent by both codes.
+    async fn begin_device_sign_in(&self, new: NewDeviceSignIn, event: AuditEvent) -> Result<DeviceStart, StoreError>;
+    /// The sign-in that has a user code and isn't over, whatever became of it.
+    async fn device_sign_in(&self, code: &UserCode) -> Result<Option<DeviceSignIn>, StoreError>;
+    /// Approves or denies a sign-in as this user, who must be in force with this session in the same step: see
+    /// [`on_answer`](crate::device_sign_in::on_answer). Idempotent.
+    async fn answer_device_sign_in(
+        &self,
+        code: &UserCode,
+        user: &UserId,
+        session: &SessionId,
+        approves: bool,
+        event: AuditEvent,
+    ) -> Result<Result<(), AnswerRefusal>, StoreError>;
+    /// What a device is told that asks with the code with this SHA-256: see [`on_question`](crate::device_sign_in::on_question).
+    async fn question_of_device(&self, device: &[u8; 32]) -> Result<DeviceQuestion, StoreError>;
+    /// Begins the session of a device whose sign-in this user approved, if the approval counts in the same step: see
+    /// [`on_exchange`](crate::device_sign_in::on_exchange). Idempotent by the session's id and token.
+    async fn exchange_device_code(
+        &self,
+        device: &[u8; 32],
+        user: &UserId,
+        new: NewSession,
+        event: AuditEvent,
+    ) -> Result<DeviceExchange, StoreError>;
 
     /// Makes an API key, gives it another secret, or revokes it or a secret: see [`KeyChange`], and [`keyring`](crate::keyring) for the
     /// rules. Who asks must be in force in the same step, or [`KeyAnswer::Refused`]. Idempotent by the request that the change names, and

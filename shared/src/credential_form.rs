@@ -25,6 +25,10 @@ pub const REFRESH_TOKEN_LENGTH: usize = REFRESH_TOKEN_PREFIX.len() + 16 + 12 + 2
 pub const INVITATION_PREFIX: &str = "tgi_";
 /// Characters of an invitation: prefix, account's id (16), secret (22), checksum (6).
 pub const INVITATION_LENGTH: usize = INVITATION_PREFIX.len() + 16 + 22 + CHECKSUM_LENGTH;
+/// What every device code starts with.
+pub const DEVICE_CODE_PREFIX: &str = "tgd_";
+/// Characters of a device code: prefix, secret (32), checksum (6).
+pub const DEVICE_CODE_LENGTH: usize = DEVICE_CODE_PREFIX.len() + 32 + CHECKSUM_LENGTH;
 /// Characters of the checksum: 62^6 is more than 2^32.
 pub const CHECKSUM_LENGTH: usize = 6;
 /// The digits of base62, in their order.
@@ -131,7 +135,7 @@ pub fn could_be_a_service_credential(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Whether there is a credential of ours in a text that is to be kept, logged or shown: an API key, a refresh token, an invitation, or what
+/// Whether there is a credential of ours in a text that is to be kept, logged or shown: an API key, a refresh token, an invitation, a device code, or what
 /// looks like an access token. People send them in the wrong place.
 #[must_use]
 pub fn holds_credential(text: &str) -> bool {
@@ -141,6 +145,7 @@ pub fn holds_credential(text: &str) -> bool {
     checksummed(API_KEY_PREFIX, API_KEY_LENGTH, is_api_key)
         || checksummed(REFRESH_TOKEN_PREFIX, REFRESH_TOKEN_LENGTH, is_refresh_token)
         || checksummed(INVITATION_PREFIX, INVITATION_LENGTH, is_invitation)
+        || checksummed(DEVICE_CODE_PREFIX, DEVICE_CODE_LENGTH, is_device_code)
         || text
             .split(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c)))
             .any(|word| word.len() >= FEWEST_ACCESS_TOKEN_BYTES && is_access_token(word))
@@ -162,6 +167,12 @@ pub fn is_refresh_token(text: &str) -> bool {
 #[must_use]
 pub fn is_invitation(text: &str) -> bool {
     is_checksummed(text, INVITATION_PREFIX, INVITATION_LENGTH)
+}
+
+/// Whether a text is `tgd_`, 32 letters and digits, and the right checksum of them.
+#[must_use]
+pub fn is_device_code(text: &str) -> bool {
+    is_checksummed(text, DEVICE_CODE_PREFIX, DEVICE_CODE_LENGTH)
 }
 
 fn is_checksummed(text: &str, prefix: &str, length: usize) -> bool {
@@ -234,7 +245,9 @@ mod tests {
         let token = format!("eyJhbGciOiJIUzI1NiJ9.{}.{}", "eyJzdWIi".repeat(8), "c2ln".repeat(10));
         let body = format!("{INVITATION_PREFIX}{}", "a1".repeat(19));
         let invitation = format!("{body}{}", std::str::from_utf8(&checksum(&body)).unwrap());
-        for credential in [&key(), &refresh, &token, &invitation] {
+        let body = format!("{DEVICE_CODE_PREFIX}{}", "a1B2".repeat(8));
+        let device = format!("{body}{}", std::str::from_utf8(&checksum(&body)).unwrap());
+        for credential in [&key(), &refresh, &token, &invitation, &device] {
             for text in [credential.clone(), format!("x={credential};y"), format!("é={credential}; é"), format!("tg_ tgr_ {credential}")]
             {
                 assert!(holds_credential(&text), "{text}");

@@ -16,6 +16,7 @@ use crate::service::audit_trail::{AuditTrail, recorded};
 use crate::service::authorizer::{Authorizer, Caller};
 use crate::service::call::Call;
 use crate::service::contract;
+use crate::service::device_sign_in::DeviceSignIns;
 use crate::service::ledger_page::{page_of, page_of_one, page_size, page_start, whose};
 use crate::service::not_built::not_built;
 use crate::service::service_error::ServiceError;
@@ -52,6 +53,8 @@ pub struct AccountsService {
     pub trail: Arc<AuditTrail>,
     /// Who reads a ledger to sum it up.
     pub usage_reads: UsageReads,
+    /// Devices that sign in.
+    pub devices: DeviceSignIns,
 }
 
 impl AccountsService {
@@ -275,6 +278,31 @@ impl Accounts for AccountsService {
         Ok(Response::new(pb::GetJwksResponse { keys: keys.into_iter().map(contract::json_web_key).collect() }))
     }
 
+    async fn begin_device_sign_in(
+        &self,
+        request: Request<pb::BeginDeviceSignInRequest>,
+    ) -> Result<Response<pb::BeginDeviceSignInResponse>, Status> {
+        Ok(Response::new(self.answer_begin_device_sign_in(request).await?))
+    }
+
+    async fn exchange_device_code(
+        &self,
+        request: Request<pb::ExchangeDeviceCodeRequest>,
+    ) -> Result<Response<pb::ExchangeDeviceCodeResponse>, Status> {
+        Ok(Response::new(self.answer_exchange_device_code(request).await?))
+    }
+
+    async fn get_device_sign_in(
+        &self,
+        request: Request<pb::GetDeviceSignInRequest>,
+    ) -> Result<Response<pb::GetDeviceSignInResponse>, Status> {
+        Ok(Response::new(self.answer_get_device_sign_in(request).await?))
+    }
+
+    async fn approve_device(&self, request: Request<pb::ApproveDeviceRequest>) -> Result<Response<pb::ApproveDeviceResponse>, Status> {
+        self.approve_or_deny(request).await
+    }
+
     not_built! {
         list_sign_in_issuers(ListSignInIssuersRequest) -> ListSignInIssuersResponse, "Accounts.ListSignInIssuers";
         begin_sign_in(BeginSignInRequest) -> BeginSignInResponse, "Accounts.BeginSignIn";
@@ -282,10 +310,6 @@ impl Accounts for AccountsService {
         list_identities(ListIdentitiesRequest) -> ListIdentitiesResponse, "Accounts.ListIdentities";
         link_identity(LinkIdentityRequest) -> LinkIdentityResponse, "Accounts.LinkIdentity";
         unlink_identity(UnlinkIdentityRequest) -> UnlinkIdentityResponse, "Accounts.UnlinkIdentity";
-        begin_device_sign_in(BeginDeviceSignInRequest) -> BeginDeviceSignInResponse, "Accounts.BeginDeviceSignIn";
-        exchange_device_code(ExchangeDeviceCodeRequest) -> ExchangeDeviceCodeResponse, "Accounts.ExchangeDeviceCode";
-        get_device_sign_in(GetDeviceSignInRequest) -> GetDeviceSignInResponse, "Accounts.GetDeviceSignIn";
-        approve_device(ApproveDeviceRequest) -> ApproveDeviceResponse, "Accounts.ApproveDevice";
     }
 }
 
@@ -323,6 +347,7 @@ mod tests {
             starting_credits: 0,
             key_lifetimes: KeyLifetimes::default(),
             usage_reads: UsageReads::default(),
+            devices: DeviceSignIns::new(None, false),
         }
     }
 

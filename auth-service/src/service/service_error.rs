@@ -15,6 +15,7 @@ use crate::keyring::{MAX_LIVE_API_KEYS, MAX_LIVE_SECRETS};
 use crate::organization::change::OrganizationRefusal;
 use crate::password::{HashingError, retry_when_busy};
 use crate::revocation_feed::WatchEnd;
+use crate::service::device_sign_in::DeviceRefusal;
 use crate::service::organization_refusal;
 use crate::service::violations::{Violation, sentence};
 use crate::session::RefreshRefusal;
@@ -145,6 +146,9 @@ pub enum ServiceError {
     /// The account would hold more than any may.
     #[error("too many credits")]
     TooManyCredits,
+    /// A device gets no session, or nobody answered it.
+    #[error("the device's sign-in: {0:?}")]
+    Device(DeviceRefusal),
     /// In the contract, and not built yet.
     #[error("{0} is not built yet")]
     NotBuilt(&'static str),
@@ -360,6 +364,7 @@ fn call_error(error: ServiceError) -> CallError {
             exhausted(ErrorReason::LimitReached, "the account would hold more than 10^12 credits").quota("credits", "10^12 an account")
         }
         ServiceError::Organization(refusal) => organization_refusal::call_error(refusal),
+        ServiceError::Device(refusal) => refusal.into(),
         ServiceError::NotBuilt(method) => CallError::not_implemented(method),
         ServiceError::Defect(what) => {
             tracing::error!(what, "a defect");

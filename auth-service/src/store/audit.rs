@@ -71,6 +71,15 @@ actions! {
     RotateApiKey = 11 "rotate_api_key",
     /// A user revoked an API key or one of its secrets.
     RevokeApiKey = 12 "revoke_api_key",
+    /// A device without a browser asked to be signed in.
+    BeginDeviceSignIn = 50 "begin_device_sign_in",
+    /// A user approved the sign-in of a device.
+    ApproveDevice = 51 "approve_device",
+    /// A user denied it.
+    DenyDevice = 52 "deny_device",
+    /// A device that was approved got its session. Failed: its code was shown again, which ended the session, or the approval counted no
+    /// longer.
+    DeviceSignIn = 53 "device_sign_in",
     /// An operator made a user.
     CreateUser = 13 "create_user",
     /// The command `create-admin` made an operator.
@@ -162,7 +171,11 @@ impl AuditAction {
             | Self::DisableSecondFactor
             | Self::StepUp
             | Self::CreateRecoveryCodes
-            | Self::UseRecoveryCode => false,
+            | Self::UseRecoveryCode
+            | Self::BeginDeviceSignIn
+            | Self::ApproveDevice
+            | Self::DenyDevice
+            | Self::DeviceSignIn => false,
             Self::CreateUser
             | Self::CreateAdmin
             | Self::DisableUser
@@ -239,7 +252,14 @@ impl AuditEvent {
 
     /// Which log keeps it with what it changed: also one that failed and, by that, ended a session.
     pub(super) fn log_of_change(&self) -> AuditLog {
-        if self.by_operator || self.action.is_an_operators() { AuditLog::Operators } else { AuditLog::Changes }
+        if self.action == AuditAction::BeginDeviceSignIn {
+            // Anybody may ask: it must not push out what users changed.
+            AuditLog::Attempts
+        } else if self.by_operator || self.action.is_an_operators() {
+            AuditLog::Operators
+        } else {
+            AuditLog::Changes
+        }
     }
 
     /// The same, done by this caller.

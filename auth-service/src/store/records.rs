@@ -157,12 +157,14 @@ macro_rules! numbered {
 
 // Behind the macros, which they use.
 mod api_key;
+mod device_sign_in;
 mod events;
 mod organization;
 mod second_factor;
 mod session;
 
 pub(super) use self::api_key::{key_rights, secret, secret_bytes};
+pub(super) use self::device_sign_in::{device_sign_in, device_sign_in_bytes};
 pub(super) use self::events::{audit_event, audit_event_bytes, revocation, revocation_bytes};
 pub(super) use self::organization::membership;
 pub(super) use self::organization::{

@@ -10,6 +10,7 @@ mod audit_log;
 mod change;
 mod check;
 mod decision;
+mod devices;
 mod failures;
 mod fitness;
 mod holds;
@@ -54,6 +55,9 @@ use super::{
     StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
 };
 use crate::access::Rights;
+use crate::device_sign_in::{
+    AnswerRefusal, DeviceExchange, DeviceQuestion, DeviceSignIn, DeviceStart, NewDeviceSignIn, UserCode, on_answer, on_exchange,
+};
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, SessionId, UserId};
 use crate::organization::change::{OrganizationAnswer, OrganizationRequest};
@@ -321,6 +325,45 @@ impl Store for RedisStore {
 
     async fn reset_second_factor(&self, id: &UserId, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
         self.change_by_operator(id, &event, |state, asked_by, now_ms| on_reset_second_factor(state, asked_by, now_ms, &event)).await
+    }
+
+    async fn begin_device_sign_in(&self, new: NewDeviceSignIn, event: AuditEvent) -> Result<DeviceStart, StoreError> {
+        self.begin_device(&new, &event).await
+    }
+
+    async fn device_sign_in(&self, code: &UserCode) -> Result<Option<DeviceSignIn>, StoreError> {
+        self.find_device(code).await
+    }
+
+    async fn answer_device_sign_in(
+        &self,
+        code: &UserCode,
+        user: &UserId,
+        session: &SessionId,
+        approves: bool,
+        event: AuditEvent,
+    ) -> Result<Result<(), AnswerRefusal>, StoreError> {
+        let rule = |sign_in: Option<&DeviceSignIn>, state: &UserState, now_ms| on_answer(sign_in, state, session, approves, now_ms, &event);
+        // A denial takes something away.
+        let script = if approves { &self.scripts.replace } else { &self.scripts.restrict };
+        self.change_device(script, code, user, rule).await.map(|answer| answer.unwrap_or(Err(AnswerRefusal::Unknown)))
+    }
+
+    async fn question_of_device(&self, device: &[u8; 32]) -> Result<DeviceQuestion, StoreError> {
+        self.ask_for_device(device).await
+    }
+
+    async fn exchange_device_code(
+        &self,
+        device: &[u8; 32],
+        user: &UserId,
+        new: NewSession,
+        event: AuditEvent,
+    ) -> Result<DeviceExchange, StoreError> {
+        let Some(code) = self.user_code_of(device).await? else { return Ok(DeviceExchange::Over) };
+        let limits = self.limits.sessions();
+        let rule = |sign_in: Option<&DeviceSignIn>, state: &UserState, now_ms| on_exchange(sign_in, state, &new, limits, now_ms, &event);
+        self.change_device(&self.scripts.replace, &code, user, rule).await.map(|answer| answer.unwrap_or(DeviceExchange::Over))
     }
 
     async fn change_api_keys(&self, request: KeyChangeRequest, event: AuditEvent) -> Result<KeyAnswer, StoreError> {

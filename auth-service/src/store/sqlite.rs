@@ -8,6 +8,7 @@ mod check;
 mod columns;
 mod context;
 mod credits;
+mod devices;
 mod disk;
 mod failure;
 mod holds;
@@ -47,6 +48,9 @@ use super::{
     StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
 };
 use crate::access::Rights;
+use crate::device_sign_in::{
+    AnswerRefusal, DeviceExchange, DeviceQuestion, DeviceSignIn, DeviceStart, NewDeviceSignIn, UserCode, on_answer, on_exchange,
+};
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, SessionId, UserId};
 use crate::organization::change::{OrganizationAnswer, OrganizationRequest};
@@ -290,6 +294,52 @@ impl Store for SqliteStore {
     async fn reset_second_factor(&self, id: &UserId, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
         let id = id.clone();
         self.run(move |context| user_changes::change_by_operator(context, &id, &event, on_reset_second_factor)).await
+    }
+
+    async fn begin_device_sign_in(&self, new: NewDeviceSignIn, event: AuditEvent) -> Result<DeviceStart, StoreError> {
+        self.run(move |context| devices::begin(context, &new, &event)).await
+    }
+
+    async fn device_sign_in(&self, code: &UserCode) -> Result<Option<DeviceSignIn>, StoreError> {
+        let code = code.clone();
+        self.run(move |context| devices::find(context, &code)).await
+    }
+
+    async fn answer_device_sign_in(
+        &self,
+        code: &UserCode,
+        user: &UserId,
+        session: &SessionId,
+        approves: bool,
+        event: AuditEvent,
+    ) -> Result<Result<(), AnswerRefusal>, StoreError> {
+        let (code, user, session) = (code.clone(), user.clone(), session.clone());
+        let rule =
+            move |sign_in: Option<&DeviceSignIn>, state: &UserState, now_ms| on_answer(sign_in, state, &session, approves, now_ms, &event);
+        let answer = self.run(move |context| devices::change(context, &code, &user, rule)).await?;
+        Ok(answer.unwrap_or(Err(AnswerRefusal::Unknown)))
+    }
+
+    async fn question_of_device(&self, device: &[u8; 32]) -> Result<DeviceQuestion, StoreError> {
+        let device = *device;
+        self.run(move |context| devices::question(context, &device)).await
+    }
+
+    async fn exchange_device_code(
+        &self,
+        device: &[u8; 32],
+        user: &UserId,
+        new: NewSession,
+        event: AuditEvent,
+    ) -> Result<DeviceExchange, StoreError> {
+        let (device, user, limits) = (*device, user.clone(), self.limits.sessions());
+        let rule =
+            move |sign_in: Option<&DeviceSignIn>, state: &UserState, now_ms| on_exchange(sign_in, state, &new, limits, now_ms, &event);
+        let exchange = move |context: Context<'_>| match devices::user_code_of(context, &device)? {
+            Some(code) => devices::change(context, &code, &user, rule),
+            None => Ok(None),
+        };
+        Ok(self.run(exchange).await?.unwrap_or(DeviceExchange::Over))
     }
 
     async fn change_api_keys(&self, request: KeyChangeRequest, event: AuditEvent) -> Result<KeyAnswer, StoreError> {

@@ -6,6 +6,7 @@ mod api_keys;
 mod audit;
 mod auth;
 mod binary;
+mod devices;
 mod fields;
 mod floods;
 mod foreign_tokens;

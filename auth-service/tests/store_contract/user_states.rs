@@ -15,11 +15,11 @@ use crate::sessions::{Signed, by_session, credential, new_session};
 const NEW_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$bmV3";
 const ONE_TIME_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$b25l";
 /// Races of each kind: enough that both orders come.
-const RACES: usize = 24;
+pub(crate) const RACES: usize = 24;
 
 /// What ends a user's sessions, or one of them.
 #[derive(Debug, Clone, Copy)]
-enum Ending {
+pub(crate) enum Ending {
     Disable,
     Lock,
     Reset,
@@ -30,10 +30,10 @@ enum Ending {
     ChangePassword,
 }
 
-const ENDINGS: [Ending; 7] =
+pub(crate) const ENDINGS: [Ending; 7] =
     [Ending::Disable, Ending::Lock, Ending::Reset, Ending::EndAll, Ending::EndOne, Ending::ByToken, Ending::ChangePassword];
 
-async fn end(store: &dyn Store, ending: Ending, signed: &Signed, other: &Signed) {
+pub(crate) async fn end(store: &dyn Store, ending: Ending, signed: &Signed, other: &Signed) {
     let id = &signed.person.id;
     match ending {
         Ending::Disable => assert!(store.set_disabled(id, true, "why", event()).await.unwrap().unwrap().changed),
@@ -50,7 +50,7 @@ async fn end(store: &dyn Store, ending: Ending, signed: &Signed, other: &Signed)
 }
 
 /// Does both at once; in every other race the second one is a step ahead.
-async fn at_once<A, B>(race: usize, one: A, other: B) -> (A::Output, B::Output)
+pub(crate) async fn at_once<A, B>(race: usize, one: A, other: B) -> (A::Output, B::Output)
 where
     A: Future<Output: Send> + Send + 'static,
     B: Future<Output: Send> + Send + 'static,
@@ -66,7 +66,7 @@ where
 }
 
 /// A user of their own for each race, with two sessions.
-async fn racer(f: &Fixture, number: usize, ending: Ending) -> (Signed, Signed) {
+pub(crate) async fn racer(f: &Fixture, number: usize, ending: Ending) -> (Signed, Signed) {
     let person = f.person(&format!("{ending:?}{number}"), 20).await;
     (f.sign_in(&person).await, f.sign_in(&person).await)
 }

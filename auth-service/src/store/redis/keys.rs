@@ -1,6 +1,7 @@
 //! The names of all keys in Redis. What is in braces is the hash tag: all keys of one account lie in one slot, so that one script may
 //! touch them all.
 
+use crate::device_sign_in::UserCode;
 use crate::ids::{AccountId, UserId};
 use crate::store::audit_page::AuditLog;
 use crate::user::UserName;
@@ -81,6 +82,21 @@ impl Keys {
         format!("{}:revocations", self.prefix)
     }
 
+    /// The sign-in of a device, by its user code.
+    pub(crate) fn device(&self, code: &UserCode) -> String {
+        format!("{}:devices:{}", self.prefix, code.letters())
+    }
+
+    /// Its user code, by SHA-256 of its device code.
+    pub(crate) fn device_code(&self, hash: &[u8; 32]) -> String {
+        format!("{}:device_codes:{}", self.prefix, hex::encode(hash))
+    }
+
+    /// User codes by when their sign-ins are over.
+    pub(crate) fn devices_due(&self) -> String {
+        format!("{}:devices_due", self.prefix)
+    }
+
     /// What the probe writes, and nobody reads.
     pub(crate) fn probe(&self) -> String {
         format!("{}:probe", self.prefix)
@@ -128,6 +144,9 @@ mod tests {
         assert_eq!(AuditLog::ALL.map(|log| keys.audit(log)), ["tg:audit:changes", "tg:audit:operators", "tg:audit:attempts"]);
         assert_eq!(keys.revocations(), "tg:revocations");
         assert_eq!(keys.probe(), "tg:probe");
+        assert_eq!(keys.device(&UserCode::parse("BCDF-GHJK").unwrap()), "tg:devices:BCDFGHJK");
+        assert_eq!(keys.device_code(&[0xab; 32]), format!("tg:device_codes:{}", "ab".repeat(32)));
+        assert_eq!(keys.devices_due(), "tg:devices_due");
         assert_eq!(Keys::shard_of(&account), 8);
     }
 

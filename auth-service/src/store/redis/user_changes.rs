@@ -99,7 +99,7 @@ impl RedisStore {
         Ok(Some(Read { state: UserState { user, member, sessions, second_factor }, rights_version, now_ms }))
     }
 
-    fn replacements(&self, id: &UserId, changes: &UserChanges) -> Vec<Replacement> {
+    pub(super) fn replacements(&self, id: &UserId, changes: &UserChanges) -> Vec<Replacement> {
         let ended = changes.ended.iter().map(|session| Replacement::of(Part::Sessions, session.as_str(), Vec::new()));
         let put = changes.put.iter();
         let put = put.map(|session| Replacement::of(Part::Sessions, session.session_id.as_str(), records::session_bytes(session)));

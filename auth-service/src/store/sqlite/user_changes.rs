@@ -69,7 +69,7 @@ fn sessions(context: Context<'_>, id: &UserId) -> StoreResult<Vec<Session>> {
     Ok(sessions)
 }
 
-fn write(context: Context<'_>, id: &UserId, changes: UserChanges) -> StoreResult<()> {
+pub(super) fn write(context: Context<'_>, id: &UserId, changes: UserChanges) -> StoreResult<()> {
     let UserChanges { user, member, put, ended, second_factor, revocations, event } = changes;
     let account = AccountId::from(id);
     if let Some(user) = user {
