@@ -74,6 +74,7 @@ const WORDS = {
   REQUEST_IN_PROGRESS: 'The same is being done already. Try again in a moment.',
   REFRESH_TOKEN_REUSED: 'Your session was ended, because its token was used twice: somebody else may have had it. Sign in again.',
   ORGANIZATION_NOT_FOUND: 'There is no such organization, or you are no member of it.',
+  ACCOUNT_NOT_ALLOWED: 'This account is not yours to use, or no longer.',
   OWNER_REQUIRED: 'An owner of the organization must do this.',
   LAST_OWNER: 'An organization keeps an owner who can act. Make another member one first.',
   MEMBER_NOT_FOUND: 'The organization has no such member or service account any more.',

@@ -31,6 +31,7 @@ export function identities(signal, sessionsChanged) {
     const reload = async () => {
       await Promise.all([list.load(), sessionsChanged()]);
     };
+    /** @type {Node[]} */
     const content = linked.length
       ? [h('ul', { class: 'cards', 'aria-label': 'Identities' }, ...linked.map((each, index) => card(each, index, reload)))]
       : [h('p', { class: 'hint' }, 'None signs you in.')];

@@ -16,6 +16,9 @@ const OF_ACCOUNT = new Set(
   ),
 );
 
+/** An account that can't be used, or no longer. */
+const NOT_MINE = new Set(['ORGANIZATION_NOT_FOUND', 'ACCOUNT_NOT_ALLOWED']);
+
 /** Has the second factor proved; whether it was. @type {() => Promise<boolean>} */
 let prove = async () => false;
 
@@ -51,7 +54,7 @@ export async function call(method, message = {}, signal, account = OF_ACCOUNT.ha
   try {
     return await work();
   } catch (failure) {
-    if (account && failure instanceof Failure && failure.reason === 'ORGANIZATION_NOT_FOUND') lost();
+    if (account && failure instanceof Failure && NOT_MINE.has(failure.reason)) lost();
     const isAsked = failure instanceof Failure && failure.reason === 'STEP_UP_REQUIRED';
     if (!isAsked || !(await prove())) throw failure;
   }
