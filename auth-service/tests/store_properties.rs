@@ -4,6 +4,8 @@
 
 #[path = "store_properties/audit_log.rs"]
 mod audit_log;
+#[path = "store_properties/devices.rs"]
+mod devices;
 #[path = "store_contract/fixture.rs"]
 #[expect(dead_code, reason = "the contract's cases use the rest")]
 mod fixture;
@@ -23,6 +25,8 @@ mod new_stores;
 mod promises;
 #[path = "store_properties/scenes.rs"]
 mod scenes;
+#[path = "store_properties/second_factor.rs"]
+mod second_factor;
 #[path = "store_properties/together.rs"]
 mod together;
 #[path = "store_properties/user_list.rs"]

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "the parts that the tests share")]
 
+use auth_service::store::clock::Clock;
 use auth_service::user::Role;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -69,7 +70,7 @@ pub(crate) async fn start_trusting_in(store: tempfile::TempDir, entries: &[Value
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("issuers.json");
     std::fs::write(&path, json!({ "issuers": entries }).to_string()).unwrap();
-    start_in(store, &[("TOLLGATE_TOKEN_ISSUERS_FILE", path.to_str().unwrap())]).await
+    start_in(store, &[("TOLLGATE_TOKEN_ISSUERS_FILE", path.to_str().unwrap())], Clock::Store).await
 }
 
 /// A service that trusts an issuer with one Ed25519 key, and has the user `ada`.

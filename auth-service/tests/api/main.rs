@@ -7,6 +7,7 @@ mod audit;
 mod auth;
 mod binary;
 mod devices;
+mod devices_http;
 mod fields;
 mod floods;
 mod foreign_service_accounts;
@@ -22,6 +23,7 @@ mod passwords;
 mod published;
 mod release;
 mod revocations;
+mod second_factor;
 mod sessions;
 mod support;
 #[expect(dead_code, clippy::unwrap_used, reason = "test support, of which the unit tests have more")]
