@@ -16,10 +16,12 @@ mod logins;
 mod model_patterns;
 mod oauth2;
 mod oauth2_sessions;
+mod organizations;
 mod passwords;
 mod published;
 mod release;
 mod revocations;
+mod second_factor;
 mod sessions;
 mod support;
 #[expect(dead_code, clippy::unwrap_used, reason = "test support, of which the unit tests have more")]
