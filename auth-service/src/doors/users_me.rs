@@ -93,7 +93,12 @@ fn has_credential(query: &str) -> bool {
 
 impl Me {
     fn new(me: pb::GetMeResponse, balance: Option<pb::Balance>) -> Self {
-        let user = me.user.unwrap_or_default();
+        // A service account is no user, and is called by its name.
+        let user = me.user.unwrap_or_else(|| {
+            let pb::ServiceAccount { service_account_id: user_id, name: user_name, created_at, .. } =
+                me.service_account.unwrap_or_default();
+            pb::User { user_id, user_name, created_at, ..Default::default() }
+        });
         Self {
             role: if user.role() == pb::Role::Admin { "admin" } else { "user" },
             created_at: user.created_at.map(|at| at.to_string()).unwrap_or_default(),
