@@ -21,6 +21,7 @@ mod passwords;
 mod published;
 mod release;
 mod revocations;
+mod second_factor;
 mod sessions;
 mod shared_account;
 mod support;

@@ -4,7 +4,7 @@ use auth_service::ids::{AccountId, SessionId, UserId};
 use auth_service::organization::MemberRole;
 use auth_service::organization::change::{OrganizationAnswer, OrganizationChange, OrganizationRequest};
 use auth_service::organization::creation::NewOrganization;
-use auth_service::session::{NewSession, SessionStart, SignInMethod};
+use auth_service::session::{NewSession, SessionStart, Shown, SignInMethod};
 use auth_service::store::{CheckRequest, GrantRequest, Permission, PresentedCredential, Scope, Store, StoreLimits};
 use auth_service::token_scopes::TokenScopes;
 use std::time::Duration;
@@ -57,7 +57,7 @@ impl Company {
             method: SignInMethod::Password,
             scopes: TokenScopes::All,
         };
-        let begun = store.begin_session(&people[OWNER], PASSWORD_HASH, new, event()).await.unwrap();
+        let begun = store.begin_session(&people[OWNER], Shown::password(PASSWORD_HASH), new, event()).await.unwrap();
         assert!(matches!(begun, SessionStart::Begun(_)), "{begun:?}");
         let company = Self { account: AccountId::from(&UserId::random().unwrap()), people, session };
         let new = NewOrganization { account: company.account.clone(), name: "Plumbers".to_owned() };
