@@ -28,14 +28,14 @@ mod handles;
 mod invitations;
 #[path = "store_contract/ledger.rs"]
 mod ledger;
-#[path = "store_contract/organization_races.rs"]
-mod organization_races;
-#[path = "store_contract/organizations.rs"]
-mod organizations;
 #[path = "store_contract/member_caps.rs"]
 mod member_caps;
 #[path = "store_contract/members.rs"]
 mod members;
+#[path = "store_contract/organization_races.rs"]
+mod organization_races;
+#[path = "store_contract/organizations.rs"]
+mod organizations;
 #[path = "store_contract/redis_batches.rs"]
 mod redis_batches;
 #[path = "store_contract/redis_conditions.rs"]
@@ -200,6 +200,21 @@ cases! {
     user_states::sessions_that_begin_and_end_at_once_are_all_begun_and_all_ended,
     user_states::each_change_records_its_event_once_and_what_changes_nothing_records_none,
     user_states::a_token_of_an_earlier_release_is_good_beside_sessions_until_it_ends,
+    devices::a_device_that_is_approved_gets_one_session_with_what_was_approved,
+    devices::a_device_code_is_good_for_nothing_before_it_is_approved_and_after_its_time,
+    devices::sixteen_exchanges_at_once_give_one_session,
+    devices::a_device_code_that_comes_again_later_ends_the_session_that_it_began_and_begins_none,
+    devices::what_ends_the_session_of_who_approved_ends_the_approval_and_gives_the_device_nothing,
+    devices::an_approval_that_races_whatever_ends_its_session_gives_nothing_that_outlives_it,
+    devices::an_exchange_that_races_whatever_ends_the_approval_gives_no_session_that_outlives_it,
+    devices::of_an_approval_and_a_denial_at_once_the_denial_counts_unless_it_was_refused,
+    devices::of_two_users_who_approve_one_device_at_once_one_has_it,
+    devices::whoever_is_disabled_locked_or_signed_out_approves_nothing,
+    devices::questions_that_come_too_early_are_told_to_slow_down_also_at_once,
+    devices::ten_thousand_sign_ins_are_kept_and_room_comes_with_the_end_of_the_oldest,
+    devices::a_code_that_is_taken_is_given_to_nobody_else,
+    devices::each_step_of_a_device_is_in_the_audit_log_once_and_anybodys_beginnings_push_out_no_change,
+    devices::no_code_of_a_device_is_kept_but_as_a_hash_and_the_user_code_no_longer_than_it_counts,
     organizations::an_organization_is_made_with_its_first_owner_an_account_without_credits_and_a_place_in_the_walk,
     organizations::a_repetition_of_making_an_organization_makes_no_other,
     organizations::a_user_makes_ten_organizations_at_most_though_they_leave_them_and_sixteen_at_once_are_no_more,
@@ -231,21 +246,6 @@ cases! {
     organization_races::whoever_asks_and_is_taken_out_at_once_changes_nothing_after_that,
     organization_races::of_sixteen_who_make_service_accounts_of_one_name_at_once_one_does,
     organization_races::sixteen_members_who_are_added_at_once_are_all_members,
-    devices::a_device_that_is_approved_gets_one_session_with_what_was_approved,
-    devices::a_device_code_is_good_for_nothing_before_it_is_approved_and_after_its_time,
-    devices::sixteen_exchanges_at_once_give_one_session,
-    devices::a_device_code_that_comes_again_later_ends_the_session_that_it_began_and_begins_none,
-    devices::what_ends_the_session_of_who_approved_ends_the_approval_and_gives_the_device_nothing,
-    devices::an_approval_that_races_whatever_ends_its_session_gives_nothing_that_outlives_it,
-    devices::an_exchange_that_races_whatever_ends_the_approval_gives_no_session_that_outlives_it,
-    devices::of_an_approval_and_a_denial_at_once_the_denial_counts_unless_it_was_refused,
-    devices::of_two_users_who_approve_one_device_at_once_one_has_it,
-    devices::whoever_is_disabled_locked_or_signed_out_approves_nothing,
-    devices::questions_that_come_too_early_are_told_to_slow_down_also_at_once,
-    devices::ten_thousand_sign_ins_are_kept_and_room_comes_with_the_end_of_the_oldest,
-    devices::a_code_that_is_taken_is_given_to_nobody_else,
-    devices::each_step_of_a_device_is_in_the_audit_log_once_and_anybodys_beginnings_push_out_no_change,
-    devices::no_code_of_a_device_is_kept_but_as_a_hash_and_the_user_code_no_longer_than_it_counts,
     credits::none_held_is_not_found,
     credits::a_check_holds_the_worst_case,
     credits::held_and_the_same_attempt_is_the_same_grant,

@@ -11,21 +11,22 @@ use shared::ErrorReason;
 use shared::proto::auth as pb;
 use tonic::{Code, Request};
 
-use crate::support::{PASSWORD, Server, assert_refused, start, start_with, violated, with};
+use crate::second_factor;
+use crate::support::{PASSWORD, Server, assert_refused, start, start_at, start_with, violated, with};
 
 const NEW_PASSWORD: &str = "another plumber, by the pipe";
 
 /// What an operator reads of the log: each event once, as it comes.
-struct Follower {
-    operator: String,
+pub(crate) struct Follower {
+    pub(crate) operator: String,
     since: String,
     calls: u32,
-    worked: BTreeSet<&'static str>,
+    pub(crate) worked: BTreeSet<&'static str>,
     failed: BTreeSet<&'static str>,
 }
 
 impl Follower {
-    async fn start(server: &mut Server) -> Self {
+    pub(crate) async fn start(server: &mut Server) -> Self {
         let operator = server.operator().await;
         let list = with(&operator, pb::ListAuditEventsRequest::default());
         let since = server.admin.list_audit_events(list).await.unwrap().into_inner().newest_token;
@@ -33,14 +34,14 @@ impl Follower {
     }
 
     /// A message of this follower's own request id.
-    fn ask<T>(&mut self, credential: &str, message: T) -> Request<T> {
+    pub(crate) fn ask<T>(&mut self, credential: &str, message: T) -> Request<T> {
         self.calls += 1;
         let mut request = if credential.is_empty() { Request::new(message) } else { with(credential, message) };
         request.metadata_mut().insert("x-request-id", format!("audit-{}", self.calls).parse().unwrap());
         request
     }
 
-    async fn events(&mut self, server: &mut Server) -> Vec<pb::AuditEvent> {
+    pub(crate) async fn events(&mut self, server: &mut Server) -> Vec<pb::AuditEvent> {
         let request = pb::ListAuditEventsRequest { since_token: self.since.clone(), ..Default::default() };
         let page = server.admin.list_audit_events(with(&self.operator, request)).await.unwrap().into_inner();
         self.since = page.newest_token;
@@ -48,7 +49,7 @@ impl Follower {
     }
 
     /// The one event that the last call left, which worked, or failed for this reason.
-    async fn one(&mut self, server: &mut Server, action: AuditAction, failure: &str) -> pb::AuditEvent {
+    pub(crate) async fn one(&mut self, server: &mut Server, action: AuditAction, failure: &str) -> pb::AuditEvent {
         let events = self.events(server).await;
         let seen: Vec<_> = events.iter().map(|event| (event.action.as_str(), event.failure.as_str())).collect();
         assert_eq!(seen, [(action.name(), failure)]);
@@ -96,6 +97,14 @@ fn is_recorded(action: AuditAction) -> (bool, bool) {
         // Commands on the store's host: who may run them may do anything with it.
         AuditAction::CreateAdmin | AuditAction::ExportLedger => (true, false),
         AuditAction::RotateApiKey => (false, false),
+        AuditAction::BeginSecondFactor
+        | AuditAction::EnableSecondFactor
+        | AuditAction::DisableSecondFactor
+        | AuditAction::StepUp
+        | AuditAction::CreateRecoveryCodes
+        | AuditAction::ResetSecondFactor => (true, true),
+        // What it is used for is recorded beside it, and so is one that is wrong.
+        AuditAction::UseRecoveryCode => (true, false),
     }
 }
 
@@ -377,12 +386,14 @@ async fn devices(server: &mut Server, log: &mut Follower) {
 
 #[tokio::test]
 async fn every_action_is_recorded_once_when_it_works_and_once_when_it_is_refused_with_who_whom_from_where_and_by_which_call() {
-    let mut server = start().await;
+    let (clock, hand) = second_factor::clock();
+    let mut server = start_at(&[], clock).await;
     let mut log = Follower::start(&mut server).await;
     users(&mut server, &mut log).await;
     operators(&mut server, &mut log).await;
     others(&mut server, &mut log).await;
     devices(&mut server, &mut log).await;
+    second_factor::each_action_is_recorded(&mut server, &mut log, &hand).await;
     for action in AuditAction::ALL {
         let recorded = (log.worked.contains(action.name()), log.failed.contains(action.name()));
         assert_eq!(recorded, is_recorded(*action), "{action:?}");

@@ -21,6 +21,7 @@ mod passwords;
 mod published;
 mod release;
 mod revocations;
+mod second_factor;
 mod sessions;
 mod support;
 #[expect(dead_code, clippy::unwrap_used, reason = "test support, of which the unit tests have more")]
