@@ -25,6 +25,7 @@ mod release;
 mod revocations;
 mod second_factor;
 mod sessions;
+mod shared_account;
 mod support;
 #[expect(dead_code, clippy::unwrap_used, reason = "test support, of which the unit tests have more")]
 #[path = "../../src/foreign_issuer/test_issuer.rs"]

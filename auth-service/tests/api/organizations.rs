@@ -99,7 +99,7 @@ impl Server {
         self.accounts.remove_service_account(with(token, message)).await.map(|_| ())
     }
 
-    async fn me(&mut self, request: Request<pb::GetMeRequest>) -> Answer<pb::GetMeResponse> {
+    async fn who_am_i(&mut self, request: Request<pb::GetMeRequest>) -> Answer<pb::GetMeResponse> {
         Ok(self.accounts.get_me(request).await?.into_inner())
     }
 }
@@ -135,12 +135,12 @@ async fn an_organization_is_made_listed_by_name_and_shared_until_its_members_lea
     let members = server.members(&bob, account).await.unwrap();
     assert_eq!(members.iter().map(|member| member.user_name.as_str()).collect::<Vec<_>>(), ["ada", "bob"]);
     // Its account is theirs to read.
-    let me = server.me(on(account, &bob, pb::GetMeRequest {})).await.unwrap();
+    let me = server.who_am_i(on(account, &bob, pb::GetMeRequest {})).await.unwrap();
     assert_eq!((me.account_id.as_str(), me.user.unwrap().user_name.as_str()), (account, "bob"));
     assert_eq!(me.organization.unwrap().me.unwrap().role(), MEMBER);
-    assert_eq!(server.me(with(&bob, pb::GetMeRequest {})).await.unwrap().organization, None);
+    assert_eq!(server.who_am_i(with(&bob, pb::GetMeRequest {})).await.unwrap().organization, None);
     assert_refused(
-        server.me(on(&bakers.account_id, &bob, pb::GetMeRequest {})).await,
+        server.who_am_i(on(&bakers.account_id, &bob, pb::GetMeRequest {})).await,
         Code::PermissionDenied,
         ErrorReason::AccountNotAllowed,
     );
@@ -149,7 +149,7 @@ async fn an_organization_is_made_listed_by_name_and_shared_until_its_members_lea
     assert_refused(server.remove(&bob, account, "").await, Code::NotFound, ErrorReason::OrganizationNotFound);
     assert_refused(server.remove(&ada, account, &added.user_id).await, Code::NotFound, ErrorReason::MemberNotFound);
     assert_refused(server.members(&bob, account).await, Code::NotFound, ErrorReason::OrganizationNotFound);
-    assert_refused(server.me(on(account, &bob, pb::GetMeRequest {})).await, Code::PermissionDenied, ErrorReason::AccountNotAllowed);
+    assert_refused(server.who_am_i(on(account, &bob, pb::GetMeRequest {})).await, Code::PermissionDenied, ErrorReason::AccountNotAllowed);
     assert_refused(server.remove(&ada, account, "").await, Code::FailedPrecondition, ErrorReason::LastOwner);
 }
 
@@ -358,7 +358,7 @@ async fn a_service_account_says_who_it_is_reads_its_organization_and_outlives_it
         ..Default::default()
     };
     let key = server.accounts.create_api_key(on(&account, &bob, wanted)).await.unwrap().into_inner().key;
-    let me = server.me(with(&key, pb::GetMeRequest {})).await.unwrap();
+    let me = server.who_am_i(with(&key, pb::GetMeRequest {})).await.unwrap();
     assert_eq!(
         (me.user, me.service_account, me.account_id.as_str()),
         (None, Some(pb::ServiceAccount { ..robot.clone() }), account.as_str())
@@ -372,7 +372,7 @@ async fn a_service_account_says_who_it_is_reads_its_organization_and_outlives_it
     server.store.set_disabled(&auth_service::ids::UserId::parse(&member.user_id).unwrap(), true, "", event()).await.unwrap();
     assert_eq!(server.robots(&key, &account).await.unwrap()[0].created_by, member.user_id);
     server.end_robot(&ada, &account, &robot.service_account_id).await.unwrap();
-    assert!(server.me(with(&key, pb::GetMeRequest {})).await.is_err());
+    assert!(server.who_am_i(with(&key, pb::GetMeRequest {})).await.is_err());
     assert_refused(server.end_robot(&ada, &account, &robot.service_account_id).await, Code::NotFound, ErrorReason::MemberNotFound);
 }
 
