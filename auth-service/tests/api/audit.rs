@@ -77,6 +77,9 @@ fn is_recorded(action: AuditAction) -> (bool, bool) {
         | AuditAction::CompletePasswordReset
         | AuditAction::CreateApiKey
         | AuditAction::RevokeApiKey
+        | AuditAction::ApproveDevice
+        | AuditAction::DenyDevice
+        | AuditAction::DeviceSignIn
         | AuditAction::CreateUser
         | AuditAction::DisableUser
         | AuditAction::EnableUser
@@ -87,6 +90,8 @@ fn is_recorded(action: AuditAction) -> (bool, bool) {
         | AuditAction::ManageModels => (true, true),
         // That a session goes on, and that somebody reads, changes nothing.
         AuditAction::Refresh | AuditAction::ListUsers | AuditAction::ListAuditEvents => (false, true),
+        // What is throttled has not been tried.
+        AuditAction::BeginDeviceSignIn => (true, false),
         // What nobody knows is no failure.
         AuditAction::RevokeCredential => (true, false),
         // Commands on the store's host: who may run them may do anything with it.
@@ -337,6 +342,48 @@ async fn others(server: &mut Server, log: &mut Follower) {
     log.worked.extend(["create_admin", "export_ledger"]);
 }
 
+/// What devices do, and those who answer them.
+async fn devices(server: &mut Server, log: &mut Follower) {
+    use AuditAction as A;
+    server.sign_up("dora").await;
+    let token = server.login("dora").await;
+    log.events(server).await;
+    let begin = async |server: &mut Server, log: &mut Follower| {
+        let request = log.ask("", pb::BeginDeviceSignInRequest { client: "a notebook".into(), ..Default::default() });
+        let begun = server.accounts.begin_device_sign_in(request).await.unwrap().into_inner();
+        let event = log.one(server, A::BeginDeviceSignIn, "").await;
+        assert_eq!((event.actor_user_id.as_str(), event.detail.as_str()), ("", "a notebook"));
+        begun
+    };
+    let answer = |code: &str, deny| pb::ApproveDeviceRequest { user_code: code.into(), deny };
+    let (first, second) = (begin(server, log).await, begin(server, log).await);
+    for (action, deny) in [(A::ApproveDevice, false), (A::DenyDevice, true)] {
+        server.accounts.approve_device(log.ask(&token, answer("BBBB-BBBB", deny))).await.unwrap_err();
+        let event = log.one(server, action, "USER_CODE_UNKNOWN").await;
+        assert_eq!((event.actor_name.as_str(), event.subject_name.as_str()), ("dora", "dora"));
+    }
+    server.accounts.approve_device(log.ask(&token, answer(&second.user_code, true))).await.unwrap();
+    assert_eq!(log.one(server, A::DenyDevice, "").await.detail, "a notebook");
+    server.accounts.approve_device(log.ask(&token, answer(&first.user_code, false))).await.unwrap();
+    let event = log.one(server, A::ApproveDevice, "").await;
+    assert_eq!((event.actor_name.as_str(), event.subject_name.as_str(), event.detail.as_str()), ("dora", "dora", "a notebook"));
+    let asks = |begun: &pb::BeginDeviceSignInResponse| pb::ExchangeDeviceCodeRequest { device_code: begun.device_code.clone() };
+    let signed_in = server.accounts.exchange_device_code(log.ask("", asks(&first))).await.unwrap().into_inner();
+    let event = log.one(server, A::DeviceSignIn, "").await;
+    assert_eq!((event.actor_name.as_str(), &event.subject_id), ("dora", &signed_in.session_id));
+    for begun in [&first, &second] {
+        server.accounts.exchange_device_code(log.ask("", asks(begun))).await.unwrap_err();
+        assert_eq!(log.events(server).await, [], "that a device asks changes nothing");
+    }
+    let third = begin(server, log).await;
+    server.accounts.approve_device(log.ask(&token, answer(&third.user_code, false))).await.unwrap();
+    server.accounts.logout_everywhere(log.ask(&token, pb::LogoutEverywhereRequest {})).await.unwrap();
+    log.events(server).await;
+    server.accounts.exchange_device_code(log.ask("", asks(&third))).await.unwrap_err();
+    let event = log.one(server, A::DeviceSignIn, "DEVICE_CODE_EXPIRED").await;
+    assert_eq!((event.actor_user_id.as_str(), event.subject_name.as_str()), ("", "dora"));
+}
+
 #[tokio::test]
 async fn every_action_is_recorded_once_when_it_works_and_once_when_it_is_refused_with_who_whom_from_where_and_by_which_call() {
     let (clock, hand) = second_factor::clock();
@@ -345,6 +392,7 @@ async fn every_action_is_recorded_once_when_it_works_and_once_when_it_is_refused
     users(&mut server, &mut log).await;
     operators(&mut server, &mut log).await;
     others(&mut server, &mut log).await;
+    devices(&mut server, &mut log).await;
     second_factor::each_action_is_recorded(&mut server, &mut log, &hand).await;
     for action in AuditAction::ALL {
         let recorded = (log.worked.contains(action.name()), log.failed.contains(action.name()));
