@@ -4,6 +4,8 @@
 
 #[path = "store_properties/audit_log.rs"]
 mod audit_log;
+#[path = "store_properties/devices.rs"]
+mod devices;
 #[path = "store_contract/fixture.rs"]
 #[expect(dead_code, reason = "the contract's cases use the rest")]
 mod fixture;
