@@ -22,7 +22,7 @@ use crate::settings::{Caller, Source, Which};
 pub(crate) const CLIENT: &str = concat!("tollgate ", env!("CARGO_PKG_VERSION"));
 
 #[derive(Debug, Args)]
-#[group(id = "way", args = ["name", "with", "device"], required = true)]
+#[group(id = "way", args = ["name", "with", "device"], required = true, multiple = false)]
 pub(crate) struct Login {
     /// User name; the password is asked for
     name: Option<String>,
