@@ -65,7 +65,7 @@ pub fn described() -> Result<Vec<Door>, StartError> {
     let issuers = Arc::new(ForeignIssuers::none());
     let credentials = Credentials { tokens: Arc::clone(&tokens), issuers, store: Arc::clone(&store) };
     let accounts = Arc::new(AccountsService {
-        authorizer: Authorizer { store: Arc::clone(&store), credentials, key_uses: KeyUses::new().0 },
+        authorizer: Authorizer { store: Arc::clone(&store), credentials, key_uses: KeyUses::new().0, require_admin_totp: false },
         trail: Arc::new(AuditTrail::new(Arc::clone(&store))),
         store,
         tokens,

@@ -14,6 +14,7 @@ pub(crate) mod introspection;
 mod key_fields;
 mod ledger_page;
 mod not_built;
+mod second_factor;
 pub mod service_error;
 pub(crate) mod sessions;
 pub(crate) mod sign_in;

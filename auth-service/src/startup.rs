@@ -190,7 +190,9 @@ impl Application {
         let made = tokio::task::spawn_blocking(move || PasswordHashing::new(hashing)).await;
         let passwords = Arc::new(made.map_err(|error| HashingError::Broken(error.to_string()))??);
         let (key_uses, key_use_notes) = KeyUses::new();
-        let authorizer = Authorizer { store: Arc::clone(&store), credentials: credentials.clone(), key_uses: key_uses.clone() };
+        let require_admin_totp = config.require_admin_totp;
+        let authorizer =
+            Authorizer { store: Arc::clone(&store), credentials: credentials.clone(), key_uses: key_uses.clone(), require_admin_totp };
         let revocations = Arc::new(RevocationFeed::new(Arc::clone(&store)));
         let trail = Arc::new(AuditTrail::new(Arc::clone(&store)));
         Ok(Self {
@@ -203,6 +205,7 @@ impl Application {
                 hold_ttl: config.limits.hold_ttl,
                 revocations,
                 trail: Arc::clone(&trail),
+                require_admin_totp,
             },
             accounts: AccountsService {
                 authorizer: authorizer.clone(),

@@ -35,7 +35,7 @@ use shared::essential::Lost;
 
 pub(crate) use self::api_key::earlier;
 pub use self::api_key::{
-    ApiKeyRecord, KeyAnswer, KeyChange, KeyChangeRequest, KeyRequest, KeyUse, ListedKey, ListedSecret, NewSecret, REQUEST_LIFE,
+    ApiKeyRecord, KeyAnswer, KeyChange, KeyChangeRequest, KeyRefusal, KeyRequest, KeyUse, ListedKey, ListedSecret, NewSecret, REQUEST_LIFE,
     RequestMark, SecretRecord, StoredSecret,
 };
 pub use self::audit::{AuditAction, AuditEvent};
@@ -54,9 +54,11 @@ pub use self::user_page::{MAX_USERS_LOOKED_AT, StateFilter, UserPage, UserPositi
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, SessionId, UserId};
+use crate::organization::MonthUsage;
 use crate::refunds::RefundLimit;
 pub use crate::scope::Scope;
-use crate::session::{NewSession, Refresh, RefreshAnswer, Session, SessionLimits, SessionStart};
+use crate::second_factor::{FactorAnswer, FactorChangeRequest, SecondFactorStatus};
+use crate::session::{NewSession, Refresh, RefreshAnswer, Session, SessionLimits, SessionStart, Shown};
 use crate::user::{UserName, UserRecord};
 use crate::user_state::PasswordChange;
 
@@ -112,9 +114,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Locks a user for a reason, or unlocks them; as [`set_disabled`](Self::set_disabled), and API keys stay in force.
     async fn set_locked(&self, id: &UserId, locked: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError>;
 
-    /// Begins a session for whom the password with this hash was just verified, if it is still the user's and the user may sign in: see
-    /// [`on_begin`](crate::session::on_begin). Idempotent by the session's id and token.
-    async fn begin_session(&self, id: &UserId, verified: &str, new: NewSession, event: AuditEvent) -> Result<SessionStart, StoreError>;
+    /// Begins a session for whoever has shown a password that was just verified, if it is still the user's and the user may sign in, and
+    /// uses the second factor's code up: see [`on_begin`](crate::session::on_begin). Idempotent by the session's id and token.
+    async fn begin_session(&self, id: &UserId, shown: Shown<'_>, new: NewSession, event: AuditEvent) -> Result<SessionStart, StoreError>;
     /// Puts another refresh token in the place of the one that is shown: see [`on_refresh`](crate::session::on_refresh). Idempotent by the
     /// next token. What is recorded is reuse alone.
     async fn refresh_session(&self, id: &UserId, shown: Refresh, event: AuditEvent) -> Result<RefreshAnswer, StoreError>;
@@ -139,16 +141,30 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Replaces the password by a one-time password, from now on for its life, and ends all sessions; `None`: no such user. Idempotent by
     /// the hash.
     async fn reset_password(&self, id: &UserId, one_time: &str, event: AuditEvent) -> Result<Option<UserRecord>, StoreError>;
-    /// Replaces the one-time password with this hash, which was just verified, and begins a session. Idempotent as
+    /// Replaces the one-time password that is shown, which was just verified, and begins a session. Idempotent as
     /// [`begin_session`](Self::begin_session) is.
     async fn complete_password_reset(
         &self,
         id: &UserId,
-        verified: &str,
+        shown: Shown<'_>,
         new_hash: &str,
         new: NewSession,
         event: AuditEvent,
     ) -> Result<SessionStart, StoreError>;
+
+    /// What a user is told of their second factor, in one of their sessions; `None`: no such user.
+    async fn second_factor(&self, id: &UserId, session: Option<&SessionId>) -> Result<Option<SecondFactorStatus>, StoreError>;
+    /// Changes a user's second factor, or proves it: see [`on_change`](crate::second_factor::on_change). Who asks must be in force in the
+    /// same step. A code that it takes is good for nothing else from then on: of many at once with one code, one is done. `None`: no such
+    /// user. Idempotent by the attempt; what removes the factor finds none when it comes again.
+    async fn change_second_factor(
+        &self,
+        id: &UserId,
+        request: FactorChangeRequest,
+        event: AuditEvent,
+    ) -> Result<Option<FactorAnswer>, StoreError>;
+    /// Turns a user's second factor off, and ends all sessions; as [`set_disabled`](Self::set_disabled).
+    async fn reset_second_factor(&self, id: &UserId, event: AuditEvent) -> Result<Option<UserChange>, StoreError>;
 
     /// Makes an API key, gives it another secret, or revokes it or a secret: see [`KeyChange`], and [`keyring`](crate::keyring) for the
     /// rules. Who asks must be in force in the same step, or [`KeyAnswer::Refused`]. Idempotent by the request that the change names, and
@@ -191,6 +207,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn grant(&self, grant: GrantRequest, event: AuditEvent) -> Result<GrantAnswer, StoreError>;
     /// An account's credits; `None`: no such account.
     async fn balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError>;
+    /// What each principal of an organization spent in the month that the store's clock is in, and holds, by their ids. Who never spent
+    /// anything isn't there. Of a user's own account nothing is counted.
+    async fn month_usage(&self, account: &AccountId) -> Result<Vec<(UserId, MonthUsage)>, StoreError>;
     /// What became of a request; `None`: nothing of that id is remembered.
     async fn receipt(&self, account: &AccountId, user: &UserId, request_id: &str) -> Result<Option<HoldRecord>, StoreError>;
     /// Ledger entries below `before` (or the newest), newest first, and behind the oldest that is kept the checkpoint; at most `limit`.

@@ -71,9 +71,15 @@ async fn give(accounts: &AccountsService, mut request: DoorRequest) -> Result<Re
     let metadata = MetadataMap::from_headers(request.headers().clone());
     let call = Call::new(&metadata, request.extensions());
     let SignedIn { access_token, refresh_token, scopes, .. } = match grant {
-        Grant::Password(PasswordGrant { user_name, password, scopes, client }) => {
+        Grant::Password(PasswordGrant { user_name, password, second_factor_code, scopes, client }) => {
             let client = client.unwrap_or_default();
-            let sign_in = SignIn { user_name: &user_name, password: &password, client: &client, scopes: &scopes };
+            let sign_in = SignIn {
+                user_name: &user_name,
+                password: &password,
+                second_factor_code: &second_factor_code,
+                client: &client,
+                scopes: &scopes,
+            };
             accounts.sign_in(call, sign_in).await
         }
         Grant::Refresh(RefreshGrant { refresh_token, scopes }) => {
@@ -109,14 +115,21 @@ fn refusals() -> Vec<Refusal> {
         RefreshRefusal::PasswordChangeRequired,
     ];
     let mut all = token_form::refusals();
-    all.push(refusal(ServiceError::LoginFailed));
+    all.extend([ServiceError::LoginFailed, ServiceError::SecondFactorRequired, ServiceError::SecondFactorInvalid].map(refusal));
     all.extend(refused.map(|refused| refusal(ServiceError::Refresh(refused))));
     all
 }
 
 /// A grant that is not good is no missing credential here: OAuth2 answers it with 400.
 fn refusal(error: ServiceError) -> Refusal {
-    let of_grant = matches!(error, ServiceError::LoginFailed | ServiceError::PasswordChangeRequired | ServiceError::Refresh(_));
+    let of_grant = matches!(
+        error,
+        ServiceError::LoginFailed
+            | ServiceError::PasswordChangeRequired
+            | ServiceError::SecondFactorRequired
+            | ServiceError::SecondFactorInvalid
+            | ServiceError::Refresh(_)
+    );
     let refusal = Refusal::from(CallError::from(error));
     if of_grant { Refusal { status: StatusCode::BAD_REQUEST, ..refusal } } else { refusal }
 }
@@ -127,6 +140,8 @@ pub(super) fn is_of_grant(refusal: &Refusal) -> bool {
         refusal.reason,
         ErrorReason::LoginFailed
             | ErrorReason::PasswordChangeRequired
+            | ErrorReason::SecondFactorRequired
+            | ErrorReason::SecondFactorInvalid
             | ErrorReason::CredentialInvalid
             | ErrorReason::CredentialExpired
             | ErrorReason::CredentialRevoked

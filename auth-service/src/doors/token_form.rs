@@ -14,6 +14,7 @@ use crate::token_scopes::TokenScopes;
 const GRANT_TYPE: &str = "grant_type";
 const USERNAME: &str = "username";
 const PASSWORD: &str = "password";
+const SECOND_FACTOR_CODE: &str = "second_factor_code";
 const SCOPE: &str = "scope";
 const CLIENT_ID: &str = "client_id";
 const CLIENT_SECRET: &str = "client_secret";
@@ -23,8 +24,19 @@ const TOKEN_TYPE_HINT: &str = "token_type_hint";
 /// Where a credential was shown from that a service asks about: ours, and not OAuth2's.
 pub(super) const CALLER_ADDRESS: &str = "caller_address";
 /// All parameters, so that a refusal can name one without repeating what was sent.
-const ALL: [&str; 10] =
-    [GRANT_TYPE, USERNAME, PASSWORD, SCOPE, CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, SHOWN_TOKEN, TOKEN_TYPE_HINT, CALLER_ADDRESS];
+const ALL: [&str; 11] = [
+    GRANT_TYPE,
+    USERNAME,
+    PASSWORD,
+    SECOND_FACTOR_CODE,
+    SCOPE,
+    CLIENT_ID,
+    CLIENT_SECRET,
+    REFRESH_TOKEN,
+    SHOWN_TOKEN,
+    TOKEN_TYPE_HINT,
+    CALLER_ADDRESS,
+];
 
 /// The form, for those who read of it. Parameters beside these are ignored, as OAuth2 wants.
 #[derive(JsonSchema)]
@@ -37,6 +49,8 @@ pub(super) struct TokenForm {
     username: Option<String>,
     /// With `password`: the user's password.
     password: Option<String>,
+    /// With `password`, where the user has a second factor: six digits of the app, or a recovery code. Ours, and not OAuth2's.
+    second_factor_code: Option<String>,
     /// With `refresh_token`: the refresh token. It is good once; the answer has the next one.
     refresh_token: Option<String>,
     /// What the token is to be used for, with spaces between. Without it, all that the user may do, or what the session may.
@@ -81,6 +95,8 @@ pub(super) struct IntrospectionForm {
 pub(super) struct PasswordGrant {
     pub(super) user_name: String,
     pub(super) password: String,
+    /// May be empty.
+    pub(super) second_factor_code: String,
     pub(super) scopes: TokenScopes,
     /// What the client calls itself.
     pub(super) client: Option<String>,
@@ -117,8 +133,9 @@ pub(super) fn parse(form: Vec<(String, String)>, headers: &HeaderMap) -> Result<
             let (Some(user_name), Some(password)) = (form.take(USERNAME), form.take(PASSWORD)) else {
                 return Err(missing(&[USERNAME, PASSWORD]));
             };
+            let second_factor_code = form.take(SECOND_FACTOR_CODE).unwrap_or_default();
             let scopes = scopes(&mut form)?.unwrap_or_default();
-            Ok(Grant::Password(PasswordGrant { user_name, password, scopes, client }))
+            Ok(Grant::Password(PasswordGrant { user_name, password, second_factor_code, scopes, client }))
         }
         Some("refresh_token") => {
             let refresh_token = form.take(REFRESH_TOKEN).ok_or_else(|| missing(&[REFRESH_TOKEN]))?;
@@ -260,6 +277,7 @@ mod tests {
         let named = |client: Option<&str>| PasswordGrant {
             user_name: "ada".to_owned(),
             password: "canary".to_owned(),
+            second_factor_code: String::new(),
             scopes: TokenScopes::All,
             client: client.map(str::to_owned),
         };

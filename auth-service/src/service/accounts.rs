@@ -16,7 +16,7 @@ use crate::service::audit_trail::{AuditTrail, recorded};
 use crate::service::authorizer::{Authorizer, Caller};
 use crate::service::call::Call;
 use crate::service::contract;
-use crate::service::ledger_page::{page_of, page_size, page_start};
+use crate::service::ledger_page::{page_of, page_of_one, page_size, page_start, whose};
 use crate::service::not_built::not_built;
 use crate::service::service_error::ServiceError;
 use crate::service::sign_up_policy::{Origin, SignUpPolicy};
@@ -137,7 +137,11 @@ impl AccountsService {
         let mut violations = Violations::default();
         let size = violations.keep(page_size(request.page_size));
         let before = violations.keep(page_start(&request.page_token));
-        let (size, before) = violations.finish(size.zip(before))?;
+        let whose = violations.keep(whose(&caller, &request.user_id));
+        let ((size, before), whose) = violations.finish(size.zip(before).zip(whose))?;
+        if let Some(whose) = whose {
+            return Ok(page_of_one(&*self.store, &caller.account, &whose, before, size).await?);
+        }
         // One more than asked for tells whether there is a next page.
         Ok(page_of(self.store.ledger_entries(&caller.account, before, size + 1).await?, size))
     }
@@ -154,6 +158,18 @@ impl Accounts for AccountsService {
         create_api_key(CreateApiKeyRequest) -> CreateApiKeyResponse, CreateApiKey, answer_create_api_key;
         rotate_api_key(RotateApiKeyRequest) -> RotateApiKeyResponse, RotateApiKey, answer_rotate_api_key;
         revoke_api_key(RevokeApiKeyRequest) -> RevokeApiKeyResponse, RevokeApiKey, answer_revoke_api_key;
+        begin_totp(BeginTotpRequest) -> BeginTotpResponse, BeginSecondFactor, answer_begin_totp;
+        confirm_totp(ConfirmTotpRequest) -> ConfirmTotpResponse, EnableSecondFactor, answer_confirm_totp;
+        remove_totp(RemoveTotpRequest) -> RemoveTotpResponse, DisableSecondFactor, answer_remove_totp;
+        create_recovery_codes(CreateRecoveryCodesRequest) -> CreateRecoveryCodesResponse, CreateRecoveryCodes, answer_create_recovery_codes;
+        step_up(StepUpRequest) -> StepUpResponse, StepUp, answer_step_up;
+    }
+
+    async fn get_second_factor(
+        &self,
+        request: Request<pb::GetSecondFactorRequest>,
+    ) -> Result<Response<pb::GetSecondFactorResponse>, Status> {
+        Ok(Response::new(self.answer_get_second_factor(request).await?))
     }
 
     async fn login(&self, request: Request<pb::LoginRequest>) -> Result<Response<pb::LoginResponse>, Status> {
@@ -225,12 +241,6 @@ impl Accounts for AccountsService {
         exchange_device_code(ExchangeDeviceCodeRequest) -> ExchangeDeviceCodeResponse, "Accounts.ExchangeDeviceCode";
         get_device_sign_in(GetDeviceSignInRequest) -> GetDeviceSignInResponse, "Accounts.GetDeviceSignIn";
         approve_device(ApproveDeviceRequest) -> ApproveDeviceResponse, "Accounts.ApproveDevice";
-        get_second_factor(GetSecondFactorRequest) -> GetSecondFactorResponse, "Accounts.GetSecondFactor";
-        begin_totp(BeginTotpRequest) -> BeginTotpResponse, "Accounts.BeginTotp";
-        confirm_totp(ConfirmTotpRequest) -> ConfirmTotpResponse, "Accounts.ConfirmTotp";
-        remove_totp(RemoveTotpRequest) -> RemoveTotpResponse, "Accounts.RemoveTotp";
-        create_recovery_codes(CreateRecoveryCodesRequest) -> CreateRecoveryCodesResponse, "Accounts.CreateRecoveryCodes";
-        step_up(StepUpRequest) -> StepUpResponse, "Accounts.StepUp";
         create_organization(CreateOrganizationRequest) -> CreateOrganizationResponse, "Accounts.CreateOrganization";
         list_organizations(ListOrganizationsRequest) -> ListOrganizationsResponse, "Accounts.ListOrganizations";
         invite_member(InviteMemberRequest) -> InviteMemberResponse, "Accounts.InviteMember";
@@ -272,7 +282,7 @@ mod tests {
         let issuers = Arc::new(crate::foreign_issuer::ForeignIssuers::none());
         let credentials = crate::credential::Credentials { tokens: Arc::clone(&tokens), issuers, store: Arc::clone(&store) };
         AccountsService {
-            authorizer: Authorizer { store: Arc::clone(&store), credentials, key_uses: KeyUses::new().0 },
+            authorizer: Authorizer { store: Arc::clone(&store), credentials, key_uses: KeyUses::new().0, require_admin_totp: false },
             trail: Arc::new(AuditTrail::new(Arc::clone(&store))),
             store,
             tokens,

@@ -16,7 +16,7 @@ use crate::password::{HashingError, retry_when_busy};
 use crate::revocation_feed::WatchEnd;
 use crate::service::violations::{Violation, sentence};
 use crate::session::RefreshRefusal;
-use crate::store::{Refusal, StoreError};
+use crate::store::{KeyRefusal, Refusal, StoreError};
 
 /// When what is short by design may be there again: a hold that is due, a request in progress.
 const RETRY_SOON: Duration = Duration::from_millis(200);
@@ -59,6 +59,21 @@ pub enum ServiceError {
     /// The password is an operator's one-time password.
     #[error("another password must be chosen")]
     PasswordChangeRequired,
+    /// The password was right, and a code of the second factor must come with it.
+    #[error("a code of the second factor is required")]
+    SecondFactorRequired,
+    /// The code of the second factor is wrong, or was used.
+    #[error("the code of the second factor is wrong")]
+    SecondFactorInvalid,
+    /// The user has no second factor.
+    #[error("there is no second factor")]
+    SecondFactorNotSetUp,
+    /// The user has a second factor.
+    #[error("there is a second factor already")]
+    SecondFactorSetUp,
+    /// The session must have begun just now, or have proved its second factor.
+    #[error("a recent sign-in is required")]
+    RecentSignInRequired,
     /// The user has no such session.
     #[error("no such session")]
     SessionNotFound,
@@ -92,9 +107,15 @@ pub enum ServiceError {
     /// No such user.
     #[error("no such user")]
     UserNotFound,
+    /// No such account.
+    #[error("no such account")]
+    AccountNotFound,
     /// No such API key in the account.
     #[error("no such API key")]
     ApiKeyNotFound,
+    /// The API key is another's.
+    #[error("the API key is another's: {0:?}")]
+    KeyForbidden(KeyRefusal),
     /// The API key, or what the request made, is no longer in force.
     #[error("the API key is no longer in force")]
     ApiKeyEnded,
@@ -224,6 +245,10 @@ fn call_error(error: ServiceError) -> CallError {
                 .retry_after(RETRY_SOON)
         }
         ServiceError::StoreFailed(error) => store_failure(&error),
+        ServiceError::AccountNotFound => {
+            CallError::new(Code::NotFound, ErrorReason::OrganizationNotFound, "there is no account of this id; ListOrganizations has them")
+        }
+        ServiceError::KeyForbidden(refusal) => key_refusal(refusal),
         ServiceError::AccessTokenRequired => {
             let message = "this needs an access token from Accounts.Login; an API key, or a foreign issuer's token, was sent";
             denied(ErrorReason::AccessTokenRequired, message)
@@ -235,6 +260,29 @@ fn call_error(error: ServiceError) -> CallError {
             ErrorReason::PasswordChangeRequired,
             "an operator reset the password: choose a new one with Accounts.CompletePasswordReset",
         ),
+        ServiceError::SecondFactorRequired => {
+            let message = "the password is right, and a second factor is set up: send second_factor_code with it, six digits of the app or a \
+                           recovery code";
+            unauthenticated(ErrorReason::SecondFactorRequired, message)
+        }
+        ServiceError::SecondFactorInvalid => {
+            let message = "the code of the second factor is wrong, past its time or was used before; wait for the app's next one";
+            unauthenticated(ErrorReason::SecondFactorInvalid, message)
+        }
+        ServiceError::SecondFactorNotSetUp => CallError::new(
+            Code::FailedPrecondition,
+            ErrorReason::SecondFactorNotSetUp,
+            "no second factor is set up, or none waits to be confirmed: call BeginTotp, and within 15 minutes ConfirmTotp",
+        ),
+        ServiceError::SecondFactorSetUp => CallError::new(
+            Code::AlreadyExists,
+            ErrorReason::SecondFactorSetUp,
+            "a second factor is set up already: remove it first, with RemoveTotp",
+        ),
+        ServiceError::RecentSignInRequired => {
+            let message = "this needs a session that began, or proved its second factor, within the last 15 minutes: sign in again";
+            denied(ErrorReason::RecentSignInRequired, message)
+        }
         ServiceError::SessionNotFound => {
             CallError::new(Code::NotFound, ErrorReason::SessionNotFound, "the user has no such session; it may be over")
         }
@@ -322,6 +370,21 @@ fn revoked(refusal: Refusal) -> CallError {
     }
 }
 
+fn key_refusal(refusal: KeyRefusal) -> CallError {
+    match refusal {
+        KeyRefusal::OwnerRequired => denied(ErrorReason::OwnerRequired, "owners of the organization make keys of its service accounts"),
+        KeyRefusal::NoSuchServiceAccount => CallError::new(
+            Code::NotFound,
+            ErrorReason::MemberNotFound,
+            "the account has no such service account; x-tollgate-account names the organization that it belongs to",
+        ),
+        KeyRefusal::OfAnotherMember => denied(
+            ErrorReason::AccountNotAllowed,
+            "the API key is another member's, who alone may have another secret of it; an owner may revoke it",
+        ),
+    }
+}
+
 fn refresh_refusal(refusal: RefreshRefusal) -> CallError {
     match refusal {
         RefreshRefusal::UserDisabled => store_refusal(Refusal::UserDisabled),
@@ -381,6 +444,11 @@ fn store_refusal(refusal: Refusal) -> CallError {
             denied(ErrorReason::NetworkNotAllowed, "the API key may not be used from this address; its list of networks says from where")
         }
         Refusal::NotAMember => denied(ErrorReason::AccountNotAllowed, "the user is no member of the account"),
+        Refusal::StepUpRequired => denied(
+            ErrorReason::StepUpRequired,
+            "an operator's change needs a session whose second factor was proved within the last 15 minutes: call Accounts.StepUp, or sign in \
+             with a code; an API key or a foreign issuer's token has no such session",
+        ),
         Refusal::RoleRequired => denied(ErrorReason::RoleRequired, "this needs the admin role"),
         Refusal::ScopeRequired => denied(ErrorReason::ScopeRequired, "the scopes of the API key, or of the access token, don't cover this"),
         Refusal::ModelNotAllowed => denied(ErrorReason::ModelNotAllowed, "the API key is limited to other models"),
@@ -399,6 +467,13 @@ fn store_refusal(refusal: Refusal) -> CallError {
                 .metadata("needed_credits", needed.to_string())
                 .metadata("available_credits", available.to_string())
         }
+        Refusal::MemberCapReached { needed, left } => exhausted(
+            ErrorReason::MemberCapReached,
+            format!("the call needs {needed} credits, and {left} are left of what you may spend of the account's this month (UTC)"),
+        )
+        .quota("member_cap", format!("{needed} needed, {left} left this month"))
+        .metadata("needed_credits", needed.to_string())
+        .metadata("left_credits", left.to_string()),
         Refusal::SweepInProgress => {
             CallError::new(Code::Unavailable, ErrorReason::SweepInProgress, "credits of requests that ended come back right now; try again")
                 .retry_after(RETRY_SOON)

@@ -95,6 +95,20 @@ actions! {
     ManageModels = 24 "manage_models",
     /// The command `export-ledger` exported ledger entries, and folded those that were old enough.
     ExportLedger = 25 "export_ledger",
+    /// A user was given the secret of an authenticator app. It doesn't count yet.
+    BeginSecondFactor = 55 "begin_second_factor",
+    /// A user turned their second factor on.
+    EnableSecondFactor = 56 "enable_second_factor",
+    /// A user turned their second factor off.
+    DisableSecondFactor = 57 "disable_second_factor",
+    /// A user proved their second factor anew.
+    StepUp = 58 "step_up",
+    /// A user made new recovery codes.
+    CreateRecoveryCodes = 59 "create_recovery_codes",
+    /// A recovery code was used up: for what, an event of the same call says.
+    UseRecoveryCode = 60 "use_recovery_code",
+    /// An operator turned a user's second factor off, or a command on the store's host did.
+    ResetSecondFactor = 61 "reset_second_factor",
 }
 
 impl AuditAction {
@@ -112,7 +126,13 @@ impl AuditAction {
             | Self::RevokeCredential
             | Self::CreateApiKey
             | Self::RotateApiKey
-            | Self::RevokeApiKey => false,
+            | Self::RevokeApiKey
+            | Self::BeginSecondFactor
+            | Self::EnableSecondFactor
+            | Self::DisableSecondFactor
+            | Self::StepUp
+            | Self::CreateRecoveryCodes
+            | Self::UseRecoveryCode => false,
             Self::CreateUser
             | Self::CreateAdmin
             | Self::DisableUser
@@ -124,7 +144,8 @@ impl AuditAction {
             | Self::ListUsers
             | Self::ListAuditEvents
             | Self::ManageModels
-            | Self::ExportLedger => true,
+            | Self::ExportLedger
+            | Self::ResetSecondFactor => true,
         }
     }
 }

@@ -159,12 +159,15 @@ macro_rules! numbered {
 mod api_key;
 mod events;
 mod organization;
+mod second_factor;
 mod session;
 
 pub(super) use self::api_key::{key_rights, secret, secret_bytes};
 pub(super) use self::events::{audit_event, audit_event_bytes, revocation, revocation_bytes};
+pub(super) use self::organization::membership;
 #[expect(unused_imports, reason = "used once organizations are stored")]
-pub(super) use self::organization::{membership, membership_bytes, organization, organization_bytes};
+pub(super) use self::organization::{membership_bytes, organization, organization_bytes};
+pub(super) use self::second_factor::{second_factor, second_factor_bytes};
 pub(super) use self::session::{session, session_bytes, session_rights};
 
 numbered!(role_number, role, Role { User = 1, Admin = 2 });

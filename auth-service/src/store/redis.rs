@@ -16,6 +16,7 @@ mod holds;
 mod keys;
 mod ledger;
 mod link;
+mod member_usage;
 mod move_batcher;
 mod move_script;
 mod release;
@@ -54,12 +55,17 @@ use super::{
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, SessionId, UserId};
+use crate::organization::MonthUsage;
+use crate::second_factor::{self, FactorAnswer, FactorChangeRequest, SecondFactorStatus};
 use crate::session::{
-    self, NewSession, Refresh, RefreshAnswer, RefreshRefusal, Session, SessionStart, on_begin, on_end, on_end_all, on_end_by_token,
+    self, NewSession, Refresh, RefreshAnswer, RefreshRefusal, Session, SessionStart, Shown, on_begin, on_end, on_end_all, on_end_by_token,
     on_refresh,
 };
 use crate::user::{UserName, UserRecord};
-use crate::user_state::{NewState, PasswordChange, UserState, on_change_password, on_complete_reset, on_rehash, on_reset_password};
+use crate::user_state::{
+    NewState, PasswordChange, UserState, on_change_password, on_complete_reset, on_new_state, on_rehash, on_reset_password,
+    on_reset_second_factor,
+};
 
 /// What a [`RedisStore`] is opened with, beside its address and limits.
 #[derive(Debug, Clone)]
@@ -223,15 +229,17 @@ impl Store for RedisStore {
     }
 
     async fn set_disabled(&self, id: &UserId, disabled: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
-        self.set_state(id, NewState::Disabled(disabled), reason, &event).await
+        let new = NewState::Disabled(disabled);
+        self.change_by_operator(id, &event, |state, asked_by, now_ms| on_new_state(state, new, asked_by, reason, now_ms, &event)).await
     }
 
     async fn set_locked(&self, id: &UserId, locked: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
-        self.set_state(id, NewState::Locked(locked), reason, &event).await
+        let new = NewState::Locked(locked);
+        self.change_by_operator(id, &event, |state, asked_by, now_ms| on_new_state(state, new, asked_by, reason, now_ms, &event)).await
     }
 
-    async fn begin_session(&self, id: &UserId, verified: &str, new: NewSession, event: AuditEvent) -> Result<SessionStart, StoreError> {
-        let rule = |state: &UserState, now_ms| on_begin(state, verified, &new, self.limits.sessions(), now_ms, &event);
+    async fn begin_session(&self, id: &UserId, shown: Shown<'_>, new: NewSession, event: AuditEvent) -> Result<SessionStart, StoreError> {
+        let rule = |state: &UserState, now_ms| on_begin(state, shown, &new, self.limits.sessions(), now_ms, &event);
         self.change_user(&self.scripts.replace, id, rule).await.map(|answer| answer.unwrap_or(SessionStart::Refused))
     }
 
@@ -281,13 +289,31 @@ impl Store for RedisStore {
     async fn complete_password_reset(
         &self,
         id: &UserId,
-        verified: &str,
+        shown: Shown<'_>,
         new_hash: &str,
         new: NewSession,
         event: AuditEvent,
     ) -> Result<SessionStart, StoreError> {
-        let rule = |state: &UserState, now_ms| on_complete_reset(state, verified, new_hash, &new, self.limits.sessions(), now_ms, &event);
+        let rule = |state: &UserState, now_ms| on_complete_reset(state, shown, new_hash, &new, self.limits.sessions(), now_ms, &event);
         self.change_user(&self.scripts.replace, id, rule).await.map(|answer| answer.unwrap_or(SessionStart::Refused))
+    }
+
+    async fn second_factor(&self, id: &UserId, session: Option<&SessionId>) -> Result<Option<SecondFactorStatus>, StoreError> {
+        self.look_at_user(id, |state, _| second_factor::status(state, session)).await
+    }
+
+    async fn change_second_factor(
+        &self,
+        id: &UserId,
+        request: FactorChangeRequest,
+        event: AuditEvent,
+    ) -> Result<Option<FactorAnswer>, StoreError> {
+        let script = if request.needs_no_room() { &self.scripts.restrict } else { &self.scripts.replace };
+        self.change_user(script, id, |state, now_ms| second_factor::on_change(state, &request, now_ms, &event)).await
+    }
+
+    async fn reset_second_factor(&self, id: &UserId, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
+        self.change_by_operator(id, &event, |state, asked_by, now_ms| on_reset_second_factor(state, asked_by, now_ms, &event)).await
     }
 
     async fn change_api_keys(&self, request: KeyChangeRequest, event: AuditEvent) -> Result<KeyAnswer, StoreError> {
@@ -344,6 +370,10 @@ impl Store for RedisStore {
 
     async fn balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError> {
         self.read_balance(account).await
+    }
+
+    async fn month_usage(&self, account: &AccountId) -> Result<Vec<(UserId, MonthUsage)>, StoreError> {
+        self.read_month_usage(account).await
     }
 
     async fn receipt(&self, account: &AccountId, user: &UserId, request_id: &str) -> Result<Option<HoldRecord>, StoreError> {

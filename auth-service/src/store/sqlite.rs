@@ -12,6 +12,7 @@ mod disk;
 mod failure;
 mod holds;
 mod ledger;
+mod member_usage;
 mod revocations;
 mod schema;
 mod sweep;
@@ -47,12 +48,17 @@ use super::{
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, SessionId, UserId};
+use crate::organization::MonthUsage;
+use crate::second_factor::{self, FactorAnswer, FactorChangeRequest, SecondFactorStatus};
 use crate::session::{
-    self, NewSession, Refresh, RefreshAnswer, RefreshRefusal, Session, SessionStart, on_begin, on_end, on_end_all, on_end_by_token,
+    self, NewSession, Refresh, RefreshAnswer, RefreshRefusal, Session, SessionStart, Shown, on_begin, on_end, on_end_all, on_end_by_token,
     on_refresh,
 };
 use crate::user::{UserName, UserRecord};
-use crate::user_state::{NewState, PasswordChange, UserState, on_change_password, on_complete_reset, on_rehash, on_reset_password};
+use crate::user_state::{
+    NewState, PasswordChange, UserState, on_change_password, on_complete_reset, on_new_state, on_rehash, on_reset_password,
+    on_reset_second_factor,
+};
 
 /// What the probe writes into the file's head: the letters `toll`. SQLite keeps it for an application to mark its files with, and a newer
 /// release may bring the schema up without being disturbed by it.
@@ -159,18 +165,28 @@ impl Store for SqliteStore {
 
     async fn set_disabled(&self, id: &UserId, disabled: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
         let (id, reason) = (id.clone(), reason.to_owned());
-        self.run(move |context| user_changes::set_state(context, &id, NewState::Disabled(disabled), &reason, &event)).await
+        let new = NewState::Disabled(disabled);
+        let rule = move |state: &UserState, asked_by: Option<&UserState>, now_ms, event: &AuditEvent| {
+            on_new_state(state, new, asked_by, &reason, now_ms, event)
+        };
+        self.run(move |context| user_changes::change_by_operator(context, &id, &event, rule)).await
     }
 
     async fn set_locked(&self, id: &UserId, locked: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
         let (id, reason) = (id.clone(), reason.to_owned());
-        self.run(move |context| user_changes::set_state(context, &id, NewState::Locked(locked), &reason, &event)).await
+        let new = NewState::Locked(locked);
+        let rule = move |state: &UserState, asked_by: Option<&UserState>, now_ms, event: &AuditEvent| {
+            on_new_state(state, new, asked_by, &reason, now_ms, event)
+        };
+        self.run(move |context| user_changes::change_by_operator(context, &id, &event, rule)).await
     }
 
-    async fn begin_session(&self, id: &UserId, verified: &str, new: NewSession, event: AuditEvent) -> Result<SessionStart, StoreError> {
+    async fn begin_session(&self, id: &UserId, shown: Shown<'_>, new: NewSession, event: AuditEvent) -> Result<SessionStart, StoreError> {
         let id = id.clone();
-        let (verified, limits) = (verified.to_owned(), self.limits.sessions());
-        let rule = move |state: &UserState, now_ms| on_begin(state, &verified, &new, limits, now_ms, &event);
+        let (verified_hash, code, limits) = (shown.verified_hash.to_owned(), shown.code.cloned(), self.limits.sessions());
+        let rule = move |state: &UserState, now_ms| {
+            on_begin(state, Shown { verified_hash: &verified_hash, code: code.as_ref() }, &new, limits, now_ms, &event)
+        };
         self.run(move |context| user_changes::change(context, &id, rule)).await.map(|answer| answer.unwrap_or(SessionStart::Refused))
     }
 
@@ -232,15 +248,40 @@ impl Store for SqliteStore {
     async fn complete_password_reset(
         &self,
         id: &UserId,
-        verified: &str,
+        shown: Shown<'_>,
         new_hash: &str,
         new: NewSession,
         event: AuditEvent,
     ) -> Result<SessionStart, StoreError> {
         let id = id.clone();
-        let (verified, new_hash, limits) = (verified.to_owned(), new_hash.to_owned(), self.limits.sessions());
-        let rule = move |state: &UserState, now_ms| on_complete_reset(state, &verified, &new_hash, &new, limits, now_ms, &event);
+        let (verified_hash, code) = (shown.verified_hash.to_owned(), shown.code.cloned());
+        let (new_hash, limits) = (new_hash.to_owned(), self.limits.sessions());
+        let rule = move |state: &UserState, now_ms| {
+            let shown = Shown { verified_hash: &verified_hash, code: code.as_ref() };
+            on_complete_reset(state, shown, &new_hash, &new, limits, now_ms, &event)
+        };
         self.run(move |context| user_changes::change(context, &id, rule)).await.map(|answer| answer.unwrap_or(SessionStart::Refused))
+    }
+
+    async fn second_factor(&self, id: &UserId, session: Option<&SessionId>) -> Result<Option<SecondFactorStatus>, StoreError> {
+        let (id, session) = (id.clone(), session.cloned());
+        self.run(move |context| user_changes::look(context, &id, |state, _| second_factor::status(state, session.as_ref()))).await
+    }
+
+    async fn change_second_factor(
+        &self,
+        id: &UserId,
+        request: FactorChangeRequest,
+        event: AuditEvent,
+    ) -> Result<Option<FactorAnswer>, StoreError> {
+        let id = id.clone();
+        let rule = move |state: &UserState, now_ms| second_factor::on_change(state, &request, now_ms, &event);
+        self.run(move |context| user_changes::change(context, &id, rule)).await
+    }
+
+    async fn reset_second_factor(&self, id: &UserId, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
+        let id = id.clone();
+        self.run(move |context| user_changes::change_by_operator(context, &id, &event, on_reset_second_factor)).await
     }
 
     async fn change_api_keys(&self, request: KeyChangeRequest, event: AuditEvent) -> Result<KeyAnswer, StoreError> {
@@ -269,8 +310,8 @@ impl Store for SqliteStore {
     async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError> {
         let (known, caller) = (self.known_callers.find(&request), CallerId::of(&request));
         let (answer, learned) = self.run(move |context| check::check(context, request, known.as_deref())).await?;
-        if let Some((rights_version, rights)) = learned {
-            self.known_callers.learn(caller, rights_version, rights);
+        if let Some((rights_versions, rights)) = learned {
+            self.known_callers.learn(caller, rights_versions, rights);
         }
         Ok(answer)
     }
@@ -311,6 +352,11 @@ impl Store for SqliteStore {
     async fn balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError> {
         let account = account.clone();
         self.run(move |context| credits::balance(context, &account)).await
+    }
+
+    async fn month_usage(&self, account: &AccountId) -> Result<Vec<(UserId, MonthUsage)>, StoreError> {
+        let account = account.clone();
+        self.run(move |context| member_usage::list(context, &account)).await
     }
 
     async fn receipt(&self, account: &AccountId, user: &UserId, request_id: &str) -> Result<Option<HoldRecord>, StoreError> {

@@ -450,7 +450,7 @@ pub(crate) fn new_user(name: &str, credits: i64) -> NewUser {
 }
 
 pub(crate) fn permission(scope: Scope) -> Permission {
-    Permission { scope, admin: false, model: "llama3".to_owned() }
+    Permission { model: "llama3".to_owned(), ..Permission::of(scope) }
 }
 
 /// A request that costs one credit a call.

@@ -182,6 +182,7 @@ fn expected() -> AccountSnapshot {
             LedgerEntry { usage: Some(usage(7, 10, true)), ..entry(8, late, -6, 78, "late", 1000) },
         ],
         checkpoint: None,
+        usage: Vec::new(),
     }
 }
 
@@ -317,7 +318,7 @@ async fn is_brought_up(back: &[&str]) {
 }
 
 fn principal() -> auth_service::store::Principal {
-    auth_service::store::Principal { user_id: ada().id, role: Role::User, key_id: None, key_secret: 0, session_id: None }
+    auth_service::store::Principal { user_id: ada().id, role: Role::User, key_id: None, key_secret: 0, session_id: None, membership: None }
 }
 
 #[tokio::test]

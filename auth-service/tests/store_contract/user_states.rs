@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth_service::session::{RefreshRefusal, SessionStart};
+use auth_service::session::{RefreshRefusal, SessionStart, Shown};
 use auth_service::store::clock::Clock;
 use auth_service::store::{AuditEvent, CheckAnswer, PresentedCredential, Refusal, Scope, Store, StoreError, UserChange};
 use auth_service::user::Role;
@@ -253,7 +253,8 @@ pub(crate) async fn a_reset_password_lets_nobody_in_until_another_was_chosen_wit
     assert!(matches!(f.check_key(&ada, 1, permission(Scope::Chat), None).await, CheckAnswer::Allowed(_)));
     let complete = async |verified: &'static str, new: &'static str| {
         let id = auth_service::ids::SessionId::random().unwrap();
-        let start = f.store.complete_password_reset(&ada.id, verified, new, new_session(&id, "a client"), event()).await.unwrap();
+        let start =
+            f.store.complete_password_reset(&ada.id, Shown::password(verified), new, new_session(&id, "a client"), event()).await.unwrap();
         (Signed { person: ada.clone(), id }, start)
     };
     assert_eq!(complete(PASSWORD_HASH, NEW_HASH).await.1, SessionStart::Refused, "the password before it");
@@ -283,7 +284,7 @@ pub(crate) async fn of_many_who_complete_one_reset_at_once_one_does(f: Fixture) 
         tasks.spawn(async move {
             let id = auth_service::ids::SessionId::random().unwrap();
             let (new, hash) = (new_session(&id, "a client"), format!("hash {number}"));
-            f.store.complete_password_reset(&ada.id, ONE_TIME_HASH, &hash, new, event()).await.unwrap()
+            f.store.complete_password_reset(&ada.id, Shown::password(ONE_TIME_HASH), &hash, new, event()).await.unwrap()
         });
     }
     let begun = tasks.join_all().await.into_iter().filter(|start| matches!(start, SessionStart::Begun(_))).count();
@@ -409,7 +410,7 @@ async fn a_full_redis_still_refreshes_and_ends_sessions_and_begins_none() {
     server.command(&["CONFIG", "SET", "maxmemory", "1"]);
     f.refresh(&one, 0, 1).await.unwrap();
     let id = auth_service::ids::SessionId::random().unwrap();
-    let refused = f.store.begin_session(&ada.id, PASSWORD_HASH, new_session(&id, "a client"), event()).await;
+    let refused = f.store.begin_session(&ada.id, Shown::password(PASSWORD_HASH), new_session(&id, "a client"), event()).await;
     assert!(matches!(refused, Err(StoreError::Full(_))), "{refused:?}");
     assert!(f.store.end_session(&ada.id, &one.id, event()).await.unwrap());
     f.store.record_event(event().failed(shared::ErrorReason::LoginFailed)).await.unwrap();

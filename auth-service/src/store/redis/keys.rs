@@ -10,7 +10,8 @@ pub(crate) const REGISTRY_SHARDS: u8 = 16;
 
 /// What an account's keys end with.
 #[cfg(test)]
-const ACCOUNT_PARTS: [&str; 10] = ["acct", "due", "paid", "free", "log", "members", "keys", "used", "user", "sessions"];
+const ACCOUNT_PARTS: [&str; 12] =
+    ["acct", "due", "paid", "free", "log", "members", "keys", "used", "user", "sessions", "second_factor", "usage"];
 
 /// Makes key names under one prefix.
 #[derive(Debug, Clone)]
@@ -23,8 +24,8 @@ impl Keys {
         Self { prefix: prefix.to_owned() }
     }
 
-    /// One of an account's keys: `acct`, `due`, `paid`, `free`, `log`, `members`, `keys`, `used`, `user` or `sessions`. The last two are of
-    /// the user whose own account it is.
+    /// One of an account's keys: `acct`, `due`, `paid`, `free`, `log`, `members`, `keys`, `used`, `user`, `sessions`, `second_factor` or
+    /// `usage`. `user`, `sessions` and `second_factor` are of the user whose own account it is, `usage` is of an organization.
     pub(crate) fn account_part(&self, account: &AccountId, part: &str) -> String {
         let (prefix, account) = (self.prefix.as_str(), account.as_str());
         [prefix, ":{", account, "}:", part].concat()
@@ -92,6 +93,8 @@ mod tests {
                 "tg:{0123456789abcdef}:used",
                 "tg:{0123456789abcdef}:user",
                 "tg:{0123456789abcdef}:sessions",
+                "tg:{0123456789abcdef}:second_factor",
+                "tg:{0123456789abcdef}:usage",
             ]
         );
         assert_eq!(keys.user(&UserId::parse("0123456789abcdef").unwrap()), "tg:{0123456789abcdef}:user");

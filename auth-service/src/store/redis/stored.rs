@@ -2,6 +2,7 @@
 
 use crate::access::RightsVersion;
 use crate::hold::{HoldRecord, ResolvedHold, Terms, TokenUsage};
+use crate::organization::MonthUsage;
 use crate::store::records::{self, EntryFigures};
 use crate::store::{Balance, LedgerEntry, StoreError};
 
@@ -158,6 +159,18 @@ pub(super) fn expiry_in(head: &[u8]) -> Option<i64> {
     let mut reader = Reader(head);
     let [_version, _state] = reader.bytes()?;
     reader.whole()
+}
+
+/// What a principal of an organization spent in a month, and holds.
+pub(super) fn month_usage(bytes: &[u8]) -> Result<MonthUsage, StoreError> {
+    let parse = || {
+        let mut reader = Reader(bytes);
+        let version = reader.bytes::<1>()?;
+        let (month_start_ms, spent, held) = (reader.whole()?, reader.whole()?, reader.whole()?);
+        let is_good = version == [VERSION] && reader.0.is_empty() && spent >= 0 && held >= 0;
+        is_good.then_some(MonthUsage { month_start_ms, spent, held })
+    };
+    parse().ok_or_else(|| unreadable("what a member spent"))
 }
 
 /// A ledger entry, as the stream has it: its id, and the fields.

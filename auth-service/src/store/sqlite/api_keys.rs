@@ -3,7 +3,7 @@
 use rusqlite::params;
 
 use super::audit;
-use super::check::rows;
+use super::check::{membership, rows};
 use super::columns::record;
 use super::context::Context;
 use super::failure::StoreResult;
@@ -23,18 +23,28 @@ pub(super) fn find(context: Context<'_>, account: &AccountId, secret_hash: &[u8;
 
 pub(super) fn change(context: Context<'_>, request: &KeyChangeRequest, event: AuditEvent) -> StoreResult<KeyAnswer> {
     let KeyChangeRequest { account, change, .. } = request;
-    if let Some(check) = request.check()
-        && let Err(refusal) = access::authorize(&check, rows(context, account, &check.credential)?, context.now_ms)
-    {
-        return Ok(KeyAnswer::Refused(refusal));
-    }
+    let asker = match request.check() {
+        Some(check) => match access::authorize(&check, rows(context, account, &check.credential)?, context.now_ms) {
+            Ok(rights) => Some(rights.principal),
+            Err(refusal) => return Ok(KeyAnswer::Refused(refusal)),
+        },
+        None => None,
+    };
     // Anybody may show a secret. One that isn't ours must not have a whole keyring read.
     if let KeyChange::RevokeShown { secret_hash } = change
         && find(context, account, secret_hash)?.is_none()
     {
         return Ok(KeyAnswer::NotFound);
     }
-    let keyring::Decision { answer, put, dropped, revoked } = keyring::on_change(&secrets(context, account)?, change, context.now_ms);
+    let secrets = secrets(context, account)?;
+    if let Some(asker) = asker {
+        let whose = keyring::whose(&secrets, change);
+        let place = whose.map_or(Ok(None), |whose| membership(context, account, whose))?;
+        if let Some(refusal) = keyring::refusal(&asker, change, whose.map(|whose| (whose, place.as_ref()))) {
+            return Ok(refusal);
+        }
+    }
+    let keyring::Decision { answer, put, dropped, revoked } = keyring::on_change(&secrets, change, context.now_ms);
     if put.is_empty() && dropped.is_empty() {
         return Ok(answer);
     }

@@ -61,7 +61,12 @@ async fn names_and_notes_that_look_like_markup_are_shown_as_text_to_their_owner(
         for text in TEXTS {
             let key = auth::CreateApiKeyRequest { name: text.to_owned(), ..Default::default() };
             stage.accounts().create_api_key(bearer(&person.token, key)).await.unwrap();
-            let login = auth::LoginRequest { user_name: person.name.clone(), password: PASSWORD.to_owned(), client: text.to_owned() };
+            let login = auth::LoginRequest {
+                user_name: person.name.clone(),
+                password: PASSWORD.to_owned(),
+                client: text.to_owned(),
+                ..Default::default()
+            };
             stage.accounts().login(login).await.unwrap();
         }
         stage.grant(&person, TEXTS.map(str::to_owned)).await;

@@ -377,7 +377,8 @@ impl Stage {
         let mut accounts = self.accounts();
         let mut admin = self.admin();
         for (name, password) in [("ada", WRONG_PASSWORD), (WRONG_PASSWORD, WRONG_PASSWORD), (PASSWORD, "ada"), ("nobody", PASSWORD)] {
-            let login = pb::LoginRequest { user_name: name.to_owned(), password: password.to_owned(), client: String::new() };
+            let login =
+                pb::LoginRequest { user_name: name.to_owned(), password: password.to_owned(), client: String::new(), ..Default::default() };
             self.said.push(format!("{:?}", accounts.login(login).await.unwrap_err()));
         }
         let refreshed = accounts.refresh(pb::RefreshRequest { refresh_token: held.refresh_token.clone() }).await.unwrap().into_inner();

@@ -24,7 +24,10 @@
 -- paid, free  lists: each resolved request, in the order of resolution: the time in ms as a double, and the id
 -- log      stream: the ledger, entry n under n-0. Its field `e`: figures (ENTRY_FIGURES: version, credits, available, time in ms), and what
 --          Rust reads
--- members  hash: what Rust reads, by user id
+-- members  hash: what Rust reads, by user id. In a user's own account their state; in an organization's, places in it, also of service
+--          accounts
+-- usage    hash: what each principal of an organization spent in a month, and holds, by their id (USAGE of move.lua: version, the month's
+--          beginning in ms, credits, credits)
 -- keys     hash: the user's id and what Rust reads, by SHA-256 of the key's secret
 -- used     hash: when a secret was used last, in ms, by SHA-256 of it
 -- user     text: what Rust reads
