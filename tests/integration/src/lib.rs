@@ -19,3 +19,4 @@ pub mod scripted_upstream;
 pub mod shell;
 pub mod shown_answers;
 pub mod stack;
+pub mod terminal;

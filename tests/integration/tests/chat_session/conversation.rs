@@ -3,7 +3,7 @@
 use integration::scripted_upstream::{Gate, Script};
 use serde_json::json;
 
-use crate::terminal::{PLACEHOLDER, Setting, Terminal};
+use integration::terminal::{PLACEHOLDER, Setting, Terminal};
 use crate::{PNG, Stage, png};
 
 #[tokio::test]

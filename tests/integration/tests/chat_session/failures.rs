@@ -3,7 +3,7 @@
 use integration::scripted_upstream::{Gate, Script};
 use integration::shell::Shell;
 
-use crate::terminal::Terminal;
+use integration::terminal::Terminal;
 use crate::{Stage, png};
 
 const GOES_ON: &str = "The conversation goes on without this question; Up brings it back to ask again.";
