@@ -7,9 +7,6 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::polling::until;
-use crate::processes::binary;
-use crate::shell::{SOON, Shell};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{InputModes, LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use tokio::io::AsyncReadExt;
@@ -18,9 +15,14 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::polling::until;
+use crate::processes::binary;
+use crate::shell::{SOON, Shell};
+
 /// So many that what is looked for stands on one line.
 const COLUMNS: u16 = 200;
 const ROWS: u16 = 50;
+/// What a conversation waits with.
 pub const PLACEHOLDER: &str = ">>> Send a message (/? for help)";
 
 /// A running command, and what its terminal shows.
@@ -192,6 +194,7 @@ impl Terminal {
             && modes.input_modes.contains(InputModes::ICRNL | InputModes::IXON)
     }
 
+    /// Sends a signal.
     pub async fn signal(&self, signal: &str) {
         let pid = self.child.id().unwrap().to_string();
         assert!(Command::new("kill").args([&format!("-{signal}"), &pid]).status().await.unwrap().success());
