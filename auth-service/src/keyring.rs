@@ -60,6 +60,39 @@ pub fn list(secrets: &[StoredSecret]) -> Vec<ListedKey> {
     keys
 }
 
+/// What becomes of an account's keys when somebody's place there ends.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// As in [`Decision`].
+    pub put: Vec<StoredSecret>,
+    /// As in [`Decision`].
+    pub dropped: Vec<[u8; 32]>,
+}
+
+/// Revokes all keys of a user or a service account for good.
+#[must_use]
+pub fn on_end_of(before: &[StoredSecret], user: &UserId, now_ms: i64) -> Ended {
+    let keys: BTreeSet<KeyId> = before.iter().filter(|row| row.key.user_id == *user).map(|row| row.key.key_id.clone()).collect();
+    let mut after = before.to_vec();
+    keys.iter().for_each(|key_id| revoke_key(&mut after, key_id, now_ms));
+    if after == before {
+        return Ended::default();
+    }
+    let kept = within_bounds(after, now_ms);
+    Ended { put: put(before, &kept), dropped: dropped(before, &kept) }
+}
+
+/// Secrets that are new, or not as they were.
+fn put(before: &[StoredSecret], kept: &[StoredSecret]) -> Vec<StoredSecret> {
+    kept.iter().filter(|row| !before.contains(row)).cloned().collect()
+}
+
+/// Hashes of secrets that are no longer kept.
+fn dropped(before: &[StoredSecret], kept: &[StoredSecret]) -> Vec<[u8; 32]> {
+    let is_kept = |row: &&StoredSecret| kept.iter().any(|kept| kept.secret_hash == row.secret_hash);
+    before.iter().filter(|row| !is_kept(row)).map(|row| row.secret_hash).collect()
+}
+
 /// An account's secrets after a change, and what it was about.
 struct Changed {
     key_id: KeyId,
@@ -222,9 +255,7 @@ fn decision(before: &[StoredSecret], after: Vec<StoredSecret>, key_id: &KeyId, n
     let mut revoked: Vec<_> = before.iter().filter(is_revoked_now).map(revocation).collect();
     revoked.dedup();
     let kept = if is_change { within_bounds(after, now_ms) } else { after };
-    let put = kept.iter().filter(|row| !before.contains(row)).cloned().collect();
-    let is_kept = |row: &&StoredSecret| kept.iter().any(|kept| kept.secret_hash == row.secret_hash);
-    let dropped = before.iter().filter(|row| !is_kept(row)).map(|row| row.secret_hash).collect();
+    let (put, dropped) = (put(before, &kept), dropped(before, &kept));
     Decision { answer: KeyAnswer::Done { key: Box::new(key), number, is_change }, put, dropped, revoked }
 }
 

@@ -10,6 +10,7 @@ pub mod api_key;
 pub mod command_line;
 pub mod config;
 pub mod credential;
+pub mod device_sign_in;
 pub mod doors;
 pub mod foreign_issuer;
 pub mod grant;

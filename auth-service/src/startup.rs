@@ -37,6 +37,7 @@ use crate::service::admin::AdminService;
 use crate::service::audit_trail::AuditTrail;
 use crate::service::auth::AuthService;
 use crate::service::authorizer::Authorizer;
+use crate::service::device_sign_in::DeviceSignIns;
 use crate::service::usage_report::UsageReads;
 use crate::store::redis::{RedisOptions, RedisStore};
 use crate::store::sqlite::SqliteStore;
@@ -219,6 +220,7 @@ impl Application {
                 key_lifetimes: config.key_lifetimes,
                 trail: Arc::clone(&trail),
                 usage_reads: UsageReads::default(),
+                devices: DeviceSignIns::new(config.tokens.issuer.clone(), config.tls.is_some()),
             },
             admin: AdminService { authorizer, store: Arc::clone(&store), passwords, starting_credits: config.starting_credits, trail },
             serve: ServeConfig {
@@ -305,7 +307,16 @@ pub(crate) fn policy(service: &str, method: &str) -> MethodPolicy {
         ("tollgate.auth.v1.Auth", _) => MethodPolicy { caller: CallerKind::Service, most_bytes: MAX_REQUEST_BYTES, is_recorded: false },
         (
             "tollgate.auth.v1.Accounts",
-            "SignUp" | "Login" | "Refresh" | "CompletePasswordReset" | "RevokeCredential" | "GetJwks" | "BeginSignIn" | "ExchangeIdToken",
+            "SignUp"
+            | "Login"
+            | "Refresh"
+            | "CompletePasswordReset"
+            | "RevokeCredential"
+            | "GetJwks"
+            | "BeginSignIn"
+            | "ExchangeIdToken"
+            | "BeginDeviceSignIn"
+            | "ExchangeDeviceCode",
         ) => MethodPolicy { caller: CallerKind::Anybody, most_bytes: MAX_OPEN_REQUEST_BYTES, is_recorded: false },
         _ => MethodPolicy { caller: CallerKind::EndUser, most_bytes: MAX_REQUEST_BYTES, is_recorded: false },
     }

@@ -47,14 +47,18 @@ pub use self::condition::Condition;
 pub use self::failure::{StoreError, StoreOpenError};
 pub use self::ledger::{AccountSnapshot, Balance, EntryKind, GrantAnswer, GrantRequest, LedgerEntry, LedgerPage, LedgerPart};
 pub use self::new_user::{NAME_CLAIM_LIFE, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserCreation};
+pub use self::organization_view::OrganizationPlace;
 pub use self::revocation::{REMEMBERED_REVOCATIONS, Revocation, RevocationLog, Revoked};
 pub use self::revocation_page::{RevocationCursor, RevocationPage};
 pub use self::user_change::UserChange;
 pub use self::user_page::{MAX_USERS_LOOKED_AT, StateFilter, UserPage, UserPosition, UserQuery};
 use crate::access::Rights;
+use crate::device_sign_in::{AnswerRefusal, DeviceExchange, DeviceQuestion, DeviceSignIn, DeviceStart, NewDeviceSignIn, UserCode};
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, SessionId, UserId};
-use crate::organization::MonthUsage;
+use crate::organization::change::{OrganizationAnswer, OrganizationRequest};
+use crate::organization::creation::NewOrganization;
+use crate::organization::{MonthUsage, Organization};
 use crate::refunds::RefundLimit;
 pub use crate::scope::Scope;
 use crate::second_factor::{FactorAnswer, FactorChangeRequest, SecondFactorStatus};
@@ -75,6 +79,7 @@ mod failure;
 mod known_callers;
 mod ledger;
 mod new_user;
+mod organization_view;
 mod records;
 pub mod redis;
 mod revocation;
@@ -100,6 +105,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn user_by_name(&self, name: &UserName) -> Result<Option<UserRecord>, StoreError>;
     /// Finds a user by id.
     async fn user_by_id(&self, id: &UserId) -> Result<Option<UserRecord>, StoreError>;
+    /// Finds users by their ids, one answer each.
+    async fn users_by_id(&self, ids: &[UserId]) -> Result<Vec<Option<UserRecord>>, StoreError>;
     /// Users by name. The work of a page is bounded, and the pages of a list have every user once who was there when it began, whoever is
     /// added meanwhile.
     async fn users(&self, query: &UserQuery) -> Result<UserPage, StoreError>;
@@ -165,6 +172,32 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Option<FactorAnswer>, StoreError>;
     /// Turns a user's second factor off, and ends all sessions; as [`set_disabled`](Self::set_disabled).
     async fn reset_second_factor(&self, id: &UserId, event: AuditEvent) -> Result<Option<UserChange>, StoreError>;
+    /// Keeps the sign-in of a device, unless there are as many as there may be: see [`on_begin`](crate::device_sign_in::on_begin). The event
+    /// goes to the attempts, since anybody may ask. Idempotent by both codes.
+    async fn begin_device_sign_in(&self, new: NewDeviceSignIn, event: AuditEvent) -> Result<DeviceStart, StoreError>;
+    /// The sign-in that has a user code and isn't over, whatever became of it.
+    async fn device_sign_in(&self, code: &UserCode) -> Result<Option<DeviceSignIn>, StoreError>;
+    /// Approves or denies a sign-in as this user, who must be in force with this session in the same step: see
+    /// [`on_answer`](crate::device_sign_in::on_answer). Idempotent.
+    async fn answer_device_sign_in(
+        &self,
+        code: &UserCode,
+        user: &UserId,
+        session: &SessionId,
+        approves: bool,
+        event: AuditEvent,
+    ) -> Result<Result<(), AnswerRefusal>, StoreError>;
+    /// What a device is told that asks with the code with this SHA-256: see [`on_question`](crate::device_sign_in::on_question).
+    async fn question_of_device(&self, device: &[u8; 32]) -> Result<DeviceQuestion, StoreError>;
+    /// Begins the session of a device whose sign-in this user approved, if the approval counts in the same step: see
+    /// [`on_exchange`](crate::device_sign_in::on_exchange). Idempotent by the session's id and token.
+    async fn exchange_device_code(
+        &self,
+        device: &[u8; 32],
+        user: &UserId,
+        new: NewSession,
+        event: AuditEvent,
+    ) -> Result<DeviceExchange, StoreError>;
 
     /// Makes an API key, gives it another secret, or revokes it or a secret: see [`KeyChange`], and [`keyring`](crate::keyring) for the
     /// rules. Who asks must be in force in the same step, or [`KeyAnswer::Refused`]. Idempotent by the request that the change names, and
@@ -174,6 +207,25 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn api_keys(&self, account: &AccountId) -> Result<Vec<ListedKey>, StoreError>;
     /// Notes that secrets were used now. Of a secret that is no longer kept nothing is noted.
     async fn note_key_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError>;
+
+    /// Makes an organization with an account that has no credits, whose first owner is whose access token asks: see
+    /// [`on_create`](crate::organization::creation::on_create). Idempotent by its account. If the store breaks off half way, there is no
+    /// organization.
+    async fn create_organization(
+        &self,
+        new: NewOrganization,
+        asked_by: &PresentedCredential,
+        event: AuditEvent,
+    ) -> Result<OrganizationAnswer, StoreError>;
+    /// Changes an organization's members, invitations or service accounts: see [`on_change`](crate::organization::change::on_change). All
+    /// that it is decided from is the same in the step that makes the change: who asks, the organization, who becomes a member, who made
+    /// the invitation, and the owner who stays. When a membership's end has answered, every later check on it is refused, and its keys
+    /// are revoked.
+    async fn change_organization(&self, request: OrganizationRequest, event: AuditEvent) -> Result<OrganizationAnswer, StoreError>;
+    /// An organization, with those of its invitations that are open; `None`: the account is no organization's.
+    async fn organization(&self, account: &AccountId) -> Result<Option<Organization>, StoreError>;
+    /// The organizations that a user is a member of, in any order. Of no user: none.
+    async fn organizations_of(&self, user: &UserId) -> Result<Vec<OrganizationPlace>, StoreError>;
 
     /// Appends to the audit log what changed nothing, or failed: failures to a log of their own, so that nobody displaces what was changed
     /// by guessing.

@@ -69,14 +69,18 @@ fn after(state: &UserState, changes: Option<UserChanges>) -> UserState {
 }
 
 fn change(state: &mut UserState, attempt: u8, change: FactorChange, now_ms: i64) -> FactorAnswer {
-    let request = FactorChangeRequest { session: id(1), attempt: AttemptId::from_bytes([attempt; 16]), change };
+    attempted(state, AttemptId::from_bytes([attempt; 16]), change, now_ms)
+}
+
+fn attempted(state: &mut UserState, attempt: AttemptId, change: FactorChange, now_ms: i64) -> FactorAnswer {
+    let request = FactorChangeRequest { session: id(1), attempt, change };
     let Decision { answer, changes } = on_change(state, &request, now_ms, &event());
     *state = after(state, changes);
     answer
 }
 
 fn step_up(state: &mut UserState, code: PresentedCode, now_ms: i64) -> FactorAnswer {
-    change(state, (now_ms % 251) as u8, FactorChange::StepUp { code }, now_ms)
+    attempted(state, AttemptId::draw().unwrap(), FactorChange::StepUp { code }, now_ms)
 }
 
 fn done(at_ms: i64) -> FactorAnswer {

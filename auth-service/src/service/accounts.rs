@@ -16,6 +16,7 @@ use crate::service::audit_trail::{AuditTrail, recorded};
 use crate::service::authorizer::{Authorizer, Caller};
 use crate::service::call::Call;
 use crate::service::contract;
+use crate::service::device_sign_in::DeviceSignIns;
 use crate::service::ledger_page::{page_of, page_of_one, page_size, page_start, whose};
 use crate::service::not_built::not_built;
 use crate::service::service_error::ServiceError;
@@ -52,6 +53,8 @@ pub struct AccountsService {
     pub trail: Arc<AuditTrail>,
     /// Who reads a ledger to sum it up.
     pub usage_reads: UsageReads,
+    /// Devices that sign in.
+    pub devices: DeviceSignIns,
 }
 
 impl AccountsService {
@@ -96,10 +99,16 @@ impl AccountsService {
         }
     }
 
-    async fn describe(&self, Caller { principal, account, .. }: Caller) -> Result<pb::GetMeResponse, ServiceError> {
-        let user = self.user(&principal.user_id).await?;
+    async fn describe(&self, caller: Caller) -> Result<pb::GetMeResponse, ServiceError> {
+        let (organization, service_account) = self.place_of(&caller).await?;
+        let Caller { principal, account, .. } = caller;
+        // A service account is no user.
+        let user = match service_account {
+            Some(_) => None,
+            None => Some(contract::user(self.user(&principal.user_id).await?)),
+        };
         let api_key_id = principal.key_id.map(|id| id.to_string()).unwrap_or_default();
-        Ok(pb::GetMeResponse { user: Some(contract::user(user)), account_id: account.to_string(), api_key_id, ..Default::default() })
+        Ok(pb::GetMeResponse { user, account_id: account.to_string(), api_key_id, organization, service_account })
     }
 
     /// A user who has just proved to be one.
@@ -158,6 +167,16 @@ impl Accounts for AccountsService {
         create_api_key(CreateApiKeyRequest) -> CreateApiKeyResponse, CreateApiKey, answer_create_api_key;
         rotate_api_key(RotateApiKeyRequest) -> RotateApiKeyResponse, RotateApiKey, answer_rotate_api_key;
         revoke_api_key(RevokeApiKeyRequest) -> RevokeApiKeyResponse, RevokeApiKey, answer_revoke_api_key;
+        create_organization(CreateOrganizationRequest) -> CreateOrganizationResponse, CreateOrganization, answer_create_organization;
+        invite_member(InviteMemberRequest) -> InviteMemberResponse, InviteMember, answer_invite_member;
+        withdraw_invitation(WithdrawInvitationRequest) -> WithdrawInvitationResponse, WithdrawInvitation, answer_withdraw_invitation;
+        accept_invitation(AcceptInvitationRequest) -> AcceptInvitationResponse, AcceptInvitation, answer_accept_invitation;
+        add_member(AddMemberRequest) -> AddMemberResponse, AddMember, answer_add_member;
+        remove_member(RemoveMemberRequest) -> RemoveMemberResponse, RemoveMember, answer_remove_member;
+        set_member_role(SetMemberRoleRequest) -> SetMemberRoleResponse, SetMemberRole, answer_set_member_role;
+        set_member_cap(SetMemberCapRequest) -> SetMemberCapResponse, SetMemberCap, answer_set_member_cap;
+        create_service_account(CreateServiceAccountRequest) -> CreateServiceAccountResponse, CreateServiceAccount, answer_create_service_account;
+        remove_service_account(RemoveServiceAccountRequest) -> RemoveServiceAccountResponse, RemoveServiceAccount, answer_remove_service_account;
         begin_totp(BeginTotpRequest) -> BeginTotpResponse, BeginSecondFactor, answer_begin_totp;
         confirm_totp(ConfirmTotpRequest) -> ConfirmTotpResponse, EnableSecondFactor, answer_confirm_totp;
         remove_totp(RemoveTotpRequest) -> RemoveTotpResponse, DisableSecondFactor, answer_remove_totp;
@@ -225,9 +244,63 @@ impl Accounts for AccountsService {
         Ok(Response::new(self.answer_get_usage(request).await?))
     }
 
+    async fn list_organizations(
+        &self,
+        request: Request<pb::ListOrganizationsRequest>,
+    ) -> Result<Response<pb::ListOrganizationsResponse>, Status> {
+        Ok(Response::new(self.answer_list_organizations(request).await?))
+    }
+
+    async fn list_invitations(
+        &self,
+        request: Request<pb::ListInvitationsRequest>,
+    ) -> Result<Response<pb::ListInvitationsResponse>, Status> {
+        Ok(Response::new(self.answer_list_invitations(request).await?))
+    }
+
+    async fn get_invitation(&self, request: Request<pb::GetInvitationRequest>) -> Result<Response<pb::GetInvitationResponse>, Status> {
+        Ok(Response::new(self.answer_get_invitation(request).await?))
+    }
+
+    async fn list_members(&self, request: Request<pb::ListMembersRequest>) -> Result<Response<pb::ListMembersResponse>, Status> {
+        Ok(Response::new(self.answer_list_members(request).await?))
+    }
+
+    async fn list_service_accounts(
+        &self,
+        request: Request<pb::ListServiceAccountsRequest>,
+    ) -> Result<Response<pb::ListServiceAccountsResponse>, Status> {
+        Ok(Response::new(self.answer_list_service_accounts(request).await?))
+    }
+
     async fn get_jwks(&self, _: Request<pb::GetJwksRequest>) -> Result<Response<pb::GetJwksResponse>, Status> {
         let keys = self.tokens.public_keys().map_err(ServiceError::defect)?;
         Ok(Response::new(pb::GetJwksResponse { keys: keys.into_iter().map(contract::json_web_key).collect() }))
+    }
+
+    async fn begin_device_sign_in(
+        &self,
+        request: Request<pb::BeginDeviceSignInRequest>,
+    ) -> Result<Response<pb::BeginDeviceSignInResponse>, Status> {
+        Ok(Response::new(self.answer_begin_device_sign_in(request).await?))
+    }
+
+    async fn exchange_device_code(
+        &self,
+        request: Request<pb::ExchangeDeviceCodeRequest>,
+    ) -> Result<Response<pb::ExchangeDeviceCodeResponse>, Status> {
+        Ok(Response::new(self.answer_exchange_device_code(request).await?))
+    }
+
+    async fn get_device_sign_in(
+        &self,
+        request: Request<pb::GetDeviceSignInRequest>,
+    ) -> Result<Response<pb::GetDeviceSignInResponse>, Status> {
+        Ok(Response::new(self.answer_get_device_sign_in(request).await?))
+    }
+
+    async fn approve_device(&self, request: Request<pb::ApproveDeviceRequest>) -> Result<Response<pb::ApproveDeviceResponse>, Status> {
+        self.approve_or_deny(request).await
     }
 
     not_built! {
@@ -237,25 +310,6 @@ impl Accounts for AccountsService {
         list_identities(ListIdentitiesRequest) -> ListIdentitiesResponse, "Accounts.ListIdentities";
         link_identity(LinkIdentityRequest) -> LinkIdentityResponse, "Accounts.LinkIdentity";
         unlink_identity(UnlinkIdentityRequest) -> UnlinkIdentityResponse, "Accounts.UnlinkIdentity";
-        begin_device_sign_in(BeginDeviceSignInRequest) -> BeginDeviceSignInResponse, "Accounts.BeginDeviceSignIn";
-        exchange_device_code(ExchangeDeviceCodeRequest) -> ExchangeDeviceCodeResponse, "Accounts.ExchangeDeviceCode";
-        get_device_sign_in(GetDeviceSignInRequest) -> GetDeviceSignInResponse, "Accounts.GetDeviceSignIn";
-        approve_device(ApproveDeviceRequest) -> ApproveDeviceResponse, "Accounts.ApproveDevice";
-        create_organization(CreateOrganizationRequest) -> CreateOrganizationResponse, "Accounts.CreateOrganization";
-        list_organizations(ListOrganizationsRequest) -> ListOrganizationsResponse, "Accounts.ListOrganizations";
-        invite_member(InviteMemberRequest) -> InviteMemberResponse, "Accounts.InviteMember";
-        list_invitations(ListInvitationsRequest) -> ListInvitationsResponse, "Accounts.ListInvitations";
-        withdraw_invitation(WithdrawInvitationRequest) -> WithdrawInvitationResponse, "Accounts.WithdrawInvitation";
-        get_invitation(GetInvitationRequest) -> GetInvitationResponse, "Accounts.GetInvitation";
-        accept_invitation(AcceptInvitationRequest) -> AcceptInvitationResponse, "Accounts.AcceptInvitation";
-        add_member(AddMemberRequest) -> AddMemberResponse, "Accounts.AddMember";
-        list_members(ListMembersRequest) -> ListMembersResponse, "Accounts.ListMembers";
-        remove_member(RemoveMemberRequest) -> RemoveMemberResponse, "Accounts.RemoveMember";
-        set_member_role(SetMemberRoleRequest) -> SetMemberRoleResponse, "Accounts.SetMemberRole";
-        set_member_cap(SetMemberCapRequest) -> SetMemberCapResponse, "Accounts.SetMemberCap";
-        create_service_account(CreateServiceAccountRequest) -> CreateServiceAccountResponse, "Accounts.CreateServiceAccount";
-        list_service_accounts(ListServiceAccountsRequest) -> ListServiceAccountsResponse, "Accounts.ListServiceAccounts";
-        remove_service_account(RemoveServiceAccountRequest) -> RemoveServiceAccountResponse, "Accounts.RemoveServiceAccount";
     }
 }
 
@@ -293,6 +347,7 @@ mod tests {
             starting_credits: 0,
             key_lifetimes: KeyLifetimes::default(),
             usage_reads: UsageReads::default(),
+            devices: DeviceSignIns::new(None, false),
         }
     }
 

@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status};
 
 use crate::ids::{AccountId, UserId};
 use crate::one_time_password;
+use crate::organization::change::OrganizationRefusal;
 use crate::password::{NewPassword, Owner, PasswordHashing};
 use crate::service::audit_list::{self, AuditFields};
 use crate::service::audit_trail::{AuditTrail, recorded};
@@ -17,6 +18,7 @@ use crate::service::authorizer::Authorizer;
 use crate::service::call::Call;
 use crate::service::contract;
 use crate::service::not_built::not_built;
+use crate::service::organization_fields::account_id;
 use crate::service::service_error::ServiceError;
 use crate::service::user_fields::{UserFields, user_name};
 use crate::service::user_list;
@@ -164,30 +166,34 @@ impl AdminService {
         let actor = self.authorizer.operator(call).await?;
         let message = request.get_ref();
         let mut violations = Violations::default();
-        let receiver = violations.keep(Receiver::parse(message));
+        let grantee = violations.keep(Grantee::parse(&message.user_name, &message.account_id));
         violations.require((1..=MAX_CREDITS).contains(&message.credits), "credits", || "must be from 1 to 10^12".to_owned());
         violations.require(is_request_id(&message.request_id), "request_id", || REQUEST_ID_RULE.to_owned());
         let note = violations.keep(plain_text("note", message.note.clone(), 200));
-        let (receiver, note) = violations.finish(receiver.zip(note))?;
-        let (account, user) = match receiver {
-            Receiver::User(name) => {
+        let (grantee, note) = violations.finish(grantee.zip(note))?;
+        let credits = message.credits;
+        let detail = if note.is_empty() { format!("{credits} credits") } else { format!("{credits} credits: {note}") };
+        let event = AuditEvent { detail, ..call.event(AuditAction::GrantCredits).by(&actor) };
+        // Whose account it is; `None`: an organization's, or nobody's.
+        let (account, user) = match grantee {
+            Grantee::User(name) => {
                 let user = self.find(&name).await?;
                 (AccountId::from(&user.user_id), Some(user))
             }
-            Receiver::Account(account) => {
-                let user = UserId::parse(account.as_str());
-                let user = if let Some(user) = user { self.store.user_by_id(&user).await? } else { None };
+            Grantee::Account(account) => {
+                let user = match UserId::parse(account.as_str()) {
+                    Some(id) => self.store.user_by_id(&id).await?,
+                    None => None,
+                };
                 (account, user)
             }
         };
-        let to_account = |event: AuditEvent| match &user {
+        let to = |event: AuditEvent| match &user {
             Some(user) => event.to_user(&user.user_id, &user.user_name),
             None => event.to_object(&account),
         };
-        call.know(to_account);
-        let credits = message.credits;
-        let detail = if note.is_empty() { format!("{credits} credits") } else { format!("{credits} credits: {note}") };
-        let event = AuditEvent { detail, ..to_account(call.event(AuditAction::GrantCredits).by(&actor)) };
+        call.know(to);
+        let event = to(event);
         let grant = GrantRequest {
             account: account.clone(),
             credits,
@@ -200,7 +206,8 @@ impl AdminService {
             GrantAnswer::Replayed { entry, balance } => (balance, entry, true),
             GrantAnswer::RequestIdReused => return Err(ServiceError::GrantRequestIdReused),
             GrantAnswer::TooMuch => return Err(ServiceError::TooManyCredits),
-            GrantAnswer::NotFound => return Err(ServiceError::AccountNotFound),
+            GrantAnswer::NotFound if user.is_none() => return Err(OrganizationRefusal::NotFound.into()),
+            GrantAnswer::NotFound => return Err(ServiceError::UserNotFound),
         };
         tracing::info!(
             target: "audit", action = "grant_credits", actor = %actor.user_id, subject = %account, credits, entry, replayed,
@@ -236,23 +243,19 @@ impl AdminService {
     }
 }
 
-/// Whose credits grow.
-enum Receiver {
-    /// A user's own account.
+/// Who gets credits.
+enum Grantee {
     User(UserName),
-    /// Any account.
     Account(AccountId),
 }
 
-impl Receiver {
-    fn parse(message: &pb::GrantCreditsRequest) -> Result<Self, Violation> {
-        match (message.user_name.as_str(), message.account_id.as_str()) {
+impl Grantee {
+    /// Exactly one of them is named.
+    fn parse(name: &str, account: &str) -> Result<Self, Violation> {
+        match (name, account) {
             (name, "") => user_name(name).map(Self::User),
-            ("", account) => {
-                let account = AccountId::parse(account).map(Self::Account);
-                account.ok_or_else(|| Violation::new("account_id", "must be an account's id: 16 letters and digits"))
-            }
-            _ => Err(Violation::new("account_id", "must be empty where user_name is set")),
+            ("", account) => account_id(account).map(Self::Account),
+            _ => Err(Violation::new("account_id", "must be empty beside user_name")),
         }
     }
 }

@@ -70,6 +70,21 @@ impl Authorizer {
         self.check(presented, call.address, Permission::of(Scope::Account)).await
     }
 
+    /// Whoever has signed in to us: an access token of ours, with a session, that may do all that its user may. What organization is meant,
+    /// the call's message says; which account is named doesn't count, but several are refused as everywhere.
+    pub async fn signed_in(&self, call: Call<'_>) -> Result<Caller, ServiceError> {
+        let text = credential::bearer(call.metadata)?;
+        credential::account_header(call.metadata)?;
+        let presented = self.credentials.present(text, "").await?;
+        tell(call, &presented);
+        require_access_token(&presented)?;
+        let has_session = matches!(&presented.credential, PresentedCredential::AccessToken { session: Some(_), .. });
+        if presented.foreign.is_some() || !has_session {
+            return Err(ServiceError::AccessTokenRequired);
+        }
+        self.check(presented, call.address, Permission::of(Scope::Account)).await
+    }
+
     /// An operator who changes something: the access token of a user with the admin role, whose session has proved the second factor just
     /// now where that is required.
     pub async fn operator(&self, call: Call<'_>) -> Result<Principal, ServiceError> {

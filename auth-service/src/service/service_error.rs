@@ -12,8 +12,11 @@ use crate::access_token::{AccessTokenError, IssueError};
 use crate::credential::CredentialError;
 use crate::foreign_issuer::ForeignTokenError;
 use crate::keyring::{MAX_LIVE_API_KEYS, MAX_LIVE_SECRETS};
+use crate::organization::change::OrganizationRefusal;
 use crate::password::{HashingError, retry_when_busy};
 use crate::revocation_feed::WatchEnd;
+use crate::service::device_sign_in::DeviceRefusal;
+use crate::service::organization_refusal;
 use crate::service::violations::{Violation, sentence};
 use crate::session::RefreshRefusal;
 use crate::store::{KeyRefusal, Refusal, StoreError};
@@ -107,9 +110,6 @@ pub enum ServiceError {
     /// No such user.
     #[error("no such user")]
     UserNotFound,
-    /// No such account.
-    #[error("no such account")]
-    AccountNotFound,
     /// No such API key in the account.
     #[error("no such API key")]
     ApiKeyNotFound,
@@ -140,9 +140,15 @@ pub enum ServiceError {
     /// A grant's request id was used for another amount.
     #[error("the grant's request id was used before")]
     GrantRequestIdReused,
+    /// An organization isn't made or changed, or there is none.
+    #[error("organization: {0:?}")]
+    Organization(OrganizationRefusal),
     /// The account would hold more than any may.
     #[error("too many credits")]
     TooManyCredits,
+    /// A device gets no session, or nobody answered it.
+    #[error("the device's sign-in: {0:?}")]
+    Device(DeviceRefusal),
     /// In the contract, and not built yet.
     #[error("{0} is not built yet")]
     NotBuilt(&'static str),
@@ -181,6 +187,12 @@ impl From<WatchEnd> for ServiceError {
             WatchEnd::Stopping => Self::Stopping,
             WatchEnd::Unreadable(error) => Self::StoreFailed(error),
         }
+    }
+}
+
+impl From<OrganizationRefusal> for ServiceError {
+    fn from(refusal: OrganizationRefusal) -> Self {
+        Self::Organization(refusal)
     }
 }
 
@@ -245,9 +257,6 @@ fn call_error(error: ServiceError) -> CallError {
                 .retry_after(RETRY_SOON)
         }
         ServiceError::StoreFailed(error) => store_failure(&error),
-        ServiceError::AccountNotFound => {
-            CallError::new(Code::NotFound, ErrorReason::OrganizationNotFound, "there is no account of this id; ListOrganizations has them")
-        }
         ServiceError::KeyForbidden(refusal) => key_refusal(refusal),
         ServiceError::AccessTokenRequired => {
             let message = "this needs an access token from Accounts.Login; an API key, or a foreign issuer's token, was sent";
@@ -354,6 +363,8 @@ fn call_error(error: ServiceError) -> CallError {
         ServiceError::TooManyCredits => {
             exhausted(ErrorReason::LimitReached, "the account would hold more than 10^12 credits").quota("credits", "10^12 an account")
         }
+        ServiceError::Organization(refusal) => organization_refusal::call_error(refusal),
+        ServiceError::Device(refusal) => refusal.into(),
         ServiceError::NotBuilt(method) => CallError::not_implemented(method),
         ServiceError::Defect(what) => {
             tracing::error!(what, "a defect");

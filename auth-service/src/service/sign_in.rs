@@ -404,12 +404,17 @@ impl AccountsService {
 }
 
 /// A user who signs in, or has tried to, as who acts and to whom it is done.
-fn of_user(event: AuditEvent, user: &UserRecord) -> AuditEvent {
+pub(super) fn of_user(event: AuditEvent, user: &UserRecord) -> AuditEvent {
     let actor = event.actor.clone().or_else(|| event.failure.is_none().then(|| user.user_id.clone()));
     AuditEvent { actor, actor_name: user.user_name.to_string(), ..event.to_user(&user.user_id, &user.user_name) }
 }
 
-fn new_session(call: Call<'_>, user_id: &UserId, client: &str, scopes: &TokenScopes) -> Result<(RefreshToken, NewSession), ServiceError> {
+pub(super) fn new_session(
+    call: Call<'_>,
+    user_id: &UserId,
+    client: &str,
+    scopes: &TokenScopes,
+) -> Result<(RefreshToken, NewSession), ServiceError> {
     let first = RefreshToken::random(user_id.clone(), SessionId::random()?)?;
     let new = NewSession {
         session_id: first.session_id().clone(),

@@ -10,6 +10,7 @@ mod audit_log;
 mod change;
 mod check;
 mod decision;
+mod devices;
 mod failures;
 mod fitness;
 mod holds;
@@ -19,6 +20,7 @@ mod link;
 mod member_usage;
 mod move_batcher;
 mod move_script;
+mod organizations;
 mod release;
 mod revocations;
 mod scripts;
@@ -49,13 +51,18 @@ use super::known_callers::KnownCallers;
 use super::{
     AccountPage, AccountSnapshot, AuditEvent, AuditPage, AuditQuery, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition,
     ExtendAnswer, GrantAnswer, GrantRequest, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey, NewUser,
-    PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store, StoreError,
-    StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
+    OrganizationPlace, PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store,
+    StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
 };
 use crate::access::Rights;
+use crate::device_sign_in::{
+    AnswerRefusal, DeviceExchange, DeviceQuestion, DeviceSignIn, DeviceStart, NewDeviceSignIn, UserCode, on_answer, on_exchange,
+};
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, SessionId, UserId};
-use crate::organization::MonthUsage;
+use crate::organization::change::{OrganizationAnswer, OrganizationRequest};
+use crate::organization::creation::NewOrganization;
+use crate::organization::{MonthUsage, Organization};
 use crate::second_factor::{self, FactorAnswer, FactorChangeRequest, SecondFactorStatus};
 use crate::session::{
     self, NewSession, Refresh, RefreshAnswer, RefreshRefusal, Session, SessionStart, Shown, on_begin, on_end, on_end_all, on_end_by_token,
@@ -219,6 +226,10 @@ impl Store for RedisStore {
         self.find_user(id).await
     }
 
+    async fn users_by_id(&self, ids: &[UserId]) -> Result<Vec<Option<UserRecord>>, StoreError> {
+        self.users_of(ids.iter()).await
+    }
+
     async fn users(&self, query: &UserQuery) -> Result<UserPage, StoreError> {
         self.list_users(query).await
     }
@@ -316,6 +327,45 @@ impl Store for RedisStore {
         self.change_by_operator(id, &event, |state, asked_by, now_ms| on_reset_second_factor(state, asked_by, now_ms, &event)).await
     }
 
+    async fn begin_device_sign_in(&self, new: NewDeviceSignIn, event: AuditEvent) -> Result<DeviceStart, StoreError> {
+        self.begin_device(&new, &event).await
+    }
+
+    async fn device_sign_in(&self, code: &UserCode) -> Result<Option<DeviceSignIn>, StoreError> {
+        self.find_device(code).await
+    }
+
+    async fn answer_device_sign_in(
+        &self,
+        code: &UserCode,
+        user: &UserId,
+        session: &SessionId,
+        approves: bool,
+        event: AuditEvent,
+    ) -> Result<Result<(), AnswerRefusal>, StoreError> {
+        let rule = |sign_in: Option<&DeviceSignIn>, state: &UserState, now_ms| on_answer(sign_in, state, session, approves, now_ms, &event);
+        // A denial takes something away.
+        let script = if approves { &self.scripts.replace } else { &self.scripts.restrict };
+        self.change_device(script, code, user, rule).await.map(|answer| answer.unwrap_or(Err(AnswerRefusal::Unknown)))
+    }
+
+    async fn question_of_device(&self, device: &[u8; 32]) -> Result<DeviceQuestion, StoreError> {
+        self.ask_for_device(device).await
+    }
+
+    async fn exchange_device_code(
+        &self,
+        device: &[u8; 32],
+        user: &UserId,
+        new: NewSession,
+        event: AuditEvent,
+    ) -> Result<DeviceExchange, StoreError> {
+        let Some(code) = self.user_code_of(device).await? else { return Ok(DeviceExchange::Over) };
+        let limits = self.limits.sessions();
+        let rule = |sign_in: Option<&DeviceSignIn>, state: &UserState, now_ms| on_exchange(sign_in, state, &new, limits, now_ms, &event);
+        self.change_device(&self.scripts.replace, &code, user, rule).await.map(|answer| answer.unwrap_or(DeviceExchange::Over))
+    }
+
     async fn change_api_keys(&self, request: KeyChangeRequest, event: AuditEvent) -> Result<KeyAnswer, StoreError> {
         self.change_keyring(&request, &event).await
     }
@@ -326,6 +376,27 @@ impl Store for RedisStore {
 
     async fn note_key_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
         self.note_uses(uses).await
+    }
+
+    async fn create_organization(
+        &self,
+        new: NewOrganization,
+        asked_by: &PresentedCredential,
+        event: AuditEvent,
+    ) -> Result<OrganizationAnswer, StoreError> {
+        self.make_organization(&new, asked_by, &event).await
+    }
+
+    async fn change_organization(&self, request: OrganizationRequest, event: AuditEvent) -> Result<OrganizationAnswer, StoreError> {
+        self.replace_in_organization(&request, &event).await
+    }
+
+    async fn organization(&self, account: &AccountId) -> Result<Option<Organization>, StoreError> {
+        self.look_at_organization(account).await
+    }
+
+    async fn organizations_of(&self, user: &UserId) -> Result<Vec<OrganizationPlace>, StoreError> {
+        self.list_organizations(user).await
     }
 
     async fn record_event(&self, event: AuditEvent) -> Result<(), StoreError> {

@@ -8,11 +8,13 @@ mod check;
 mod columns;
 mod context;
 mod credits;
+mod devices;
 mod disk;
 mod failure;
 mod holds;
 mod ledger;
 mod member_usage;
+mod organizations;
 mod revocations;
 mod schema;
 mod sweep;
@@ -42,13 +44,18 @@ use super::known_callers::{CallerId, KnownCallers};
 use super::{
     AccountPage, AccountSnapshot, AuditEvent, AuditPage, AuditQuery, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition,
     ExtendAnswer, GrantAnswer, GrantRequest, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey, NewUser,
-    PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store, StoreError,
-    StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
+    OrganizationPlace, PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store,
+    StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
 };
 use crate::access::Rights;
+use crate::device_sign_in::{
+    AnswerRefusal, DeviceExchange, DeviceQuestion, DeviceSignIn, DeviceStart, NewDeviceSignIn, UserCode, on_answer, on_exchange,
+};
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::ids::{AccountId, SessionId, UserId};
-use crate::organization::MonthUsage;
+use crate::organization::change::{OrganizationAnswer, OrganizationRequest};
+use crate::organization::creation::NewOrganization;
+use crate::organization::{MonthUsage, Organization};
 use crate::second_factor::{self, FactorAnswer, FactorChangeRequest, SecondFactorStatus};
 use crate::session::{
     self, NewSession, Refresh, RefreshAnswer, RefreshRefusal, Session, SessionStart, Shown, on_begin, on_end, on_end_all, on_end_by_token,
@@ -149,6 +156,11 @@ impl Store for SqliteStore {
     async fn user_by_id(&self, id: &UserId) -> Result<Option<UserRecord>, StoreError> {
         let id = id.clone();
         self.run(move |context| users::by_id(context, &id)).await
+    }
+
+    async fn users_by_id(&self, ids: &[UserId]) -> Result<Vec<Option<UserRecord>>, StoreError> {
+        let ids = ids.to_vec();
+        self.run(move |context| ids.iter().map(|id| users::by_id(context, id)).collect()).await
     }
 
     async fn users(&self, query: &UserQuery) -> Result<UserPage, StoreError> {
@@ -284,6 +296,52 @@ impl Store for SqliteStore {
         self.run(move |context| user_changes::change_by_operator(context, &id, &event, on_reset_second_factor)).await
     }
 
+    async fn begin_device_sign_in(&self, new: NewDeviceSignIn, event: AuditEvent) -> Result<DeviceStart, StoreError> {
+        self.run(move |context| devices::begin(context, &new, &event)).await
+    }
+
+    async fn device_sign_in(&self, code: &UserCode) -> Result<Option<DeviceSignIn>, StoreError> {
+        let code = code.clone();
+        self.run(move |context| devices::find(context, &code)).await
+    }
+
+    async fn answer_device_sign_in(
+        &self,
+        code: &UserCode,
+        user: &UserId,
+        session: &SessionId,
+        approves: bool,
+        event: AuditEvent,
+    ) -> Result<Result<(), AnswerRefusal>, StoreError> {
+        let (code, user, session) = (code.clone(), user.clone(), session.clone());
+        let rule =
+            move |sign_in: Option<&DeviceSignIn>, state: &UserState, now_ms| on_answer(sign_in, state, &session, approves, now_ms, &event);
+        let answer = self.run(move |context| devices::change(context, &code, &user, rule)).await?;
+        Ok(answer.unwrap_or(Err(AnswerRefusal::Unknown)))
+    }
+
+    async fn question_of_device(&self, device: &[u8; 32]) -> Result<DeviceQuestion, StoreError> {
+        let device = *device;
+        self.run(move |context| devices::question(context, &device)).await
+    }
+
+    async fn exchange_device_code(
+        &self,
+        device: &[u8; 32],
+        user: &UserId,
+        new: NewSession,
+        event: AuditEvent,
+    ) -> Result<DeviceExchange, StoreError> {
+        let (device, user, limits) = (*device, user.clone(), self.limits.sessions());
+        let rule =
+            move |sign_in: Option<&DeviceSignIn>, state: &UserState, now_ms| on_exchange(sign_in, state, &new, limits, now_ms, &event);
+        let exchange = move |context: Context<'_>| match devices::user_code_of(context, &device)? {
+            Some(code) => devices::change(context, &code, &user, rule),
+            None => Ok(None),
+        };
+        Ok(self.run(exchange).await?.unwrap_or(DeviceExchange::Over))
+    }
+
     async fn change_api_keys(&self, request: KeyChangeRequest, event: AuditEvent) -> Result<KeyAnswer, StoreError> {
         self.run(move |context| api_keys::change(context, &request, event)).await
     }
@@ -296,6 +354,30 @@ impl Store for SqliteStore {
     async fn note_key_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
         let uses = uses.to_vec();
         self.run(move |context| api_keys::note_uses(context, &uses)).await
+    }
+
+    async fn create_organization(
+        &self,
+        new: NewOrganization,
+        asked_by: &PresentedCredential,
+        event: AuditEvent,
+    ) -> Result<OrganizationAnswer, StoreError> {
+        let asked_by = asked_by.clone();
+        self.run(move |context| organizations::create(context, &new, &asked_by, &event)).await
+    }
+
+    async fn change_organization(&self, request: OrganizationRequest, event: AuditEvent) -> Result<OrganizationAnswer, StoreError> {
+        self.run(move |context| organizations::change(context, &request, &event)).await
+    }
+
+    async fn organization(&self, account: &AccountId) -> Result<Option<Organization>, StoreError> {
+        let account = account.clone();
+        self.run(move |context| Ok(organizations::read(context, &account)?.map(|found| found.with_open_invitations(context.now_ms)))).await
+    }
+
+    async fn organizations_of(&self, user: &UserId) -> Result<Vec<OrganizationPlace>, StoreError> {
+        let user = user.clone();
+        self.run(move |context| organizations::of_user(context, &user)).await
     }
 
     async fn record_event(&self, event: AuditEvent) -> Result<(), StoreError> {

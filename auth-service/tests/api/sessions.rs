@@ -49,7 +49,6 @@ impl Server {
             user_name: name.into(),
             one_time_password: one_time.into(),
             new_password: new.into(),
-            client: String::new(),
             ..Default::default()
         };
         Ok(self.accounts.complete_password_reset(request).await?.into_inner())

@@ -9,17 +9,17 @@ use auth_service::store::{AuditEvent, CheckAnswer, PresentedCredential, Refusal,
 use auth_service::user::Role;
 use auth_service::user_state::{NewState, PasswordChange};
 
-use crate::fixture::{Fixture, Home, PASSWORD_HASH, Person, event, permission, revoke_key, sqlite_file};
+use crate::fixture::{Fixture, Home, PASSWORD_HASH, Person, WITHOUT_VERSION_10, event, permission, revoke_key, sqlite_file};
 use crate::sessions::{Signed, by_session, credential, new_session};
 
 const NEW_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$bmV3";
 const ONE_TIME_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$b25l";
 /// Races of each kind: enough that both orders come.
-const RACES: usize = 24;
+pub(crate) const RACES: usize = 24;
 
 /// What ends a user's sessions, or one of them.
 #[derive(Debug, Clone, Copy)]
-enum Ending {
+pub(crate) enum Ending {
     Disable,
     Lock,
     Reset,
@@ -30,10 +30,10 @@ enum Ending {
     ChangePassword,
 }
 
-const ENDINGS: [Ending; 7] =
+pub(crate) const ENDINGS: [Ending; 7] =
     [Ending::Disable, Ending::Lock, Ending::Reset, Ending::EndAll, Ending::EndOne, Ending::ByToken, Ending::ChangePassword];
 
-async fn end(store: &dyn Store, ending: Ending, signed: &Signed, other: &Signed) {
+pub(crate) async fn end(store: &dyn Store, ending: Ending, signed: &Signed, other: &Signed) {
     let id = &signed.person.id;
     match ending {
         Ending::Disable => assert!(store.set_disabled(id, true, "why", event()).await.unwrap().unwrap().changed),
@@ -50,7 +50,7 @@ async fn end(store: &dyn Store, ending: Ending, signed: &Signed, other: &Signed)
 }
 
 /// Does both at once; in every other race the second one is a step ahead.
-async fn at_once<A, B>(race: usize, one: A, other: B) -> (A::Output, B::Output)
+pub(crate) async fn at_once<A, B>(race: usize, one: A, other: B) -> (A::Output, B::Output)
 where
     A: Future<Output: Send> + Send + 'static,
     B: Future<Output: Send> + Send + 'static,
@@ -66,7 +66,7 @@ where
 }
 
 /// A user of their own for each race, with two sessions.
-async fn racer(f: &Fixture, number: usize, ending: Ending) -> (Signed, Signed) {
+pub(crate) async fn racer(f: &Fixture, number: usize, ending: Ending) -> (Signed, Signed) {
     let person = f.person(&format!("{ending:?}{number}"), 20).await;
     (f.sign_in(&person).await, f.sign_in(&person).await)
 }
@@ -430,7 +430,7 @@ async fn a_file_of_the_release_before_sessions_is_brought_up_and_its_users_sign_
     let old = rusqlite::Connection::open(&path).unwrap();
     let tables = ["sessions", "audit_changes", "audit_operators", "audit_attempts", "api_key_uses"];
     let tables = tables.map(|table| format!("DROP TABLE {table};")).concat();
-    old.execute_batch(&(tables + "PRAGMA user_version = 6")).unwrap();
+    old.execute_batch(&[&tables, WITHOUT_VERSION_10, "PRAGMA user_version = 6"].concat()).unwrap();
     drop(old);
     let limits = f.limits;
     let f = f.open_again(limits).await;

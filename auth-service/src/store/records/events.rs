@@ -39,6 +39,8 @@ struct StoredAuditEvent {
     client: String,
     #[prost(string, tag = "13")]
     detail: String,
+    #[prost(bool, tag = "14")]
+    by_operator: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -81,6 +83,7 @@ pub(in crate::store) fn audit_event_bytes(event: &AuditEvent) -> Vec<u8> {
         request_id,
         client,
         detail,
+        by_operator: event.by_operator,
     };
     stored.encode_to_vec()
 }
@@ -105,6 +108,7 @@ pub(in crate::store) fn audit_event(bytes: &[u8]) -> Option<AuditEvent> {
         request_id,
         client,
         detail,
+        by_operator: stored.by_operator,
     })
 }
 
@@ -154,6 +158,7 @@ mod tests {
             request_id: "r 1".to_owned(),
             client: "a \"client\"\n".to_owned(),
             detail: "why".to_owned(),
+            by_operator: true,
             ..AuditEvent::new(AuditAction::DisableUser)
         };
         for event in [plain, full] {

@@ -28,7 +28,7 @@ struct Keyring {
 }
 
 /// A hash's fields with their values.
-type Fields<T> = Vec<(Vec<u8>, T)>;
+pub(super) type Fields<T> = Vec<(Vec<u8>, T)>;
 
 impl RedisStore {
     pub(super) async fn change_keyring(&self, request: &KeyChangeRequest, event: &AuditEvent) -> Result<KeyAnswer, StoreError> {
@@ -154,7 +154,7 @@ impl RedisStore {
     }
 }
 
-fn secrets(keys: &Fields<Vec<u8>>, used: Fields<i64>) -> Result<Vec<StoredSecret>, StoreError> {
+pub(super) fn secrets(keys: &Fields<Vec<u8>>, used: Fields<i64>) -> Result<Vec<StoredSecret>, StoreError> {
     let used: BTreeMap<Vec<u8>, i64> = used.into_iter().collect();
     let read = |(hash, stored): &(Vec<u8>, Vec<u8>)| {
         // It stands behind the user's id, by which scripts find the member.
@@ -165,12 +165,12 @@ fn secrets(keys: &Fields<Vec<u8>>, used: Fields<i64>) -> Result<Vec<StoredSecret
     keys.iter().map(|row| read(row).ok_or_else(|| unreadable("an API key"))).collect()
 }
 
-fn replaced(secret: &StoredSecret) -> Replacement {
+pub(super) fn replaced(secret: &StoredSecret) -> Replacement {
     let stored = [secret.key.user_id.as_str().as_bytes(), &records::secret_bytes(secret)].concat();
     Replacement::of(Part::Keys, secret.secret_hash, stored)
 }
 
 /// With when it was used.
-fn removed(secret_hash: &[u8; 32]) -> [Replacement; 2] {
+pub(super) fn removed(secret_hash: &[u8; 32]) -> [Replacement; 2] {
     [Part::Keys, Part::Used].map(|part| Replacement::of(part, *secret_hash, Vec::new()))
 }

@@ -27,7 +27,9 @@ struct Release<'a> {
 
 impl Release<'_> {
     fn read_hold(&self, user: &UserId) -> Move {
-        Move::read(hold_id(user, &self.attempt.request_id))
+        let read = Move::read(hold_id(user, &self.attempt.request_id));
+        // What a member holds is counted, and read with whose it is.
+        if self.attempt.account.is_own_of(user) { read } else { read.for_caller(&self.attempt.credential) }
     }
 }
 

@@ -65,6 +65,14 @@ impl Counters {
         Ok(counters)
     }
 
+    /// Those of a new account without credits, as `lua/account.lua` has them.
+    pub(super) fn of_new_account(rights_version: RightsVersion) -> Vec<u8> {
+        // No time: next_due and next_forget.
+        let figures: [f64; 12] = std::array::from_fn(|at| if matches!(at, 5 | 6) { 9_007_199_254_740_991.0 } else { 0.0 });
+        let figures = figures.iter().flat_map(|figure| figure.to_le_bytes());
+        std::iter::once(VERSION).chain(figures).chain(rights_version.to_bytes()).collect()
+    }
+
     /// The account's rights version. Whether its credits add up doesn't matter for that.
     pub(super) fn rights_version(bytes: &[u8]) -> Result<RightsVersion, StoreError> {
         Self::parse(bytes).map(|counters| counters.rights_version)

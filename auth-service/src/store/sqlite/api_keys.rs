@@ -48,12 +48,21 @@ pub(super) fn change(context: Context<'_>, request: &KeyChangeRequest, event: Au
     if put.is_empty() && dropped.is_empty() {
         return Ok(answer);
     }
+    write(context, account, &put, &dropped)?;
+    rights_changed(context, account)?;
+    audit::append_change(context, &answer.recorded_in(event))?;
+    context.revoked.borrow_mut().extend(revoked);
+    Ok(answer)
+}
+
+/// Stores secrets, and removes others, by their hashes.
+pub(super) fn write(context: Context<'_>, account: &AccountId, put: &[StoredSecret], dropped: &[[u8; 32]]) -> StoreResult<()> {
     let sql = "INSERT INTO api_keys (account_id, secret_hash, record) VALUES (?, ?, ?) \
                ON CONFLICT (account_id, secret_hash) DO UPDATE SET record = excluded.record";
-    for secret in &put {
+    for secret in put {
         context.connection.prepare_cached(sql)?.execute(params![account, secret.secret_hash, records::secret_bytes(secret)])?;
     }
-    for secret_hash in &dropped {
+    for secret_hash in dropped {
         for sql in [
             "DELETE FROM api_keys WHERE account_id = ? AND secret_hash = ?",
             "DELETE FROM api_key_uses WHERE account_id = ? AND secret_hash = ?",
@@ -61,17 +70,14 @@ pub(super) fn change(context: Context<'_>, request: &KeyChangeRequest, event: Au
             context.connection.prepare_cached(sql)?.execute(params![account, secret_hash])?;
         }
     }
-    rights_changed(context, account)?;
-    audit::append_change(context, &answer.recorded_in(event))?;
-    context.revoked.borrow_mut().extend(revoked);
-    Ok(answer)
+    Ok(())
 }
 
 pub(super) fn list(context: Context<'_>, account: &AccountId) -> StoreResult<Vec<ListedKey>> {
     Ok(keyring::list(&secrets(context, account)?))
 }
 
-fn secrets(context: Context<'_>, account: &AccountId) -> StoreResult<Vec<StoredSecret>> {
+pub(super) fn secrets(context: Context<'_>, account: &AccountId) -> StoreResult<Vec<StoredSecret>> {
     let sql = "SELECT secret_hash, used_at_ms, record FROM api_keys LEFT JOIN api_key_uses USING (account_id, secret_hash) \
                WHERE account_id = ?";
     let mut statement = context.connection.prepare_cached(sql)?;

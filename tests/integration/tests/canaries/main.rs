@@ -2,6 +2,7 @@
 //! what was answered, and in all that the store has written.
 
 mod account_page;
+mod identity;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -263,7 +264,9 @@ impl Stage {
                         }
                         // As the first field, which may be a label, or as one that isn't known.
                         let tag = if holds_credential(text) { 0x0a } else { 0x7a };
-                        let field = [&[tag, u8::try_from(text.len()).unwrap()][..], text.as_bytes()].concat();
+                        let mut field = vec![tag];
+                        prost::encoding::encode_varint(text.len() as u64, &mut field);
+                        field.extend_from_slice(text.as_bytes());
                         for body in [field.as_slice(), text.as_bytes()] {
                             let framed = integration::raw_http2::prefixed(body);
                             let headers = [("content-type", "application/grpc-web+proto"), ("authorization", authorization.as_str())];
@@ -377,8 +380,7 @@ impl Stage {
         let mut accounts = self.accounts();
         let mut admin = self.admin();
         for (name, password) in [("ada", WRONG_PASSWORD), (WRONG_PASSWORD, WRONG_PASSWORD), (PASSWORD, "ada"), ("nobody", PASSWORD)] {
-            let login =
-                pb::LoginRequest { user_name: name.to_owned(), password: password.to_owned(), client: String::new(), ..Default::default() };
+            let login = pb::LoginRequest { user_name: name.to_owned(), password: password.to_owned(), ..Default::default() };
             self.said.push(format!("{:?}", accounts.login(login).await.unwrap_err()));
         }
         let refreshed = accounts.refresh(pb::RefreshRequest { refresh_token: held.refresh_token.clone() }).await.unwrap().into_inner();
@@ -431,6 +433,10 @@ async fn every_path(redis: Option<RedisServer>) {
     let forged = forge(&held.token);
     stage.note_token(&forged, "a forged token");
     let callers = [operator.token.clone(), held.token.clone(), held.key.clone(), forged, stage.service_credential.clone()];
+    let guest = stage.user("gil").await;
+    let mut shown_once = stage.second_factor().await.to_vec();
+    shown_once.extend([stage.organizations(&held, &guest).await, stage.devices(&held).await]);
+    stage.spray(&[guest.token], &shown_once).await;
     // Last, since a credential in the right field is revoked.
     let texts = [PASSWORD.to_owned(), operator.key.clone(), held.refresh_token.clone()];
     stage.spray(&callers, &texts).await;

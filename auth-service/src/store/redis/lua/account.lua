@@ -32,6 +32,9 @@
 -- used     hash: when a secret was used last, in ms, by SHA-256 of it
 -- user     text: what Rust reads
 -- sessions  hash: what Rust reads, by session id; of the user whose own account it is
+-- orgs     hash: what Rust reads, by an organization's account id; of the user whose own account it is
+-- org      text: what Rust reads; of an organization
+-- invitations  hash: what Rust reads, by invitation id; of an organization
 --
 -- Beside accounts, in no slot of theirs (`keys.rs`): the audit log's three streams, and that of revocations. Each entry's field `e` is the
 -- time in ms as a double, and what Rust reads.
