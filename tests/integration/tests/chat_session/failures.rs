@@ -3,8 +3,8 @@
 use integration::scripted_upstream::{Gate, Script};
 use integration::shell::Shell;
 
-use crate::terminal::Terminal;
 use crate::{Stage, png};
+use integration::terminal::Terminal;
 
 const GOES_ON: &str = "The conversation goes on without this question; Up brings it back to ask again.";
 
