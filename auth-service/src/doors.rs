@@ -30,6 +30,7 @@ use crate::service::audit_trail::AuditTrail;
 use crate::service::authorizer::Authorizer;
 use crate::service::sign_up_policy::SignUpPolicy;
 use crate::service::usage_report::UsageReads;
+use crate::sign_in_issuers::SignInIssuers;
 use crate::startup::{SERVICES, StartError, policy};
 use crate::store::clock::Clock;
 use crate::store::sqlite::SqliteStore;
@@ -67,6 +68,8 @@ pub fn described() -> Result<Vec<Door>, StartError> {
     let accounts = Arc::new(AccountsService {
         authorizer: Authorizer { store: Arc::clone(&store), credentials, key_uses: KeyUses::new().0 },
         trail: Arc::new(AuditTrail::new(Arc::clone(&store))),
+        issuers: SignInIssuers::new(Vec::new(), &tokens, DEFAULT_LEEWAY)?,
+        public_url: None,
         store,
         tokens,
         passwords: Arc::new(PasswordHashing::new(HashingCost::default())?),

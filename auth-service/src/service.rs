@@ -11,6 +11,7 @@ pub mod call;
 pub mod call_lines;
 pub mod contract;
 pub(crate) mod introspection;
+pub(crate) mod issuer_sign_in;
 mod key_fields;
 mod ledger_page;
 mod not_built;

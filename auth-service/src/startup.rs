@@ -38,6 +38,7 @@ use crate::service::audit_trail::AuditTrail;
 use crate::service::auth::AuthService;
 use crate::service::authorizer::Authorizer;
 use crate::service::usage_report::UsageReads;
+use crate::sign_in_issuers::{IssuersError, SignInIssuers};
 use crate::store::redis::{RedisOptions, RedisStore};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreOpenError};
@@ -83,6 +84,9 @@ pub enum StartError {
     /// Foreign issuers' keys can't be read.
     #[error(transparent)]
     Issuers(#[from] SourceError),
+    /// Nobody can sign in with issuers.
+    #[error(transparent)]
+    SignInIssuers(#[from] IssuersError),
     /// Listening or serving failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -103,6 +107,7 @@ impl StartError {
             | Self::Hashing(_)
             | Self::NoSigningSecret
             | Self::Issuers(_)
+            | Self::SignInIssuers(_)
             | Self::Random(_)
             | Self::Serve(_) => 1,
         }
@@ -184,6 +189,7 @@ impl Application {
             Some(issuer) => tokens.issued_by(issuer),
             None => tokens,
         });
+        let sign_in_issuers = SignInIssuers::new(config.sign_in_issuers, &tokens, config.clock_leeway)?;
         let issuers = Arc::new(ForeignIssuers::new(config.tokens.issuers, config.clock_leeway)?);
         let credentials = Credentials { tokens: Arc::clone(&tokens), issuers: Arc::clone(&issuers), store: Arc::clone(&store) };
         let hashing = config.hashing;
@@ -215,6 +221,8 @@ impl Application {
                 starting_credits: config.starting_credits,
                 key_lifetimes: config.key_lifetimes,
                 trail: Arc::clone(&trail),
+                issuers: sign_in_issuers,
+                public_url: config.public_url,
                 usage_reads: UsageReads::default(),
             },
             admin: AdminService { authorizer, store: Arc::clone(&store), passwords, starting_credits: config.starting_credits, trail },
@@ -302,7 +310,15 @@ pub(crate) fn policy(service: &str, method: &str) -> MethodPolicy {
         ("tollgate.auth.v1.Auth", _) => MethodPolicy { caller: CallerKind::Service, most_bytes: MAX_REQUEST_BYTES, is_recorded: false },
         (
             "tollgate.auth.v1.Accounts",
-            "SignUp" | "Login" | "Refresh" | "CompletePasswordReset" | "RevokeCredential" | "GetJwks" | "BeginSignIn" | "ExchangeIdToken",
+            "SignUp"
+            | "Login"
+            | "Refresh"
+            | "CompletePasswordReset"
+            | "RevokeCredential"
+            | "GetJwks"
+            | "BeginSignIn"
+            | "ExchangeIdToken"
+            | "ListSignInIssuers",
         ) => MethodPolicy { caller: CallerKind::Anybody, most_bytes: MAX_OPEN_REQUEST_BYTES, is_recorded: false },
         _ => MethodPolicy { caller: CallerKind::EndUser, most_bytes: MAX_REQUEST_BYTES, is_recorded: false },
     }

@@ -12,6 +12,7 @@ use crate::access_token::AccessTokens;
 use crate::ids::{AccountId, UserId};
 use crate::key_lifetimes::KeyLifetimes;
 use crate::password::PasswordHashing;
+use crate::public_url::PublicUrl;
 use crate::service::audit_trail::{AuditTrail, recorded};
 use crate::service::authorizer::{Authorizer, Caller};
 use crate::service::call::Call;
@@ -23,6 +24,7 @@ use crate::service::sign_up_policy::{Origin, SignUpPolicy};
 use crate::service::usage_report::UsageReads;
 use crate::service::user_fields::UserFields;
 use crate::service::violations::Violations;
+use crate::sign_in_issuers::SignInIssuers;
 use crate::store::{AuditAction, AuditEvent, Refusal, Store, UserCreation};
 use crate::throttle::{LoginThrottle, SignUpThrottle};
 use crate::user::{Role, UserRecord};
@@ -50,6 +52,10 @@ pub struct AccountsService {
     pub key_lifetimes: KeyLifetimes,
     /// Records what fails.
     pub trail: Arc<AuditTrail>,
+    /// Whom people sign in with, beside us.
+    pub issuers: SignInIssuers,
+    /// Where people reach this service, as an operator says.
+    pub public_url: Option<PublicUrl>,
     /// Who reads a ledger to sum it up.
     pub usage_reads: UsageReads,
 }
@@ -154,6 +160,9 @@ impl Accounts for AccountsService {
         create_api_key(CreateApiKeyRequest) -> CreateApiKeyResponse, CreateApiKey, answer_create_api_key;
         rotate_api_key(RotateApiKeyRequest) -> RotateApiKeyResponse, RotateApiKey, answer_rotate_api_key;
         revoke_api_key(RevokeApiKeyRequest) -> RevokeApiKeyResponse, RevokeApiKey, answer_revoke_api_key;
+        exchange_id_token(ExchangeIdTokenRequest) -> ExchangeIdTokenResponse, SignInWithIssuer, answer_exchange_id_token;
+        link_identity(LinkIdentityRequest) -> LinkIdentityResponse, LinkIdentity, answer_link_identity;
+        unlink_identity(UnlinkIdentityRequest) -> UnlinkIdentityResponse, UnlinkIdentity, answer_unlink_identity;
     }
 
     async fn login(&self, request: Request<pb::LoginRequest>) -> Result<Response<pb::LoginResponse>, Status> {
@@ -214,13 +223,22 @@ impl Accounts for AccountsService {
         Ok(Response::new(pb::GetJwksResponse { keys: keys.into_iter().map(contract::json_web_key).collect() }))
     }
 
+    async fn list_sign_in_issuers(
+        &self,
+        _: Request<pb::ListSignInIssuersRequest>,
+    ) -> Result<Response<pb::ListSignInIssuersResponse>, Status> {
+        Ok(Response::new(self.answer_list_sign_in_issuers()))
+    }
+
+    async fn begin_sign_in(&self, request: Request<pb::BeginSignInRequest>) -> Result<Response<pb::BeginSignInResponse>, Status> {
+        Ok(Response::new(self.answer_begin_sign_in(request).await?))
+    }
+
+    async fn list_identities(&self, request: Request<pb::ListIdentitiesRequest>) -> Result<Response<pb::ListIdentitiesResponse>, Status> {
+        Ok(Response::new(self.answer_list_identities(request).await?))
+    }
+
     not_built! {
-        list_sign_in_issuers(ListSignInIssuersRequest) -> ListSignInIssuersResponse, "Accounts.ListSignInIssuers";
-        begin_sign_in(BeginSignInRequest) -> BeginSignInResponse, "Accounts.BeginSignIn";
-        exchange_id_token(ExchangeIdTokenRequest) -> ExchangeIdTokenResponse, "Accounts.ExchangeIdToken";
-        list_identities(ListIdentitiesRequest) -> ListIdentitiesResponse, "Accounts.ListIdentities";
-        link_identity(LinkIdentityRequest) -> LinkIdentityResponse, "Accounts.LinkIdentity";
-        unlink_identity(UnlinkIdentityRequest) -> UnlinkIdentityResponse, "Accounts.UnlinkIdentity";
         begin_device_sign_in(BeginDeviceSignInRequest) -> BeginDeviceSignInResponse, "Accounts.BeginDeviceSignIn";
         exchange_device_code(ExchangeDeviceCodeRequest) -> ExchangeDeviceCodeResponse, "Accounts.ExchangeDeviceCode";
         get_device_sign_in(GetDeviceSignInRequest) -> GetDeviceSignInResponse, "Accounts.GetDeviceSignIn";
@@ -274,6 +292,8 @@ mod tests {
         AccountsService {
             authorizer: Authorizer { store: Arc::clone(&store), credentials, key_uses: KeyUses::new().0 },
             trail: Arc::new(AuditTrail::new(Arc::clone(&store))),
+            issuers: SignInIssuers::new(Vec::new(), &tokens, Duration::ZERO).unwrap(),
+            public_url: None,
             store,
             tokens,
             passwords: Arc::new(PasswordHashing::new(HashingCost::default()).unwrap()),

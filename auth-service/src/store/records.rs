@@ -158,11 +158,13 @@ macro_rules! numbered {
 // Behind the macros, which they use.
 mod api_key;
 mod events;
+mod identity;
 mod organization;
 mod session;
 
 pub(super) use self::api_key::{key_rights, secret, secret_bytes};
 pub(super) use self::events::{audit_event, audit_event_bytes, revocation, revocation_bytes};
+pub(super) use self::identity::{identity, identity_bytes};
 #[expect(unused_imports, reason = "used once organizations are stored")]
 pub(super) use self::organization::{membership, membership_bytes, organization, organization_bytes};
 pub(super) use self::session::{session, session_bytes, session_rights};

@@ -11,6 +11,7 @@ mod credits;
 mod disk;
 mod failure;
 mod holds;
+mod identities;
 mod ledger;
 mod revocations;
 mod schema;
@@ -40,12 +41,13 @@ use super::expiry_line;
 use super::known_callers::{CallerId, KnownCallers};
 use super::{
     AccountPage, AccountSnapshot, AuditEvent, AuditPage, AuditQuery, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition,
-    ExtendAnswer, GrantAnswer, GrantRequest, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey, NewUser,
-    PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store, StoreError,
-    StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
+    ExtendAnswer, GrantAnswer, GrantRequest, IssuerUserCreation, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey,
+    NewUser, PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store,
+    StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
 };
 use crate::access::Rights;
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
+use crate::identity::{Identity, IdentityHash, IssuerSessionStart, LinkAnswer, ProvedIdentity, UnlinkAnswer};
 use crate::ids::{AccountId, SessionId, UserId};
 use crate::session::{
     self, NewSession, Refresh, RefreshAnswer, RefreshRefusal, Session, SessionStart, on_begin, on_end, on_end_all, on_end_by_token,
@@ -241,6 +243,60 @@ impl Store for SqliteStore {
         let (verified, new_hash, limits) = (verified.to_owned(), new_hash.to_owned(), self.limits.sessions());
         let rule = move |state: &UserState, now_ms| on_complete_reset(state, &verified, &new_hash, &new, limits, now_ms, &event);
         self.run(move |context| user_changes::change(context, &id, rule)).await.map(|answer| answer.unwrap_or(SessionStart::Refused))
+    }
+
+    async fn user_of_identity(&self, identity: &IdentityHash) -> Result<Option<UserId>, StoreError> {
+        let identity = *identity;
+        self.run(move |context| identities::user_of(context, identity)).await
+    }
+
+    async fn identities(&self, id: &UserId) -> Result<Vec<Identity>, StoreError> {
+        let id = id.clone();
+        self.run(move |context| identities::list(context, &id)).await
+    }
+
+    async fn begin_issuer_session(
+        &self,
+        id: &UserId,
+        proved: &ProvedIdentity,
+        new: NewSession,
+        event: AuditEvent,
+    ) -> Result<IssuerSessionStart, StoreError> {
+        let (id, proved) = (id.clone(), proved.clone());
+        self.run(move |context| identities::begin_session(context, &id, &proved, &new, &event)).await
+    }
+
+    async fn create_issuer_user(
+        &self,
+        user: NewUser,
+        proved: &ProvedIdentity,
+        new: NewSession,
+        event: AuditEvent,
+    ) -> Result<IssuerUserCreation, StoreError> {
+        let proved = proved.clone();
+        self.run(move |context| identities::create_user(context, user, &proved, &new, &event)).await
+    }
+
+    async fn link_identity(
+        &self,
+        id: &UserId,
+        asked_by: &PresentedCredential,
+        proved: &ProvedIdentity,
+        event: AuditEvent,
+    ) -> Result<Option<LinkAnswer>, StoreError> {
+        let (id, asked_by, proved) = (id.clone(), asked_by.clone(), proved.clone());
+        self.run(move |context| identities::link(context, &id, &asked_by, &proved, &event)).await
+    }
+
+    async fn unlink_identity(
+        &self,
+        id: &UserId,
+        asked_by: &PresentedCredential,
+        (issuer, subject): (&str, &str),
+        event: AuditEvent,
+    ) -> Result<Option<UnlinkAnswer>, StoreError> {
+        let (id, asked_by, issuer, subject) = (id.clone(), asked_by.clone(), issuer.to_owned(), subject.to_owned());
+        self.run(move |context| identities::unlink(context, &id, &asked_by, (&issuer, &subject), &event)).await
     }
 
     async fn change_api_keys(&self, request: KeyChangeRequest, event: AuditEvent) -> Result<KeyAnswer, StoreError> {

@@ -1,6 +1,7 @@
 //! The names of all keys in Redis. What is in braces is the hash tag: all keys of one account lie in one slot, so that one script may
 //! touch them all.
 
+use crate::identity::IdentityHash;
 use crate::ids::{AccountId, UserId};
 use crate::store::audit_page::AuditLog;
 use crate::user::UserName;
@@ -10,7 +11,7 @@ pub(crate) const REGISTRY_SHARDS: u8 = 16;
 
 /// What an account's keys end with.
 #[cfg(test)]
-const ACCOUNT_PARTS: [&str; 10] = ["acct", "due", "paid", "free", "log", "members", "keys", "used", "user", "sessions"];
+const ACCOUNT_PARTS: [&str; 11] = ["acct", "due", "paid", "free", "log", "members", "keys", "used", "user", "sessions", "identities"];
 
 /// Makes key names under one prefix.
 #[derive(Debug, Clone)]
@@ -23,8 +24,8 @@ impl Keys {
         Self { prefix: prefix.to_owned() }
     }
 
-    /// One of an account's keys: `acct`, `due`, `paid`, `free`, `log`, `members`, `keys`, `used`, `user` or `sessions`. The last two are of
-    /// the user whose own account it is.
+    /// One of an account's keys: `acct`, `due`, `paid`, `free`, `log`, `members`, `keys`, `used`, `user`, `sessions` or `identities`. The last
+    /// three are of the user whose own account it is.
     pub(crate) fn account_part(&self, account: &AccountId, part: &str) -> String {
         let (prefix, account) = (self.prefix.as_str(), account.as_str());
         [prefix, ":{", account, "}:", part].concat()
@@ -38,6 +39,16 @@ impl Keys {
     /// Who has a user name: `<user id>|<claimed at, ms>`.
     pub(crate) fn name(&self, name: &UserName) -> String {
         format!("{}:names:{{{name}}}", self.prefix)
+    }
+
+    /// Whom an issuer's identity signs in: the user's id. What else is known of it is in the part `identities` of the user's account.
+    pub(crate) fn identity(&self, identity: IdentityHash) -> String {
+        format!("{}:identities:{}", self.prefix, hex::encode(identity.to_bytes()))
+    }
+
+    /// That a proof of an identity was used. Redis drops it when the proof is good for nothing anyway.
+    pub(crate) fn used_proof(&self, hash: &[u8; 32]) -> String {
+        format!("{}:used_proofs:{}", self.prefix, hex::encode(hash))
     }
 
     /// A shard of the registry of accounts: a sorted set of ids, all with score 0.
@@ -92,6 +103,7 @@ mod tests {
                 "tg:{0123456789abcdef}:used",
                 "tg:{0123456789abcdef}:user",
                 "tg:{0123456789abcdef}:sessions",
+                "tg:{0123456789abcdef}:identities",
             ]
         );
         assert_eq!(keys.user(&UserId::parse("0123456789abcdef").unwrap()), "tg:{0123456789abcdef}:user");
@@ -101,6 +113,11 @@ mod tests {
         assert_eq!(AuditLog::ALL.map(|log| keys.audit(log)), ["tg:audit:changes", "tg:audit:operators", "tg:audit:attempts"]);
         assert_eq!(keys.revocations(), "tg:revocations");
         assert_eq!(keys.probe(), "tg:probe");
+        assert_eq!(keys.used_proof(&[0xab; 32]), format!("tg:used_proofs:{}", "ab".repeat(32)));
+        let identity = keys.identity(IdentityHash::of("https://issuer.example", "1234"));
+        assert_eq!(identity, "tg:identities:a0c3085d621d55e94bc7c86b1637ba159bd1f117963b8afc9c5b2ffbc4f72d9d");
+        // What is issuer and what is subject can't be exchanged.
+        assert_ne!(identity, keys.identity(IdentityHash::of("https://issuer.example1", "234")));
         assert_eq!(Keys::shard_of(&account), 8);
     }
 

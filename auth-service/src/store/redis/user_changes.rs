@@ -12,10 +12,10 @@ use crate::store::{AuditEvent, StoreError, UserChange, records};
 use crate::user_state::{Decision, NewState, UserChanges, UserState, on_new_state};
 
 /// A user as read, and what counts for a change of it.
-struct Read {
-    state: UserState,
-    rights_version: RightsVersion,
-    now_ms: i64,
+pub(super) struct Read {
+    pub(super) state: UserState,
+    pub(super) rights_version: RightsVersion,
+    pub(super) now_ms: i64,
 }
 
 impl RedisStore {
@@ -81,7 +81,7 @@ impl RedisStore {
         Ok(self.read_user_state(id).await?.map(|Read { state, now_ms, .. }| rule(&state, now_ms)))
     }
 
-    async fn read_user_state(&self, id: &UserId) -> Result<Option<Read>, StoreError> {
+    pub(super) async fn read_user_state(&self, id: &UserId) -> Result<Option<Read>, StoreError> {
         let account = AccountId::from(id);
         let keys = ["acct", "user", "members", "sessions"].map(|part| self.keys.account_part(&account, part));
         let mut call = ScriptCall::new(&self.scripts.user, keys.iter());
@@ -104,7 +104,7 @@ fn asker((id, read): (&UserId, Read)) -> OtherAccount {
     OtherAccount { account: AccountId::from(id), rights_version: read.rights_version, changes: false }
 }
 
-fn replacements(id: &UserId, changes: &UserChanges) -> Vec<Replacement> {
+pub(super) fn replacements(id: &UserId, changes: &UserChanges) -> Vec<Replacement> {
     let ended = changes.ended.iter().map(|session| Replacement::of(Part::Sessions, session.as_str(), Vec::new()));
     let put = changes.put.iter();
     let put = put.map(|session| Replacement::of(Part::Sessions, session.session_id.as_str(), records::session_bytes(session)));

@@ -42,7 +42,7 @@ pub(super) fn look<T>(context: Context<'_>, id: &UserId, rule: impl FnOnce(&User
     Ok(read(context, id)?.map(|state| rule(&state, context.now_ms)))
 }
 
-fn read(context: Context<'_>, id: &UserId) -> StoreResult<Option<UserState>> {
+pub(super) fn read(context: Context<'_>, id: &UserId) -> StoreResult<Option<UserState>> {
     let Some(user) = by_id(context, id)? else { return Ok(None) };
     let sql = "SELECT record FROM members WHERE account_id = ? AND user_id = ?";
     let mut statement = context.connection.prepare_cached(sql)?;
@@ -62,7 +62,7 @@ fn sessions(context: Context<'_>, id: &UserId) -> StoreResult<Vec<Session>> {
     Ok(sessions)
 }
 
-fn write(context: Context<'_>, id: &UserId, changes: UserChanges) -> StoreResult<()> {
+pub(super) fn write(context: Context<'_>, id: &UserId, changes: UserChanges) -> StoreResult<()> {
     let UserChanges { user, member, put, ended, revocations, event } = changes;
     let account = AccountId::from(id);
     if let Some(user) = user {
