@@ -44,6 +44,7 @@ pub use self::oauth2_revocation::REFUSED as REVOKE_REFUSED;
 pub use self::oauth2_token::REFUSED as TOKEN_REFUSED;
 pub use self::users_me::REFUSED as USERS_ME_REFUSED;
 pub use crate::account_page::REFUSED as ACCOUNT_SESSION_REFUSED;
+pub use crate::account_page::SIGN_IN_REFUSED as ACCOUNT_SIGN_IN_REFUSED;
 
 /// What auth-service answers over HTTP.
 #[must_use]

@@ -13,7 +13,7 @@ use shared::env::Reader;
 use crate::foreign_issuer::speaks_tls_or_stays_here;
 
 /// The variable that has the list.
-pub const VARIABLE: &str = "TOLLGATE_OIDC_ISSUERS";
+const VARIABLE: &str = "TOLLGATE_OIDC_ISSUERS";
 /// Issuers that may be listed.
 const MOST_ISSUERS: usize = 20;
 /// Characters of a client's id or secret, or of an issuer.
