@@ -197,7 +197,13 @@ async fn keys_and_users_are_managed_with_an_access_token_only() {
     assert_refused(server.admin.disable_user(with(&key, pb::DisableUserRequest::default())).await, code, reason);
     let denied = server.admin.disable_user(with(&token, pb::DisableUserRequest { user_name: "mario".into(), ..Default::default() })).await;
     assert_refused(denied, Code::PermissionDenied, ErrorReason::RoleRequired);
-    let grant = pb::GrantCreditsRequest { user_name: "mario".into(), credits: 5, request_id: "g".into(), note: String::new() };
+    let grant = pb::GrantCreditsRequest {
+        user_name: "mario".into(),
+        credits: 5,
+        request_id: "g".into(),
+        note: String::new(),
+        ..Default::default()
+    };
     assert_refused(server.admin.grant_credits(with(&token, grant)).await, Code::PermissionDenied, ErrorReason::RoleRequired);
     assert_refused(server.accounts.get_me(pb::GetMeRequest {}).await, Code::Unauthenticated, ErrorReason::CredentialMissing);
 }
@@ -260,8 +266,13 @@ async fn an_operator_makes_users_and_grants_credits_once_per_request_id() {
     let made = server.admin.create_user(with(&operator, create)).await.unwrap().into_inner();
     assert_eq!(made.available_credits(), 3);
     let grant = |credits, request_id: &str| {
-        let request =
-            pb::GrantCreditsRequest { user_name: "Peach".into(), credits, request_id: request_id.into(), note: "a present".into() };
+        let request = pb::GrantCreditsRequest {
+            user_name: "Peach".into(),
+            credits,
+            request_id: request_id.into(),
+            note: "a present".into(),
+            ..Default::default()
+        };
         with(&operator, request)
     };
     let first = server.admin.grant_credits(grant(5, "g1")).await.unwrap().into_inner();
@@ -283,13 +294,18 @@ async fn the_ledger_is_paged_newest_first() {
     let operator = server.operator().await;
     let token = server.user("mario").await;
     for number in 1..=4 {
-        let request =
-            pb::GrantCreditsRequest { user_name: "mario".into(), credits: number, request_id: format!("g{number}"), note: String::new() };
+        let request = pb::GrantCreditsRequest {
+            user_name: "mario".into(),
+            credits: number,
+            request_id: format!("g{number}"),
+            note: String::new(),
+            ..Default::default()
+        };
         server.admin.grant_credits(with(&operator, request)).await.unwrap();
     }
     let (mut seen, mut page_token, mut pages) = (Vec::new(), String::new(), 0);
     loop {
-        let request = with(&token, pb::ListLedgerEntriesRequest { page_size: 2, page_token });
+        let request = with(&token, pb::ListLedgerEntriesRequest { page_size: 2, page_token, ..Default::default() });
         let page = server.accounts.list_ledger_entries(request).await.unwrap().into_inner();
         seen.extend(page.entries.iter().map(|entry| entry.credits()));
         pages += 1;
@@ -313,8 +329,13 @@ async fn a_ledger_whose_beginning_is_folded_is_paged_to_its_checkpoint() {
     let operator = server.operator().await;
     let token = server.user("mario").await;
     for number in 1..=4 {
-        let request =
-            pb::GrantCreditsRequest { user_name: "mario".into(), credits: number, request_id: format!("g{number}"), note: String::new() };
+        let request = pb::GrantCreditsRequest {
+            user_name: "mario".into(),
+            credits: number,
+            request_id: format!("g{number}"),
+            note: String::new(),
+            ..Default::default()
+        };
         server.admin.grant_credits(with(&operator, request)).await.unwrap();
     }
     let user = server.store.user_by_name(&UserName::parse("mario").unwrap()).await.unwrap().unwrap();
@@ -323,7 +344,7 @@ async fn a_ledger_whose_beginning_is_folded_is_paged_to_its_checkpoint() {
     let folded = Checkpoint::fold(None, &oldest).unwrap().unwrap();
     assert!(server.store.fold_ledger(&account, 1, folded).await.unwrap());
     let mut page = async |page_token| {
-        let request = with(&token, pb::ListLedgerEntriesRequest { page_size: 2, page_token });
+        let request = with(&token, pb::ListLedgerEntriesRequest { page_size: 2, page_token, ..Default::default() });
         server.accounts.list_ledger_entries(request).await.unwrap().into_inner()
     };
     let first = page(String::new()).await;
@@ -344,8 +365,11 @@ async fn a_ledger_whose_beginning_is_folded_is_paged_to_its_checkpoint() {
 #[tokio::test]
 async fn what_is_not_built_yet_says_so_by_name() {
     let mut server = start().await;
-    let status =
-        assert_refused(server.accounts.begin_sign_in(pb::BeginSignInRequest {}).await, Code::Unimplemented, ErrorReason::NotImplemented);
+    let status = assert_refused(
+        server.accounts.begin_sign_in(pb::BeginSignInRequest::default()).await,
+        Code::Unimplemented,
+        ErrorReason::NotImplemented,
+    );
     assert!(status.message().contains("Accounts.BeginSignIn"));
     server.sign_up("mario").await;
     let token = server.login("mario").await;

@@ -156,7 +156,7 @@ async fn a_repetition_after_a_lost_answer_gives_another_secret_for_the_same_key_
         networks: ["127.0.0.0/8", "::1"].map(str::to_owned).to_vec(),
         expires_at,
         request_id: "~".repeat(128),
-        lifetime: None,
+        ..Default::default()
     };
     let lost = server.key(&token, wanted.clone()).await;
     // However the same is written.

@@ -37,9 +37,10 @@ async fn all_violated_fields_of_a_request_are_named_at_once() {
         ..Default::default()
     };
     assert_eq!(violated(server.accounts.create_api_key(with(&token, key)).await), ["name", "scopes", "models", "expires_at"]);
-    let grant = pb::GrantCreditsRequest { user_name: "?".into(), credits: 0, request_id: String::new(), note: "a\nb".into() };
+    let grant =
+        pb::GrantCreditsRequest { user_name: "?".into(), credits: 0, request_id: String::new(), note: "a\nb".into(), ..Default::default() };
     assert_eq!(violated(server.admin.grant_credits(with(&operator, grant)).await), ["user_name", "credits", "request_id", "note"]);
-    let page = pb::ListLedgerEntriesRequest { page_size: 501, page_token: "x".into() };
+    let page = pb::ListLedgerEntriesRequest { page_size: 501, page_token: "x".into(), ..Default::default() };
     assert_eq!(violated(server.accounts.list_ledger_entries(with(&token, page)).await), ["page_size", "page_token"]);
     let charge = pb::Charge { max_input_tokens: 10_000_001, ..Default::default() };
     let check = pb::CheckRequest { account: "x".into(), charge: Some(charge), ..Default::default() };

@@ -19,7 +19,7 @@ const NEW_PASSWORD: &str = "the princess is elsewhere";
 
 impl Server {
     async fn sign_in(&mut self, name: &str, client: &str) -> pb::LoginResponse {
-        let request = pb::LoginRequest { user_name: name.into(), password: PASSWORD.into(), client: client.into() };
+        let request = pb::LoginRequest { user_name: name.into(), password: PASSWORD.into(), client: client.into(), ..Default::default() };
         self.accounts.login(request).await.unwrap().into_inner()
     }
 
@@ -49,7 +49,7 @@ impl Server {
             user_name: name.into(),
             one_time_password: one_time.into(),
             new_password: new.into(),
-            client: String::new(),
+            ..Default::default()
         };
         Ok(self.accounts.complete_password_reset(request).await?.into_inner())
     }
@@ -109,7 +109,7 @@ async fn sessions_are_listed_with_what_the_client_called_itself_and_where_it_was
         assert_eq!(session.scopes, Vec::<String>::new());
     }
     for wrong in ["a\nb", &"x".repeat(201), "\u{202e}evil"] {
-        let request = pb::LoginRequest { user_name: "mario".into(), password: PASSWORD.into(), client: wrong.into() };
+        let request = pb::LoginRequest { user_name: "mario".into(), password: PASSWORD.into(), client: wrong.into(), ..Default::default() };
         assert_refused(server.accounts.login(request).await, Code::InvalidArgument, ErrorReason::InvalidArgument);
     }
 }

@@ -16,7 +16,7 @@ use crate::http::http;
 use crate::support::*;
 
 async fn usage(server: &mut Server, credential: &str, first: &str, last: &str) -> Result<pb::GetUsageResponse, tonic::Status> {
-    let request = pb::GetUsageRequest { first_day: first.into(), last_day: last.into() };
+    let request = pb::GetUsageRequest { first_day: first.into(), last_day: last.into(), ..Default::default() };
     Ok(server.accounts.get_usage(with(credential, request)).await?.into_inner())
 }
 
