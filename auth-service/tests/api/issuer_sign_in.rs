@@ -73,7 +73,8 @@ async fn the_first_sign_in_with_an_issuer_makes_a_user_with_starting_credits_and
         assert_eq!((later.created, later.user_name.as_str()), (false, "ada"));
         assert_eq!(server.user_of(&later.access_token).await.user_id, user.user_id);
     }
-    let sessions = server.accounts.list_sessions(with(&first.access_token, pb::ListSessionsRequest {})).await.unwrap().into_inner().sessions;
+    let sessions =
+        server.accounts.list_sessions(with(&first.access_token, pb::ListSessionsRequest {})).await.unwrap().into_inner().sessions;
     assert_eq!(sessions.len(), 3);
     assert!(sessions.iter().all(|one| one.method() == pb::SignInMethod::Issuer && one.issuer == issuer.url()), "{sessions:?}");
     let identities = server.accounts.list_identities(with(&first.access_token, pb::ListIdentitiesRequest {})).await.unwrap().into_inner();
@@ -274,12 +275,8 @@ async fn an_id_token_is_good_by_the_issuers_keys_for_our_client_of_the_issuer_an
 async fn an_identity_is_issuer_and_subject_and_never_an_email_address() {
     let (one, two) = (OidcIssuer::start().await, OidcIssuer::start().await);
     let mut server = server_of(&[&one, &two], &[]).await;
-    let victim = pb::SignUpRequest {
-        user_name: "ada".into(),
-        password: PASSWORD.into(),
-        email: "ada@example.com".into(),
-        ..Default::default()
-    };
+    let victim =
+        pb::SignUpRequest { user_name: "ada".into(), password: PASSWORD.into(), email: "ada@example.com".into(), ..Default::default() };
     let victim = server.accounts.sign_up(victim).await.unwrap().into_inner().user.unwrap();
     let by_one = server.sign_in_by_code(&one, "one").await.unwrap();
     assert_eq!((by_one.created, by_one.user_name.as_str()), (true, "ada2"), "the e-mail address and the name of another user");
