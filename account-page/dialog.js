@@ -12,9 +12,10 @@ import { form } from './form.js';
  * @param {string} options.title
  * @param {Array<Node | string>} options.content
  * @param {boolean} [options.keep] Whether Escape leaves it open, because what it shows is shown once.
+ * @param {() => unknown} [options.closed] What comes when it has closed, however that was.
  * @returns {HTMLDialogElement}
  */
-export function openDialog({ id, title, content, keep = false }) {
+export function openDialog({ id, title, content, keep = false, closed }) {
   const view = document.querySelector('#stage > section') ?? part('stage');
   const before = document.activeElement;
   const heading = h('h2', { id: `${id}-title`, tabindex: '-1' }, title);
@@ -35,6 +36,7 @@ export function openDialog({ id, title, content, keep = false }) {
       close: () => {
         if (dialog.classList.contains('paused')) return;
         dialog.remove();
+        closed?.();
         if (document.activeElement !== document.body) return;
         const again = before?.isConnected ? before : before?.id ? document.getElementById(before.id) : undefined;
         focusOn(again ?? view.querySelector('h1'));
@@ -62,8 +64,9 @@ export function openDialog({ id, title, content, keep = false }) {
  * @param {boolean} [options.danger]
  * @param {(values: import('./form.js').Values) => Promise<T>} options.send Fails with what the form shows; else the dialog closes.
  * @param {(answer: T) => unknown} [options.done] What comes after that.
+ * @param {() => unknown} [options.closed] As of `openDialog`.
  */
-export function formDialog({ id, title, intro = [], fields = [], submit, danger, send, done }) {
+export function formDialog({ id, title, intro = [], fields = [], submit, danger, send, done, closed }) {
   const cancel = button('Cancel', () => dialog.close(), { id: `${id}-cancel` });
   const body = form({
     id: `${id}-form`,
@@ -78,7 +81,7 @@ export function formDialog({ id, title, intro = [], fields = [], submit, danger,
     },
   });
   const paragraphs = intro.length ? [h('p', {}, ...intro)] : [];
-  const dialog = openDialog({ id, title, content: [...paragraphs, body] });
+  const dialog = openDialog({ id, title, content: [...paragraphs, body], closed });
 }
 
 /** Whether something is shown that is shown once. */

@@ -73,6 +73,30 @@ const WORDS = {
   REQUEST_NOT_FOUND: 'This request is no longer remembered: receipts are kept for an hour or so. The ledger keeps the charge.',
   REQUEST_IN_PROGRESS: 'The same is being done already. Try again in a moment.',
   REFRESH_TOKEN_REUSED: 'Your session was ended, because its token was used twice: somebody else may have had it. Sign in again.',
+  ORGANIZATION_NOT_FOUND: 'There is no such organization, or you are no member of it.',
+  ACCOUNT_NOT_ALLOWED: 'This account is not yours to use, or no longer.',
+  OWNER_REQUIRED: 'An owner of the organization must do this.',
+  LAST_OWNER: 'An organization keeps an owner who can act. Make another member one first.',
+  MEMBER_NOT_FOUND: 'The organization has no such member or service account any more.',
+  ALREADY_A_MEMBER: 'They are a member already.',
+  NAME_TAKEN: 'Another one has this name.',
+  MEMBER_CAP_REACHED: 'What an owner lets you spend this month (UTC) is spent. An owner can raise your cap.',
+  INVITATION_INVALID: 'This invitation is not good, or no longer: it was used, withdrawn, or is past its time.',
+  SECOND_FACTOR_REQUIRED: 'A code of your second factor is needed as well.',
+  SECOND_FACTOR_INVALID: 'This code is wrong, or was used before.',
+  STEP_UP_REQUIRED: 'This was not done: it needs your second factor.',
+  SECOND_FACTOR_NOT_SET_UP: 'This needs a second factor, and you have none. Set one up under Security.',
+  SECOND_FACTOR_SET_UP: 'You have a second factor already.',
+  ISSUER_UNKNOWN: 'Nobody can sign in with this issuer here.',
+  ISSUER_UNAVAILABLE: "The issuer can't be reached, or can't be understood. Signing in with a password works as ever.",
+  ID_TOKEN_INVALID: 'What the issuer answered proves nothing here. Nobody was signed in.',
+  SIGN_IN_EXPIRED: 'This sign-in took too long, or was used already. Begin again.',
+  IDENTITY_LINKED: 'This identity signs another user in, or you have one of this issuer already.',
+  IDENTITY_NOT_FOUND: 'This identity signs you in no longer.',
+  LAST_SIGN_IN_METHOD: 'You would have no way left to sign in. An operator can give you a password first.',
+  USER_CODE_UNKNOWN: 'No device waits under this code. It may have been answered, or be past its time.',
+  NO_PASSWORD: 'You have no password: you sign in with an issuer.',
+  RECENT_SIGN_IN_REQUIRED: 'This needs a session that began within the last 15 minutes. Sign out, sign in again, and come back.',
   INSUFFICIENT_CREDITS: 'There are not enough credits for this call. An operator can grant more.',
   TOO_MANY_OPEN_HOLDS: 'Too many calls of this account are running. Wait for one to end.',
   RATE_LIMITED: 'Too many attempts.',
@@ -92,6 +116,14 @@ const WORDS = {
   STREAM_TOO_LONG: 'The answer took longer than an answer may.',
   INTERNAL: 'Something went wrong in the server.',
 };
+
+/**
+ * What to say of a reason that came by an address, which anybody can write.
+ * @param {string} reason
+ */
+export function wordsOf(reason) {
+  return Object.hasOwn(WORDS, reason) ? WORDS[reason] : 'The issuer did not sign you in.';
+}
 
 /**
  * What to say to the user.

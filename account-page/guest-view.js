@@ -1,10 +1,13 @@
 // Signing in, and the ways to get there: signing up, and choosing a password after an operator reset it.
 
-import { focusOn, h } from './dom.js';
-import { Failure } from './failure.js';
+import { parameter, path, replaceAddress } from './address.js';
+import { button, focusOn, h, part } from './dom.js';
+import { Failure, wordsOf } from './failure.js';
 import { form } from './form.js';
+import { issuerButtons } from './issuers.js';
 import { completeReset, signIn } from './session.js';
 import { settings } from './settings.js';
+import { codeField } from './step-up.js';
 import { send } from './transport.js';
 
 /** @typedef {{said: string, userName: string}} Told Why the form is there, and whose name it begins with. */
@@ -28,8 +31,9 @@ const SIGN_IN = {
         { name: 'password', label: 'Password', type: 'password', autocomplete: 'current-password', required: true },
       ],
       submit: 'Sign in',
-      send: (values) => signIn(values.user_name, values.password),
+      send: ({ user_name, password }) => withCode((code) => signIn(user_name, password, code)),
     }),
+    ...issuerButtons(),
   ],
   // Each other way to sign in has its place among these.
   links: () => [signUpLink(), h('a', { id: 'to-complete-reset', href: '#/complete-reset' }, 'I have a one-time password')],
@@ -76,7 +80,7 @@ const COMPLETE_RESET = {
       submit: 'Choose it and sign in',
       send: async ({ user_name, one_time_password, new_password }) => {
         try {
-          await completeReset(user_name, one_time_password, new_password);
+          await withCode((code) => completeReset(user_name, one_time_password, new_password, code));
         } catch (failure) {
           throw failure instanceof Failure && failure.reason === 'LOGIN_FAILED' ? new Failure('', WRONG_ONE_TIME, failure) : failure;
         }
@@ -85,6 +89,33 @@ const COMPLETE_RESET = {
   ],
   links: () => [signInLink()],
 };
+
+/**
+ * Signs in; where the user has a second factor, a code is asked for in place of the form, and what was typed is kept until then.
+ * @param {(code?: string) => Promise<unknown>} go
+ */
+async function withCode(go) {
+  try {
+    await go();
+  } catch (failure) {
+    if (!(failure instanceof Failure) || failure.reason !== 'SECOND_FACTOR_REQUIRED') throw failure;
+    askForCode(go);
+  }
+}
+
+/** @param {(code?: string) => Promise<unknown>} go */
+function askForCode(go) {
+  const ask = form({
+    id: 'second-factor-code',
+    fields: [codeField()],
+    submit: 'Sign in',
+    send: ({ second_factor_code }) => go(second_factor_code),
+    beside: [button('Cancel', () => showGuest(part('guest'), path(), { said: '', userName: '' }), { id: 'second-factor-code-cancel' })],
+  });
+  const heading = h('h1', { id: 'guest-heading', tabindex: '-1' }, 'Your second factor');
+  part('guest').replaceChildren(h('section', { class: 'guest', 'aria-labelledby': heading.id }, heading, ask));
+  focusOn(ask.querySelector('input'));
+}
 
 const WRONG_ONE_TIME = "User name and one-time password don't match, or it was used or is past its time. An operator can make another";
 
@@ -113,6 +144,20 @@ function signUpLink() {
 }
 
 /**
+ * What whoever came by this address is told.
+ * @param {string} path
+ */
+function why(path) {
+  if (path === 'device') return 'Sign in to approve the device.';
+  if (path === 'invitation') return 'Sign in, or sign up, to look at the invitation.';
+  const failed = path === 'sign-in' && parameter('failed');
+  if (!failed) return '';
+  // Loaded anew, it would be told again.
+  replaceAddress('#/');
+  return wordsOf(failed);
+}
+
+/**
  * Shows the form that the address names.
  * @param {HTMLElement} root
  * @param {string} path Behind `#/`; what isn't known is signing in.
@@ -120,6 +165,7 @@ function signUpLink() {
  * @returns {string} Its title.
  */
 export function showGuest(root, path, told) {
+  const said = told.said || why(path);
   const wanted = path === 'sign-up' ? SIGN_UP : path === 'complete-reset' ? COMPLETE_RESET : SIGN_IN;
   const guest = wanted === SIGN_UP && settings().sign_up !== 'open' ? SIGN_IN : wanted;
   root.replaceChildren(
@@ -127,7 +173,7 @@ export function showGuest(root, path, told) {
       'section',
       { class: 'guest', 'aria-labelledby': 'guest-heading' },
       h('h1', { id: 'guest-heading', tabindex: '-1' }, guest.title),
-      told.said && h('p', { id: 'why-signed-out', class: 'notice', role: 'alert' }, told.said),
+      said && h('p', { id: 'why-signed-out', class: 'notice', role: 'alert' }, said),
       ...guest.content(told),
       h('ul', { class: 'ways', 'aria-label': 'Other ways' }, ...guest.links().map((link) => link && h('li', {}, link))),
     ),

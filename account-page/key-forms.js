@@ -45,12 +45,16 @@ function parts(text) {
   return text.split(/[\s,]+/).filter(Boolean);
 }
 
-/** @param {Made} made */
-export function askForKey(made) {
-  const create = once('Accounts/CreateApiKey');
+/**
+ * @param {Made} made
+ * @param {{accountId: string, serviceAccountId: string, name: string}} [service] Whose key it is; undefined: the user's.
+ */
+export function askForKey(made, service) {
+  const create = once('Accounts/CreateApiKey', service?.accountId);
   formDialog({
     id: 'make-key',
     title: 'Make a key',
+    intro: service && ['It is a key of ', theirs(service.name), ', and stays when you leave.'],
     fields: [
       { name: 'name', label: 'Name', hint: 'For you to tell it from others, such as the machine that it is for.', optional: true },
       {
@@ -58,7 +62,7 @@ export function askForKey(made) {
         label: 'What it may do',
         type: 'checkboxes',
         value: 'inference account',
-        options: me().isOperator ? [...SCOPES, OF_OPERATORS] : SCOPES,
+        options: me().isOperator && !service ? [...SCOPES, OF_OPERATORS] : SCOPES,
       },
       {
         name: 'models',
@@ -80,7 +84,8 @@ export function askForKey(made) {
     send: async ({ name, scopes, models, networks, lifetime }) => {
       // None would mean some to the server, and not to whoever took the ticks away.
       if (!scopes) throw new Failure('INVALID_ARGUMENT', '', { violations: new Map([['scopes', 'must be one at least']]) });
-      const message = { name, scopes: parts(scopes), models: parts(models), networks: parts(networks) };
+      const limits = { scopes: parts(scopes), models: parts(models), networks: parts(networks) };
+      const message = { name, ...limits, serviceAccountId: service?.serviceAccountId };
       return create(lifetime ? { ...message, lifetime: duration(Number(lifetime) * DAY_SECONDS) } : message);
     },
     done: made,

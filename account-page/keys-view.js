@@ -1,5 +1,6 @@
 // API keys: those there are, and what is done with them.
 
+import { chosen, chosenAccount, isOwner } from './account.js';
 import { say } from './announce.js';
 import { formDialog, openDialog } from './dialog.js';
 import { button, h, theirs, unseen } from './dom.js';
@@ -8,10 +9,11 @@ import { counted } from './exact.js';
 import { keyLines } from './key-lines.js';
 import { askForKey, askForRotation } from './key-forms.js';
 import { exampleModel, listModels } from './models.js';
+import { namesIn } from './organizations.js';
 import { call } from './rpc.js';
 import { facts, table } from './table.js';
 import { isOver, time } from './times.js';
-import { loaded } from './view.js';
+import { loaded, me } from './view.js';
 
 /**
  * @typedef {object} ApiKey
@@ -26,6 +28,7 @@ import { loaded } from './view.js';
  * @property {string} [revokedAt]
  * @property {string} [lastUsedAt]
  * @property {Secret[]} [secrets] The newest first.
+ * @property {string} [userId] Who acts when it is used: a user, or a service account.
  */
 
 /**
@@ -40,11 +43,16 @@ import { loaded } from './view.js';
 
 /** Models that can be named, as far as that is known. @type {import('./models.js').Model[]} */
 let known = [];
+/** Whose keys these are, by their ids, where they are those of an organization. @type {Map<string, string>} */
+let names = new Map();
+/** The service accounts among them. @type {Set<string>} */
+let services = new Set();
 
 /** @type {import('./view.js').View} */
 export const keysView = {
   path: 'keys',
   title: 'API keys',
+  ofAccount: true,
   show(section, signal) {
     // Of what the lines beside a new key are made.
     listModels(signal).then(
@@ -54,15 +62,20 @@ export const keysView = {
       () => {},
     );
     const list = loaded('keys', async () => {
-      const { apiKeys = [] } = await call('Accounts/ListApiKeys', {}, signal);
+      const account = chosenAccount();
+      const [{ apiKeys = [] }, known] = await Promise.all([
+        call('Accounts/ListApiKeys', {}, signal),
+        account ? namesIn(account, signal) : { names: new Map(), services: new Set() },
+      ]);
+      ({ names, services } = known);
       return shown(apiKeys.reverse(), list.load);
     });
-    const make = button('Make a key', () => askForKey(made(list.load)), { id: 'ask-for-key', class: 'main' });
+    const make = button('Make a key', () => askForKey(showMade(list.load)), { id: 'ask-for-key', class: 'main' });
     section.append(
       h(
         'p',
         { class: 'lead' },
-        'Programs call with a key, in place of your password. It spends your credits within the limits that you give it.',
+        "Programs call with a key, in place of your password. It spends the account's credits within the limits that you give it.",
       ),
       h('div', { class: 'buttons' }, make),
       list.element,
@@ -127,6 +140,7 @@ function card(key, reload) {
     ),
     facts([
       ['Begins and ends with', h('code', {}, key.hint)],
+      ...(chosenAccount() ? [/** @type {[string, Node]} */ (['Belongs to', theirs(names.get(key.userId ?? '') ?? key.userId)])] : []),
       ['May', listed(key.scopes, '–')],
       ['Models', listed(key.models, 'all')],
       ['From', listed(key.networks, 'everywhere')],
@@ -137,11 +151,14 @@ function card(key, reload) {
   );
   if (secrets.length > 1) element.append(secretsOf(key, secrets, reload));
   if (its === 'in force') {
+    // Owners rotate keys of service accounts and their own; those of others they revoke.
+    const mayRotate = !chosenAccount() || key.userId === me().userId || (isOwner(chosen()?.me) && services.has(key.userId ?? ''));
     element.append(
       h(
         'div',
         { class: 'buttons' },
-        button('Rotate', () => askForRotation(key, made(reload)), { id: `key-${key.apiKeyId}-rotate` }, unseen(` ${nameOf(key)}`)),
+        mayRotate &&
+          button('Rotate', () => askForRotation(key, showMade(reload)), { id: `key-${key.apiKeyId}-rotate` }, unseen(` ${nameOf(key)}`)),
         button(
           'Revoke',
           () => askToRevoke(key, undefined, reload),
@@ -224,7 +241,7 @@ function askToRevoke(key, secret, reload) {
  * What becomes of a new secret: it is shown, once.
  * @param {() => Promise<void>} reload
  */
-function made(reload) {
+export function showMade(reload) {
   return async (/** @type {{key: string, apiKey: ApiKey}} */ answer) => {
     showSecret(answer.key, answer.apiKey);
     await reload();

@@ -1,9 +1,11 @@
 // Every change of the account's credits, and the receipts of requests.
 
+import { chosenAccount } from './account.js';
 import { openDialog } from './dialog.js';
 import { button, h, theirs, unseen } from './dom.js';
 import { counted, grouped, signed } from './exact.js';
 import { Failure, words } from './failure.js';
+import { namesIn } from './organizations.js';
 import { call } from './rpc.js';
 import { facts, table } from './table.js';
 import { time } from './times.js';
@@ -60,10 +62,14 @@ const OUTCOMES = {
 export const ledgerView = {
   path: 'ledger',
   title: 'Ledger',
+  ofAccount: true,
   show(section, signal) {
+    /** Who is in the organization; undefined: it is the user's own account. @type {Map<string, string> | undefined} */
+    let names;
     const entries = paged({
       id: 'ledger',
       read: async (pageToken) => {
+        if (chosenAccount() && !names) ({ names } = await namesIn(chosenAccount(), signal));
         const answer = await call('Accounts/ListLedgerEntries', { pageSize: PAGE_SIZE, pageToken }, signal);
         return { items: /** @type {Entry[]} */ (answer.entries ?? []), next: answer.nextPageToken ?? '' };
       },
@@ -71,14 +77,15 @@ export const ledgerView = {
         const { element, add } = table('Newest first', [
           { title: 'When' },
           { title: 'What', isHead: true },
+          ...(names ? [{ title: 'By' }] : []),
           { title: 'Credits', isNumber: true },
           { title: 'Left after', isNumber: true },
           { title: 'Tokens' },
           { title: 'Receipt' },
         ]);
-        return { element, add: (entry) => add(cells(entry, signal)) };
+        return { element, add: (entry) => add(cells(entry, signal, names)) };
       },
-      none: 'Nothing has changed your credits yet.',
+      none: 'Nothing has changed the credits yet.',
       more: 'Show older entries',
     });
     section.append(h('p', { class: 'lead' }, 'Every grant and every charge. Entries are never altered.'), entries.element);
@@ -89,8 +96,9 @@ export const ledgerView = {
 /**
  * @param {Entry} entry
  * @param {AbortSignal} signal
+ * @param {Map<string, string> | undefined} names
  */
-function cells(entry, signal) {
+function cells(entry, signal, names) {
   const kind = KINDS[entry.kind ?? ''] ?? entry.kind ?? '';
   const folded = entry.foldedEntries && `: ${counted(entry.foldedEntries, 'entry', 'entries')} that were exported`;
   const of = entry.model || entry.note;
@@ -102,11 +110,22 @@ function cells(entry, signal) {
   return [
     time(entry.createdAt),
     [kind, folded, of && ': ', of && theirs(of)],
+    ...(names ? [by(entry, names)] : []),
     signed(entry.credits),
     grouped(entry.availableCredits),
     entry.usage && tokens(entry.usage),
     receipt,
   ];
+}
+
+/**
+ * @param {Entry} entry
+ * @param {Map<string, string>} names
+ */
+function by({ userId, kind }, names) {
+  const name = names.get(userId ?? '');
+  if (name) return theirs(name);
+  return kind === 'LEDGER_ENTRY_KIND_GRANT' ? 'an operator' : userId ? h('code', {}, userId) : '–';
 }
 
 /** @param {Tokens} usage */

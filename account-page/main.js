@@ -1,17 +1,26 @@
 // The account page: which view is there, and for whom.
 
+import { beginAccounts, choose, chosen, chosenAccount, organizations } from './account.js';
+import { fromDevice, keepWanted, path, replaceAddress, takeWanted } from './address.js';
 import { hush, say } from './announce.js';
 import { auditView } from './audit-view.js';
-import { button, focusOn, h, part, theirs } from './dom.js';
+import { button, focusOn, h, keepingFocus, part, theirs } from './dom.js';
 import { isSecretShown, pauseDialogs, resumeDialogs } from './dialog.js';
+import { deviceView } from './device-view.js';
 import { words } from './failure.js';
 import { showGuest } from './guest-view.js';
+import { invitationView } from './invitation-view.js';
 import { keysView } from './keys-view.js';
 import { ledgerView } from './ledger-view.js';
+import { organizationView } from './organization-view.js';
+import { organizationsView } from './organizations-view.js';
+import { onOrganizations, readOrganizations } from './organizations.js';
 import { overviewView } from './overview-view.js';
+import { onLostAccount, onStepUp } from './rpc.js';
 import { securityView } from './security-view.js';
 import { onChange, resume, session, signOut } from './session.js';
 import { readSettings, settings } from './settings.js';
+import { askToStepUp } from './step-up.js';
 import { tryView } from './try-view.js';
 import { usageView } from './usage-view.js';
 import { usersView } from './users-view.js';
@@ -20,7 +29,23 @@ import { isGivenUp, trouble } from './view.js';
 /** @typedef {import('./view.js').View} View */
 
 /** In the order of the navigation; the first one is what `/` shows. @type {View[]} */
-const VIEWS = [overviewView, keysView, tryView, usageView, ledgerView, securityView, usersView, auditView];
+const VIEWS = [
+  overviewView,
+  keysView,
+  tryView,
+  usageView,
+  ledgerView,
+  organizationsView,
+  organizationView,
+  invitationView,
+  securityView,
+  deviceView,
+  usersView,
+  auditView,
+];
+
+/** The addresses of those who aren't signed in; whoever signs in doesn't find these forms by going back. */
+const OF_GUESTS = ['', 'sign-in', 'sign-up', 'complete-reset'];
 
 const guest = part('guest');
 const stage = part('stage');
@@ -36,13 +61,8 @@ let left = new AbortController();
  */
 let waiting;
 
-/** The view that is there. */
-let shownPath = '';
-
-/** The part of the address behind `#/`. */
-function path() {
-  return location.hash.startsWith('#/') ? location.hash.slice(2) : '';
-}
+/** The address of the view that is there. */
+let shownHash = '#/';
 
 function view() {
   const wanted = path();
@@ -57,7 +77,6 @@ function isForMe(view) {
 /** Shows the view that the address names, from its beginning. */
 function showView() {
   const shown = view();
-  shownPath = shown.path;
   hush();
   left.abort();
   left = new AbortController();
@@ -68,18 +87,46 @@ function showView() {
   const heading = h('h1', { id: 'heading', tabindex: '-1' }, shown.title);
   const section = h('section', { id: `view-${shown.path || 'overview'}`, 'aria-labelledby': heading.id }, heading);
   stage.replaceChildren(section);
+  if (shown.ofAccount && chosenAccount()) section.append(whoseAccount());
   showNavigation(shown);
   document.title = `${shown.title} – Tollgate`;
   shown.show(section, left.signal);
+  shownHash = location.hash || '#/';
+}
+
+/** Says that what is seen isn't the user's own. */
+function whoseAccount() {
+  return h('p', { id: 'of-account', class: 'notice' }, 'Of the organization ', theirs(chosen()?.name ?? chosenAccount()), '.');
+}
+
+/** Lets somebody who is in an organization say which account the views are about; undefined: there is nothing to choose. */
+function accountChoice() {
+  if (organizations().length === 0) return undefined;
+  const select = h(
+    'select',
+    {
+      id: 'account',
+      change: () => {
+        choose(select.value);
+        const name = chosen()?.name;
+        showView();
+        focusOn(select.checkVisibility() ? part('account') : part('heading'));
+        say(name ? `This is the account of ${name} now.` : 'This is your own account now.');
+      },
+    },
+    h('option', { value: '' }, 'your own'),
+    ...organizations().map(({ accountId, name }) => h('option', { value: accountId, selected: accountId === chosenAccount() }, name)),
+  );
+  return h('div', { class: 'field' }, h('label', { for: select.id }, 'Account'), select);
 }
 
 /** @param {View} shown */
 function showNavigation(shown) {
   const link = (/** @type {View} */ view) =>
-    h('li', {}, h('a', { href: `#/${view.path}`, 'aria-current': view === shown && 'page' }, view.title));
-  const mine = VIEWS.filter((view) => !view.forOperators);
+    h('li', {}, h('a', { href: `#/${view.path}`, 'aria-current': view.path === (shown.within ?? shown.path) && 'page' }, view.title));
+  const mine = VIEWS.filter((view) => !view.forOperators && view.within === undefined);
   const operators = VIEWS.filter((view) => view.forOperators && isForMe(view));
-  navigation.replaceChildren(h('ul', {}, ...mine.map(link)));
+  navigation.replaceChildren(...[accountChoice()].filter((each) => each !== undefined), h('ul', {}, ...mine.map(link)));
   if (operators.length) {
     navigation.append(
       h('p', { id: 'for-operators' }, 'Operators'),
@@ -111,6 +158,7 @@ function showNavigation(shown) {
  */
 function showSignIn(said = '', userName = '') {
   hush();
+  keepWanted();
   navigation.hidden = menu.hidden = who.hidden = true;
   who.replaceChildren();
   stage.hidden = true;
@@ -145,9 +193,7 @@ onChange((change) => {
     goOn(waiting.focus);
   } else {
     drop();
-    leaveGuestPath();
-    showView();
-    focusOn(part('heading'));
+    start(change.session.userId);
   }
 });
 
@@ -167,10 +213,42 @@ function goOn(focus) {
   say('You are signed in again. What you typed is still there.');
 }
 
-/** Whoever has signed up or chosen a password doesn't find that form by going back. */
-function leaveGuestPath() {
-  if (path() === 'sign-up' || path() === 'complete-reset') history.replaceState(null, '', '#/');
+/** @param {string} userId Who has signed in. */
+async function start(userId) {
+  beginAccounts(userId);
+  const organizations = readOrganizations().catch(() => {});
+  // Whoever looks at their own account isn't kept waiting for what others there are.
+  if (chosenAccount()) await organizations;
+  if (session()?.userId !== userId) return;
+  leaveGuestPath();
+  showView();
+  focusOn(part('heading'));
 }
+
+/** Shows what whoever signed in came for. */
+function leaveGuestPath() {
+  const wanted = takeWanted();
+  if (OF_GUESTS.includes(path())) replaceAddress(wanted || '#/');
+}
+
+// What can be chosen has changed, or what it is called.
+onOrganizations((isLost) => {
+  if (!session() || stage.hidden || !stage.hasChildNodes()) return;
+  if (isLost) {
+    showView();
+    say('You are no member of that organization any more. This is your own account now.');
+    return;
+  }
+  const isOpen = menu.ariaExpanded === 'true';
+  keepingFocus(navigation, () => showNavigation(view()));
+  setMenu(isOpen);
+  document.getElementById('of-account')?.replaceWith(whoseAccount());
+});
+
+onStepUp(askToStepUp);
+onLostAccount(() => {
+  readOrganizations().catch(() => {});
+});
 
 /** Shows what the address names. */
 function go() {
@@ -186,7 +264,7 @@ function go() {
 
 addEventListener('hashchange', () => {
   // Going back must not lose what is shown once.
-  if (isSecretShown()) history.pushState(null, '', `#/${shownPath}`);
+  if (isSecretShown()) history.pushState(null, '', shownHash);
   else go();
 });
 
@@ -222,6 +300,7 @@ part('skip').addEventListener('click', (event) => {
 menu.addEventListener('click', () => setMenu(menu.ariaExpanded !== 'true'));
 
 async function begin() {
+  fromDevice();
   try {
     await readSettings();
     part('version').textContent = `Tollgate ${settings().version}`;

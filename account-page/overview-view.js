@@ -1,7 +1,9 @@
 // What there is to spend, and whose account it is.
 
+import { chosen } from './account.js';
 import { h, theirs } from './dom.js';
 import { grouped } from './exact.js';
+import { addressOf, roleInWords, spending } from './organizations-view.js';
 import { call } from './rpc.js';
 import { facts } from './table.js';
 import { loaded, me } from './view.js';
@@ -20,6 +22,7 @@ import { loaded, me } from './view.js';
 export const overviewView = {
   path: '',
   title: 'Overview',
+  ofAccount: true,
   show(section, signal) {
     const balance = loaded('balance', async () => {
       const answer = await call('Accounts/GetBalance', {}, signal);
@@ -60,6 +63,21 @@ function figures(balance) {
 }
 
 function whose() {
+  const organization = chosen();
+  return organization ? whoseTogether(organization) : whoseAlone();
+}
+
+/** @param {import('./account.js').Organization} organization */
+function whoseTogether({ accountId, name, me: place }) {
+  return facts([
+    ['Organization', h('a', { href: addressOf(accountId) }, theirs(name))],
+    ['You are', roleInWords(place?.role)],
+    ...spending(place ?? {}),
+    ['Account', h('code', {}, accountId)],
+  ]);
+}
+
+function whoseAlone() {
   const { userName, fullName, email, isOperator, accountId } = me();
   return facts([
     ['User name', theirs(userName)],

@@ -1,13 +1,17 @@
 // The password, and where the user is signed in.
 
+import { parameter, replaceAddress } from './address.js';
 import { say } from './announce.js';
 import { formDialog } from './dialog.js';
 import { button, focusOn, h, part, theirs, unseen } from './dom.js';
 import { inWords } from './client-name.js';
 import { counted } from './exact.js';
-import { Failure } from './failure.js';
+import { Failure, wordsOf } from './failure.js';
 import { form } from './form.js';
+import { identities } from './identities.js';
+import { issuerOf } from './issuers.js';
 import { call } from './rpc.js';
+import { secondFactor } from './second-factor.js';
 import { signOut } from './session.js';
 import { facts } from './table.js';
 import { time } from './times.js';
@@ -24,6 +28,9 @@ import { loaded, me } from './view.js';
  * @property {string} [address]
  * @property {string[]} [scopes]
  * @property {boolean} [current]
+ * @property {string} [method] How it began.
+ * @property {string} [issuer] Its identifier, where one began it.
+ * @property {string} [secondFactorAt] When the second factor was last proved in it.
  */
 
 /** @type {import('./view.js').View} */
@@ -36,17 +43,42 @@ export const securityView = {
       const cards = (answer.sessions ?? []).map((/** @type {OneSession} */ each) => card(each, sessions.load));
       return [h('ul', { class: 'cards', 'aria-label': 'Sessions' }, ...cards)];
     });
+    const factor = secondFactor(signal);
+    const others = identities(signal, sessions.load);
     section.append(
+      ...linkedOrNot(),
       h('h2', { id: 'password-heading' }, 'Password'),
       passwordForm(sessions.load),
+      h('h2', {}, 'Second factor'),
+      factor.element,
+      h('h2', {}, 'Sign-in with an issuer'),
+      h('p', { class: 'lead' }, 'Such as Google. Whoever is signed in there as one of these is signed in here as you.'),
+      others.element,
       h('h2', {}, 'Sessions'),
       h('p', { class: 'lead' }, "Where you are signed in. End what you don't know. API keys are not sessions: they stay in force."),
+      h('p', {}, h('a', { href: '#/device' }, 'Approve a device'), ' that has no browser.'),
       h('div', { class: 'buttons' }, button('Sign out everywhere', askToEndAll, { id: 'end-all-sessions', class: 'danger' })),
       sessions.element,
     );
-    sessions.load();
+    for (const each of [factor, others, sessions]) each.load();
   },
 };
+
+/** What came of linking an identity, for whoever comes back from the issuer. */
+function linkedOrNot() {
+  const failed = parameter('failed');
+  const linked = parameter('linked');
+  if (!failed && !linked) return [];
+  replaceAddress('#/security');
+  if (failed) return [h('p', { id: 'not-linked', class: 'trouble', role: 'alert' }, wordsOf(failed))];
+  return [h('p', { id: 'linked', class: 'notice', role: 'status' }, 'The identity is linked: it signs you in from now on.')];
+}
+
+/** @param {OneSession} session */
+function methodInWords({ method, issuer }) {
+  if (method === 'SIGN_IN_METHOD_ISSUER') return ['with ', theirs(issuerOf(issuer))];
+  return method === 'SIGN_IN_METHOD_DEVICE' ? 'as a device that you approved' : 'with the password';
+}
 
 /**
  * @param {OneSession} session
@@ -59,6 +91,8 @@ function card(session, reload) {
   const about = facts([
     ['Address', session.address ? h('code', {}, session.address) : 'not known'],
     ['Signed in', time(session.createdAt)],
+    ['How', methodInWords(session)],
+    ...(session.secondFactorAt ? [/** @type {[string, Node]} */ (['Second factor', time(session.secondFactorAt)])] : []),
     ['Last used', time(session.lastUsedAt)],
     ['Ends unless used before', time(session.refreshExpiresAt)],
     ['Ends in any case', time(session.endsAt)],

@@ -67,9 +67,10 @@ export async function resume() {
  * Begins a session.
  * @param {string} userName
  * @param {string} password
+ * @param {string} [code] Of the second factor.
  */
-export function signIn(userName, password) {
-  return begin('/account/session', { user_name: userName, password });
+export function signIn(userName, password, code) {
+  return begin('/account/session', { user_name: userName, password, second_factor_code: code });
 }
 
 /**
@@ -77,9 +78,11 @@ export function signIn(userName, password) {
  * @param {string} userName
  * @param {string} oneTimePassword
  * @param {string} newPassword
+ * @param {string} [code] Of the second factor.
  */
-export function completeReset(userName, oneTimePassword, newPassword) {
-  return begin('/account/session/reset', { user_name: userName, one_time_password: oneTimePassword, new_password: newPassword });
+export function completeReset(userName, oneTimePassword, newPassword, code) {
+  const body = { user_name: userName, one_time_password: oneTimePassword, new_password: newPassword, second_factor_code: code };
+  return begin('/account/session/reset', body);
 }
 
 /**

@@ -6,6 +6,7 @@ import { get } from './transport.js';
  * @typedef {object} Settings
  * @property {'open' | 'closed'} sign_up Whether whoever asks may sign up.
  * @property {string | null} inference_url Where inference-service is, without a slash at the end; null: a page can't call it there.
+ * @property {Array<{name: string, issuer?: string}>} [issuers] With whom one can sign in: the name here, and the identifier.
  * @property {string} version
  */
 

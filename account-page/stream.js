@@ -13,11 +13,14 @@ const HEAD_BYTES = 5;
  * @param {object} message
  * @param {object} options
  * @param {string} options.token
+ * @param {string} [options.account] The account that pays; empty: the user's own.
  * @param {AbortSignal} options.signal Ends it.
  * @returns {AsyncGenerator<any, void>}
  */
-export async function* stream(url, message, { token, signal }) {
-  const headers = { 'content-type': 'application/connect+json', 'connect-protocol-version': '1', authorization: `Bearer ${token}` };
+export async function* stream(url, message, { token, account, signal }) {
+  const headers = new Headers({ 'content-type': 'application/connect+json', 'connect-protocol-version': '1' });
+  headers.set('authorization', `Bearer ${token}`);
+  if (account) headers.set('x-tollgate-account', account);
   let response;
   try {
     response = await fetch(url, { method: 'POST', headers, body: framed(message), cache: 'no-store', redirect: 'error', signal });

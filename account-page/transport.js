@@ -15,13 +15,15 @@ const ANSWER_MS = 30_000;
  * @param {object} [options]
  * @param {string} [options.method]
  * @param {string} [options.token] An access token.
+ * @param {string} [options.account] The account that it is about; empty: the user's own.
  * @param {AbortSignal} [options.signal] Gives it up.
  * @param {boolean} [options.keepalive] Let it end also when the page goes away.
  * @returns {Promise<any>}
  */
-export async function send(url, body, { method = 'POST', token, signal, keepalive } = {}) {
+export async function send(url, body, { method = 'POST', token, account, signal, keepalive } = {}) {
   const headers = new Headers({ 'content-type': 'application/json', 'connect-protocol-version': '1' });
   if (token) headers.set('authorization', `Bearer ${token}`);
+  if (account) headers.set('x-tollgate-account', account);
   return read(url, { method, headers, body: JSON.stringify(body), keepalive }, signal);
 }
 

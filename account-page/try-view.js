@@ -1,5 +1,6 @@
 // A call to a model, from this page: what a program would send, and what it costs.
 
+import { chosenAccount } from './account.js';
 import { button, h } from './dom.js';
 import { credits, grouped, newRequestId } from './exact.js';
 import { Failure, words } from './failure.js';
@@ -23,6 +24,7 @@ const RECEIPT_APART_MS = 250;
 export const tryView = {
   path: 'try',
   title: 'Try a call',
+  ofAccount: true,
   show(section, signal) {
     const view = loaded('try', async () => {
       const models = await listModels(signal);
@@ -33,7 +35,7 @@ export const tryView = {
       );
     });
     section.append(
-      h('p', { class: 'lead' }, 'One question to a model, paid for by your credits, as a program would ask it.'),
+      h('p', { class: 'lead' }, "One question to a model, paid for by the account's credits, as a program would ask it."),
       view.element,
     );
     view.load();
@@ -101,7 +103,7 @@ async function ask(chat, answer, status, signal) {
   status.textContent = 'Waiting for the model …';
   try {
     await signedIn(async (token) => {
-      for await (const event of stream(inferenceUrl() + CHAT, chat, { token, signal })) {
+      for await (const event of stream(inferenceUrl() + CHAT, chat, { token, account: chosenAccount(), signal })) {
         if (event.started) status.textContent = `The model is answering. Held: ${credits(event.started.heldCredits)}.`;
         if (event.delta) show(event.delta);
         if (event.finished) status.textContent = await finished(event.finished, chat.requestId);

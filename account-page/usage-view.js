@@ -1,8 +1,10 @@
 // What was used, by day and by model.
 
+import { chosen, chosenAccount, isOwner } from './account.js';
 import { h, svg, theirs } from './dom.js';
 import { form } from './form.js';
 import { grouped, whole } from './exact.js';
+import { namesIn } from './organizations.js';
 import { plot } from './plot.js';
 import { call } from './rpc.js';
 import { table } from './table.js';
@@ -39,12 +41,15 @@ const OTHERS = 'other models';
 export const usageView = {
   path: 'usage',
   title: 'Usage',
+  ofAccount: true,
   show(section, signal) {
     let measure = MEASURES[0];
+    /** Whose calls are looked at; empty: everybody's. */
+    let of = '';
     /** @type {Answer | undefined} */
     let answer;
     const read = async (/** @type {object} */ days) => {
-      const read = /** @type {Answer} */ (await call('Accounts/GetUsage', days, signal));
+      const read = /** @type {Answer} */ (await call('Accounts/GetUsage', of ? { ...days, userId: of } : days, signal));
       answer = read;
       return shown(read, measure);
     };
@@ -78,15 +83,39 @@ export const usageView = {
       ...MEASURES.map(({ value, label }) => h('option', { value }, label)),
     );
     const field = h('div', { class: 'field' }, h('label', { for: choose.id }, 'Plot'), choose);
+    const choices = h('div', { class: 'filters' }, field);
+    if (isOwner(chosen()?.me)) {
+      addMembers(choices, signal, (id) => {
+        of = id;
+        days.requestSubmit();
+      });
+    }
     section.append(
       h('p', { class: 'lead' }, 'Days are those of UTC, whatever your own time is.'),
       days,
-      h('div', { class: 'filters' }, field),
+      choices,
       usage.element,
     );
     usage.load();
   },
 };
+
+/**
+ * Lets an owner look at what one member, or one service account, used.
+ * @param {HTMLElement} place
+ * @param {AbortSignal} signal
+ * @param {(id: string) => void} changed
+ */
+async function addMembers(place, signal, changed) {
+  const { names } = await namesIn(chosenAccount(), signal);
+  const choose = h(
+    'select',
+    { id: 'usage-of', change: () => changed(choose.value) },
+    h('option', { value: '' }, 'everybody'),
+    ...Array.from(names, ([value, name]) => h('option', { value }, name)),
+  );
+  place.append(h('div', { class: 'field' }, h('label', { for: choose.id }, 'Of'), choose));
+}
 
 /**
  * @param {Answer} answer

@@ -96,20 +96,59 @@ function showOneTimePassword({ oneTimePassword, expiresAt }, user) {
   });
 }
 
+/**
+ * @param {User} user
+ * @param {Changed} changed
+ */
+export function askForFactorReset(user, changed) {
+  formDialog({
+    id: 'reset-second-factor',
+    title: 'Reset the second factor?',
+    intro: [
+      theirs(user.userName),
+      ' signs in without one from then on, and their sessions end. Do it for whoever has lost it, once you know who asks.',
+    ],
+    submit: 'Reset the second factor',
+    danger: true,
+    send: () => call('Admin/ResetSecondFactor', { userName: user.userName }),
+    done: (answer) => {
+      changed(answer.user);
+      say(`${user.userName} has no second factor now.`);
+    },
+  });
+}
+
 /** @param {User} user */
-export function askForGrant(user) {
+export function askForGrant({ userName }) {
+  grantTo({ userName }, userName);
+}
+
+/**
+ * The same for an organization.
+ * @param {string} accountId
+ * @param {string} name May be empty.
+ */
+export function askForGrantTo(accountId, name) {
+  grantTo({ accountId }, name || accountId);
+}
+
+/**
+ * @param {{userName: string} | {accountId: string}} to
+ * @param {string} name
+ */
+function grantTo(to, name) {
   const grant = once('Admin/GrantCredits');
   formDialog({
     id: 'grant',
     title: 'Grant credits',
-    intro: ['They go to the account of ', theirs(user.userName), '.'],
+    intro: ['They go to the account of ', theirs(name), '.'],
     fields: [
       { name: 'credits', label: 'Credits', required: true },
-      { name: 'note', label: 'Note', hint: 'Why. The user reads it in the ledger.', optional: true },
+      { name: 'note', label: 'Note', hint: 'Why. It is read in the ledger.', optional: true },
     ],
     submit: 'Grant',
-    send: ({ credits: amount, note }) => grant({ userName: user.userName, credits: amount, note }),
-    done: (answer) => say(`Granted: ${user.userName} has ${credits(answer.balance?.availableCredits)} now.`),
+    send: ({ credits: amount, note }) => grant({ ...to, credits: amount, note }),
+    done: (answer) => say(`Granted: ${name} has ${credits(answer.balance?.availableCredits)} now.`),
   });
 }
 

@@ -5,7 +5,7 @@ import { form } from './form.js';
 import { call } from './rpc.js';
 import { table } from './table.js';
 import { time } from './times.js';
-import { askForGrant, askForReset, askForState, askForUser } from './user-forms.js';
+import { askForFactorReset, askForGrant, askForReset, askForState, askForUser } from './user-forms.js';
 import { paged } from './view.js';
 
 /**
@@ -137,5 +137,6 @@ function actions(user, changed) {
       ? action('Unlock', 'lock', () => askForState('UnlockUser', user, changed))
       : action('Lock', 'lock', () => askForState('LockUser', user, changed), true),
     action('Reset password', 'reset', () => askForReset(user, changed), true),
+    action('Reset second factor', 'factor', () => askForFactorReset(user, changed), true),
   );
 }

@@ -9,6 +9,8 @@ import { session } from './session.js';
  * @property {string} path Behind `#/`.
  * @property {string} title Its heading.
  * @property {boolean} [forOperators]
+ * @property {boolean} [ofAccount] Whether it is about the account that was chosen.
+ * @property {string} [within] The path of the view that leads to it: it has no link of its own.
  * @property {(section: HTMLElement, signal: AbortSignal) => void} show Fills a section that has its heading; `signal` says that it was
  *   left.
  */

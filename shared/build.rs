@@ -18,7 +18,7 @@ const PROTOS: [&str; 8] = [
 
 /// Fields that hold a secret, or what people ask a model and what it answers. A message with one of them shows nothing in its `Debug`, and
 /// so doesn't get into a log by a line that somebody adds.
-const HIDDEN_FIELDS: [&str; 29] = [
+const HIDDEN_FIELDS: [&str; 31] = [
     "password",
     "current_password",
     "new_password",
@@ -43,6 +43,8 @@ const HIDDEN_FIELDS: [&str; 29] = [
     "sign_in",
     "authorization_code",
     "device_code",
+    "user_code",
+    "verification_uri_complete",
     "second_factor_code",
     "totp_secret",
     "otpauth_uri",

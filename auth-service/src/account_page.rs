@@ -52,7 +52,7 @@ impl AccountPage {
     pub(crate) fn site(&self) -> Site {
         let page = self.clone();
         Site {
-            paths: &["/", "/account-page", "/account"],
+            paths: &["/", "/account-page", "/account", "/device"],
             folders: &["/account-page/", "/account/"],
             headers: Arc::new(move |uri, headers| headers::of_answer(&page, uri, headers)),
         }

@@ -1,4 +1,4 @@
-//! The command line: serve, make an admin, export the ledger, print the contract, ask for health.
+//! The command line: serve, make an admin, reset a second factor, export the ledger, print the contract, ask for health.
 
 use std::future::Future;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
@@ -41,6 +41,11 @@ enum Command {
         /// The user's name.
         name: String,
     },
+    /// Turns a user's second factor off, and ends their sessions: for an operator who has lost both the app and the recovery codes.
+    ResetSecondFactor {
+        /// The user's name.
+        name: String,
+    },
     /// Appends the ledger to a file as JSON lines, then folds what is older than TOLLGATE_LEDGER_RETENTION.
     ///
     /// With TOLLGATE_LEDGER_RETENTION, entries that are older are written. Once they are on the disk, they are folded into one checkpoint
@@ -78,6 +83,8 @@ enum CommandError {
     Password(#[from] UnfitPassword),
     #[error("there is a user of that name already")]
     NameTaken,
+    #[error("there is no user of that name")]
+    NoSuchUser,
     #[error("a user of that name is being made, or the making of one broke off; try again in {} s", .0.as_secs() + 1)]
     NameInProgress(std::time::Duration),
     #[error(transparent)]
@@ -125,6 +132,7 @@ impl CommandError {
             | Self::UserName
             | Self::Password(_)
             | Self::NameTaken
+            | Self::NoSuchUser
             | Self::NameInProgress(_)
             | Self::Store(_)
             | Self::Random(_)
@@ -142,6 +150,7 @@ impl CommandLine {
         let done = match self.command {
             None => serve(strings, shutdown).await,
             Some(Command::CreateAdmin { name }) => create_admin(strings, &name).await,
+            Some(Command::ResetSecondFactor { name }) => reset_second_factor(strings, &name).await,
             Some(Command::ExportLedger { to }) => export_ledger(strings, &to, shutdown).await,
             Some(Command::Openapi) => print_openapi(),
             Some(Command::Descriptors) => io::stdout().write_all(&descriptor_set()).map_err(CommandError::from),
@@ -200,6 +209,26 @@ async fn create_admin(strings: &dyn Strings, name: &str) -> Result<(), CommandEr
         UserCreation::NameTaken => Err(CommandError::NameTaken),
         UserCreation::NameInProgress { retry_after } => Err(CommandError::NameInProgress(retry_after)),
     }
+}
+
+async fn reset_second_factor(strings: &dyn Strings, name: &str) -> Result<(), CommandError> {
+    let config = Config::read(strings)?;
+    config.log.install();
+    let name = UserName::parse(name).ok_or(CommandError::NoSuchUser)?;
+    let store = open_store(&config).await?;
+    let user = store.user_by_name(&name).await?.ok_or(CommandError::NoSuchUser)?;
+    let event = AuditEvent::new(AuditAction::ResetSecondFactor).to_user(&user.user_id, &user.user_name);
+    let change = store.reset_second_factor(&user.user_id, event).await?.ok_or(CommandError::NoSuchUser)?;
+    if change.changed {
+        log_beside_the_service(|| {
+            let subject = user.user_id.to_string();
+            tracing::info!(target: "audit", action = "reset_second_factor", actor = "command line", subject, "a second factor was reset");
+        });
+        writeln!(io::stdout(), "{} has no second factor now, and is signed out everywhere", user.user_name)?;
+    } else {
+        writeln!(io::stdout(), "{} had no second factor", user.user_name)?;
+    }
+    Ok(())
 }
 
 async fn export_ledger(strings: &dyn Strings, to: &Path, shutdown: impl Future<Output = ()>) -> Result<(), CommandError> {

@@ -142,6 +142,8 @@ pub struct Config {
     pub tls: Option<ServerTls>,
     /// How long API keys last.
     pub key_lifetimes: KeyLifetimes,
+    /// Whether operators' changes need a second factor that was proved just now.
+    pub require_admin_totp: bool,
     /// What a password hash costs.
     pub hashing: HashingCost,
     /// What is logged.
@@ -208,6 +210,7 @@ impl Config {
             reader.duration("TOLLGATE_LEDGER_RETENTION", least, least..=hours(24 * 366 * 100))
         });
         let key_lifetimes = read_key_lifetimes(&mut reader);
+        let require_admin_totp = reader.boolean("TOLLGATE_REQUIRE_ADMIN_TOTP", false);
         let sweep_interval = reader.duration("TOLLGATE_SWEEP_INTERVAL", seconds(5), Duration::from_millis(100)..=hours(1));
         let drain_deadline = reader.duration("TOLLGATE_DRAIN_DEADLINE", seconds(30), Duration::ZERO..=hours(1));
         let reflection = reader.reflection();
@@ -260,6 +263,7 @@ impl Config {
             account_page,
             tls,
             key_lifetimes,
+            require_admin_totp,
             hashing,
             log,
         })

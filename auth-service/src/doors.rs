@@ -1,6 +1,7 @@
 //! auth-service's HTTP doors: OAuth2's endpoints, `/users/me`, and the account page. They end in the methods of [`AccountsService`].
 
 mod oauth2;
+mod oauth2_device;
 mod oauth2_error;
 mod oauth2_introspection;
 mod oauth2_revocation;
@@ -28,6 +29,7 @@ use crate::password::{HashingCost, PasswordHashing};
 use crate::service::accounts::AccountsService;
 use crate::service::audit_trail::AuditTrail;
 use crate::service::authorizer::Authorizer;
+use crate::service::device_sign_in::DeviceSignIns;
 use crate::service::sign_up_policy::SignUpPolicy;
 use crate::service::usage_report::UsageReads;
 use crate::sign_in_issuers::SignInIssuers;
@@ -38,6 +40,7 @@ use crate::store::{Store, StoreLimits};
 use crate::throttle::{LoginThrottle, SignUpThrottle};
 
 pub use self::oauth2::OAuth2Config;
+pub use self::oauth2_device::REFUSED as DEVICE_AUTHORIZATION_REFUSED;
 pub(crate) use self::oauth2_error::json as never_stored_json;
 pub use self::oauth2_introspection::REFUSED as INTROSPECT_REFUSED;
 pub use self::oauth2_revocation::REFUSED as REVOKE_REFUSED;
@@ -67,7 +70,7 @@ pub fn described() -> Result<Vec<Door>, StartError> {
     let issuers = Arc::new(ForeignIssuers::none());
     let credentials = Credentials { tokens: Arc::clone(&tokens), issuers, store: Arc::clone(&store) };
     let accounts = Arc::new(AccountsService {
-        authorizer: Authorizer { store: Arc::clone(&store), credentials, key_uses: KeyUses::new().0 },
+        authorizer: Authorizer { store: Arc::clone(&store), credentials, key_uses: KeyUses::new().0, require_admin_totp: false },
         trail: Arc::new(AuditTrail::new(Arc::clone(&store))),
         issuers: SignInIssuers::new(Vec::new(), &tokens, DEFAULT_LEEWAY)?,
         public_url: None,
@@ -80,6 +83,7 @@ pub fn described() -> Result<Vec<Door>, StartError> {
         starting_credits: 0,
         key_lifetimes: KeyLifetimes::default(),
         usage_reads: UsageReads::default(),
+        devices: DeviceSignIns::new(None, false),
     });
     Ok(doors(&accounts, OAuth2Config::default(), Some(&AccountPage::default())))
 }

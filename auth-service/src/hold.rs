@@ -133,6 +133,8 @@ pub struct Funds {
     pub more_is_due: bool,
     /// How long the account must wait because too many of its holds came back whole.
     pub refund_wait: Option<Duration>,
+    /// What is left of the member's cap in this month, at least 0; `None`: they have none.
+    pub left_of_cap: Option<i64>,
 }
 
 /// What becomes of a Check.
@@ -174,10 +176,12 @@ pub fn on_check(before: Option<&HoldRecord>, holder: &Holder, model: &str, charg
     if let Some(retry_after) = funds.refund_wait {
         return CheckDecision::Refuse(Refusal::TooManyRefunds { retry_after });
     }
-    match charge.price.held_of(&charge.worst_case(), funds.available) {
+    let left = funds.left_of_cap.unwrap_or(i64::MAX);
+    match charge.price.held_of(&charge.worst_case(), funds.available.min(left)) {
         Ok(amount) => CheckDecision::Hold(new_terms(holder, model, charge, amount)),
         // That is not the last word.
         Err(_) if funds.more_is_due => CheckDecision::Refuse(Refusal::SweepInProgress),
+        Err(needed) if needed <= funds.available => CheckDecision::Refuse(Refusal::MemberCapReached { needed, left }),
         Err(needed) => CheckDecision::Refuse(Refusal::InsufficientCredits { needed, available: funds.available }),
     }
 }

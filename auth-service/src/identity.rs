@@ -3,20 +3,17 @@
 //! An identity is known by its issuer and subject, and never by its e-mail address: nobody here has verified ours, so whoever registers
 //! somebody else's address would be linked to them.
 
-use std::time::Duration;
-
 use sha2::{Digest, Sha256};
 use shared::ErrorReason;
 
 use crate::ids::UserId;
+use crate::second_factor;
 use crate::session::{self, NewSession, Session, SessionLimits, SignInMethod};
 use crate::store::{AuditEvent, PresentedCredential, Refusal, Revoked};
 use crate::user_state::{Decision, UserChanges, UserState};
 
 /// Identities of one user.
 pub const MAX_IDENTITIES: usize = 10;
-/// How long ago a session may have begun, or passed its second factor, for what needs a recent one.
-pub const RECENT: Duration = Duration::from_secs(15 * 60);
 
 /// Somebody at an issuer, who signs a user in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,10 +139,13 @@ impl IssuerSessionStart {
     fn of(start: session::SessionStart) -> Self {
         match start {
             session::SessionStart::Begun(session) => Self::Begun(session),
-            // Of passwords, which have no part in it.
-            session::SessionStart::Refused | session::SessionStart::PasswordReplaced | session::SessionStart::PasswordChangeRequired => {
-                Self::NotLinked
-            }
+            // Of passwords and second factors, which have no part in it.
+            session::SessionStart::Refused
+            | session::SessionStart::PasswordReplaced
+            | session::SessionStart::PasswordChangeRequired
+            | session::SessionStart::SecondFactorRequired
+            | session::SessionStart::SecondFactorWrong
+            | session::SessionStart::SecondFactorWait(_) => Self::NotLinked,
         }
     }
 }
@@ -279,10 +279,9 @@ fn asker<'s>(state: &'s UserState, asked_by: &PresentedCredential, now_ms: i64) 
     }
 }
 
-/// In both directions, should the clock have gone back.
+/// Whether a session began, or passed its second factor, a short while ago.
 fn is_recent(session: &Session, now_ms: i64) -> bool {
-    let is_near = |at_ms: i64| u128::from(now_ms.abs_diff(at_ms)) <= RECENT.as_millis();
-    is_near(session.created_at_ms) || session.second_factor_at_ms.is_some_and(is_near)
+    [Some(session.created_at_ms), session.second_factor_at_ms].into_iter().flatten().any(|at_ms| second_factor::is_recent(at_ms, now_ms))
 }
 
 #[cfg(test)]

@@ -77,6 +77,15 @@ id!(UserId, 16, "A user's id: 16 base62 characters, 95 random bits.");
 id!(AccountId, 16, "An account's id: 16 base62 characters. A user's own account has the user's id.");
 id!(KeyId, 12, "An API key's id: 12 base62 characters. Not secret.");
 id!(SessionId, 12, "A session's id: 12 base62 characters. Not secret.");
+id!(InvitationId, 12, "An invitation's id: 12 base62 characters. Not secret: its code has another part.");
+
+impl AccountId {
+    /// Whether it is the user's own account. Any other that they act on is an organization's.
+    #[must_use]
+    pub fn is_own_of(&self, user: &UserId) -> bool {
+        self.0 == user.0
+    }
+}
 
 impl From<&UserId> for AccountId {
     /// The user's own account.

@@ -4,17 +4,20 @@
 //! which is the earlier of its key's and of the one that a rotation set. Nothing here makes that time later.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use shared::ErrorReason;
 
-use crate::ids::KeyId;
+pub use self::permission::{refusal, whose};
+use crate::ids::{KeyId, UserId};
 use crate::store::{
     ApiKeyRecord, KeyAnswer, KeyChange, KeyRequest, ListedKey, ListedSecret, NewSecret, REQUEST_LIFE, RequestMark, Revocation, Revoked,
     SecretRecord, StoredSecret,
 };
 
-/// Keys of one account that are in force. Of the others, the newest so many are kept to be listed.
+mod permission;
+
+/// Keys of one user, or service account, on one account that are in force. Of the others, the newest so many are kept to be listed.
 pub const MAX_LIVE_API_KEYS: usize = 100;
 /// Secrets of one key that are in force. Of the others, the newest so many are kept to be listed.
 pub const MAX_LIVE_SECRETS: usize = 5;
@@ -55,6 +58,39 @@ pub fn list(secrets: &[StoredSecret]) -> Vec<ListedKey> {
     let mut keys: Vec<ListedKey> = ids.into_iter().filter_map(|key_id| listed(secrets, key_id)).collect();
     keys.sort_by(|a, b| (a.key.created_at_ms, &a.key.key_id).cmp(&(b.key.created_at_ms, &b.key.key_id)));
     keys
+}
+
+/// What becomes of an account's keys when somebody's place there ends.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// As in [`Decision`].
+    pub put: Vec<StoredSecret>,
+    /// As in [`Decision`].
+    pub dropped: Vec<[u8; 32]>,
+}
+
+/// Revokes all keys of a user or a service account for good.
+#[must_use]
+pub fn on_end_of(before: &[StoredSecret], user: &UserId, now_ms: i64) -> Ended {
+    let keys: BTreeSet<KeyId> = before.iter().filter(|row| row.key.user_id == *user).map(|row| row.key.key_id.clone()).collect();
+    let mut after = before.to_vec();
+    keys.iter().for_each(|key_id| revoke_key(&mut after, key_id, now_ms));
+    if after == before {
+        return Ended::default();
+    }
+    let kept = within_bounds(after, now_ms);
+    Ended { put: put(before, &kept), dropped: dropped(before, &kept) }
+}
+
+/// Secrets that are new, or not as they were.
+fn put(before: &[StoredSecret], kept: &[StoredSecret]) -> Vec<StoredSecret> {
+    kept.iter().filter(|row| !before.contains(row)).cloned().collect()
+}
+
+/// Hashes of secrets that are no longer kept.
+fn dropped(before: &[StoredSecret], kept: &[StoredSecret]) -> Vec<[u8; 32]> {
+    let is_kept = |row: &&StoredSecret| kept.iter().any(|kept| kept.secret_hash == row.secret_hash);
+    before.iter().filter(|row| !is_kept(row)).map(|row| row.secret_hash).collect()
 }
 
 /// An account's secrets after a change, and what it was about.
@@ -140,7 +176,8 @@ fn created(
     (secret_hash, secret): ([u8; 32], SecretRecord),
     now_ms: i64,
 ) -> Result<Changed, KeyAnswer> {
-    let live: BTreeSet<_> = before.iter().filter(|row| is_in_force(row, now_ms)).map(|row| &row.key.key_id).collect();
+    let is_theirs = |row: &&StoredSecret| row.key.user_id == key.user_id && is_in_force(row, now_ms);
+    let live: BTreeSet<_> = before.iter().filter(is_theirs).map(|row| &row.key.key_id).collect();
     if key.expires_at_ms.is_some_and(|end_ms| end_ms <= now_ms) {
         return Err(KeyAnswer::EndIsOver);
     }
@@ -218,21 +255,27 @@ fn decision(before: &[StoredSecret], after: Vec<StoredSecret>, key_id: &KeyId, n
     let mut revoked: Vec<_> = before.iter().filter(is_revoked_now).map(revocation).collect();
     revoked.dedup();
     let kept = if is_change { within_bounds(after, now_ms) } else { after };
-    let put = kept.iter().filter(|row| !before.contains(row)).cloned().collect();
-    let is_kept = |row: &&StoredSecret| kept.iter().any(|kept| kept.secret_hash == row.secret_hash);
-    let dropped = before.iter().filter(|row| !is_kept(row)).map(|row| row.secret_hash).collect();
+    let (put, dropped) = (put(before, &kept), dropped(before, &kept));
     Decision { answer: KeyAnswer::Done { key: Box::new(key), number, is_change }, put, dropped, revoked }
 }
 
-/// All that is in force, and of the rest the newest: of each key's secrets by their numbers, of keys by their ends and then by id, so that
-/// all stores keep the same.
+/// All that is in force, and of the rest the newest: of each key's secrets by their numbers, of each user's keys by their ends and then by
+/// id, so that all stores keep the same.
 fn within_bounds(mut secrets: Vec<StoredSecret>, now_ms: i64) -> Vec<StoredSecret> {
-    let ids: BTreeSet<KeyId> = secrets.iter().map(|row| row.key.key_id.clone()).collect();
-    let mut ended: Vec<_> = ids.iter().filter_map(|key_id| Some((key_ended_at_ms(&secrets, key_id, now_ms)?, key_id))).collect();
-    ended.sort_unstable_by_key(|ended| Reverse(*ended));
-    let gone: BTreeSet<&KeyId> = ended.into_iter().skip(MAX_LIVE_API_KEYS).map(|(_, key_id)| key_id).collect();
+    let ids: BTreeSet<(UserId, KeyId)> = secrets.iter().map(|row| (row.key.user_id.clone(), row.key.key_id.clone())).collect();
+    let mut ended = BTreeMap::<&UserId, Vec<_>>::new();
+    for (user_id, key_id) in &ids {
+        if let Some(ended_at_ms) = key_ended_at_ms(&secrets, key_id, now_ms) {
+            ended.entry(user_id).or_default().push((ended_at_ms, key_id));
+        }
+    }
+    let gone = ended.into_values().flat_map(|mut ended| {
+        ended.sort_unstable_by_key(|ended| Reverse(*ended));
+        ended.into_iter().skip(MAX_LIVE_API_KEYS).map(|(_, key_id)| key_id)
+    });
+    let gone: BTreeSet<&KeyId> = gone.collect();
     secrets.retain(|row| !gone.contains(&row.key.key_id));
-    for key_id in &ids {
+    for (_, key_id) in &ids {
         let mut numbers: Vec<u32> = of(&secrets, key_id).filter(|row| !is_in_force(row, now_ms)).map(|row| row.secret.number).collect();
         numbers.sort_unstable_by_key(|number| Reverse(*number));
         let Some(first_gone) = numbers.get(MAX_LIVE_SECRETS).copied() else { continue };

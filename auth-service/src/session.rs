@@ -8,6 +8,7 @@ use std::time::Duration;
 use shared::ErrorReason;
 
 use crate::ids::SessionId;
+use crate::second_factor::{self, PresentedCode};
 use crate::store::{AuditEvent, Refusal, Revoked};
 use crate::token_scopes::TokenScopes;
 use crate::user_state::{Decision, UserChanges, UserState};
@@ -104,6 +105,23 @@ pub struct NewSession {
     pub scopes: TokenScopes,
 }
 
+/// What somebody who signs in with a password has shown.
+#[derive(Clone, Copy)]
+pub struct Shown<'a> {
+    /// The hash of the password, which was verified.
+    pub verified_hash: &'a str,
+    /// The second factor's code; `None`: none was sent. It counts where the user has a second factor.
+    pub code: Option<&'a PresentedCode>,
+}
+
+impl<'a> Shown<'a> {
+    /// A password alone.
+    #[must_use]
+    pub fn password(verified_hash: &'a str) -> Self {
+        Self { verified_hash, code: None }
+    }
+}
+
 /// How long sessions live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionLimits {
@@ -125,6 +143,12 @@ pub enum SessionStart {
     PasswordReplaced,
     /// It is an operator's one-time password, which lets nobody in: another must be chosen with it.
     PasswordChangeRequired,
+    /// The user has a second factor, and no code was shown.
+    SecondFactorRequired,
+    /// The code is wrong, or was used.
+    SecondFactorWrong,
+    /// Too many codes were wrong: none is compared for so long.
+    SecondFactorWait(Duration),
 }
 
 /// A refresh token as it was shown, and what is to take its place.
@@ -174,11 +198,11 @@ pub enum RefreshRefusal {
     Reused,
 }
 
-/// Begins a session for whom the password with this hash was verified.
+/// Begins a session for whoever has shown what it takes.
 #[must_use]
 pub fn on_begin(
     state: &UserState,
-    verified_hash: &str,
+    shown: Shown<'_>,
     new: &NewSession,
     limits: SessionLimits,
     now_ms: i64,
@@ -191,11 +215,14 @@ pub fn on_begin(
     if state.is_disabled() || state.is_locked() {
         return Decision::nothing(SessionStart::Refused);
     }
-    if user.password_hash != verified_hash {
+    if user.password_hash != shown.verified_hash {
         return Decision::nothing(SessionStart::PasswordReplaced);
     }
     match user.reset_ends_at_ms {
-        None => begin(state, new, limits, now_ms, event, UserChanges::default()),
+        None => match second_factor::at_sign_in(state, shown.code, now_ms, event) {
+            Ok((proved, event)) => begin(state, new, limits, now_ms, &event, proved),
+            Err(not_begun) => not_begun,
+        },
         Some(ends_at_ms) if now_ms < ends_at_ms => Decision::nothing(SessionStart::PasswordChangeRequired),
         Some(_) => Decision::nothing(SessionStart::Refused),
     }
@@ -232,7 +259,8 @@ pub(crate) fn begin(
         family_hash,
         token_hash,
         previous: None,
-        second_factor_at_ms: None,
+        // A code that is used with it was just proved.
+        second_factor_at_ms: changes.second_factor.is_some().then_some(now_ms),
     };
     let mut live = drop_dead(state, now_ms, &mut changes);
     // The newest first; of two alike the same one in every store.

@@ -7,6 +7,10 @@
 mod config;
 mod id_token;
 mod new_names;
+#[cfg(test)]
+#[expect(dead_code, unreachable_pub, reason = "test support that other crates' tests have too")]
+#[path = "../../tests/integration/src/oidc_issuer.rs"]
+mod oidc_issuer;
 mod provider;
 mod sealed;
 #[cfg(test)]

@@ -37,6 +37,7 @@ use crate::service::admin::AdminService;
 use crate::service::audit_trail::AuditTrail;
 use crate::service::auth::AuthService;
 use crate::service::authorizer::Authorizer;
+use crate::service::device_sign_in::DeviceSignIns;
 use crate::service::usage_report::UsageReads;
 use crate::sign_in_issuers::{IssuersError, SignInIssuers};
 use crate::store::redis::{RedisOptions, RedisStore};
@@ -189,6 +190,7 @@ impl Application {
             Some(issuer) => tokens.issued_by(issuer),
             None => tokens,
         });
+        let public_url = config.public_url;
         let sign_in_issuers = SignInIssuers::new(config.sign_in_issuers, &tokens, config.clock_leeway)?;
         let issuers = Arc::new(ForeignIssuers::new(config.tokens.issuers, config.clock_leeway)?);
         let credentials = Credentials { tokens: Arc::clone(&tokens), issuers: Arc::clone(&issuers), store: Arc::clone(&store) };
@@ -196,7 +198,9 @@ impl Application {
         let made = tokio::task::spawn_blocking(move || PasswordHashing::new(hashing)).await;
         let passwords = Arc::new(made.map_err(|error| HashingError::Broken(error.to_string()))??);
         let (key_uses, key_use_notes) = KeyUses::new();
-        let authorizer = Authorizer { store: Arc::clone(&store), credentials: credentials.clone(), key_uses: key_uses.clone() };
+        let require_admin_totp = config.require_admin_totp;
+        let authorizer =
+            Authorizer { store: Arc::clone(&store), credentials: credentials.clone(), key_uses: key_uses.clone(), require_admin_totp };
         let revocations = Arc::new(RevocationFeed::new(Arc::clone(&store)));
         let trail = Arc::new(AuditTrail::new(Arc::clone(&store)));
         Ok(Self {
@@ -209,6 +213,7 @@ impl Application {
                 hold_ttl: config.limits.hold_ttl,
                 revocations,
                 trail: Arc::clone(&trail),
+                require_admin_totp,
             },
             accounts: AccountsService {
                 authorizer: authorizer.clone(),
@@ -222,8 +227,9 @@ impl Application {
                 key_lifetimes: config.key_lifetimes,
                 trail: Arc::clone(&trail),
                 issuers: sign_in_issuers,
-                public_url: config.public_url,
+                public_url: public_url.clone(),
                 usage_reads: UsageReads::default(),
+                devices: DeviceSignIns::new(public_url.map(|url| url.to_string()).or(config.tokens.issuer.clone()), config.tls.is_some()),
             },
             admin: AdminService { authorizer, store: Arc::clone(&store), passwords, starting_credits: config.starting_credits, trail },
             serve: ServeConfig {
@@ -318,7 +324,9 @@ pub(crate) fn policy(service: &str, method: &str) -> MethodPolicy {
             | "GetJwks"
             | "BeginSignIn"
             | "ExchangeIdToken"
-            | "ListSignInIssuers",
+            | "ListSignInIssuers"
+            | "BeginDeviceSignIn"
+            | "ExchangeDeviceCode",
         ) => MethodPolicy { caller: CallerKind::Anybody, most_bytes: MAX_OPEN_REQUEST_BYTES, is_recorded: false },
         _ => MethodPolicy { caller: CallerKind::EndUser, most_bytes: MAX_REQUEST_BYTES, is_recorded: false },
     }

@@ -35,7 +35,7 @@ use shared::essential::Lost;
 
 pub(crate) use self::api_key::earlier;
 pub use self::api_key::{
-    ApiKeyRecord, KeyAnswer, KeyChange, KeyChangeRequest, KeyRequest, KeyUse, ListedKey, ListedSecret, NewSecret, REQUEST_LIFE,
+    ApiKeyRecord, KeyAnswer, KeyChange, KeyChangeRequest, KeyRefusal, KeyRequest, KeyUse, ListedKey, ListedSecret, NewSecret, REQUEST_LIFE,
     RequestMark, SecretRecord, StoredSecret,
 };
 pub use self::audit::{AuditAction, AuditEvent};
@@ -47,17 +47,23 @@ pub use self::condition::Condition;
 pub use self::failure::{StoreError, StoreOpenError};
 pub use self::ledger::{AccountSnapshot, Balance, EntryKind, GrantAnswer, GrantRequest, LedgerEntry, LedgerPage, LedgerPart};
 pub use self::new_user::{IssuerUserCreation, NAME_CLAIM_LIFE, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserCreation};
+pub use self::organization_view::OrganizationPlace;
 pub use self::revocation::{REMEMBERED_REVOCATIONS, Revocation, RevocationLog, Revoked};
 pub use self::revocation_page::{RevocationCursor, RevocationPage};
 pub use self::user_change::UserChange;
 pub use self::user_page::{MAX_USERS_LOOKED_AT, StateFilter, UserPage, UserPosition, UserQuery};
 use crate::access::Rights;
+use crate::device_sign_in::{AnswerRefusal, DeviceExchange, DeviceQuestion, DeviceSignIn, DeviceStart, NewDeviceSignIn, UserCode};
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::identity::{Identity, IdentityHash, IssuerSessionStart, LinkAnswer, ProvedIdentity, UnlinkAnswer};
 use crate::ids::{AccountId, SessionId, UserId};
+use crate::organization::change::{OrganizationAnswer, OrganizationRequest};
+use crate::organization::creation::NewOrganization;
+use crate::organization::{MonthUsage, Organization};
 use crate::refunds::RefundLimit;
 pub use crate::scope::Scope;
-use crate::session::{NewSession, Refresh, RefreshAnswer, Session, SessionLimits, SessionStart};
+use crate::second_factor::{FactorAnswer, FactorChangeRequest, SecondFactorStatus};
+use crate::session::{NewSession, Refresh, RefreshAnswer, Session, SessionLimits, SessionStart, Shown};
 use crate::user::{UserName, UserRecord};
 use crate::user_state::PasswordChange;
 
@@ -74,6 +80,7 @@ mod failure;
 mod known_callers;
 mod ledger;
 mod new_user;
+mod organization_view;
 mod records;
 pub mod redis;
 mod revocation;
@@ -99,6 +106,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn user_by_name(&self, name: &UserName) -> Result<Option<UserRecord>, StoreError>;
     /// Finds a user by id.
     async fn user_by_id(&self, id: &UserId) -> Result<Option<UserRecord>, StoreError>;
+    /// Finds users by their ids, one answer each.
+    async fn users_by_id(&self, ids: &[UserId]) -> Result<Vec<Option<UserRecord>>, StoreError>;
     /// Users by name. The work of a page is bounded, and the pages of a list have every user once who was there when it began, whoever is
     /// added meanwhile.
     async fn users(&self, query: &UserQuery) -> Result<UserPage, StoreError>;
@@ -113,9 +122,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Locks a user for a reason, or unlocks them; as [`set_disabled`](Self::set_disabled), and API keys stay in force.
     async fn set_locked(&self, id: &UserId, locked: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError>;
 
-    /// Begins a session for whom the password with this hash was just verified, if it is still the user's and the user may sign in: see
-    /// [`on_begin`](crate::session::on_begin). Idempotent by the session's id and token.
-    async fn begin_session(&self, id: &UserId, verified: &str, new: NewSession, event: AuditEvent) -> Result<SessionStart, StoreError>;
+    /// Begins a session for whoever has shown a password that was just verified, if it is still the user's and the user may sign in, and
+    /// uses the second factor's code up: see [`on_begin`](crate::session::on_begin). Idempotent by the session's id and token.
+    async fn begin_session(&self, id: &UserId, shown: Shown<'_>, new: NewSession, event: AuditEvent) -> Result<SessionStart, StoreError>;
     /// Puts another refresh token in the place of the one that is shown: see [`on_refresh`](crate::session::on_refresh). Idempotent by the
     /// next token. What is recorded is reuse alone.
     async fn refresh_session(&self, id: &UserId, shown: Refresh, event: AuditEvent) -> Result<RefreshAnswer, StoreError>;
@@ -140,12 +149,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Replaces the password by a one-time password, from now on for its life, and ends all sessions; `None`: no such user. Idempotent by
     /// the hash.
     async fn reset_password(&self, id: &UserId, one_time: &str, event: AuditEvent) -> Result<Option<UserRecord>, StoreError>;
-    /// Replaces the one-time password with this hash, which was just verified, and begins a session. Idempotent as
+    /// Replaces the one-time password that is shown, which was just verified, and begins a session. Idempotent as
     /// [`begin_session`](Self::begin_session) is.
     async fn complete_password_reset(
         &self,
         id: &UserId,
-        verified: &str,
+        shown: Shown<'_>,
         new_hash: &str,
         new: NewSession,
         event: AuditEvent,
@@ -191,6 +200,45 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         identity: (&str, &str),
         event: AuditEvent,
     ) -> Result<Option<UnlinkAnswer>, StoreError>;
+    /// What a user is told of their second factor, in one of their sessions; `None`: no such user.
+    async fn second_factor(&self, id: &UserId, session: Option<&SessionId>) -> Result<Option<SecondFactorStatus>, StoreError>;
+    /// Changes a user's second factor, or proves it: see [`on_change`](crate::second_factor::on_change). Who asks must be in force in the
+    /// same step. A code that it takes is good for nothing else from then on: of many at once with one code, one is done. `None`: no such
+    /// user. Idempotent by the attempt; what removes the factor finds none when it comes again.
+    async fn change_second_factor(
+        &self,
+        id: &UserId,
+        request: FactorChangeRequest,
+        event: AuditEvent,
+    ) -> Result<Option<FactorAnswer>, StoreError>;
+    /// Turns a user's second factor off, and ends all sessions; as [`set_disabled`](Self::set_disabled).
+    async fn reset_second_factor(&self, id: &UserId, event: AuditEvent) -> Result<Option<UserChange>, StoreError>;
+    /// Keeps the sign-in of a device, unless there are as many as there may be: see [`on_begin`](crate::device_sign_in::on_begin). The event
+    /// goes to the attempts, since anybody may ask. Idempotent by both codes.
+    async fn begin_device_sign_in(&self, new: NewDeviceSignIn, event: AuditEvent) -> Result<DeviceStart, StoreError>;
+    /// The sign-in that has a user code and isn't over, whatever became of it.
+    async fn device_sign_in(&self, code: &UserCode) -> Result<Option<DeviceSignIn>, StoreError>;
+    /// Approves or denies a sign-in as this user, who must be in force with this session in the same step: see
+    /// [`on_answer`](crate::device_sign_in::on_answer). Idempotent.
+    async fn answer_device_sign_in(
+        &self,
+        code: &UserCode,
+        user: &UserId,
+        session: &SessionId,
+        approves: bool,
+        event: AuditEvent,
+    ) -> Result<Result<(), AnswerRefusal>, StoreError>;
+    /// What a device is told that asks with the code with this SHA-256: see [`on_question`](crate::device_sign_in::on_question).
+    async fn question_of_device(&self, device: &[u8; 32]) -> Result<DeviceQuestion, StoreError>;
+    /// Begins the session of a device whose sign-in this user approved, if the approval counts in the same step: see
+    /// [`on_exchange`](crate::device_sign_in::on_exchange). Idempotent by the session's id and token.
+    async fn exchange_device_code(
+        &self,
+        device: &[u8; 32],
+        user: &UserId,
+        new: NewSession,
+        event: AuditEvent,
+    ) -> Result<DeviceExchange, StoreError>;
 
     /// Makes an API key, gives it another secret, or revokes it or a secret: see [`KeyChange`], and [`keyring`](crate::keyring) for the
     /// rules. Who asks must be in force in the same step, or [`KeyAnswer::Refused`]. Idempotent by the request that the change names, and
@@ -200,6 +248,25 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn api_keys(&self, account: &AccountId) -> Result<Vec<ListedKey>, StoreError>;
     /// Notes that secrets were used now. Of a secret that is no longer kept nothing is noted.
     async fn note_key_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError>;
+
+    /// Makes an organization with an account that has no credits, whose first owner is whose access token asks: see
+    /// [`on_create`](crate::organization::creation::on_create). Idempotent by its account. If the store breaks off half way, there is no
+    /// organization.
+    async fn create_organization(
+        &self,
+        new: NewOrganization,
+        asked_by: &PresentedCredential,
+        event: AuditEvent,
+    ) -> Result<OrganizationAnswer, StoreError>;
+    /// Changes an organization's members, invitations or service accounts: see [`on_change`](crate::organization::change::on_change). All
+    /// that it is decided from is the same in the step that makes the change: who asks, the organization, who becomes a member, who made
+    /// the invitation, and the owner who stays. When a membership's end has answered, every later check on it is refused, and its keys
+    /// are revoked.
+    async fn change_organization(&self, request: OrganizationRequest, event: AuditEvent) -> Result<OrganizationAnswer, StoreError>;
+    /// An organization, with those of its invitations that are open; `None`: the account is no organization's.
+    async fn organization(&self, account: &AccountId) -> Result<Option<Organization>, StoreError>;
+    /// The organizations that a user is a member of, in any order. Of no user: none.
+    async fn organizations_of(&self, user: &UserId) -> Result<Vec<OrganizationPlace>, StoreError>;
 
     /// Appends to the audit log what changed nothing, or failed: failures to a log of their own, so that nobody displaces what was changed
     /// by guessing.
@@ -233,6 +300,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn grant(&self, grant: GrantRequest, event: AuditEvent) -> Result<GrantAnswer, StoreError>;
     /// An account's credits; `None`: no such account.
     async fn balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError>;
+    /// What each principal of an organization spent in the month that the store's clock is in, and holds, by their ids. Who never spent
+    /// anything isn't there. Of a user's own account nothing is counted.
+    async fn month_usage(&self, account: &AccountId) -> Result<Vec<(UserId, MonthUsage)>, StoreError>;
     /// What became of a request; `None`: nothing of that id is remembered.
     async fn receipt(&self, account: &AccountId, user: &UserId, request_id: &str) -> Result<Option<HoldRecord>, StoreError>;
     /// Ledger entries below `before` (or the newest), newest first, and behind the oldest that is kept the checkpoint; at most `limit`.

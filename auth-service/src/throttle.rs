@@ -12,6 +12,7 @@
 
 mod failures;
 mod network;
+mod quota;
 mod sign_ups;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use tokio::sync::Notify;
 
 use self::failures::{Ending, Failures, Pair};
 use self::network::Network;
+pub use self::quota::NetworkQuota;
 pub use self::sign_ups::SignUpThrottle;
 
 /// Failures for a name from one network before the next attempt must wait.

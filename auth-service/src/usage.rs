@@ -117,6 +117,8 @@ pub struct Figures {
 #[derive(Debug)]
 pub struct UsageSum {
     days: Days,
+    /// Whose calls count; `None`: everybody's.
+    whose: Option<UserId>,
     rows: BTreeMap<(Day, String), Figures>,
     /// Requests that were settled after they had expired, whose expiry is yet to come.
     settled_late: HashSet<(UserId, String)>,
@@ -129,7 +131,13 @@ impl UsageSum {
     /// A sum of nothing yet.
     #[must_use]
     pub fn over(days: Days) -> Self {
-        Self { days, rows: BTreeMap::new(), settled_late: HashSet::new(), oldest: None, complete_from: days.first }
+        Self { days, whose: None, rows: BTreeMap::new(), settled_late: HashSet::new(), oldest: None, complete_from: days.first }
+    }
+
+    /// The same of one user's calls, or a service account's.
+    #[must_use]
+    pub fn of(self, whose: Option<UserId>) -> Self {
+        Self { whose, ..self }
     }
 
     /// Adds entries that are older than all before them, newest first. Whether one of them is of the first day or later: if not, no older
@@ -140,7 +148,10 @@ impl UsageSum {
             let day = Day::of_ms(entry.at_ms);
             self.oldest = Some(self.oldest.map_or(day, |oldest| oldest.min(day)));
             is_within |= day >= self.days.first;
-            if let EntryKind::Resolved(resolution) = entry.kind {
+            let is_theirs = self.whose.as_ref().is_none_or(|whose| *whose == entry.user_id);
+            if let EntryKind::Resolved(resolution) = entry.kind
+                && is_theirs
+            {
                 self.add_call(day, entry, resolution);
             }
         }

@@ -7,7 +7,8 @@ use shared::ErrorReason;
 
 use crate::access::Member;
 use crate::ids::SessionId;
-use crate::session::{self, NewSession, Session, SessionLimits, SessionStart};
+use crate::second_factor::{self, SecondFactor};
+use crate::session::{self, NewSession, Session, SessionLimits, SessionStart, Shown};
 use crate::store::{AuditEvent, PresentedCredential, Refusal, Revocation, Revoked, UserChange};
 use crate::user::{Role, UserRecord};
 
@@ -23,6 +24,8 @@ pub struct UserState {
     pub member: Member,
     /// Their sessions, those past their time too, in any order.
     pub sessions: Vec<Session>,
+    /// Their second factor, confirmed or not.
+    pub second_factor: Option<SecondFactor>,
 }
 
 impl UserState {
@@ -50,10 +53,21 @@ pub struct UserChanges {
     pub put: Vec<Session>,
     /// Sessions that are removed.
     pub ended: Vec<SessionId>,
+    /// What becomes of the second factor.
+    pub second_factor: Option<FactorRecordChange>,
     /// What is told to those who must end what runs.
     pub revocations: Vec<Revocation>,
     /// What is recorded.
     pub event: Option<AuditEvent>,
+}
+
+/// What becomes of a user's second factor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FactorRecordChange {
+    /// This takes its place.
+    Put(SecondFactor),
+    /// There is none any more.
+    Removed,
 }
 
 /// What a rule says.
@@ -119,7 +133,7 @@ impl NewState {
 
 /// Why an operator, as the same step reads them, may not make this of a user. Whoever disables or locks another must still be in force
 /// themselves. So there is always an operator left: of two who do it to each other at once, one is.
-fn refusal_to(operator: &UserState, user: &UserState, new: NewState) -> Option<Refusal> {
+fn refusal_to(operator: &UserState, user: &UserState, restricts: bool) -> Option<Refusal> {
     if operator.is_disabled() {
         Some(Refusal::UserDisabled)
     } else if operator.is_locked() {
@@ -127,7 +141,7 @@ fn refusal_to(operator: &UserState, user: &UserState, new: NewState) -> Option<R
     } else if operator.member.role != Role::Admin {
         Some(Refusal::RoleRequired)
     } else {
-        (new.restricts() && operator.user.user_id == user.user.user_id).then_some(Refusal::OtherOperatorRequired)
+        (restricts && operator.user.user_id == user.user.user_id).then_some(Refusal::OtherOperatorRequired)
     }
 }
 
@@ -142,7 +156,7 @@ pub fn on_new_state(
     now_ms: i64,
     event: &AuditEvent,
 ) -> Decision<UserChange> {
-    let refused = asked_by.and_then(|operator| refusal_to(operator, state, new));
+    let refused = asked_by.and_then(|operator| refusal_to(operator, state, new.restricts()));
     if refused.is_some() {
         return Decision::nothing(UserChange { user: state.user.clone(), changed: false, refused });
     }
@@ -169,6 +183,22 @@ pub fn on_new_state(
         NewState::Locked(true) => changes.revoke(state, Revoked::Tokens, ErrorReason::UserLocked),
         NewState::Disabled(false) | NewState::Locked(false) => {}
     }
+    changes.event = Some(event.clone());
+    Decision::change(UserChange { user, changed: true, refused: None }, changes)
+}
+
+/// Turns a user's second factor off, for an operator who is not the user, and ends all sessions. `asked_by` as in [`on_new_state`]. Where
+/// there is none, nothing changes.
+#[must_use]
+pub fn on_reset_second_factor(state: &UserState, asked_by: Option<&UserState>, now_ms: i64, event: &AuditEvent) -> Decision<UserChange> {
+    let user = state.user.clone();
+    let refused = asked_by.and_then(|operator| refusal_to(operator, state, true));
+    if refused.is_some() || state.second_factor.is_none() {
+        return Decision::nothing(UserChange { user, changed: false, refused });
+    }
+    let mut changes = UserChanges { second_factor: Some(FactorRecordChange::Removed), ..UserChanges::default() };
+    changes.end_all_tokens(state, now_ms);
+    changes.revoke(state, Revoked::Tokens, ErrorReason::CredentialRevoked);
     changes.event = Some(event.clone());
     Decision::change(UserChange { user, changed: true, refused: None }, changes)
 }
@@ -270,11 +300,11 @@ pub fn on_reset_password(state: &UserState, one_time_hash: &str, now_ms: i64, ev
     Decision::change(user, changes)
 }
 
-/// Puts a password of the user's choice in the place of the one-time password with this hash, which was verified, and begins a session.
+/// Puts a password of the user's choice in the place of the one-time password that was shown, and begins a session.
 #[must_use]
 pub fn on_complete_reset(
     state: &UserState,
-    verified_hash: &str,
+    shown: Shown<'_>,
     new_hash: &str,
     new: &NewSession,
     limits: SessionLimits,
@@ -286,12 +316,16 @@ pub fn on_complete_reset(
     }
     let user = &state.user;
     let is_open = user.reset_ends_at_ms.is_some_and(|ends_at_ms| now_ms < ends_at_ms);
-    if state.is_disabled() || state.is_locked() || !is_open || user.password_hash != verified_hash {
+    if state.is_disabled() || state.is_locked() || !is_open || user.password_hash != shown.verified_hash {
         return Decision::nothing(SessionStart::Refused);
     }
+    let (proved, event) = match second_factor::at_sign_in(state, shown.code, now_ms, event) {
+        Ok(proved) => proved,
+        Err(not_begun) => return not_begun,
+    };
     let user = UserRecord { password_hash: new_hash.to_owned(), reset_ends_at_ms: None, ..user.clone() };
     let member = Member { password_change_required: false, ..state.member };
-    session::begin(state, new, limits, now_ms, event, UserChanges { user: Some(user), member: Some(member), ..UserChanges::default() })
+    session::begin(state, new, limits, now_ms, &event, UserChanges { user: Some(user), member: Some(member), ..proved })
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ mod audit_log;
 mod credentials;
 #[path = "store_contract/credits.rs"]
 mod credits;
+#[path = "store_contract/devices.rs"]
+mod devices;
 #[path = "store_contract/export_command.rs"]
 mod export_command;
 #[path = "store_contract/failover.rs"]
@@ -24,8 +26,18 @@ mod forwarder;
 mod handles;
 #[path = "store_contract/identities.rs"]
 mod identities;
+#[path = "store_contract/invitations.rs"]
+mod invitations;
 #[path = "store_contract/ledger.rs"]
 mod ledger;
+#[path = "store_contract/member_caps.rs"]
+mod member_caps;
+#[path = "store_contract/members.rs"]
+mod members;
+#[path = "store_contract/organization_races.rs"]
+mod organization_races;
+#[path = "store_contract/organizations.rs"]
+mod organizations;
 #[path = "store_contract/redis_batches.rs"]
 mod redis_batches;
 #[path = "store_contract/redis_conditions.rs"]
@@ -44,6 +56,8 @@ mod release;
 mod remembered;
 #[path = "store_contract/revocations.rs"]
 mod revocations;
+#[path = "store_contract/second_factor.rs"]
+mod second_factor;
 #[path = "store_contract/sessions.rs"]
 mod sessions;
 #[path = "store_contract/sqlite_conditions.rs"]
@@ -166,6 +180,14 @@ cases! {
     identities::an_identity_is_linked_once_to_one_user_by_a_recent_session_in_force,
     identities::unlinking_ends_the_sessions_that_the_identity_began_and_the_last_way_to_sign_in_stays,
     identities::of_two_users_who_link_one_identity_at_once_one_has_it,
+    second_factor::of_sixteen_sign_ins_at_once_with_one_code_one_begins,
+    second_factor::of_sixteen_step_ups_at_once_with_one_code_one_is_done,
+    second_factor::a_step_up_counts_for_fifteen_minutes_of_the_stores_clock_in_its_own_session_and_a_refresh_does_not_prolong_it,
+    second_factor::a_sign_in_without_a_code_begins_nothing_and_one_with_a_code_says_when_it_was_proved,
+    second_factor::wrong_codes_count_in_the_store_and_so_for_all_processes,
+    second_factor::a_second_factor_that_is_reset_is_gone_with_all_sessions_and_what_the_operator_may_is_looked_at_in_the_same_step,
+    second_factor::a_change_of_the_second_factor_that_races_the_end_of_its_session_is_seen_or_sees_it,
+    second_factor::neither_a_recovery_code_nor_a_code_is_in_what_the_store_keeps,
     sessions::a_sessions_tokens_are_good_until_it_ends_and_no_longer,
     sessions::a_session_is_listed_as_it_began_and_the_one_used_last_comes_first,
     sessions::sixteen_refreshes_at_once_with_one_token_give_one_success_and_its_lost_reply_twin,
@@ -189,6 +211,52 @@ cases! {
     user_states::sessions_that_begin_and_end_at_once_are_all_begun_and_all_ended,
     user_states::each_change_records_its_event_once_and_what_changes_nothing_records_none,
     user_states::a_token_of_an_earlier_release_is_good_beside_sessions_until_it_ends,
+    devices::a_device_that_is_approved_gets_one_session_with_what_was_approved,
+    devices::a_device_code_is_good_for_nothing_before_it_is_approved_and_after_its_time,
+    devices::sixteen_exchanges_at_once_give_one_session,
+    devices::a_device_code_that_comes_again_later_ends_the_session_that_it_began_and_begins_none,
+    devices::what_ends_the_session_of_who_approved_ends_the_approval_and_gives_the_device_nothing,
+    devices::an_approval_that_races_whatever_ends_its_session_gives_nothing_that_outlives_it,
+    devices::an_exchange_that_races_whatever_ends_the_approval_gives_no_session_that_outlives_it,
+    devices::of_an_approval_and_a_denial_at_once_the_denial_counts_unless_it_was_refused,
+    devices::of_two_users_who_approve_one_device_at_once_one_has_it,
+    devices::whoever_is_disabled_locked_or_signed_out_approves_nothing,
+    devices::questions_that_come_too_early_are_told_to_slow_down_also_at_once,
+    devices::ten_thousand_sign_ins_are_kept_and_room_comes_with_the_end_of_the_oldest,
+    devices::a_code_that_is_taken_is_given_to_nobody_else,
+    devices::each_step_of_a_device_is_in_the_audit_log_once_and_anybodys_beginnings_push_out_no_change,
+    devices::no_code_of_a_device_is_kept_but_as_a_hash_and_the_user_code_no_longer_than_it_counts,
+    organizations::an_organization_is_made_with_its_first_owner_an_account_without_credits_and_a_place_in_the_walk,
+    organizations::a_repetition_of_making_an_organization_makes_no_other,
+    organizations::a_user_makes_ten_organizations_at_most_though_they_leave_them_and_sixteen_at_once_are_no_more,
+    organizations::a_user_is_a_member_of_a_hundred_organizations_at_most,
+    organizations::members_and_owners_may_do_what_is_theirs_strangers_nothing_and_operators_all,
+    organizations::what_an_operator_does_is_recorded_as_an_operators_and_what_owners_do_is_not,
+    organizations::who_asks_must_be_in_force_in_the_step_that_changes_an_organization,
+    organizations::a_disabled_user_is_added_as_one_who_is_not_there_and_a_member_only_once,
+    organizations::a_disabled_member_has_nothing_on_the_organizations_account_from_the_next_call_on,
+    organizations::a_membership_ends_with_its_keys_and_a_revocation_and_the_keys_stay_dead_when_it_begins_anew,
+    organizations::the_last_owner_who_can_act_neither_leaves_nor_becomes_a_member_and_a_locked_or_disabled_one_counts_as_none,
+    organizations::a_cap_is_set_for_members_and_service_accounts_alone_and_is_in_their_rights_at_once,
+    organizations::a_service_account_outlives_its_maker_and_its_keys_end_with_it,
+    organizations::an_organization_has_a_hundred_service_accounts_at_most_and_each_a_name_of_its_own,
+    invitations::an_invitation_makes_one_member_with_what_it_says_and_is_good_once,
+    invitations::an_invitation_is_good_for_nothing_at_its_end_and_once_it_is_withdrawn_by_id_or_by_its_code,
+    invitations::an_invitation_counts_only_while_whoever_made_it_may_invite,
+    invitations::whoever_accepts_an_invitation_must_be_in_force_then,
+    invitations::an_organization_has_a_hundred_open_invitations_at_most_and_those_that_are_over_take_no_place,
+    organization_races::adding_a_member_while_they_are_disabled_leaves_no_live_row,
+    organization_races::of_sixteen_who_redeem_one_invitation_at_once_one_is_a_member,
+    organization_races::one_user_who_redeems_sixteen_invitations_at_once_is_a_member_once,
+    organization_races::an_invitation_that_is_withdrawn_while_it_is_redeemed_makes_a_member_or_is_withdrawn_and_not_both,
+    organization_races::an_invitation_whose_maker_goes_while_it_is_redeemed_makes_a_member_before_that_or_none,
+    organization_races::two_owners_who_leave_at_once_leave_one,
+    organization_races::an_owner_who_leaves_while_the_other_one_is_disabled_leaves_one_who_could_act_then,
+    organization_races::a_change_of_role_beside_a_removal_brings_nobody_back,
+    organization_races::a_member_who_is_removed_while_they_make_a_key_leaves_no_live_key,
+    organization_races::whoever_asks_and_is_taken_out_at_once_changes_nothing_after_that,
+    organization_races::of_sixteen_who_make_service_accounts_of_one_name_at_once_one_does,
+    organization_races::sixteen_members_who_are_added_at_once_are_all_members,
     credits::none_held_is_not_found,
     credits::a_check_holds_the_worst_case,
     credits::held_and_the_same_attempt_is_the_same_grant,
@@ -247,6 +315,26 @@ cases! {
     release::a_hold_is_released_whatever_became_of_its_credential,
     release::what_was_settled_or_has_expired_is_left_as_it_is,
     release::of_many_releases_and_settles_at_once_one_resolves_the_hold,
+    members::an_organization_pays_for_its_members_by_token_and_by_key_and_for_nobody_else,
+    members::a_disable_a_lock_and_a_log_out_hold_on_an_organizations_account_from_the_next_call_on_in_every_process,
+    members::a_removed_member_is_refused_from_the_next_call_on_and_what_they_hold_is_settled_and_not_extended,
+    members::a_hold_of_an_organization_is_extended_until_its_users_own_state_or_place_changes_against_it,
+    members::a_service_account_spends_by_its_key_within_its_cap_and_outlives_who_made_it,
+    members::keys_of_an_organization_are_changed_by_whose_they_are_and_revoked_by_owners_too,
+    members::one_members_keys_take_no_place_of_anothers,
+    members::no_key_is_made_in_an_organization_by_whom_was_disabled_or_removed_before_it,
+    member_caps::a_cap_stops_one_member_at_what_they_hold_and_spent_and_nobody_else,
+    member_caps::of_what_is_left_of_a_cap_a_part_is_held_or_nothing_where_the_whole_is_required,
+    member_caps::where_the_account_has_too_little_that_is_said_and_not_the_cap,
+    member_caps::a_cap_that_is_set_in_mid_month_counts_what_was_spent_and_one_below_that_lets_nothing_through,
+    member_caps::with_the_turn_of_the_month_a_cap_begins_anew_and_what_is_held_goes_along,
+    member_caps::the_first_call_of_a_month_is_the_settle_of_one_that_the_last_month_left,
+    member_caps::a_clock_that_goes_back_over_the_turn_of_the_month_and_on_again_lets_nobody_spend_twice_in_between,
+    member_caps::an_expiry_and_a_late_settle_count_when_they_come_and_the_late_one_beyond_the_cap,
+    member_caps::a_request_that_is_repeated_counts_once_and_is_answered_though_the_cap_is_reached,
+    member_caps::a_release_gives_back_to_the_cap_what_an_attempt_held,
+    member_caps::sixteen_at_once_with_a_cap_for_five_are_five_whoever_they_come_to,
+    member_caps::of_a_users_own_account_nothing_is_counted,
     ledger::folding_leaves_balances_grants_receipts_and_the_numbers_of_entries_right,
     ledger::pages_end_with_the_checkpoint_and_stay_right_when_it_is_made_between_two_of_them,
     ledger::an_entry_exactly_as_old_as_the_retention_is_kept_and_folded_a_millisecond_later,

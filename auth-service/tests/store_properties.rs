@@ -23,6 +23,8 @@ mod new_stores;
 mod promises;
 #[path = "store_properties/scenes.rs"]
 mod scenes;
+#[path = "store_properties/second_factor.rs"]
+mod second_factor;
 #[path = "store_properties/together.rs"]
 mod together;
 #[path = "store_properties/user_list.rs"]

@@ -21,6 +21,7 @@ use tonic::{Code, Status};
 use tower::Service;
 
 use crate::ErrorReason;
+use crate::asked_host::AskedHost;
 use crate::authorization::{CallerKind, ServiceCaller, judge_end_user, judge_service};
 use crate::call_record::UnclaimedCall;
 use crate::caller_address::{CallerAddress, TrustedProxies, network};
@@ -196,6 +197,12 @@ impl Rules {
         let gzip = is_gzip(request.headers())?;
         let address = self.proxies.caller(connection.address, request.headers());
         request.extensions_mut().insert(address);
+        // Of all others, nobody asks.
+        if method.policy.caller == CallerKind::Anybody
+            && let Some(asked) = AskedHost::read(request.uri(), request.headers())
+        {
+            request.extensions_mut().insert(asked);
+        }
         if !method.takes_many {
             request.headers_mut().remove(ENCODING);
         }

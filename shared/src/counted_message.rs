@@ -44,6 +44,7 @@ pub const LIMITS: &[(&str, usize)] = &[
     ("tollgate.auth.v1.CreateApiKeyRequest.scopes", 16),
     ("tollgate.auth.v1.CreateApiKeyRequest.models", MAX_KEY_PATTERNS),
     ("tollgate.auth.v1.CreateApiKeyRequest.networks", MAX_KEY_NETWORKS),
+    ("tollgate.auth.v1.BeginDeviceSignInRequest.scopes", 16),
     ("tollgate.auth.v1.CheckRequest.models", MAX_CHECK_MODELS),
 ];
 

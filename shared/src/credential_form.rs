@@ -21,6 +21,14 @@ pub const API_KEY_LENGTH: usize = API_KEY_PREFIX.len() + 16 + 24 + CHECKSUM_LENG
 pub const REFRESH_TOKEN_PREFIX: &str = "tgr_";
 /// Characters of a refresh token: prefix, user's id (16), session's id (12), two secrets (22 each), checksum (6).
 pub const REFRESH_TOKEN_LENGTH: usize = REFRESH_TOKEN_PREFIX.len() + 16 + 12 + 22 + 22 + CHECKSUM_LENGTH;
+/// What every invitation to an organization starts with.
+pub const INVITATION_PREFIX: &str = "tgi_";
+/// Characters of an invitation: prefix, account's id (16), secret (22), checksum (6).
+pub const INVITATION_LENGTH: usize = INVITATION_PREFIX.len() + 16 + 22 + CHECKSUM_LENGTH;
+/// What every device code starts with.
+pub const DEVICE_CODE_PREFIX: &str = "tgd_";
+/// Characters of a device code: prefix, secret (32), checksum (6).
+pub const DEVICE_CODE_LENGTH: usize = DEVICE_CODE_PREFIX.len() + 32 + CHECKSUM_LENGTH;
 /// Characters of the checksum: 62^6 is more than 2^32.
 pub const CHECKSUM_LENGTH: usize = 6;
 /// The digits of base62, in their order.
@@ -127,8 +135,8 @@ pub fn could_be_a_service_credential(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Whether there is a credential of ours in a text that is to be kept, logged or shown: an API key, a refresh token, or what looks like an
-/// access token. People send them in the wrong place.
+/// Whether there is a credential of ours in a text that is to be kept, logged or shown: an API key, a refresh token, an invitation, a device code, or what
+/// looks like an access token. People send them in the wrong place.
 #[must_use]
 pub fn holds_credential(text: &str) -> bool {
     let checksummed = |prefix: &str, length: usize, is_one: fn(&str) -> bool| {
@@ -136,6 +144,8 @@ pub fn holds_credential(text: &str) -> bool {
     };
     checksummed(API_KEY_PREFIX, API_KEY_LENGTH, is_api_key)
         || checksummed(REFRESH_TOKEN_PREFIX, REFRESH_TOKEN_LENGTH, is_refresh_token)
+        || checksummed(INVITATION_PREFIX, INVITATION_LENGTH, is_invitation)
+        || checksummed(DEVICE_CODE_PREFIX, DEVICE_CODE_LENGTH, is_device_code)
         || text
             .split(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c)))
             .any(|word| word.len() >= FEWEST_ACCESS_TOKEN_BYTES && is_access_token(word))
@@ -151,6 +161,18 @@ pub fn is_api_key(text: &str) -> bool {
 #[must_use]
 pub fn is_refresh_token(text: &str) -> bool {
     is_checksummed(text, REFRESH_TOKEN_PREFIX, REFRESH_TOKEN_LENGTH)
+}
+
+/// Whether a text is `tgi_`, 38 letters and digits, and the right checksum of them.
+#[must_use]
+pub fn is_invitation(text: &str) -> bool {
+    is_checksummed(text, INVITATION_PREFIX, INVITATION_LENGTH)
+}
+
+/// Whether a text is `tgd_`, 32 letters and digits, and the right checksum of them.
+#[must_use]
+pub fn is_device_code(text: &str) -> bool {
+    is_checksummed(text, DEVICE_CODE_PREFIX, DEVICE_CODE_LENGTH)
 }
 
 fn is_checksummed(text: &str, prefix: &str, length: usize) -> bool {
@@ -221,7 +243,11 @@ mod tests {
         let body = format!("{REFRESH_TOKEN_PREFIX}{}", "a1B2".repeat(18));
         let refresh = format!("{body}{}", std::str::from_utf8(&checksum(&body)).unwrap());
         let token = format!("eyJhbGciOiJIUzI1NiJ9.{}.{}", "eyJzdWIi".repeat(8), "c2ln".repeat(10));
-        for credential in [&key(), &refresh, &token] {
+        let body = format!("{INVITATION_PREFIX}{}", "a1".repeat(19));
+        let invitation = format!("{body}{}", std::str::from_utf8(&checksum(&body)).unwrap());
+        let body = format!("{DEVICE_CODE_PREFIX}{}", "a1B2".repeat(8));
+        let device = format!("{body}{}", std::str::from_utf8(&checksum(&body)).unwrap());
+        for credential in [&key(), &refresh, &token, &invitation, &device] {
             for text in [credential.clone(), format!("x={credential};y"), format!("é={credential}; é"), format!("tg_ tgr_ {credential}")]
             {
                 assert!(holds_credential(&text), "{text}");

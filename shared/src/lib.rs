@@ -23,6 +23,8 @@ pub mod tls;
 #[cfg(feature = "server")]
 pub mod admission;
 #[cfg(feature = "server")]
+pub mod asked_host;
+#[cfg(feature = "server")]
 pub mod authorization;
 #[cfg(feature = "server")]
 pub mod call_record;

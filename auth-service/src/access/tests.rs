@@ -1,5 +1,8 @@
 use super::*;
-use crate::ids::SessionId;
+use crate::hold::Fields;
+use crate::ids::{AccountId, SessionId};
+use crate::organization::MemberRole;
+use crate::price::Price;
 
 const NOW_MS: i64 = 1_700_000_000_500;
 
@@ -25,11 +28,11 @@ fn key() -> KeyRights {
 }
 
 fn rows(key: Option<KeyRights>, member: Option<Member>) -> Rows {
-    Rows { key, session: None, member }
+    Rows { key, session: None, member, membership: None }
 }
 
 fn permission() -> Permission {
-    Permission { scope: Scope::Chat, admin: false, model: "llama3.2:1b".to_owned() }
+    Permission { model: "llama3.2:1b".to_owned(), ..Permission::of(Scope::Chat) }
 }
 
 fn by_key() -> CheckRequest {
@@ -66,7 +69,7 @@ fn a_good_key_says_who_acts_and_when_it_ends() {
     let rights = authorize(&by_key(), rows(Some(ends), Some(member())), NOW_MS).unwrap();
     assert_eq!(
         rights.principal,
-        Principal { user_id: user(), role: Role::User, key_id: Some(key().key_id), key_secret: 1, session_id: None }
+        Principal { user_id: user(), role: Role::User, key_id: Some(key().key_id), key_secret: 1, session_id: None, membership: None }
     );
     assert_eq!(rights.end_at_ms(), Some(NOW_MS + 1));
 }
@@ -90,7 +93,7 @@ fn a_token_of_nobody_is_unknown_on_its_own_account_and_no_member_of_another() {
 #[test]
 fn only_an_admin_may_do_what_needs_the_role() {
     let mut request = by_token(NOW_MS);
-    request.permission = Permission { scope: Scope::Models, admin: true, model: String::new() };
+    request.permission = Permission { admin: true, ..Permission::of(Scope::Models) };
     assert_eq!(authorize(&request, rows(None, Some(member())), NOW_MS).unwrap_err(), Refusal::RoleRequired);
     assert!(authorize(&request, rows(None, Some(Member { role: Role::Admin, ..member() })), NOW_MS).is_ok());
 }
@@ -118,7 +121,7 @@ fn a_token_of_a_session_is_good_while_the_session_is_there_whatever_its_own_time
     let rights = |tokens_valid_from_ms, ends_at_ms| {
         Some(SessionRights { tokens_valid_from_ms, ends_at_ms, created_at_ms: 0, second_factor_at_ms: None })
     };
-    let check = |session, member| authorize(&request, Rows { key: None, session, member: Some(member) }, NOW_MS);
+    let check = |session, member| authorize(&request, Rows { key: None, session, member: Some(member), membership: None }, NOW_MS);
     let good = check(rights(NOW_MS, NOW_MS + 1), valid_from(NOW_MS)).unwrap();
     assert_eq!((good.principal.session_id.clone(), good.principal.key_secret, good.end_at_ms()), (Some(session), 0, Some(NOW_MS + 1)));
     for (session, member, refusal) in [
@@ -148,7 +151,7 @@ fn a_key_is_good_for_the_operations_of_its_scopes_and_for_no_other() {
     for scope in Scope::ALL {
         for others in [Scope::ALL.to_vec(), vec![scope], Scope::ALL.into_iter().filter(|other| *other != scope).collect()] {
             let key = KeyRights { scopes: others.clone(), ..key() };
-            let request = CheckRequest { permission: Permission { scope, admin: false, model: String::new() }, ..by_key() };
+            let request = CheckRequest { permission: Permission::of(scope), ..by_key() };
             let answer = authorize(&request, rows(Some(key), Some(member())), NOW_MS).map(|_| ());
             assert_eq!(answer, if others.contains(&scope) { Ok(()) } else { Err(Refusal::ScopeRequired) }, "{scope:?} {others:?}");
         }
@@ -171,8 +174,34 @@ fn a_key_with_networks_is_good_from_within_them_alone_and_a_token_from_everywher
     assert!(authorize(&by_token(NOW_MS), rows(None, Some(member())), NOW_MS).is_ok());
 }
 
+fn versions() -> RightsVersions {
+    RightsVersions { account: RightsVersion::from_bytes([1; 8]), home: None }
+}
+
+/// What is held with it, paid by this account.
+fn held_on(account: &str, standing: &Standing) -> Terms {
+    Terms::new(Fields {
+        account: AccountId::parse(account).unwrap(),
+        user_id: user(),
+        key_id: None,
+        request_id: "r".to_owned(),
+        attempt_id: "a".to_owned(),
+        fingerprint: vec![1],
+        model: String::new(),
+        price: Price::default(),
+        held_credits: 1,
+        max_input_tokens: 1,
+        max_output_tokens: 1,
+        standing: Some(standing.clone()),
+    })
+}
+
+fn since(standing: &Standing, rows: &Rows) -> Option<Refusal> {
+    refusal_since(&held_on(user().as_str(), standing), standing, rows, NOW_MS)
+}
+
 fn standing(credential: PresentedCredential, good_until_ms: Option<i64>) -> Standing {
-    Standing { credential, rights_version: RightsVersion::from_bytes([1; 8]), good_until_ms }
+    Standing { credential, rights_versions: versions(), good_until_ms }
 }
 
 #[test]
@@ -195,7 +224,7 @@ fn what_a_key_holds_goes_on_until_it_is_revoked_or_its_user_disabled_whatever_it
         (&good_later, rows(None, None), Some(Refusal::CredentialRevoked)),
         (&for_good, rows(None, None), Some(Refusal::CredentialRevoked)),
     ] {
-        assert_eq!(refusal_since(standing, &rows, NOW_MS), refusal, "{standing:?} {rows:?}");
+        assert_eq!(since(standing, &rows), refusal, "{standing:?} {rows:?}");
     }
 }
 
@@ -208,7 +237,7 @@ fn what_a_token_holds_goes_on_until_its_session_is_ended_or_its_user_disabled_or
     let valid_from = |tokens_valid_from_ms| Member { tokens_valid_from_ms, ..member() };
     let there =
         |tokens_valid_from_ms| Some(SessionRights { tokens_valid_from_ms, ends_at_ms: 1, created_at_ms: 0, second_factor_at_ms: None });
-    let rows = |session, member| Rows { key: None, session, member };
+    let rows = |session, member| Rows { key: None, session, member, membership: None };
     for (standing, rows, refusal) in [
         // The session's end, and the token's, are no reason.
         (&of_session, rows(there(7), Some(valid_from(7))), None),
@@ -222,16 +251,15 @@ fn what_a_token_holds_goes_on_until_its_session_is_ended_or_its_user_disabled_or
         (&of_none, rows(None, Some(valid_from(6_000))), Some(Refusal::CredentialRevoked)),
         (&of_none, rows(None, Some(Member { locked: true, ..valid_from(0) })), Some(Refusal::UserLocked)),
     ] {
-        assert_eq!(refusal_since(standing, &rows, NOW_MS), refusal, "{standing:?} {rows:?}");
+        assert_eq!(since(standing, &rows), refusal, "{standing:?} {rows:?}");
     }
 }
 
 #[test]
 fn a_hold_remembers_until_when_its_credential_is_good_by_itself() {
     let idle = Duration::from_secs(60);
-    let version = RightsVersion::from_bytes([1; 8]);
     let until =
-        |request: &CheckRequest, rows| authorize(request, rows, NOW_MS).unwrap().holder(request, version, idle).standing.good_until_ms;
+        |request: &CheckRequest, rows| authorize(request, rows, NOW_MS).unwrap().holder(request, versions(), idle).standing.good_until_ms;
     let ends = KeyRights { expires_at_ms: Some(NOW_MS + 7), ..key() };
     assert_eq!(until(&by_key(), rows(Some(ends), Some(member()))), Some(NOW_MS + 7));
     assert_eq!(until(&by_key(), rows(Some(key()), Some(member()))), None);
@@ -241,6 +269,80 @@ fn a_hold_remembers_until_when_its_credential_is_good_by_itself() {
     let request = CheckRequest { credential, ..by_key() };
     for (ends_at_ms, expected) in [(NOW_MS + 1, NOW_MS + 1), (NOW_MS + 100_000, NOW_MS + 59_000)] {
         let session = Some(SessionRights { tokens_valid_from_ms: 0, ends_at_ms, created_at_ms: 0, second_factor_at_ms: None });
-        assert_eq!(until(&request, Rows { key: None, session, member: Some(member()) }), Some(expected));
+        assert_eq!(until(&request, Rows { key: None, session, member: Some(member()), membership: None }), Some(expected));
+    }
+}
+
+const ORGANIZATION: &str = "fedcba9876543210";
+
+fn asked_of_organization(request: CheckRequest) -> CheckRequest {
+    CheckRequest { account: AccountId::parse(ORGANIZATION).unwrap(), ..request }
+}
+
+fn place(principal: PlaceOf) -> Option<Membership> {
+    Some(Membership { principal, monthly_cap: Some(7), added_at_ms: 0 })
+}
+
+fn service_account() -> Option<Membership> {
+    place(PlaceOf::ServiceAccount { name: "ci".to_owned(), created_by: user() })
+}
+
+#[test]
+fn in_an_organization_both_the_place_there_and_the_users_own_state_count() {
+    let by_session = {
+        let session = Some(SessionId::parse("abcdefghijkl").unwrap());
+        let credential = PresentedCredential::AccessToken { user_id: user(), session, issued_at_ms: NOW_MS };
+        CheckRequest { credential, ..by_key() }
+    };
+    let session = Some(SessionRights { tokens_valid_from_ms: 0, ends_at_ms: NOW_MS + 1, created_at_ms: 0, second_factor_at_ms: None });
+    let (here, disabled, locked) =
+        (place(PlaceOf::User(MemberRole::Member)), Member { disabled: true, ..member() }, Member { locked: true, ..member() });
+    for (request, key, session, member, membership, expected) in [
+        (by_key(), Some(key()), None, Some(member()), here.clone(), Ok(Some(7))),
+        (by_key(), Some(key()), None, Some(member()), None, Err(Refusal::NotAMember)),
+        (by_key(), Some(key()), None, None, here.clone(), Err(Refusal::NotAMember)),
+        (by_key(), Some(key()), None, Some(disabled), here.clone(), Err(Refusal::UserDisabled)),
+        (by_key(), Some(key()), None, Some(locked), here.clone(), Ok(Some(7))),
+        (by_session.clone(), None, session, Some(member()), here.clone(), Ok(Some(7))),
+        (by_session.clone(), None, session, Some(locked), here.clone(), Err(Refusal::UserLocked)),
+        (by_session.clone(), None, None, Some(member()), here.clone(), Err(Refusal::CredentialRevoked)),
+        (by_session.clone(), None, session, Some(member()), None, Err(Refusal::NotAMember)),
+        // A service account has no state of its own, and no session.
+        (by_key(), Some(key()), None, None, service_account(), Ok(Some(7))),
+        (by_token(NOW_MS), None, None, None, service_account(), Ok(Some(7))),
+        (by_session, None, session, None, service_account(), Err(Refusal::CredentialUnknown)),
+    ] {
+        let rows = Rows { key, session, member, membership };
+        let rights = authorize(&asked_of_organization(request), rows.clone(), NOW_MS);
+        assert_eq!(rights.map(|rights| rights.monthly_cap()), expected, "{rows:?}");
+    }
+}
+
+#[test]
+fn a_place_in_an_organization_says_nothing_about_the_users_own_account() {
+    let rows = Rows { key: Some(key()), session: None, member: None, membership: service_account() };
+    assert_eq!(authorize(&by_key(), rows, NOW_MS).unwrap_err(), Refusal::NotAMember);
+    let rows = Rows { key: Some(key()), session: None, member: Some(member()), membership: place(PlaceOf::User(MemberRole::Owner)) };
+    let rights = authorize(&by_key(), rows, NOW_MS).unwrap();
+    assert_eq!((rights.monthly_cap(), rights.principal.owns()), (None, true));
+}
+
+#[test]
+fn what_an_organization_pays_for_goes_on_while_the_place_there_is_and_the_user_is_in_force() {
+    let held = standing(by_key().credential, None);
+    let terms = held_on(ORGANIZATION, &held);
+    let disabled = Member { disabled: true, ..member() };
+    let here = place(PlaceOf::User(MemberRole::Member));
+    for (member, membership, expected) in [
+        (Some(member()), here.clone(), None),
+        (Some(member()), None, Some(Refusal::NotAMember)),
+        (Some(disabled), here.clone(), Some(Refusal::UserDisabled)),
+        (Some(disabled), None, Some(Refusal::NotAMember)),
+        (None, here, Some(Refusal::NotAMember)),
+        (None, service_account(), None),
+        (None, None, Some(Refusal::NotAMember)),
+    ] {
+        let rows = Rows { key: Some(key()), session: None, member, membership };
+        assert_eq!(refusal_since(&terms, &held, &rows, NOW_MS), expected, "{rows:?}");
     }
 }

@@ -23,10 +23,13 @@ macro_rules! embedded {
 }
 
 embedded![
+    "account.js",
+    "address.js",
     "announce.js",
     "audit-view.js",
     "client-name.js",
     "copy.js",
+    "device-view.js",
     "dialog.js",
     "dom.js",
     "exact.js",
@@ -34,20 +37,31 @@ embedded![
     "form.js",
     "guest-view.js",
     "icon.svg",
+    "identities.js",
     "index.html",
+    "invitation-view.js",
+    "issuers.js",
     "key-forms.js",
     "key-lines.js",
     "keys-view.js",
     "ledger-view.js",
     "main.js",
+    "member-forms.js",
     "models.js",
+    "organization-view.js",
+    "organizations-view.js",
+    "organizations.js",
     "overview-view.js",
     "page.css",
     "plot.js",
+    "qr.js",
     "rpc.js",
+    "second-factor.js",
     "security-view.js",
+    "service-account-forms.js",
     "session.js",
     "settings.js",
+    "step-up.js",
     "stream.js",
     "table.js",
     "times.js",
@@ -119,13 +133,16 @@ fn names(headers: &HeaderMap, etag: &HeaderValue) -> bool {
 pub(super) fn routes() -> Vec<Route> {
     let policy = MethodPolicy { caller: CallerKind::Anybody, most_bytes: 0, is_recorded: false };
     let index = move |request: DoorRequest| std::future::ready(find(INDEX, &request));
+    let device = move |request: DoorRequest| std::future::ready(find(INDEX, &request));
     let other = move |request: DoorRequest| {
         let name = request.path_param("file");
-        // It has one path, so that what it loads has one origin of names.
+        // Its paths are those of people, so that what it loads has one origin of names.
         std::future::ready(if name == INDEX { Err(unknown()) } else { find(name, &request) })
     };
     vec![
         Route::new(Method::GET, "/", policy, "the account page, for people with a browser", index),
+        // The address that a device shows. The page shows the view that approves it.
+        Route::new(Method::GET, "/device", policy, "the account page, where a device's sign-in is approved", device),
         Route::new(Method::GET, "/account-page/{file}", policy, "a file of the account page", other),
     ]
 }

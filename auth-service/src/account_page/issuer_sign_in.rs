@@ -146,7 +146,7 @@ impl IssuerDoors {
 
     /// The session of whoever shows an access token of ours.
     async fn linked_session(&self, call: Call<'_>) -> Result<LinkedSession, ServiceError> {
-        let principal = self.accounts.authorizer.owner(call).await?.principal;
+        let principal = self.accounts.authorizer.signed_in(call).await?.principal;
         let session_id = principal.session_id.ok_or(ServiceError::RecentSignInRequired)?;
         Ok(LinkedSession { user_id: principal.user_id, session_id })
     }
@@ -246,7 +246,7 @@ enum Done {
 fn owner(LinkedSession { user_id, session_id }: LinkedSession) -> Caller {
     let credential = PresentedCredential::AccessToken { user_id: user_id.clone(), session: Some(session_id.clone()), issued_at_ms: 0 };
     let account = AccountId::from(&user_id);
-    let principal = Principal { user_id, role: Role::User, key_id: None, key_secret: 0, session_id: Some(session_id) };
+    let principal = Principal { user_id, role: Role::User, key_id: None, key_secret: 0, session_id: Some(session_id), membership: None };
     Caller { principal, account, credential }
 }
 

@@ -48,6 +48,9 @@ struct SignInBody {
     user_name: String,
     /// As it was typed.
     password: String,
+    /// Where the user has a second factor: six digits of the app, or a recovery code. SECOND_FACTOR_REQUIRED asks for it.
+    #[serde(default)]
+    second_factor_code: String,
 }
 
 /// Who chooses another password, after an operator reset it.
@@ -60,6 +63,9 @@ struct ResetBody {
     one_time_password: String,
     /// At least 15 characters, and another one.
     new_password: String,
+    /// As where one signs in.
+    #[serde(default)]
+    second_factor_code: String,
 }
 
 /// Somebody is signed in. The refresh token is in the cookie, and nowhere here.
@@ -140,7 +146,8 @@ impl Doors {
         let before = cookie::only_value(page, request.headers());
         let metadata = MetadataMap::from_headers(request.headers().clone());
         let call = Call::new(&metadata, request.extensions());
-        let sign_in = SignIn { user_name: &body.user_name, password: &body.password, client: "", scopes: &TokenScopes::All };
+        let SignInBody { user_name, password, second_factor_code } = &body;
+        let sign_in = SignIn { user_name, password, second_factor_code, client: "", scopes: &TokenScopes::All };
         let begun = self.accounts.sign_in(call, sign_in).await;
         Ok(self.begun(page, call, before.as_deref(), begun).await)
     }
@@ -151,8 +158,8 @@ impl Doors {
         let before = cookie::only_value(page, request.headers());
         let metadata = MetadataMap::from_headers(request.headers().clone());
         let call = Call::new(&metadata, request.extensions());
-        let ResetBody { user_name, one_time_password, new_password } = &body;
-        let reset = PasswordReset { user_name, one_time_password, new_password, client: "" };
+        let ResetBody { user_name, one_time_password, new_password, second_factor_code } = &body;
+        let reset = PasswordReset { user_name, one_time_password, new_password, second_factor_code, client: "" };
         let begun = self.accounts.complete_reset(call, reset).await;
         Ok(self.begun(page, call, before.as_deref(), begun).await)
     }
@@ -254,7 +261,13 @@ fn refusals() -> Vec<Refusal> {
         RefreshRefusal::UserLocked,
         RefreshRefusal::PasswordChangeRequired,
     ];
-    let of_service = [ServiceError::LoginFailed, ServiceError::PasswordChangeRequired].into_iter();
+    let of_service = [
+        ServiceError::LoginFailed,
+        ServiceError::PasswordChangeRequired,
+        ServiceError::SecondFactorRequired,
+        ServiceError::SecondFactorInvalid,
+    ]
+    .into_iter();
     let of_service = of_service.chain(refused.map(ServiceError::Refresh)).map(CallError::from);
     of_service.chain([nobody(), several(), own_page::refused(own_page::CROSS_ORIGIN)]).map(refusal_over_connect).collect()
 }

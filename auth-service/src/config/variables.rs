@@ -179,6 +179,13 @@ pub const VARIABLES: &[Variable] = &[
         "1y",
     ),
     variable(
+        "TOLLGATE_REQUIRE_ADMIN_TOTP",
+        "false",
+        "Whether operators' changes need a session that has proved its second factor (TOTP) within 15 minutes. API keys and foreign issuers' \
+         tokens change nothing then.",
+        "perhaps",
+    ),
+    variable(
         "TOLLGATE_KEY_LIFETIME",
         "unset: `TOLLGATE_KEY_MAX_LIFETIME`, or for ever",
         "How long a new API key lasts of which nothing is said; at most `TOLLGATE_KEY_MAX_LIFETIME`.",

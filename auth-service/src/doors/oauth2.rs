@@ -6,11 +6,12 @@ use shared::doors::{Door, Refusal};
 use shared::secret::Secret;
 
 use super::oauth2_error::token_form;
-use super::{oauth2_introspection, oauth2_revocation, oauth2_token, well_known};
+use super::{oauth2_device, oauth2_introspection, oauth2_revocation, oauth2_token, well_known};
 use crate::service::accounts::AccountsService;
 
 /// Where the endpoints are.
 pub(super) const TOKEN: &str = "/token";
+pub(super) const DEVICE_AUTHORIZATION: &str = "/device_authorization";
 pub(super) const REVOKE: &str = "/revoke";
 pub(super) const INTROSPECT: &str = "/introspect";
 pub(super) const JWKS: &str = "/.well-known/jwks.json";
@@ -31,6 +32,7 @@ pub(super) fn door(accounts: &Arc<AccountsService>, config: OAuth2Config) -> Doo
     let OAuth2Config { issuer, tls, service_credentials } = config;
     let mut routes = vec![
         oauth2_token::route(Arc::clone(accounts)),
+        oauth2_device::route(Arc::clone(accounts)),
         oauth2_revocation::route(Arc::clone(accounts)),
         oauth2_introspection::route(Arc::clone(accounts), service_credentials.into()),
     ];

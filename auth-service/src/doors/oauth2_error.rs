@@ -79,6 +79,9 @@ fn insert(response: &mut Response<Body>, name: HeaderName, value: String) {
 
 /// OAuth2's word at `/token`.
 fn token_error(refusal: &Refusal) -> &'static str {
+    if let Some(word) = oauth2_token::word_of_device(refusal) {
+        return word;
+    }
     let field = refusal.fields.first().map(|(field, _)| field.as_str());
     match (refusal.reason, field) {
         _ if oauth2_token::is_of_grant(refusal) => "invalid_grant",
@@ -142,6 +145,10 @@ mod tests {
             (of_field("scope", 400, ErrorReason::MessageMalformed), "invalid_request"),
             (refusal(401, ErrorReason::CredentialInvalid), "invalid_client"),
             (refusal(403, ErrorReason::RoleRequired), "access_denied"),
+            (refusal(400, ErrorReason::AuthorizationPending), "authorization_pending"),
+            (refusal(400, ErrorReason::SlowDown), "slow_down"),
+            (refusal(400, ErrorReason::DeviceSignInDenied), "access_denied"),
+            (refusal(400, ErrorReason::DeviceCodeExpired), "expired_token"),
             (refusal(415, ErrorReason::MessageMalformed), "invalid_request"),
             (refusal(413, ErrorReason::MessageTooLarge), "invalid_request"),
             (refusal(429, ErrorReason::RateLimited), "temporarily_unavailable"),

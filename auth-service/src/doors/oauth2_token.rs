@@ -1,4 +1,4 @@
-//! OAuth2's token endpoint: `POST /token`, with the grants `password` and `refresh_token`.
+//! OAuth2's token endpoint: `POST /token`, with the grants `password` and `refresh_token`, and that of devices (RFC 8628).
 
 use std::sync::Arc;
 
@@ -16,9 +16,11 @@ use tonic::metadata::MetadataMap;
 
 use super::oauth2::{TOKEN, refuse_query};
 use super::oauth2_error::json;
-use super::token_form::{self, Grant, PasswordGrant, RefreshGrant, TokenForm};
+use super::token_form::{self, DeviceGrant, Grant, PasswordGrant, RefreshGrant, TokenForm};
+use crate::device_sign_in::INTERVAL;
 use crate::service::accounts::AccountsService;
 use crate::service::call::Call;
+use crate::service::device_sign_in::DeviceRefusal;
 use crate::service::service_error::ServiceError;
 use crate::service::sign_in::{SignIn, SignedIn};
 use crate::session::RefreshRefusal;
@@ -26,7 +28,16 @@ use crate::startup::MAX_OPEN_REQUEST_BYTES;
 
 /// What the door refuses, and why.
 pub const REFUSED: &[(&str, &str)] = &[
-    ("grant_type: anything but password and refresh_token", "unsupported_grant_type: the others aren't built yet"),
+    (
+        "grant_type: anything but password, refresh_token and urn:ietf:params:oauth:grant-type:device_code",
+        "unsupported_grant_type: nothing here has a code or a secret to give for them",
+    ),
+    ("a device code before somebody has approved", "authorization_pending; asked too often, slow_down: wait 5 s longer from then on"),
+    ("a device code that was denied", "access_denied"),
+    (
+        "a device code that is unknown, used or past its time, or whose approval no longer counts",
+        "expired_token: begin again. Shown again later than its session began, it also ends that session",
+    ),
     (
         "client_secret that isn't empty, also by HTTP Basic",
         "invalid_client: no clients are registered, so none has a secret; client_id may be anything",
@@ -59,7 +70,7 @@ pub(super) fn route(accounts: Arc<AccountsService>) -> Route {
         let accounts = Arc::clone(&accounts);
         async move { give(&accounts, request).await }
     };
-    let summary = "tokens for a user's name and password, or for a refresh token (OAuth2, a form)";
+    let summary = "tokens for a user's name and password, a refresh token, or a device that was approved (OAuth2, a form)";
     let route = Route::new(Method::POST, TOKEN, policy, summary, answer);
     route.taking_form::<TokenForm>().giving::<TokenResponse>().refusing(refusals)
 }
@@ -71,9 +82,15 @@ async fn give(accounts: &AccountsService, mut request: DoorRequest) -> Result<Re
     let metadata = MetadataMap::from_headers(request.headers().clone());
     let call = Call::new(&metadata, request.extensions());
     let SignedIn { access_token, refresh_token, scopes, .. } = match grant {
-        Grant::Password(PasswordGrant { user_name, password, scopes, client }) => {
+        Grant::Password(PasswordGrant { user_name, password, second_factor_code, scopes, client }) => {
             let client = client.unwrap_or_default();
-            let sign_in = SignIn { user_name: &user_name, password: &password, client: &client, scopes: &scopes };
+            let sign_in = SignIn {
+                user_name: &user_name,
+                password: &password,
+                second_factor_code: &second_factor_code,
+                client: &client,
+                scopes: &scopes,
+            };
             accounts.sign_in(call, sign_in).await
         }
         Grant::Refresh(RefreshGrant { refresh_token, scopes }) => {
@@ -86,6 +103,7 @@ async fn give(accounts: &AccountsService, mut request: DoorRequest) -> Result<Re
             }
             accounts.refresh(call, &refresh_token, scopes.as_ref()).await
         }
+        Grant::Device(DeviceGrant { device_code }) => accounts.exchange_device(call, &device_code).await.map(|(signed_in, _)| signed_in),
     }
     .map_err(refusal)?;
     Ok(json(&TokenResponse {
@@ -109,16 +127,38 @@ fn refusals() -> Vec<Refusal> {
         RefreshRefusal::PasswordChangeRequired,
     ];
     let mut all = token_form::refusals();
-    all.push(refusal(ServiceError::LoginFailed));
+    all.extend([ServiceError::LoginFailed, ServiceError::SecondFactorRequired, ServiceError::SecondFactorInvalid].map(refusal));
     all.extend(refused.map(|refused| refusal(ServiceError::Refresh(refused))));
+    let wait = INTERVAL;
+    let of_devices = [DeviceRefusal::Pending { wait }, DeviceRefusal::TooEarly { wait }, DeviceRefusal::Denied, DeviceRefusal::Over];
+    all.extend(of_devices.map(|refused| refusal(ServiceError::Device(refused))));
     all
 }
 
 /// A grant that is not good is no missing credential here: OAuth2 answers it with 400.
 fn refusal(error: ServiceError) -> Refusal {
-    let of_grant = matches!(error, ServiceError::LoginFailed | ServiceError::PasswordChangeRequired | ServiceError::Refresh(_));
+    let of_grant = matches!(
+        error,
+        ServiceError::LoginFailed
+            | ServiceError::PasswordChangeRequired
+            | ServiceError::SecondFactorRequired
+            | ServiceError::SecondFactorInvalid
+            | ServiceError::Refresh(_)
+            | ServiceError::Device(_)
+    );
     let refusal = Refusal::from(CallError::from(error));
     if of_grant { Refusal { status: StatusCode::BAD_REQUEST, ..refusal } } else { refusal }
+}
+
+/// OAuth2's words for what became of a device's sign-in (RFC 8628, section 3.5).
+pub(super) fn word_of_device(refusal: &Refusal) -> Option<&'static str> {
+    Some(match refusal.reason {
+        ErrorReason::AuthorizationPending => "authorization_pending",
+        ErrorReason::SlowDown => "slow_down",
+        ErrorReason::DeviceSignInDenied => "access_denied",
+        ErrorReason::DeviceCodeExpired => "expired_token",
+        _ => return None,
+    })
 }
 
 /// Whether a refusal is about the grant itself, by its reason.
@@ -127,6 +167,8 @@ pub(super) fn is_of_grant(refusal: &Refusal) -> bool {
         refusal.reason,
         ErrorReason::LoginFailed
             | ErrorReason::PasswordChangeRequired
+            | ErrorReason::SecondFactorRequired
+            | ErrorReason::SecondFactorInvalid
             | ErrorReason::CredentialInvalid
             | ErrorReason::CredentialExpired
             | ErrorReason::CredentialRevoked

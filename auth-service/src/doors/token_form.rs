@@ -1,4 +1,4 @@
-//! What is sent to OAuth2's endpoints (RFC 6749, sections 3.2, 4.3 and 6; RFC 7009; RFC 7662): a form, and perhaps a client's name and
+//! What is sent to OAuth2's endpoints (RFC 6749, sections 3.2, 4.3 and 6; RFC 7009; RFC 7662; RFC 8628): a form, and perhaps a client's name and
 //! secret by HTTP Basic.
 
 use base64::Engine;
@@ -9,42 +9,78 @@ use schemars::JsonSchema;
 use shared::ErrorReason;
 use shared::doors::Refusal;
 
+use crate::service::violations::plain_text;
 use crate::token_scopes::TokenScopes;
 
+/// Characters of a device's name for itself.
+const MOST_CLIENT_CHARACTERS: usize = 200;
 const GRANT_TYPE: &str = "grant_type";
 const USERNAME: &str = "username";
 const PASSWORD: &str = "password";
+const SECOND_FACTOR_CODE: &str = "second_factor_code";
 const SCOPE: &str = "scope";
 const CLIENT_ID: &str = "client_id";
 const CLIENT_SECRET: &str = "client_secret";
 const REFRESH_TOKEN: &str = "refresh_token";
 pub(super) const SHOWN_TOKEN: &str = "token";
 const TOKEN_TYPE_HINT: &str = "token_type_hint";
+const DEVICE_CODE: &str = "device_code";
+/// The grant by which a device asks what became of its sign-in (RFC 8628, section 3.4).
+pub(super) const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 /// Where a credential was shown from that a service asks about: ours, and not OAuth2's.
 pub(super) const CALLER_ADDRESS: &str = "caller_address";
 /// All parameters, so that a refusal can name one without repeating what was sent.
-const ALL: [&str; 10] =
-    [GRANT_TYPE, USERNAME, PASSWORD, SCOPE, CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, SHOWN_TOKEN, TOKEN_TYPE_HINT, CALLER_ADDRESS];
+const ALL: [&str; 12] = [
+    GRANT_TYPE,
+    USERNAME,
+    PASSWORD,
+    SECOND_FACTOR_CODE,
+    SCOPE,
+    CLIENT_ID,
+    CLIENT_SECRET,
+    REFRESH_TOKEN,
+    SHOWN_TOKEN,
+    TOKEN_TYPE_HINT,
+    CALLER_ADDRESS,
+    DEVICE_CODE,
+];
 
 /// The form, for those who read of it. Parameters beside these are ignored, as OAuth2 wants.
 #[derive(JsonSchema)]
 #[schemars(rename = "TokenRequest")]
 #[expect(dead_code, reason = "a form may have a parameter twice, which no struct can say: it is read as pairs")]
 pub(super) struct TokenForm {
-    /// `password` or `refresh_token`.
+    /// `password`, `refresh_token` or `urn:ietf:params:oauth:grant-type:device_code`.
     grant_type: String,
     /// With `password`: the user's name.
     username: Option<String>,
     /// With `password`: the user's password.
     password: Option<String>,
+    /// With `password`, where the user has a second factor: six digits of the app, or a recovery code. Ours, and not OAuth2's.
+    second_factor_code: Option<String>,
     /// With `refresh_token`: the refresh token. It is good once; the answer has the next one.
     refresh_token: Option<String>,
+    /// With the device grant: the device code. What was asked for with it, and approved, is what the token may be used for.
+    device_code: Option<String>,
     /// What the token is to be used for, with spaces between. Without it, all that the user may do, or what the session may.
     scope: Option<String>,
     /// A name for the session, as its user sees it. Nobody is known by it: no clients are registered.
     client_id: Option<String>,
     /// Empty or absent: a client that isn't registered has no secret.
     client_secret: Option<String>,
+}
+
+/// What a device without a browser sends to begin its sign-in. Parameters beside these are ignored.
+#[derive(JsonSchema)]
+#[schemars(rename = "DeviceAuthorizationRequest")]
+#[expect(dead_code, reason = "as with TokenForm")]
+pub(super) struct DeviceForm {
+    /// What the device calls itself, as whoever approves is shown it. Nobody is known by it: no clients are registered.
+    client_id: Option<String>,
+    /// Empty or absent: a client that isn't registered has no secret.
+    client_secret: Option<String>,
+    /// What its tokens are to be used for, with spaces between. Without it, all that the user may do.
+    scope: Option<String>,
 }
 
 /// What is sent to have a token revoked. Parameters beside these are ignored.
@@ -81,6 +117,8 @@ pub(super) struct IntrospectionForm {
 pub(super) struct PasswordGrant {
     pub(super) user_name: String,
     pub(super) password: String,
+    /// May be empty.
+    pub(super) second_factor_code: String,
     pub(super) scopes: TokenScopes,
     /// What the client calls itself.
     pub(super) client: Option<String>,
@@ -95,12 +133,29 @@ pub(super) struct RefreshGrant {
     pub(super) scopes: Option<TokenScopes>,
 }
 
+/// A device that asks what became of its sign-in.
+#[derive(PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub(super) struct DeviceGrant {
+    pub(super) device_code: String,
+}
+
+/// A device's sign-in that is to begin.
+#[derive(PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub(super) struct DeviceAuthorization {
+    /// What the device calls itself.
+    pub(super) client: Option<String>,
+    pub(super) scopes: TokenScopes,
+}
+
 /// What a token is given for.
 #[derive(PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))]
 pub(super) enum Grant {
     Password(PasswordGrant),
     Refresh(RefreshGrant),
+    Device(DeviceGrant),
 }
 
 /// Reads a form that is sent to `/token`, and the header by which a client may say who it is.
@@ -108,28 +163,46 @@ pub(super) fn parse(form: Vec<(String, String)>, headers: &HeaderMap) -> Result<
     let mut form = Form::new(form)?;
     let client = name_client(basic_client(headers)?, &mut form)?;
     let grant_type = form.take(GRANT_TYPE);
-    let scopes = |form: &mut Form| {
-        let asked = form.take(SCOPE).map(|scope| TokenScopes::parse(&scope).ok_or_else(no_scope));
-        asked.transpose()
-    };
     match grant_type.as_deref() {
         Some("password") => {
             let (Some(user_name), Some(password)) = (form.take(USERNAME), form.take(PASSWORD)) else {
                 return Err(missing(&[USERNAME, PASSWORD]));
             };
+            let second_factor_code = form.take(SECOND_FACTOR_CODE).unwrap_or_default();
             let scopes = scopes(&mut form)?.unwrap_or_default();
-            Ok(Grant::Password(PasswordGrant { user_name, password, scopes, client }))
+            Ok(Grant::Password(PasswordGrant { user_name, password, second_factor_code, scopes, client }))
         }
         Some("refresh_token") => {
             let refresh_token = form.take(REFRESH_TOKEN).ok_or_else(|| missing(&[REFRESH_TOKEN]))?;
             Ok(Grant::Refresh(RefreshGrant { refresh_token, scopes: scopes(&mut form)? }))
         }
+        Some(DEVICE_GRANT) => {
+            let device_code = form.take(DEVICE_CODE).ok_or_else(|| missing(&[DEVICE_CODE]))?;
+            Ok(Grant::Device(DeviceGrant { device_code }))
+        }
         Some(_) => {
-            let refusal = Refusal::invalid(GRANT_TYPE, "must be password or refresh_token: no other grant is there yet");
+            let must = format!("must be password, refresh_token or {DEVICE_GRANT}: no other grant is there");
+            let refusal = Refusal::invalid(GRANT_TYPE, must);
             Err(Refusal { reason: ErrorReason::NotSupported, ..refusal })
         }
         None => Err(missing(&[GRANT_TYPE])),
     }
+}
+
+/// What is asked for by `scope`; `None`: nothing is said.
+fn scopes(form: &mut Form) -> Result<Option<TokenScopes>, Refusal> {
+    form.take(SCOPE).map(|scope| TokenScopes::parse(&scope).ok_or_else(no_scope)).transpose()
+}
+
+/// Reads a form that is sent to `/device_authorization`, and the header by which a client may say who it is.
+pub(super) fn parse_device(form: Vec<(String, String)>, headers: &HeaderMap) -> Result<DeviceAuthorization, Refusal> {
+    let mut form = Form::new(form)?;
+    let client = name_client(basic_client(headers)?, &mut form)?;
+    if client.as_ref().is_some_and(|name| plain_text(CLIENT_ID, name.clone(), MOST_CLIENT_CHARACTERS).is_err()) {
+        let must = format!("must have at most {MOST_CLIENT_CHARACTERS} characters that can be seen: whoever approves is shown it");
+        return Err(Refusal::invalid(CLIENT_ID, must));
+    }
+    Ok(DeviceAuthorization { client, scopes: scopes(&mut form)?.unwrap_or_default() })
 }
 
 /// Reads a form that is sent to `/revoke`: the token.
@@ -155,6 +228,13 @@ pub(super) fn refusals() -> Vec<Refusal> {
     let other = vec![(GRANT_TYPE.to_owned(), "client_credentials".to_owned())];
     let wrong = [Vec::new(), sent(&[(USERNAME, "ada")]), other, sent(&[(SCOPE, "openid")]), sent(&[(CLIENT_SECRET, "any")])];
     wrong.into_iter().filter_map(|form| parse(form, &HeaderMap::new()).err()).collect()
+}
+
+/// The same of [`parse_device`].
+pub(super) fn refusals_to_devices() -> Vec<Refusal> {
+    let wrong = [(SCOPE, "openid"), (CLIENT_ID, "\n"), (CLIENT_SECRET, "any")];
+    let form = |(name, value): (&str, &str)| vec![(name.to_owned(), value.to_owned())];
+    wrong.into_iter().filter_map(|sent| parse_device(form(sent), &HeaderMap::new()).err()).collect()
 }
 
 /// A scope that can't be given.
@@ -239,7 +319,7 @@ mod tests {
     fn read(more: &[(&str, &str)], authorization: Option<&str>) -> Result<PasswordGrant, Refusal> {
         parse(pairs(&[&GOOD[..], more].concat()), &headers(authorization)).map(|grant| match grant {
             Grant::Password(grant) => grant,
-            Grant::Refresh(grant) => panic!("{grant:?}"),
+            other => panic!("{other:?}"),
         })
     }
 
@@ -260,6 +340,7 @@ mod tests {
         let named = |client: Option<&str>| PasswordGrant {
             user_name: "ada".to_owned(),
             password: "canary".to_owned(),
+            second_factor_code: String::new(),
             scopes: TokenScopes::All,
             client: client.map(str::to_owned),
         };
@@ -309,7 +390,8 @@ mod tests {
 
     #[test]
     fn a_grant_of_another_type_and_what_lacks_are_told_by_name() {
-        for other in ["client_credentials", "authorization_code", "Password", "urn:ietf:params:oauth:grant-type:device_code"] {
+        for other in ["client_credentials", "authorization_code", "Password", "device_code", "urn:ietf:params:oauth:grant-type:jwt-bearer"]
+        {
             let refusal = parse(pairs(&[("grant_type", other)]), &HeaderMap::new()).unwrap_err();
             assert_eq!(
                 (refusal.status.as_u16(), refusal.reason, refusal.fields[0].0.as_str()),
@@ -324,6 +406,7 @@ mod tests {
             (&[("grant_type", "")], &["grant_type"]),
             (&[("grant_type", "refresh_token")], &["refresh_token"]),
             (&[("grant_type", "refresh_token"), ("refresh_token", ""), ("username", "ada")], &["refresh_token"]),
+            (&[("grant_type", DEVICE_GRANT)], &["device_code"]),
         ] {
             let refusal = parse(pairs(form), &HeaderMap::new()).unwrap_err();
             assert_eq!(refusal.reason, ErrorReason::InvalidArgument);
@@ -348,6 +431,28 @@ mod tests {
         ] {
             let refusal = of(&[more]).unwrap_err();
             assert_eq!(refusal.reason, reason, "{more:?}");
+            assert!(!format!("{refusal:?}").contains("canary"), "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn a_device_says_its_name_and_scopes_and_what_nobody_could_read_is_refused() {
+        let of = |form: &[(&str, &str)]| parse_device(pairs(form), &HeaderMap::new());
+        let named = |client: Option<&str>, scopes| DeviceAuthorization { client: client.map(str::to_owned), scopes };
+        assert_eq!(of(&[]).ok(), Some(named(None, TokenScopes::All)));
+        let account = TokenScopes::Only(vec![Scope::Account]);
+        assert_eq!(of(&[("client_id", "né"), ("scope", "account"), ("x", "y")]).ok(), Some(named(Some("né"), account)));
+        let long = "x".repeat(201);
+        for (form, field) in [
+            (&[("client_id", "a\u{202e}canary")][..], Some("client_id")),
+            (&[("client_id", "a\ncanary")], Some("client_id")),
+            (&[("client_id", long.as_str())], Some("client_id")),
+            (&[("scope", "canary")], Some("scope")),
+            (&[("client_id", "any"), ("client_secret", "canary")], None),
+            (&[("scope", "account"), ("scope", "account")], Some("scope")),
+        ] {
+            let refusal = of(form).unwrap_err();
+            assert_eq!(refusal.fields.first().map(|(name, _)| name.as_str()), field, "{form:?}");
             assert!(!format!("{refusal:?}").contains("canary"), "{refusal:?}");
         }
     }

@@ -15,8 +15,9 @@ use shared::authorization::CallerKind;
 use shared::doors::{DoorRequest, Refusal, Route};
 use shared::error::CallError;
 
-use super::oauth2::{INTROSPECT, JWKS, METADATA, REVOKE, TOKEN};
+use super::oauth2::{DEVICE_AUTHORIZATION, INTROSPECT, JWKS, METADATA, REVOKE, TOKEN};
 use super::oauth2_error::json;
+use super::token_form::DEVICE_GRANT;
 use crate::access_token::AccessTokens;
 use crate::service::contract;
 use crate::service::service_error::ServiceError;
@@ -60,8 +61,10 @@ struct Metadata {
     revocation_endpoint: String,
     /// Where services ask what a token is.
     introspection_endpoint: String,
-    /// `password` and `refresh_token`.
-    grant_types_supported: [&'static str; 2],
+    /// Where a device without a browser begins its sign-in (RFC 8628).
+    device_authorization_endpoint: String,
+    /// `password`, `refresh_token` and `urn:ietf:params:oauth:grant-type:device_code`.
+    grant_types_supported: [&'static str; 3],
     /// `none`: there is no page to log in at, which would answer one of the others. RFC 8414 wants at least one.
     response_types_supported: [&'static str; 1],
     /// What a token can be asked for.
@@ -109,7 +112,8 @@ fn metadata(request: &DoorRequest, configured: Option<&str>, tls: bool) -> Resul
         jwks_uri: configured.map(|_| at(JWKS)),
         revocation_endpoint: at(REVOKE),
         introspection_endpoint: at(INTROSPECT),
-        grant_types_supported: ["password", "refresh_token"],
+        device_authorization_endpoint: at(DEVICE_AUTHORIZATION),
+        grant_types_supported: ["password", "refresh_token", DEVICE_GRANT],
         response_types_supported: ["none"],
         scopes_supported: shared::scope::ALL.map(str::to_owned).to_vec(),
         token_endpoint_auth_methods_supported: ["none"],

@@ -1,6 +1,6 @@
 //! The credential that something was held with, for Extend to look at again.
 
-use crate::access::RightsVersion;
+use crate::access::RightsVersions;
 use crate::ids::{AccountId, KeyId, UserId};
 use crate::store::PresentedCredential;
 
@@ -9,8 +9,8 @@ use crate::store::PresentedCredential;
 pub struct Standing {
     /// What was shown.
     pub credential: PresentedCredential,
-    /// The account's rights version at which it was good. While it is the same, it still is.
-    pub rights_version: RightsVersion,
+    /// The rights versions at which it was good. While they are the same, it still is.
+    pub rights_versions: RightsVersions,
     /// Until when it is good if nobody revokes it; `None`: for good.
     pub good_until_ms: Option<i64>,
 }
@@ -20,7 +20,7 @@ pub struct Standing {
 pub struct Holder {
     /// The account that pays.
     pub account: AccountId,
-    /// The user who acts.
+    /// The user who acts, or the service account.
     pub user_id: UserId,
     /// The key that was shown; `None`: it was a token.
     pub key_id: Option<KeyId>,

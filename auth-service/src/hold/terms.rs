@@ -10,7 +10,7 @@ use shared::ledger::MAX_CREDITS;
 use shared::request_id::is_request_id;
 
 use super::{Standing, TokenUsage, hold_id, is_attempt_id};
-use crate::access::RightsVersion;
+use crate::access::{RightsVersion, RightsVersions};
 use crate::ids::{AccountId, KeyId, SessionId, UserId};
 use crate::price::{MAX_PRICE, MAX_TOKENS, Price};
 use crate::store::PresentedCredential;
@@ -108,12 +108,17 @@ struct EncodedStanding {
     rights_version: u64,
     #[prost(int64, optional, tag = "5")]
     good_until_ms: Option<i64>,
+    /// Of the user's own account, where another one pays.
+    #[prost(fixed64, optional, tag = "6")]
+    home_version: Option<u64>,
 }
 
 impl From<&Standing> for EncodedStanding {
     fn from(standing: &Standing) -> Self {
-        let (rights_version, good_until_ms) = (u64::from_le_bytes(standing.rights_version.to_bytes()), standing.good_until_ms);
-        let common = Self { rights_version, good_until_ms, ..Self::default() };
+        let number = |version: RightsVersion| u64::from_le_bytes(version.to_bytes());
+        let RightsVersions { account, home } = standing.rights_versions;
+        let (rights_version, home_version, good_until_ms) = (number(account), home.map(number), standing.good_until_ms);
+        let common = Self { rights_version, home_version, good_until_ms, ..Self::default() };
         match &standing.credential {
             PresentedCredential::ApiKey { secret_hash } => Self { secret_hash: Some(secret_hash.to_vec()), ..common },
             PresentedCredential::AccessToken { session, issued_at_ms, .. } => {
@@ -125,7 +130,7 @@ impl From<&Standing> for EncodedStanding {
 
 impl EncodedStanding {
     fn read(self, user_id: &UserId) -> Option<Standing> {
-        let Self { secret_hash, session_id, issued_at_ms, rights_version, good_until_ms } = self;
+        let Self { secret_hash, session_id, issued_at_ms, rights_version, good_until_ms, home_version } = self;
         let credential = match secret_hash {
             Some(secret_hash) => PresentedCredential::ApiKey { secret_hash: secret_hash.try_into().ok()? },
             None => {
@@ -136,7 +141,9 @@ impl EncodedStanding {
                 PresentedCredential::AccessToken { user_id: user_id.clone(), session, issued_at_ms }
             }
         };
-        Some(Standing { credential, rights_version: RightsVersion::from_bytes(rights_version.to_le_bytes()), good_until_ms })
+        let version = |number: u64| RightsVersion::from_bytes(number.to_le_bytes());
+        let rights_versions = RightsVersions { account: version(rights_version), home: home_version.map(version) };
+        Some(Standing { credential, rights_versions, good_until_ms })
     }
 }
 
@@ -224,6 +231,12 @@ impl Terms {
     pub fn from_handle(handle: &str) -> Option<Self> {
         let text = handle.strip_prefix(HANDLE_PREFIX).filter(|_| handle.len() <= MAX_HANDLE_BYTES)?;
         Self::from_bytes(URL_SAFE_NO_PAD.decode(text).ok()?)
+    }
+
+    /// Whether an organization pays: whoever acts has a place there, and what they spend in a month is counted.
+    #[must_use]
+    pub fn is_of_organization(&self) -> bool {
+        !self.account.is_own_of(&self.user_id)
     }
 
     /// The hold's name within its account.

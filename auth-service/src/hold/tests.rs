@@ -1,4 +1,5 @@
 use super::*;
+use crate::access::{RightsVersion, RightsVersions};
 use crate::ids::{AccountId, KeyId, SessionId};
 use crate::price::Price;
 use crate::store::PresentedCredential;
@@ -23,8 +24,9 @@ fn terms(attempt_id: &str, price: Price) -> Terms {
 }
 
 fn standing() -> Standing {
-    let rights_version = crate::access::RightsVersion::from_bytes([3; 8]);
-    Standing { credential: PresentedCredential::ApiKey { secret_hash: [7; 32] }, rights_version, good_until_ms: Some(5_000) }
+    let version = |byte| RightsVersion::from_bytes([byte; 8]);
+    let rights_versions = RightsVersions { account: version(3), home: Some(version(4)) };
+    Standing { credential: PresentedCredential::ApiKey { secret_hash: [7; 32] }, rights_versions, good_until_ms: Some(5_000) }
 }
 
 fn by_token() -> Price {
@@ -73,7 +75,7 @@ fn check(before: Option<&HoldRecord>, attempt_id: &str, funds: Funds) -> CheckDe
     on_check(before, &holder, &wanted.model, &charge, funds)
 }
 
-const FUNDS: Funds = Funds { available: 1000, open_holds: 0, max_open_holds: 2, more_is_due: false, refund_wait: None };
+const FUNDS: Funds = Funds { available: 1000, open_holds: 0, max_open_holds: 2, more_is_due: false, refund_wait: None, left_of_cap: None };
 
 #[test]
 fn check_by_the_same_attempt_is_what_the_table_says() {

@@ -51,11 +51,11 @@ fn request(id: &str, wanted: &str) -> Option<KeyRequest> {
     Some(KeyRequest::new(&UserId::parse("0123456789abcdef").unwrap(), id, wanted.as_bytes()))
 }
 
-fn create(number: i64, request: Option<KeyRequest>) -> KeyChange {
+pub(super) fn create(number: i64, request: Option<KeyRequest>) -> KeyChange {
     KeyChange::Create { key: key(number, None, None), secret: drawn(number), request }
 }
 
-fn rotate(key: i64, secret: i64, grace_ms: u64, request: Option<KeyRequest>) -> KeyChange {
+pub(super) fn rotate(key: i64, secret: i64, grace_ms: u64, request: Option<KeyRequest>) -> KeyChange {
     let key_id = KeyId::parse(&format!("{key:012}")).unwrap();
     KeyChange::Rotate { key_id, secret: drawn(secret), grace: Duration::from_millis(grace_ms), request }
 }

@@ -17,8 +17,8 @@ use crate::service::audit_trail::{AuditTrail, recorded};
 use crate::service::authorizer::{Authorizer, Caller};
 use crate::service::call::Call;
 use crate::service::contract;
-use crate::service::ledger_page::{page_of, page_size, page_start};
-use crate::service::not_built::not_built;
+use crate::service::device_sign_in::DeviceSignIns;
+use crate::service::ledger_page::{page_of, page_of_one, page_size, page_start, whose};
 use crate::service::service_error::ServiceError;
 use crate::service::sign_up_policy::{Origin, SignUpPolicy};
 use crate::service::usage_report::UsageReads;
@@ -58,6 +58,8 @@ pub struct AccountsService {
     pub public_url: Option<PublicUrl>,
     /// Who reads a ledger to sum it up.
     pub usage_reads: UsageReads,
+    /// Devices that sign in.
+    pub devices: DeviceSignIns,
 }
 
 impl AccountsService {
@@ -102,10 +104,16 @@ impl AccountsService {
         }
     }
 
-    async fn describe(&self, Caller { principal, account, .. }: Caller) -> Result<pb::GetMeResponse, ServiceError> {
-        let user = self.user(&principal.user_id).await?;
+    async fn describe(&self, caller: Caller) -> Result<pb::GetMeResponse, ServiceError> {
+        let (organization, service_account) = self.place_of(&caller).await?;
+        let Caller { principal, account, .. } = caller;
+        // A service account is no user.
+        let user = match service_account {
+            Some(_) => None,
+            None => Some(contract::user(self.user(&principal.user_id).await?)),
+        };
         let api_key_id = principal.key_id.map(|id| id.to_string()).unwrap_or_default();
-        Ok(pb::GetMeResponse { user: Some(contract::user(user)), account_id: account.to_string(), api_key_id, ..Default::default() })
+        Ok(pb::GetMeResponse { user, account_id: account.to_string(), api_key_id, organization, service_account })
     }
 
     /// A user who has just proved to be one.
@@ -143,7 +151,11 @@ impl AccountsService {
         let mut violations = Violations::default();
         let size = violations.keep(page_size(request.page_size));
         let before = violations.keep(page_start(&request.page_token));
-        let (size, before) = violations.finish(size.zip(before))?;
+        let whose = violations.keep(whose(&caller, &request.user_id));
+        let ((size, before), whose) = violations.finish(size.zip(before).zip(whose))?;
+        if let Some(whose) = whose {
+            return Ok(page_of_one(&*self.store, &caller.account, &whose, before, size).await?);
+        }
         // One more than asked for tells whether there is a next page.
         Ok(page_of(self.store.ledger_entries(&caller.account, before, size + 1).await?, size))
     }
@@ -163,6 +175,28 @@ impl Accounts for AccountsService {
         exchange_id_token(ExchangeIdTokenRequest) -> ExchangeIdTokenResponse, SignInWithIssuer, answer_exchange_id_token;
         link_identity(LinkIdentityRequest) -> LinkIdentityResponse, LinkIdentity, answer_link_identity;
         unlink_identity(UnlinkIdentityRequest) -> UnlinkIdentityResponse, UnlinkIdentity, answer_unlink_identity;
+        create_organization(CreateOrganizationRequest) -> CreateOrganizationResponse, CreateOrganization, answer_create_organization;
+        invite_member(InviteMemberRequest) -> InviteMemberResponse, InviteMember, answer_invite_member;
+        withdraw_invitation(WithdrawInvitationRequest) -> WithdrawInvitationResponse, WithdrawInvitation, answer_withdraw_invitation;
+        accept_invitation(AcceptInvitationRequest) -> AcceptInvitationResponse, AcceptInvitation, answer_accept_invitation;
+        add_member(AddMemberRequest) -> AddMemberResponse, AddMember, answer_add_member;
+        remove_member(RemoveMemberRequest) -> RemoveMemberResponse, RemoveMember, answer_remove_member;
+        set_member_role(SetMemberRoleRequest) -> SetMemberRoleResponse, SetMemberRole, answer_set_member_role;
+        set_member_cap(SetMemberCapRequest) -> SetMemberCapResponse, SetMemberCap, answer_set_member_cap;
+        create_service_account(CreateServiceAccountRequest) -> CreateServiceAccountResponse, CreateServiceAccount, answer_create_service_account;
+        remove_service_account(RemoveServiceAccountRequest) -> RemoveServiceAccountResponse, RemoveServiceAccount, answer_remove_service_account;
+        begin_totp(BeginTotpRequest) -> BeginTotpResponse, BeginSecondFactor, answer_begin_totp;
+        confirm_totp(ConfirmTotpRequest) -> ConfirmTotpResponse, EnableSecondFactor, answer_confirm_totp;
+        remove_totp(RemoveTotpRequest) -> RemoveTotpResponse, DisableSecondFactor, answer_remove_totp;
+        create_recovery_codes(CreateRecoveryCodesRequest) -> CreateRecoveryCodesResponse, CreateRecoveryCodes, answer_create_recovery_codes;
+        step_up(StepUpRequest) -> StepUpResponse, StepUp, answer_step_up;
+    }
+
+    async fn get_second_factor(
+        &self,
+        request: Request<pb::GetSecondFactorRequest>,
+    ) -> Result<Response<pb::GetSecondFactorResponse>, Status> {
+        Ok(Response::new(self.answer_get_second_factor(request).await?))
     }
 
     async fn login(&self, request: Request<pb::LoginRequest>) -> Result<Response<pb::LoginResponse>, Status> {
@@ -218,6 +252,35 @@ impl Accounts for AccountsService {
         Ok(Response::new(self.answer_get_usage(request).await?))
     }
 
+    async fn list_organizations(
+        &self,
+        request: Request<pb::ListOrganizationsRequest>,
+    ) -> Result<Response<pb::ListOrganizationsResponse>, Status> {
+        Ok(Response::new(self.answer_list_organizations(request).await?))
+    }
+
+    async fn list_invitations(
+        &self,
+        request: Request<pb::ListInvitationsRequest>,
+    ) -> Result<Response<pb::ListInvitationsResponse>, Status> {
+        Ok(Response::new(self.answer_list_invitations(request).await?))
+    }
+
+    async fn get_invitation(&self, request: Request<pb::GetInvitationRequest>) -> Result<Response<pb::GetInvitationResponse>, Status> {
+        Ok(Response::new(self.answer_get_invitation(request).await?))
+    }
+
+    async fn list_members(&self, request: Request<pb::ListMembersRequest>) -> Result<Response<pb::ListMembersResponse>, Status> {
+        Ok(Response::new(self.answer_list_members(request).await?))
+    }
+
+    async fn list_service_accounts(
+        &self,
+        request: Request<pb::ListServiceAccountsRequest>,
+    ) -> Result<Response<pb::ListServiceAccountsResponse>, Status> {
+        Ok(Response::new(self.answer_list_service_accounts(request).await?))
+    }
+
     async fn get_jwks(&self, _: Request<pb::GetJwksRequest>) -> Result<Response<pb::GetJwksResponse>, Status> {
         let keys = self.tokens.public_keys().map_err(ServiceError::defect)?;
         Ok(Response::new(pb::GetJwksResponse { keys: keys.into_iter().map(contract::json_web_key).collect() }))
@@ -238,32 +301,29 @@ impl Accounts for AccountsService {
         Ok(Response::new(self.answer_list_identities(request).await?))
     }
 
-    not_built! {
-        begin_device_sign_in(BeginDeviceSignInRequest) -> BeginDeviceSignInResponse, "Accounts.BeginDeviceSignIn";
-        exchange_device_code(ExchangeDeviceCodeRequest) -> ExchangeDeviceCodeResponse, "Accounts.ExchangeDeviceCode";
-        get_device_sign_in(GetDeviceSignInRequest) -> GetDeviceSignInResponse, "Accounts.GetDeviceSignIn";
-        approve_device(ApproveDeviceRequest) -> ApproveDeviceResponse, "Accounts.ApproveDevice";
-        get_second_factor(GetSecondFactorRequest) -> GetSecondFactorResponse, "Accounts.GetSecondFactor";
-        begin_totp(BeginTotpRequest) -> BeginTotpResponse, "Accounts.BeginTotp";
-        confirm_totp(ConfirmTotpRequest) -> ConfirmTotpResponse, "Accounts.ConfirmTotp";
-        remove_totp(RemoveTotpRequest) -> RemoveTotpResponse, "Accounts.RemoveTotp";
-        create_recovery_codes(CreateRecoveryCodesRequest) -> CreateRecoveryCodesResponse, "Accounts.CreateRecoveryCodes";
-        step_up(StepUpRequest) -> StepUpResponse, "Accounts.StepUp";
-        create_organization(CreateOrganizationRequest) -> CreateOrganizationResponse, "Accounts.CreateOrganization";
-        list_organizations(ListOrganizationsRequest) -> ListOrganizationsResponse, "Accounts.ListOrganizations";
-        invite_member(InviteMemberRequest) -> InviteMemberResponse, "Accounts.InviteMember";
-        list_invitations(ListInvitationsRequest) -> ListInvitationsResponse, "Accounts.ListInvitations";
-        withdraw_invitation(WithdrawInvitationRequest) -> WithdrawInvitationResponse, "Accounts.WithdrawInvitation";
-        get_invitation(GetInvitationRequest) -> GetInvitationResponse, "Accounts.GetInvitation";
-        accept_invitation(AcceptInvitationRequest) -> AcceptInvitationResponse, "Accounts.AcceptInvitation";
-        add_member(AddMemberRequest) -> AddMemberResponse, "Accounts.AddMember";
-        list_members(ListMembersRequest) -> ListMembersResponse, "Accounts.ListMembers";
-        remove_member(RemoveMemberRequest) -> RemoveMemberResponse, "Accounts.RemoveMember";
-        set_member_role(SetMemberRoleRequest) -> SetMemberRoleResponse, "Accounts.SetMemberRole";
-        set_member_cap(SetMemberCapRequest) -> SetMemberCapResponse, "Accounts.SetMemberCap";
-        create_service_account(CreateServiceAccountRequest) -> CreateServiceAccountResponse, "Accounts.CreateServiceAccount";
-        list_service_accounts(ListServiceAccountsRequest) -> ListServiceAccountsResponse, "Accounts.ListServiceAccounts";
-        remove_service_account(RemoveServiceAccountRequest) -> RemoveServiceAccountResponse, "Accounts.RemoveServiceAccount";
+    async fn begin_device_sign_in(
+        &self,
+        request: Request<pb::BeginDeviceSignInRequest>,
+    ) -> Result<Response<pb::BeginDeviceSignInResponse>, Status> {
+        Ok(Response::new(self.answer_begin_device_sign_in(request).await?))
+    }
+
+    async fn exchange_device_code(
+        &self,
+        request: Request<pb::ExchangeDeviceCodeRequest>,
+    ) -> Result<Response<pb::ExchangeDeviceCodeResponse>, Status> {
+        Ok(Response::new(self.answer_exchange_device_code(request).await?))
+    }
+
+    async fn get_device_sign_in(
+        &self,
+        request: Request<pb::GetDeviceSignInRequest>,
+    ) -> Result<Response<pb::GetDeviceSignInResponse>, Status> {
+        Ok(Response::new(self.answer_get_device_sign_in(request).await?))
+    }
+
+    async fn approve_device(&self, request: Request<pb::ApproveDeviceRequest>) -> Result<Response<pb::ApproveDeviceResponse>, Status> {
+        self.approve_or_deny(request).await
     }
 }
 
@@ -290,7 +350,7 @@ mod tests {
         let issuers = Arc::new(crate::foreign_issuer::ForeignIssuers::none());
         let credentials = crate::credential::Credentials { tokens: Arc::clone(&tokens), issuers, store: Arc::clone(&store) };
         AccountsService {
-            authorizer: Authorizer { store: Arc::clone(&store), credentials, key_uses: KeyUses::new().0 },
+            authorizer: Authorizer { store: Arc::clone(&store), credentials, key_uses: KeyUses::new().0, require_admin_totp: false },
             trail: Arc::new(AuditTrail::new(Arc::clone(&store))),
             issuers: SignInIssuers::new(Vec::new(), &tokens, Duration::ZERO).unwrap(),
             public_url: None,
@@ -303,6 +363,7 @@ mod tests {
             starting_credits: 0,
             key_lifetimes: KeyLifetimes::default(),
             usage_reads: UsageReads::default(),
+            devices: DeviceSignIns::new(None, false),
         }
     }
 

@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status};
 
 use crate::ids::{AccountId, UserId};
 use crate::one_time_password;
+use crate::organization::change::OrganizationRefusal;
 use crate::password::{NewPassword, Owner, PasswordHashing};
 use crate::service::audit_list::{self, AuditFields};
 use crate::service::audit_trail::{AuditTrail, recorded};
@@ -17,6 +18,7 @@ use crate::service::authorizer::Authorizer;
 use crate::service::call::Call;
 use crate::service::contract;
 use crate::service::not_built::not_built;
+use crate::service::organization_fields::account_id;
 use crate::service::service_error::ServiceError;
 use crate::service::user_fields::{UserFields, user_name};
 use crate::service::user_list;
@@ -89,6 +91,11 @@ impl AdminService {
             NewState::Disabled(disabled) => self.store.set_disabled(&user.user_id, disabled, &reason, event.clone()).await?,
             NewState::Locked(locked) => self.store.set_locked(&user.user_id, locked, &reason, event.clone()).await?,
         };
+        self.changed(event, change).await
+    }
+
+    /// The answer to an operator, once a user was changed.
+    async fn changed(&self, event: AuditEvent, change: Option<UserChange>) -> Result<pb::User, ServiceError> {
         let UserChange { user, changed, refused } = change.ok_or(ServiceError::UserNotFound)?;
         if let Some(refusal) = refused {
             return Err(ServiceError::Store(refusal));
@@ -140,23 +147,55 @@ impl AdminService {
         Ok(pb::ResetPasswordResponse { one_time_password, expires_at, user: Some(contract::user_for_operators(user)) })
     }
 
+    async fn answer_reset_second_factor(
+        &self,
+        request: Request<pb::ResetSecondFactorRequest>,
+    ) -> Result<pb::ResetSecondFactorResponse, ServiceError> {
+        let call = Call::of(&request);
+        let actor = self.authorizer.operator(call).await?;
+        let user = self.find(&user_name(&request.get_ref().user_name)?).await?;
+        call.know(|event| event.to_user(&user.user_id, &user.user_name));
+        let event = call.event(AuditAction::ResetSecondFactor).by(&actor).to_user(&user.user_id, &user.user_name);
+        let change = self.store.reset_second_factor(&user.user_id, event.clone()).await?;
+        let user = self.changed(event, change).await?;
+        Ok(pb::ResetSecondFactorResponse { user: Some(user) })
+    }
+
     async fn answer_grant_credits(&self, request: Request<pb::GrantCreditsRequest>) -> Result<pb::GrantCreditsResponse, ServiceError> {
         let call = Call::of(&request);
         let actor = self.authorizer.operator(call).await?;
         let message = request.get_ref();
         let mut violations = Violations::default();
-        let name = violations.keep(user_name(&message.user_name));
+        let grantee = violations.keep(Grantee::parse(&message.user_name, &message.account_id));
         violations.require((1..=MAX_CREDITS).contains(&message.credits), "credits", || "must be from 1 to 10^12".to_owned());
         violations.require(is_request_id(&message.request_id), "request_id", || REQUEST_ID_RULE.to_owned());
         let note = violations.keep(plain_text("note", message.note.clone(), 200));
-        let (name, note) = violations.finish(name.zip(note))?;
-        let user = self.find(&name).await?;
-        call.know(|event| event.to_user(&user.user_id, &user.user_name));
+        let (grantee, note) = violations.finish(grantee.zip(note))?;
         let credits = message.credits;
         let detail = if note.is_empty() { format!("{credits} credits") } else { format!("{credits} credits: {note}") };
-        let event = AuditEvent { detail, ..call.event(AuditAction::GrantCredits).by(&actor).to_user(&user.user_id, &user.user_name) };
+        let event = AuditEvent { detail, ..call.event(AuditAction::GrantCredits).by(&actor) };
+        // Whose account it is; `None`: an organization's, or nobody's.
+        let (account, user) = match grantee {
+            Grantee::User(name) => {
+                let user = self.find(&name).await?;
+                (AccountId::from(&user.user_id), Some(user))
+            }
+            Grantee::Account(account) => {
+                let user = match UserId::parse(account.as_str()) {
+                    Some(id) => self.store.user_by_id(&id).await?,
+                    None => None,
+                };
+                (account, user)
+            }
+        };
+        let to = |event: AuditEvent| match &user {
+            Some(user) => event.to_user(&user.user_id, &user.user_name),
+            None => event.to_object(&account),
+        };
+        call.know(to);
+        let event = to(event);
         let grant = GrantRequest {
-            account: AccountId::from(&user.user_id),
+            account: account.clone(),
             credits,
             request_id: message.request_id.clone(),
             note,
@@ -167,10 +206,11 @@ impl AdminService {
             GrantAnswer::Replayed { entry, balance } => (balance, entry, true),
             GrantAnswer::RequestIdReused => return Err(ServiceError::GrantRequestIdReused),
             GrantAnswer::TooMuch => return Err(ServiceError::TooManyCredits),
+            GrantAnswer::NotFound if user.is_none() => return Err(OrganizationRefusal::NotFound.into()),
             GrantAnswer::NotFound => return Err(ServiceError::UserNotFound),
         };
         tracing::info!(
-            target: "audit", action = "grant_credits", actor = %actor.user_id, subject = %user.user_id, credits, entry, replayed,
+            target: "audit", action = "grant_credits", actor = %actor.user_id, subject = %account, credits, entry, replayed,
             "credits were granted"
         );
         if replayed {
@@ -180,7 +220,7 @@ impl AdminService {
     }
 
     async fn answer_list_users(&self, request: Request<pb::ListUsersRequest>) -> Result<pb::ListUsersResponse, ServiceError> {
-        self.authorizer.operator(Call::of(&request)).await?;
+        self.authorizer.operator_reading(Call::of(&request)).await?;
         let query = user_list::parse(request.get_ref())?;
         Ok(user_list::answer(self.store.users(&query).await?))
     }
@@ -189,7 +229,7 @@ impl AdminService {
         &self,
         request: Request<pb::ListAuditEventsRequest>,
     ) -> Result<pb::ListAuditEventsResponse, ServiceError> {
-        self.authorizer.operator(Call::of(&request)).await?;
+        self.authorizer.operator_reading(Call::of(&request)).await?;
         let fields = AuditFields::parse(request.get_ref())?;
         let user = match &fields.user {
             Some(name) => Some(self.find(name).await?.user_id),
@@ -200,6 +240,23 @@ impl AdminService {
 
     async fn find(&self, name: &UserName) -> Result<UserRecord, ServiceError> {
         self.store.user_by_name(name).await?.ok_or(ServiceError::UserNotFound)
+    }
+}
+
+/// Who gets credits.
+enum Grantee {
+    User(UserName),
+    Account(AccountId),
+}
+
+impl Grantee {
+    /// Exactly one of them is named.
+    fn parse(name: &str, account: &str) -> Result<Self, Violation> {
+        match (name, account) {
+            (name, "") => user_name(name).map(Self::User),
+            ("", account) => account_id(account).map(Self::Account),
+            _ => Err(Violation::new("account_id", "must be empty beside user_name")),
+        }
     }
 }
 
@@ -236,12 +293,12 @@ impl Admin for AdminService {
         lock_user(LockUserRequest) -> LockUserResponse, LockUser, answer_lock_user;
         unlock_user(UnlockUserRequest) -> UnlockUserResponse, UnlockUser, answer_unlock_user;
         reset_password(ResetPasswordRequest) -> ResetPasswordResponse, ResetPassword, answer_reset_password;
+        reset_second_factor(ResetSecondFactorRequest) -> ResetSecondFactorResponse, ResetSecondFactor, answer_reset_second_factor;
         grant_credits(GrantCreditsRequest) -> GrantCreditsResponse, GrantCredits, answer_grant_credits;
         list_audit_events(ListAuditEventsRequest) -> ListAuditEventsResponse, ListAuditEvents, answer_list_audit_events;
     }
 
     not_built! {
-        reset_second_factor(ResetSecondFactorRequest) -> ResetSecondFactorResponse, "Admin.ResetSecondFactor";
         verify_ledger(VerifyLedgerRequest) -> VerifyLedgerResponse, "Admin.VerifyLedger";
     }
 }

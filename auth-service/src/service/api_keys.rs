@@ -4,7 +4,7 @@ use shared::proto::auth as pb;
 use tonic::Request;
 
 use crate::api_key::ApiKey;
-use crate::ids::KeyId;
+use crate::ids::{KeyId, UserId};
 use crate::key_lifetimes::UnfitEnd;
 use crate::model_pattern::PatternRule;
 use crate::service::accounts::AccountsService;
@@ -14,7 +14,7 @@ use crate::service::contract;
 use crate::service::key_fields::{EXPIRES_AT, KeyFields, RotationFields};
 use crate::service::service_error::ServiceError;
 use crate::service::violations::Violation;
-use crate::store::{ApiKeyRecord, AuditAction, AuditEvent, KeyAnswer, KeyChange, KeyChangeRequest, ListedKey, NewSecret};
+use crate::store::{ApiKeyRecord, AuditAction, AuditEvent, KeyAnswer, KeyChange, KeyChangeRequest, KeyRefusal, ListedKey, NewSecret};
 
 impl AccountsService {
     pub(super) async fn answer_create_api_key(
@@ -24,9 +24,11 @@ impl AccountsService {
         let call = Call::of(&request);
         let caller = self.authorizer.owner(call).await?;
         let event = call.event(AuditAction::CreateApiKey).by(&caller.principal);
-        let user_id = caller.principal.user_id.clone();
+        let request = request.into_inner();
+        let whose = whose(&caller, &request.service_account_id);
         let KeyFields { name, scopes, models, networks, expires_at_ms, request } =
-            KeyFields::parse(&user_id, request.into_inner(), self.key_lifetimes)?;
+            KeyFields::parse(&caller.principal.user_id, request, self.key_lifetimes)?;
+        let user_id = whose?;
         let drawn = ApiKey::random(caller.account.clone())?;
         let key = ApiKeyRecord {
             key_id: KeyId::random()?,
@@ -75,7 +77,10 @@ impl AccountsService {
         request: Request<pb::ListApiKeysRequest>,
     ) -> Result<pb::ListApiKeysResponse, ServiceError> {
         let caller = self.authorizer.owner(Call::of(&request)).await?;
-        let keys = self.store.api_keys(&caller.account).await?;
+        let mut keys = self.store.api_keys(&caller.account).await?;
+        if !caller.principal.owns() {
+            keys.retain(|key| key.key.user_id == caller.principal.user_id);
+        }
         Ok(pb::ListApiKeysResponse { api_keys: keys.into_iter().map(contract::api_key).collect() })
     }
 
@@ -121,6 +126,16 @@ impl AccountsService {
     }
 }
 
+/// Who acts when the new key is used: the caller, or the service account that is named. Whether there is such a one, and whether it is the
+/// caller's to make keys of, is decided with the key.
+fn whose(caller: &Caller, service_account_id: &str) -> Result<UserId, ServiceError> {
+    if service_account_id.is_empty() {
+        return Ok(caller.principal.user_id.clone());
+    }
+    let id = UserId::parse(service_account_id).filter(|id| *id != caller.principal.user_id);
+    id.ok_or(ServiceError::KeyForbidden(KeyRefusal::NoSuchServiceAccount))
+}
+
 fn new_secret(drawn: &ApiKey) -> NewSecret {
     NewSecret { secret_hash: drawn.secret_hash(), hint: drawn.hint() }
 }
@@ -135,5 +150,6 @@ fn done(answer: KeyAnswer) -> Result<ListedKey, ServiceError> {
         KeyAnswer::EndIsOver => Err(Violation::new(EXPIRES_AT, UnfitEnd::NotAhead.to_string()).into()),
         KeyAnswer::NotInForce => Err(ServiceError::ApiKeyEnded),
         KeyAnswer::Refused(refusal) => Err(ServiceError::Store(refusal)),
+        KeyAnswer::Forbidden(refusal) => Err(ServiceError::KeyForbidden(refusal)),
     }
 }

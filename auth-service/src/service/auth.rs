@@ -57,6 +57,8 @@ pub struct AuthService {
     pub revocations: Arc<RevocationFeed>,
     /// Records what operators do with models.
     pub trail: Arc<AuditTrail>,
+    /// Whether whoever manages models must have proved their second factor just now.
+    pub require_admin_totp: bool,
 }
 
 impl AuthService {
@@ -68,6 +70,7 @@ impl AuthService {
         }
         let mut violations = Violations::default();
         let permission = violations.keep_all(permission(operation, &request.model, request.charge.is_some()));
+        let permission = permission.map(|permission| Permission { step_up: permission.admin && self.require_admin_totp, ..permission });
         subject.model = request.model;
         let account_ok = request.account.is_empty() || AccountId::parse(&request.account).is_some();
         violations.require(account_ok, "account", || ACCOUNT_RULE.to_owned());
@@ -257,7 +260,7 @@ fn permission(operation: pb::Operation, model: &str, is_charged: bool) -> Result
     // Where nothing is run, no model need be named: then it is asked for what doesn't depend on one.
     let model = if model.is_empty() && !(is_charged && runs_a_model(operation)) { Ok(String::new()) } else { model_name::folded(model) };
     let model = violations.keep(model.map_err(|invalid| Violation::new("model", invalid.to_string())));
-    violations.into_result(right.zip(model).map(|((scope, admin), model)| Permission { scope, admin, model }))
+    violations.into_result(right.zip(model).map(|((scope, admin), model)| Permission { scope, admin, step_up: false, model }))
 }
 
 /// What the audit log says of a Check for what operators do with models; `None`: it is for something else.

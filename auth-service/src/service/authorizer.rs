@@ -30,6 +30,8 @@ pub struct Authorizer {
     pub credentials: Credentials,
     /// Takes note of the API keys that are used.
     pub key_uses: KeyUses,
+    /// Whether operators' changes need a second factor that was proved just now.
+    pub require_admin_totp: bool,
 }
 
 impl Authorizer {
@@ -43,7 +45,7 @@ impl Authorizer {
         // A key has at least one scope; it says who calls with any of them.
         let mut refused = Refusal::ScopeRequired;
         for scope in [Scope::Account, Scope::Chat, Scope::ListModels, Scope::Generate, Scope::Embed, Scope::Models] {
-            match self.check(presented.clone(), address, scope, false).await {
+            match self.check(presented.clone(), address, Permission::of(scope)).await {
                 Err(ServiceError::Store(Refusal::ScopeRequired)) => refused = Refusal::ScopeRequired,
                 answer => return answer,
             }
@@ -54,7 +56,7 @@ impl Authorizer {
     /// Who may read the account: an access token, or an API key with the scope `account`.
     pub async fn reader(&self, call: Call<'_>) -> Result<Caller, ServiceError> {
         let presented = self.present(call).await?;
-        self.check(presented, call.address, Scope::Account, false).await
+        self.check(presented, call.address, Permission::of(Scope::Account)).await
     }
 
     /// Who may manage the account's keys: an access token of ours that may do all that its user may. A key could do more than another.
@@ -65,18 +67,44 @@ impl Authorizer {
             // It would end with its issuer's word, and what it made would stay.
             return Err(ServiceError::AccessTokenRequired);
         }
-        self.check(presented, call.address, Scope::Account, false).await
+        self.check(presented, call.address, Permission::of(Scope::Account)).await
     }
 
-    /// An operator: the access token of a user with the admin role.
+    /// Whoever has signed in to us: an access token of ours, with a session, that may do all that its user may. What organization is meant,
+    /// the call's message says; which account is named doesn't count, but several are refused as everywhere.
+    pub async fn signed_in(&self, call: Call<'_>) -> Result<Caller, ServiceError> {
+        let text = credential::bearer(call.metadata)?;
+        credential::account_header(call.metadata)?;
+        let presented = self.credentials.present(text, "").await?;
+        tell(call, &presented);
+        require_access_token(&presented)?;
+        let has_session = matches!(&presented.credential, PresentedCredential::AccessToken { session: Some(_), .. });
+        if presented.foreign.is_some() || !has_session {
+            return Err(ServiceError::AccessTokenRequired);
+        }
+        self.check(presented, call.address, Permission::of(Scope::Account)).await
+    }
+
+    /// An operator who changes something: the access token of a user with the admin role, whose session has proved the second factor just
+    /// now where that is required.
     pub async fn operator(&self, call: Call<'_>) -> Result<Principal, ServiceError> {
+        self.operator_with(call, self.require_admin_totp).await
+    }
+
+    /// An operator who only reads.
+    pub async fn operator_reading(&self, call: Call<'_>) -> Result<Principal, ServiceError> {
+        self.operator_with(call, false).await
+    }
+
+    async fn operator_with(&self, call: Call<'_>, step_up: bool) -> Result<Principal, ServiceError> {
         let text = credential::bearer(call.metadata)?;
         // The role is the user's, not an account's: which account is named doesn't count here, but several are refused as everywhere.
         credential::account_header(call.metadata)?;
         let presented = self.credentials.present(text, "").await?;
         tell(call, &presented);
         require_access_token(&presented)?;
-        Ok(self.check(presented, call.address, Scope::Account, true).await?.principal)
+        let permission = Permission { admin: true, step_up, ..Permission::of(Scope::Account) };
+        Ok(self.check(presented, call.address, permission).await?.principal)
     }
 
     async fn present(&self, call: Call<'_>) -> Result<Presented, ServiceError> {
@@ -86,13 +114,12 @@ impl Authorizer {
         Ok(presented)
     }
 
-    async fn check(&self, presented: Presented, caller_address: Option<IpAddr>, scope: Scope, admin: bool) -> Result<Caller, ServiceError> {
-        presented.require(scope).map_err(ServiceError::Store)?;
-        if admin {
+    async fn check(&self, presented: Presented, caller_address: Option<IpAddr>, permission: Permission) -> Result<Caller, ServiceError> {
+        presented.require(permission.scope).map_err(ServiceError::Store)?;
+        if permission.admin {
             presented.require_operators_own().map_err(ServiceError::Store)?;
         }
         let Presented { account, credential, .. } = presented;
-        let permission = Permission { scope, admin, model: String::new() };
         let request = CheckRequest { account: account.clone(), credential: credential.clone(), permission, charge: None, caller_address };
         match self.store.check(request).await? {
             CheckAnswer::Allowed(principal) => {

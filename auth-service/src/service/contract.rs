@@ -96,6 +96,7 @@ pub fn revocation(told: Told) -> pb::WatchRevocationsResponse {
         Revoked::Tokens => pb::WatchRevocationsResponse { tokens_only: true, ..all },
         Revoked::Session(session) => pb::WatchRevocationsResponse { session_id: session.to_string(), tokens_only: true, ..all },
         Revoked::Key { key_id, secret } => pb::WatchRevocationsResponse { api_key_id: key_id.to_string(), api_key_secret: secret, ..all },
+        Revoked::Membership { account } => pb::WatchRevocationsResponse { account_id: account.to_string(), ..all },
     }
 }
 

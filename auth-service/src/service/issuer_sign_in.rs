@@ -220,7 +220,7 @@ impl AccountsService {
     ) -> Result<pb::LinkIdentityResponse, ServiceError> {
         let (metadata, extensions, message) = request.into_parts();
         let call = Call::new(&metadata, &extensions);
-        let caller = self.authorizer.owner(call).await?;
+        let caller = self.authorizer.signed_in(call).await?;
         let proof = message.proof.as_ref().ok_or_else(|| Violation::new("proof", "must be there, with a code or an ID token"))?;
         let identity = self.link_by(call, &caller, parse_proof("proof", proof)?).await?;
         Ok(pb::LinkIdentityResponse { identity: Some(self.shown(identity)) })
@@ -258,7 +258,7 @@ impl AccountsService {
     ) -> Result<pb::UnlinkIdentityResponse, ServiceError> {
         let (metadata, extensions, message) = request.into_parts();
         let call = Call::new(&metadata, &extensions);
-        let caller = self.authorizer.owner(call).await?;
+        let caller = self.authorizer.signed_in(call).await?;
         let pb::UnlinkIdentityRequest { issuer, subject } = &message;
         let user = self.user(&caller.principal.user_id).await?;
         let id = &user.user_id;

@@ -3,9 +3,14 @@
 use shared::ledger::{DEFAULT_PAGE_ENTRIES, MAX_PAGE_ENTRIES};
 use shared::proto::auth as pb;
 
+use crate::ids::{AccountId, UserId};
+use crate::service::authorizer::Caller;
 use crate::service::contract;
 use crate::service::violations::Violation;
-use crate::store::LedgerPage;
+use crate::store::{EntryKind, LedgerPage, Principal, Store, StoreError};
+
+/// Entries that are read for a page of one user's, at most, when few are theirs.
+const MOST_READ: usize = 10_000;
 
 /// Where a page of the ledger starts: opaque, so that it may come to name more than an entry.
 pub(crate) fn page_token(last: u64) -> String {
@@ -40,11 +45,53 @@ pub(crate) fn page_of(read: LedgerPage, size: u32) -> pb::ListLedgerEntriesRespo
     pb::ListLedgerEntriesResponse { entries: entries.take(size).collect(), next_page_token }
 }
 
+/// Whose entries somebody sees; `None`: everybody's. In an organization that is no owner's choice alone.
+pub(crate) fn whose(caller: &Caller, user_id: &str) -> Result<Option<UserId>, Violation> {
+    let Principal { user_id: own, .. } = &caller.principal;
+    match user_id {
+        _ if !caller.principal.owns() => Ok(Some(own.clone())),
+        "" => Ok(None),
+        other => UserId::parse(other).map(Some).ok_or_else(|| Violation::new("user_id", "must be the id of a user or a service account")),
+    }
+}
+
+/// A page of what one user's calls, or a service account's, left in the ledger. It has fewer entries than its size where many others' lie
+/// between: one call reads no more than [`MOST_READ`] of them.
+pub(crate) async fn page_of_one(
+    store: &dyn Store,
+    account: &AccountId,
+    whose: &UserId,
+    mut before: Option<u64>,
+    size: u32,
+) -> Result<pb::ListLedgerEntriesResponse, StoreError> {
+    let (mut entries, mut read) = (Vec::new(), 0);
+    loop {
+        let page = store.ledger_entries(account, before, MAX_PAGE_ENTRIES).await?;
+        // A page that has room was the last one.
+        let is_last = page.entries.len() < MAX_PAGE_ENTRIES as usize;
+        read += page.entries.len();
+        for entry in page.entries {
+            if entries.len() == size as usize {
+                return Ok(pb::ListLedgerEntriesResponse { entries, next_page_token: before.map(page_token).unwrap_or_default() });
+            }
+            before = Some(entry.entry);
+            if entry.kind != EntryKind::Grant && entry.user_id == *whose {
+                entries.push(contract::ledger_entry(entry));
+            }
+        }
+        if is_last {
+            return Ok(pb::ListLedgerEntriesResponse { entries, next_page_token: String::new() });
+        }
+        if read >= MOST_READ {
+            return Ok(pb::ListLedgerEntriesResponse { entries, next_page_token: before.map(page_token).unwrap_or_default() });
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::UserId;
-    use crate::store::{Checkpoint, EntryKind, LedgerEntry};
+    use crate::store::{Checkpoint, LedgerEntry};
 
     #[test]
     fn a_page_ends_with_the_checkpoint_where_it_has_room_and_the_token_leads_to_what_it_has_not() {

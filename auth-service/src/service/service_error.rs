@@ -13,12 +13,15 @@ use crate::credential::CredentialError;
 use crate::foreign_issuer::ForeignTokenError;
 use crate::identity::MAX_IDENTITIES;
 use crate::keyring::{MAX_LIVE_API_KEYS, MAX_LIVE_SECRETS};
+use crate::organization::change::OrganizationRefusal;
 use crate::password::{HashingError, retry_when_busy};
 use crate::revocation_feed::WatchEnd;
+use crate::service::device_sign_in::DeviceRefusal;
+use crate::service::organization_refusal;
 use crate::service::violations::{Violation, sentence};
 use crate::session::RefreshRefusal;
 use crate::sign_in_issuers::ProofError;
-use crate::store::{Refusal, StoreError};
+use crate::store::{KeyRefusal, Refusal, StoreError};
 
 /// When what is short by design may be there again: a hold that is due, a request in progress.
 const RETRY_SOON: Duration = Duration::from_millis(200);
@@ -61,6 +64,21 @@ pub enum ServiceError {
     /// The password is an operator's one-time password.
     #[error("another password must be chosen")]
     PasswordChangeRequired,
+    /// The password was right, and a code of the second factor must come with it.
+    #[error("a code of the second factor is required")]
+    SecondFactorRequired,
+    /// The code of the second factor is wrong, or was used.
+    #[error("the code of the second factor is wrong")]
+    SecondFactorInvalid,
+    /// The user has no second factor.
+    #[error("there is no second factor")]
+    SecondFactorNotSetUp,
+    /// The user has a second factor.
+    #[error("there is a second factor already")]
+    SecondFactorSetUp,
+    /// The session must have begun just now, or have proved its second factor.
+    #[error("a recent sign-in is required")]
+    RecentSignInRequired,
     /// The user has no such session.
     #[error("no such session")]
     SessionNotFound,
@@ -97,6 +115,9 @@ pub enum ServiceError {
     /// No such API key in the account.
     #[error("no such API key")]
     ApiKeyNotFound,
+    /// The API key is another's.
+    #[error("the API key is another's: {0:?}")]
+    KeyForbidden(KeyRefusal),
     /// The API key, or what the request made, is no longer in force.
     #[error("the API key is no longer in force")]
     ApiKeyEnded,
@@ -121,6 +142,9 @@ pub enum ServiceError {
     /// A grant's request id was used for another amount.
     #[error("the grant's request id was used before")]
     GrantRequestIdReused,
+    /// An organization isn't made or changed, or there is none.
+    #[error("organization: {0:?}")]
+    Organization(OrganizationRefusal),
     /// The account would hold more than any may.
     #[error("too many credits")]
     TooManyCredits,
@@ -156,9 +180,9 @@ pub enum ServiceError {
     /// The user has no password.
     #[error("the user has no password")]
     NoPassword,
-    /// The session began too long ago.
-    #[error("the session began too long ago")]
-    RecentSignInRequired,
+    /// A device gets no session, or nobody answered it.
+    #[error("the device's sign-in: {0:?}")]
+    Device(DeviceRefusal),
     /// In the contract, and not built yet.
     #[error("{0} is not built yet")]
     NotBuilt(&'static str),
@@ -210,6 +234,12 @@ impl From<WatchEnd> for ServiceError {
             WatchEnd::Stopping => Self::Stopping,
             WatchEnd::Unreadable(error) => Self::StoreFailed(error),
         }
+    }
+}
+
+impl From<OrganizationRefusal> for ServiceError {
+    fn from(refusal: OrganizationRefusal) -> Self {
+        Self::Organization(refusal)
     }
 }
 
@@ -274,6 +304,7 @@ fn call_error(error: ServiceError) -> CallError {
                 .retry_after(RETRY_SOON)
         }
         ServiceError::StoreFailed(error) => store_failure(&error),
+        ServiceError::KeyForbidden(refusal) => key_refusal(refusal),
         ServiceError::AccessTokenRequired => {
             let message = "this needs an access token from Accounts.Login; an API key, or a foreign issuer's token, was sent";
             denied(ErrorReason::AccessTokenRequired, message)
@@ -285,6 +316,29 @@ fn call_error(error: ServiceError) -> CallError {
             ErrorReason::PasswordChangeRequired,
             "an operator reset the password: choose a new one with Accounts.CompletePasswordReset",
         ),
+        ServiceError::SecondFactorRequired => {
+            let message = "the password is right, and a second factor is set up: send second_factor_code with it, six digits of the app or a \
+                           recovery code";
+            unauthenticated(ErrorReason::SecondFactorRequired, message)
+        }
+        ServiceError::SecondFactorInvalid => {
+            let message = "the code of the second factor is wrong, past its time or was used before; wait for the app's next one";
+            unauthenticated(ErrorReason::SecondFactorInvalid, message)
+        }
+        ServiceError::SecondFactorNotSetUp => CallError::new(
+            Code::FailedPrecondition,
+            ErrorReason::SecondFactorNotSetUp,
+            "no second factor is set up, or none waits to be confirmed: call BeginTotp, and within 15 minutes ConfirmTotp",
+        ),
+        ServiceError::SecondFactorSetUp => CallError::new(
+            Code::AlreadyExists,
+            ErrorReason::SecondFactorSetUp,
+            "a second factor is set up already: remove it first, with RemoveTotp",
+        ),
+        ServiceError::RecentSignInRequired => {
+            let message = "this needs a session that began, or proved its second factor, within the last 15 minutes: sign in again";
+            denied(ErrorReason::RecentSignInRequired, message)
+        }
         ServiceError::SessionNotFound => {
             CallError::new(Code::NotFound, ErrorReason::SessionNotFound, "the user has no such session; it may be over")
         }
@@ -392,10 +446,8 @@ fn call_error(error: ServiceError) -> CallError {
             ErrorReason::NoPassword,
             "the user signs in with an issuer, and has no password; an operator's ResetPassword gives one",
         ),
-        ServiceError::RecentSignInRequired => denied(
-            ErrorReason::RecentSignInRequired,
-            "this needs a session that began, or proved its second factor, within the last 15 minutes; sign in again",
-        ),
+        ServiceError::Organization(refusal) => organization_refusal::call_error(refusal),
+        ServiceError::Device(refusal) => refusal.into(),
         ServiceError::NotBuilt(method) => CallError::not_implemented(method),
         ServiceError::Defect(what) => {
             tracing::error!(what, "a defect");
@@ -409,6 +461,21 @@ fn revoked(refusal: Refusal) -> CallError {
     match refusal {
         Refusal::CredentialRevoked => denied(ErrorReason::CredentialRevoked, "the credential was revoked since; settle the hold"),
         refusal => store_refusal(refusal),
+    }
+}
+
+fn key_refusal(refusal: KeyRefusal) -> CallError {
+    match refusal {
+        KeyRefusal::OwnerRequired => denied(ErrorReason::OwnerRequired, "owners of the organization make keys of its service accounts"),
+        KeyRefusal::NoSuchServiceAccount => CallError::new(
+            Code::NotFound,
+            ErrorReason::MemberNotFound,
+            "the account has no such service account; x-tollgate-account names the organization that it belongs to",
+        ),
+        KeyRefusal::OfAnotherMember => denied(
+            ErrorReason::AccountNotAllowed,
+            "the API key is another member's, who alone may have another secret of it; an owner may revoke it",
+        ),
     }
 }
 
@@ -471,6 +538,11 @@ fn store_refusal(refusal: Refusal) -> CallError {
             denied(ErrorReason::NetworkNotAllowed, "the API key may not be used from this address; its list of networks says from where")
         }
         Refusal::NotAMember => denied(ErrorReason::AccountNotAllowed, "the user is no member of the account"),
+        Refusal::StepUpRequired => denied(
+            ErrorReason::StepUpRequired,
+            "an operator's change needs a session whose second factor was proved within the last 15 minutes: call Accounts.StepUp, or sign in \
+             with a code; an API key or a foreign issuer's token has no such session",
+        ),
         Refusal::RoleRequired => denied(ErrorReason::RoleRequired, "this needs the admin role"),
         Refusal::ScopeRequired => denied(ErrorReason::ScopeRequired, "the scopes of the API key, or of the access token, don't cover this"),
         Refusal::ModelNotAllowed => denied(ErrorReason::ModelNotAllowed, "the API key is limited to other models"),
@@ -489,6 +561,13 @@ fn store_refusal(refusal: Refusal) -> CallError {
                 .metadata("needed_credits", needed.to_string())
                 .metadata("available_credits", available.to_string())
         }
+        Refusal::MemberCapReached { needed, left } => exhausted(
+            ErrorReason::MemberCapReached,
+            format!("the call needs {needed} credits, and {left} are left of what you may spend of the account's this month (UTC)"),
+        )
+        .quota("member_cap", format!("{needed} needed, {left} left this month"))
+        .metadata("needed_credits", needed.to_string())
+        .metadata("left_credits", left.to_string()),
         Refusal::SweepInProgress => {
             CallError::new(Code::Unavailable, ErrorReason::SweepInProgress, "credits of requests that ended come back right now; try again")
                 .retry_after(RETRY_SOON)

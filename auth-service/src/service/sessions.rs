@@ -1,12 +1,13 @@
 //! The methods of Accounts that keep, list and end sessions.
 
-use shared::credential_form::{API_KEY_PREFIX, REFRESH_TOKEN_PREFIX};
+use shared::credential_form::{API_KEY_PREFIX, INVITATION_PREFIX, REFRESH_TOKEN_PREFIX};
 use shared::proto::auth as pb;
 use tonic::Request;
 
 use crate::api_key::ApiKey;
 use crate::credential;
 use crate::ids::{KeyId, SessionId};
+use crate::organization::invitation_code::InvitationCode;
 use crate::refresh_token::RefreshToken;
 use crate::service::accounts::AccountsService;
 use crate::service::call::Call;
@@ -30,6 +31,8 @@ pub(crate) enum RevokedCredential {
     Session(SessionId),
     /// All sessions of the user are over: the token had none of its own.
     AllSessions,
+    /// An invitation is withdrawn.
+    Invitation,
     /// It is a foreign issuer's, by what it says: that one alone can revoke it.
     Foreign,
     /// It is nobody's.
@@ -225,13 +228,15 @@ impl AccountsService {
         let (metadata, extensions, message) = request.into_parts();
         let revoked = self.revoke_shown(Call::new(&metadata, &extensions), &message.credential).await?;
         let outcome = match revoked {
-            RevokedCredential::Key(_) | RevokedCredential::Session(_) | RevokedCredential::AllSessions => Outcome::Revoked,
+            RevokedCredential::Key(_) | RevokedCredential::Session(_) | RevokedCredential::AllSessions | RevokedCredential::Invitation => {
+                Outcome::Revoked
+            }
             RevokedCredential::Foreign | RevokedCredential::Unknown => Outcome::Unknown,
         };
         let (api_key_id, session_id) = match revoked {
             RevokedCredential::Key(key) => (key.to_string(), String::new()),
             RevokedCredential::Session(session) => (String::new(), session.to_string()),
-            RevokedCredential::AllSessions | RevokedCredential::Foreign | RevokedCredential::Unknown => (String::new(), String::new()),
+            _ => (String::new(), String::new()),
         };
         Ok(pb::RevokeCredentialResponse { result: outcome.into(), api_key_id, session_id })
     }
@@ -242,6 +247,11 @@ impl AccountsService {
         if text.starts_with(API_KEY_PREFIX) {
             let Some(key) = ApiKey::parse(text) else { return Ok(RevokedCredential::Unknown) };
             return Ok(self.revoke_secret(call, &key).await?.map_or(RevokedCredential::Unknown, RevokedCredential::Key));
+        }
+        if text.starts_with(INVITATION_PREFIX) {
+            let Some(code) = InvitationCode::parse(text) else { return Ok(RevokedCredential::Unknown) };
+            let is_withdrawn = self.withdraw_shown(call, &code).await?;
+            return Ok(if is_withdrawn { RevokedCredential::Invitation } else { RevokedCredential::Unknown });
         }
         let event = call.event(AuditAction::RevokeCredential);
         if text.starts_with(REFRESH_TOKEN_PREFIX) {

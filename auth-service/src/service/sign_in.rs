@@ -10,13 +10,14 @@ use crate::access_token::IssuedToken;
 use crate::ids::{SessionId, UserId};
 use crate::password::{self, HashingError, NewPassword, Owner};
 use crate::refresh_token::RefreshToken;
+use crate::second_factor::PresentedCode;
 use crate::service::accounts::AccountsService;
 use crate::service::call::Call;
 use crate::service::contract::timestamp;
 use crate::service::service_error::ServiceError;
 use crate::service::user_fields::{new_password, user_name};
 use crate::service::violations::{Violation, Violations, plain_text};
-use crate::session::{NewSession, Session, SessionStart, SignInMethod};
+use crate::session::{NewSession, Session, SessionStart, Shown, SignInMethod};
 use crate::store::{AuditAction, AuditEvent};
 use crate::throttle::{LoginAttempt, PutOff};
 use crate::token_scopes::TokenScopes;
@@ -25,15 +26,17 @@ use crate::user_state::PasswordChange;
 
 /// How often a password is verified in one call, at most. It is verified again when its hash was replaced meanwhile: of two logins at once
 /// with an outdated one, the other may have hashed it anew.
-const MOST_VERIFICATIONS: usize = 3;
+pub(super) const MOST_VERIFICATIONS: usize = 3;
 
 /// What somebody who signs in sends.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) struct SignIn<'a> {
     /// As it was sent.
     pub(crate) user_name: &'a str,
     /// As it was sent.
     pub(crate) password: &'a str,
+    /// Of the second factor, as it was sent; may be empty.
+    pub(crate) second_factor_code: &'a str,
     /// What the client calls itself; empty: what the call's user-agent says.
     pub(crate) client: &'a str,
     /// What the session's access tokens may be used for.
@@ -49,6 +52,8 @@ pub(crate) struct PasswordReset<'a> {
     pub(crate) one_time_password: &'a str,
     /// As it was sent.
     pub(crate) new_password: &'a str,
+    /// Of the second factor, as it was sent; may be empty.
+    pub(crate) second_factor_code: &'a str,
     /// What the client calls itself; empty: what the call's user-agent says.
     pub(crate) client: &'a str,
 }
@@ -65,15 +70,24 @@ pub(crate) struct SignedIn {
     pub(crate) scopes: TokenScopes,
 }
 
+/// What is compared, as it was sent.
+#[derive(Clone, Copy)]
+pub(super) struct Sent<'a> {
+    pub(super) user_name: &'a str,
+    pub(super) password: &'a str,
+    /// May be empty.
+    pub(super) second_factor_code: &'a str,
+}
+
 /// A user whose password was just verified.
-struct Verified {
-    user: UserRecord,
+pub(super) struct Verified {
+    pub(super) user: UserRecord,
     outdated: bool,
-    attempt: LoginAttempt,
+    pub(super) attempt: LoginAttempt,
 }
 
 /// Why nobody was verified.
-enum Unverified {
+pub(super) enum Unverified {
     /// The password is wrong, or the user is none who may sign in. The attempt counts.
     Failed(Option<UserRecord>),
     /// No password was compared.
@@ -83,8 +97,9 @@ enum Unverified {
 impl AccountsService {
     pub(super) async fn answer_login(&self, request: Request<pb::LoginRequest>) -> Result<pb::LoginResponse, ServiceError> {
         let (metadata, extensions, message) = request.into_parts();
-        let client = plain_text("client", message.client, 200)?;
-        let sign_in = SignIn { user_name: &message.user_name, password: &message.password, client: &client, scopes: &TokenScopes::All };
+        let client = plain_text("client", message.client.clone(), 200)?;
+        let pb::LoginRequest { user_name, password, second_factor_code, .. } = &message;
+        let sign_in = SignIn { user_name, password, second_factor_code, client: &client, scopes: &TokenScopes::All };
         let SignedIn { access_token, refresh_token, session, .. } = self.sign_in(Call::new(&metadata, &extensions), sign_in).await?;
         Ok(pb::LoginResponse {
             access_token: access_token.token,
@@ -98,20 +113,24 @@ impl AccountsService {
     /// Signs a user in, by whichever door: attempts by all of them are counted together. Unknown user, wrong password, disabled and locked
     /// user do the same work and get the same answer.
     pub(crate) async fn sign_in(&self, call: Call<'_>, sign_in: SignIn<'_>) -> Result<SignedIn, ServiceError> {
-        let SignIn { user_name, password, client, scopes } = sign_in;
+        let SignIn { user_name, password, second_factor_code, client, scopes } = sign_in;
+        let code = PresentedCode::parse(second_factor_code);
         let event = call.event(AuditAction::SignIn);
         for _ in 0..MOST_VERIFICATIONS {
             let may_sign_in = |user: &UserRecord| !user.disabled && !user.locked;
-            let verified = self.verify_password(call.address, user_name, password, may_sign_in).await;
+            let sent = Sent { user_name, password, second_factor_code };
+            let verified = self.verify_password(call.address, sent, may_sign_in).await;
             let Verified { user, outdated, attempt } = match verified {
                 Ok(verified) => verified,
                 Err(unverified) => return Err(self.refused(event, unverified).await),
             };
             let event = of_user(event.clone(), &user);
             let (first, new) = new_session(call, &user.user_id, client, scopes)?;
-            match self.store.begin_session(&user.user_id, &user.password_hash, new, event.clone()).await {
+            let shown = Shown { verified_hash: &user.password_hash, code: code.as_ref() };
+            match self.store.begin_session(&user.user_id, shown, new, event.clone()).await {
                 Ok(SessionStart::Begun(session)) => {
                     attempt.succeeded();
+                    self.used_recovery_code(event, code.as_ref(), &session).await;
                     if outdated {
                         self.rehash(&user, password).await;
                     }
@@ -123,6 +142,9 @@ impl AccountsService {
                     attempt.withdraw();
                     self.trail.record(event.failed(ErrorReason::PasswordChangeRequired)).await;
                     return Err(ServiceError::PasswordChangeRequired);
+                }
+                Ok(why @ (SessionStart::SecondFactorRequired | SessionStart::SecondFactorWrong | SessionStart::SecondFactorWait(_))) => {
+                    return Err(self.without_second_factor(event, attempt, &why).await);
                 }
                 Ok(SessionStart::Refused) => {
                     attempt.failed();
@@ -142,8 +164,8 @@ impl AccountsService {
         request: Request<pb::CompletePasswordResetRequest>,
     ) -> Result<pb::CompletePasswordResetResponse, ServiceError> {
         let (metadata, extensions, message) = request.into_parts();
-        let pb::CompletePasswordResetRequest { user_name, one_time_password, new_password, client, .. } = &message;
-        let reset = PasswordReset { user_name, one_time_password, new_password, client };
+        let pb::CompletePasswordResetRequest { user_name, one_time_password, new_password, client, second_factor_code } = &message;
+        let reset = PasswordReset { user_name, one_time_password, new_password, second_factor_code, client };
         let SignedIn { access_token, refresh_token, session, .. } = self.complete_reset(Call::new(&metadata, &extensions), reset).await?;
         Ok(pb::CompletePasswordResetResponse {
             access_token: access_token.token,
@@ -165,7 +187,9 @@ impl AccountsService {
         let event = call.event(AuditAction::CompletePasswordReset);
         // A user's own password is no one-time password, right or wrong.
         let is_reset = |user: &UserRecord| !user.disabled && !user.locked && user.reset_ends_at_ms.is_some();
-        let verified = self.verify_password(call.address, reset.user_name, reset.one_time_password, is_reset).await;
+        let PasswordReset { user_name, one_time_password: password, second_factor_code, .. } = reset;
+        let code = PresentedCode::parse(second_factor_code);
+        let verified = self.verify_password(call.address, Sent { user_name, password, second_factor_code }, is_reset).await;
         let Verified { user, attempt, .. } = match verified {
             Ok(verified) => verified,
             Err(unverified) => return Err(self.refused(event, unverified).await),
@@ -185,10 +209,15 @@ impl AccountsService {
         };
         let scopes = TokenScopes::All;
         let (first, new) = new_session(call, &user.user_id, &client, &scopes)?;
-        match self.store.complete_password_reset(&user.user_id, &user.password_hash, &new_hash, new, event.clone()).await {
+        let shown = Shown { verified_hash: &user.password_hash, code: code.as_ref() };
+        match self.store.complete_password_reset(&user.user_id, shown, &new_hash, new, event.clone()).await {
             Ok(SessionStart::Begun(session)) => {
                 attempt.succeeded();
+                self.used_recovery_code(event, code.as_ref(), &session).await;
                 self.signed_in(&user.user_id, first, session, scopes)
+            }
+            Ok(why @ (SessionStart::SecondFactorRequired | SessionStart::SecondFactorWrong | SessionStart::SecondFactorWait(_))) => {
+                Err(self.without_second_factor(event, attempt, &why).await)
             }
             Ok(SessionStart::Refused | SessionStart::PasswordReplaced | SessionStart::PasswordChangeRequired) => {
                 attempt.failed();
@@ -219,7 +248,8 @@ impl AccountsService {
         let mut new_hash = None;
         for _ in 0..MOST_VERIFICATIONS {
             // Whoever has stolen an access token may guess no more than whoever has none.
-            let verified = self.verify_password(call.address, user.user_name.as_str(), &message.current_password, |_| true).await;
+            let sent = Sent { user_name: user.user_name.as_str(), password: &message.current_password, second_factor_code: "" };
+            let verified = self.verify_password(call.address, sent, |_| true).await;
             let Verified { user, attempt, .. } = match verified {
                 Ok(verified) => verified,
                 Err(Unverified::Broken(error)) => return Err(error),
@@ -263,16 +293,16 @@ impl AccountsService {
 
     /// Compares a password, as one attempt that the throttle lets through. Whoever `may` not, whatever the password, fails like a wrong
     /// one.
-    async fn verify_password(
+    pub(super) async fn verify_password(
         &self,
         address: Option<IpAddr>,
-        user_name: &str,
-        password: &str,
+        sent: Sent<'_>,
         may: impl Fn(&UserRecord) -> bool,
     ) -> Result<Verified, Unverified> {
-        // A longer password is nobody's, and all of them are one.
-        let comparable = password::comparable(password).unwrap_or_default();
-        let attempt = self.logins.begin(&user_name.to_ascii_lowercase(), &comparable, address).await;
+        let Sent { user_name, password, second_factor_code } = sent;
+        // A longer password is nobody's, and all of them are one. With another code it is another attempt: each wrong code counts.
+        let tried = [&*password::comparable(password).unwrap_or_default(), "\0", second_factor_code].concat();
+        let attempt = self.logins.begin(&user_name.to_ascii_lowercase(), &tried, address).await;
         let attempt = attempt.map_err(|put_off| {
             Unverified::Broken(match put_off {
                 PutOff::Failures(retry_after) => ServiceError::Throttled { retry_after },
@@ -326,6 +356,34 @@ impl AccountsService {
         }
     }
 
+    /// The answer to whoever has shown the right password, and no right code with it. A wrong code is a failed attempt: whoever guesses
+    /// waits as for passwords, beside what the user's record says.
+    async fn without_second_factor(&self, event: AuditEvent, attempt: LoginAttempt, why: &SessionStart) -> ServiceError {
+        let (error, reason) = match why {
+            SessionStart::SecondFactorWrong => {
+                attempt.failed();
+                (ServiceError::SecondFactorInvalid, ErrorReason::SecondFactorInvalid)
+            }
+            SessionStart::SecondFactorWait(retry_after) => {
+                attempt.withdraw();
+                return ServiceError::Throttled { retry_after: *retry_after };
+            }
+            _ => {
+                attempt.withdraw();
+                (ServiceError::SecondFactorRequired, ErrorReason::SecondFactorRequired)
+            }
+        };
+        self.trail.record(event.failed(reason)).await;
+        error
+    }
+
+    /// Records that a sign-in used a recovery code up: beside the sign-in, so that it is found among others of its kind.
+    async fn used_recovery_code(&self, event: AuditEvent, code: Option<&PresentedCode>, session: &Session) {
+        if session.second_factor_at_ms.is_some() && matches!(code, Some(PresentedCode::Recovery(_))) {
+            self.trail.record(AuditEvent { action: AuditAction::UseRecoveryCode, ..event.to_object(&session.session_id) }).await;
+        }
+    }
+
     pub(super) fn signed_in(
         &self,
         user_id: &UserId,
@@ -351,7 +409,7 @@ impl AccountsService {
 }
 
 /// A user who signs in, or has tried to, as who acts and to whom it is done.
-fn of_user(event: AuditEvent, user: &UserRecord) -> AuditEvent {
+pub(super) fn of_user(event: AuditEvent, user: &UserRecord) -> AuditEvent {
     let actor = event.actor.clone().or_else(|| event.failure.is_none().then(|| user.user_id.clone()));
     AuditEvent { actor, actor_name: user.user_name.to_string(), ..event.to_user(&user.user_id, &user.user_name) }
 }

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use shared::proto::auth as pb;
 use tonic::Request;
 
-use crate::ids::AccountId;
+use crate::ids::{AccountId, UserId};
 use crate::service::accounts::AccountsService;
 use crate::service::call::Call;
+use crate::service::ledger_page::whose;
 use crate::service::service_error::ServiceError;
 use crate::service::violations::{Violation, Violations};
 use crate::store::Store;
@@ -38,17 +39,18 @@ impl UsageReads {
 impl AccountsService {
     pub(super) async fn answer_get_usage(&self, request: Request<pb::GetUsageRequest>) -> Result<pb::GetUsageResponse, ServiceError> {
         let caller = self.authorizer.reader(Call::of(&request)).await?;
-        let pb::GetUsageRequest { first_day, last_day, .. } = request.into_inner();
+        let pb::GetUsageRequest { first_day, last_day, user_id } = request.into_inner();
         let mut violations = Violations::default();
+        let whose = violations.keep(whose(&caller, &user_id));
         let first = violations.keep(day("first_day", &first_day));
         let last = violations.keep(day("last_day", &last_day));
-        let (first, last) = violations.finish(first.zip(last))?;
+        let ((first, last), whose) = violations.finish(first.zip(last).zip(whose))?;
         let turn = self.usage_reads.turn_of(&caller.account);
         let _turn = turn.lock().await;
         // Behind every entry there is: for the store's clock.
         let now_ms = self.store.oldest_entries(&caller.account, i64::MAX.unsigned_abs(), 1).await?.now_ms;
         let days = Days::asked(first, last, Day::of_ms(now_ms)).map_err(wrong_days)?;
-        let sum = sum_up(&*self.store, &caller.account, days, MAX_ENTRIES).await?;
+        let sum = sum_up(&*self.store, &caller.account, whose, days, MAX_ENTRIES).await?;
         Ok(pb::GetUsageResponse {
             account_id: caller.account.to_string(),
             first_day: days.first().to_string(),
@@ -59,12 +61,18 @@ impl AccountsService {
     }
 }
 
-/// Sums up an account's ledger over these days. It reads at most so many entries, whole pages of them.
+/// Sums up an account's ledger over these days, of one user's calls or of everybody's. It reads at most so many entries, whole pages of them.
 ///
 /// # Errors
 /// The store can't be read.
-pub async fn sum_up(store: &dyn Store, account: &AccountId, days: Days, most: usize) -> Result<UsageSum, ServiceError> {
-    let mut sum = UsageSum::over(days);
+pub async fn sum_up(
+    store: &dyn Store,
+    account: &AccountId,
+    whose: Option<UserId>,
+    days: Days,
+    most: usize,
+) -> Result<UsageSum, ServiceError> {
+    let mut sum = UsageSum::over(days).of(whose);
     let (mut read, mut before) = (0, None);
     loop {
         let page = store.ledger_entries(account, before, PAGE_ENTRIES).await?;
@@ -117,7 +125,6 @@ fn row((day, model, figures): (Day, String, Figures)) -> pb::UsageRow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::UserId;
     use crate::store::clock::Clock;
     use crate::store::sqlite::SqliteStore;
     use crate::store::{AuditAction, AuditEvent, GrantRequest, NewUser, StoreLimits};
@@ -149,7 +156,7 @@ mod tests {
         let now_ms = store.oldest_entries(&account, i64::MAX.unsigned_abs(), 1).await.unwrap().now_ms;
         let today = Day::of_ms(now_ms);
         let days = Days::asked(None, None, today).unwrap();
-        let whole_from = async |most: u32| sum_up(&store, &account, days, most as usize).await.unwrap().complete_from();
+        let whole_from = async |most: u32| sum_up(&store, &account, None, days, most as usize).await.unwrap().complete_from();
         assert_eq!(whole_from(2 * PAGE_ENTRIES).await, days.first(), "all were read, to the first");
         assert_eq!(whole_from(PAGE_ENTRIES).await, today.plus(1));
         grant(2 * PAGE_ENTRIES).await;

@@ -40,7 +40,7 @@ fn event() -> AuditEvent {
 }
 
 fn start(state: &UserState, verified: &str) -> Decision<SessionStart> {
-    on_begin(state, verified, &new(0), LIMITS, NOW_MS, &event())
+    on_begin(state, Shown::password(verified), &new(0), LIMITS, NOW_MS, &event())
 }
 
 fn with_user(change: impl FnOnce(&mut UserRecord)) -> UserState {

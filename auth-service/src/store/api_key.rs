@@ -17,7 +17,7 @@ pub const REQUEST_LIFE: Duration = Duration::from_secs(24 * 3600);
 pub struct ApiKeyRecord {
     /// Its id.
     pub key_id: KeyId,
-    /// Who made it, and acts when it is used.
+    /// Who acts when it is used: who made it, or a service account.
     pub user_id: UserId,
     /// For people; may be empty.
     pub name: String,
@@ -197,7 +197,7 @@ pub struct KeyChangeRequest {
 impl KeyChangeRequest {
     /// What must be good for the change to be made.
     pub(super) fn check(&self) -> Option<CheckRequest> {
-        let permission = Permission { scope: Scope::Account, admin: false, model: String::new() };
+        let permission = Permission::of(Scope::Account);
         let credential = self.asker.clone()?;
         Some(CheckRequest { account: self.account.clone(), credential, permission, charge: None, caller_address: None })
     }
@@ -237,6 +237,19 @@ pub enum KeyAnswer {
     NotInForce,
     /// Who asks may not, or no longer; nothing was changed.
     Refused(Refusal),
+    /// Who asks is in force, and the key is another's; nothing was changed.
+    Forbidden(KeyRefusal),
+}
+
+/// Why somebody may not change a key of an organization's account that isn't theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyRefusal {
+    /// It is a service account's: owners make its keys.
+    OwnerRequired,
+    /// The account has no such service account.
+    NoSuchServiceAccount,
+    /// It is another member's, who alone may have another secret of it.
+    OfAnotherMember,
 }
 
 impl KeyAnswer {

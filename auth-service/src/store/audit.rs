@@ -71,6 +71,15 @@ actions! {
     RotateApiKey = 11 "rotate_api_key",
     /// A user revoked an API key or one of its secrets.
     RevokeApiKey = 12 "revoke_api_key",
+    /// A device without a browser asked to be signed in.
+    BeginDeviceSignIn = 50 "begin_device_sign_in",
+    /// A user approved the sign-in of a device.
+    ApproveDevice = 51 "approve_device",
+    /// A user denied it.
+    DenyDevice = 52 "deny_device",
+    /// A device that was approved got its session. Failed: its code was shown again, which ended the session, or the approval counted no
+    /// longer.
+    DeviceSignIn = 53 "device_sign_in",
     /// An operator made a user.
     CreateUser = 13 "create_user",
     /// The command `create-admin` made an operator.
@@ -103,6 +112,40 @@ actions! {
     LinkIdentity = 47 "link_identity",
     /// A user took that away from an identity.
     UnlinkIdentity = 48 "unlink_identity",
+    /// A user made an organization.
+    CreateOrganization = 30 "create_organization",
+    /// An owner invited somebody to an organization.
+    InviteMember = 31 "invite_member",
+    /// An owner took an invitation back.
+    WithdrawInvitation = 32 "withdraw_invitation",
+    /// A user became a member by an invitation.
+    AcceptInvitation = 33 "accept_invitation",
+    /// An owner made a user a member.
+    AddMember = 34 "add_member",
+    /// An owner ended a membership, or a member left.
+    RemoveMember = 35 "remove_member",
+    /// An owner made a member an owner, or an owner a member.
+    SetMemberRole = 36 "set_member_role",
+    /// An owner bounded what a member or a service account spends.
+    SetMemberCap = 37 "set_member_cap",
+    /// An owner made a service account.
+    CreateServiceAccount = 38 "create_service_account",
+    /// An owner ended a service account.
+    RemoveServiceAccount = 39 "remove_service_account",
+    /// A user was given the secret of an authenticator app. It doesn't count yet.
+    BeginSecondFactor = 55 "begin_second_factor",
+    /// A user turned their second factor on.
+    EnableSecondFactor = 56 "enable_second_factor",
+    /// A user turned their second factor off.
+    DisableSecondFactor = 57 "disable_second_factor",
+    /// A user proved their second factor anew.
+    StepUp = 58 "step_up",
+    /// A user made new recovery codes.
+    CreateRecoveryCodes = 59 "create_recovery_codes",
+    /// A recovery code was used up: for what, an event of the same call says.
+    UseRecoveryCode = 60 "use_recovery_code",
+    /// An operator turned a user's second factor off, or a command on the store's host did.
+    ResetSecondFactor = 61 "reset_second_factor",
 }
 
 impl AuditAction {
@@ -124,7 +167,27 @@ impl AuditAction {
             | Self::SignInWithIssuer
             | Self::SignUpWithIssuer
             | Self::LinkIdentity
-            | Self::UnlinkIdentity => false,
+            | Self::UnlinkIdentity
+            | Self::CreateOrganization
+            | Self::InviteMember
+            | Self::WithdrawInvitation
+            | Self::AcceptInvitation
+            | Self::AddMember
+            | Self::RemoveMember
+            | Self::SetMemberRole
+            | Self::SetMemberCap
+            | Self::CreateServiceAccount
+            | Self::RemoveServiceAccount
+            | Self::BeginSecondFactor
+            | Self::EnableSecondFactor
+            | Self::DisableSecondFactor
+            | Self::StepUp
+            | Self::CreateRecoveryCodes
+            | Self::UseRecoveryCode
+            | Self::BeginDeviceSignIn
+            | Self::ApproveDevice
+            | Self::DenyDevice
+            | Self::DeviceSignIn => false,
             Self::CreateUser
             | Self::CreateAdmin
             | Self::DisableUser
@@ -136,7 +199,8 @@ impl AuditAction {
             | Self::ListUsers
             | Self::ListAuditEvents
             | Self::ManageModels
-            | Self::ExportLedger => true,
+            | Self::ExportLedger
+            | Self::ResetSecondFactor => true,
         }
     }
 }
@@ -168,6 +232,8 @@ pub struct AuditEvent {
     pub client: String,
     /// What is to be said beside it; may be empty.
     pub detail: String,
+    /// Whether an operator did, as one, what else a user does.
+    pub by_operator: bool,
 }
 
 impl AuditEvent {
@@ -187,6 +253,7 @@ impl AuditEvent {
             request_id: String::new(),
             client: String::new(),
             detail: String::new(),
+            by_operator: false,
         }
     }
 
@@ -197,7 +264,14 @@ impl AuditEvent {
 
     /// Which log keeps it with what it changed: also one that failed and, by that, ended a session.
     pub(super) fn log_of_change(&self) -> AuditLog {
-        if self.action.is_an_operators() { AuditLog::Operators } else { AuditLog::Changes }
+        if self.action == AuditAction::BeginDeviceSignIn {
+            // Anybody may ask: it must not push out what users changed.
+            AuditLog::Attempts
+        } else if self.by_operator || self.action.is_an_operators() {
+            AuditLog::Operators
+        } else {
+            AuditLog::Changes
+        }
     }
 
     /// The same, done by this caller.
@@ -206,6 +280,12 @@ impl AuditEvent {
         let session = actor.session_id.as_ref().map(ToString::to_string);
         let credential = session.or_else(|| actor.key_id.as_ref().map(ToString::to_string));
         Self { actor: Some(actor.user_id.clone()), actor_credential: credential.unwrap_or_default(), ..self }
+    }
+
+    /// The same, done by an operator as one: kept with what operators do, and said so.
+    #[must_use]
+    pub fn by_operator(self) -> Self {
+        Self { detail: "as an operator".to_owned(), by_operator: true, ..self }
     }
 
     /// The same, done to this user.

@@ -1,6 +1,7 @@
 //! Who asks, and what for.
 
 use crate::ids::{KeyId, SessionId, UserId};
+use crate::organization::{self, MemberRole, Membership};
 use crate::scope::Scope;
 use crate::user::Role;
 
@@ -30,16 +31,26 @@ pub struct Permission {
     pub scope: Scope,
     /// Whether the user must have [`Role::Admin`].
     pub admin: bool,
+    /// Whether the second factor must have been proved just now, in the access token's session.
+    pub step_up: bool,
     /// The model to be used, as [`folded`](shared::model_name::folded) gives it; empty: none. An API key's list must match it.
     pub model: String,
+}
+
+impl Permission {
+    /// What is good for a scope, whatever the user's role and whichever the model.
+    #[must_use]
+    pub fn of(scope: Scope) -> Self {
+        Self { scope, admin: false, step_up: false, model: String::new() }
+    }
 }
 
 /// An authenticated caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
-    /// The user who acts.
+    /// The user who acts, or the service account.
     pub user_id: UserId,
-    /// What the user may do.
+    /// What the user may do, whichever account is asked.
     pub role: Role,
     /// The key that was used; `None` for an access token.
     pub key_id: Option<KeyId>,
@@ -47,4 +58,15 @@ pub struct Principal {
     pub key_secret: u32,
     /// The access token's session; `None` for an API key, and for a token without a session.
     pub session_id: Option<SessionId>,
+    /// Their place in the organization whose account is asked; `None`: it is their own account.
+    pub membership: Option<Membership>,
+}
+
+impl Principal {
+    /// Whether they see what others did on the account, and may revoke others' keys: on their own account, and as an owner.
+    #[must_use]
+    pub fn owns(&self) -> bool {
+        let owner = organization::Principal::User(MemberRole::Owner);
+        self.membership.as_ref().is_none_or(|membership| membership.principal == owner)
+    }
 }

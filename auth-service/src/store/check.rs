@@ -98,6 +98,8 @@ pub enum Refusal {
     NotAMember,
     /// The user lacks the admin role.
     RoleRequired,
+    /// The second factor was not proved in the token's session within the last 15 minutes, or the credential has no session.
+    StepUpRequired,
     /// The key lacks the scope.
     ScopeRequired,
     /// The key's list doesn't match the model.
@@ -112,6 +114,13 @@ pub enum Refusal {
         needed: i64,
         /// What there is.
         available: i64,
+    },
+    /// The member may spend too little of what is available, and no hold is due. (What must be held at the least, and what they may.)
+    MemberCapReached {
+        /// The least that must be held.
+        needed: i64,
+        /// What is left of the cap in this month.
+        left: i64,
     },
     /// Too few credits are available, or too many holds are open, and more are due than one operation sweeps: the same call may succeed.
     SweepInProgress,

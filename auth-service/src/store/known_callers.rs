@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hashlink::LruCache;
 
 use super::{CheckRequest, PresentedCredential};
-use crate::access::{Rights, RightsVersion};
+use crate::access::{Rights, RightsVersions};
 use crate::ids::{AccountId, SessionId, UserId};
 
 /// Callers that are remembered, about 500 bytes each.
@@ -31,18 +31,17 @@ impl CallerId {
     }
 }
 
-/// A caller's rights, as they were at one rights version of the account.
+/// A caller's rights, as they were at one rights version of the account, and of the user's own account where that is another.
 #[derive(Debug)]
 pub(super) struct KnownCaller {
-    /// The account's rights version.
-    pub(super) rights_version: RightsVersion,
+    pub(super) rights_versions: RightsVersions,
     pub(super) rights: Rights,
 }
 
 impl KnownCaller {
-    /// Whether they are the caller's rights still, at this rights version of the account and at this time.
-    pub(super) fn counts(&self, rights_version: RightsVersion, now_ms: i64) -> bool {
-        self.rights_version == rights_version && self.rights.end_at_ms().is_none_or(|end_at_ms| end_at_ms > now_ms)
+    /// Whether they are the caller's rights still, at these rights versions and at this time.
+    pub(super) fn counts(&self, rights_versions: RightsVersions, now_ms: i64) -> bool {
+        self.rights_versions == rights_versions && self.rights.end_at_ms().is_none_or(|end_at_ms| end_at_ms > now_ms)
     }
 }
 
@@ -62,13 +61,17 @@ impl KnownCallers {
 
     /// The caller of a request, when it is remembered with rights that suffice.
     pub(super) fn find(&self, request: &CheckRequest) -> Option<Arc<KnownCaller>> {
+        if request.permission.step_up {
+            // It depends on the time, which the store has.
+            return None;
+        }
         let known = self.lock().get(&CallerId::of(request))?.clone();
         known.rights.refusal(request).is_none().then_some(known)
     }
 
-    /// Remembers the rights of a caller that was let in, as they were read together with the account's rights version.
-    pub(super) fn learn(&self, caller: CallerId, rights_version: RightsVersion, rights: Rights) -> Arc<KnownCaller> {
-        let known = Arc::new(KnownCaller { rights_version, rights });
+    /// Remembers the rights of a caller that was let in, as they were read together with these rights versions.
+    pub(super) fn learn(&self, caller: CallerId, rights_versions: RightsVersions, rights: Rights) -> Arc<KnownCaller> {
+        let known = Arc::new(KnownCaller { rights_versions, rights });
         self.lock().insert(caller, Arc::clone(&known));
         known
     }
@@ -77,7 +80,7 @@ impl KnownCallers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{Member, Rows, authorize};
+    use crate::access::{Member, RightsVersion, Rows, authorize};
     use crate::store::{Permission, Scope};
     use crate::user::Role;
 
@@ -92,19 +95,21 @@ mod tests {
                 session: None,
                 issued_at_ms: NOW_MS,
             },
-            permission: Permission { scope: Scope::Chat, admin: false, model: "llama3".to_owned() },
+            permission: Permission { model: "llama3".to_owned(), ..Permission::of(Scope::Chat) },
             charge: None,
             caller_address: None,
         };
         let member = Member { role: Role::User, disabled: false, locked: false, password_change_required: false, tokens_valid_from_ms: 0 };
         let rights = authorize(&request, Rows { member: Some(member), ..Rows::default() }, NOW_MS).unwrap();
-        let (known_callers, lost) = (KnownCallers::new(), RightsVersion::draw().unwrap());
+        let drawn = || RightsVersion::draw().unwrap();
+        let (known_callers, lost) = (KnownCallers::new(), RightsVersions { account: drawn(), home: Some(drawn()) });
         known_callers.learn(CallerId::of(&request), lost, rights);
         let known = known_callers.find(&request).unwrap();
         assert!(known.counts(lost, NOW_MS));
         // Whatever is changed in its place, and however often.
         for _ in 0..1000 {
-            assert!(!known.counts(RightsVersion::draw().unwrap(), NOW_MS));
+            assert!(!known.counts(RightsVersions { account: drawn(), ..lost }, NOW_MS));
+            assert!(!known.counts(RightsVersions { home: Some(drawn()), ..lost }, NOW_MS));
         }
     }
 }

@@ -1,8 +1,11 @@
 //! An account's credits, and the ledger of their changes.
 
+use std::collections::BTreeMap;
+
 use super::Checkpoint;
 use crate::hold::{HoldRecord, Resolution, TokenUsage};
 use crate::ids::{AccountId, KeyId, UserId};
+use crate::organization::MonthUsage;
 
 /// Credits of one account. `granted = available + held + spent + lapsed`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -136,6 +139,8 @@ pub struct AccountSnapshot {
     pub ledger: Vec<LedgerEntry>,
     /// What stands for the entries before them; `None`: there were none.
     pub checkpoint: Option<Checkpoint>,
+    /// Of an organization's account: what each principal spent and holds, by their ids, as it is stored.
+    pub usage: Vec<(UserId, MonthUsage)>,
 }
 
 impl AccountSnapshot {
@@ -172,6 +177,18 @@ impl AccountSnapshot {
             self.ledger.iter().zip(last_folded + 1..).all(|(entry, number)| entry.entry == number),
             format!("the ledger's entries aren't numbered from {} without a gap", last_folded + 1),
         );
+        // Of a user's own account nothing is counted.
+        let is_counted = |hold: &&HoldRecord| hold.terms.is_of_organization();
+        let mut held_by = BTreeMap::<&UserId, i64>::new();
+        for hold in self.open.iter().filter(is_counted) {
+            *held_by.entry(&hold.terms.user_id).or_default() += hold.terms.held_credits;
+        }
+        held_by.retain(|_, held| *held != 0);
+        let counted: BTreeMap<_, _> =
+            self.usage.iter().map(|(user_id, usage)| (user_id, usage.held)).filter(|(_, held)| *held != 0).collect();
+        require(counted == held_by, format!("members hold {held_by:?}, and {counted:?} was counted"));
+        let spent_by_members: i64 = self.usage.iter().map(|(_, usage)| usage.spent).sum();
+        require(spent_by_members <= spent, format!("members spent {spent_by_members} in a month, and {spent} was spent at all"));
         violations
     }
 }
@@ -197,6 +214,7 @@ mod tests {
             remembered: Vec::new(),
             ledger: if is_folded { ledger[2..].to_vec() } else { ledger },
             checkpoint: is_folded.then_some(checkpoint),
+            usage: Vec::new(),
         }
     }
 

@@ -51,7 +51,7 @@ pub(super) fn first_session(
     now_ms: i64,
     event: &AuditEvent,
 ) -> Option<(Session, AuditEvent)> {
-    let state = UserState { user: user.clone(), member: Member::of_new_user(user.role), sessions: Vec::new() };
+    let state = UserState { user: user.clone(), member: Member::of_new_user(user.role), sessions: Vec::new(), second_factor: None };
     let changes = session::begin(&state, new, limits, now_ms, event, UserChanges::default()).changes?;
     changes.put.into_iter().next().zip(changes.event)
 }

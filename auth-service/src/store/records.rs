@@ -157,16 +157,22 @@ macro_rules! numbered {
 
 // Behind the macros, which they use.
 mod api_key;
+mod device_sign_in;
 mod events;
 mod identity;
 mod organization;
+mod second_factor;
 mod session;
 
 pub(super) use self::api_key::{key_rights, secret, secret_bytes};
+pub(super) use self::device_sign_in::{device_sign_in, device_sign_in_bytes};
 pub(super) use self::events::{audit_event, audit_event_bytes, revocation, revocation_bytes};
 pub(super) use self::identity::{identity, identity_bytes};
-#[expect(unused_imports, reason = "used once organizations are stored")]
-pub(super) use self::organization::{membership, membership_bytes, organization, organization_bytes};
+pub(super) use self::organization::membership;
+pub(super) use self::organization::{
+    invitation, invitation_bytes, known_organization, known_organization_bytes, membership_bytes, organization, organization_bytes,
+};
+pub(super) use self::second_factor::{second_factor, second_factor_bytes};
 pub(super) use self::session::{session, session_bytes, session_rights};
 
 numbered!(role_number, role, Role { User = 1, Admin = 2 });

@@ -10,6 +10,7 @@ mod audit_log;
 mod change;
 mod check;
 mod decision;
+mod devices;
 mod failures;
 mod fitness;
 mod holds;
@@ -17,8 +18,10 @@ mod identities;
 mod keys;
 mod ledger;
 mod link;
+mod member_usage;
 mod move_batcher;
 mod move_script;
+mod organizations;
 mod release;
 mod revocations;
 mod scripts;
@@ -49,19 +52,29 @@ use super::known_callers::KnownCallers;
 use super::{
     AccountPage, AccountSnapshot, AuditEvent, AuditPage, AuditQuery, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition,
     ExtendAnswer, GrantAnswer, GrantRequest, IssuerUserCreation, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey,
-    NewUser, PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store,
-    StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
+    NewUser, OrganizationPlace, PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage,
+    SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
 };
 use crate::access::Rights;
+use crate::device_sign_in::{
+    AnswerRefusal, DeviceExchange, DeviceQuestion, DeviceSignIn, DeviceStart, NewDeviceSignIn, UserCode, on_answer, on_exchange,
+};
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::identity::{Identity, IdentityHash, IssuerSessionStart, LinkAnswer, ProvedIdentity, UnlinkAnswer};
 use crate::ids::{AccountId, SessionId, UserId};
+use crate::organization::change::{OrganizationAnswer, OrganizationRequest};
+use crate::organization::creation::NewOrganization;
+use crate::organization::{MonthUsage, Organization};
+use crate::second_factor::{self, FactorAnswer, FactorChangeRequest, SecondFactorStatus};
 use crate::session::{
-    self, NewSession, Refresh, RefreshAnswer, RefreshRefusal, Session, SessionStart, on_begin, on_end, on_end_all, on_end_by_token,
+    self, NewSession, Refresh, RefreshAnswer, RefreshRefusal, Session, SessionStart, Shown, on_begin, on_end, on_end_all, on_end_by_token,
     on_refresh,
 };
 use crate::user::{UserName, UserRecord};
-use crate::user_state::{NewState, PasswordChange, UserState, on_change_password, on_complete_reset, on_rehash, on_reset_password};
+use crate::user_state::{
+    NewState, PasswordChange, UserState, on_change_password, on_complete_reset, on_new_state, on_rehash, on_reset_password,
+    on_reset_second_factor,
+};
 
 /// What a [`RedisStore`] is opened with, beside its address and limits.
 #[derive(Debug, Clone)]
@@ -215,6 +228,10 @@ impl Store for RedisStore {
         self.find_user(id).await
     }
 
+    async fn users_by_id(&self, ids: &[UserId]) -> Result<Vec<Option<UserRecord>>, StoreError> {
+        self.users_of(ids.iter()).await
+    }
+
     async fn users(&self, query: &UserQuery) -> Result<UserPage, StoreError> {
         self.list_users(query).await
     }
@@ -225,15 +242,17 @@ impl Store for RedisStore {
     }
 
     async fn set_disabled(&self, id: &UserId, disabled: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
-        self.set_state(id, NewState::Disabled(disabled), reason, &event).await
+        let new = NewState::Disabled(disabled);
+        self.change_by_operator(id, &event, |state, asked_by, now_ms| on_new_state(state, new, asked_by, reason, now_ms, &event)).await
     }
 
     async fn set_locked(&self, id: &UserId, locked: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
-        self.set_state(id, NewState::Locked(locked), reason, &event).await
+        let new = NewState::Locked(locked);
+        self.change_by_operator(id, &event, |state, asked_by, now_ms| on_new_state(state, new, asked_by, reason, now_ms, &event)).await
     }
 
-    async fn begin_session(&self, id: &UserId, verified: &str, new: NewSession, event: AuditEvent) -> Result<SessionStart, StoreError> {
-        let rule = |state: &UserState, now_ms| on_begin(state, verified, &new, self.limits.sessions(), now_ms, &event);
+    async fn begin_session(&self, id: &UserId, shown: Shown<'_>, new: NewSession, event: AuditEvent) -> Result<SessionStart, StoreError> {
+        let rule = |state: &UserState, now_ms| on_begin(state, shown, &new, self.limits.sessions(), now_ms, &event);
         self.change_user(&self.scripts.replace, id, rule).await.map(|answer| answer.unwrap_or(SessionStart::Refused))
     }
 
@@ -283,12 +302,12 @@ impl Store for RedisStore {
     async fn complete_password_reset(
         &self,
         id: &UserId,
-        verified: &str,
+        shown: Shown<'_>,
         new_hash: &str,
         new: NewSession,
         event: AuditEvent,
     ) -> Result<SessionStart, StoreError> {
-        let rule = |state: &UserState, now_ms| on_complete_reset(state, verified, new_hash, &new, self.limits.sessions(), now_ms, &event);
+        let rule = |state: &UserState, now_ms| on_complete_reset(state, shown, new_hash, &new, self.limits.sessions(), now_ms, &event);
         self.change_user(&self.scripts.replace, id, rule).await.map(|answer| answer.unwrap_or(SessionStart::Refused))
     }
 
@@ -340,6 +359,63 @@ impl Store for RedisStore {
         self.unlink(id, asked_by, identity, &event).await
     }
 
+    async fn second_factor(&self, id: &UserId, session: Option<&SessionId>) -> Result<Option<SecondFactorStatus>, StoreError> {
+        self.look_at_user(id, |state, _| second_factor::status(state, session)).await
+    }
+
+    async fn change_second_factor(
+        &self,
+        id: &UserId,
+        request: FactorChangeRequest,
+        event: AuditEvent,
+    ) -> Result<Option<FactorAnswer>, StoreError> {
+        let script = if request.needs_no_room() { &self.scripts.restrict } else { &self.scripts.replace };
+        self.change_user(script, id, |state, now_ms| second_factor::on_change(state, &request, now_ms, &event)).await
+    }
+
+    async fn reset_second_factor(&self, id: &UserId, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
+        self.change_by_operator(id, &event, |state, asked_by, now_ms| on_reset_second_factor(state, asked_by, now_ms, &event)).await
+    }
+
+    async fn begin_device_sign_in(&self, new: NewDeviceSignIn, event: AuditEvent) -> Result<DeviceStart, StoreError> {
+        self.begin_device(&new, &event).await
+    }
+
+    async fn device_sign_in(&self, code: &UserCode) -> Result<Option<DeviceSignIn>, StoreError> {
+        self.find_device(code).await
+    }
+
+    async fn answer_device_sign_in(
+        &self,
+        code: &UserCode,
+        user: &UserId,
+        session: &SessionId,
+        approves: bool,
+        event: AuditEvent,
+    ) -> Result<Result<(), AnswerRefusal>, StoreError> {
+        let rule = |sign_in: Option<&DeviceSignIn>, state: &UserState, now_ms| on_answer(sign_in, state, session, approves, now_ms, &event);
+        // A denial takes something away.
+        let script = if approves { &self.scripts.replace } else { &self.scripts.restrict };
+        self.change_device(script, code, user, rule).await.map(|answer| answer.unwrap_or(Err(AnswerRefusal::Unknown)))
+    }
+
+    async fn question_of_device(&self, device: &[u8; 32]) -> Result<DeviceQuestion, StoreError> {
+        self.ask_for_device(device).await
+    }
+
+    async fn exchange_device_code(
+        &self,
+        device: &[u8; 32],
+        user: &UserId,
+        new: NewSession,
+        event: AuditEvent,
+    ) -> Result<DeviceExchange, StoreError> {
+        let Some(code) = self.user_code_of(device).await? else { return Ok(DeviceExchange::Over) };
+        let limits = self.limits.sessions();
+        let rule = |sign_in: Option<&DeviceSignIn>, state: &UserState, now_ms| on_exchange(sign_in, state, &new, limits, now_ms, &event);
+        self.change_device(&self.scripts.replace, &code, user, rule).await.map(|answer| answer.unwrap_or(DeviceExchange::Over))
+    }
+
     async fn change_api_keys(&self, request: KeyChangeRequest, event: AuditEvent) -> Result<KeyAnswer, StoreError> {
         self.change_keyring(&request, &event).await
     }
@@ -350,6 +426,27 @@ impl Store for RedisStore {
 
     async fn note_key_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
         self.note_uses(uses).await
+    }
+
+    async fn create_organization(
+        &self,
+        new: NewOrganization,
+        asked_by: &PresentedCredential,
+        event: AuditEvent,
+    ) -> Result<OrganizationAnswer, StoreError> {
+        self.make_organization(&new, asked_by, &event).await
+    }
+
+    async fn change_organization(&self, request: OrganizationRequest, event: AuditEvent) -> Result<OrganizationAnswer, StoreError> {
+        self.replace_in_organization(&request, &event).await
+    }
+
+    async fn organization(&self, account: &AccountId) -> Result<Option<Organization>, StoreError> {
+        self.look_at_organization(account).await
+    }
+
+    async fn organizations_of(&self, user: &UserId) -> Result<Vec<OrganizationPlace>, StoreError> {
+        self.list_organizations(user).await
     }
 
     async fn record_event(&self, event: AuditEvent) -> Result<(), StoreError> {
@@ -394,6 +491,10 @@ impl Store for RedisStore {
 
     async fn balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError> {
         self.read_balance(account).await
+    }
+
+    async fn month_usage(&self, account: &AccountId) -> Result<Vec<(UserId, MonthUsage)>, StoreError> {
+        self.read_month_usage(account).await
     }
 
     async fn receipt(&self, account: &AccountId, user: &UserId, request_id: &str) -> Result<Option<HoldRecord>, StoreError> {

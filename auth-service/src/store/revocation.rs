@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use shared::ErrorReason;
 use tokio::sync::watch;
 
-use crate::ids::{KeyId, SessionId, UserId};
+use crate::ids::{AccountId, KeyId, SessionId, UserId};
 
 /// Revocations that a store remembers, at least: whoever reads is no further behind, or is told that there is a gap.
 pub const REMEMBERED_REVOCATIONS: usize = 10_000;
@@ -37,6 +37,11 @@ pub enum Revoked {
         key_id: KeyId,
         /// Which of its secrets alone; 0: all.
         secret: u32,
+    },
+    /// A place in an organization, with all that was allowed by it. Elsewhere the user goes on.
+    Membership {
+        /// The organization's.
+        account: AccountId,
     },
 }
 

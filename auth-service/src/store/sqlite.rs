@@ -8,11 +8,14 @@ mod check;
 mod columns;
 mod context;
 mod credits;
+mod devices;
 mod disk;
 mod failure;
 mod holds;
 mod identities;
 mod ledger;
+mod member_usage;
+mod organizations;
 mod revocations;
 mod schema;
 mod sweep;
@@ -42,19 +45,29 @@ use super::known_callers::{CallerId, KnownCallers};
 use super::{
     AccountPage, AccountSnapshot, AuditEvent, AuditPage, AuditQuery, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition,
     ExtendAnswer, GrantAnswer, GrantRequest, IssuerUserCreation, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey,
-    NewUser, PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store,
-    StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
+    NewUser, OrganizationPlace, PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage,
+    SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
 };
 use crate::access::Rights;
+use crate::device_sign_in::{
+    AnswerRefusal, DeviceExchange, DeviceQuestion, DeviceSignIn, DeviceStart, NewDeviceSignIn, UserCode, on_answer, on_exchange,
+};
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
 use crate::identity::{Identity, IdentityHash, IssuerSessionStart, LinkAnswer, ProvedIdentity, UnlinkAnswer};
 use crate::ids::{AccountId, SessionId, UserId};
+use crate::organization::change::{OrganizationAnswer, OrganizationRequest};
+use crate::organization::creation::NewOrganization;
+use crate::organization::{MonthUsage, Organization};
+use crate::second_factor::{self, FactorAnswer, FactorChangeRequest, SecondFactorStatus};
 use crate::session::{
-    self, NewSession, Refresh, RefreshAnswer, RefreshRefusal, Session, SessionStart, on_begin, on_end, on_end_all, on_end_by_token,
+    self, NewSession, Refresh, RefreshAnswer, RefreshRefusal, Session, SessionStart, Shown, on_begin, on_end, on_end_all, on_end_by_token,
     on_refresh,
 };
 use crate::user::{UserName, UserRecord};
-use crate::user_state::{NewState, PasswordChange, UserState, on_change_password, on_complete_reset, on_rehash, on_reset_password};
+use crate::user_state::{
+    NewState, PasswordChange, UserState, on_change_password, on_complete_reset, on_new_state, on_rehash, on_reset_password,
+    on_reset_second_factor,
+};
 
 /// What the probe writes into the file's head: the letters `toll`. SQLite keeps it for an application to mark its files with, and a newer
 /// release may bring the schema up without being disturbed by it.
@@ -147,6 +160,11 @@ impl Store for SqliteStore {
         self.run(move |context| users::by_id(context, &id)).await
     }
 
+    async fn users_by_id(&self, ids: &[UserId]) -> Result<Vec<Option<UserRecord>>, StoreError> {
+        let ids = ids.to_vec();
+        self.run(move |context| ids.iter().map(|id| users::by_id(context, id)).collect()).await
+    }
+
     async fn users(&self, query: &UserQuery) -> Result<UserPage, StoreError> {
         let query = query.clone();
         self.run(move |context| users::list(context, &query)).await
@@ -161,18 +179,28 @@ impl Store for SqliteStore {
 
     async fn set_disabled(&self, id: &UserId, disabled: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
         let (id, reason) = (id.clone(), reason.to_owned());
-        self.run(move |context| user_changes::set_state(context, &id, NewState::Disabled(disabled), &reason, &event)).await
+        let new = NewState::Disabled(disabled);
+        let rule = move |state: &UserState, asked_by: Option<&UserState>, now_ms, event: &AuditEvent| {
+            on_new_state(state, new, asked_by, &reason, now_ms, event)
+        };
+        self.run(move |context| user_changes::change_by_operator(context, &id, &event, rule)).await
     }
 
     async fn set_locked(&self, id: &UserId, locked: bool, reason: &str, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
         let (id, reason) = (id.clone(), reason.to_owned());
-        self.run(move |context| user_changes::set_state(context, &id, NewState::Locked(locked), &reason, &event)).await
+        let new = NewState::Locked(locked);
+        let rule = move |state: &UserState, asked_by: Option<&UserState>, now_ms, event: &AuditEvent| {
+            on_new_state(state, new, asked_by, &reason, now_ms, event)
+        };
+        self.run(move |context| user_changes::change_by_operator(context, &id, &event, rule)).await
     }
 
-    async fn begin_session(&self, id: &UserId, verified: &str, new: NewSession, event: AuditEvent) -> Result<SessionStart, StoreError> {
+    async fn begin_session(&self, id: &UserId, shown: Shown<'_>, new: NewSession, event: AuditEvent) -> Result<SessionStart, StoreError> {
         let id = id.clone();
-        let (verified, limits) = (verified.to_owned(), self.limits.sessions());
-        let rule = move |state: &UserState, now_ms| on_begin(state, &verified, &new, limits, now_ms, &event);
+        let (verified_hash, code, limits) = (shown.verified_hash.to_owned(), shown.code.cloned(), self.limits.sessions());
+        let rule = move |state: &UserState, now_ms| {
+            on_begin(state, Shown { verified_hash: &verified_hash, code: code.as_ref() }, &new, limits, now_ms, &event)
+        };
         self.run(move |context| user_changes::change(context, &id, rule)).await.map(|answer| answer.unwrap_or(SessionStart::Refused))
     }
 
@@ -234,14 +262,18 @@ impl Store for SqliteStore {
     async fn complete_password_reset(
         &self,
         id: &UserId,
-        verified: &str,
+        shown: Shown<'_>,
         new_hash: &str,
         new: NewSession,
         event: AuditEvent,
     ) -> Result<SessionStart, StoreError> {
         let id = id.clone();
-        let (verified, new_hash, limits) = (verified.to_owned(), new_hash.to_owned(), self.limits.sessions());
-        let rule = move |state: &UserState, now_ms| on_complete_reset(state, &verified, &new_hash, &new, limits, now_ms, &event);
+        let (verified_hash, code) = (shown.verified_hash.to_owned(), shown.code.cloned());
+        let (new_hash, limits) = (new_hash.to_owned(), self.limits.sessions());
+        let rule = move |state: &UserState, now_ms| {
+            let shown = Shown { verified_hash: &verified_hash, code: code.as_ref() };
+            on_complete_reset(state, shown, &new_hash, &new, limits, now_ms, &event)
+        };
         self.run(move |context| user_changes::change(context, &id, rule)).await.map(|answer| answer.unwrap_or(SessionStart::Refused))
     }
 
@@ -299,6 +331,73 @@ impl Store for SqliteStore {
         self.run(move |context| identities::unlink(context, &id, &asked_by, (&issuer, &subject), &event)).await
     }
 
+    async fn second_factor(&self, id: &UserId, session: Option<&SessionId>) -> Result<Option<SecondFactorStatus>, StoreError> {
+        let (id, session) = (id.clone(), session.cloned());
+        self.run(move |context| user_changes::look(context, &id, |state, _| second_factor::status(state, session.as_ref()))).await
+    }
+
+    async fn change_second_factor(
+        &self,
+        id: &UserId,
+        request: FactorChangeRequest,
+        event: AuditEvent,
+    ) -> Result<Option<FactorAnswer>, StoreError> {
+        let id = id.clone();
+        let rule = move |state: &UserState, now_ms| second_factor::on_change(state, &request, now_ms, &event);
+        self.run(move |context| user_changes::change(context, &id, rule)).await
+    }
+
+    async fn reset_second_factor(&self, id: &UserId, event: AuditEvent) -> Result<Option<UserChange>, StoreError> {
+        let id = id.clone();
+        self.run(move |context| user_changes::change_by_operator(context, &id, &event, on_reset_second_factor)).await
+    }
+
+    async fn begin_device_sign_in(&self, new: NewDeviceSignIn, event: AuditEvent) -> Result<DeviceStart, StoreError> {
+        self.run(move |context| devices::begin(context, &new, &event)).await
+    }
+
+    async fn device_sign_in(&self, code: &UserCode) -> Result<Option<DeviceSignIn>, StoreError> {
+        let code = code.clone();
+        self.run(move |context| devices::find(context, &code)).await
+    }
+
+    async fn answer_device_sign_in(
+        &self,
+        code: &UserCode,
+        user: &UserId,
+        session: &SessionId,
+        approves: bool,
+        event: AuditEvent,
+    ) -> Result<Result<(), AnswerRefusal>, StoreError> {
+        let (code, user, session) = (code.clone(), user.clone(), session.clone());
+        let rule =
+            move |sign_in: Option<&DeviceSignIn>, state: &UserState, now_ms| on_answer(sign_in, state, &session, approves, now_ms, &event);
+        let answer = self.run(move |context| devices::change(context, &code, &user, rule)).await?;
+        Ok(answer.unwrap_or(Err(AnswerRefusal::Unknown)))
+    }
+
+    async fn question_of_device(&self, device: &[u8; 32]) -> Result<DeviceQuestion, StoreError> {
+        let device = *device;
+        self.run(move |context| devices::question(context, &device)).await
+    }
+
+    async fn exchange_device_code(
+        &self,
+        device: &[u8; 32],
+        user: &UserId,
+        new: NewSession,
+        event: AuditEvent,
+    ) -> Result<DeviceExchange, StoreError> {
+        let (device, user, limits) = (*device, user.clone(), self.limits.sessions());
+        let rule =
+            move |sign_in: Option<&DeviceSignIn>, state: &UserState, now_ms| on_exchange(sign_in, state, &new, limits, now_ms, &event);
+        let exchange = move |context: Context<'_>| match devices::user_code_of(context, &device)? {
+            Some(code) => devices::change(context, &code, &user, rule),
+            None => Ok(None),
+        };
+        Ok(self.run(exchange).await?.unwrap_or(DeviceExchange::Over))
+    }
+
     async fn change_api_keys(&self, request: KeyChangeRequest, event: AuditEvent) -> Result<KeyAnswer, StoreError> {
         self.run(move |context| api_keys::change(context, &request, event)).await
     }
@@ -313,6 +412,30 @@ impl Store for SqliteStore {
         self.run(move |context| api_keys::note_uses(context, &uses)).await
     }
 
+    async fn create_organization(
+        &self,
+        new: NewOrganization,
+        asked_by: &PresentedCredential,
+        event: AuditEvent,
+    ) -> Result<OrganizationAnswer, StoreError> {
+        let asked_by = asked_by.clone();
+        self.run(move |context| organizations::create(context, &new, &asked_by, &event)).await
+    }
+
+    async fn change_organization(&self, request: OrganizationRequest, event: AuditEvent) -> Result<OrganizationAnswer, StoreError> {
+        self.run(move |context| organizations::change(context, &request, &event)).await
+    }
+
+    async fn organization(&self, account: &AccountId) -> Result<Option<Organization>, StoreError> {
+        let account = account.clone();
+        self.run(move |context| Ok(organizations::read(context, &account)?.map(|found| found.with_open_invitations(context.now_ms)))).await
+    }
+
+    async fn organizations_of(&self, user: &UserId) -> Result<Vec<OrganizationPlace>, StoreError> {
+        let user = user.clone();
+        self.run(move |context| organizations::of_user(context, &user)).await
+    }
+
     async fn record_event(&self, event: AuditEvent) -> Result<(), StoreError> {
         self.run(move |context| audit::append(context, &event)).await
     }
@@ -325,8 +448,8 @@ impl Store for SqliteStore {
     async fn check(&self, request: CheckRequest) -> Result<CheckAnswer, StoreError> {
         let (known, caller) = (self.known_callers.find(&request), CallerId::of(&request));
         let (answer, learned) = self.run(move |context| check::check(context, request, known.as_deref())).await?;
-        if let Some((rights_version, rights)) = learned {
-            self.known_callers.learn(caller, rights_version, rights);
+        if let Some((rights_versions, rights)) = learned {
+            self.known_callers.learn(caller, rights_versions, rights);
         }
         Ok(answer)
     }
@@ -367,6 +490,11 @@ impl Store for SqliteStore {
     async fn balance(&self, account: &AccountId) -> Result<Option<Balance>, StoreError> {
         let account = account.clone();
         self.run(move |context| credits::balance(context, &account)).await
+    }
+
+    async fn month_usage(&self, account: &AccountId) -> Result<Vec<(UserId, MonthUsage)>, StoreError> {
+        let account = account.clone();
+        self.run(move |context| member_usage::list(context, &account)).await
     }
 
     async fn receipt(&self, account: &AccountId, user: &UserId, request_id: &str) -> Result<Option<HoldRecord>, StoreError> {

@@ -31,5 +31,5 @@ pub(crate) fn state(sessions: Vec<Session>) -> UserState {
         created_at_ms: 1,
     };
     let member = Member { role: Role::User, disabled: false, locked: false, password_change_required: false, tokens_valid_from_ms: 5 };
-    UserState { user, member, sessions }
+    UserState { user, member, sessions, second_factor: None }
 }

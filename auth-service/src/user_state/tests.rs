@@ -128,7 +128,8 @@ fn a_one_time_password_lasts_a_day_and_is_good_once() {
         method: SignInMethod::Password,
         scopes: TokenScopes::All,
     };
-    let complete = |state: &UserState, verified, now_ms| on_complete_reset(state, verified, "own", &new, LIMITS, now_ms, &event());
+    let complete =
+        |state: &UserState, verified, now_ms| on_complete_reset(state, Shown::password(verified), "own", &new, LIMITS, now_ms, &event());
     let last_ms = NOW_MS + 24 * 3600 * 1000 - 1;
     let done = complete(&pending, "one time", last_ms);
     assert!(matches!(&done.answer, SessionStart::Begun(session) if session.session_id == id(9)));
@@ -169,7 +170,7 @@ fn a_lock_that_a_release_before_locks_wrote_out_of_one_row_still_keeps_the_user_
         method: SignInMethod::Password,
         scopes: TokenScopes::All,
     };
-    let begun = session::on_begin(&half, "hash", &new, LIMITS, NOW_MS, &event());
+    let begun = session::on_begin(&half, Shown::password("hash"), &new, LIMITS, NOW_MS, &event());
     assert_eq!(begun, Decision::nothing(SessionStart::Refused));
     let asked = change(&half, &token(Some(id(2))));
     assert_eq!(asked.answer, PasswordChange::Refused(Refusal::UserLocked));

@@ -11,21 +11,22 @@ use shared::ErrorReason;
 use shared::proto::auth as pb;
 use tonic::{Code, Request};
 
-use crate::support::{PASSWORD, Server, assert_refused, start, start_with, violated, with};
+use crate::second_factor;
+use crate::support::{PASSWORD, Server, assert_refused, start, start_at, start_with, violated, with};
 
 const NEW_PASSWORD: &str = "another plumber, by the pipe";
 
 /// What an operator reads of the log: each event once, as it comes.
-struct Follower {
-    operator: String,
+pub(crate) struct Follower {
+    pub(crate) operator: String,
     since: String,
     calls: u32,
-    worked: BTreeSet<&'static str>,
+    pub(crate) worked: BTreeSet<&'static str>,
     failed: BTreeSet<&'static str>,
 }
 
 impl Follower {
-    async fn start(server: &mut Server) -> Self {
+    pub(crate) async fn start(server: &mut Server) -> Self {
         let operator = server.operator().await;
         let list = with(&operator, pb::ListAuditEventsRequest::default());
         let since = server.admin.list_audit_events(list).await.unwrap().into_inner().newest_token;
@@ -33,14 +34,14 @@ impl Follower {
     }
 
     /// A message of this follower's own request id.
-    fn ask<T>(&mut self, credential: &str, message: T) -> Request<T> {
+    pub(crate) fn ask<T>(&mut self, credential: &str, message: T) -> Request<T> {
         self.calls += 1;
         let mut request = if credential.is_empty() { Request::new(message) } else { with(credential, message) };
         request.metadata_mut().insert("x-request-id", format!("audit-{}", self.calls).parse().unwrap());
         request
     }
 
-    async fn events(&mut self, server: &mut Server) -> Vec<pb::AuditEvent> {
+    pub(crate) async fn events(&mut self, server: &mut Server) -> Vec<pb::AuditEvent> {
         let request = pb::ListAuditEventsRequest { since_token: self.since.clone(), ..Default::default() };
         let page = server.admin.list_audit_events(with(&self.operator, request)).await.unwrap().into_inner();
         self.since = page.newest_token;
@@ -48,7 +49,7 @@ impl Follower {
     }
 
     /// The one event that the last call left, which worked, or failed for this reason.
-    async fn one(&mut self, server: &mut Server, action: AuditAction, failure: &str) -> pb::AuditEvent {
+    pub(crate) async fn one(&mut self, server: &mut Server, action: AuditAction, failure: &str) -> pb::AuditEvent {
         let events = self.events(server).await;
         let seen: Vec<_> = events.iter().map(|event| (event.action.as_str(), event.failure.as_str())).collect();
         assert_eq!(seen, [(action.name(), failure)]);
@@ -76,6 +77,9 @@ fn is_recorded(action: AuditAction) -> (bool, bool) {
         | AuditAction::CompletePasswordReset
         | AuditAction::CreateApiKey
         | AuditAction::RevokeApiKey
+        | AuditAction::ApproveDevice
+        | AuditAction::DenyDevice
+        | AuditAction::DeviceSignIn
         | AuditAction::CreateUser
         | AuditAction::DisableUser
         | AuditAction::EnableUser
@@ -86,11 +90,21 @@ fn is_recorded(action: AuditAction) -> (bool, bool) {
         | AuditAction::ManageModels => (true, true),
         // That a session goes on, and that somebody reads, changes nothing.
         AuditAction::Refresh | AuditAction::ListUsers | AuditAction::ListAuditEvents => (false, true),
+        // What is throttled has not been tried.
+        AuditAction::BeginDeviceSignIn => (true, false),
         // What nobody knows is no failure.
         AuditAction::RevokeCredential => (true, false),
         // Commands on the store's host: who may run them may do anything with it.
         AuditAction::CreateAdmin | AuditAction::ExportLedger => (true, false),
         AuditAction::RotateApiKey => (false, false),
+        AuditAction::BeginSecondFactor
+        | AuditAction::EnableSecondFactor
+        | AuditAction::DisableSecondFactor
+        | AuditAction::StepUp
+        | AuditAction::CreateRecoveryCodes
+        | AuditAction::ResetSecondFactor => (true, true),
+        // What it is used for is recorded beside it, and so is one that is wrong.
+        AuditAction::UseRecoveryCode => (true, false),
     }
 }
 
@@ -269,7 +283,13 @@ async fn operators(server: &mut Server, log: &mut Follower) {
     server.accounts.complete_password_reset(log.ask("", complete(&one_time))).await.unwrap();
     assert_eq!(log.one(server, A::CompletePasswordReset, "").await.actor_name, "bob");
 
-    let grant = |credits| pb::GrantCreditsRequest { user_name: "bob".into(), credits, request_id: "g".into(), note: "for the demo".into() };
+    let grant = |credits| pb::GrantCreditsRequest {
+        user_name: "bob".into(),
+        credits,
+        request_id: "g".into(),
+        note: "for the demo".into(),
+        ..Default::default()
+    };
     server.admin.grant_credits(log.ask(&operator, grant(5))).await.unwrap();
     assert_eq!(log.one(server, A::GrantCredits, "").await.detail, "5 credits: for the demo");
     server.admin.grant_credits(log.ask(&operator, grant(5))).await.unwrap();
@@ -322,13 +342,58 @@ async fn others(server: &mut Server, log: &mut Follower) {
     log.worked.extend(["create_admin", "export_ledger"]);
 }
 
+/// What devices do, and those who answer them.
+async fn devices(server: &mut Server, log: &mut Follower) {
+    use AuditAction as A;
+    server.sign_up("dora").await;
+    let token = server.login("dora").await;
+    log.events(server).await;
+    let begin = async |server: &mut Server, log: &mut Follower| {
+        let request = log.ask("", pb::BeginDeviceSignInRequest { client: "a notebook".into(), ..Default::default() });
+        let begun = server.accounts.begin_device_sign_in(request).await.unwrap().into_inner();
+        let event = log.one(server, A::BeginDeviceSignIn, "").await;
+        assert_eq!((event.actor_user_id.as_str(), event.detail.as_str()), ("", "a notebook"));
+        begun
+    };
+    let answer = |code: &str, deny| pb::ApproveDeviceRequest { user_code: code.into(), deny };
+    let (first, second) = (begin(server, log).await, begin(server, log).await);
+    for (action, deny) in [(A::ApproveDevice, false), (A::DenyDevice, true)] {
+        server.accounts.approve_device(log.ask(&token, answer("BBBB-BBBB", deny))).await.unwrap_err();
+        let event = log.one(server, action, "USER_CODE_UNKNOWN").await;
+        assert_eq!((event.actor_name.as_str(), event.subject_name.as_str()), ("dora", "dora"));
+    }
+    server.accounts.approve_device(log.ask(&token, answer(&second.user_code, true))).await.unwrap();
+    assert_eq!(log.one(server, A::DenyDevice, "").await.detail, "a notebook");
+    server.accounts.approve_device(log.ask(&token, answer(&first.user_code, false))).await.unwrap();
+    let event = log.one(server, A::ApproveDevice, "").await;
+    assert_eq!((event.actor_name.as_str(), event.subject_name.as_str(), event.detail.as_str()), ("dora", "dora", "a notebook"));
+    let asks = |begun: &pb::BeginDeviceSignInResponse| pb::ExchangeDeviceCodeRequest { device_code: begun.device_code.clone() };
+    let signed_in = server.accounts.exchange_device_code(log.ask("", asks(&first))).await.unwrap().into_inner();
+    let event = log.one(server, A::DeviceSignIn, "").await;
+    assert_eq!((event.actor_name.as_str(), &event.subject_id), ("dora", &signed_in.session_id));
+    for begun in [&first, &second] {
+        server.accounts.exchange_device_code(log.ask("", asks(begun))).await.unwrap_err();
+        assert_eq!(log.events(server).await, [], "that a device asks changes nothing");
+    }
+    let third = begin(server, log).await;
+    server.accounts.approve_device(log.ask(&token, answer(&third.user_code, false))).await.unwrap();
+    server.accounts.logout_everywhere(log.ask(&token, pb::LogoutEverywhereRequest {})).await.unwrap();
+    log.events(server).await;
+    server.accounts.exchange_device_code(log.ask("", asks(&third))).await.unwrap_err();
+    let event = log.one(server, A::DeviceSignIn, "DEVICE_CODE_EXPIRED").await;
+    assert_eq!((event.actor_user_id.as_str(), event.subject_name.as_str()), ("", "dora"));
+}
+
 #[tokio::test]
 async fn every_action_is_recorded_once_when_it_works_and_once_when_it_is_refused_with_who_whom_from_where_and_by_which_call() {
-    let mut server = start().await;
+    let (clock, hand) = second_factor::clock();
+    let mut server = start_at(&[], clock).await;
     let mut log = Follower::start(&mut server).await;
     users(&mut server, &mut log).await;
     operators(&mut server, &mut log).await;
     others(&mut server, &mut log).await;
+    devices(&mut server, &mut log).await;
+    second_factor::each_action_is_recorded(&mut server, &mut log, &hand).await;
     for action in AuditAction::ALL {
         let recorded = (log.worked.contains(action.name()), log.failed.contains(action.name()));
         assert_eq!(recorded, is_recorded(*action), "{action:?}");

@@ -127,3 +127,60 @@ fn the_binary_serves_answers_its_health_check_and_drains_on_sigterm() {
     assert_eq!(serving.wait().unwrap().code(), Some(0));
     assert_eq!(health().status.code(), Some(1));
 }
+
+/// Turns a second factor on in the store of this folder, and closes it.
+fn enroll(folder: &std::path::Path, name: &str) {
+    use auth_service::ids::SessionId;
+    use auth_service::second_factor::{
+        AttemptId, FactorAnswer, FactorChange, FactorChangeRequest, PresentedCode, RecoveryCodes, TotpSecret,
+    };
+    use auth_service::session::{NewSession, SessionStart, Shown, SignInMethod};
+    use auth_service::store::clock::Clock;
+    use auth_service::store::sqlite::SqliteStore;
+    use auth_service::store::{Store, StoreLimits};
+    let secret = TotpSecret::draw().unwrap();
+    let totp = totp_rs::Builder::new().with_secret(secret.to_bytes().to_vec()).build().unwrap();
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let store = SqliteStore::open(&folder.join("tollgate.db"), StoreLimits::default(), Clock::fixed(1_700_000_000_000).0).unwrap();
+        let user = store.user_by_name(&auth_service::user::UserName::parse(name).unwrap()).await.unwrap().unwrap();
+        let new = NewSession {
+            session_id: SessionId::random().unwrap(),
+            family_hash: [7; 32],
+            token_hash: [0; 32],
+            client: String::new(),
+            address: None,
+            method: SignInMethod::Password,
+            scopes: auth_service::token_scopes::TokenScopes::All,
+        };
+        let session = new.session_id.clone();
+        let begun = store.begin_session(&user.user_id, Shown::password(&user.password_hash), new, crate::support::event()).await.unwrap();
+        assert!(matches!(begun, SessionStart::Begun(_)));
+        let recovery_codes = RecoveryCodes::draw().unwrap().hashes();
+        let code = PresentedCode::App(totp.generate(1_700_000_000).to_string());
+        for change in
+            [FactorChange::Begin { secret, verified_hash: user.password_hash.clone() }, FactorChange::Confirm { code, recovery_codes }]
+        {
+            let request = FactorChangeRequest { session: session.clone(), attempt: AttemptId::draw().unwrap(), change };
+            let answer = store.change_second_factor(&user.user_id, request, crate::support::event()).await.unwrap();
+            assert!(matches!(answer, Some(FactorAnswer::Done { .. })), "{answer:?}");
+        }
+    });
+}
+
+#[test]
+fn reset_second_factor_on_the_stores_host_lets_an_operator_in_who_has_lost_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = create_admin(folder.path(), "root", "it is me, the plumber");
+    assert!(made.status.success(), "{}", text(&made));
+    let reset = |name: &str| auth_service(folder.path()).args(["reset-second-factor", name]).output().unwrap();
+    let none = reset("Root");
+    assert!(none.status.success() && text(&none).contains("root had no second factor"), "{}", text(&none));
+    enroll(folder.path(), "root");
+    let done = reset("root");
+    assert!(done.status.success() && text(&done).contains("root has no second factor now"), "{}", text(&done));
+    assert!(text(&reset("root")).contains("had no second factor"), "it is gone");
+    for name in ["nobody", "?", ""] {
+        let unknown = reset(name);
+        assert_eq!((unknown.status.code(), text(&unknown).contains("no user of that name")), (Some(1), true), "{}", text(&unknown));
+    }
+}

@@ -6,6 +6,7 @@ mod api_keys;
 mod audit;
 mod auth;
 mod binary;
+mod devices;
 mod fields;
 mod floods;
 mod foreign_tokens;
@@ -29,10 +30,12 @@ mod oauth2_sessions;
 )]
 #[path = "../../../tests/integration/src/oidc_issuer.rs"]
 mod oidc_issuer;
+mod organizations;
 mod passwords;
 mod published;
 mod release;
 mod revocations;
+mod second_factor;
 mod sessions;
 mod support;
 #[expect(dead_code, clippy::unwrap_used, reason = "test support, of which the unit tests have more")]

@@ -285,7 +285,8 @@ async fn clients_find_every_endpoint_by_the_configured_issuer_or_by_the_name_tha
         (&json!("https://auth.example.com/tollgate"), &json!("https://auth.example.com/tollgate/token"))
     );
     assert_eq!(said["response_types_supported"], json!(["none"]));
-    assert_eq!(said["grant_types_supported"], json!(["password", "refresh_token"]));
+    assert_eq!(said["grant_types_supported"], json!(["password", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"]));
+    assert_eq!(said["device_authorization_endpoint"], json!("https://auth.example.com/tollgate/device_authorization"));
     assert_eq!(said["scopes_supported"], json!(shared::scope::ALL));
     assert_eq!(said["jwks_uri"], json!("https://auth.example.com/tollgate/.well-known/jwks.json"));
     let server = start().await;

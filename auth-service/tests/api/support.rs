@@ -10,6 +10,7 @@ use auth_service::access_token::SigningSecret;
 use auth_service::config::Config;
 use auth_service::ids::UserId;
 use auth_service::startup::Application;
+use auth_service::store::clock::Clock;
 use auth_service::store::{AuditAction, AuditEvent, NewUser, Store};
 use auth_service::user::{Role, UserName};
 use shared::ErrorReason;
@@ -46,10 +47,15 @@ pub(crate) async fn start() -> Server {
 }
 
 pub(crate) async fn start_with(variables: &[(&str, &str)]) -> Server {
+    start_at(variables, Clock::Store).await
+}
+
+/// With this clock of the store.
+pub(crate) async fn start_at(variables: &[(&str, &str)], clock: Clock) -> Server {
     let folder = tempfile::tempdir().unwrap();
     let mut strings: BTreeMap<String, String> = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     strings.insert("TOLLGATE_DATA_DIR".to_owned(), folder.path().to_str().unwrap().to_owned());
-    let config = Config::read(&strings).unwrap();
+    let config = Config { clock, ..Config::read(&strings).unwrap() };
     let service_credential = config.service_credentials[0].to_hex();
     let signing = config.signing_secrets[0].clone();
     let application = Application::build(config).await.unwrap();

@@ -9,7 +9,7 @@ use auth_service::store::{
 };
 use shared::ErrorReason;
 
-use crate::fixture::{Fixture, Home, Person, new_secret, new_user};
+use crate::fixture::{Fixture, Home, Person, WITHOUT_VERSION_10, new_secret, new_user};
 
 /// All events, so many a page, from the newest.
 fn newest(limit: u32) -> AuditQuery {
@@ -246,7 +246,7 @@ pub(crate) async fn what_operators_did_before_they_had_a_log_of_their_own_is_sti
         Home::Sqlite(folder) => {
             let file = rusqlite::Connection::open(crate::fixture::sqlite_file(folder.path())).unwrap();
             let back = "INSERT INTO audit_changes SELECT * FROM audit_operators; DROP TABLE audit_operators; PRAGMA user_version = 8";
-            file.execute_batch(back).unwrap();
+            file.execute_batch(&[WITHOUT_VERSION_10, back].concat()).unwrap();
             let limits = f.limits;
             f.open_again(limits).await
         }

@@ -42,6 +42,7 @@ pub(crate) async fn a_key_is_refused_when_unknown_expired_or_revoked(f: Fixture)
         key_id: Some(key.key_id.clone()),
         key_secret: 1,
         session_id: None,
+        membership: None,
     });
     assert_eq!(f.check_key(&ada, 1, permission(Scope::Chat), None).await, good);
     assert_eq!(f.check_key(&ada, 2, permission(Scope::Chat), None).await, CheckAnswer::Refused(Refusal::CredentialUnknown));
@@ -153,7 +154,14 @@ pub(crate) async fn what_needs_an_admin_refuses_others(f: Fixture) {
     assert_eq!(ask(&ada).await, CheckAnswer::Refused(Refusal::RoleRequired));
     assert_eq!(
         ask(&root).await,
-        CheckAnswer::Allowed(Principal { user_id: root.id.clone(), role: Role::Admin, key_id: None, key_secret: 0, session_id: None })
+        CheckAnswer::Allowed(Principal {
+            user_id: root.id.clone(),
+            role: Role::Admin,
+            key_id: None,
+            key_secret: 0,
+            session_id: None,
+            membership: None
+        })
     );
 }
 

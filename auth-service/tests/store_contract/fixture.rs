@@ -155,6 +155,10 @@ impl RedisServer {
     }
 }
 
+/// Takes away what version 10 of the file's schema added.
+pub(crate) const WITHOUT_VERSION_10: &str = "DROP TABLE organizations; DROP TABLE member_usage; DROP TABLE invitations; \
+     DROP TABLE second_factors; DROP TABLE identities; DROP TABLE used_proofs; DROP TABLE device_sign_ins;";
+
 /// A port that nobody else is given while the socket lives. Nothing listens on it until a server does that was told to: Linux lets it,
 /// since both set SO_REUSEADDR. Elsewhere the port is free again, and was unused a moment ago.
 pub(crate) fn reserve_port() -> (Option<TcpSocket>, u16) {
@@ -450,7 +454,7 @@ pub(crate) fn new_user(name: &str, credits: i64) -> NewUser {
 }
 
 pub(crate) fn permission(scope: Scope) -> Permission {
-    Permission { scope, admin: false, model: "llama3".to_owned() }
+    Permission { model: "llama3".to_owned(), ..Permission::of(scope) }
 }
 
 /// A request that costs one credit a call.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth_service::identity::{IdentityHash, IssuerSessionStart, LinkAnswer, MAX_IDENTITIES, ProvedIdentity, RECENT, UnlinkAnswer, UsedProof};
+use auth_service::identity::{IdentityHash, IssuerSessionStart, LinkAnswer, MAX_IDENTITIES, ProvedIdentity, UnlinkAnswer, UsedProof};
 use auth_service::ids::{AccountId, SessionId, UserId};
+use auth_service::second_factor::RECENT;
 use auth_service::session::{NewSession, SignInMethod};
 use auth_service::store::{IssuerUserCreation, NewUser, Refusal};
 

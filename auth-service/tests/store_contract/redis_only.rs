@@ -290,7 +290,11 @@ async fn three_stores_on_one_redis_admit_what_the_credits_pay_for() {
 
 #[tokio::test]
 async fn numbers_of_a_ledger_that_was_folded_empty_go_on_after_a_restart_and_a_rewritten_log_and_none_comes_again() {
-    let f = Fixture::redis(limits()).await;
+    // Without it Redis may answer before it writes, and what is killed then forgets.
+    let writes_first = ["--appendfsync", "always"];
+    let server = RedisServer::start(&writes_first);
+    let url = server.url();
+    let f = Fixture::redis_at(server, &url, limits()).await;
     let ada = f.person("ada", 5).await;
     let held = f.hold(&ada, one_credit("r", "a")).await;
     f.settle(&held.terms, Outcome::Completed, 1).await;
@@ -310,7 +314,7 @@ async fn numbers_of_a_ledger_that_was_folded_empty_go_on_after_a_restart_and_a_r
             }
         }
         server.stop();
-        server.start_again(&[]);
+        server.start_again(&writes_first);
         // It takes connections before it has loaded what it wrote.
         let started = std::time::Instant::now();
         while let Err(error) = redis::cmd("PING").exec(&mut server.connection()) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use auth_service::hold::Outcome;
 use auth_service::ids::SessionId;
-use auth_service::session::{MAX_SESSIONS, NewSession, Refresh, RefreshAnswer, RefreshRefusal, Session, SessionStart, SignInMethod};
+use auth_service::session::{MAX_SESSIONS, NewSession, Refresh, RefreshAnswer, RefreshRefusal, Session, SessionStart, Shown, SignInMethod};
 use auth_service::store::{CheckAnswer, CheckRequest, ExtendAnswer, PresentedCredential, Refusal, Scope};
 use auth_service::token_scopes::TokenScopes;
 
@@ -48,7 +48,7 @@ impl Fixture {
     /// Tries to begin a session with the password that this hash stands for.
     pub(crate) async fn begin(&self, person: &Person, verified: &str) -> (SessionId, SessionStart) {
         let id = SessionId::random().unwrap();
-        let start = self.store.begin_session(&person.id, verified, new_session(&id, "a client"), event()).await.unwrap();
+        let start = self.store.begin_session(&person.id, Shown::password(verified), new_session(&id, "a client"), event()).await.unwrap();
         (id, start)
     }
 
@@ -121,7 +121,7 @@ pub(crate) async fn a_session_is_listed_as_it_began_and_the_one_used_last_comes_
     assert_eq!((session.created_at_ms, session.last_used_at_ms), (f.now_ms(), f.now_ms()));
     assert_eq!(f.store.sessions(&ada.id).await.unwrap(), std::slice::from_ref(&session));
     // A repetition, whose answer was lost.
-    let again = f.store.begin_session(&ada.id, PASSWORD_HASH, new_session(&first, "a client"), event()).await.unwrap();
+    let again = f.store.begin_session(&ada.id, Shown::password(PASSWORD_HASH), new_session(&first, "a client"), event()).await.unwrap();
     assert_eq!(again, SessionStart::Begun(session));
     f.advance(MINUTE);
     let second = f.sign_in(&ada).await;

@@ -182,6 +182,7 @@ fn expected() -> AccountSnapshot {
             LedgerEntry { usage: Some(usage(7, 10, true)), ..entry(8, late, -6, 78, "late", 1000) },
         ],
         checkpoint: None,
+        usage: Vec::new(),
     }
 }
 
@@ -317,7 +318,7 @@ async fn is_brought_up(back: &[&str]) {
 }
 
 fn principal() -> auth_service::store::Principal {
-    auth_service::store::Principal { user_id: ada().id, role: Role::User, key_id: None, key_secret: 0, session_id: None }
+    auth_service::store::Principal { user_id: ada().id, role: Role::User, key_id: None, key_secret: 0, session_id: None, membership: None }
 }
 
 #[tokio::test]
@@ -377,7 +378,7 @@ async fn a_file_that_can_not_be_brought_up_is_refused_and_left_as_it_is() {
 async fn a_file_of_a_later_schema_is_refused_in_words_that_say_so() {
     let folder = tempfile::tempdir().unwrap();
     let path = sqlite_file(folder.path());
-    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 10).unwrap();
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 11).unwrap();
     let refused = SqliteStore::open(&path, limits(), Clock::Store);
-    assert!(matches!(&refused, Err(StoreOpenError::Unusable(text)) if text.contains("version 10") && text.contains("later release")));
+    assert!(matches!(&refused, Err(StoreOpenError::Unusable(text)) if text.contains("version 11") && text.contains("later release")));
 }

@@ -16,7 +16,7 @@ async fn sum(f: &Fixture, person: &Person) -> UsageSum {
     let part = f.store.oldest_entries(&person.account, i64::MAX.unsigned_abs(), 1).await.unwrap();
     assert!(part.entries.is_empty() && part.now_ms == f.now_ms());
     let days = Days::asked(None, None, Day::of_ms(part.now_ms)).unwrap();
-    sum_up(&*f.store, &person.account, days, 1000).await.unwrap()
+    sum_up(&*f.store, &person.account, None, days, 1000).await.unwrap()
 }
 
 async fn call(f: &Fixture, person: &Person, request_id: &str, output_tokens: u32) {

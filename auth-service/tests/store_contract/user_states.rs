@@ -3,23 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth_service::session::{RefreshRefusal, SessionStart};
+use auth_service::session::{RefreshRefusal, SessionStart, Shown};
 use auth_service::store::clock::Clock;
 use auth_service::store::{AuditEvent, CheckAnswer, PresentedCredential, Refusal, Scope, Store, StoreError, UserChange};
 use auth_service::user::Role;
 use auth_service::user_state::{NewState, PasswordChange};
 
-use crate::fixture::{Fixture, Home, PASSWORD_HASH, Person, event, permission, revoke_key, sqlite_file};
+use crate::fixture::{Fixture, Home, PASSWORD_HASH, Person, WITHOUT_VERSION_10, event, permission, revoke_key, sqlite_file};
 use crate::sessions::{Signed, by_session, credential, new_session};
 
 const NEW_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$bmV3";
 const ONE_TIME_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$b25l";
 /// Races of each kind: enough that both orders come.
-const RACES: usize = 24;
+pub(crate) const RACES: usize = 24;
 
 /// What ends a user's sessions, or one of them.
 #[derive(Debug, Clone, Copy)]
-enum Ending {
+pub(crate) enum Ending {
     Disable,
     Lock,
     Reset,
@@ -30,10 +30,10 @@ enum Ending {
     ChangePassword,
 }
 
-const ENDINGS: [Ending; 7] =
+pub(crate) const ENDINGS: [Ending; 7] =
     [Ending::Disable, Ending::Lock, Ending::Reset, Ending::EndAll, Ending::EndOne, Ending::ByToken, Ending::ChangePassword];
 
-async fn end(store: &dyn Store, ending: Ending, signed: &Signed, other: &Signed) {
+pub(crate) async fn end(store: &dyn Store, ending: Ending, signed: &Signed, other: &Signed) {
     let id = &signed.person.id;
     match ending {
         Ending::Disable => assert!(store.set_disabled(id, true, "why", event()).await.unwrap().unwrap().changed),
@@ -50,7 +50,7 @@ async fn end(store: &dyn Store, ending: Ending, signed: &Signed, other: &Signed)
 }
 
 /// Does both at once; in every other race the second one is a step ahead.
-async fn at_once<A, B>(race: usize, one: A, other: B) -> (A::Output, B::Output)
+pub(crate) async fn at_once<A, B>(race: usize, one: A, other: B) -> (A::Output, B::Output)
 where
     A: Future<Output: Send> + Send + 'static,
     B: Future<Output: Send> + Send + 'static,
@@ -66,7 +66,7 @@ where
 }
 
 /// A user of their own for each race, with two sessions.
-async fn racer(f: &Fixture, number: usize, ending: Ending) -> (Signed, Signed) {
+pub(crate) async fn racer(f: &Fixture, number: usize, ending: Ending) -> (Signed, Signed) {
     let person = f.person(&format!("{ending:?}{number}"), 20).await;
     (f.sign_in(&person).await, f.sign_in(&person).await)
 }
@@ -253,7 +253,8 @@ pub(crate) async fn a_reset_password_lets_nobody_in_until_another_was_chosen_wit
     assert!(matches!(f.check_key(&ada, 1, permission(Scope::Chat), None).await, CheckAnswer::Allowed(_)));
     let complete = async |verified: &'static str, new: &'static str| {
         let id = auth_service::ids::SessionId::random().unwrap();
-        let start = f.store.complete_password_reset(&ada.id, verified, new, new_session(&id, "a client"), event()).await.unwrap();
+        let start =
+            f.store.complete_password_reset(&ada.id, Shown::password(verified), new, new_session(&id, "a client"), event()).await.unwrap();
         (Signed { person: ada.clone(), id }, start)
     };
     assert_eq!(complete(PASSWORD_HASH, NEW_HASH).await.1, SessionStart::Refused, "the password before it");
@@ -283,7 +284,7 @@ pub(crate) async fn of_many_who_complete_one_reset_at_once_one_does(f: Fixture) 
         tasks.spawn(async move {
             let id = auth_service::ids::SessionId::random().unwrap();
             let (new, hash) = (new_session(&id, "a client"), format!("hash {number}"));
-            f.store.complete_password_reset(&ada.id, ONE_TIME_HASH, &hash, new, event()).await.unwrap()
+            f.store.complete_password_reset(&ada.id, Shown::password(ONE_TIME_HASH), &hash, new, event()).await.unwrap()
         });
     }
     let begun = tasks.join_all().await.into_iter().filter(|start| matches!(start, SessionStart::Begun(_))).count();
@@ -409,7 +410,7 @@ async fn a_full_redis_still_refreshes_and_ends_sessions_and_begins_none() {
     server.command(&["CONFIG", "SET", "maxmemory", "1"]);
     f.refresh(&one, 0, 1).await.unwrap();
     let id = auth_service::ids::SessionId::random().unwrap();
-    let refused = f.store.begin_session(&ada.id, PASSWORD_HASH, new_session(&id, "a client"), event()).await;
+    let refused = f.store.begin_session(&ada.id, Shown::password(PASSWORD_HASH), new_session(&id, "a client"), event()).await;
     assert!(matches!(refused, Err(StoreError::Full(_))), "{refused:?}");
     assert!(f.store.end_session(&ada.id, &one.id, event()).await.unwrap());
     f.store.record_event(event().failed(shared::ErrorReason::LoginFailed)).await.unwrap();
@@ -429,7 +430,7 @@ async fn a_file_of_the_release_before_sessions_is_brought_up_and_its_users_sign_
     let old = rusqlite::Connection::open(&path).unwrap();
     let tables = ["sessions", "audit_changes", "audit_operators", "audit_attempts", "api_key_uses"];
     let tables = tables.map(|table| format!("DROP TABLE {table};")).concat();
-    old.execute_batch(&(tables + "PRAGMA user_version = 6")).unwrap();
+    old.execute_batch(&[&tables, WITHOUT_VERSION_10, "PRAGMA user_version = 6"].concat()).unwrap();
     drop(old);
     let limits = f.limits;
     let f = f.open_again(limits).await;

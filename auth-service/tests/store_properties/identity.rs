@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use auth_service::ids::SessionId;
-use auth_service::session::{NewSession, Refresh, RefreshAnswer, RefreshRefusal, SessionStart, SignInMethod};
+use auth_service::session::{NewSession, Refresh, RefreshAnswer, RefreshRefusal, SessionStart, Shown, SignInMethod};
 use auth_service::store::clock::Clock;
 use auth_service::store::sqlite::SqliteStore;
 use auth_service::store::{CheckAnswer, CheckRequest, PresentedCredential, Scope, Store};
@@ -248,7 +248,7 @@ async fn both(store: &dyn Store, person: &Person, model: &mut Model, step: &Step
         Step::Begin { right } => {
             let (session, token) = (SessionId::random().unwrap(), model.draw());
             let verified = if *right { model.password.clone() } else { "another".to_owned() };
-            let start = store.begin_session(id, &verified, new_session(&session, token), event()).await.unwrap();
+            let start = store.begin_session(id, Shown::password(&verified), new_session(&session, token), event()).await.unwrap();
             let expected = if model.disabled || model.locked {
                 "Refused"
             } else if !right {
@@ -345,7 +345,8 @@ async fn both(store: &dyn Store, person: &Person, model: &mut Model, step: &Step
         Step::CompleteReset { right } => {
             let (session, token, new) = (SessionId::random().unwrap(), model.draw(), format!("chosen {}", model.drawn));
             let verified = if *right { model.password.clone() } else { "another".to_owned() };
-            let start = store.complete_password_reset(id, &verified, &new, new_session(&session, token), event()).await.unwrap();
+            let start =
+                store.complete_password_reset(id, Shown::password(&verified), &new, new_session(&session, token), event()).await.unwrap();
             let is_open = model.reset_end_ms.is_some_and(|end_ms| model.now_ms < end_ms);
             let completes = *right && is_open && !model.disabled && !model.locked;
             if completes {

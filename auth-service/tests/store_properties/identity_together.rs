@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use auth_service::ids::SessionId;
-use auth_service::session::{Refresh, RefreshAnswer, RefreshRefusal, SessionStart};
+use auth_service::session::{Refresh, RefreshAnswer, RefreshRefusal, SessionStart, Shown};
 use auth_service::store::clock::Clock;
 use auth_service::store::sqlite::SqliteStore;
 use auth_service::store::{Refusal, Store};
@@ -74,9 +74,10 @@ async fn play(stores: &[Arc<dyn Store>], name: &str, rounds: &[Vec<Together>]) {
         let hash = format!("hash {number}");
         stores[0].reset_password(id, "one time", event()).await.unwrap();
         let (shared_id, other) = (SessionId::random().unwrap(), SessionId::random().unwrap());
-        let begun = stores[0].complete_password_reset(id, "one time", &hash, new_session(&shared_id, 1), event()).await.unwrap();
+        let begun =
+            stores[0].complete_password_reset(id, Shown::password("one time"), &hash, new_session(&shared_id, 1), event()).await.unwrap();
         assert!(matches!(begun, SessionStart::Begun(_)), "{begun:?}");
-        let begun = stores[0].begin_session(id, &hash, new_session(&other, 1), event()).await.unwrap();
+        let begun = stores[0].begin_session(id, Shown::password(&hash), new_session(&other, 1), event()).await.unwrap();
         assert!(matches!(begun, SessionStart::Begun(_)), "{begun:?}");
         let mut tasks = tokio::task::JoinSet::new();
         for (place, action) in round.iter().enumerate() {
@@ -102,9 +103,9 @@ async fn perform(
     match action {
         Together::Begin => {
             let session = SessionId::random().unwrap();
-            match store.begin_session(id, hash, new_session(&session, next), event()).await.unwrap() {
+            match store.begin_session(id, Shown::password(hash), new_session(&session, next), event()).await.unwrap() {
                 SessionStart::Begun(_) => Came::Begun(session),
-                SessionStart::Refused | SessionStart::PasswordReplaced | SessionStart::PasswordChangeRequired => Came::Nothing,
+                _ => Came::Nothing,
             }
         }
         Together::Refresh => {

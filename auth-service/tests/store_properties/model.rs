@@ -6,7 +6,7 @@ mod holds;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use auth_service::access::RightsVersion;
+use auth_service::access::{RightsVersion, RightsVersions};
 use auth_service::hold::{Fields, HoldRecord, Resolution, Standing, Terms, TokenUsage, request_digest};
 use auth_service::price::Price;
 use auth_service::store::{
@@ -112,7 +112,14 @@ impl Model {
 
     pub(crate) fn snapshot(&self) -> AccountSnapshot {
         let (open, remembered) = self.holds.values().cloned().partition(|hold| hold.resolved.is_none());
-        AccountSnapshot { balance: self.balance, open, remembered, ledger: self.ledger.clone(), checkpoint: self.checkpoint }
+        AccountSnapshot {
+            balance: self.balance,
+            open,
+            remembered,
+            ledger: self.ledger.clone(),
+            checkpoint: self.checkpoint,
+            usage: Vec::new(),
+        }
     }
 
     /// A handle that was given out, and perhaps altered; `None`: none was yet.
@@ -237,8 +244,8 @@ impl Model {
     fn standing(&mut self, stored: Standing) -> Standing {
         let credential = PresentedCredential::AccessToken { user_id: self.person.id.clone(), session: None, issued_at_ms: self.now_ms };
         let good_until_ms = Some(self.now_ms + millis(self.limits.session_idle));
-        let rights_version = *self.rights_version.get_or_insert(stored.rights_version);
-        Standing { credential, rights_version, good_until_ms }
+        let account = *self.rights_version.get_or_insert(stored.rights_versions.account);
+        Standing { credential, rights_versions: RightsVersions { account, home: None }, good_until_ms }
     }
 
     fn forget_at_ms(&self, hold: &HoldRecord) -> Option<i64> {

@@ -6,7 +6,7 @@ import asyncio
 from datetime import timedelta
 
 import tollgate
-from tollgate import Answer, AsyncTollgate, Receipt, Tollgate
+from tollgate import Answer, AsyncTollgate, Organization, Receipt, ServiceAccount, Tollgate
 
 
 def ask(client: Tollgate) -> int:
@@ -22,6 +22,17 @@ def ask(client: Tollgate) -> int:
     vectors = client.embed("embedder", ["a", "b"], dimensions=4)
     print(sum(vectors[0]), len(vectors), [len(each) for each in vectors], text)
     return (receipt.cost or 0) + client.balance().available
+
+
+def share(client: Tollgate, who: str) -> list[str]:
+    physics: Organization = client.organizations.create("physics")
+    code: str = client.organizations.invite(physics, monthly_cap=100, lifetime=timedelta(days=1)).code
+    for member in client.organizations.members(physics):
+        client.organizations.set_cap(member, (member.spent_this_month or 0) + 10, physics)
+    bot: ServiceAccount = client.organizations.create_service_account("bot", physics)
+    with Tollgate.login(account=physics.account_id, scopes=["inference"], show=lambda sign_in: print(sign_in.code)) as other:
+        print(other.me().organization, who)
+    return [code, client.keys.create(service_account=bot).key]
 
 
 async def ask_too() -> str:

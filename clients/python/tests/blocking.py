@@ -57,7 +57,7 @@ class BlockingAnswer:
 
 
 class Blocking:
-    """A client, or its keys and sessions."""
+    """A client, or its keys, sessions and organizations."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         self._loop = LOOP
@@ -75,7 +75,7 @@ class Blocking:
             # A sign-in that failed.
             raise AttributeError(name)
         found = getattr(self.client, name)
-        if name in ("keys", "sessions"):
+        if name in ("keys", "sessions", "organizations"):
             part = Blocking.__new__(Blocking)
             part._loop, part.client = self._loop, found
             return part

@@ -123,6 +123,14 @@ class Person:
     def key(self, **limits: Any) -> str:
         return str(self.here.keys.create("test", **limits).key)
 
+    def approve(self, code: str, deny: bool = False) -> None:
+        """What somebody does in a browser for a device that shows this code."""
+        from tollgate._calls import Call
+        from tollgate.auth.v1 import sign_in_pb2
+
+        message = sign_in_pb2.ApproveDeviceRequest(user_code=code, deny=deny)
+        self.here._run(lambda: Call("accounts", "ApproveDevice", message, lambda _: None, repeatable=False))
+
     def settled(self) -> Any:
         """The balance, once nothing is held any more."""
         return until("what is held is settled", lambda: (balance := self.here.balance()).held == 0 and balance)
@@ -158,6 +166,10 @@ class Operator:
     def create(self, name: str, password: str, credits: int) -> None:
         request = self.pb.CreateUserRequest(user_name=name, password=password, starting_credits=credits)
         self.stub.CreateUser(request, metadata=self.metadata)
+
+    def grant(self, account: str, credits: int) -> None:
+        request = self.pb.GrantCreditsRequest(account_id=account, credits=credits, request_id=secrets.token_hex(8))
+        self.stub.GrantCredits(request, metadata=self.metadata)
 
     def disable(self, user: str) -> None:
         self.stub.DisableUser(self.pb.DisableUserRequest(user_name=user, reason="a test"), metadata=self.metadata)

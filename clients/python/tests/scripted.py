@@ -11,6 +11,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from tollgate.auth.v1 import accounts_pb2 as auth
 from tollgate.auth.v1 import accounts_pb2_grpc
+from tollgate.auth.v1 import sign_in_pb2 as sign_in
 from tollgate.inference.v1 import inference_pb2 as inference
 from tollgate.inference.v1 import inference_pb2_grpc
 from tollgate.rpc.v1 import status_pb2
@@ -54,7 +55,7 @@ def answer(*texts: str, replayed: bool = False, then: Optional[Step] = None, fin
 
 
 class Scripted(accounts_pb2_grpc.AccountsServicer, inference_pb2_grpc.InferenceServicer):
-    """Chat, Embed, CreateApiKey, GetBalance and Login answer by the script, one step a call, whatever is called."""
+    """Chat, Embed, CreateApiKey, GetBalance, Login and the sign-in of a device answer by the script, one step a call."""
 
     def __init__(self, *steps: Step) -> None:
         self.steps: List[Step] = list(steps)
@@ -86,6 +87,12 @@ class Scripted(accounts_pb2_grpc.AccountsServicer, inference_pb2_grpc.InferenceS
     def Login(self, request: Any, context: Any) -> Any:
         return self.step(request, context)
 
+    def BeginDeviceSignIn(self, request: Any, context: Any) -> Any:
+        return self.step(request, context)
+
+    def ExchangeDeviceCode(self, request: Any, context: Any) -> Any:
+        return self.step(request, context)
+
     @property
     def at(self) -> dict[str, Any]:
         return {"url": f"http://127.0.0.1:{self.port}", "auth_url": f"http://127.0.0.1:{self.port}"}
@@ -100,3 +107,22 @@ class Scripted(accounts_pb2_grpc.AccountsServicer, inference_pb2_grpc.InferenceS
 def balance(available: int) -> Step:
     found = auth.Balance(available_credits=available)
     return lambda _request, _context: auth.GetBalanceResponse(account_id="a", balance=found)
+
+
+def begun(interval: float = 0.05, address: str = "http://gate.example/device") -> Step:
+    """The sign-in of a device, to be asked about so often."""
+    made = sign_in.BeginDeviceSignInResponse(
+        device_code="tgd_canary-device-code",
+        user_code="BCDF-GHJK",
+        verification_uri=address,
+        verification_uri_complete=f"{address}?user_code=BCDF-GHJK",
+    )
+    made.interval.FromMicroseconds(round(interval * 1e6))
+    return lambda _request, _context: made
+
+
+def approved(name: str = "ada") -> Step:
+    made = sign_in.ExchangeDeviceCodeResponse(access_token="canary-access", refresh_token="canary-refresh", session_id="s", user_name=name)
+    made.expires_at.GetCurrentTime()
+    made.expires_at.seconds += 1800
+    return lambda _request, _context: made

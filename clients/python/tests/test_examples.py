@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PASSWORD, ROOT, Stack
-from test_notebook import Notebook
+from conftest import ROOT, Stack
+from test_notebook import USER_CODE, Notebook
 
 EXAMPLES = ROOT / "examples" / "python"
 
@@ -49,29 +49,37 @@ def test_the_example_notebook_runs_from_top_to_bottom(stack: Stack, home: Path, 
     monkeypatch.setenv("TOLLGATE_AUTH_URL", stack.auth_url)
     cells = [each for each in json.loads((EXAMPLES / "notebook.ipynb").read_text())["cells"] if each["cell_type"] == "code"]
     assert all(each["outputs"] == [] for each in cells)
-    notebook = Notebook(home)
+    notebook = Notebook(home, person)
     try:
         for cell in cells:
-            notebook.run("".join(cell["source"]), (person.name, PASSWORD) if "login" in "".join(cell["source"]) else ())
+            notebook.run("".join(cell["source"]), stdin=False)
     finally:
         notebook.stop()
     assert not [each for each in notebook.shown if each["msg_type"] == "error"], notebook.outputs()
-    assert "1 credit charged, 9 left" in notebook.outputs() and PASSWORD not in notebook.outputs()
+    assert "1 credit charged, 9 left" in notebook.outputs() and f"Signed in as {person.name}." in notebook.outputs()
 
 
-def test_the_lines_of_the_documentation_work(stack: Stack, home: Path, tmp_path: Path) -> None:
-    """Each block of Python in docs/python.md that isn't marked otherwise, one after the other, as one program."""
+@pytest.mark.parametrize("page", ["python", "notebook"])
+def test_the_lines_of_the_documentation_work(page: str, stack: Stack, home: Path, tmp_path: Path) -> None:
+    """Each block of Python of the page, one after the other, as one program. Somebody approves the sign-ins that it shows."""
     person = stack.person(50)
-    text = (ROOT / "docs" / "python.md").read_text()
+    text = (ROOT / "docs" / f"{page}.md").read_text()
     blocks = [block for language, block in re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL) if language == "python"]
-    assert len(blocks) > 5
+    assert len(blocks) > 2
+    organization = person.here.organizations.create("documented")
     here = {"llama3.2": "capable", "nomic-embed-text": "embedder", '"tg_…"': repr(person.key())}
+    here['account="…"'] = f"account={organization.account_id!r}"
     program = "\n".join(blocks)
     for named, there in here.items():
         program = program.replace(named, there)
     file = tmp_path / "documented.py"
     file.write_text(program)
     environment = {**os.environ, "TOLLGATE_URL": stack.url, "TOLLGATE_AUTH_URL": stack.auth_url}
-    typed = f"{person.name}\n{PASSWORD}\n"
-    done = subprocess.run([sys.executable, file], env=environment, input=typed, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    said = ""
+    with subprocess.Popen([sys.executable, file], env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        for line in process.stderr:
+            said += line
+            for code in USER_CODE.findall(line):
+                person.approve(code)
+    assert process.returncode == 0, said

@@ -12,9 +12,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import grpc
 import pytest
 import tollgate
 from conftest import PASSWORD, SECONDS, Stack, operators_stub, until
+from scripted import Scripted, refuse
 from tollgate import AsyncTollgate, Tollgate
 from tollgate._session import NEXT_TRY_AFTER, SessionState, Standing, Tokens
 from tollgate._secret import Secret
@@ -187,22 +189,21 @@ def test_a_token_is_renewed_after_four_fifths_of_its_life_and_not_again_at_once_
 ASKED = """
 import sys
 from tollgate import Tollgate
-client = Tollgate.login(url=sys.argv[1], auth_url=sys.argv[2])
+client = Tollgate.login(sys.argv[3], url=sys.argv[1], auth_url=sys.argv[2])
 print("signed in as", client.me().name)
 """
 
 
-def test_a_terminal_is_asked_for_name_and_password_and_does_not_show_the_password(stack: Stack) -> None:
+def test_a_terminal_is_asked_for_the_password_and_does_not_show_it(stack: Stack) -> None:
     person = stack.person()
     parent, child = pty.openpty()
-    command = [sys.executable, "-c", ASKED, stack.url, stack.auth_url]
+    command = [sys.executable, "-c", ASKED, stack.url, stack.auth_url, person.name]
     process = subprocess.Popen(command, stdin=child, stdout=child, stderr=child, start_new_session=True)
     os.close(child)
     shown = ""
     try:
-        for prompt, reply in (("User name: ", person.name), (f"Password for {person.name}: ", PASSWORD)):
-            shown += read_until(parent, prompt)
-            os.write(parent, reply.encode() + b"\n")
+        shown += read_until(parent, f"Password for {person.name}: ")
+        os.write(parent, PASSWORD.encode() + b"\n")
         shown += read_until(parent, f"signed in as {person.name}")
     finally:
         assert process.wait(SECONDS) == 0, shown
@@ -224,16 +225,50 @@ def read_until(terminal: int, text: str) -> str:
 
 def test_a_pipe_gives_the_password_and_nobody_there_is_a_typed_error(stack: Stack) -> None:
     person = stack.person()
-    command = [sys.executable, "-c", ASKED, stack.url, stack.auth_url]
+    command = [sys.executable, "-c", ASKED, stack.url, stack.auth_url, person.name]
 
     def run(text: str) -> Any:
         return subprocess.run(command, input=text, capture_output=True, text=True, timeout=SECONDS, start_new_session=True)
 
-    done = run(f"{person.name}\n{PASSWORD}\n")
+    done = run(f"{PASSWORD}\n")
     assert done.returncode == 0 and f"signed in as {person.name}" in done.stdout and PASSWORD not in done.stdout + done.stderr, done.stderr
-    for text in ("", f"{person.name}\n"):
-        done = run(text)
-        assert done.returncode == 1 and re.search(r"ConfigurationError: nobody answered", done.stderr), done.stderr
+    done = run("")
+    assert done.returncode == 1 and re.search(r"ConfigurationError: nobody answered", done.stderr), done.stderr
+
+
+SECOND_FACTOR_REQUIRED = refuse(grpc.StatusCode.UNAUTHENTICATED, "SECOND_FACTOR_REQUIRED", "a code is needed")
+
+
+def test_a_code_of_the_second_factor_goes_with_the_password_and_where_nobody_can_be_asked_its_lack_is_a_typed_error(
+    client_class: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with Scripted(signed_in, SECOND_FACTOR_REQUIRED, SECOND_FACTOR_REQUIRED) as server:
+        client_class.login("ada", PASSWORD, second_factor_code="canary-123456", **server.at).close()
+        assert server.requests[0].second_factor_code == "canary-123456"
+        for given in ({}, {"second_factor_code": "canary-654321"}):
+            before = len(server.requests)
+            with pytest.raises(tollgate.SecondFactorRequired) as refused:
+                client_class.login("ada", PASSWORD, **given, **server.at)
+            assert len(server.requests) == before + 1 and "canary" not in repr(refused.value)
+
+
+def test_who_is_asked_for_the_password_is_asked_for_the_code_where_there_is_a_second_factor() -> None:
+    with Scripted(SECOND_FACTOR_REQUIRED, signed_in, SECOND_FACTOR_REQUIRED) as server:
+        program = "import sys\nfrom tollgate import Tollgate\nTollgate.login('ada', auth_url=sys.argv[1])"
+        command = [sys.executable, "-c", program, server.at["url"]]
+
+        def run(text: str) -> Any:
+            return subprocess.run(command, input=text, capture_output=True, text=True, timeout=SECONDS, start_new_session=True)
+
+        done = run(f"{PASSWORD}\n123456\n")
+        assert done.returncode == 0 and [each.second_factor_code for each in server.requests] == ["", "123456"], done.stderr
+        done = run(f"{PASSWORD}\n")
+        assert done.returncode == 1 and "SecondFactorRequired" in done.stderr and PASSWORD not in done.stderr
+
+
+def signed_in(_request: Any, _context: Any) -> auth.LoginResponse:
+    return auth.LoginResponse(access_token="canary-access", refresh_token="canary-refresh", session_id="s")
 
 
 def test_a_password_is_never_an_argument_that_is_kept(stack: Stack) -> None:

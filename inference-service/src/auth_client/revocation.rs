@@ -24,13 +24,15 @@ enum Revoked {
     Session(String),
     /// All sessions and tokens.
     Tokens,
+    /// All, where this account pays.
+    Membership(String),
     All,
 }
 
 impl Revocation {
     /// Reads what auth-service sent; `None`: a sign of life.
     pub(super) fn read(sent: wire::WatchRevocationsResponse) -> Option<Self> {
-        let wire::WatchRevocationsResponse { user_id, api_key_id, session_id, api_key_secret, tokens_only, reason, .. } = sent;
+        let wire::WatchRevocationsResponse { user_id, api_key_id, session_id, api_key_secret, tokens_only, reason, account_id, .. } = sent;
         if user_id.is_empty() {
             return None;
         }
@@ -40,6 +42,8 @@ impl Revocation {
             Revoked::Session(session_id)
         } else if tokens_only {
             Revoked::Tokens
+        } else if !account_id.is_empty() {
+            Revoked::Membership(account_id)
         } else {
             Revoked::All
         };
@@ -47,10 +51,11 @@ impl Revocation {
     }
 }
 
-/// What the caller of an answer that is cut is told: why nothing of theirs works any more, or that their credential doesn't.
+/// What the caller of an answer that is cut is told: why nothing of theirs works any more, or nothing on the account, or that their
+/// credential doesn't.
 pub(super) fn reason_of_cut(reason: Option<ErrorReason>) -> ErrorReason {
     match reason {
-        Some(reason @ (ErrorReason::UserDisabled | ErrorReason::UserLocked)) => reason,
+        Some(reason @ (ErrorReason::UserDisabled | ErrorReason::UserLocked | ErrorReason::AccountNotAllowed)) => reason,
         _ => ErrorReason::CredentialRevoked,
     }
 }
@@ -59,6 +64,8 @@ pub(super) fn reason_of_cut(reason: Option<ErrorReason>) -> ErrorReason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Holder {
     pub(super) user_id: Arc<str>,
+    /// Which account pays.
+    account_id: Box<str>,
     credential: Credential,
 }
 
@@ -76,7 +83,7 @@ enum Credential {
 
 impl From<&wire::Principal> for Holder {
     fn from(principal: &wire::Principal) -> Self {
-        let wire::Principal { user_id, api_key_id, session_id, api_key_secret, .. } = principal;
+        let wire::Principal { user_id, account_id, api_key_id, session_id, api_key_secret } = principal;
         let credential = if !api_key_id.is_empty() {
             Credential::Key { key_id: api_key_id.as_str().into(), secret: *api_key_secret }
         } else if !session_id.is_empty() {
@@ -84,7 +91,7 @@ impl From<&wire::Principal> for Holder {
         } else {
             Credential::Token
         };
-        Self { user_id: user_id.as_str().into(), credential }
+        Self { user_id: user_id.as_str().into(), account_id: account_id.as_str().into(), credential }
     }
 }
 
@@ -95,8 +102,8 @@ pub(super) enum Bearing {
     None,
     /// Its credential is no longer good, and never will be.
     Ends,
-    /// Only auth-service can say. A user who was disabled may be enabled again, and one whose sessions were all ended may have begun this
-    /// one since.
+    /// Only auth-service can say. A user who was disabled may be enabled again, one whose sessions were all ended may have begun this one
+    /// since, and one whose place in an organization ended may have been given another.
     Doubtful,
 }
 
@@ -107,6 +114,8 @@ impl Holder {
             return Bearing::None;
         }
         match (&revocation.what, &self.credential) {
+            (Revoked::Membership(account), _) if **account == *self.account_id => Bearing::Doubtful,
+            (Revoked::Membership(_), _) => Bearing::None,
             (Revoked::Key { key_id, .. }, Credential::Key { key_id: ours, .. }) if **ours != **key_id => Bearing::None,
             (Revoked::Key { secret: None, .. }, Credential::Key { .. }) => Bearing::Ends,
             (Revoked::Key { secret: Some(_), .. }, Credential::Key { secret: 0, .. }) => Bearing::Doubtful,
@@ -138,14 +147,18 @@ mod tests {
         }
     }
 
-    fn holder(user: &str, key: &str, secret: u32, session: &str) -> Holder {
-        Holder::from(&wire::Principal {
+    fn principal(user: &str, key: &str, secret: u32, session: &str) -> wire::Principal {
+        wire::Principal {
             user_id: user.to_owned(),
+            account_id: user.to_owned(),
             api_key_id: key.to_owned(),
             session_id: session.to_owned(),
             api_key_secret: secret,
-            ..Default::default()
-        })
+        }
+    }
+
+    fn holder(user: &str, key: &str, secret: u32, session: &str) -> Holder {
+        Holder::from(&principal(user, key, secret, session))
     }
 
     #[test]
@@ -174,6 +187,22 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_membership_is_about_what_its_organization_pays_for_and_nothing_else() {
+        let ended = wire::WatchRevocationsResponse { account_id: "plumbers".to_owned(), ..sent("", 0, "", false) };
+        let revocation = Revocation::read(ended).unwrap();
+        let bearing = |user: &str, account: &str, key: &str, session: &str| {
+            let principal = wire::Principal { account_id: account.to_owned(), ..principal(user, key, 1, session) };
+            Holder::from(&principal).bearing_of(&revocation)
+        };
+        for (key, session) in [("k1", ""), ("", "s1"), ("", "")] {
+            assert_eq!(bearing("ada", "plumbers", key, session), Bearing::Doubtful);
+            assert_eq!(bearing("ada", "ada", key, session), Bearing::None);
+            assert_eq!(bearing("ada", "bakers", key, session), Bearing::None);
+            assert_eq!(bearing("eve", "plumbers", key, session), Bearing::None);
+        }
+    }
+
+    #[test]
     fn a_sign_of_life_revokes_nothing() {
         assert_eq!(Revocation::read(wire::WatchRevocationsResponse { cursor: "7-0".to_owned(), ..Default::default() }), None);
     }
@@ -183,6 +212,7 @@ mod tests {
         for (told, reason) in [
             ("USER_DISABLED", ErrorReason::UserDisabled),
             ("USER_LOCKED", ErrorReason::UserLocked),
+            ("ACCOUNT_NOT_ALLOWED", ErrorReason::AccountNotAllowed),
             ("CREDENTIAL_REVOKED", ErrorReason::CredentialRevoked),
             ("REFRESH_TOKEN_REUSED", ErrorReason::CredentialRevoked),
             ("OF_A_LATER_RELEASE", ErrorReason::CredentialRevoked),

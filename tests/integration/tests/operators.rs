@@ -116,7 +116,13 @@ async fn a_grant_repeated_under_its_request_id_adds_nothing() {
     let refused = stack.inference(&user.key).chat(chat_request("smollm2", "hi")).await.unwrap_err();
     assert_eq!(reason_of(&refused), Some(ErrorReason::InsufficientCredits));
     let admin = stack.admin_token().await;
-    let grant = || auth::GrantCreditsRequest { user_name: "ada".into(), credits: 5, request_id: "invoice-7".into(), note: "paid".into() };
+    let grant = || auth::GrantCreditsRequest {
+        account_id: String::new(),
+        user_name: "ada".into(),
+        credits: 5,
+        request_id: "invoice-7".into(),
+        note: "paid".into(),
+    };
     let first = stack.admin(&admin).grant_credits(grant()).await.unwrap().into_inner();
     let again = stack.admin(&admin).grant_credits(grant()).await.unwrap().into_inner();
     assert_eq!((first.replayed, again.replayed), (false, true));

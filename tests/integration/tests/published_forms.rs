@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use auth_service::api_key::ApiKey;
+use auth_service::device_sign_in::DeviceCode;
 use auth_service::ids::{AccountId, SessionId, UserId};
+use auth_service::organization::invitation_code::InvitationCode;
 use auth_service::refresh_token::RefreshToken;
 use integration::scripted_upstream::ScriptedUpstream;
 use integration::stack::{Plan, Stack};
@@ -25,6 +27,8 @@ async fn made(what: &str, stack: &Stack) -> Vec<String> {
     let tokens = || RefreshToken::random(UserId::random().unwrap(), SessionId::random().unwrap()).unwrap().reveal().to_owned();
     match what {
         "API key" => (0..100).map(|_| keys()).collect(),
+        "invitation code" => (0..100).map(|_| InvitationCode::random(AccountId::random().unwrap()).unwrap().reveal().to_owned()).collect(),
+        "device code" => (0..100).map(|_| DeviceCode::random().unwrap().reveal().to_owned()).collect(),
         "refresh token" => (0..100).map(|_| tokens()).collect(),
         "one-time password" => {
             stack.user("ada").await;
@@ -63,7 +67,7 @@ async fn what_security_md_publishes_finds_every_credential_in_python_and_in_rust
     let stack = Plan::with_upstream(&upstream.url()).start().await;
     let published = published();
     let forms: Vec<&str> = published.iter().map(|(what, _)| what.as_str()).collect();
-    assert_eq!(forms, ["API key", "refresh token", "one-time password"]);
+    assert_eq!(forms, ["API key", "refresh token", "invitation code", "device code", "one-time password"]);
     for (what, expression) in &published {
         let credentials = made(what, &stack).await;
         // Without a checksum, what is part of a word is no match: a UUID would hold one.

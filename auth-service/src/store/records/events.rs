@@ -4,7 +4,7 @@ use prost::Message;
 use shared::ErrorReason;
 
 use super::{VERSION, Versioned, decode};
-use crate::ids::{KeyId, SessionId, UserId};
+use crate::ids::{AccountId, KeyId, SessionId, UserId};
 use crate::store::{AuditAction, AuditEvent, Revocation, Revoked};
 
 versioned!(StoredAuditEvent, StoredRevocation);
@@ -39,6 +39,8 @@ struct StoredAuditEvent {
     client: String,
     #[prost(string, tag = "13")]
     detail: String,
+    #[prost(bool, tag = "14")]
+    by_operator: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -59,6 +61,9 @@ struct StoredRevocation {
     /// The number of an `ErrorReason`.
     #[prost(int32, tag = "7")]
     reason: i32,
+    /// Of a membership.
+    #[prost(string, optional, tag = "8")]
+    account: Option<String>,
 }
 
 pub(in crate::store) fn audit_event_bytes(event: &AuditEvent) -> Vec<u8> {
@@ -78,6 +83,7 @@ pub(in crate::store) fn audit_event_bytes(event: &AuditEvent) -> Vec<u8> {
         request_id,
         client,
         detail,
+        by_operator: event.by_operator,
     };
     stored.encode_to_vec()
 }
@@ -102,6 +108,7 @@ pub(in crate::store) fn audit_event(bytes: &[u8]) -> Option<AuditEvent> {
         request_id,
         client,
         detail,
+        by_operator: stored.by_operator,
     })
 }
 
@@ -113,13 +120,15 @@ pub(in crate::store) fn revocation_bytes(revocation: &Revocation) -> Vec<u8> {
         Revoked::Tokens => StoredRevocation { tokens_only: true, ..all },
         Revoked::Session(session_id) => StoredRevocation { session_id: Some(session_id.to_string()), tokens_only: true, ..all },
         Revoked::Key { key_id, secret } => StoredRevocation { key_id: Some(key_id.to_string()), secret: *secret, ..all },
+        Revoked::Membership { account } => StoredRevocation { account: Some(account.to_string()), ..all },
     };
     stored.encode_to_vec()
 }
 
 pub(in crate::store) fn revocation(bytes: &[u8]) -> Option<Revocation> {
-    let StoredRevocation { user_id, key_id, secret, session_id, tokens_only, reason, .. } = decode(bytes)?;
+    let StoredRevocation { user_id, key_id, secret, session_id, tokens_only, reason, account, .. } = decode(bytes)?;
     let revoked = match (key_id, session_id) {
+        (None, None) if account.is_some() => Revoked::Membership { account: AccountId::parse(&account?)? },
         (Some(key_id), None) => Revoked::Key { key_id: KeyId::parse(&key_id)?, secret },
         (None, Some(session_id)) => Revoked::Session(SessionId::parse(&session_id)?),
         (None, None) if tokens_only => Revoked::Tokens,
@@ -149,6 +158,7 @@ mod tests {
             request_id: "r 1".to_owned(),
             client: "a \"client\"\n".to_owned(),
             detail: "why".to_owned(),
+            by_operator: true,
             ..AuditEvent::new(AuditAction::DisableUser)
         };
         for event in [plain, full] {
@@ -161,6 +171,7 @@ mod tests {
             Revoked::Session(SessionId::parse("abcdefghijkl").unwrap()),
             Revoked::Key { key_id: key_id.clone(), secret: 0 },
             Revoked::Key { key_id, secret: 7 },
+            Revoked::Membership { account: AccountId::parse("fedcba9876543210").unwrap() },
         ] {
             let one = Revocation { user_id: user(), revoked, reason: ErrorReason::UserDisabled };
             assert_eq!(revocation(&revocation_bytes(&one)), Some(one));

@@ -5,6 +5,7 @@ use shared::ledger::MAX_CREDITS;
 use super::RedisStore;
 use super::decision::{Next, Operation, Situation};
 use super::ledger::{CHECKPOINT, checkpoint};
+use super::member_usage::usages;
 use super::move_script::{Done, Move};
 use super::scripts::ScriptCall;
 use super::stored::{Counters, Stored, StreamEntry, ledger, unreadable};
@@ -81,11 +82,12 @@ impl RedisStore {
     }
 
     pub(super) async fn read_snapshot(&self, account: &AccountId) -> Result<Option<AccountSnapshot>, StoreError> {
-        type Parts = (Vec<(String, Vec<u8>)>, Vec<(String, f64)>, usize, usize, Vec<StreamEntry>);
-        let keys = ["acct", "due", "paid", "free", "log"].map(|part| self.keys.account_part(account, part));
+        type Fields = Vec<(String, Vec<u8>)>;
+        type Parts = (Fields, Vec<(String, f64)>, usize, usize, Vec<StreamEntry>, Fields);
+        let keys = ["acct", "due", "paid", "free", "log", "usage"].map(|part| self.keys.account_part(account, part));
         let mut call = ScriptCall::new(&self.scripts.snapshot, keys.iter());
         call.arg(self.now());
-        let (fields, due, paid, free, log): Parts = self.run(&call).await?;
+        let (fields, due, paid, free, log, usage): Parts = self.run(&call).await?;
         if fields.is_empty() {
             return Ok(None);
         }
@@ -115,6 +117,6 @@ impl RedisStore {
         for holds in [&mut open, &mut remembered] {
             holds.sort_by(|a, b| (&a.terms.user_id, &a.terms.request_id).cmp(&(&b.terms.user_id, &b.terms.request_id)));
         }
-        Ok(Some(AccountSnapshot { balance: counters.balance, open, remembered, ledger: ledger(&log)?, checkpoint }))
+        Ok(Some(AccountSnapshot { balance: counters.balance, open, remembered, ledger: ledger(&log)?, checkpoint, usage: usages(&usage)? }))
     }
 }

@@ -4,8 +4,9 @@ use super::RedisStore;
 use super::decision::{Next, Operation, Situation};
 use super::move_script::{Done, Found, Move};
 use super::stored::unreadable;
-use crate::access::{self, Rights};
+use crate::access::{self, Rights, RightsVersions};
 use crate::hold::{CheckDecision, Funds, HoldRecord, Holder, Terms, hold_id, new_terms, on_check};
+use crate::month::{Month, left_of_cap};
 use crate::store::known_callers::{CallerId, KnownCaller};
 use crate::store::{ChargeRequest, CheckAnswer, CheckRequest, Held, PresentedCredential, Principal, Refusal, StoreError, StoreLimits};
 
@@ -55,22 +56,23 @@ struct Check<'a> {
 
 impl Check<'_> {
     /// Holds on these terms, in place of this record, while the caller's rights are what they are.
-    fn hold(&mut self, caller: Principal, terms: Terms, in_place_of: Option<Vec<u8>>, rights: &KnownCaller) -> Move {
-        let next = Move::hold(&terms, in_place_of);
+    fn hold(&mut self, caller: Principal, terms: Terms, in_place_of: Option<Vec<u8>>, known: &KnownCaller, now_ms: i64) -> Move {
+        let KnownCaller { rights_versions: RightsVersions { account, home }, rights } = known;
+        let next = Move::hold(&terms, in_place_of).in_organization(&terms, *home, rights.monthly_cap(), now_ms);
         self.holding = Some((caller, terms));
-        next.with_rights(rights.rights_version, rights.rights.end_at_ms()).for_caller(&self.request.credential)
+        next.with_rights(*account, rights.end_at_ms()).for_caller(&self.request.credential)
     }
 
     fn holder(&self, known: &KnownCaller) -> Holder {
-        known.rights.holder(self.request, known.rights_version, self.redis.limits.session_idle)
+        known.rights.holder(self.request, known.rights_versions, self.redis.limits.session_idle)
     }
 
     /// Holds all that may be needed, as if there were no such request and credits enough.
-    fn hold_whole(&mut self, rights: &KnownCaller) -> Move {
+    fn hold_whole(&mut self, rights: &KnownCaller, now_ms: i64) -> Move {
         let (caller, model) = (rights.rights.principal.clone(), &self.request.permission.model);
         let amount = self.charge.price.whole(&self.charge.worst_case());
         let terms = new_terms(&self.holder(rights), model, self.charge, amount);
-        self.hold(caller, terms, None, rights)
+        self.hold(caller, terms, None, rights, now_ms)
     }
 }
 
@@ -79,7 +81,7 @@ impl Operation for Check<'_> {
 
     fn first(&mut self) -> Move {
         if let Some(known) = self.redis.known_callers.find(self.request) {
-            return self.hold_whole(&known);
+            return self.hold_whole(&known, self.redis.clock.now_ms());
         }
         // Whoever isn't known is looked up. A key's request can't be named yet: whose it is isn't known.
         let id = match &self.request.credential {
@@ -110,22 +112,24 @@ impl Operation for Check<'_> {
         // What is wrong with the account is told only to those who may spend from it.
         let counters = found.counters()?.ok_or_else(|| StoreError::Corrupt("a member has no account".to_owned()))?;
         let caller = rights.principal.clone();
-        let known = self.redis.known_callers.learn(CallerId::of(self.request), counters.rights_version, rights);
+        let known = self.redis.known_callers.learn(CallerId::of(self.request), found.rights_versions(&counters)?, rights);
         let unnamed = self.holding.is_none() && caller.key_id.is_some();
         if unnamed {
-            return Ok(Next::Move(self.hold_whole(&known)));
+            return Ok(Next::Move(self.hold_whole(&known, now_ms)));
         }
         let before = found.hold()?.filter(|before| !before.is_forgotten(self.redis.limits.forget_after, now_ms));
         let StoreLimits { max_open_holds, refunds, .. } = self.redis.limits;
         let (available, open_holds) = (counters.balance.available, counters.open);
         let refund_wait = refunds.wait(counters.refunds_until_ms, max_open_holds, now_ms);
-        let funds = Funds { available, open_holds, max_open_holds, more_is_due, refund_wait };
+        let usage = known.rights.monthly_cap().map(|cap| Ok::<_, StoreError>(left_of_cap(found.usage()?, cap, Month::of_ms(now_ms))));
+        let left_of_cap = usage.transpose()?;
+        let funds = Funds { available, open_holds, max_open_holds, more_is_due, refund_wait, left_of_cap };
         let model = &self.request.permission.model;
         let decision = on_check(before.as_ref(), &self.holder(&known), model, self.charge, funds);
         let answer = match (decision, before) {
             (CheckDecision::Hold(terms), _) => {
                 // A part is held though there may be more by then: it was the whole of what there was.
-                return Ok(Next::Move(self.hold(caller, terms, found.record_bytes(), &known)));
+                return Ok(Next::Move(self.hold(caller, terms, found.record_bytes(), &known, now_ms)));
             }
             (CheckDecision::Refuse(refusal), _) => CheckAnswer::Refused(refusal),
             (CheckDecision::AlreadyHeld, Some(HoldRecord { terms, expires_at_ms, .. })) => {

@@ -76,7 +76,7 @@ impl RedisStore {
             if let Some(answer) = operation.refuse(&situation)? {
                 return Ok(answer);
             }
-            let (expirations, more) = found.expirations(self.limits.sweep_batch as usize)?;
+            let (expirations, more) = found.expirations(self.limits.sweep_batch as usize, now_ms)?;
             if !swept && !expirations.is_empty() {
                 operation.expire(u32::try_from(expirations.len()).unwrap_or(u32::MAX));
                 (expiring, moves) = expirations.into_iter().unzip();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::RedisStore;
 use super::change::{Change, Compared, MAX_TRIES, Replacement, changing_too_quickly};
 use super::stored::unreadable;
-use super::user_changes::{Read, replacements};
+use super::user_changes::Read;
 use super::users::{MadeUser, SignedIn};
 use crate::identity::{
     Identity, IdentityHash, IssuerSessionStart, LinkAnswer, ProvedIdentity, Standing, UnlinkAnswer, on_issuer_sign_in, on_link, on_unlink,
@@ -50,7 +50,7 @@ impl RedisStore {
             let Some(changes) = changes else { return Ok(answer) };
             let change = Change {
                 compared: self.compared(proved, &standing),
-                replacements: replacements(id, &changes).into_iter().chain([self.used(proved, now_ms)]).collect(),
+                replacements: self.replacements(id, &changes).into_iter().chain([self.used(proved, now_ms)]).collect(),
                 event: changes.event.as_ref(),
                 revocations: changes.revocations,
                 ..Change::new(AccountId::from(id), rights_version)
@@ -119,7 +119,7 @@ impl RedisStore {
             ];
             let change = Change {
                 compared: self.compared(proved, &standing),
-                replacements: replacements(id, &changes).into_iter().chain(put).collect(),
+                replacements: self.replacements(id, &changes).into_iter().chain(put).collect(),
                 event: changes.event.as_ref(),
                 revocations: changes.revocations,
                 ..Change::new(AccountId::from(id), rights_version)
@@ -149,7 +149,7 @@ impl RedisStore {
                 Replacement::at(self.identities_key(id), hash.to_bytes(), Vec::new()),
             ];
             let change = Change {
-                replacements: replacements(id, &changes).into_iter().chain(dropped).collect(),
+                replacements: self.replacements(id, &changes).into_iter().chain(dropped).collect(),
                 event: changes.event.as_ref(),
                 revocations: changes.revocations,
                 ..Change::new(AccountId::from(id), rights_version)

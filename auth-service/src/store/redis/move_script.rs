@@ -3,10 +3,12 @@
 use ::redis::Value;
 
 use super::scripts::ScriptCall;
-use super::stored::{Counters, GRANT, OPEN, Stored, expiry_in, unreadable};
-use crate::access::{KeyRights, Member, RightsVersion, Rows, SessionRights};
+use super::stored::{Counters, GRANT, OPEN, Stored, expiry_in, month_usage, unreadable};
+use crate::access::{KeyRights, Member, RightsVersion, RightsVersions, Rows, SessionRights};
 use crate::hold::{HoldRecord, Settlement, Terms, TokenUsage, hold_id, on_expiry};
 use crate::ids::{SessionId, UserId};
+use crate::month::Month;
+use crate::organization::{Membership, MonthUsage};
 use crate::store::expiry_line::Expired;
 use crate::store::records;
 use crate::store::{AuditEvent, PresentedCredential, StoreError};
@@ -16,7 +18,7 @@ const READ: u8 = 254;
 /// In place of a new state: remove requests whose time is over.
 const FORGET: u8 = 255;
 /// Bytes of a move's numbers.
-const NUMBERS_SIZE: usize = 71;
+const NUMBERS_SIZE: usize = 72;
 /// Any rights version will do.
 const ANY: [u8; 8] = [0; 8];
 
@@ -47,6 +49,27 @@ enum Caller {
     Key([u8; 32]),
     /// With a session, or none.
     User(UserId, Option<SessionId>),
+}
+
+/// What a move has beside, when an organization pays.
+#[derive(Debug, Clone)]
+struct Share {
+    /// Whose hold it is.
+    principal: UserId,
+    /// What the rights version of their own account must be; `None`: any.
+    home: Option<RightsVersion>,
+    /// What the time must be in, when credits move.
+    month: Month,
+    /// The most that they may hold and have spent in it, when more is held; `None`: any.
+    cap: Option<i64>,
+}
+
+impl Share {
+    fn to_bytes(&self) -> Vec<u8> {
+        let Self { principal, home, month, cap } = self;
+        let numbers = [double(month.start_ms), double(month.end_ms), cap.map_or(f64::INFINITY, double)].map(f64::to_le_bytes).concat();
+        [principal.as_str().as_bytes(), &home.map_or(ANY, RightsVersion::to_bytes), &numbers].concat()
+    }
 }
 
 /// What a move asks of Redis, from the least to the most.
@@ -83,6 +106,8 @@ pub(super) struct Move {
     extra: Extra,
     /// Of a grant.
     event: Option<Vec<u8>>,
+    /// `None`: it is the user's own account.
+    share: Option<Share>,
 }
 
 /// The parts of [`Move`] that are whatever they are for most moves.
@@ -105,6 +130,7 @@ const PLAIN: Move = Move {
     terms_size: 0,
     extra: Extra::Nothing,
     event: None,
+    share: None,
 };
 
 impl Move {
@@ -145,8 +171,8 @@ impl Move {
         .with_body(terms, &records::progress_bytes(usage.estimated))
     }
 
-    /// Resolves an open hold, or what was found.
-    pub(super) fn resolve(terms: &Terms, settlement: &Settlement, in_place_of: Option<Vec<u8>>) -> Self {
+    /// Resolves an open hold, or what was found, about now.
+    pub(super) fn resolve(terms: &Terms, settlement: &Settlement, in_place_of: Option<Vec<u8>>, now_ms: i64) -> Self {
         let state = records::resolution_number(settlement.resolution);
         let entry = || Extra::Entry(records::resolution_entry_bytes(terms, settlement));
         Self {
@@ -163,6 +189,7 @@ impl Move {
             ..PLAIN
         }
         .with_body(terms, &records::ending_bytes(settlement))
+        .in_organization(terms, None, None, now_ms)
     }
 
     /// Adds credits, once.
@@ -187,6 +214,15 @@ impl Move {
     /// Only while the account's rights version is this.
     pub(super) fn with_rights(self, rights_version: RightsVersion, good_until_ms: Option<i64>) -> Self {
         Self { rights_version: Some(rights_version), good_until_ms, ..self }
+    }
+
+    /// Where an organization pays: only while the rights version of the user's own account is this, and no more is held and was spent in
+    /// this month than the cap.
+    pub(super) fn in_organization(self, terms: &Terms, home: Option<RightsVersion>, cap: Option<i64>, now_ms: i64) -> Self {
+        if !terms.is_of_organization() {
+            return self;
+        }
+        Self { share: Some(Share { principal: terms.user_id.clone(), home, month: Month::of_ms(now_ms), cap }), ..self }
     }
 
     /// Only while no more than this is available.
@@ -233,7 +269,8 @@ impl Move {
             }
         };
         let mut numbers = Vec::with_capacity(NUMBERS_SIZE);
-        numbers.extend([self.state, u8::from(self.swept), expected, extra_kind, u8::from(self.is_refund)]);
+        let (is_refund, is_shared) = (u8::from(self.is_refund), u8::from(self.share.is_some()));
+        numbers.extend([self.state, u8::from(self.swept), expected, extra_kind, is_refund, is_shared]);
         numbers.extend(self.terms_size.to_le_bytes());
         numbers.extend(self.rights_version.map_or(ANY, RightsVersion::to_bytes));
         let doubles = [
@@ -253,6 +290,9 @@ impl Move {
         }
         if let Some(event) = &self.event {
             call.arg(&event[..]);
+        }
+        if let Some(share) = &self.share {
+            call.arg(share.to_bytes());
         }
     }
 }
@@ -294,6 +334,9 @@ pub(super) struct Found {
     key: Option<Vec<u8>>,
     session: Option<Vec<u8>>,
     member: Option<Vec<u8>>,
+    membership: Option<Vec<u8>>,
+    home: Option<Vec<u8>>,
+    usage: Option<Vec<u8>>,
     due: Vec<(String, Vec<u8>)>,
 }
 
@@ -327,18 +370,36 @@ impl Found {
 
     /// What decides about the caller.
     pub(super) fn rows(&self) -> Result<Rows, StoreError> {
-        Ok(Rows { key: self.key()?, session: session_rights(self.session.as_deref())?, member: member(self.member.as_deref())? })
+        let (member, membership) = (member(self.member.as_deref())?, membership(self.membership.as_deref())?);
+        Ok(Rows { key: self.key()?, session: session_rights(self.session.as_deref())?, member, membership })
+    }
+
+    /// The rights versions that the caller's rows were read with. `counters`: the account's.
+    pub(super) fn rights_versions(&self, counters: &Counters) -> Result<RightsVersions, StoreError> {
+        let read = |bytes: &Vec<u8>| bytes.as_slice().try_into().map(RightsVersion::from_bytes).map_err(|_| unreadable("a rights version"));
+        Ok(RightsVersions { account: counters.rights_version, home: self.home.as_ref().map(read).transpose()? })
+    }
+
+    /// What the member of an organization spent and holds.
+    pub(super) fn usage(&self) -> Result<MonthUsage, StoreError> {
+        Ok(self.usage.as_deref().map(month_usage).transpose()?.unwrap_or_default())
+    }
+
+    /// Whether what is counted of a member has room for the end of an open hold of theirs. A move that finds otherwise is never made.
+    pub(super) fn verify_usage(&self, hold: &HoldRecord) -> Result<(), StoreError> {
+        let is_counted = !hold.terms.is_of_organization() || hold.resolved.is_some() || self.usage()?.held >= hold.terms.held_credits;
+        if is_counted { Ok(()) } else { Err(StoreError::Corrupt("a member holds less than was counted".to_owned())) }
     }
 
     /// How the holds that are due are resolved, one operation's number of them, and whether there are more.
-    pub(super) fn expirations(&self, most: usize) -> Result<(Vec<(Expired, Move)>, bool), StoreError> {
+    pub(super) fn expirations(&self, most: usize, now_ms: i64) -> Result<(Vec<(Expired, Move)>, bool), StoreError> {
         let expire = |(id, record): &(String, Vec<u8>)| {
             let hold = Stored::read(record)?.hold()?;
             if hold.resolved.is_some() || hold_id(&hold.terms.user_id, &hold.terms.request_id) != *id {
                 return Err(StoreError::Corrupt("a hold that is due is not open".to_owned()));
             }
             let settlement = on_expiry(&hold);
-            let expire = Move::resolve(&hold.terms, &settlement, Some(record.clone())).swept();
+            let expire = Move::resolve(&hold.terms, &settlement, Some(record.clone()), now_ms).swept();
             Ok((Expired { terms: hold.terms, settlement }, expire))
         };
         let moves = self.due.iter().take(most).map(expire).collect::<Result<_, _>>()?;
@@ -351,7 +412,12 @@ pub(super) fn session_rights(bytes: Option<&[u8]>) -> Result<Option<SessionRight
     bytes.map(|bytes| records::session_rights(bytes).ok_or_else(|| unreadable("a session"))).transpose()
 }
 
-/// Reads a user's place in an account.
+/// Reads a place in an organization.
+pub(super) fn membership(bytes: Option<&[u8]>) -> Result<Option<Membership>, StoreError> {
+    bytes.map(|bytes| records::membership(bytes).ok_or_else(|| unreadable("a membership"))).transpose()
+}
+
+/// Reads a user's state.
 pub(super) fn member(bytes: Option<&[u8]>) -> Result<Option<Member>, StoreError> {
     bytes.map(|bytes| records::member(bytes).ok_or_else(|| unreadable("a member"))).transpose()
 }
@@ -380,7 +446,14 @@ fn moved(answer: Value, new_expiry_ms: i64) -> Option<Moved> {
             Some(Moved::Done(Done { counters: Counters::read(counters).ok()?, expires_at_ms }))
         }
         Value::Array(parts) => {
-            let [counters, record, key, session, member, Value::Array(due)] = <[Value; 6]>::try_from(parts).ok()? else { return None };
+            let [counters, record, key, session, member, Value::Array(due), place] = <[Value; 7]>::try_from(parts).ok()? else {
+                return None;
+            };
+            let [membership, home, usage] = match place {
+                Value::Array(place) => <[Value; 3]>::try_from(place).ok()?,
+                Value::Nil => [Value::Nil, Value::Nil, Value::Nil],
+                _ => return None,
+            };
             let mut due = due.into_iter().map(bytes);
             let mut found = Found {
                 counters: bytes(counters)?,
@@ -388,6 +461,9 @@ fn moved(answer: Value, new_expiry_ms: i64) -> Option<Moved> {
                 key: bytes(key)?,
                 session: bytes(session)?,
                 member: bytes(member)?,
+                membership: bytes(membership)?,
+                home: bytes(home)?,
+                usage: bytes(usage)?,
                 due: Vec::new(),
             };
             while let Some(id) = due.next() {

@@ -27,7 +27,9 @@ struct Release<'a> {
 
 impl Release<'_> {
     fn read_hold(&self, user: &UserId) -> Move {
-        Move::read(hold_id(user, &self.attempt.request_id))
+        let read = Move::read(hold_id(user, &self.attempt.request_id));
+        // What a member holds is counted, and read with whose it is.
+        if self.attempt.account.is_own_of(user) { read } else { read.for_caller(&self.attempt.credential) }
     }
 }
 
@@ -57,7 +59,10 @@ impl Operation for Release<'_> {
         }
         let hold = found.hold()?.filter(|hold| !hold.is_forgotten(self.limits.forget_after, now_ms));
         Ok(match (on_release(hold.as_ref(), &self.attempt.attempt_id), hold) {
-            (ReleaseDecision::Release(settlement), Some(hold)) => Next::Move(Move::resolve(&hold.terms, &settlement, found.record_bytes())),
+            (ReleaseDecision::Release(settlement), Some(hold)) => {
+                found.verify_usage(&hold)?;
+                Next::Move(Move::resolve(&hold.terms, &settlement, found.record_bytes(), now_ms))
+            }
             (ReleaseDecision::Release(_), None) => return Err(unreadable("a hold")),
             (ReleaseDecision::Released, _) => Next::Answer(ReleaseAnswer::Released),
             (ReleaseDecision::NothingHeld, _) => Next::Answer(ReleaseAnswer::NothingHeld),

@@ -117,6 +117,8 @@ scripts! {
     ledger,
     /// Gives back: works when Redis is full.
     fold,
+    begin_device,
+    replace_device,
 }
 
 impl Scripts {
@@ -143,6 +145,8 @@ impl Scripts {
             user: Script::new(&["#!lua", READS, "\n", include_str!("lua/clock.lua"), include_str!("lua/user.lua")].concat()),
             snapshot: account(READS, include_str!("lua/snapshot.lua")),
             ledger: Script::new(&["#!lua", READS, "\n", include_str!("lua/clock.lua"), include_str!("lua/ledger.lua")].concat()),
+            begin_device: Script::new(concat!("#!lua\n", include_str!("lua/clock.lua"), include_str!("lua/begin_device.lua"))),
+            replace_device: Script::new(concat!("#!lua\n", include_str!("lua/replace_device.lua"))),
             fold: Script::new(&["#!lua", WHEN_FULL, "\n", include_str!("lua/fold.lua")].concat()),
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::access::RightsVersion;
 use crate::hold::{HoldRecord, ResolvedHold, Terms, TokenUsage};
+use crate::organization::MonthUsage;
 use crate::store::records::{self, EntryFigures};
 use crate::store::{Balance, LedgerEntry, StoreError};
 
@@ -62,6 +63,14 @@ impl Counters {
             return Err(StoreError::Corrupt("granted is not available + held + spent + lapsed".to_owned()));
         }
         Ok(counters)
+    }
+
+    /// Those of a new account without credits, as `lua/account.lua` has them.
+    pub(super) fn of_new_account(rights_version: RightsVersion) -> Vec<u8> {
+        // No time: next_due and next_forget.
+        let figures: [f64; 12] = std::array::from_fn(|at| if matches!(at, 5 | 6) { 9_007_199_254_740_991.0 } else { 0.0 });
+        let figures = figures.iter().flat_map(|figure| figure.to_le_bytes());
+        std::iter::once(VERSION).chain(figures).chain(rights_version.to_bytes()).collect()
     }
 
     /// The account's rights version. Whether its credits add up doesn't matter for that.
@@ -158,6 +167,18 @@ pub(super) fn expiry_in(head: &[u8]) -> Option<i64> {
     let mut reader = Reader(head);
     let [_version, _state] = reader.bytes()?;
     reader.whole()
+}
+
+/// What a principal of an organization spent in a month, and holds.
+pub(super) fn month_usage(bytes: &[u8]) -> Result<MonthUsage, StoreError> {
+    let parse = || {
+        let mut reader = Reader(bytes);
+        let version = reader.bytes::<1>()?;
+        let (month_start_ms, spent, held) = (reader.whole()?, reader.whole()?, reader.whole()?);
+        let is_good = version == [VERSION] && reader.0.is_empty() && spent >= 0 && held >= 0;
+        is_good.then_some(MonthUsage { month_start_ms, spent, held })
+    };
+    parse().ok_or_else(|| unreadable("what a member spent"))
 }
 
 /// A ledger entry, as the stream has it: its id, and the fields.

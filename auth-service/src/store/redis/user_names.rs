@@ -1,8 +1,8 @@
 //! The index of user names: a sorted set of `<name>!<user id>`, all with score 0.
 //!
 //! An entry is written before its user is made, like the registry of accounts, so that no user is ever missing; one whose user was never
-//! made is passed over. Releases before the index made users without it. Each account is in the registry, and has one entry at most: where
-//! both are of the same length, none is missing. Else those that are missing are added when the store is opened, before a list begins, and
+//! made is passed over. Releases before the index made users without it. Each account is in the registry, and has one entry at most, here
+//! or among the organizations: where the registry is as long as both together, none is missing. Else those that are missing are added when the store is opened, before a list begins, and
 //! by the walk over the accounts.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -143,9 +143,11 @@ impl RedisStore {
             pipeline.cmd("ZCARD").arg(self.keys.registry(shard));
         }
         // Last: whoever is made meanwhile has the index no shorter.
-        let lengths: Vec<i64> = self.query(pipeline.cmd("ZCARD").arg(self.keys.user_names())).await?;
-        let (index, registry) = lengths.split_last().ok_or_else(|| unreadable("the lengths of the registry"))?;
-        Ok(registry.iter().sum::<i64>() - index)
+        pipeline.cmd("ZCARD").arg(self.keys.user_names()).cmd("ZCARD").arg(self.keys.organizations());
+        let lengths: Vec<i64> = self.query(&pipeline).await?;
+        let (registry, indexes) =
+            lengths.split_at_checked(REGISTRY_SHARDS.into()).ok_or_else(|| unreadable("the lengths of the registry"))?;
+        Ok(registry.iter().sum::<i64>() - indexes.iter().sum::<i64>())
     }
 
     /// Adds what is missing of the index, so that a store of an earlier release lists its users from the first call on.
@@ -212,9 +214,18 @@ impl RedisStore {
 
     /// Registers an account and its user's name, both or neither.
     pub(super) async fn register(&self, account: &AccountId, name: &UserName, user: &UserId) -> Result<(), StoreError> {
-        let keys = [self.keys.registry(Keys::shard_of(account)), self.keys.user_names()];
+        self.register_in(self.keys.user_names(), account, entry(name, user)).await
+    }
+
+    /// Registers an organization's account.
+    pub(super) async fn register_organization(&self, account: &AccountId) -> Result<(), StoreError> {
+        self.register_in(self.keys.organizations(), account, account.to_string()).await
+    }
+
+    async fn register_in(&self, index: String, account: &AccountId, entry: String) -> Result<(), StoreError> {
+        let keys = [self.keys.registry(Keys::shard_of(account)), index];
         let mut call = ScriptCall::new(&self.scripts.register, keys.iter());
-        call.arg(account.as_str()).arg(entry(name, user));
+        call.arg(account.as_str()).arg(entry);
         self.run::<i64>(&call).await.map(|_| ())
     }
 }

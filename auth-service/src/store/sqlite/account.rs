@@ -150,6 +150,7 @@ impl<'c> Account<'c> {
             max_open_holds,
             more_is_due: self.more_is_due(),
             refund_wait: refunds.wait(self.counters.refunds_until_ms, max_open_holds, self.context.now_ms),
+            left_of_cap: None,
         }
     }
 
@@ -159,11 +160,12 @@ impl<'c> Account<'c> {
     }
 
     /// Moves the credits of a new hold.
-    pub(super) fn hold_credits(&mut self, terms: &Terms, expires_at_ms: i64) {
+    pub(super) fn hold_credits(&mut self, terms: &Terms, expires_at_ms: i64) -> StoreResult<()> {
         self.balance.available -= terms.held_credits;
         self.balance.held += terms.held_credits;
         self.counters.open_holds += 1;
         self.counters.next_due_ms = self.counters.next_due_ms.min(expires_at_ms);
+        self.count_usage(terms, terms.held_credits, 0)
     }
 
     /// Moves the credits of a hold that was open, and gives back what is not charged.
@@ -177,13 +179,14 @@ impl<'c> Account<'c> {
             let StoreLimits { max_open_holds, refunds, .. } = self.context.limits;
             self.counters.refunds_until_ms = refunds.after_one(self.counters.refunds_until_ms, max_open_holds, self.context.now_ms);
         }
-        Ok(())
+        self.count_usage(terms, -terms.held_credits, settlement.charge)
     }
 
     /// Charges for a hold that was resolved before.
-    pub(super) fn charge_late(&mut self, settlement: &Settlement) {
+    pub(super) fn charge_late(&mut self, terms: &Terms, settlement: &Settlement) -> StoreResult<()> {
         self.balance.available -= settlement.charge;
         self.balance.spent += settlement.charge;
+        self.count_usage(terms, 0, settlement.charge)
     }
 
     /// So many resolved requests are remembered that were charged, or that cost nothing.

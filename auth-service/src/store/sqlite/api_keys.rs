@@ -3,7 +3,7 @@
 use rusqlite::params;
 
 use super::audit;
-use super::check::rows;
+use super::check::{membership, rows};
 use super::columns::record;
 use super::context::Context;
 use super::failure::StoreResult;
@@ -23,27 +23,46 @@ pub(super) fn find(context: Context<'_>, account: &AccountId, secret_hash: &[u8;
 
 pub(super) fn change(context: Context<'_>, request: &KeyChangeRequest, event: AuditEvent) -> StoreResult<KeyAnswer> {
     let KeyChangeRequest { account, change, .. } = request;
-    if let Some(check) = request.check()
-        && let Err(refusal) = access::authorize(&check, rows(context, account, &check.credential)?, context.now_ms)
-    {
-        return Ok(KeyAnswer::Refused(refusal));
-    }
+    let asker = match request.check() {
+        Some(check) => match access::authorize(&check, rows(context, account, &check.credential)?, context.now_ms) {
+            Ok(rights) => Some(rights.principal),
+            Err(refusal) => return Ok(KeyAnswer::Refused(refusal)),
+        },
+        None => None,
+    };
     // Anybody may show a secret. One that isn't ours must not have a whole keyring read.
     if let KeyChange::RevokeShown { secret_hash } = change
         && find(context, account, secret_hash)?.is_none()
     {
         return Ok(KeyAnswer::NotFound);
     }
-    let keyring::Decision { answer, put, dropped, revoked } = keyring::on_change(&secrets(context, account)?, change, context.now_ms);
+    let secrets = secrets(context, account)?;
+    if let Some(asker) = asker {
+        let whose = keyring::whose(&secrets, change);
+        let place = whose.map_or(Ok(None), |whose| membership(context, account, whose))?;
+        if let Some(refusal) = keyring::refusal(&asker, change, whose.map(|whose| (whose, place.as_ref()))) {
+            return Ok(refusal);
+        }
+    }
+    let keyring::Decision { answer, put, dropped, revoked } = keyring::on_change(&secrets, change, context.now_ms);
     if put.is_empty() && dropped.is_empty() {
         return Ok(answer);
     }
+    write(context, account, &put, &dropped)?;
+    rights_changed(context, account)?;
+    audit::append_change(context, &answer.recorded_in(event))?;
+    context.revoked.borrow_mut().extend(revoked);
+    Ok(answer)
+}
+
+/// Stores secrets, and removes others, by their hashes.
+pub(super) fn write(context: Context<'_>, account: &AccountId, put: &[StoredSecret], dropped: &[[u8; 32]]) -> StoreResult<()> {
     let sql = "INSERT INTO api_keys (account_id, secret_hash, record) VALUES (?, ?, ?) \
                ON CONFLICT (account_id, secret_hash) DO UPDATE SET record = excluded.record";
-    for secret in &put {
+    for secret in put {
         context.connection.prepare_cached(sql)?.execute(params![account, secret.secret_hash, records::secret_bytes(secret)])?;
     }
-    for secret_hash in &dropped {
+    for secret_hash in dropped {
         for sql in [
             "DELETE FROM api_keys WHERE account_id = ? AND secret_hash = ?",
             "DELETE FROM api_key_uses WHERE account_id = ? AND secret_hash = ?",
@@ -51,17 +70,14 @@ pub(super) fn change(context: Context<'_>, request: &KeyChangeRequest, event: Au
             context.connection.prepare_cached(sql)?.execute(params![account, secret_hash])?;
         }
     }
-    rights_changed(context, account)?;
-    audit::append_change(context, &answer.recorded_in(event))?;
-    context.revoked.borrow_mut().extend(revoked);
-    Ok(answer)
+    Ok(())
 }
 
 pub(super) fn list(context: Context<'_>, account: &AccountId) -> StoreResult<Vec<ListedKey>> {
     Ok(keyring::list(&secrets(context, account)?))
 }
 
-fn secrets(context: Context<'_>, account: &AccountId) -> StoreResult<Vec<StoredSecret>> {
+pub(super) fn secrets(context: Context<'_>, account: &AccountId) -> StoreResult<Vec<StoredSecret>> {
     let sql = "SELECT secret_hash, used_at_ms, record FROM api_keys LEFT JOIN api_key_uses USING (account_id, secret_hash) \
                WHERE account_id = ?";
     let mut statement = context.connection.prepare_cached(sql)?;

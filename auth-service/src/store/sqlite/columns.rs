@@ -4,7 +4,8 @@ use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
 use super::failure::{Failure, StoreResult};
-use crate::ids::{AccountId, SessionId, UserId};
+use crate::device_sign_in::UserCode;
+use crate::ids::{AccountId, InvitationId, SessionId, UserId};
 use crate::user::UserName;
 
 macro_rules! text_column {
@@ -23,7 +24,19 @@ macro_rules! text_column {
     )+ };
 }
 
-text_column!(UserId, AccountId, SessionId, UserName);
+text_column!(UserId, AccountId, SessionId, InvitationId, UserName);
+
+impl ToSql for UserCode {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.letters().into())
+    }
+}
+
+impl FromSql for UserCode {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Self::parse(value.as_str()?).ok_or(FromSqlError::InvalidType)
+    }
+}
 
 /// Reads a record that only Rust reads. `what`: for the operator, when it can't be read.
 pub(super) fn record<T>(row: &Row<'_>, column: usize, what: &str, decode: impl FnOnce(&[u8]) -> Option<T>) -> StoreResult<T> {

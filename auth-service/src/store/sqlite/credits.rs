@@ -3,11 +3,11 @@
 use super::account::Account;
 use super::api_keys;
 use super::audit;
-use super::check::rows;
+use super::check::{home_version, rows};
 use super::context::Context;
 use super::failure::StoreResult;
 use super::ledger::checkpoint;
-use crate::access::refusal_since;
+use crate::access::{RightsVersions, refusal_since};
 use crate::grant::on_grant;
 use crate::hold::{
     ExtendDecision, HoldRecord, Outcome, ReleaseDecision, SettleDecision, Terms, TokenUsage, on_extend, on_release, on_settle,
@@ -37,15 +37,15 @@ pub(super) fn extend(context: Context<'_>, handle: &Terms, reported: TokenUsage)
     Ok(answer)
 }
 
-/// Why what is held may go on no longer. While nobody's rights on the account have changed, it may.
+/// Why what is held may go on no longer. While nobody's rights on the account have changed, nor the user's own, it may.
 fn refusal(context: Context<'_>, account: &Account<'_>, handle: &Terms) -> StoreResult<Option<Refusal>> {
-    match &handle.standing {
-        Some(standing) if standing.rights_version != account.rights_version => {
-            let rows = rows(context, &account.id, &standing.credential)?;
-            Ok(refusal_since(standing, &rows, context.now_ms))
-        }
-        _ => Ok(None),
+    let Some(standing) = &handle.standing else { return Ok(None) };
+    let home = standing.rights_versions.home.map_or(Ok(None), |_| home_version(context, &handle.user_id))?;
+    if standing.rights_versions == (RightsVersions { account: account.rights_version, home }) {
+        return Ok(None);
     }
+    let rows = rows(context, &account.id, &standing.credential)?;
+    Ok(refusal_since(handle, standing, &rows, context.now_ms))
 }
 
 pub(super) fn settle(context: Context<'_>, handle: &Terms, outcome: Outcome, reported: TokenUsage) -> StoreResult<SettleAnswer> {

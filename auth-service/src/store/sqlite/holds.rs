@@ -60,7 +60,7 @@ impl Account<'_> {
 
     /// Holds credits, unless there is a row of that name. Nobody need have looked for one.
     pub(super) fn open_if_new(&mut self, terms: &Terms) -> StoreResult<Option<Held>> {
-        Ok((self.insert(insert_hold!("OR IGNORE"), terms)? == 1).then(|| self.opened(terms)))
+        if self.insert(insert_hold!("OR IGNORE"), terms)? == 1 { self.opened(terms).map(Some) } else { Ok(None) }
     }
 
     /// Holds credits in place of a resolved request.
@@ -69,7 +69,7 @@ impl Account<'_> {
         let before = before.ok_or_else(|| Failure::corrupt("a request was found that isn't there"))?;
         self.insert(insert_hold!("OR REPLACE"), terms)?;
         self.remember_one_less(before.charged_credits > 0)?;
-        Ok(self.opened(terms))
+        self.opened(terms)
     }
 
     /// Writes the row of an open hold; how many rows that were.
@@ -84,10 +84,10 @@ impl Account<'_> {
         ])?)
     }
 
-    fn opened(&mut self, terms: &Terms) -> Held {
+    fn opened(&mut self, terms: &Terms) -> StoreResult<Held> {
         let expires_at_ms = self.context.expires_at_ms();
-        self.hold_credits(terms, expires_at_ms);
-        Held { terms: terms.clone(), remaining_credits: self.balance.available, expires_at_ms }
+        self.hold_credits(terms, expires_at_ms)?;
+        Ok(Held { terms: terms.clone(), remaining_credits: self.balance.available, expires_at_ms })
     }
 
     /// Records an open hold's usage and its new expiry.
@@ -111,7 +111,7 @@ impl Account<'_> {
         match &hold.resolved {
             None => self.settle_credits(&hold.terms, settlement)?,
             Some(before) => {
-                self.charge_late(settlement);
+                self.charge_late(&hold.terms, settlement)?;
                 self.remember_one_less(before.charged_credits > 0)?;
             }
         }

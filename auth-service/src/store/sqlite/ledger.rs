@@ -6,6 +6,7 @@ use super::account::Account;
 use super::columns::record;
 use super::context::Context;
 use super::failure::{Failure, StoreResult};
+use super::member_usage;
 use crate::ids::{AccountId, UserId};
 use crate::store::records::{self, EntryFigures};
 use crate::store::{AccountSnapshot, Checkpoint, LedgerEntry, LedgerPart};
@@ -52,8 +53,9 @@ impl Account<'_> {
         self.verify_counters()?;
         let mut ledger = self.ledger(None, u32::MAX)?;
         ledger.reverse();
+        let usage = member_usage::stored(self.context, &self.id)?;
         let (open, remembered) = (self.all_holds(true)?, self.all_holds(false)?);
-        Ok(AccountSnapshot { balance: self.balance, open, remembered, ledger, checkpoint: checkpoint(self.context, &self.id)? })
+        Ok(AccountSnapshot { balance: self.balance, open, remembered, ledger, checkpoint: checkpoint(self.context, &self.id)?, usage })
     }
 }
 

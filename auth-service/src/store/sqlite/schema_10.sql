@@ -1,8 +1,10 @@
 -- From version 9 to 10: organizations, second factors, sign-in with issuers and of devices.
 CREATE TABLE organizations (
     account_id TEXT PRIMARY KEY,
+    created_by TEXT NOT NULL,
     record BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX organizations_of_maker ON organizations (created_by);
 -- What a member or a service account spent in a month of an organization's account. month_start_ms: its beginning (UTC).
 CREATE TABLE member_usage (
     account_id TEXT NOT NULL,

@@ -8,9 +8,10 @@ use super::context::Context;
 use super::failure::{Failure, StoreResult};
 use super::users::{by_id, rights_changed};
 use crate::ids::{AccountId, UserId};
+use crate::second_factor::SecondFactor;
 use crate::session::Session;
 use crate::store::{AuditEvent, UserChange, records};
-use crate::user_state::{Decision, NewState, UserChanges, UserState, on_new_state};
+use crate::user_state::{Decision, FactorRecordChange, UserChanges, UserState};
 
 /// Has a rule decide about a user, and writes what it says; `None`: no such user.
 pub(super) fn change<T>(context: Context<'_>, id: &UserId, rule: impl FnOnce(&UserState, i64) -> Decision<T>) -> StoreResult<Option<T>> {
@@ -22,19 +23,18 @@ pub(super) fn change<T>(context: Context<'_>, id: &UserId, rule: impl FnOnce(&Us
     Ok(Some(answer))
 }
 
-/// Makes something of a user, if the event's actor is an operator in force; `None`: no such user.
-pub(super) fn set_state(
+/// Has a rule decide about a user, and about the operator who is the event's actor; `None`: no such user.
+pub(super) fn change_by_operator(
     context: Context<'_>,
     id: &UserId,
-    new: NewState,
-    reason: &str,
     event: &AuditEvent,
+    rule: impl FnOnce(&UserState, Option<&UserState>, i64, &AuditEvent) -> Decision<UserChange>,
 ) -> StoreResult<Option<UserChange>> {
     let operator = match &event.actor {
         Some(actor) => Some(read(context, actor)?.ok_or_else(|| Failure::corrupt("who asks is no user"))?),
         None => None,
     };
-    change(context, id, |state, now_ms| on_new_state(state, new, operator.as_ref(), reason, now_ms, event))
+    change(context, id, |state, now_ms| rule(state, operator.as_ref(), now_ms, event))
 }
 
 /// Has a rule that changes nothing look at a user.
@@ -48,7 +48,14 @@ pub(super) fn read(context: Context<'_>, id: &UserId) -> StoreResult<Option<User
     let mut statement = context.connection.prepare_cached(sql)?;
     let mut rows = statement.query(params![AccountId::from(id), id])?;
     let Some(row) = rows.next()? else { return Err(Failure::corrupt("a user has no place in their account")) };
-    Ok(Some(UserState { user, member: record(row, 0, "a member", records::member)?, sessions: sessions(context, id)? }))
+    let member = record(row, 0, "a member", records::member)?;
+    Ok(Some(UserState { user, member, sessions: sessions(context, id)?, second_factor: second_factor(context, id)? }))
+}
+
+fn second_factor(context: Context<'_>, id: &UserId) -> StoreResult<Option<SecondFactor>> {
+    let mut statement = context.connection.prepare_cached("SELECT record FROM second_factors WHERE user_id = ?")?;
+    let mut rows = statement.query([id])?;
+    rows.next()?.map(|row| record(row, 0, "a second factor", records::second_factor)).transpose()
 }
 
 fn sessions(context: Context<'_>, id: &UserId) -> StoreResult<Vec<Session>> {
@@ -63,7 +70,7 @@ fn sessions(context: Context<'_>, id: &UserId) -> StoreResult<Vec<Session>> {
 }
 
 pub(super) fn write(context: Context<'_>, id: &UserId, changes: UserChanges) -> StoreResult<()> {
-    let UserChanges { user, member, put, ended, revocations, event } = changes;
+    let UserChanges { user, member, put, ended, second_factor, revocations, event } = changes;
     let account = AccountId::from(id);
     if let Some(user) = user {
         let sql = "UPDATE users SET record = ? WHERE user_id = ?";
@@ -80,6 +87,16 @@ pub(super) fn write(context: Context<'_>, id: &UserId, changes: UserChanges) -> 
     for session in put {
         let sql = "INSERT OR REPLACE INTO sessions (user_id, session_id, record) VALUES (?, ?, ?)";
         context.connection.prepare_cached(sql)?.execute(params![id, session.session_id, records::session_bytes(&session)])?;
+    }
+    match second_factor {
+        Some(FactorRecordChange::Put(factor)) => {
+            let sql = "INSERT OR REPLACE INTO second_factors (user_id, record) VALUES (?, ?)";
+            context.connection.prepare_cached(sql)?.execute(params![id, records::second_factor_bytes(&factor)])?;
+        }
+        Some(FactorRecordChange::Removed) => {
+            context.connection.prepare_cached("DELETE FROM second_factors WHERE user_id = ?")?.execute([id])?;
+        }
+        None => {}
     }
     rights_changed(context, &account)?;
     if let Some(event) = event {

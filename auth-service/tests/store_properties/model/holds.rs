@@ -11,7 +11,14 @@ use super::{Model, cost, millis};
 impl Model {
     /// `standing`: what the store says of the hold that it answers.
     pub(super) fn check(&mut self, wanted: Fields, require_full: bool, standing: Option<Standing>) -> CheckAnswer {
-        let principal = Principal { user_id: self.person.id.clone(), role: Role::User, key_id: None, key_secret: 0, session_id: None };
+        let principal = Principal {
+            user_id: self.person.id.clone(),
+            role: Role::User,
+            key_id: None,
+            key_secret: 0,
+            session_id: None,
+            membership: None,
+        };
         if let Some(hold) = self.known(&wanted.request_id) {
             let same = hold.terms.attempt_id == wanted.attempt_id;
             if hold.terms.fingerprint != wanted.fingerprint {

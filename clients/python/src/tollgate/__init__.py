@@ -28,6 +28,8 @@ from ._bases import (
     UnavailableError,
     Unreachable,
 )
+from ._device import DeviceSignIn
+from ._organization_types import Invitation, NewInvitation
 from ._reasons import *  # noqa: F403
 from ._transport import VERSION as __version__
 from ._transport import PlaintextWarning
@@ -38,11 +40,14 @@ from ._types import (
     KeySecret,
     LedgerEntry,
     Logprob,
+    Member,
     Model,
     ModelDetails,
     NewKey,
+    Organization,
     Piece,
     Receipt,
+    ServiceAccount,
     Session,
     ToolCall,
     Usage,
@@ -62,16 +67,21 @@ __all__ = [
     "AuthenticationError",
     "Balance",
     "ConfigurationError",
+    "DeviceSignIn",
     "Embeddings",
     "ExhaustedError",
     "FieldViolation",
     "Interrupted",
+    "Invitation",
     "KeySecret",
     "LedgerEntry",
     "Logprob",
+    "Member",
     "Model",
     "ModelDetails",
+    "NewInvitation",
     "NewKey",
+    "Organization",
     "PermissionDeniedError",
     "Piece",
     "PlaintextWarning",
@@ -79,6 +89,7 @@ __all__ = [
     "Refused",
     "RequestError",
     "ServerError",
+    "ServiceAccount",
     "Session",
     "SessionEnded",
     "TimedOut",

@@ -6,21 +6,35 @@ from datetime import date, datetime, timedelta, timezone
 from typing import Any, Iterable, List, Optional, Sequence, Tuple, Union
 
 from ._calls import Call
+from ._device import DeviceSignIn, exchanged
 from ._requests import create_key_request, duration, embed_request, named, new_request_id
 from ._secret import Secret
 from ._session import Tokens
-from ._types import ApiKey, Balance, Embeddings, LedgerEntry, Model, ModelDetails, NewKey, Receipt, Session, Usage, User
+from ._types import ApiKey, Balance, Embeddings, LedgerEntry, Model, ModelDetails, NewKey, Receipt, ServiceAccount, Session, Usage, User
 from .auth.v1 import accounts_pb2 as auth
+from .auth.v1 import sign_in_pb2 as sign_in
 from .inference.v1 import inference_pb2 as inference
 
 #: Entries of a ledger that are asked for at a time, at most.
 MOST_ENTRIES = 500
 
 
-def login(user: str, password: Secret, client: str) -> Call[Tokens]:
+def login(user: str, password: Secret, code: Optional[Secret], client: str) -> Call[Tokens]:
     # Not repeated by itself: each makes a session.
-    message = auth.LoginRequest(user_name=user, password=password.expose(), client=client)
+    proof = code.expose() if code else ""
+    message = auth.LoginRequest(user_name=user, password=password.expose(), second_factor_code=proof, client=client)
     return Call("accounts", "Login", message, Tokens.of, repeatable=False, anonymous=True)
+
+
+def begin_device_sign_in(client: str, scopes: Iterable[str]) -> Call[DeviceSignIn]:
+    message = sign_in.BeginDeviceSignInRequest(client=client, scopes=list(scopes))
+    return Call("accounts", "BeginDeviceSignIn", message, DeviceSignIn.of, repeatable=False, anonymous=True)
+
+
+def exchange_device_code(code: Secret) -> Call[Tuple[Tokens, str]]:
+    # Asked again by whoever waits, and no sooner than the service allows.
+    message = sign_in.ExchangeDeviceCodeRequest(device_code=code.expose())
+    return Call("accounts", "ExchangeDeviceCode", message, exchanged, repeatable=False, anonymous=True)
 
 
 def refresh(token: Secret) -> Call[Tokens]:
@@ -47,9 +61,9 @@ def receipt(request_id: str) -> Call[Receipt]:
     return Call("accounts", "GetReceipt", message, lambda answer: Receipt.of_past(answer, request_id), request_id=request_id)
 
 
-def ledger_page(limit: Optional[int], token: str) -> Call[Tuple[List[LedgerEntry], str]]:
+def ledger_page(limit: Optional[int], token: str, user_id: Optional[str]) -> Call[Tuple[List[LedgerEntry], str]]:
     size = MOST_ENTRIES if limit is None else max(1, min(limit, MOST_ENTRIES))
-    message = auth.ListLedgerEntriesRequest(page_size=size, page_token=token)
+    message = auth.ListLedgerEntriesRequest(page_size=size, page_token=token, user_id=user_id or "")
 
     def convert(answer: auth.ListLedgerEntriesResponse) -> Tuple[List[LedgerEntry], str]:
         return [LedgerEntry.of(each) for each in answer.entries], answer.next_page_token
@@ -57,8 +71,8 @@ def ledger_page(limit: Optional[int], token: str) -> Call[Tuple[List[LedgerEntry
     return Call("accounts", "ListLedgerEntries", message, convert)
 
 
-def usage(first_day: Union[date, str, None], last_day: Union[date, str, None]) -> Call[Usage]:
-    message = auth.GetUsageRequest(first_day=text_of(first_day), last_day=text_of(last_day))
+def usage(first_day: Union[date, str, None], last_day: Union[date, str, None], user_id: Optional[str]) -> Call[Usage]:
+    message = auth.GetUsageRequest(first_day=text_of(first_day), last_day=text_of(last_day), user_id=user_id or "")
     return Call("accounts", "GetUsage", message, Usage.of)
 
 
@@ -79,8 +93,10 @@ def create_key(
     expires_at: Optional[datetime],
     lifetime: Optional[timedelta],
     request_id: Optional[str],
+    service_account: Union[ServiceAccount, str, None],
 ) -> Call[NewKey]:
-    message = create_key_request(name, scopes, models, networks, expires_at, lifetime, request_id)
+    owner = service_account.id if isinstance(service_account, ServiceAccount) else service_account
+    message = create_key_request(name, scopes, models, networks, expires_at, lifetime, request_id, owner)
     return Call("accounts", "CreateApiKey", message, NewKey.of, request_id=message.request_id)
 
 

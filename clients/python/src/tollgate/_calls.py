@@ -19,6 +19,20 @@ LOG = logging.getLogger("tollgate")
 
 #: The header that names the account that pays.
 ACCOUNT_HEADER = "x-tollgate-account"
+#: What auth-service answers by account. Sessions, organizations and the user are the same whoever pays.
+OF_AN_ACCOUNT = frozenset(
+    [
+        "GetMe",
+        "GetBalance",
+        "GetReceipt",
+        "ListLedgerEntries",
+        "GetUsage",
+        "ListApiKeys",
+        "CreateApiKey",
+        "RotateApiKey",
+        "RevokeApiKey",
+    ]
+)
 #: A service that asks for a longer pause is not waited for: the caller is told.
 LONGEST_PAUSE = 30.0
 #: About three years.
@@ -55,6 +69,10 @@ class Call(Generic[T]):
     #: Whether it is sent without a credential.
     anonymous: bool = False
     request_id: Optional[str] = None
+
+    def names_account(self) -> bool:
+        """Whether it says who pays, where the client knows."""
+        return self.stub != "accounts" or self.method in OF_AN_ACCOUNT
 
 
 class Attempts:

@@ -57,6 +57,20 @@ class Core:
             at = self._settings.credential
             self._tokens, self._session_file = cleanly(lambda: opened(at, self._endpoints.auth))
 
+    def _file_at(self, path: Optional[Path_]) -> Optional[SessionFile]:
+        """The file that a session is to be kept in; refused before anybody is asked to sign in."""
+        if path is None:
+            return None
+        file = SessionFile(Path(path).expanduser())
+        file.auth_url = self._endpoints.auth.url
+        file.lock().close()
+        return file
+
+    def _keep_in(self, file: SessionFile, tokens: Tokens) -> None:
+        with file.lock():
+            file.save(tokens)
+        self._session_file = file
+
     def _check_usable(self) -> None:
         if self._closed:
             raise ConfigurationError("this client is closed")
@@ -72,11 +86,11 @@ class Core:
     def _endpoint(self, stub: str) -> Endpoint:
         return self._endpoints.auth if stub == "accounts" else self._endpoints.inference
 
-    def _metadata(self, token: Optional[Secret]) -> Tuple[Tuple[str, str], ...]:
+    def _metadata(self, token: Optional[Secret], names_account: bool = True) -> Tuple[Tuple[str, str], ...]:
         metadata: List[Tuple[str, str]] = []
         if token is not None:
             metadata.append(("authorization", Bearer(f"Bearer {token.expose()}")))
-            if self._settings.account:
+            if self._settings.account and names_account:
                 metadata.append((ACCOUNT_HEADER, self._settings.account))
         return tuple(metadata)
 
@@ -137,13 +151,30 @@ def ask_password(user: str) -> Secret:
     return Secret(answered(f"Password for {user}: ", hidden=True))
 
 
+def ask_code(user: str) -> Optional[Secret]:
+    """None: nobody answered."""
+    try:
+        text = answered(f"Code of the second factor for {user}: ", hidden=True)
+    except ConfigurationError:
+        return None
+    return Secret(text.strip()) if text.strip() else None
+
+
+def may_ask() -> bool:
+    """Whether somebody sits before a terminal or a notebook."""
+    return in_kernel() or (sys.stdin is not None and sys.stdin.isatty())
+
+
+def in_kernel() -> bool:
+    """Kernels of notebooks put functions of their own in place of those that ask."""
+    return getpass.getpass.__module__ != "getpass"
+
+
 def answered(prompt: str, hidden: bool) -> str:
     try:
-        # Kernels of notebooks put functions of their own in these two places.
-        in_terminal = getpass.getpass.__module__ == "getpass"
         if not hidden:
             return input(prompt).strip()
-        if in_terminal and not sys.stdin.isatty():
+        if not in_kernel() and not sys.stdin.isatty():
             # From a pipe, as the command takes it.
             line = sys.stdin.readline()
             if not line:

@@ -259,6 +259,7 @@ def create_key_request(
     expires_at: Optional[datetime],
     lifetime: Optional[timedelta],
     request_id: Optional[str],
+    service_account: Optional[str],
 ) -> auth.CreateApiKeyRequest:
     stamp = None
     if expires_at is not None:
@@ -268,5 +269,10 @@ def create_key_request(
         stamp.FromDatetime(expires_at)
     lists: Dict[str, List[str]] = {"scopes": list(scopes), "models": list(models), "networks": list(networks)}
     return auth.CreateApiKeyRequest(
-        name=name, **lists, expires_at=stamp, lifetime=duration(lifetime), request_id=request_id or new_request_id()
+        name=name,
+        **lists,
+        expires_at=stamp,
+        lifetime=duration(lifetime),
+        request_id=request_id or new_request_id(),
+        service_account_id=service_account or "",
     )

@@ -10,6 +10,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from .auth.v1 import accounts_pb2 as auth
+from .auth.v1 import organizations_pb2 as organizations
 from .inference.v1 import inference_pb2 as inference
 
 
@@ -247,6 +248,8 @@ class LedgerEntry:
     output_tokens: Optional[int]
     created_at: Optional[datetime]
     note: str
+    #: Who spent, or granted: a user's or service account's id.
+    user_id: str
 
     @classmethod
     def of(cls, of: auth.LedgerEntry) -> LedgerEntry:
@@ -262,6 +265,7 @@ class LedgerEntry:
             output_tokens=number_of(of.usage, "output_tokens"),
             created_at=time_of(of, "created_at"),
             note=of.note,
+            user_id=of.user_id,
         )
 
 
@@ -304,25 +308,104 @@ class Usage:
         return len(self.rows)
 
 
+def role_of(role: int) -> str:
+    """member or owner."""
+    return "owner" if role == organizations.MEMBER_ROLE_OWNER else "member"
+
+
+@dataclass(frozen=True)
+class Member:
+    """A user's place in an organization."""
+
+    user_id: str
+    name: str
+    #: member or owner.
+    role: str
+    added_at: Optional[datetime]
+    #: Credits that they may spend in a calendar month (UTC). None: no bound of their own, or none of the caller's business.
+    monthly_cap: Optional[int]
+    #: Credits that they spent this month, those held for calls that run included. None: none of the caller's business.
+    spent_this_month: Optional[int]
+    #: Whether an operator disabled the user; told to owners.
+    disabled: bool
+
+    @classmethod
+    def of(cls, of: organizations.Member) -> Member:
+        cap, spent = number_of(of, "monthly_cap_credits"), number_of(of, "spent_this_month_credits")
+        return cls(of.user_id, of.user_name, role_of(of.role), time_of(of, "added_at"), cap, spent, of.disabled)
+
+
+@dataclass(frozen=True)
+class Organization:
+    """An account that several users share."""
+
+    #: What `Tollgate(account=…)` takes.
+    account_id: str
+    name: str
+    created_at: Optional[datetime]
+    #: The caller's own place; None for an operator who is no member.
+    me: Optional[Member]
+
+    @classmethod
+    def of(cls, of: organizations.Organization) -> Organization:
+        return cls(of.account_id, of.name, time_of(of, "created_at"), Member.of(of.me) if of.HasField("me") else None)
+
+
+@dataclass(frozen=True)
+class ServiceAccount:
+    """A program that belongs to an organization, and stays when people leave."""
+
+    id: str
+    account_id: str
+    name: str
+    created_at: Optional[datetime]
+    #: Who made it: a user's id. They may have left since.
+    created_by: str
+    #: As in Member.
+    monthly_cap: Optional[int]
+    #: As in Member.
+    spent_this_month: Optional[int]
+
+    @classmethod
+    def of(cls, of: organizations.ServiceAccount) -> ServiceAccount:
+        cap, spent = number_of(of, "monthly_cap_credits"), number_of(of, "spent_this_month_credits")
+        return cls(of.service_account_id, of.account_id, of.name, time_of(of, "created_at"), of.created_by, cap, spent)
+
+
 @dataclass(frozen=True)
 class User:
     """Who a credential belongs to."""
 
+    #: Empty for a service account's, as all that describes a person is.
     user_id: str
     name: str
     full_name: str
     email: str
     #: user or admin.
     role: str
+    #: Who pays.
     account_id: str
     #: The API key's id; empty for an access token.
     api_key_id: str
+    #: Whose account it is, if it isn't the user's own.
+    organization: Optional[Organization]
+    #: Set where the credential is a service account's.
+    service_account: Optional[ServiceAccount]
 
     @classmethod
     def of(cls, of: auth.GetMeResponse) -> User:
         user = of.user
-        role = "admin" if user.role == auth.ROLE_ADMIN else "user"
-        return cls(user.user_id, user.user_name, user.full_name, user.email, role, of.account_id, of.api_key_id)
+        return cls(
+            user_id=user.user_id,
+            name=user.user_name,
+            full_name=user.full_name,
+            email=user.email,
+            role="admin" if user.role == auth.ROLE_ADMIN else "user",
+            account_id=of.account_id,
+            api_key_id=of.api_key_id,
+            organization=Organization.of(of.organization) if of.HasField("organization") else None,
+            service_account=ServiceAccount.of(of.service_account) if of.HasField("service_account") else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -358,6 +441,8 @@ class ApiKey:
     revoked_at: Optional[datetime]
     last_used_at: Optional[datetime]
     secrets: Tuple[KeySecret, ...]
+    #: Who acts when it is used: a user's or service account's id.
+    user_id: str
 
     @classmethod
     def of(cls, of: auth.ApiKey) -> ApiKey:
@@ -373,6 +458,7 @@ class ApiKey:
             revoked_at=time_of(of, "revoked_at"),
             last_used_at=time_of(of, "last_used_at"),
             secrets=tuple(KeySecret.of(each) for each in of.secrets),
+            user_id=of.user_id,
         )
 
 
@@ -403,8 +489,25 @@ class Session:
     ends_at: Optional[datetime]
     #: Whether it is this client's own.
     current: bool
+    #: How it began: password, issuer or device.
+    method: str
+    #: What its access tokens may be used for; empty: all that the user may do.
+    scopes: Tuple[str, ...]
+    #: When the second factor was last proved in it.
+    second_factor_at: Optional[datetime]
 
     @classmethod
     def of(cls, of: auth.Session) -> Session:
-        created, used, refresh_by, ends = (time_of(of, name) for name in ("created_at", "last_used_at", "refresh_expires_at", "ends_at"))
-        return cls(of.session_id, of.client, of.address, created, used, refresh_by, ends, of.current)
+        return cls(
+            id=of.session_id,
+            client=of.client,
+            address=of.address,
+            created_at=time_of(of, "created_at"),
+            last_used_at=time_of(of, "last_used_at"),
+            refresh_by=time_of(of, "refresh_expires_at"),
+            ends_at=time_of(of, "ends_at"),
+            current=of.current,
+            method=auth.SignInMethod.Name(of.method).replace("SIGN_IN_METHOD_", "", 1).lower(),
+            scopes=tuple(of.scopes),
+            second_factor_at=time_of(of, "second_factor_at"),
+        )

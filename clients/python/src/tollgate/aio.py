@@ -17,13 +17,17 @@ from ._answer_aio import AsyncAnswer, is_cancelled
 from ._bases import ConfigurationError, TollgateError
 from ._calls import Attempts, Call, lost
 from ._clean import clean, cleanly
-from ._core import CLIENT, Core, Path_, Stubs, ask_password, ask_user, closed_meanwhile
+from ._core import CLIENT, Core, Path_, Stubs, ask_code, ask_password, ask_user, closed_meanwhile, may_ask
+from ._device import DeviceSignIn, Polling, Show, check_way
+from ._device import show as show_sign_in
 from ._kept_aio import AsyncKeptSession
+from ._organizations_aio import AsyncOrganizations
+from ._reasons import SecondFactorRequired
 from ._requests import Messages, chat_request, generate_request
 from ._secret import Secret
 from ._session import REPLY_WITHIN, Tokens, ended_by
 from ._status import error_of
-from ._types import ApiKey, Balance, Embeddings, LedgerEntry, Model, ModelDetails, NewKey, Receipt, Session, Usage, User
+from ._types import ApiKey, Balance, Embeddings, LedgerEntry, Model, ModelDetails, NewKey, Receipt, ServiceAccount, Session, Usage, User
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -107,6 +111,7 @@ class AsyncTollgate(Core):
             self._sign_in(self._tokens)
         self.keys = AsyncKeys(self)
         self.sessions = AsyncSessions(self)
+        self.organizations = AsyncOrganizations(self)
 
     @classmethod
     async def login(
@@ -114,6 +119,10 @@ class AsyncTollgate(Core):
         user: Optional[str] = None,
         password: Optional[str] = None,
         *,
+        second_factor_code: Optional[str] = None,
+        scopes: Iterable[str] = (),
+        session: Optional[Path_] = None,
+        show: Optional[Show] = None,
         url: Optional[str] = None,
         auth_url: Optional[str] = None,
         profile: Optional[str] = None,
@@ -127,10 +136,21 @@ class AsyncTollgate(Core):
         max_retries: int = 2,
         client: str = CLIENT,
     ) -> Self:
-        """Signs in, and asks for what isn't given: in a terminal, or in a notebook; the event loop stands still meanwhile. The session is
-        in this object alone, refreshed by itself, and never on disk. `client` is the session's name in lists."""
+        """Signs in. The session is in this object alone, refreshed by itself, and on disk only where `session` names a file.
+
+        Without user and password somebody approves it in a browser, on whatever machine: an address and a code are shown, in a notebook as
+        a link, and this waits until they were approved or denied, or ended. With a user it asks for the password that isn't given, in a
+        terminal or a notebook; the event loop stands still meanwhile, and for the code where there is a second factor.
+
+        second_factor_code: six digits of an app, or a recovery code.
+        scopes: what the session may be used for, as in `keys.create`; for sign-ins that are approved.
+        session: a file that `Tollgate(session=…)` and the command go on from.
+        show: is called with a `DeviceSignIn` in place of showing it.
+        client: the session's name in lists, and what whoever approves is shown.
+        """
         secret = Secret(password) if password else None
-        password = None
+        proof = Secret(second_factor_code) if second_factor_code else None
+        password = second_factor_code = None
         given: Dict[str, Union[Path_, Secret, None]] = {
             "url": url,
             "auth_url": auth_url,
@@ -142,9 +162,15 @@ class AsyncTollgate(Core):
         }
         self = cls.__new__(cls)
         self._start(given, profile, timeout, stream_timeout, max_retries, anonymous=True)
-        name = user or cleanly(ask_user)
-        secret = secret or cleanly(lambda: ask_password(name))
-        tokens = await self._run(lambda: accounts.login(name, secret, client))
+        by_device = user is None and secret is None
+        check_way(by_device, proof, scopes)
+        file = cleanly(lambda: self._file_at(session))
+        if by_device:
+            tokens = await acleanly(lambda: self._as_device(client, scopes, show or show_sign_in))
+        else:
+            tokens = await acleanly(lambda: self._with_password(user, secret, proof, client))
+        if file:
+            await acleanly(lambda: asyncio.to_thread(self._keep_in, file, tokens))
         self._sign_in(tokens)
         return self
 
@@ -204,20 +230,23 @@ class AsyncTollgate(Core):
         """The account's credits."""
         return await self._run(accounts.balance)
 
-    async def history(self, limit: Optional[int] = None) -> AsyncIterator[LedgerEntry]:
-        """The account's ledger, newest first, read as it is iterated."""
+    async def history(self, limit: Optional[int] = None, *, user_id: Optional[str] = None) -> AsyncIterator[LedgerEntry]:
+        """The account's ledger, newest first, read as it is iterated; or what one member or service account spent of it."""
         token, left = "", limit
         while left is None or left > 0:
-            entries, token = await self._run(lambda: accounts.ledger_page(left, token))
+            entries, token = await self._run(lambda: accounts.ledger_page(left, token, user_id))
             for entry in entries if left is None else entries[:left]:
                 yield entry
             left = None if left is None else left - len(entries)
             if not token:
                 return
 
-    async def usage(self, first_day: Union[date, str, None] = None, last_day: Union[date, str, None] = None) -> Usage:
-        """What the account's calls used, by day and model, in UTC: the last 30 days, or others, at most 92."""
-        return await self._run(lambda: accounts.usage(first_day, last_day))
+    async def usage(
+        self, first_day: Union[date, str, None] = None, last_day: Union[date, str, None] = None, *, user_id: Optional[str] = None
+    ) -> Usage:
+        """What the account's calls used, by day and model, in UTC: the last 30 days, or others, at most 92; or what one
+        member's or service account's did."""
+        return await self._run(lambda: accounts.usage(first_day, last_day, user_id))
 
     async def receipt(self, request_id: str) -> Receipt:
         """What became of one's own request, as long as it is remembered (an hour by default)."""
@@ -251,6 +280,46 @@ class AsyncTollgate(Core):
         self, _kind: Optional[Type[BaseException]], _error: Optional[BaseException], _traceback: Optional[TracebackType]
     ) -> None:
         await self.close()
+
+    async def _with_password(self, user: Optional[str], password: Optional[Secret], code: Optional[Secret], client: str) -> Tokens:
+        asks = password is None or may_ask()
+        name = user or ask_user()
+        secret = password or ask_password(name)
+        try:
+            return await self._run(lambda: accounts.login(name, secret, code, client))
+        except SecondFactorRequired as error:
+            required = error
+        proof = None if code or not asks else ask_code(name)
+        if proof is None:
+            raise required
+        return await self._run(lambda: accounts.login(name, secret, proof, client))
+
+    async def _as_device(self, client: str, scopes: Iterable[str], show: Show) -> Tokens:
+        sign_in = await self._run(lambda: accounts.begin_device_sign_in(client, scopes))
+        say_end = show(sign_in)
+        end = "The sign-in was left."
+        try:
+            tokens, name = await self._approved(sign_in)
+            end = f"Signed in as {name}."
+            return tokens
+        except TollgateError as error:
+            end = f"Not signed in: {error}"
+            raise
+        finally:
+            if say_end:
+                say_end(end)
+
+    async def _approved(self, sign_in: DeviceSignIn) -> tuple[Tokens, str]:
+        """Asks until somebody has approved."""
+        polling = Polling(sign_in.interval, time.monotonic())
+        while True:
+            await asyncio.sleep(polling.pause())
+            try:
+                return await self._run(lambda: accounts.exchange_device_code(sign_in.device_code))
+            except TollgateError as error:
+                ending = polling.outcome(error, time.monotonic())
+            if ending:
+                raise ending
 
     def _sign_in(self, tokens: Tokens) -> None:
         self._tokens = None
@@ -303,7 +372,7 @@ class AsyncTollgate(Core):
         method = self._stubs().method(call.stub, call.method)
         endpoint = self._endpoint(call.stub)
         try:
-            running = method(call.message, timeout=attempts.timeout(), metadata=self._metadata(token))
+            running = method(call.message, timeout=attempts.timeout(), metadata=self._metadata(token, call.names_account()))
             self._running.add(running)
             return await running, None
         except grpc.RpcError as failure:
@@ -342,10 +411,11 @@ class AsyncKeys:
         expires_at: Optional[datetime] = None,
         lifetime: Optional[timedelta] = None,
         request_id: Optional[str] = None,
+        service_account: Union[ServiceAccount, str, None] = None,
     ) -> NewKey:
         """Makes a key, as `Keys.create` does."""
         return await self._client._run(
-            lambda: accounts.create_key(name, scopes, models, networks, expires_at, lifetime, request_id)
+            lambda: accounts.create_key(name, scopes, models, networks, expires_at, lifetime, request_id, service_account)
         )
 
     async def list(self) -> List[ApiKey]:

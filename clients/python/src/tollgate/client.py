@@ -15,13 +15,17 @@ from ._answer import Answer
 from ._bases import ConfigurationError, TollgateError
 from ._calls import Attempts, Call, lost
 from ._clean import cleanly
-from ._core import CLIENT, Core, Path_, Stubs, ask_password, ask_user, closed_meanwhile
+from ._core import CLIENT, Core, Path_, Stubs, ask_code, ask_password, ask_user, closed_meanwhile, may_ask
+from ._device import DeviceSignIn, Polling, Show, check_way
+from ._device import show as show_sign_in
 from ._kept import KeptSession
+from ._organizations import Organizations
+from ._reasons import SecondFactorRequired
 from ._requests import Messages, chat_request, generate_request
 from ._secret import Secret
 from ._session import REPLY_WITHIN, Tokens, ended_by
 from ._status import error_of
-from ._types import ApiKey, Balance, Embeddings, LedgerEntry, Model, ModelDetails, NewKey, Receipt, Session, Usage, User
+from ._types import ApiKey, Balance, Embeddings, LedgerEntry, Model, ModelDetails, NewKey, Receipt, ServiceAccount, Session, Usage, User
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -50,7 +54,7 @@ class Tollgate(Core):
     auth_url: where auth-service listens; `http://127.0.0.1:50051` by default.
     profile: which profile of the config file; else that of `TOLLGATE_PROFILE`, or the one called `default`.
     session: the file of a session, as the command `tollgate` keeps it.
-    account: who pays, when an access token may pay from several accounts.
+    account: who pays: an organization's account id. The user's own account otherwise.
     model: the one that is meant where none is named.
     ca: a file of authorities to trust, in PEM, in place of the system's.
     client_certificate, client_key: files to show to servers that ask for one.
@@ -107,6 +111,7 @@ class Tollgate(Core):
             self._sign_in(self._tokens)
         self.keys = Keys(self)
         self.sessions = Sessions(self)
+        self.organizations = Organizations(self)
 
     @classmethod
     def login(
@@ -114,6 +119,10 @@ class Tollgate(Core):
         user: Optional[str] = None,
         password: Optional[str] = None,
         *,
+        second_factor_code: Optional[str] = None,
+        scopes: Iterable[str] = (),
+        session: Optional[Path_] = None,
+        show: Optional[Show] = None,
         url: Optional[str] = None,
         auth_url: Optional[str] = None,
         profile: Optional[str] = None,
@@ -127,10 +136,21 @@ class Tollgate(Core):
         max_retries: int = 2,
         client: str = CLIENT,
     ) -> Self:
-        """Signs in, and asks for what isn't given: in a terminal, or in a notebook. The session is in this object alone, refreshed by
-        itself, and never on disk. `client` is the session's name in lists."""
+        """Signs in. The session is in this object alone, refreshed by itself, and on disk only where `session` names a file.
+
+        Without user and password somebody approves it in a browser, on whatever machine: an address and a code are shown, in a notebook as
+        a link, and this waits until they were approved or denied, or ended. With a user it asks for the password that isn't given, in a
+        terminal or a notebook, and for the code where there is a second factor.
+
+        second_factor_code: six digits of an app, or a recovery code.
+        scopes: what the session may be used for, as in `keys.create`; for sign-ins that are approved.
+        session: a file that `Tollgate(session=…)` and the command go on from.
+        show: is called with a `DeviceSignIn` in place of showing it.
+        client: the session's name in lists, and what whoever approves is shown.
+        """
         secret = Secret(password) if password else None
-        password = None
+        proof = Secret(second_factor_code) if second_factor_code else None
+        password = second_factor_code = None
         given: Dict[str, Union[Path_, Secret, None]] = {
             "url": url,
             "auth_url": auth_url,
@@ -142,9 +162,15 @@ class Tollgate(Core):
         }
         self = cls.__new__(cls)
         self._start(given, profile, timeout, stream_timeout, max_retries, anonymous=True)
-        name = user or cleanly(ask_user)
-        secret = secret or cleanly(lambda: ask_password(name))
-        tokens = self._run(lambda: accounts.login(name, secret, client))
+        by_device = user is None and secret is None
+        check_way(by_device, proof, scopes)
+        file = cleanly(lambda: self._file_at(session))
+        if by_device:
+            tokens = cleanly(lambda: self._as_device(client, scopes, show or show_sign_in))
+        else:
+            tokens = cleanly(lambda: self._with_password(user, secret, proof, client))
+        if file:
+            cleanly(lambda: self._keep_in(file, tokens))
         self._sign_in(tokens)
         return self
 
@@ -217,19 +243,22 @@ class Tollgate(Core):
         """The account's credits."""
         return self._run(accounts.balance)
 
-    def history(self, limit: Optional[int] = None) -> Iterator[LedgerEntry]:
-        """The account's ledger, newest first, read as it is iterated."""
+    def history(self, limit: Optional[int] = None, *, user_id: Optional[str] = None) -> Iterator[LedgerEntry]:
+        """The account's ledger, newest first, read as it is iterated; or what one member or service account spent of it."""
         token, left = "", limit
         while left is None or left > 0:
-            entries, token = self._run(lambda: accounts.ledger_page(left, token))
+            entries, token = self._run(lambda: accounts.ledger_page(left, token, user_id))
             yield from entries if left is None else entries[:left]
             left = None if left is None else left - len(entries)
             if not token:
                 return
 
-    def usage(self, first_day: Union[date, str, None] = None, last_day: Union[date, str, None] = None) -> Usage:
-        """What the account's calls used, by day and model, in UTC: the last 30 days, or others, at most 92."""
-        return self._run(lambda: accounts.usage(first_day, last_day))
+    def usage(
+        self, first_day: Union[date, str, None] = None, last_day: Union[date, str, None] = None, *, user_id: Optional[str] = None
+    ) -> Usage:
+        """What the account's calls used, by day and model, in UTC: the last 30 days, or others, at most 92; or what one
+        member's or service account's did."""
+        return self._run(lambda: accounts.usage(first_day, last_day, user_id))
 
     def receipt(self, request_id: str) -> Receipt:
         """What became of one's own request, as long as it is remembered (an hour by default)."""
@@ -263,6 +292,46 @@ class Tollgate(Core):
         self, _kind: Optional[Type[BaseException]], _error: Optional[BaseException], _traceback: Optional[TracebackType]
     ) -> None:
         self.close()
+
+    def _with_password(self, user: Optional[str], password: Optional[Secret], code: Optional[Secret], client: str) -> Tokens:
+        asks = password is None or may_ask()
+        name = user or ask_user()
+        secret = password or ask_password(name)
+        try:
+            return self._run(lambda: accounts.login(name, secret, code, client))
+        except SecondFactorRequired as error:
+            required = error
+        proof = None if code or not asks else ask_code(name)
+        if proof is None:
+            raise required
+        return self._run(lambda: accounts.login(name, secret, proof, client))
+
+    def _as_device(self, client: str, scopes: Iterable[str], show: Show) -> Tokens:
+        sign_in = self._run(lambda: accounts.begin_device_sign_in(client, scopes))
+        say_end = show(sign_in)
+        end = "The sign-in was left."
+        try:
+            tokens, name = self._approved(sign_in)
+            end = f"Signed in as {name}."
+            return tokens
+        except TollgateError as error:
+            end = f"Not signed in: {error}"
+            raise
+        finally:
+            if say_end:
+                say_end(end)
+
+    def _approved(self, sign_in: DeviceSignIn) -> tuple[Tokens, str]:
+        """Asks until somebody has approved."""
+        polling = Polling(sign_in.interval, time.monotonic())
+        while True:
+            time.sleep(polling.pause())
+            try:
+                return self._run(lambda: accounts.exchange_device_code(sign_in.device_code))
+            except TollgateError as error:
+                ending = polling.outcome(error, time.monotonic())
+            if ending:
+                raise ending
 
     def _sign_in(self, tokens: Tokens) -> None:
         self._tokens = None
@@ -313,7 +382,7 @@ class Tollgate(Core):
         method = self._stubs().method(call.stub, call.method)
         endpoint = self._endpoint(call.stub)
         try:
-            return method(call.message, timeout=attempts.timeout(), metadata=self._metadata(token)), None
+            return method(call.message, timeout=attempts.timeout(), metadata=self._metadata(token, call.names_account())), None
         except (grpc.RpcError, ValueError) as failure:
             # gRPC's own word for a channel that is closed is a ValueError.
             if self._closed:
@@ -348,15 +417,17 @@ class Keys:
         expires_at: Optional[datetime] = None,
         lifetime: Optional[timedelta] = None,
         request_id: Optional[str] = None,
+        service_account: Union[ServiceAccount, str, None] = None,
     ) -> NewKey:
         """Makes a key: `.key` is the key itself, which can't be had again.
 
         scopes: chat, generate, embed, list_models, inference (those four), models, account. None: inference and account.
         models: patterns of the models that it may name, such as `llama3*`. None: all.
         networks: where it may be used from, such as `10.0.0.0/8`. None: everywhere.
+        service_account: whose key it is, for owners of the organization that is the client's `account`. None: the caller's own.
         """
         return self._client._run(
-            lambda: accounts.create_key(name, scopes, models, networks, expires_at, lifetime, request_id)
+            lambda: accounts.create_key(name, scopes, models, networks, expires_at, lifetime, request_id, service_account)
         )
 
     def list(self) -> List[ApiKey]:

@@ -61,7 +61,12 @@ async fn names_and_notes_that_look_like_markup_are_shown_as_text_to_their_owner(
         for text in TEXTS {
             let key = auth::CreateApiKeyRequest { name: text.to_owned(), ..Default::default() };
             stage.accounts().create_api_key(bearer(&person.token, key)).await.unwrap();
-            let login = auth::LoginRequest { user_name: person.name.clone(), password: PASSWORD.to_owned(), client: text.to_owned() };
+            let login = auth::LoginRequest {
+                user_name: person.name.clone(),
+                password: PASSWORD.to_owned(),
+                client: text.to_owned(),
+                ..Default::default()
+            };
             stage.accounts().login(login).await.unwrap();
         }
         stage.grant(&person, TEXTS.map(str::to_owned)).await;
@@ -113,6 +118,42 @@ async fn reasons_and_names_that_look_like_markup_are_shown_as_text_to_operators(
         }
         assert_eq!(page.browser.evaluate("document.querySelectorAll('main img, main script, main svg').length").await, 0);
         assert_eq!(page.browser.evaluate("document.title").await, "Audit log – Tollgate");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn names_and_notes_of_organizations_that_look_like_markup_are_shown_as_text() {
+    scene("names_and_notes_of_organizations_that_look_like_markup_are_shown_as_text", async |stage, page| {
+        let person = stage.person("org.names.are.hostile").await;
+        for text in TEXTS {
+            stage.organization(&person, text).await;
+        }
+        let account_id = stage.organization(&person, "hostile within").await;
+        for text in TEXTS {
+            let (account_id, note) = (account_id.clone(), text.to_owned());
+            let invite = auth::InviteMemberRequest { account_id: account_id.clone(), note: note.clone(), ..Default::default() };
+            stage.accounts().invite_member(bearer(&person.token, invite)).await.unwrap();
+            let make = auth::CreateServiceAccountRequest { account_id, name: note, ..Default::default() };
+            stage.accounts().create_service_account(bearer(&person.token, make)).await.unwrap();
+        }
+        page.sign_in(&person.name).await;
+        shows(page, "Organizations", &TEXTS).await;
+        page.press("link", "hostile within").await;
+        page.find("heading", "Organization").await;
+        page.loaded().await;
+        for text in TEXTS {
+            page.says(text).await;
+        }
+        page.press("button", &format!("Remove {}", TEXTS[0])).await;
+        page.find("dialog", "Remove the service account?").await;
+        page.says(TEXTS[0]).await;
+        page.press("button", "Cancel").await;
+        // The account that is looked at is named on every view of it.
+        page.choose("Account", TEXTS[0]).await;
+        page.says(&format!("Of the organization {}.", TEXTS[0])).await;
+        assert_eq!(page.browser.evaluate("document.querySelectorAll('main img, main script, main svg, main b').length").await, 0);
+        assert_eq!(page.browser.evaluate("document.title").await, "Organization – Tollgate");
     })
     .await;
 }

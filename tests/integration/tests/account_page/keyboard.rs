@@ -2,6 +2,7 @@
 
 use integration::polling::until;
 use integration::stack::PASSWORD;
+use shared::proto::auth;
 
 use crate::chromedriver::key;
 use crate::page::{Page, SOON, scene};
@@ -159,6 +160,45 @@ async fn an_operator_finds_disables_and_grants_by_keyboard_alone() {
         write(page, "textbox", "User", "found.by.keyboard").await;
         go(page, "button", "Show", key::ENTER).await;
         page.says("disable_user").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_person_makes_an_organization_chooses_its_account_and_approves_a_device_by_keyboard_alone() {
+    let test = "a_person_makes_an_organization_chooses_its_account_and_approves_a_device_by_keyboard_alone";
+    scene(test, async |stage, page| {
+        stage.person("organizes.by.keyboard").await;
+        sign_in(page, "organizes.by.keyboard").await;
+        view(page, "Organizations").await;
+        go(page, "button", "Make an organization", key::ENTER).await;
+        write(page, "textbox", "Name", "Typed Together").await;
+        page.browser.keys(&key::ENTER.to_string()).await;
+        page.says("Typed Together is there.").await;
+        go(page, "link", "Typed Together", key::ENTER).await;
+        page.find("heading", "Organization").await;
+        page.loaded().await;
+        go(page, "button", "Invite somebody", key::SPACE).await;
+        go(page, "button", "Make the invitation", key::ENTER).await;
+        page.find("dialog", "The invitation").await;
+        // What is shown once stays when Escape is pressed.
+        page.browser.keys(&key::ESCAPE.to_string()).await;
+        go(page, "button", "Copy the link", key::ENTER).await;
+        page.says("Copied: the link.").await;
+        go(page, "button", "I have kept it", key::ENTER).await;
+        page.gone("dialog", "The invitation").await;
+        tab_to(page, "combobox", "Account").await;
+        page.browser.keys("Typed").await;
+        page.says("This is the account of Typed Together now.").await;
+        is_on(page, "the focus still on the choice", "document.activeElement.id === 'account'").await;
+        let asked = auth::BeginDeviceSignInRequest { client: "a shell".to_owned(), ..Default::default() };
+        let begun = stage.accounts().begin_device_sign_in(asked).await.unwrap().into_inner();
+        view(page, "Approve a device").await;
+        write(page, "textbox", "Code", &begun.user_code).await;
+        page.browser.keys(&key::ENTER.to_string()).await;
+        page.find("heading", "Does your device show this code?").await;
+        go(page, "button", "Approve", key::SPACE).await;
+        page.find("heading", "Approved").await;
     })
     .await;
 }

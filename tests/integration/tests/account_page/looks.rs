@@ -1,28 +1,72 @@
 //! What every view must be, with something in it: named for screen readers, as wide as a phone, legible in light and in dark.
 
+use integration::process_pair::bearer;
+use integration::stack::PASSWORD;
 use serde_json::{Value, json};
+use shared::proto::auth;
 
 use crate::page::{Page, scene};
+use crate::second_factor::set_up;
 use crate::stage::{Person, Stage};
 
 /// Roles of what is used.
 const CONTROLS: [&str; 12] =
     ["button", "link", "textbox", "searchbox", "combobox", "checkbox", "radio", "switch", "spinbutton", "tab", "menuitem", "Date"];
 
-/// An operator's own account with all that views can show.
-async fn furnish(stage: &Stage, name: &str) -> Person {
+/// An operator's own account with all that views can show, and an organization of it.
+async fn furnish(stage: &Stage, name: &str) -> (Person, String) {
     let operator = stage.another_operator(name).await;
     stage.grant(&operator, (0..30).map(|number| format!("a note that goes on for some while, as notes do, number {number}"))).await;
     for name in ["laptop", "a key with a name that is quite a lot longer than the names that people give to their keys, by and large"] {
         let key = stage.key(&operator, &name.chars().take(100).collect::<String>()).await;
         stage.call(&key, "smollm2").await;
     }
-    operator
+    let organization = "An organization with a name that is quite a lot longer than names are, as some people's are";
+    let account_id = stage.organization(&operator, organization).await;
+    for (number, role) in [(1, auth::MemberRole::Member), (2, auth::MemberRole::Owner)] {
+        let user_name = format!("a-member-with-quite-a-long-name-of-{name}-{number}");
+        stage.person(&user_name).await;
+        let monthly_cap_credits = Some(1_000_000_000_000);
+        let add = auth::AddMemberRequest { account_id: account_id.clone(), user_name, role: role.into(), monthly_cap_credits };
+        stage.accounts().add_member(bearer(&operator.token, add)).await.unwrap();
+    }
+    let note = "somebody whom a note of some length describes".to_owned();
+    let invite = auth::InviteMemberRequest { account_id: account_id.clone(), note, ..Default::default() };
+    stage.accounts().invite_member(bearer(&operator.token, invite)).await.unwrap();
+    let name = "a program that runs every night".to_owned();
+    let make = auth::CreateServiceAccountRequest { account_id: account_id.clone(), name, monthly_cap_credits: Some(500) };
+    stage.accounts().create_service_account(bearer(&operator.token, make)).await.unwrap();
+    (operator, account_id)
+}
+
+/// A view that an address shows, and what opens in it.
+async fn look_at(page: &Page, hash: &str, heading: &str, opens: &[&str], look: &impl AsyncFn(&Page, &str)) {
+    page.browser.evaluate(&format!("location.hash = '{hash}'")).await;
+    page.find("heading", heading).await;
+    page.loaded().await;
+    look(page, heading).await;
+    for opens in opens {
+        open(page, opens).await;
+        look(page, &format!("{heading}, {opens}")).await;
+        close(page).await;
+    }
+}
+
+/// Opens a dialog by a button of the view, by how it begins.
+async fn open(page: &Page, begins: &str) {
+    let find = "[...document.querySelectorAll('main button')].find((button) => button.textContent.startsWith(BEGINS)).click()";
+    page.browser.evaluate(&find.replace("BEGINS", &Value::from(begins).to_string())).await;
+    page.part_with("dialog", "").await;
+    page.loaded().await;
+}
+
+async fn close(page: &Page) {
+    page.browser.evaluate("for (const dialog of document.querySelectorAll('dialog')) dialog.close()").await;
 }
 
 /// Looks at each view, and at what opens in it: as a guest, and as an operator, who sees all of them.
 async fn every_view(stage: &Stage, page: &Page, operator: &str, look: impl AsyncFn(&Page, &str)) {
-    furnish(stage, operator).await;
+    let (person, account_id) = furnish(stage, operator).await;
     for guest in ["", "sign-up", "complete-reset"] {
         page.browser.evaluate(&format!("location.hash = '#/{guest}'")).await;
         page.find("textbox", "User name").await;
@@ -49,17 +93,37 @@ async fn every_view(stage: &Stage, page: &Page, operator: &str, look: impl Async
         page.loaded().await;
         look(page, title).await;
         for opens in opening(title) {
-            let button = format!(
-                "[...document.querySelectorAll('main button')].find((button) => button.textContent.startsWith({}))",
-                Value::from(*opens)
-            );
-            page.browser.evaluate(&format!("{button}.click()")).await;
-            page.part_with("dialog", "").await;
-            page.loaded().await;
+            open(page, opens).await;
             look(page, &format!("{title}, {opens}")).await;
-            page.browser.evaluate("for (const dialog of document.querySelectorAll('dialog')) dialog.close()").await;
+            close(page).await;
         }
     }
+    let opens = ["Add a member", "Invite somebody", "Make an owner", "Set the cap", "Remove", "Withdraw", "Leave", "Grant", "Make a key"];
+    look_at(page, &format!("#/organization?account={account_id}"), "Organization", &opens, &look).await;
+    let invite = auth::InviteMemberRequest { account_id, ..Default::default() };
+    let code = stage.accounts().invite_member(bearer(&person.token, invite)).await.unwrap().into_inner().invitation_code;
+    look_at(page, "#/invitation", "Invitation", &[], &look).await;
+    look_at(page, &format!("#/invitation?code={code}"), "Invitation", &[], &look).await;
+    let asked = auth::BeginDeviceSignInRequest { client: "a notebook that says of itself quite a lot".to_owned(), ..Default::default() };
+    let user_code = stage.accounts().begin_device_sign_in(asked).await.unwrap().into_inner().user_code;
+    look_at(page, &format!("#/device?user_code={user_code}"), "Approve a device", &[], &look).await;
+    // The secret of a second factor, and its recovery codes.
+    look_at(page, "#/security", "Security", &[], &look).await;
+    let (_, codes) =
+        set_up(page, async |page| look(page, "Security, the secret").await, async |page| look(page, "Security, codes").await).await;
+    look(page, "Security, with a second factor").await;
+    for opens in ["Make new recovery codes", "Turn it off"] {
+        open(page, opens).await;
+        look(page, &format!("Security, {opens}")).await;
+        close(page).await;
+    }
+    page.press("button", "Sign out").await;
+    page.try_to_sign_in(operator, PASSWORD).await;
+    page.find("heading", "Your second factor").await;
+    look(page, "guest, second factor").await;
+    page.fill("textbox", "Code", &codes[0]).await;
+    page.press("button", "Sign in").await;
+    page.find("button", "Sign out").await;
 }
 
 /// The buttons of a view that open dialogs, by how they begin.
@@ -67,8 +131,9 @@ fn opening(title: &str) -> &'static [&'static str] {
     match title {
         "API keys" => &["Make a key", "Rotate", "Revoke"],
         "Ledger" => &["Receipt"],
-        "Users" => &["Make a user", "Grant", "Disable", "Reset password"],
-        "Security" => &["Sign out everywhere"],
+        "Organizations" => &["Make an organization"],
+        "Users" => &["Make a user", "Grant", "Disable", "Reset password", "Reset second factor"],
+        "Security" => &["Sign out everywhere", "Set it up"],
         _ => &[],
     }
 }

@@ -6,18 +6,22 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod api_keys;
+mod authenticator;
 mod browser;
 mod chromedriver;
 mod cookie;
 mod credits;
+mod devices;
 mod hostile_names;
 mod keyboard;
 mod looks;
 mod operators;
+mod organizations;
 mod other_origin;
 mod page;
 mod pictures;
 mod policy;
+mod second_factor;
 mod sessions;
 mod sign_in;
 mod stage;

@@ -1,7 +1,9 @@
 //! Pictures of the page for docs/account-page.md. They are made anew by
 //! `scripts/cargo test -p integration --test account_page -- --ignored`, and never compared: fonts differ between machines.
 
+use integration::process_pair::bearer;
 use serde_json::json;
+use shared::proto::auth;
 
 use crate::page::{Page, scene_with};
 
@@ -50,6 +52,27 @@ async fn pictures_for_the_documentation_are_made() {
         page.press("button", "Send").await;
         page.says("Finished.").await;
         keep(page, "try-dark").await;
+        let account_id = stage.organization(&person, "Analytical Engines").await;
+        stage.grant_to(&account_id, 250_000).await;
+        for (name, cap) in [("grace", Some(20_000)), ("charles", None)] {
+            stage.person(name).await;
+            let user_name = name.to_owned();
+            let add = auth::AddMemberRequest { account_id: account_id.clone(), user_name, monthly_cap_credits: cap, ..Default::default() };
+            stage.accounts().add_member(bearer(&person.token, add)).await.unwrap();
+        }
+        let (name, monthly_cap_credits) = ("nightly build".to_owned(), Some(50_000));
+        let make = auth::CreateServiceAccountRequest { account_id: account_id.clone(), name, monthly_cap_credits };
+        stage.accounts().create_service_account(bearer(&person.token, make)).await.unwrap();
+        look(page, 1000, 1100, "light").await;
+        page.browser.evaluate(&format!("location.hash = '#/organization?account={account_id}'")).await;
+        page.find("heading", "Organization").await;
+        keep(page, "organization-light").await;
+        let asked = auth::BeginDeviceSignInRequest { client: "notebook on gpu-3".to_owned(), ..Default::default() };
+        let user_code = stage.accounts().begin_device_sign_in(asked).await.unwrap().into_inner().user_code;
+        look(page, 1000, 760, "dark").await;
+        page.browser.evaluate(&format!("location.hash = '#/device?user_code={user_code}'")).await;
+        page.find("heading", "Does your device show this code?").await;
+        keep(page, "device-dark").await;
         look(page, 390, 780, "light").await;
         page.browser.evaluate("location.hash = '#/keys'").await;
         page.press("button", "Make a key").await;

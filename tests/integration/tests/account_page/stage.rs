@@ -160,9 +160,24 @@ impl Stage {
     pub(crate) async fn grant(&self, person: &Person, notes: impl IntoIterator<Item = String>) {
         let operator = self.log_in(OPERATOR).await;
         for (number, note) in notes.into_iter().enumerate() {
-            let grant = auth::GrantCreditsRequest { user_name: person.name.clone(), credits: 1, request_id: number.to_string(), note };
+            let user_name = person.name.clone();
+            let grant = auth::GrantCreditsRequest { user_name, credits: 1, request_id: number.to_string(), note, ..Default::default() };
             self.operator().grant_credits(bearer(&operator, grant)).await.unwrap();
         }
+    }
+
+    /// Makes an organization, whose owner this person is; its account.
+    pub(crate) async fn organization(&self, owner: &Person, name: &str) -> String {
+        let asked = bearer(&owner.token, auth::CreateOrganizationRequest { name: name.to_owned() });
+        self.accounts().create_organization(asked).await.unwrap().into_inner().organization.unwrap().account_id
+    }
+
+    /// Grants an account credits.
+    pub(crate) async fn grant_to(&self, account_id: &str, credits: i64) {
+        let operator = self.log_in(OPERATOR).await;
+        let account_id = account_id.to_owned();
+        let grant = auth::GrantCreditsRequest { account_id, credits, request_id: "first".to_owned(), ..Default::default() };
+        self.operator().grant_credits(bearer(&operator, grant)).await.unwrap();
     }
 
     /// Makes a key.

@@ -2,11 +2,14 @@
 //! what was answered, and in all that the store has written.
 
 mod account_page;
+mod identity;
+mod issuers;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use integration::hostile_http1::{HostileHttp1, Response};
+use integration::oidc_issuer::OidcIssuer;
 use integration::process_pair::{ProcessPair, bearer};
 use integration::processes::run;
 use integration::redis_server::RedisServer;
@@ -41,6 +44,7 @@ struct Stage {
     pair: ProcessPair,
     upstream: ScriptedUpstream,
     redis: Option<RedisServer>,
+    issuer: OidcIssuer,
     secrets: Secrets,
     service_credential: String,
     /// The account page's, of a session that is over.
@@ -63,6 +67,9 @@ impl Stage {
         let secret = || Secret::generate().unwrap().1;
         let (signing, service_credential) = (secret(), secret());
         let jwt = format!("canary:{signing}");
+        let issuer = OidcIssuer::start().await;
+        issuer.behaviour().client_secret = Some(issuers::CLIENT_SECRET.to_owned());
+        let listed = json!([issuer.entry("one")]).to_string();
         let url = redis.as_ref().map(RedisServer::url);
         let mut more = vec![
             ("TOLLGATE_LOG", "trace"),
@@ -71,6 +78,7 @@ impl Stage {
             ("TOLLGATE_SERVICE_CREDENTIAL", service_credential.as_str()),
             ("TOLLGATE_SIGNUPS_PER_HOUR", "1000"),
             ("TOLLGATE_STARTING_CREDITS", "1000"),
+            ("TOLLGATE_OIDC_ISSUERS", listed.as_str()),
         ];
         more.extend(url.iter().map(|url| ("TOLLGATE_REDIS_URL", url.as_str())));
         let pair = ProcessPair::start(&upstream.url(), &more);
@@ -81,12 +89,13 @@ impl Stage {
             (WRONG_PASSWORD, "a wrong password"),
             (PROMPT, "a prompt"),
             (ANSWER, "an answer"),
+            (issuers::CLIENT_SECRET, "our secret at an issuer"),
             (&signing, "the signing secret"),
             (&service_credential, "the service credential"),
         ] {
             secrets.insert(secret.to_owned(), what);
         }
-        Self { pair, upstream, redis, secrets, service_credential, page_cookie: None, said: Vec::new() }
+        Self { pair, upstream, redis, issuer, secrets, service_credential, page_cookie: None, said: Vec::new() }
     }
 
     fn accounts(&self) -> AccountsClient<Channel> {
@@ -263,7 +272,9 @@ impl Stage {
                         }
                         // As the first field, which may be a label, or as one that isn't known.
                         let tag = if holds_credential(text) { 0x0a } else { 0x7a };
-                        let field = [&[tag, u8::try_from(text.len()).unwrap()][..], text.as_bytes()].concat();
+                        let mut field = vec![tag];
+                        prost::encoding::encode_varint(text.len() as u64, &mut field);
+                        field.extend_from_slice(text.as_bytes());
                         for body in [field.as_slice(), text.as_bytes()] {
                             let framed = integration::raw_http2::prefixed(body);
                             let headers = [("content-type", "application/grpc-web+proto"), ("authorization", authorization.as_str())];
@@ -377,7 +388,7 @@ impl Stage {
         let mut accounts = self.accounts();
         let mut admin = self.admin();
         for (name, password) in [("ada", WRONG_PASSWORD), (WRONG_PASSWORD, WRONG_PASSWORD), (PASSWORD, "ada"), ("nobody", PASSWORD)] {
-            let login = pb::LoginRequest { user_name: name.to_owned(), password: password.to_owned(), client: String::new() };
+            let login = pb::LoginRequest { user_name: name.to_owned(), password: password.to_owned(), ..Default::default() };
             self.said.push(format!("{:?}", accounts.login(login).await.unwrap_err()));
         }
         let refreshed = accounts.refresh(pb::RefreshRequest { refresh_token: held.refresh_token.clone() }).await.unwrap().into_inner();
@@ -427,9 +438,14 @@ async fn every_path(redis: Option<RedisServer>) {
     stage.doors(&held).await;
     stage.oauth2(&held).await;
     stage.account_page(&operator).await;
+    stage.issuers(&held).await;
     let forged = forge(&held.token);
     stage.note_token(&forged, "a forged token");
     let callers = [operator.token.clone(), held.token.clone(), held.key.clone(), forged, stage.service_credential.clone()];
+    let guest = stage.user("gil").await;
+    let mut shown_once = stage.second_factor().await.to_vec();
+    shown_once.extend([stage.organizations(&held, &guest).await, stage.devices(&held).await]);
+    stage.spray(&[guest.token], &shown_once).await;
     // Last, since a credential in the right field is revoked.
     let texts = [PASSWORD.to_owned(), operator.key.clone(), held.refresh_token.clone()];
     stage.spray(&callers, &texts).await;

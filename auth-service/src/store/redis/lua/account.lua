@@ -24,11 +24,17 @@
 -- paid, free  lists: each resolved request, in the order of resolution: the time in ms as a double, and the id
 -- log      stream: the ledger, entry n under n-0. Its field `e`: figures (ENTRY_FIGURES: version, credits, available, time in ms), and what
 --          Rust reads
--- members  hash: what Rust reads, by user id
+-- members  hash: what Rust reads, by user id. In a user's own account their state; in an organization's, places in it, also of service
+--          accounts
+-- usage    hash: what each principal of an organization spent in a month, and holds, by their id (USAGE of move.lua: version, the month's
+--          beginning in ms, credits, credits)
 -- keys     hash: the user's id and what Rust reads, by SHA-256 of the key's secret
 -- used     hash: when a secret was used last, in ms, by SHA-256 of it
 -- user     text: what Rust reads
 -- sessions  hash: what Rust reads, by session id; of the user whose own account it is
+-- orgs     hash: what Rust reads, by an organization's account id; of the user whose own account it is
+-- org      text: what Rust reads; of an organization
+-- invitations  hash: what Rust reads, by invitation id; of an organization
 --
 -- Beside accounts, in no slot of theirs (`keys.rs`): the audit log's three streams, and that of revocations. Each entry's field `e` is the
 -- time in ms as a double, and what Rust reads.

@@ -1,9 +1,9 @@
--- move, version 2: one or more compare-and-moves on accounts. Each compares what its decision was made from. When all of it is still so, it
+-- move, version 3: one or more compare-and-moves on accounts. Each compares what its decision was made from. When all of it is still so, it
 -- moves credits and replaces a record. Else it writes nothing and answers what it found.
 --
--- KEYS  two of each move's account: acct and due. The others are in the same slot (`…{account}:log`), and are named here: each key
---       costs every call. AUDIT_OPERATORS is in a slot of its own.
--- ARGV  1 now; then four or five of each move:
+-- KEYS  two of each move's account: acct and due. The others are named here (`…{account}:log`, and `…{user}:acct` of a member of an
+--       organization): each key costs every call.
+-- ARGV  1 now; then four to six of each move:
 --       1 numbers, as MOVE has them:
 --         state          the record's new state, or what to do instead: READ, or FORGET what is to be forgotten
 --         swept          1: due holds are no obstacle
@@ -11,6 +11,7 @@
 --                        record
 --         extra_kind     what argument 4 is: a ledger ENTRY, or a KEY or a USER whose rights are answered with what is found
 --         is_refund      1: it takes one of the account's refunds
+--         is_shared      1: the account is an organization's, and argument 6 says more
 --         terms_size     bytes of the terms, with which argument 3 begins
 --         rights         the rights version that there must be; zeros: any
 --         good_until     the time must be before it, in ms
@@ -22,14 +23,19 @@
 --       2 the record's id  3 what follows the head in it: terms and rest
 --       4 what the ledger entry records, SHA-256 of the key's secret, or the user's id and, behind it, the session's
 --       5 the record that must be there, byte by byte, when it is EXACTLY one; the audit event of a GRANT
+--       6 of an organization's account (SHARE): whose hold it is; the rights version that their own account must have (zeros: any); where
+--         the month begins and ends that the time must be in, when credits move; the most that they may hold and have spent in it, when
+--         more is held
 -- Returns  now, and for each move
 --          the counters, and the record's head unless its expiry is a new hold's: moved
---          {counters, record, key, session, member, due}: what was found, with the first BATCH + 1 due holds as id, record, …
+--          {counters, record, key, session, member, due, place}: what was found, with the first BATCH + 1 due holds as id, record, …
+--          place: of a member of an organization, {membership, the own account's rights version, usage}
 -- Atomicity: one script; moves happen in their order, each by itself. It is loaded three times (`scripts.rs`): for what needs room, for
 -- what works when Redis is full, and for what only reads.
 -- It makes no functions, which would cost every run about a microsecond, and gives ZADD texts: Redis takes long to print a number.
 
-local MOVE, READ, FORGET = '<BBBBBHc8ddddddI4I4', 254, 255
+local MOVE, READ, FORGET = '<BBBBBBHc8ddddddI4I4', 254, 255
+local SHARE, USAGE, USAGE_SIZE = '<c16c8ddd', '<Bddd', 25
 local NOTHING, OPEN_HOLD, EXACTLY = 0, 1, 3
 local ENTRY, KEY, USER = 1, 2, 3
 local ANY = '\0\0\0\0\0\0\0\0'
@@ -37,12 +43,15 @@ local NEW_EXPIRY = NOW + HOLD_TTL
 local answers, at = { NOW }, 2
 for i = 1, #KEYS / 2 do
   local acct, due = KEYS[2 * i - 1], KEYS[2 * i]
-  local state, swept, expected, extra_kind, is_refund, terms_size, rights, good_until, most, credits, charge, grant, charged, used_in,
-    used_out = unpack_struct(MOVE, ARGV[at])
-  local id, body, extra, exact = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local state, swept, expected, extra_kind, is_refund, is_shared, terms_size, rights, good_until, most, credits, charge, grant, charged,
+    used_in, used_out = unpack_struct(MOVE, ARGV[at])
+  local id, body, extra, exact, share, who, usage = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   at = at + 4
   if expected == EXACTLY or state == GRANT then
     exact, at = ARGV[at], at + 1
+  end
+  if is_shared == 1 then
+    share, at = ARGV[at], at + 1
   end
   local stored = call('HMGET', acct, 'counters', id)
   local counters, record = stored[1], stored[2]
@@ -84,6 +93,29 @@ for i = 1, #KEYS / 2 do
       and available >= 0 and available + more_held + charge - grant <= most and held >= 0 and charge >= 0 and granted <= MAX_CREDITS
       and not (is_open and not was_open and (open >= MAX_OPEN
         or refunds_until > NOW + REFUNDS_AHEAD and refunds_until <= NOW + REFUNDS_FARTHEST))
+    if fits and share then
+      local home, month, month_end, cap
+      who, home, month, month_end, cap = unpack_struct(SHARE, share)
+      if home ~= ANY then
+        local of_home = call('HGET', sub(acct, 1, -23) .. who .. '}:acct', 'counters')
+        fits = of_home and #of_home == COUNTERS_SIZE and sub(of_home, COUNTERS_SIZE - 7) == home
+      end
+      if fits and (more_held ~= 0 or charge ~= 0) then
+        local usage_version, used_month, used, used_held = VERSION, month, 0, 0
+        local found = call('HGET', sub(acct, 1, -5) .. 'usage', who)
+        if found then
+          fits = #found == USAGE_SIZE
+          if fits then
+            usage_version, used_month, used, used_held = unpack_struct(USAGE, found)
+          end
+        end
+        -- As `month.rs` says: of an earlier month nothing counts, and a later one means that the clock went back.
+        used, used_held = (used_month < month and 0 or used) + charge, used_held + more_held
+        fits = fits and usage_version == VERSION and month <= NOW and NOW < month_end and used_held >= 0
+          and (more_held <= 0 or used + used_held <= cap)
+        usage = pack(USAGE, VERSION, month, used, used_held)
+      end
+    end
   end
 
   if fits then
@@ -171,6 +203,9 @@ for i = 1, #KEYS / 2 do
         next_forget = NEVER
       end
     end
+    if usage then
+      call('HSET', sub(acct, 1, -5) .. 'usage', who, usage)
+    end
     counters = pack(COUNTERS, VERSION, available, held, spent, lapsed, granted, next_due, next_forget, entries, open, paid, free,
       refunds_until, rights_version)
     local answer = counters
@@ -193,14 +228,28 @@ for i = 1, #KEYS / 2 do
     end
     answers[i + 1] = answer
   else
-    local account, key, session, member, holds = sub(acct, 1, -5), false, false, false, {}
+    local account, key, session, member, place, holds = sub(acct, 1, -5), false, false, false, false, {}
+    who = share and sub(share, 1, 16)
     if extra_kind == KEY then
       key = call('HGET', account .. 'keys', extra)
-      member = key and call('HGET', account .. 'members', sub(key, 1, 16))
+      who = key and sub(key, 1, 16)
     elseif extra_kind == USER then
-      -- A user's sessions lie in their own account: in another one there are none, and the user is no member.
-      session = #extra > 16 and call('HGET', account .. 'sessions', sub(extra, 17))
-      member = call('HGET', account .. 'members', sub(extra, 1, 16))
+      who = sub(extra, 1, 16)
+    end
+    if who then
+      -- A user's state and sessions lie in their own account, whichever they ask.
+      local own = account
+      if who ~= sub(acct, -22, -7) then
+        own = sub(acct, 1, -23) .. who .. '}:'
+        local of_home = call('HGET', own .. 'acct', 'counters')
+        place = {
+          call('HGET', account .. 'members', who),
+          of_home and sub(of_home, COUNTERS_SIZE - 7),
+          call('HGET', account .. 'usage', who),
+        }
+      end
+      session = extra_kind == USER and #extra > 16 and call('HGET', own .. 'sessions', sub(extra, 17))
+      member = call('HGET', own .. 'members', who)
     end
     if is_due then
       local ids = call('ZRANGEBYSCORE', due, '-inf', NOW, 'LIMIT', 0, BATCH + 1)
@@ -209,7 +258,7 @@ for i = 1, #KEYS / 2 do
         holds[2 * j - 1], holds[2 * j] = ids[j], records[j]
       end
     end
-    answers[i + 1] = { counters, record, key, session, member, holds }
+    answers[i + 1] = { counters, record, key, session, member, holds, place }
   end
 end
 return answers

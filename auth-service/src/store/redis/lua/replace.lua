@@ -7,7 +7,8 @@
 -- ARGV  1 now  2 the rights version  3 the next one  4 how many other accounts  5 how many records are compared  6 the audit event, or ''
 --       7 how many revocations;
 --       two of each other account: its rights version, and the next one ('' when it stays);
---       three of each record to be compared: which of KEYS, the field ('' where there is none), what it must be ('' when there must be none);
+--       three of each record to be compared: which of KEYS, the field ('' where there is none), what it must be ('' where there must be
+--       none);
 --       the revocations;
 --       four of each record to be replaced: which of KEYS, the field ('' where there is none), the record ('' to drop it), and in how many
 --       ms Redis may drop it by itself ('' when never; only where there is no field)
