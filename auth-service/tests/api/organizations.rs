@@ -7,6 +7,8 @@ use shared::proto::auth as pb;
 use shared::proto::auth::revoke_credential_response::Result as RevokeResult;
 use tonic::{Code, Request, Status};
 
+use crate::audit::Follower;
+use crate::oauth2_sessions::signed_in;
 use crate::support::*;
 
 type Answer<T> = Result<T, Status>;
@@ -99,7 +101,7 @@ impl Server {
         self.accounts.remove_service_account(with(token, message)).await.map(|_| ())
     }
 
-    async fn me(&mut self, request: Request<pb::GetMeRequest>) -> Answer<pb::GetMeResponse> {
+    async fn who_am_i(&mut self, request: Request<pb::GetMeRequest>) -> Answer<pb::GetMeResponse> {
         Ok(self.accounts.get_me(request).await?.into_inner())
     }
 }
@@ -135,12 +137,12 @@ async fn an_organization_is_made_listed_by_name_and_shared_until_its_members_lea
     let members = server.members(&bob, account).await.unwrap();
     assert_eq!(members.iter().map(|member| member.user_name.as_str()).collect::<Vec<_>>(), ["ada", "bob"]);
     // Its account is theirs to read.
-    let me = server.me(on(account, &bob, pb::GetMeRequest {})).await.unwrap();
+    let me = server.who_am_i(on(account, &bob, pb::GetMeRequest {})).await.unwrap();
     assert_eq!((me.account_id.as_str(), me.user.unwrap().user_name.as_str()), (account, "bob"));
     assert_eq!(me.organization.unwrap().me.unwrap().role(), MEMBER);
-    assert_eq!(server.me(with(&bob, pb::GetMeRequest {})).await.unwrap().organization, None);
+    assert_eq!(server.who_am_i(with(&bob, pb::GetMeRequest {})).await.unwrap().organization, None);
     assert_refused(
-        server.me(on(&bakers.account_id, &bob, pb::GetMeRequest {})).await,
+        server.who_am_i(on(&bakers.account_id, &bob, pb::GetMeRequest {})).await,
         Code::PermissionDenied,
         ErrorReason::AccountNotAllowed,
     );
@@ -149,7 +151,7 @@ async fn an_organization_is_made_listed_by_name_and_shared_until_its_members_lea
     assert_refused(server.remove(&bob, account, "").await, Code::NotFound, ErrorReason::OrganizationNotFound);
     assert_refused(server.remove(&ada, account, &added.user_id).await, Code::NotFound, ErrorReason::MemberNotFound);
     assert_refused(server.members(&bob, account).await, Code::NotFound, ErrorReason::OrganizationNotFound);
-    assert_refused(server.me(on(account, &bob, pb::GetMeRequest {})).await, Code::PermissionDenied, ErrorReason::AccountNotAllowed);
+    assert_refused(server.who_am_i(on(account, &bob, pb::GetMeRequest {})).await, Code::PermissionDenied, ErrorReason::AccountNotAllowed);
     assert_refused(server.remove(&ada, account, "").await, Code::FailedPrecondition, ErrorReason::LastOwner);
 }
 
@@ -337,9 +339,7 @@ async fn who_has_not_signed_in_changes_nothing_and_a_key_reads_what_its_account_
     let none = server.accounts.list_organizations(pb::ListOrganizationsRequest {}).await;
     assert_refused(none, Code::Unauthenticated, ErrorReason::CredentialMissing);
     // A token that is limited reads, and changes nothing.
-    let request =
-        pb::LoginRequest { user_name: "ada".into(), password: PASSWORD.into(), scopes: vec!["account".into()], ..Default::default() };
-    let limited = server.accounts.login(request).await.unwrap().into_inner().access_token;
+    let limited = signed_in(&server, &[("scope", "account")]).await.text("access_token");
     assert_eq!(server.organizations(&limited).await.unwrap().len(), 2);
     assert_refused(server.organize(&limited, "x").await, Code::PermissionDenied, ErrorReason::ScopeRequired);
 }
@@ -358,7 +358,7 @@ async fn a_service_account_says_who_it_is_reads_its_organization_and_outlives_it
         ..Default::default()
     };
     let key = server.accounts.create_api_key(on(&account, &bob, wanted)).await.unwrap().into_inner().key;
-    let me = server.me(with(&key, pb::GetMeRequest {})).await.unwrap();
+    let me = server.who_am_i(with(&key, pb::GetMeRequest {})).await.unwrap();
     assert_eq!(
         (me.user, me.service_account, me.account_id.as_str()),
         (None, Some(pb::ServiceAccount { ..robot.clone() }), account.as_str())
@@ -372,7 +372,7 @@ async fn a_service_account_says_who_it_is_reads_its_organization_and_outlives_it
     server.store.set_disabled(&auth_service::ids::UserId::parse(&member.user_id).unwrap(), true, "", event()).await.unwrap();
     assert_eq!(server.robots(&key, &account).await.unwrap()[0].created_by, member.user_id);
     server.end_robot(&ada, &account, &robot.service_account_id).await.unwrap();
-    assert!(server.me(with(&key, pb::GetMeRequest {})).await.is_err());
+    assert!(server.who_am_i(with(&key, pb::GetMeRequest {})).await.is_err());
     assert_refused(server.end_robot(&ada, &account, &robot.service_account_id).await, Code::NotFound, ErrorReason::MemberNotFound);
 }
 
@@ -417,4 +417,81 @@ async fn no_secret_of_an_invitation_is_in_the_audit_log() {
         assert!(actions.contains(&action), "{actions:?}");
     }
     assert!(!format!("{events:?}").contains(&code[20..42]));
+}
+
+/// What users do with organizations: each action once that works, and once that fails.
+pub(crate) async fn each_action_is_recorded(server: &mut Server, log: &mut Follower) {
+    use auth_service::store::AuditAction as A;
+    let (anna, ben) = (server.user("anna").await, server.user("ben").await);
+    log.events(server).await;
+    let create = |name: &str| pb::CreateOrganizationRequest { name: name.into() };
+    let made = server.accounts.create_organization(log.ask(&anna, create("Plumbers"))).await.unwrap().into_inner().organization.unwrap();
+    let account = made.account_id;
+    let event = log.one(server, A::CreateOrganization, "").await;
+    assert_eq!((event.actor_name.as_str(), &event.subject_id, event.detail.as_str()), ("anna", &account, "Plumbers"));
+    server.accounts.create_organization(log.ask(&anna, create("Plumbers"))).await.unwrap_err();
+    log.one(server, A::CreateOrganization, "NAME_TAKEN").await;
+
+    let invite = |account: &str| invitation(account, OWNER);
+    let invited = server.accounts.invite_member(log.ask(&anna, invite(&account))).await.unwrap().into_inner();
+    let id = invited.invitation.unwrap().invitation_id;
+    let event = log.one(server, A::InviteMember, "").await;
+    assert_eq!((&event.subject_id, event.detail), (&account, format!("invitation {id}, owner, no cap")));
+    server.accounts.invite_member(log.ask(&ben, invite(&account))).await.unwrap_err();
+    let event = log.one(server, A::InviteMember, "ORGANIZATION_NOT_FOUND").await;
+    assert_eq!((event.actor_name.as_str(), &event.subject_id), ("ben", &account));
+    let withdraw = |id: &str| pb::WithdrawInvitationRequest { account_id: account.clone(), invitation_id: id.into() };
+    server.accounts.withdraw_invitation(log.ask(&ben, withdraw(&id))).await.unwrap_err();
+    log.one(server, A::WithdrawInvitation, "ORGANIZATION_NOT_FOUND").await;
+    server.accounts.withdraw_invitation(log.ask(&anna, withdraw(&id))).await.unwrap();
+    assert_eq!(log.one(server, A::WithdrawInvitation, "").await.detail, format!("invitation {id}"));
+    server.accounts.withdraw_invitation(log.ask(&anna, withdraw(&id))).await.unwrap();
+    assert_eq!(log.events(server).await, [], "that it is withdrawn twice changes nothing");
+    let accept = |code: &str| pb::AcceptInvitationRequest { invitation_code: code.into() };
+    server.accounts.accept_invitation(log.ask(&ben, accept(&invited.invitation_code))).await.unwrap_err();
+    log.one(server, A::AcceptInvitation, "INVITATION_INVALID").await;
+    let again = server.accounts.invite_member(log.ask(&anna, invite(&account))).await.unwrap().into_inner().invitation_code;
+    log.events(server).await;
+    server.accounts.accept_invitation(log.ask(&ben, accept(&again))).await.unwrap();
+    let event = log.one(server, A::AcceptInvitation, "").await;
+    assert_eq!((event.actor_name.as_str(), event.subject_name.as_str(), &event.subject_id), ("ben", "ben", &account));
+    let ben_id = event.subject_user_id;
+
+    let add = |name: &str| pb::AddMemberRequest { account_id: account.clone(), user_name: name.into(), ..Default::default() };
+    server.accounts.add_member(log.ask(&ben, add("dora"))).await.unwrap();
+    let event = log.one(server, A::AddMember, "").await;
+    assert_eq!((event.actor_name.as_str(), event.subject_name.as_str(), event.detail.as_str()), ("ben", "dora", "member, no cap"));
+    let dora_id = event.subject_user_id;
+    server.accounts.add_member(log.ask(&ben, add("dora"))).await.unwrap_err();
+    log.one(server, A::AddMember, "ALREADY_A_MEMBER").await;
+    let role =
+        |id: &str, role: pb::MemberRole| pb::SetMemberRoleRequest { account_id: account.clone(), user_id: id.into(), role: role.into() };
+    server.accounts.set_member_role(log.ask(&anna, role(&dora_id, OWNER))).await.unwrap();
+    assert_eq!(log.one(server, A::SetMemberRole, "").await.detail, "owner");
+    server.accounts.set_member_role(log.ask(&anna, role(&dora_id, OWNER))).await.unwrap();
+    assert_eq!(log.events(server).await, [], "what is so already changes nothing");
+    server.accounts.set_member_role(log.ask(&anna, role(&"0".repeat(16), OWNER))).await.unwrap_err();
+    log.one(server, A::SetMemberRole, "MEMBER_NOT_FOUND").await;
+    let cap = |id: &str| pb::SetMemberCapRequest { account_id: account.clone(), user_id: id.into(), monthly_cap_credits: Some(3) };
+    server.accounts.set_member_cap(log.ask(&anna, cap(&dora_id))).await.unwrap();
+    assert_eq!(log.one(server, A::SetMemberCap, "").await.detail, "3 credits a month");
+    server.accounts.set_member_cap(log.ask(&anna, cap(&"0".repeat(16)))).await.unwrap_err();
+    log.one(server, A::SetMemberCap, "MEMBER_NOT_FOUND").await;
+    let remove = |id: &str| pb::RemoveMemberRequest { account_id: account.clone(), user_id: id.into() };
+    server.accounts.remove_member(log.ask(&anna, remove(&ben_id))).await.unwrap();
+    assert_eq!(log.one(server, A::RemoveMember, "").await.subject_name, "ben");
+    server.accounts.remove_member(log.ask(&anna, remove(&ben_id))).await.unwrap_err();
+    log.one(server, A::RemoveMember, "MEMBER_NOT_FOUND").await;
+
+    let robot = |name: &str| pb::CreateServiceAccountRequest { account_id: account.clone(), name: name.into(), monthly_cap_credits: None };
+    let made = server.accounts.create_service_account(log.ask(&anna, robot("ci"))).await.unwrap().into_inner().service_account.unwrap();
+    let event = log.one(server, A::CreateServiceAccount, "").await;
+    assert_eq!((&event.subject_user_id, event.detail.as_str()), (&made.service_account_id, "service account ci, no cap"));
+    server.accounts.create_service_account(log.ask(&anna, robot("ci"))).await.unwrap_err();
+    log.one(server, A::CreateServiceAccount, "NAME_TAKEN").await;
+    let end = || pb::RemoveServiceAccountRequest { account_id: account.clone(), service_account_id: made.service_account_id.clone() };
+    server.accounts.remove_service_account(log.ask(&anna, end())).await.unwrap();
+    assert_eq!(log.one(server, A::RemoveServiceAccount, "").await.detail, "service account ci");
+    server.accounts.remove_service_account(log.ask(&anna, end())).await.unwrap_err();
+    log.one(server, A::RemoveServiceAccount, "MEMBER_NOT_FOUND").await;
 }
