@@ -71,15 +71,6 @@ actions! {
     RotateApiKey = 11 "rotate_api_key",
     /// A user revoked an API key or one of its secrets.
     RevokeApiKey = 12 "revoke_api_key",
-    /// A device without a browser asked to be signed in.
-    BeginDeviceSignIn = 50 "begin_device_sign_in",
-    /// A user approved the sign-in of a device.
-    ApproveDevice = 51 "approve_device",
-    /// A user denied it.
-    DenyDevice = 52 "deny_device",
-    /// A device that was approved got its session. Failed: its code was shown again, which ended the session, or the approval counted no
-    /// longer.
-    DeviceSignIn = 53 "device_sign_in",
     /// An operator made a user.
     CreateUser = 13 "create_user",
     /// The command `create-admin` made an operator.
@@ -132,6 +123,15 @@ actions! {
     LinkIdentity = 47 "link_identity",
     /// A user took that away from an identity.
     UnlinkIdentity = 48 "unlink_identity",
+    /// A device without a browser asked to be signed in.
+    BeginDeviceSignIn = 50 "begin_device_sign_in",
+    /// A user approved the sign-in of a device.
+    ApproveDevice = 51 "approve_device",
+    /// A user denied it.
+    DenyDevice = 52 "deny_device",
+    /// A device that was approved got its session. Failed: its code was shown again, which ended the session, or the approval counted no
+    /// longer.
+    DeviceSignIn = 53 "device_sign_in",
     /// A user was given the secret of an authenticator app. It doesn't count yet.
     BeginSecondFactor = 55 "begin_second_factor",
     /// A user turned their second factor on.
