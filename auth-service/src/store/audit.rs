@@ -71,15 +71,6 @@ actions! {
     RotateApiKey = 11 "rotate_api_key",
     /// A user revoked an API key or one of its secrets.
     RevokeApiKey = 12 "revoke_api_key",
-    /// A device without a browser asked to be signed in.
-    BeginDeviceSignIn = 50 "begin_device_sign_in",
-    /// A user approved the sign-in of a device.
-    ApproveDevice = 51 "approve_device",
-    /// A user denied it.
-    DenyDevice = 52 "deny_device",
-    /// A device that was approved got its session. Failed: its code was shown again, which ended the session, or the approval counted no
-    /// longer.
-    DeviceSignIn = 53 "device_sign_in",
     /// An operator made a user.
     CreateUser = 13 "create_user",
     /// The command `create-admin` made an operator.
@@ -124,6 +115,15 @@ actions! {
     CreateServiceAccount = 38 "create_service_account",
     /// An owner ended a service account.
     RemoveServiceAccount = 39 "remove_service_account",
+    /// A device without a browser asked to be signed in.
+    BeginDeviceSignIn = 50 "begin_device_sign_in",
+    /// A user approved the sign-in of a device.
+    ApproveDevice = 51 "approve_device",
+    /// A user denied it.
+    DenyDevice = 52 "deny_device",
+    /// A device that was approved got its session. Failed: its code was shown again, which ended the session, or the approval counted no
+    /// longer.
+    DeviceSignIn = 53 "device_sign_in",
     /// A user was given the secret of an authenticator app. It doesn't count yet.
     BeginSecondFactor = 55 "begin_second_factor",
     /// A user turned their second factor on.
