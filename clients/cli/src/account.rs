@@ -31,26 +31,32 @@ pub(crate) async fn sign_up(client: &Client, arguments: SignUp, output: &mut Out
 
 pub(crate) async fn me(client: &Client, output: &mut Output) -> Result<(), Failure> {
     let me = client.get_me().await?;
-    let user = me.user.unwrap_or_default();
-    let role = role(user.role());
+    // A service account is no user.
+    let (user, service_account) = (me.user.unwrap_or_default(), me.service_account.unwrap_or_default());
+    let organization = me.organization.unwrap_or_default();
+    let role = if service_account.name.is_empty() { role(user.role()) } else { "service account" };
     let credential = if me.api_key_id.is_empty() { "access token".to_owned() } else { format!("API key {}", me.api_key_id) };
     let document = json!({
-        "userName": user.user_name,
-        "userId": user.user_id,
+        "userName": json_text(&user.user_name),
+        "userId": json_text(&user.user_id),
         "fullName": json_text(&user.full_name),
         "email": json_text(&user.email),
-        "role": role,
+        "role": role.replace(' ', "-"),
         "accountId": me.account_id,
         "apiKeyId": json_text(&me.api_key_id),
+        "organization": json_text(&organization.name),
+        "serviceAccount": json_text(&service_account.name),
+        "serviceAccountId": json_text(&service_account.service_account_id),
         "createdAt": json_time(user.created_at),
     });
     let fields = [
-        ("user", user.user_name),
-        ("user id", user.user_id),
+        ("user", if user.user_name.is_empty() { service_account.name } else { user.user_name }),
+        ("user id", if user.user_id.is_empty() { service_account.service_account_id } else { user.user_id }),
         ("full name", user.full_name),
         ("e-mail", user.email),
         ("role", role.to_owned()),
         ("account", me.account_id),
+        ("organization", organization.name),
         ("credential", credential),
         ("since", time(user.created_at)),
     ];

@@ -4,16 +4,22 @@ mod arguments;
 mod audit;
 mod users;
 
+use std::fmt;
+
 use serde_json::json;
-use tollgate_client::{Client, NewUser, Profile, new_request_id};
+use tollgate_client::{NewUser, Profile, new_request_id};
 
 pub(crate) use self::arguments::Admin;
+use crate::connection::Connected;
 use crate::display::{credits, role};
 use crate::failure::Failure;
+use crate::named;
 use crate::output::{Output, hint};
 use crate::password;
+use crate::setting::Setting;
 
-pub(crate) async fn run(client: &Client, command: Admin, output: &mut Output) -> Result<(), Failure> {
+pub(crate) async fn run(connected: &Connected, command: Admin, output: &mut Output) -> Result<(), Failure> {
+    let client = &connected.client;
     match command {
         Admin::CreateUser { user, admin, credits: starting_credits } => {
             let password = password::read_new(&format!("New password for {} (15 characters or more): ", user.name))?;
@@ -27,7 +33,12 @@ pub(crate) async fn run(client: &Client, command: Admin, output: &mut Output) ->
         Admin::Grant { name, credits: granted, request_id, note } => {
             let given = request_id.is_some();
             let request_id = request_id.unwrap_or_else(new_request_id);
-            let answer = client.grant_credits(&name, granted, &request_id, &note).await.inspect_err(|error| {
+            let to = receiver(connected, name).await?;
+            let answer = match &to {
+                Receiver::User(name) => client.grant_credits(name, granted, &request_id, &note).await,
+                Receiver::Account(id) => client.grant_credits_to_account(id, granted, &request_id, &note).await,
+            };
+            let answer = answer.inspect_err(|error| {
                 // The grant may have been made: only the same id tells.
                 if error.is_retryable() && !given {
                     hint(&format!("to repeat this grant without granting twice: --request-id {request_id}"));
@@ -36,9 +47,10 @@ pub(crate) async fn run(client: &Client, command: Admin, output: &mut Output) ->
             let available = answer.balance.unwrap_or_default().available_credits();
             let what = if answer.replayed { "had got these" } else { "got" };
             output.said(
-                &format!("{name} {what} {}, and has {available} available (request {request_id})", credits(granted)),
+                &format!("{to} {what} {}, and has {available} available (request {request_id})", credits(granted)),
                 json!({
-                    "userName": name,
+                    "userName": to.user_name(),
+                    "accountId": to.account_id(),
                     "credits": granted,
                     "availableCredits": available,
                     "requestId": request_id,
@@ -51,7 +63,49 @@ pub(crate) async fn run(client: &Client, command: Admin, output: &mut Output) ->
         Admin::Enable { name } => users::say_state(&client.enable_user(&name).await?, output),
         Admin::Lock(arguments) => users::lock(client, arguments, output).await,
         Admin::Unlock { name } => users::say_state(&client.unlock_user(&name).await?, output),
+        Admin::ResetSecondFactor { name } => {
+            let user = client.reset_second_factor(&name).await?;
+            output.said(&format!("{} has no second factor; their sessions are ended", user.user_name), users::record(&user))
+        }
         Admin::ResetPassword { name } => users::reset_password(client, &name, output).await,
         Admin::Audit(arguments) => audit::run(client, arguments, output).await,
+    }
+}
+
+/// Who gets credits.
+enum Receiver {
+    /// A user, into their own account.
+    User(String),
+    /// An account, by its id.
+    Account(String),
+}
+
+impl Receiver {
+    fn user_name(&self) -> Option<&str> {
+        if let Self::User(name) = self { Some(name) } else { None }
+    }
+
+    fn account_id(&self) -> Option<&str> {
+        if let Self::Account(id) = self { Some(id) } else { None }
+    }
+}
+
+impl fmt::Display for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(name) => f.write_str(name),
+            Self::Account(id) => write!(f, "account {id}"),
+        }
+    }
+}
+
+/// Who is named: a user, or by the flag an account. What the environment or a profile says of an account is about who pays.
+async fn receiver(connected: &Connected, name: Option<String>) -> Result<Receiver, Failure> {
+    let flag = connected.situation.settings.flags.get(&Setting::Account).and_then(|account| account.to_str());
+    match (name, flag) {
+        (Some(name), None) => Ok(Receiver::User(name)),
+        (None, Some(named)) => named::account_id(&connected.client, named).await.map(Receiver::Account),
+        (Some(_), Some(_)) => Err(Failure::Usage("say either a user's NAME, or an account by --account".to_owned())),
+        (None, None) => Err(Failure::Usage("say who gets them: a user's NAME, or an account by --account".to_owned())),
     }
 }

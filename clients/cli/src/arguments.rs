@@ -10,9 +10,16 @@ use crate::account::SignUp;
 use crate::admin::Admin;
 use crate::config::Config;
 use crate::connection::Connection;
+use crate::devices::Devices;
 use crate::duration::{parse_duration, parse_duration_or_zero};
+use crate::identities::Identities;
 use crate::keys::Keys;
-use crate::sessions::{Login, Password, Sessions};
+use crate::login::Login;
+use crate::organizations::Organizations;
+use crate::second_factor::Totp;
+use crate::second_factor_code::Given;
+use crate::service_accounts::ServiceAccounts;
+use crate::sessions::{Password, Sessions};
 use crate::settings::Caller;
 
 /// What stands below the list of commands.
@@ -25,7 +32,9 @@ A first session:
   tollgate chat llama3.2                                  # a conversation
   tollgate balance
 
-Passwords and keys are asked for, or read from the first line of standard input; they are never arguments.
+Without a password: tollgate login --with google, or tollgate login --device where there is no browser.
+
+Passwords, keys and invitations are asked for, or read from the first line of standard input; they are never arguments.
 
 Each value comes from its flag, else from the environment, else from the profile in ~/.config/tollgate/config.yaml; tollgate config shows
 from where. login keeps its session for the profile, and it counts where nothing else gives a credential.
@@ -37,7 +46,8 @@ Environment:
   TOLLGATE_SESSION   file of a session, which login writes and every command keeps
   TOLLGATE_AUTH_URL  where auth-service listens       [default: http://127.0.0.1:50051]
   TOLLGATE_URL       where inference-service listens  [default: http://127.0.0.1:50052]
-  TOLLGATE_ACCOUNT   the account that pays
+  TOLLGATE_ACCOUNT   the account that pays: an organization's id or name
+  BROWSER            what login --with opens the issuer's page with
   TOLLGATE_MODEL     the model to chat with where none is named
   TOLLGATE_CA, TOLLGATE_CLIENT_CERTIFICATE, TOLLGATE_CLIENT_KEY
                      files for URLs that begin with https://, as --ca, --client-cert and --client-key
@@ -84,8 +94,21 @@ pub(crate) enum Command {
     /// Change the password, or choose one after an operator's reset
     #[command(subcommand)]
     Password(Password),
-    /// Show who the credential belongs to
-    Me,
+    /// Show who the credential belongs to; your second factor, and how else you sign in
+    #[command(args_conflicts_with_subcommands = true)]
+    Me {
+        #[command(subcommand)]
+        command: Option<Me>,
+    },
+    /// Let a device without a browser sign in as you, or refuse it
+    #[command(subcommand)]
+    Devices(Devices),
+    /// Share an account: organizations, their members, caps and invitations
+    #[command(subcommand, name = "orgs")]
+    Organizations(Organizations),
+    /// Make, list and remove programs that belong to an organization
+    #[command(subcommand)]
+    ServiceAccounts(ServiceAccounts),
     /// Make, list, rotate and revoke API keys
     #[command(subcommand)]
     Keys(Keys),
@@ -96,6 +119,8 @@ pub(crate) enum Command {
         /// The most entries to show; 0: all
         #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
         limit: usize,
+        #[command(flatten)]
+        of: OfMember,
     },
     /// Show what was used, by day and model
     Usage {
@@ -105,6 +130,8 @@ pub(crate) enum Command {
         /// The last day; today unless given. At most 92 days in all
         #[arg(long, default_value = "", hide_default_value = true, value_name = "DAY")]
         to: String,
+        #[command(flatten)]
+        of: OfMember,
     },
     /// Show what became of a request
     Receipt {
@@ -147,6 +174,26 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum Me {
+    /// The second factor: an authenticator app, and recovery codes
+    #[command(subcommand)]
+    Totp(Totp),
+    /// Identities at issuers such as google that sign you in
+    #[command(subcommand)]
+    Identities(Identities),
+    /// Prove your second factor anew: what asks for it is allowed for 15 minutes
+    StepUp(Given),
+}
+
+/// Whose part of an organization's account.
+#[derive(Debug, Args)]
+pub(crate) struct OfMember {
+    /// Only what this member or service account did, by name or id, in the organization that --account names
+    #[arg(long, value_name = "NAME")]
+    pub(crate) member: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Tls {
     /// Make a certificate authority and certificates for both services, or renew them
     ///
@@ -174,8 +221,26 @@ impl Command {
             Self::Signup(_) | Self::Login(_) | Self::Password(Password::CompleteReset { .. }) => Caller::Nobody,
             Self::Keys(keys) if keys.needs_no_credential() => Caller::Nobody,
             Self::Keys(keys) if keys.needs_a_person() => Caller::Person,
-            Self::Logout { .. } | Self::Sessions(_) | Self::Password(Password::Change) | Self::Admin(_) => Caller::Person,
+            Self::Logout { .. }
+            | Self::Sessions(_)
+            | Self::Password(Password::Change)
+            | Self::Me { command: Some(_) }
+            | Self::Devices(_)
+            | Self::Organizations(_)
+            | Self::ServiceAccounts(_)
+            | Self::Admin(_) => Caller::Person,
             _ => Caller::User,
+        }
+    }
+
+    /// Whether it is about the account that `--account` names, and not about the user alone.
+    pub(crate) fn is_of_account(&self) -> bool {
+        match self {
+            Self::Keys(keys) => !keys.needs_no_credential(),
+            Self::Me { command } => command.is_none(),
+            Self::Balance | Self::History { .. } | Self::Usage { .. } | Self::Receipt { .. } => true,
+            Self::Chat(_) | Self::Generate(_) | Self::Models(_) => true,
+            _ => false,
         }
     }
 }
@@ -283,201 +348,4 @@ pub(crate) enum Models {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-    use clap::error::ErrorKind;
-    use shared::default_address::{AUTH_URL, INFERENCE_URL};
-
-    use super::*;
-
-    fn parse(line: &str) -> Result<Arguments, clap::Error> {
-        Arguments::try_parse_from(std::iter::once("tollgate").chain(line.split_whitespace()))
-    }
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn help_documents_every_variable_and_exit_code_and_shows_no_key() {
-        let help = Arguments::command().render_long_help().to_string();
-        for expected in [
-            "TOLLGATE_API_KEY",
-            "TOLLGATE_SESSION",
-            "TOLLGATE_AUTH_URL",
-            "TOLLGATE_URL",
-            "TOLLGATE_CA",
-            "TOLLGATE_CLIENT_KEY",
-            "TOLLGATE_PROFILE",
-            "TOLLGATE_CONFIG",
-            "TOLLGATE_ACCOUNT",
-            "TOLLGATE_MODEL",
-            "NO_COLOR",
-            "  0 ",
-            "  3 ",
-            "  64 ",
-            "  69 ",
-            "  75 ",
-            "  77 ",
-            "  130 ",
-        ] {
-            assert!(help.contains(expected), "{expected} is missing in:\n{help}");
-        }
-        for default in [AUTH_URL, INFERENCE_URL] {
-            assert!(help.contains(&format!("[default: {default}]")), "{default} is missing in:\n{help}");
-        }
-        let arguments = parse("--key tg_canary balance").unwrap();
-        assert!(!format!("{arguments:?}").contains("canary"));
-    }
-
-    /// The names of the commands that have no commands below them.
-    fn leaves(command: &clap::Command, above: &str, leaves: &mut Vec<String>) {
-        let below: Vec<_> = command.get_subcommands().filter(|command| command.get_name() != "help").collect();
-        if below.is_empty() {
-            leaves.push(above.trim().to_owned());
-        }
-        for command in below {
-            self::leaves(command, &format!("{above} {}", command.get_name()), leaves);
-        }
-    }
-
-    #[test]
-    fn every_command_takes_json_and_the_docs_give_its_shape_or_say_that_it_has_none() {
-        let mut command = Arguments::command();
-        command.build();
-        let mut names = Vec::new();
-        leaves(&command, "", &mut names);
-        assert!(names.len() > 30, "{names:?}");
-        let docs = include_str!("../../../docs/cli.md");
-        for name in names {
-            assert!(docs.contains(&format!("\n| `{name}` | ")), "docs/cli.md has no row for the JSON of {name}");
-            let leaf = name.split(' ').try_fold(&command, |command, name| command.find_subcommand(name)).unwrap();
-            assert!(leaf.get_arguments().any(|argument| argument.get_long() == Some("json")), "{name}");
-        }
-    }
-
-    #[test]
-    fn every_command_parses() {
-        for line in [
-            "signup alice --full-name A --email a@b.c",
-            "login alice",
-            "login alice --session s --client laptop",
-            "logout",
-            "logout --everywhere --session s",
-            "sessions list",
-            "sessions revoke s1",
-            "password change",
-            "password complete-reset alice",
-            "me",
-            "keys create --name laptop --scope inference --scope account --model llama* --model smol* --expires-in 30d",
-            "keys create --network 10.0.0.0/8 --network ::1 --scope chat --scope list_models --request-id r",
-            "keys list",
-            "keys rotate k1",
-            "keys rotate k1 --grace 0 --request-id r",
-            "keys revoke k1",
-            "keys revoke k1 --secret 2",
-            "keys revoke --leaked -",
-            "keys revoke --leaked dump.txt",
-            "balance --auth-url http://h:1 --key k --account a",
-            "history --limit 5",
-            "usage --from 2026-11-01 --to 2026-11-29",
-            "receipt r1",
-            "chat m p --system s --max-tokens 5 --temperature 0 --seed -1 --think low --request-id r --json --timeout 30s",
-            "chat m p --format {}",
-            "chat",
-            "chat m",
-            "chat m why is the sky blue",
-            "chat m --keep-alive 0 --hide-thinking --verbose --no-word-wrap --no-history",
-            "chat m --keepalive 5m --hidethinking --nowordwrap",
-            "generate m p --suffix s --raw",
-            "models list",
-            "models show m",
-            "models create mario -f Modelfile",
-            "models rm mario",
-            "admin create-user bob --admin --credits 0",
-            "admin grant bob 5 --request-id r --note why",
-            "admin users --prefix b --state locked",
-            "admin disable bob --reason left",
-            "admin lock bob",
-            "admin unlock bob",
-            "admin reset-password bob",
-            "admin audit --user bob --action sign_in -n 0",
-            "admin audit --follow --json",
-            "admin enable bob",
-            "balance --ca ca.pem --client-cert c.pem --client-key k.pem",
-            "login alice --print-token",
-            "keys create --save",
-            "keys create --save=work --keychain",
-            "keys rotate k1 --save",
-            "keys list --json",
-            "--json keys list",
-            "balance --profile work",
-            "config",
-            "config --json",
-            "config show --profile work",
-            "config get url",
-            "config set url http://h:1 --profile work",
-            "config set key --keychain",
-            "config unset client_certificate",
-            "config list",
-            "config remove work",
-            "config path",
-            "completions zsh",
-            "man",
-            "man pages",
-            "tls make-certificates certificates --name gate.example --name auth-service=10.0.0.1 --valid-for 30d",
-        ] {
-            parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
-        }
-    }
-
-    #[test]
-    fn a_password_is_never_an_argument() {
-        for line in [
-            "signup alice secret",
-            "login alice secret",
-            "login alice --password secret",
-            "password change secret",
-            "password change --password secret",
-            "password complete-reset alice secret",
-            "admin create-user bob secret",
-        ] {
-            assert_eq!(parse(line).unwrap_err().kind(), ErrorKind::UnknownArgument, "{line}");
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_meant_is_refused() {
-        for line in [
-            "chat m p --max-tokens 0",
-            "chat m --keep-alive soon",
-            "chat m p --think perhaps",
-            "chat m p --json --format {}",
-            "generate m p --raw --system s",
-            "keys create --scope everything",
-            "keys create --expires-in 30",
-            "keys create --expires-in 0d",
-            "keys revoke",
-            "keys revoke --secret 1",
-            "keys revoke k1 --secret 0",
-            "keys revoke k1 --leaked -",
-            "keys rotate k1 --grace 0s",
-            "keys create --keychain",
-            "keys create --save work",
-            "config set keys x",
-            "config unset",
-            "completions tcsh",
-            "balance --key k --session s",
-            "admin grant bob 0",
-            "admin grant bob 1000000000001",
-            "admin create-user bob --credits -1",
-            "admin users --state asleep",
-            "admin users bob",
-            "admin audit --follow sign_in",
-            "models create mario",
-        ] {
-            assert!(parse(line).is_err(), "{line}");
-        }
-    }
-}
+mod tests;

@@ -13,6 +13,7 @@ use crate::output::hint;
 use crate::places::{self, Places};
 use crate::private_file;
 use crate::profile_text::{ProfileText, check_name};
+use crate::second_factor_code;
 use crate::session_file::SessionFile;
 use crate::setting::{IN_KEYCHAIN, Setting};
 use crate::settings::{Caller, Settings, Source, Values, Which};
@@ -41,7 +42,7 @@ pub(crate) struct Connection {
     /// Where inference-service listens [env: TOLLGATE_URL]
     #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
-    /// The account that pays, when an access token may pay from several [env: TOLLGATE_ACCOUNT]
+    /// The account that pays and is asked about: an organization's id, or the name of one of yours [env: TOLLGATE_ACCOUNT]
     #[arg(long, global = true, value_name = "ACCOUNT")]
     account: Option<String>,
     /// Certificate authorities to trust, in PEM, in place of the system's [env: TOLLGATE_CA]
@@ -84,6 +85,8 @@ pub(crate) struct Connected {
     pub(crate) client: Client,
     pub(crate) file: Option<SessionFile>,
     pub(crate) situation: Situation,
+    /// The id of the account that the command is about, where one is named.
+    pub(crate) account: Option<String>,
 }
 
 impl Connected {
@@ -218,9 +221,6 @@ impl Situation {
         if let Some(url) = self.text(Setting::Url)? {
             builder = builder.inference_url(url);
         }
-        if let Some(account) = self.text(Setting::Account)? {
-            builder = builder.account(account);
-        }
         let path = |setting| self.settings.get(setting).map(|(path, _)| PathBuf::from(path));
         if let Some(file) = path(Setting::Ca) {
             builder = builder.ca_file(file);
@@ -247,7 +247,7 @@ impl Situation {
             }
             _ => client,
         };
-        Ok(Connected { client, file, situation: self })
+        Ok(Connected { client: client.with_step_up(second_factor_code::to_go_on), file, situation: self, account: None })
     }
 }
 

@@ -15,6 +15,18 @@ pub(crate) enum Failure {
     /// The command line, or what it names, can't be used.
     #[error("{0}")]
     Usage(String),
+    /// What is named isn't there, or isn't named so that one alone is meant.
+    #[error("{0}")]
+    NotThere(String),
+    /// Somebody said no.
+    #[error("{0}")]
+    Declined(String),
+    /// An issuer didn't let the person in, or the person didn't let us.
+    #[error("{0}")]
+    Denied(String),
+    /// A person took longer than there was time.
+    #[error("{0}")]
+    Late(String),
     /// A call failed.
     #[error(transparent)]
     Call(#[from] Error),
@@ -99,15 +111,18 @@ pub(crate) fn report(failure: &Failure) -> ExitCode {
 fn exit_code(failure: &Failure) -> u8 {
     match failure {
         Failure::Usage(_) | Failure::Call(Error::Configuration(_)) => USAGE,
-        Failure::Io { .. } | Failure::Keychain(_) | Failure::NotSet(_) => FAILED,
-        Failure::NoSession { .. } | Failure::OtherServer { .. } => NO_PERMISSION,
+        Failure::Io { .. } | Failure::Keychain(_) | Failure::NotSet(_) | Failure::NotThere(_) | Failure::Declined(_) => FAILED,
+        Failure::NoSession { .. } | Failure::OtherServer { .. } | Failure::Denied(_) => NO_PERMISSION,
+        Failure::Late(_) => TEMPORARY,
         Failure::ReaderGone => 0,
         Failure::Cancelled { .. } | Failure::Interrupted => CTRL_C,
         Failure::Ended { code } => *code,
         Failure::Call(error) => match error.reason() {
-            Some(ErrorReason::InsufficientCredits) => INSUFFICIENT_CREDITS,
+            Some(ErrorReason::InsufficientCredits | ErrorReason::MemberCapReached) => INSUFFICIENT_CREDITS,
             Some(
-                ErrorReason::RateLimited
+                ErrorReason::DeviceCodeExpired
+                | ErrorReason::SignInExpired
+                | ErrorReason::RateLimited
                 | ErrorReason::RequestInProgress
                 | ErrorReason::SweepInProgress
                 | ErrorReason::TooManyOpenHolds
@@ -134,6 +149,10 @@ pub(crate) fn line(failure: &Failure) -> Option<String> {
         }
         Failure::Call(error) => error,
         Failure::Usage(_)
+        | Failure::NotThere(_)
+        | Failure::Declined(_)
+        | Failure::Denied(_)
+        | Failure::Late(_)
         | Failure::Io { .. }
         | Failure::NoSession { .. }
         | Failure::OtherServer { .. }
@@ -194,6 +213,19 @@ fn advice(error: &Error) -> Option<String> {
         }
         ErrorReason::PasswordChangeRequired => "tollgate password complete-reset NAME chooses a new one",
         ErrorReason::OtherOperatorRequired => "tollgate admin create-user NAME --admin makes another operator, who can",
+        ErrorReason::SecondFactorRequired => "on a terminal the code is asked for; elsewhere it is the next line, or --second-factor-code",
+        ErrorReason::StepUpRequired => "tollgate me step-up, and then this again",
+        ErrorReason::SecondFactorNotSetUp => "tollgate me totp setup sets one up",
+        ErrorReason::RecentSignInRequired => "sign in again (tollgate login), or prove your second factor: tollgate me step-up",
+        ErrorReason::NoPassword => "tollgate login --with ISSUER signs in without one",
+        ErrorReason::OrganizationNotFound => "tollgate orgs list shows what there is",
+        ErrorReason::MemberNotFound => "tollgate orgs members and tollgate service-accounts list show who is there",
+        ErrorReason::LastOwner => "tollgate orgs role ORG USER owner makes another one first",
+        ErrorReason::MemberCapReached => "an owner can raise it: tollgate orgs cap",
+        ErrorReason::InvitationInvalid => "it was used or withdrawn, or has ended: ask for another",
+        ErrorReason::UserCodeUnknown => "the device shows it, for 10 minutes; tollgate login --device makes another",
+        ErrorReason::DeviceCodeExpired | ErrorReason::SignInExpired => "begin again",
+        ErrorReason::IdentityNotFound => "tollgate me identities list shows what there is",
         ErrorReason::SessionNotFound => "tollgate sessions list shows what there is",
         ErrorReason::InsufficientCredits => "tollgate balance shows what there is; an operator can grant more",
         ErrorReason::ModelNotFound => "tollgate models list shows what there is",
@@ -244,6 +276,12 @@ mod tests {
         assert_eq!(code(Code::Unauthenticated, ErrorReason::CredentialExpired), 77);
         assert_eq!(code(Code::PermissionDenied, ErrorReason::RoleRequired), 77);
         assert_eq!(code(Code::NotFound, ErrorReason::ModelNotFound), 1);
+        assert_eq!(code(Code::ResourceExhausted, ErrorReason::MemberCapReached), 3);
+        assert_eq!(code(Code::FailedPrecondition, ErrorReason::DeviceCodeExpired), 75);
+        assert_eq!(exit_code(&Failure::NotThere("no".into())), 1);
+        assert_eq!(exit_code(&Failure::Declined("no".into())), 1);
+        assert_eq!(exit_code(&Failure::Denied("no".into())), 77);
+        assert_eq!(exit_code(&Failure::Late("no".into())), 75);
         assert_eq!(code(Code::Internal, ErrorReason::Internal), 1);
         assert_eq!(exit_code(&refused(refusal(Code::Unauthenticated, None, "of a proxy"))), 77);
         assert_eq!(exit_code(&Failure::Usage("no".into())), 64);

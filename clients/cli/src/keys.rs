@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use shared::scope;
 use tollgate_client::proto::auth::{ApiKey, ApiKeySecret};
 use tollgate_client::{ApiKeyOptions, Error, NewApiKey, RotationOptions, new_request_id};
 
@@ -14,7 +13,9 @@ use crate::display::{json_text, json_time, time};
 use crate::duration::{parse_duration, parse_duration_or_zero};
 use crate::failure::Failure;
 use crate::key_place::KeyPlace;
+use crate::key_scope::Scope;
 use crate::leaked;
+use crate::named;
 use crate::output::{Output, hint};
 use crate::table::Table;
 
@@ -37,6 +38,9 @@ pub(crate) enum Keys {
         /// When it ends, such as 12h, 30d or 8w [default: the server's, or never]
         #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
         expires_in: Option<Duration>,
+        /// Make it for a service account, by name or id, of the organization that --account names; owners only
+        #[arg(long, value_name = "NAME")]
+        service_account: Option<String>,
         /// Names the request: repeated under the same id it makes no second key, but a new secret in place of one that was lost
         #[arg(long, value_name = "ID")]
         request_id: Option<String>,
@@ -102,44 +106,15 @@ impl Keys {
     }
 }
 
-/// What an API key may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Scope {
-    /// Chat
-    Chat,
-    /// Let a model go on from a text
-    Generate,
-    /// Turn texts into vectors
-    Embed,
-    /// List and show models
-    #[value(name = scope::LIST_MODELS)]
-    ListModels,
-    /// All four of them
-    Inference,
-    /// Make and remove models; works for operators only
-    Models,
-    /// Read balance, receipts and history
-    Account,
-}
-
-impl Scope {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Chat => scope::CHAT,
-            Self::Generate => scope::GENERATE,
-            Self::Embed => scope::EMBED,
-            Self::ListModels => scope::LIST_MODELS,
-            Self::Inference => scope::INFERENCE,
-            Self::Models => scope::MODELS,
-            Self::Account => scope::ACCOUNT,
-        }
-    }
-}
-
 pub(crate) async fn run(connected: Connected, command: Keys, output: &mut Output) -> Result<(), Failure> {
-    let Connected { client, situation, .. } = &connected;
+    let Connected { client, situation, account, .. } = &connected;
     match command {
-        Keys::Create { name, scopes, models, networks, expires_in, request_id, save } => {
+        Keys::Create { name, scopes, models, networks, expires_in, service_account, request_id, save } => {
+            let service_account_id = match (service_account, account) {
+                (None, _) => String::new(),
+                (Some(named), Some(account)) => named::service_account(client, account, &named).await?.service_account_id,
+                (Some(_), None) => return Err(Failure::Usage("--account says whose service account it is".to_owned())),
+            };
             let place = save.place(situation).await?;
             let scopes = scopes.into_iter().map(|scope| scope.name().to_owned()).collect();
             let (request_id, given) = named(request_id);
@@ -150,6 +125,7 @@ pub(crate) async fn run(connected: Connected, command: Keys, output: &mut Output
                 lifetime: expires_in,
                 networks,
                 request_id: Some(request_id.clone()),
+                service_account_id,
                 ..ApiKeyOptions::default()
             };
             let made = client.create_api_key(options).await.inspect_err(|error| say_how_to_repeat(error, given, &request_id))?;
@@ -161,7 +137,12 @@ pub(crate) async fn run(connected: Connected, command: Keys, output: &mut Output
         }
         Keys::List => {
             let now = SystemTime::now();
-            let columns = &["ID", "KEY", "STATE", "SCOPES", "MODELS", "NETWORKS", "CREATED", "EXPIRES", "USED", "SECRET", "NAME"];
+            // Of an organization's keys one wants to know whose they are.
+            let names = match account {
+                Some(account) => named::names(client, account).await.unwrap_or_default(),
+                None => Vec::new(),
+            };
+            let columns = &["ID", "KEY", "STATE", "SCOPES", "MODELS", "NETWORKS", "CREATED", "EXPIRES", "USED", "SECRET", "OF", "NAME"];
             let mut table = Table::new(columns);
             let mut records = Vec::new();
             for key in client.list_api_keys().await? {
@@ -181,6 +162,7 @@ pub(crate) async fn run(connected: Connected, command: Keys, output: &mut Output
                         time(secret.expires_at),
                         time(secret.last_used_at),
                         number,
+                        names.iter().find(|(id, _)| *id == key.user_id).map_or_else(|| key.user_id.clone(), |(_, name)| name.clone()),
                         key.name.clone(),
                     ]);
                 }
@@ -252,6 +234,7 @@ fn record(key: &ApiKey, now: SystemTime) -> Value {
     };
     json!({
         "apiKeyId": key.api_key_id,
+        "userId": json_text(&key.user_id),
         "name": json_text(&key.name),
         "scopes": key.scopes,
         "models": key.models,

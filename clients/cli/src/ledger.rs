@@ -9,10 +9,10 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::table::Table;
 
-pub(crate) async fn history(client: &Client, limit: usize, output: &mut Output) -> Result<(), Failure> {
+pub(crate) async fn history(client: &Client, member: &str, limit: usize, output: &mut Output) -> Result<(), Failure> {
     let limit = if limit == 0 { usize::MAX } else { limit };
     let mut table = Table::new(&["TIME", "KIND", ">CREDITS", ">AVAILABLE", ">IN", ">OUT", "MODEL", "REQUEST", "NOTE"]);
-    let mut ledger = client.ledger(u32::try_from(limit).unwrap_or(u32::MAX));
+    let mut ledger = client.ledger_of(member, u32::try_from(limit).unwrap_or(u32::MAX));
     let (mut records, mut shown) = (Vec::new(), 0);
     while shown < limit {
         let Some(entry) = ledger.next().await else { break };

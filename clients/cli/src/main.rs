@@ -1,8 +1,10 @@
-//! The `tollgate` command: accounts, sessions, keys, profiles, credits, answers streamed to the terminal, and the services' certificates.
+//! The `tollgate` command: accounts, organizations, sessions, keys, profiles, credits, answers streamed to the terminal, and the services' certificates.
 
 mod account;
 mod admin;
 mod arguments;
+mod browser;
+mod cap;
 mod certificates;
 mod chat;
 mod commands;
@@ -10,21 +12,33 @@ mod config;
 mod config_file;
 mod connection;
 mod credential_text;
+mod devices;
 mod display;
 mod duration;
 mod failure;
+mod identities;
+mod issuer;
 mod key_place;
+mod key_scope;
 mod keychain;
 mod keys;
 mod leaked;
 mod ledger;
+mod login;
+mod loopback;
 mod manual;
 mod models;
+mod named;
+mod organizations;
 mod output;
 mod password;
 mod places;
 mod private_file;
 mod profile_text;
+mod question;
+mod second_factor;
+mod second_factor_code;
+mod service_accounts;
 mod session_file;
 mod sessions;
 mod setting;

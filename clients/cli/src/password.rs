@@ -17,6 +17,14 @@ pub(crate) fn read_secret(what: &str, prompt: &str) -> Result<String, Failure> {
     if io::stdin().is_terminal() { ask(what, prompt) } else { first_line(what, io::stdin().lock()) }
 }
 
+/// The password of somebody who may have none.
+pub(crate) fn read_or_none(prompt: &str) -> Result<String, Failure> {
+    match read(prompt) {
+        Err(Failure::Usage(_)) => Ok(String::new()),
+        read => read,
+    }
+}
+
 /// A password that is being made: on a terminal it is asked for twice.
 pub(crate) fn read_new(prompt: &str) -> Result<String, Failure> {
     if !io::stdin().is_terminal() {

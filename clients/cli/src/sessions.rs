@@ -1,21 +1,19 @@
-//! Signing in and out, the places where a user is signed in, and the password.
+//! Signing out, the places where a user is signed in, and the password.
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use serde_json::{Value, json};
 use tollgate_client::proto::auth::{Session as UserSession, SignInMethod};
-use tollgate_client::{Client, Error, ErrorReason, LockedSession as _, Session};
+use tollgate_client::{Client, Error, ErrorReason};
 
 use crate::connection::Connected;
 use crate::display::{json_text, json_time, time};
 use crate::failure::Failure;
-use crate::output::{Output, hint};
+use crate::login::{self, CLIENT};
+use crate::output::Output;
 use crate::password;
+use crate::second_factor_code::Given;
 use crate::session_file::SessionFile;
-use crate::settings::{Caller, Source, Which};
 use crate::table::Table;
-
-/// What a session of this command is called, unless it gets a name.
-pub(crate) const CLIENT: &str = concat!("tollgate ", env!("CARGO_PKG_VERSION"));
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Sessions {
@@ -39,96 +37,22 @@ pub(crate) enum Password {
         /// What the session is called in `sessions list`
         #[arg(long, value_name = "TEXT", default_value = CLIENT)]
         client: String,
+        #[command(flatten)]
+        code: Given,
         /// Print an access token, which is good for 30 minutes, and keep nothing
         #[arg(long)]
         print_token: bool,
     },
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct Login {
-    /// User name
-    pub(crate) name: String,
-    /// What the session is called in `sessions list`
-    #[arg(long, value_name = "TEXT", default_value = CLIENT)]
-    pub(crate) client: String,
-    /// Print an access token, which is good for 30 minutes, and keep nothing
-    #[arg(long)]
-    pub(crate) print_token: bool,
-}
-
-pub(crate) async fn login(connected: Connected, arguments: Login, output: &mut Output) -> Result<(), Failure> {
-    let Login { name, client, print_token } = arguments;
-    let password = password::read(&format!("Password for {name}: "))?;
-    begin(connected.keeping(!print_token), &name, output, async |anybody| anybody.login_as(&name, &password, &client).await).await
-}
-
 /// Chooses a password after an operator's reset, or in place of the present one.
 pub(crate) async fn password(connected: Connected, command: Password, output: &mut Output) -> Result<(), Failure> {
-    let (name, client, print_token) = match command {
-        Password::Change => return change_password(&connected.client, output).await,
-        Password::CompleteReset { name, client, print_token } => (name, client, print_token),
-    };
-    let one_time = password::read(&format!("One-time password for {name}: "))?;
-    let new = password::read_new("New password (15 characters or more): ")?;
-    let connected = connected.keeping(!print_token);
-    begin(connected, &name, output, async |anybody| anybody.complete_password_reset(&name, &one_time, &new, &client).await).await
-}
-
-/// Begins a session, and keeps it in its file, or prints its access token where there is none.
-async fn begin(
-    connected: Connected,
-    name: &str,
-    output: &mut Output,
-    sign_in: impl AsyncFn(&Client) -> Result<Session, Error>,
-) -> Result<(), Failure> {
-    let Connected { client, file, situation } = connected;
-    let Some(file) = file else {
-        let session = sign_in(&client).await?;
-        let token = session.access_token.expose();
-        let expires_at = session.expires_at.map(Into::into);
-        output.said(token, json!({"userName": name, "accessToken": token, "expiresAt": json_time(expires_at)}))?;
-        if expires_at.is_some() {
-            hint(&format!("access token until {}; with --session FILE a session is kept and refreshed", time(expires_at)));
+    match command {
+        Password::Change => change_password(&connected.client, output).await,
+        Password::CompleteReset { name, client, code, print_token } => {
+            login::complete_reset(connected.keeping(!print_token), &name, &client, code, output).await
         }
-        return Ok(());
-    };
-    // First, so that no session begins that can't be kept.
-    let mut held = file.hold()?;
-    let before = held.what_is_there();
-    let session = sign_in(&client).await?;
-    if let Err(error) = held.save(&session) {
-        // Nobody could ever use it.
-        let _ = client.with_credential(session.access_token.clone()).logout().await;
-        return Err(file.failure(error));
     }
-    drop(held);
-    let until =
-        session.refresh_expires_at.map(|end| format!(", until {} if it isn't used before", time(Some(end.into())))).unwrap_or_default();
-    hint(&format!("{name} is signed in: session {} is kept in {}{until}", session.session_id, file.path().display()));
-    if output.is_json() {
-        output.document(&json!({
-            "userName": name,
-            "sessionId": session.session_id,
-            "file": file.path(),
-            "refreshExpiresAt": json_time(session.refresh_expires_at.map(Into::into)),
-        }))?;
-    }
-    match situation.credential(Caller::User) {
-        Which::Key(Source::Variable) => hint("TOLLGATE_API_KEY is set, and counts before this session"),
-        Which::Key(Source::Profile) => hint(&format!(
-            "profile {} has a key, which goes on asking and paying; keys, sessions, password and admin use this session",
-            situation.profile.name
-        )),
-        Which::Nothing | Which::Key(Source::Flag) | Which::Session(_) | Which::Kept => {}
-    }
-    // Nothing knows the session that was there before any more.
-    if let Some(token) = before.and_then(|before| before.refresh_token)
-        && client.revoke_credential(token.expose()).await.is_err()
-    {
-        hint("the session that the file kept before could not be ended; tollgate sessions list shows it");
-    }
-    Ok(())
 }
 
 pub(crate) async fn logout(connected: Connected, everywhere: bool, output: &mut Output) -> Result<(), Failure> {
@@ -217,6 +141,8 @@ fn record(session: &UserSession) -> Value {
         "method": json_text(method(session.method())),
         "scopes": session.scopes,
         "client": json_text(&session.client),
+        "issuer": json_text(&session.issuer),
+        "secondFactorAt": json_time(session.second_factor_at),
     })
 }
 

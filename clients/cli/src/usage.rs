@@ -9,8 +9,8 @@ use crate::failure::Failure;
 use crate::output::{Output, hint};
 use crate::table::Table;
 
-pub(crate) async fn usage(client: &Client, from: &str, to: &str, output: &mut Output) -> Result<(), Failure> {
-    let used = client.usage(from, to).await?;
+pub(crate) async fn usage(client: &Client, member: &str, from: &str, to: &str, output: &mut Output) -> Result<(), Failure> {
+    let used = client.usage_of(member, from, to).await?;
     if let Some(missing) = missing(&used) {
         hint(&missing);
     }

@@ -29,21 +29,21 @@ impl Client {
         self.connections.auth.answer(answer, None)
     }
 
-    /// Who the credential belongs to, and which account it pays from.
+    /// Who the credential belongs to, and which account it pays from; `organization` and `service_account` are set where it is of one.
     pub async fn get_me(&self) -> Result<GetMeResponse, Error> {
-        let answer = self.accounts().get_me(self.request(GetMeRequest {})).await;
+        let answer = self.accounts().get_me(self.account_request(GetMeRequest {})).await;
         self.connections.auth.answer(answer, None)
     }
 
     /// The account's credits.
     pub async fn balance(&self) -> Result<GetBalanceResponse, Error> {
-        let answer = self.accounts().get_balance(self.request(GetBalanceRequest {})).await;
+        let answer = self.accounts().get_balance(self.account_request(GetBalanceRequest {})).await;
         self.connections.auth.answer(answer, None)
     }
 
     /// What became of one of the caller's own requests, as long as it is remembered (an hour by default).
     pub async fn receipt(&self, request_id: &str) -> Result<Receipt, Error> {
-        let answer = self.accounts().get_receipt(self.request(GetReceiptRequest { request_id: request_id.to_owned() })).await;
+        let answer = self.accounts().get_receipt(self.account_request(GetReceiptRequest { request_id: request_id.to_owned() })).await;
         Ok(self.connections.auth.answer(answer, Some(request_id))?.receipt.unwrap_or_default())
     }
 }

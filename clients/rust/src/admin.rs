@@ -8,7 +8,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::proto::auth::{
     CreateUserRequest, CreateUserResponse, DisableUserRequest, EnableUserRequest, GrantCreditsRequest, GrantCreditsResponse,
-    LockUserRequest, ResetPasswordRequest, Role, UnlockUserRequest, User,
+    LockUserRequest, ResetPasswordRequest, ResetSecondFactorRequest, Role, UnlockUserRequest, User,
 };
 
 /// A user to be made.
@@ -102,17 +102,35 @@ impl Client {
         })
     }
 
+    /// Turns a user's second factor off: they have lost it. Their sessions end. Not one's own. Idempotent.
+    pub async fn reset_second_factor(&self, user_name: &str) -> Result<User, Error> {
+        let message = ResetSecondFactorRequest { user_name: user_name.to_owned() };
+        let answer = self.admin().reset_second_factor(self.request(message)).await;
+        Ok(self.connections.auth.answer(answer, None)?.user.unwrap_or_default())
+    }
+
     /// Adds 1 to 10^12 credits to a user's account. Idempotent by `request_id` (see [`crate::new_request_id`]): a repetition adds
     /// nothing. The note says why, in at most 200 characters.
     pub async fn grant_credits(&self, user_name: &str, credits: i64, request_id: &str, note: &str) -> Result<GrantCreditsResponse, Error> {
-        let message = GrantCreditsRequest {
-            user_name: user_name.to_owned(),
-            credits,
-            request_id: request_id.to_owned(),
-            note: note.to_owned(),
-            ..Default::default()
-        };
+        let (user_name, request_id, note) = (user_name.to_owned(), request_id.to_owned(), note.to_owned());
+        self.grant(GrantCreditsRequest { user_name, credits, request_id, note, account_id: String::new() }).await
+    }
+
+    /// The same for an account, by its id: an organization's, or a user's own.
+    pub async fn grant_credits_to_account(
+        &self,
+        account_id: &str,
+        credits: i64,
+        request_id: &str,
+        note: &str,
+    ) -> Result<GrantCreditsResponse, Error> {
+        let (account_id, request_id, note) = (account_id.to_owned(), request_id.to_owned(), note.to_owned());
+        self.grant(GrantCreditsRequest { user_name: String::new(), credits, request_id, note, account_id }).await
+    }
+
+    async fn grant(&self, message: GrantCreditsRequest) -> Result<GrantCreditsResponse, Error> {
+        let request_id = message.request_id.clone();
         let answer = self.admin().grant_credits(self.request(message)).await;
-        self.connections.auth.answer(answer, Some(request_id))
+        self.connections.auth.answer(answer, Some(&request_id))
     }
 }

@@ -31,6 +31,8 @@ pub struct ApiKeyOptions {
     /// Makes the call repeatable for 24 hours: a repetition gives a new secret for the same key, and the one before it is refused from
     /// then on. 1 to 128 printable ASCII characters. `None`: this library makes one.
     pub request_id: Option<String>,
+    /// A service account of the organization that [`Client::with_account`] names: the key is its own. Owners. Empty: the caller's own key.
+    pub service_account_id: String,
 }
 
 /// How an API key is rotated. The default: the secrets before stay good for 24 hours.
@@ -61,18 +63,18 @@ impl Client {
     /// Makes an API key. Needs an access token. When the connection breaks before the answer is there, the call is repeated once, which
     /// makes no second key; an error's request id is for repetitions of the caller's own.
     pub async fn create_api_key(&self, options: ApiKeyOptions) -> Result<NewApiKey, Error> {
-        let ApiKeyOptions { name, scopes, models, expires_at, lifetime, networks, request_id } = options;
+        let ApiKeyOptions { name, scopes, models, expires_at, lifetime, networks, request_id, service_account_id } = options;
         let unusable = |_| Error::Configuration("the lifetime is longer than a duration can be".to_owned());
         let lifetime = lifetime.map(TryInto::try_into).transpose().map_err(unusable)?;
         let request_id = request_id.unwrap_or_else(new_request_id);
         let expires_at = expires_at.map(Into::into);
-        let message = CreateApiKeyRequest { name, scopes, models, expires_at, networks, request_id, lifetime, ..Default::default() };
+        let message = CreateApiKeyRequest { name, scopes, models, expires_at, networks, request_id, lifetime, service_account_id };
         let made = self.once_more(|| self.send_create(&message)).await?;
         Ok(NewApiKey { key: Credential::new(made.0)?, api_key: made.1.unwrap_or_default() })
     }
 
     async fn send_create(&self, message: &CreateApiKeyRequest) -> Result<(String, Option<ApiKey>), Error> {
-        let answer = self.accounts().create_api_key(self.request(message.clone())).await;
+        let answer = self.accounts().create_api_key(self.account_request(message.clone())).await;
         self.connections.auth.answer(answer, Some(&message.request_id)).map(|made| (made.key, made.api_key))
     }
 
@@ -91,13 +93,14 @@ impl Client {
     }
 
     async fn send_rotate(&self, message: &RotateApiKeyRequest) -> Result<(String, Option<ApiKey>), Error> {
-        let answer = self.accounts().rotate_api_key(self.request(message.clone())).await;
+        let answer = self.accounts().rotate_api_key(self.account_request(message.clone())).await;
         self.connections.auth.answer(answer, Some(&message.request_id)).map(|made| (made.key, made.api_key))
     }
 
-    /// The account's keys, revoked and expired ones included, oldest first, without their secrets.
+    /// The account's keys, revoked and expired ones included, oldest first, without their secrets. Of an organization's account, a member
+    /// who is no owner sees their own.
     pub async fn list_api_keys(&self) -> Result<Vec<ApiKey>, Error> {
-        let answer = self.accounts().list_api_keys(self.request(ListApiKeysRequest {})).await;
+        let answer = self.accounts().list_api_keys(self.account_request(ListApiKeysRequest {})).await;
         Ok(self.connections.auth.answer(answer, None)?.api_keys)
     }
 
@@ -114,7 +117,7 @@ impl Client {
 
     async fn revoke(&self, message: RevokeApiKeyRequest) -> Result<ApiKey, Error> {
         let revoked = self.once_more(|| async {
-            let answer = self.accounts().revoke_api_key(self.request(message.clone())).await;
+            let answer = self.accounts().revoke_api_key(self.account_request(message.clone())).await;
             self.connections.auth.answer(answer, None)
         });
         Ok(revoked.await?.api_key.unwrap_or_default())

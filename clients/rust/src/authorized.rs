@@ -1,5 +1,6 @@
 //! The way to a service that puts a caller's credential on each call, and keeps a session beneath all of them.
 
+use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -15,6 +16,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::credential::Credential;
+use crate::error::Error;
 use crate::kept_session::KeptSession;
 
 /// Who calls: an extension of a request, which its [`Authorized`] takes out.
@@ -24,6 +26,27 @@ pub(crate) enum Caller {
     Credential(Credential),
     /// By a session's access token of the time.
     Session(Arc<KeptSession>),
+}
+
+/// What proves a caller's second factor: an extension of a request, which its [`Authorized`] takes out.
+#[derive(Clone)]
+pub(crate) struct Prover(Arc<dyn Fn(Caller) -> BoxFuture<bool, Error> + Send + Sync>);
+
+impl Prover {
+    /// By this, which says whether it was proved.
+    pub(crate) fn new<F, Proving>(prove: F) -> Self
+    where
+        F: Fn(Caller) -> Proving + Send + Sync + 'static,
+        Proving: Future<Output = Result<bool, Error>> + Send + 'static,
+    {
+        Self(Arc::new(move |caller| Box::pin(prove(caller))))
+    }
+}
+
+impl fmt::Debug for Prover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Prover(…)")
+    }
 }
 
 /// A channel whose calls carry their [`Caller`]'s credential.
@@ -48,15 +71,35 @@ impl Service<Request<Body>> for Authorized {
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let channel = self.0.clone();
-        match request.extensions_mut().remove::<Caller>() {
-            None => Box::pin(send(channel, request)),
-            Some(Caller::Credential(credential)) => {
-                request.headers_mut().insert(AUTHORIZATION, credential.header());
-                Box::pin(send(channel, request))
-            }
-            Some(Caller::Session(session)) => Box::pin(send_in_session(channel, request, session)),
+        let prover = request.extensions_mut().remove::<Prover>();
+        match (request.extensions_mut().remove::<Caller>(), prover) {
+            (None, _) => Box::pin(send(channel, request)),
+            (Some(caller), None) => Box::pin(send_as(channel, request, caller)),
+            (Some(caller), Some(prover)) => Box::pin(send_proved(channel, request, caller, prover)),
         }
     }
+}
+
+async fn send_as(channel: Channel, mut request: Request<Body>, caller: Caller) -> Result<Response<Body>, StdError> {
+    match caller {
+        Caller::Credential(credential) => {
+            request.headers_mut().insert(AUTHORIZATION, credential.header());
+            send(channel, request).await
+        }
+        Caller::Session(session) => send_in_session(channel, request, session).await,
+    }
+}
+
+/// Sends a call, and once more when it asks for the second factor and that was proved. A refused call has done nothing.
+async fn send_proved(channel: Channel, request: Request<Body>, caller: Caller, prover: Prover) -> Result<Response<Body>, StdError> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await?.to_bytes();
+    let again = || Request::from_parts(head.clone(), Body::new(Full::new(body.clone())));
+    let response = send_as(channel.clone(), again(), caller.clone()).await?;
+    if !asks_for_the_second_factor(response.headers()) || !(prover.0)(caller.clone()).await? {
+        return Ok(response);
+    }
+    send_as(channel, again(), caller).await
 }
 
 async fn send(mut channel: Channel, request: Request<Body>) -> Result<Response<Body>, StdError> {
@@ -87,6 +130,10 @@ fn with_token(head: &request::Parts, body: &Bytes, token: HeaderValue) -> Reques
 fn refuses_the_token(head: &HeaderMap) -> bool {
     let Some(status) = Status::from_header_map(head).filter(|status| status.code() == Code::Unauthenticated) else { return false };
     matches!(reason_of(&status), Some(ErrorReason::CredentialExpired | ErrorReason::CredentialRevoked | ErrorReason::CredentialInvalid))
+}
+
+fn asks_for_the_second_factor(head: &HeaderMap) -> bool {
+    Status::from_header_map(head).is_some_and(|status| reason_of(&status) == Some(ErrorReason::StepUpRequired))
 }
 
 #[cfg(test)]

@@ -160,6 +160,7 @@ impl ClientBuilder {
             account,
             call_timeout: self.call_timeout,
             stream_timeout: self.stream_timeout,
+            step_up: None,
         })
     }
 }

@@ -10,7 +10,7 @@ use tonic::Request;
 use tonic::metadata::{Ascii, MetadataValue};
 
 use crate::account_header::parse_account;
-use crate::authorized::{Authorized, Caller};
+use crate::authorized::{Authorized, Caller, Prover};
 use crate::connection::Connections;
 use crate::credential::Credential;
 use crate::error::Error;
@@ -31,6 +31,8 @@ pub struct Client {
     pub(crate) account: Option<MetadataValue<Ascii>>,
     pub(crate) call_timeout: Duration,
     pub(crate) stream_timeout: Option<Duration>,
+    /// What proves the second factor when a call asks for it.
+    pub(crate) step_up: Option<Prover>,
 }
 
 impl Client {
@@ -71,7 +73,8 @@ impl Client {
         if let Some(Caller::Session(session)) = &self.caller { Some(session) } else { None }
     }
 
-    /// The same client paying from another account.
+    /// The same client paying from another account, such as an organization's, by its id. It is also whose balance, keys, ledger and usage
+    /// are meant; other calls don't say it.
     pub fn with_account(&self, account: &str) -> Result<Self, Error> {
         Ok(Self { account: Some(parse_account(account)?), ..self.clone() })
     }
@@ -105,6 +108,11 @@ impl Client {
         request
     }
 
+    /// The same, about the account that the client names.
+    pub(crate) fn account_request<T>(&self, message: T) -> Request<T> {
+        self.with_account_header(self.request(message))
+    }
+
     /// A call with a single answer by somebody who has no credential yet. One that is stale must not stand in the way.
     pub(crate) fn anonymous_request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
@@ -114,7 +122,7 @@ impl Client {
 
     /// A call that answers with a stream.
     pub(crate) fn stream_request<T>(&self, message: T) -> Request<T> {
-        let mut request = self.authorized(message);
+        let mut request = self.with_account_header(self.authorized(message));
         if let Some(timeout) = self.stream_timeout {
             request.set_timeout(timeout);
         }
@@ -126,6 +134,13 @@ impl Client {
         if let Some(caller) = &self.caller {
             request.extensions_mut().insert(caller.clone());
         }
+        if let Some(prover) = &self.step_up {
+            request.extensions_mut().insert(prover.clone());
+        }
+        request
+    }
+
+    fn with_account_header<T>(&self, mut request: Request<T>) -> Request<T> {
         if let Some(account) = &self.account {
             request.metadata_mut().insert(ACCOUNT_HEADER, account.clone());
         }

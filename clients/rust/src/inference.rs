@@ -48,13 +48,13 @@ impl Client {
 
     /// The models there are. Costs nothing.
     pub async fn list_models(&self) -> Result<Vec<Model>, Error> {
-        let answer = self.inference().list_models(self.request(ListModelsRequest {})).await;
+        let answer = self.inference().list_models(self.account_request(ListModelsRequest {})).await;
         Ok(self.connections.inference.answer(answer, None)?.models)
     }
 
     /// A model's details and what it can do. Costs nothing.
     pub async fn show_model(&self, model: &str) -> Result<ShowModelResponse, Error> {
-        let answer = self.inference().show_model(self.request(ShowModelRequest { model: model.to_owned() })).await;
+        let answer = self.inference().show_model(self.account_request(ShowModelRequest { model: model.to_owned() })).await;
         self.connections.inference.answer(answer, None)
     }
 
@@ -68,7 +68,7 @@ impl Client {
 
     /// Removes a model. Operators only.
     pub async fn delete_model(&self, model: &str) -> Result<(), Error> {
-        let answer = self.models().delete_model(self.request(DeleteModelRequest { model: model.to_owned() })).await;
+        let answer = self.models().delete_model(self.account_request(DeleteModelRequest { model: model.to_owned() })).await;
         self.connections.inference.answer(answer, None).map(|_| ())
     }
 

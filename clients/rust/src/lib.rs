@@ -44,6 +44,26 @@
 //! # }
 //! ```
 //!
+//! Other ways to begin one: [`Client::login_with`] takes a code of the second factor, [`Client::begin_sign_in`] and [`Client::sign_in`] go by
+//! an OpenID issuer such as Google, and a device without a browser shows a code and waits:
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), tollgate_client::Error> {
+//! let anybody = tollgate_client::Client::from_env()?;
+//! let device = anybody.begin_device_sign_in("my notebook", &[]).await?;
+//! println!("open {} and type {}", device.verification_uri, device.user_code);
+//! let client = anybody.with_session(anybody.wait_for_device(&device).await?.session);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Organizations.** [`Client::with_account`] with an organization's id pays from its account, and asks about it. Members, invitations,
+//! service accounts and caps have methods of their own ([`Client::organizations`], [`Client::invite_member`],
+//! [`Client::create_service_account`], [`Client::set_member_cap`]).
+//!
+//! **Second factor.** What asks for it again (`STEP_UP_REQUIRED`) is allowed for 15 minutes after [`Client::step_up`];
+//! [`Client::with_step_up`] asks for a code when a call needs one, and sends the call again.
+//!
 //! **Errors.** [`Error`] tells a refusal (with its [`ErrorReason`]) from a server that can't be reached and a connection that broke.
 
 mod account_header;
@@ -57,15 +77,22 @@ mod builder;
 mod client;
 mod connection;
 mod credential;
+mod device_sign_in;
 mod error;
 mod inference;
+mod invitations;
+mod issuer_sign_in;
 mod kept_session;
 mod ledger;
 pub mod message;
+mod organizations;
 mod paged;
+mod second_factor;
 mod service;
+mod service_accounts;
 mod session;
 mod sessions;
+mod step_up;
 mod transport_security;
 mod usage;
 mod user_list;
@@ -78,12 +105,18 @@ pub use audit::{AuditEvents, AuditFilter, AuditTail};
 pub use builder::ClientBuilder;
 pub use client::Client;
 pub use credential::Credential;
+pub use device_sign_in::DeviceSignIn;
 pub use error::{Error, Refusal};
 pub use inference::ModelProgress;
+pub use invitations::{InvitationOptions, NewInvitation};
+pub use issuer_sign_in::{IssuerSignIn, Proof};
 pub use ledger::Ledger;
+pub use organizations::Capped;
 pub use paged::Paged;
+pub use second_factor::{NewTotp, RecoveryCodes};
 pub use service::Service;
-pub use session::{LockedSession, RefreshToken, Session, SessionStore, on_refresh};
+pub use session::{LockedSession, RefreshToken, Session, SessionStore, SignedIn, on_refresh};
+pub use sessions::SignInOptions;
 pub use shared::ErrorReason;
 /// The generated contract, stubs included: for calls that [`Client`] has no method for.
 pub use shared::proto;

@@ -8,7 +8,9 @@ use prost_types::Timestamp;
 
 use crate::credential::{Credential, is_visible_ascii};
 use crate::error::Error;
-use crate::proto::auth::{CompletePasswordResetResponse, LoginResponse, RefreshResponse};
+use crate::proto::auth::{
+    CompletePasswordResetResponse, ExchangeDeviceCodeResponse, ExchangeIdTokenResponse, LoginResponse, RefreshResponse,
+};
 
 /// What renews a session, once. `Debug` doesn't show it, and it has no `Display`.
 #[derive(Clone, PartialEq, Eq)]
@@ -87,6 +89,27 @@ impl Session {
         let CompletePasswordResetResponse { access_token, expires_at, refresh_token, refresh_expires_at, session_id } = answer;
         Self::new(session_id, (access_token, expires_at), (refresh_token, refresh_expires_at), SystemTime::now())
     }
+
+    pub(crate) fn of_issuer(answer: ExchangeIdTokenResponse) -> Result<Self, Error> {
+        let ExchangeIdTokenResponse { access_token, expires_at, refresh_token, refresh_expires_at, session_id, .. } = answer;
+        Self::new(session_id, (access_token, expires_at), (refresh_token, refresh_expires_at), SystemTime::now())
+    }
+
+    pub(crate) fn of_device(answer: ExchangeDeviceCodeResponse) -> Result<Self, Error> {
+        let ExchangeDeviceCodeResponse { access_token, expires_at, refresh_token, refresh_expires_at, session_id, .. } = answer;
+        Self::new(session_id, (access_token, expires_at), (refresh_token, refresh_expires_at), SystemTime::now())
+    }
+}
+
+/// A session that began, and whose it is.
+#[derive(Debug, Clone)]
+pub struct SignedIn {
+    /// For [`crate::Client::with_session`].
+    pub session: Session,
+    /// The user.
+    pub user_name: String,
+    /// Whether this made the user.
+    pub created: bool,
 }
 
 /// Four fifths of the way to the end. `None` when this host's clock says that the end is over: then the clock tells nothing.

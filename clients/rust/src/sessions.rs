@@ -1,5 +1,7 @@
 //! Signing in and out, the user's sessions, and the password.
 
+use std::fmt;
+
 use crate::client::Client;
 use crate::error::Error;
 use crate::proto::auth::{
@@ -8,20 +10,37 @@ use crate::proto::auth::{
 };
 use crate::session::Session;
 
+/// What a sign-in with a password may say beside it. The default: nothing.
+#[derive(Clone, Default)]
+pub struct SignInOptions {
+    /// What the list of sessions shows: at most 200 characters. Empty: what this library calls itself.
+    pub client: String,
+    /// Six digits of the authenticator app, or a recovery code. A user who has a second factor is refused without it:
+    /// `SECOND_FACTOR_REQUIRED`, and only after the right password.
+    pub second_factor_code: String,
+}
+
+impl fmt::Debug for SignInOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignInOptions").field("client", &self.client).finish_non_exhaustive()
+    }
+}
+
 impl Client {
     /// Begins a session. For [`Client::with_session`], or by its access token for [`Client::with_credential`].
     pub async fn login(&self, user_name: &str, password: &str) -> Result<Session, Error> {
-        self.login_as(user_name, password, "").await
+        self.login_with(user_name, password, SignInOptions::default()).await
     }
 
     /// The same, with a name that the list of sessions shows: at most 200 characters. Empty: what this library calls itself.
     pub async fn login_as(&self, user_name: &str, password: &str, client: &str) -> Result<Session, Error> {
-        let message = LoginRequest {
-            user_name: user_name.to_owned(),
-            password: password.to_owned(),
-            client: client.to_owned(),
-            ..Default::default()
-        };
+        self.login_with(user_name, password, SignInOptions { client: client.to_owned(), ..SignInOptions::default() }).await
+    }
+
+    /// The same, with all that can be said beside the password: a code of the second factor, for users who have one.
+    pub async fn login_with(&self, user_name: &str, password: &str, options: SignInOptions) -> Result<Session, Error> {
+        let SignInOptions { client, second_factor_code } = options;
+        let message = LoginRequest { user_name: user_name.to_owned(), password: password.to_owned(), client, second_factor_code };
         let answer = self.accounts().login(self.anonymous_request(message)).await;
         Session::of_login(self.connections.auth.answer(answer, None)?)
     }
@@ -33,14 +52,14 @@ impl Client {
         user_name: &str,
         one_time_password: &str,
         new_password: &str,
-        client: &str,
+        options: SignInOptions,
     ) -> Result<Session, Error> {
         let message = CompletePasswordResetRequest {
             user_name: user_name.to_owned(),
             one_time_password: one_time_password.to_owned(),
             new_password: new_password.to_owned(),
-            client: client.to_owned(),
-            ..Default::default()
+            client: options.client,
+            second_factor_code: options.second_factor_code,
         };
         let answer = self.accounts().complete_password_reset(self.anonymous_request(message)).await;
         Session::of_password_reset(self.connections.auth.answer(answer, None)?)

@@ -9,8 +9,13 @@ impl Client {
     /// `last_day` is today, an empty `first_day` the 29th day before the last. `complete_from_day` of the answer says from which day on its
     /// figures are whole.
     pub async fn usage(&self, first_day: &str, last_day: &str) -> Result<GetUsageResponse, Error> {
-        let message = GetUsageRequest { first_day: first_day.to_owned(), last_day: last_day.to_owned(), ..Default::default() };
-        let answer = self.accounts().get_usage(self.request(message)).await;
+        self.usage_of("", first_day, last_day).await
+    }
+
+    /// The same of one member of an organization, by the id of the user or service account; empty: of all that the caller may see.
+    pub async fn usage_of(&self, user_id: &str, first_day: &str, last_day: &str) -> Result<GetUsageResponse, Error> {
+        let message = GetUsageRequest { first_day: first_day.to_owned(), last_day: last_day.to_owned(), user_id: user_id.to_owned() };
+        let answer = self.accounts().get_usage(self.account_request(message)).await;
         self.connections.auth.answer(answer, None)
     }
 }

@@ -19,3 +19,5 @@ pub mod scripted_upstream;
 pub mod shell;
 pub mod shown_answers;
 pub mod stack;
+#[cfg(target_os = "linux")]
+pub mod terminal;

@@ -20,7 +20,7 @@ struct Row {
 fn rows() -> BTreeMap<String, Row> {
     let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cli.md")).unwrap();
     let table = docs.split("| command | form | fields |").nth(1).unwrap().lines().skip(2).take_while(|line| line.starts_with('|'));
-    let named = Regex::new("`([A-Za-z ]+)`").unwrap();
+    let named = Regex::new("`([A-Za-z -]+)`").unwrap();
     let aside = Regex::new(r"\([^)]*\)").unwrap();
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
     let mut like = Vec::new();

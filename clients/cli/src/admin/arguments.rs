@@ -21,10 +21,11 @@ pub(crate) enum Admin {
     },
     /// List users by name
     Users(Users),
-    /// Give a user credits
+    /// Give a user credits, or with --account an organization
+    #[command(allow_missing_positional = true)]
     Grant {
-        /// User name
-        name: String,
+        /// User name; none with --account
+        name: Option<String>,
         /// How many
         #[arg(value_parser = clap::value_parser!(i64).range(1..=MAX_CREDITS))]
         credits: i64,
@@ -46,6 +47,11 @@ pub(crate) enum Admin {
     Lock(Restriction),
     /// Let a locked user log in again
     Unlock {
+        /// User name
+        name: String,
+    },
+    /// Turn a user's second factor off: they have lost it; ends their sessions
+    ResetSecondFactor {
         /// User name
         name: String,
     },

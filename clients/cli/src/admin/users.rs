@@ -57,7 +57,8 @@ pub(crate) fn say_state(user: &User, output: &mut Output) -> Result<(), Failure>
     output.said(&format!("{} is {}", user.user_name, state(user)), record(user))
 }
 
-fn record(user: &User) -> Value {
+/// A user as JSON.
+pub(crate) fn record(user: &User) -> Value {
     json!({
         "userName": user.user_name,
         "userId": user.user_id,

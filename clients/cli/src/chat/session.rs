@@ -446,7 +446,11 @@ fn ends_all(failure: &Failure) -> bool {
         | Failure::NotSet(_)
         | Failure::ReaderGone
         | Failure::Interrupted
-        | Failure::Ended { .. } => true,
+        | Failure::Ended { .. }
+        | Failure::NotThere(_)
+        | Failure::Declined(_)
+        | Failure::Denied(_)
+        | Failure::Late(_) => true,
     }
 }
 

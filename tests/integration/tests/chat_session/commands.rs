@@ -5,7 +5,7 @@ use integration::shell::Shell;
 use serde_json::json;
 
 use crate::Stage;
-use crate::terminal::{PLACEHOLDER, Setting, Terminal};
+use integration::terminal::{PLACEHOLDER, Setting, Terminal};
 
 #[tokio::test]
 async fn every_command_of_ollama_run_is_obeyed_or_answered_in_words() {

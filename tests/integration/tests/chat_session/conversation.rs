@@ -3,8 +3,8 @@
 use integration::scripted_upstream::{Gate, Script};
 use serde_json::json;
 
-use crate::terminal::{PLACEHOLDER, Setting, Terminal};
 use crate::{PNG, Stage, png};
+use integration::terminal::{PLACEHOLDER, Setting, Terminal};
 
 #[tokio::test]
 async fn the_conversation_is_sent_whole_each_time_and_each_answer_says_what_it_cost_and_what_is_left() {

@@ -3,7 +3,7 @@
 use integration::shell::Shell;
 use integration::stack::{Plan, TestStore};
 
-use crate::terminal::{PLACEHOLDER, Terminal};
+use integration::terminal::{PLACEHOLDER, Terminal};
 
 #[tokio::test]
 async fn a_real_model_is_talked_to_stopped_and_talked_to_again() {

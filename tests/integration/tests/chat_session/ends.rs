@@ -6,7 +6,7 @@ use integration::shell::SOON;
 use tokio::time::timeout;
 
 use crate::Stage;
-use crate::terminal::{PLACEHOLDER, Setting, Terminal};
+use integration::terminal::{PLACEHOLDER, Setting, Terminal};
 
 #[tokio::test]
 async fn signals_end_a_session_with_their_codes_at_the_prompt_and_during_an_answer() {

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use integration::scripted_upstream::Script;
 
 use crate::Stage;
-use crate::terminal::Terminal;
+use integration::terminal::Terminal;
 
 #[tokio::test]
 async fn what_was_asked_is_there_in_the_next_session_from_a_file_that_is_its_owners_alone() {

@@ -3,7 +3,7 @@
 use integration::scripted_upstream::{Gate, Script};
 
 use crate::Stage;
-use crate::terminal::{PLACEHOLDER, Setting, Terminal};
+use integration::terminal::{PLACEHOLDER, Setting, Terminal};
 
 #[tokio::test]
 async fn ctrl_c_stops_the_answer_and_not_the_session_and_what_was_said_remains() {

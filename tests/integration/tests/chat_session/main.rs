@@ -13,7 +13,6 @@ mod history;
 mod keys;
 mod pipes;
 mod screen;
-mod terminal;
 
 use integration::scripted_upstream::ScriptedUpstream;
 use integration::shell::Shell;

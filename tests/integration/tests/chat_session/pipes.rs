@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::Stage;
-use crate::terminal::Setting;
+use integration::terminal::Setting;
 
 #[tokio::test]
 async fn standard_input_is_the_prompt_or_goes_behind_it() {

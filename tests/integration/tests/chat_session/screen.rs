@@ -3,7 +3,7 @@
 use integration::scripted_upstream::Script;
 
 use crate::Stage;
-use crate::terminal::{PLACEHOLDER, Terminal};
+use integration::terminal::{PLACEHOLDER, Terminal};
 
 #[tokio::test]
 async fn nothing_in_an_answer_commands_the_terminal() {

@@ -7,9 +7,6 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use integration::polling::until;
-use integration::processes::binary;
-use integration::shell::{SOON, Shell};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{InputModes, LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use tokio::io::AsyncReadExt;
@@ -18,13 +15,18 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::polling::until;
+use crate::processes::binary;
+use crate::shell::{SOON, Shell};
+
 /// So many that what is looked for stands on one line.
 const COLUMNS: u16 = 200;
 const ROWS: u16 = 50;
-pub(crate) const PLACEHOLDER: &str = ">>> Send a message (/? for help)";
+/// What a conversation waits with.
+pub const PLACEHOLDER: &str = ">>> Send a message (/? for help)";
 
 /// A running command, and what its terminal shows.
-pub(crate) struct Terminal {
+pub struct Terminal {
     /// Both ends of a terminal are one; tokio reads and writes it as it does a pipe.
     keyboard: Sender,
     shown: Arc<Mutex<Shown>>,
@@ -40,7 +42,7 @@ struct Shown {
 }
 
 /// What to run, and where.
-pub(crate) struct Setting {
+pub struct Setting {
     command: Command,
     standard_output: Option<Stdio>,
     standard_error: Option<Stdio>,
@@ -48,7 +50,7 @@ pub(crate) struct Setting {
 
 impl Setting {
     /// `tollgate` with these arguments.
-    pub(crate) fn of(shell: &Shell, arguments: &[&str]) -> Self {
+    pub fn of(shell: &Shell, arguments: &[&str]) -> Self {
         // It makes the pseudo-terminal the session's own, so that Ctrl-C is a signal, and becomes the command: the process id stays.
         let mut command = Command::new("setsid");
         command.arg("--ctty").arg(binary("tollgate")).args(arguments).env_clear().envs(&shell.environment);
@@ -57,25 +59,25 @@ impl Setting {
     }
 
     /// With a variable set.
-    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
+    pub fn with(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
         self
     }
 
     /// With standard error elsewhere.
-    pub(crate) fn with_error_to(mut self, file: File) -> Self {
+    pub fn with_error_to(mut self, file: File) -> Self {
         self.standard_error = Some(file.into());
         self
     }
 
     /// With standard output elsewhere.
-    pub(crate) fn with_output_to(mut self, file: File) -> Self {
+    pub fn with_output_to(mut self, file: File) -> Self {
         self.standard_output = Some(file.into());
         self
     }
 
     /// Starts it.
-    pub(crate) fn open(mut self) -> Terminal {
+    pub fn open(mut self) -> Terminal {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -118,25 +120,25 @@ fn resize(master: impl AsFd, columns: u16, rows: u16) {
 
 impl Terminal {
     /// A conversation that waits for its first line.
-    pub(crate) async fn chat(shell: &Shell, more: &[&str]) -> Self {
+    pub async fn chat(shell: &Shell, more: &[&str]) -> Self {
         let terminal = Setting::of(shell, &[&["chat", "smollm2"], more].concat()).open();
         terminal.until(PLACEHOLDER).await;
         terminal
     }
 
     /// What the screen shows, without blanks at the ends.
-    pub(crate) fn screen(&self) -> String {
+    pub fn screen(&self) -> String {
         let contents = self.shown.lock().unwrap().screen.screen().contents();
         contents.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim_end().to_owned()
     }
 
     /// All that ever came.
-    pub(crate) fn bytes(&self) -> String {
+    pub fn bytes(&self) -> String {
         String::from_utf8_lossy(&self.shown.lock().unwrap().bytes).into_owned()
     }
 
     /// Waits until the screen is as this says, and shows it.
-    pub(crate) async fn until_screen(&self, what: &str, is: impl Fn(&str) -> bool) -> String {
+    pub async fn until_screen(&self, what: &str, is: impl Fn(&str) -> bool) -> String {
         let started = std::time::Instant::now();
         until(what, SOON + SOON, || async {
             let screen = self.screen();
@@ -147,17 +149,17 @@ impl Terminal {
     }
 
     /// Waits until the screen shows this.
-    pub(crate) async fn until(&self, part: &str) -> String {
+    pub async fn until(&self, part: &str) -> String {
         self.until_screen(part, |screen| screen.contains(part)).await
     }
 
     /// Types.
-    pub(crate) fn types(&self, keys: &str) {
+    pub fn types(&self, keys: &str) {
         assert_eq!(rustix::io::write(&self.keyboard, keys.as_bytes()).unwrap(), keys.len(), "that much must be pasted");
     }
 
     /// Types more than a terminal takes at once.
-    pub(crate) async fn pastes(&self, keys: &str) {
+    pub async fn pastes(&self, keys: &str) {
         let mut rest = keys.as_bytes();
         while !rest.is_empty() {
             self.keyboard.writable().await.unwrap();
@@ -168,37 +170,38 @@ impl Terminal {
     }
 
     /// Types a line at the prompt and waits for the next prompt, below what came of the line.
-    pub(crate) async fn does(&self, line: &str, part: &str) -> String {
+    pub async fn does(&self, line: &str, part: &str) -> String {
         self.types(&format!("{line}\r"));
         self.until_screen(part, |screen| screen.contains(part) && screen.ends_with(PLACEHOLDER)).await
     }
 
     /// Begins a new screen.
-    pub(crate) async fn clear(&self) {
+    pub async fn clear(&self) {
         self.types("\u{c}");
         self.until_screen("an empty screen", |screen| screen == PLACEHOLDER).await;
     }
 
     /// Changes the window's size.
-    pub(crate) fn resize(&self, columns: u16, rows: u16) {
+    pub fn resize(&self, columns: u16, rows: u16) {
         self.shown.lock().unwrap().screen.screen_mut().set_size(size(rows), size(columns));
         resize(&self.keyboard, columns, rows);
     }
 
     /// Whether it shows what is typed, by lines, and turns Enter into an end of a line, as it did at first.
-    pub(crate) fn is_cooked(&self) -> bool {
+    pub fn is_cooked(&self) -> bool {
         let modes = tcgetattr(&self.keyboard).unwrap();
         modes.local_modes.contains(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG)
             && modes.input_modes.contains(InputModes::ICRNL | InputModes::IXON)
     }
 
-    pub(crate) async fn signal(&self, signal: &str) {
+    /// Sends a signal.
+    pub async fn signal(&self, signal: &str) {
         let pid = self.child.id().unwrap().to_string();
         assert!(Command::new("kill").args([&format!("-{signal}"), &pid]).status().await.unwrap().success());
     }
 
     /// Ctrl-C again and again, as by somebody who sees nothing happen, until it ends: its exit code.
-    pub(crate) async fn is_interrupted_until_it_ends(&mut self) -> i32 {
+    pub async fn is_interrupted_until_it_ends(&mut self) -> i32 {
         let started = std::time::Instant::now();
         loop {
             self.signal("INT").await;
@@ -210,14 +213,14 @@ impl Terminal {
     }
 
     /// Waits for its end: its exit code. The terminal is cooked again.
-    pub(crate) async fn ends(&mut self) -> i32 {
+    pub async fn ends(&mut self) -> i32 {
         let status = timeout(SOON, self.child.wait()).await.unwrap_or_else(|_| panic!("it still runs:\n{}", self.screen())).unwrap();
         assert!(self.is_cooked(), "{}", self.screen());
         status.code().unwrap_or_else(|| panic!("{status}: {}", self.screen()))
     }
 
     /// Nobody reads any more what the command writes: it waits in the terminal, and then the command waits.
-    pub(crate) async fn is_not_read_until_stuck(&self) {
+    pub async fn is_not_read_until_stuck(&self) {
         self.eyes.abort();
         let path = format!("/proc/{}/syscall", self.child.id().unwrap());
         until("a write to standard output that waits", SOON, || async {
@@ -230,7 +233,7 @@ impl Terminal {
     }
 
     /// The terminal is closed, as by the window's button: the command's end is the caller's to wait for.
-    pub(crate) async fn hangs_up(self) -> Child {
+    pub async fn hangs_up(self) -> Child {
         self.eyes.abort();
         // Aborted, and so without what it had.
         let _ = self.eyes.await;

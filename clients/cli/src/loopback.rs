@@ -1,0 +1,219 @@
+//! Where a browser comes back to after a sign-in with an issuer: an address on loopback (RFC 8252), for one request.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+/// A request's first line and headers; a code has some hundred bytes.
+const MOST_BYTES: usize = 16 << 10;
+const MOST_HEADERS: usize = 100;
+/// Connections that have said nothing yet. Browsers make some ahead of need.
+const AT_ONCE: usize = 16;
+/// How long a connection has to send its request, and to take an answer.
+const WITHIN: Duration = Duration::from_secs(10);
+
+/// A listener that nobody off this host reaches.
+pub(crate) struct Loopback {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// What an issuer sent the person back with.
+#[derive(PartialEq, Eq)]
+pub(crate) enum Said {
+    /// The code.
+    Code(String),
+    /// Why there is none, such as `access_denied`.
+    Error(String),
+}
+
+/// The one request of this sign-in, which waits for its answer.
+pub(crate) struct CameBack {
+    pub(crate) said: Said,
+    pub(crate) state: String,
+    browser: TcpStream,
+}
+
+impl Loopback {
+    pub(crate) async fn listen() -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address })
+    }
+
+    /// What the issuer is told.
+    pub(crate) fn redirect_uri(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
+    /// Waits for the request that has this sign-in's state. Anything else that comes is turned away and changes nothing.
+    pub(crate) async fn comes_back(self, is_state: impl Fn(&str) -> bool) -> io::Result<CameBack> {
+        let mut reading = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                accepted = self.listener.accept(), if reading.len() < AT_ONCE => match accepted {
+                    Ok((browser, _)) => reading.push(request(browser)),
+                    Err(error) if is_of_one_connection(&error) => {}
+                    Err(error) => return Err(error),
+                },
+                Some(request) = reading.next(), if !reading.is_empty() => {
+                    let Some((mut browser, target)) = request else { continue };
+                    match target.as_deref().and_then(answer_of_the_issuer) {
+                        Some((said, state)) if is_state(&state) => return Ok(CameBack { said, state, browser }),
+                        // It may be an old tab's, or somebody's who would like us to take their code.
+                        Some(_) => say(&mut browser, "400 Bad Request", "This is not the sign-in that tollgate waits for.").await,
+                        None => say(&mut browser, "404 Not Found", "There is nothing here.").await,
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl CameBack {
+    /// Shows the person a plain page, and ends the connection.
+    pub(crate) async fn answer(mut self, text: &str) {
+        say(&mut self.browser, "200 OK", text).await;
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted)
+}
+
+/// The connection, and what its request is for; no connection when it sent none in time. What is no GET is for nothing.
+async fn request(mut browser: TcpStream) -> Option<(TcpStream, Option<String>)> {
+    let target = timeout(WITHIN, read_target(&mut browser)).await.ok()?.ok()?;
+    Some((browser, target))
+}
+
+async fn read_target(browser: &mut TcpStream) -> io::Result<Option<String>> {
+    let mut head = Vec::new();
+    loop {
+        let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
+        let mut request = httparse::Request::new(&mut headers);
+        match request.parse(&head) {
+            Ok(httparse::Status::Complete(_)) => return Ok(request.path.filter(|_| request.method == Some("GET")).map(str::to_owned)),
+            Ok(httparse::Status::Partial) if head.len() < MOST_BYTES => {}
+            Ok(httparse::Status::Partial) | Err(_) => return Ok(None),
+        }
+        let mut chunk = [0; 2048];
+        let read = browser.read(&mut chunk).await?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        head.extend_from_slice(&chunk[..read]);
+    }
+}
+
+/// What a request's target says, and its state; `None` when it is no issuer's answer.
+fn answer_of_the_issuer(target: &str) -> Option<(Said, String)> {
+    let (path, query) = target.split_once('?')?;
+    if path != "/" {
+        return None;
+    }
+    let value = |name: &str| {
+        let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+        // Of two, nobody knows which is meant.
+        let first = values.next().filter(|value| !value.is_empty());
+        if values.next().is_some() { None } else { first }
+    };
+    let state = value("state")?;
+    match (value("code"), value("error")) {
+        (Some(code), None) => Some((Said::Code(code), state)),
+        (None, Some(error)) => Some((Said::Error(error), state)),
+        _ => None,
+    }
+}
+
+/// A plain page that runs nothing, is kept nowhere, and tells nobody the address that it was at. That nobody reads it is no failure.
+async fn say(browser: &mut TcpStream, status: &str, text: &str) {
+    let page = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\ncache-control: no-store\r\n\
+         referrer-policy: no-referrer\r\nx-content-type-options: nosniff\r\ncontent-security-policy: default-src 'none'\r\n\
+         connection: close\r\n\r\n{text}\n",
+        text.len() + 1
+    );
+    let _ = timeout(WITHIN, async {
+        browser.write_all(page.as_bytes()).await?;
+        browser.shutdown().await
+    })
+    .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn get(address: &str, target: &str) -> String {
+        let mut browser = TcpStream::connect(address).await.unwrap();
+        browser.write_all(format!("GET {target} HTTP/1.1\r\nhost: {address}\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        browser.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[test]
+    fn an_issuers_answer_has_one_state_and_either_one_code_or_one_error() {
+        let code = |target| match answer_of_the_issuer(target) {
+            Some((Said::Code(code), state)) => Some((code, state)),
+            _ => None,
+        };
+        assert_eq!(code("/?code=4%2F0a&state=s+1&scope=openid"), Some(("4/0a".into(), "s 1".into())));
+        assert!(answer_of_the_issuer("/?error=access_denied&state=s").unwrap().0 == Said::Error("access_denied".into()));
+        for wrong in [
+            "/",
+            "/favicon.ico",
+            "/x?code=c&state=s",
+            "/?code=c",
+            "/?code=c&state=",
+            "/?state=s",
+            "/?code=c&code=d&state=s",
+            "/?code=c&state=s&state=t",
+            "/?code=c&error=e&state=s",
+            "/?code=&state=s",
+        ] {
+            assert!(answer_of_the_issuer(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_request_with_the_state_is_answered_and_others_are_turned_away_and_change_nothing() {
+        let loopback = Loopback::listen().await.unwrap();
+        let uri = loopback.redirect_uri();
+        let address = uri.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        assert!(address.starts_with("127.0.0.1:"), "{uri}");
+        let waiting = tokio::spawn(loopback.comes_back(|state| state == "right"));
+        // As browsers make them ahead of need.
+        let _silent = TcpStream::connect(&address).await.unwrap();
+        assert!(get(&address, "/favicon.ico").await.starts_with("HTTP/1.1 404 "));
+        assert!(get(&address, "/?code=theirs&state=wrong").await.starts_with("HTTP/1.1 400 "));
+        assert!(get(&address, "/?code=theirs").await.starts_with("HTTP/1.1 404 "));
+        let asking = tokio::spawn(async move { get(&address, "/?code=ours&state=right").await });
+        let came_back = waiting.await.unwrap().unwrap();
+        assert!(came_back.said == Said::Code("ours".into()) && came_back.state == "right");
+        came_back.answer("You are signed in.").await;
+        let page = asking.await.unwrap();
+        assert!(page.starts_with("HTTP/1.1 200 OK") && page.ends_with("\r\n\r\nYou are signed in.\n"), "{page}");
+        assert!(page.contains("no-store") && page.contains("no-referrer"), "{page}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_request_is_not_read_to_its_end() {
+        let loopback = Loopback::listen().await.unwrap();
+        let address = loopback.redirect_uri().trim_start_matches("http://").trim_end_matches('/').to_owned();
+        let waiting = tokio::spawn(loopback.comes_back(|_| true));
+        let mut endless = TcpStream::connect(&address).await.unwrap();
+        endless.write_all(&[&b"GET /?code=a&state="[..], &[b'a'; MOST_BYTES]].concat()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = endless.read_to_end(&mut answer).await;
+        assert!(!waiting.is_finished());
+        waiting.abort();
+    }
+}
