@@ -31,8 +31,8 @@ pub enum CredentialError {
     /// The account's name has no account's form.
     #[error("{ACCOUNT_HEADER} must be an account's id: 16 letters and digits")]
     AccountMalformed,
-    /// An API key with another account than its own.
-    #[error("an API key pays from its own account, always")]
+    /// An API key, or a service account, with another account than its own.
+    #[error("an API key pays from its own account, always, and so does a service account")]
     AccountOfAnotherKey,
 }
 
@@ -139,7 +139,7 @@ impl Credentials {
             Ok(token) => Ok(Presented::token(token, named)),
             // A token of ours has a key of ours; whatever has none may be another's.
             Err(AccessTokenError::Invalid) => match self.issuers.verify(text, times, &*self.store).await {
-                Ok(token) => Ok(Presented::foreign(token, named)),
+                Ok(token) => Presented::foreign(token, named),
                 Err(ForeignTokenError::Token(refused)) => Err(refused.into()),
                 Err(ForeignTokenError::Store(failed)) => Err(CredentialError::Store(failed)),
                 Err(refused) => Err(CredentialError::ForeignToken(refused)),
@@ -167,11 +167,15 @@ impl Presented {
         Self { account, credential, scopes, expires_at_s: Some(expires_at_s), foreign: None }
     }
 
-    fn foreign(token: ForeignToken, named: Option<AccountId>) -> Self {
-        let account = named.unwrap_or_else(|| AccountId::from(&token.user_id));
-        let ForeignToken { user_id, issued_at_s, issued_at_ms, expires_at_s, scopes, may_administer, issuer } = token;
+    fn foreign(token: ForeignToken, named: Option<AccountId>) -> Result<Self, CredentialError> {
+        let account = match (&token.account, named) {
+            (Some(own), Some(named)) if *own != named => return Err(CredentialError::AccountOfAnotherKey),
+            (Some(own), _) => own.clone(),
+            (None, named) => named.unwrap_or_else(|| AccountId::from(&token.user_id)),
+        };
+        let ForeignToken { user_id, account: _, issued_at_s, issued_at_ms, expires_at_s, scopes, may_administer, issuer } = token;
         let credential = PresentedCredential::AccessToken { user_id, session: None, issued_at_ms };
         let foreign = Some(ForeignRights { issuer, issued_at_s, may_administer });
-        Self { account, credential, scopes, expires_at_s: Some(expires_at_s), foreign }
+        Ok(Self { account, credential, scopes, expires_at_s: Some(expires_at_s), foreign })
     }
 }

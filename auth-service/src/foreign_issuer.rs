@@ -1,7 +1,8 @@
 //! Foreign issuers: others whose JWTs are taken as access tokens, as a file lists them.
 //!
 //! A token is judged by its issuer's entry alone: the keys that the issuer publishes, the algorithms that the entry names, and the claim
-//! that says who it is. It is good for calls and for reading one's own account. It begins no session, and manages nothing.
+//! that says who it is: a user, or a service account, of which it is a credential beside its keys. It is good for calls and for reading
+//! one's own account. It begins no session, and manages nothing.
 
 mod claims;
 mod config;
@@ -22,11 +23,12 @@ use hashlink::LruCache;
 use tokio_util::sync::CancellationToken;
 
 use self::claims::ForeignClaims;
-pub use self::config::{IssuerConfig, KeysAt, parse_issuers, speaks_tls_or_stays_here};
+use self::config::Named;
+pub use self::config::{IssuerConfig, KeysAt, ServiceAccountPlace, parse_issuers, speaks_tls_or_stays_here};
 pub use self::jwks_source::SourceError;
 use self::key_feed::{FeedTimes, KeyAnswer, KeyFeed};
 use crate::access_token::AccessTokenError;
-use crate::ids::UserId;
+use crate::ids::{AccountId, UserId};
 use crate::store::{Store, StoreError};
 use crate::token_scopes::TokenScopes;
 use crate::user::UserName;
@@ -50,8 +52,10 @@ struct Issuer {
 /// What a good token of a foreign issuer says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForeignToken {
-    /// Who it is here.
+    /// Who it is here: a user, or a service account.
     pub user_id: UserId,
+    /// The organization's account that a service account pays from; `None`: a user.
+    pub account: Option<AccountId>,
     /// When it was issued by its issuer's clock, in seconds since 1970.
     pub issued_at_s: i64,
     /// When it was issued at the earliest, as the issuer's clock may be ahead of ours, in milliseconds since 1970. What was made invalid by
@@ -74,7 +78,7 @@ pub enum ForeignTokenError {
     #[error(transparent)]
     Token(#[from] AccessTokenError),
     /// Good, and its claim names nobody here.
-    #[error("the token of the issuer {0:?} is good, and names no user of this service")]
+    #[error("the token of the issuer {0:?} is good, and names nobody of this service")]
     NoUser(String),
     /// The issuer's keys can't be had, so that nothing can be said of the token.
     #[error(
@@ -148,15 +152,19 @@ impl ForeignIssuers {
         if times == Times::Compared {
             claims.times().judge(unix_seconds(), self.leeway)?;
         }
-        let user_name = issuer.config.user_of(&claims).ok_or_else(|| ForeignTokenError::NoUser(name()))?;
-        let user_id = self.user(&user_name, store).await?.ok_or_else(|| ForeignTokenError::NoUser(name()))?;
+        let nobody = || ForeignTokenError::NoUser(name());
+        let (user_id, account) = match issuer.config.named_by(&claims).ok_or_else(nobody)? {
+            Named::User(user_name) => (self.user(&user_name, store).await?.ok_or_else(nobody)?, None),
+            // Whether it is there, the store says in the step that lets it in.
+            Named::ServiceAccount(ServiceAccountPlace { account, service_account }) => (service_account, Some(account)),
+        };
         let issued_at_s = i64::try_from(claims.iat).map_err(|_| invalid)?;
         // A second at the least: times of issue have no finer.
         let ahead_ms = i64::try_from(self.leeway.max(Duration::from_secs(1)).as_millis()).unwrap_or(i64::MAX);
         let issued_at_ms = issued_at_s.checked_mul(1000).ok_or(invalid)?.saturating_sub(ahead_ms);
         let IssuerConfig { scopes, admin, issuer, .. } = &issuer.config;
         let (scopes, may_administer, issuer) = (scopes.clone(), *admin, issuer.clone());
-        Ok(ForeignToken { user_id, issued_at_s, issued_at_ms, expires_at_s: claims.exp, scopes, may_administer, issuer })
+        Ok(ForeignToken { user_id, account, issued_at_s, issued_at_ms, expires_at_s: claims.exp, scopes, may_administer, issuer })
     }
 
     /// Whether a text names one of these issuers as a token of theirs does. Nothing is verified.

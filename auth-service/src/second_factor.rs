@@ -286,16 +286,16 @@ pub(crate) fn at_sign_in(
     code: Option<&PresentedCode>,
     now_ms: i64,
     event: &AuditEvent,
-) -> Result<(UserChanges, AuditEvent), Decision<SessionStart>> {
+) -> Result<(UserChanges, AuditEvent), Box<Decision<SessionStart>>> {
     let Some(factor) = enabled(state) else { return Ok((UserChanges::default(), event.clone())) };
-    let Some(code) = code else { return Err(Decision::nothing(SessionStart::SecondFactorRequired)) };
+    let Some(code) = code else { return Err(Box::new(Decision::nothing(SessionStart::SecondFactorRequired))) };
     match factor.prove(code, now_ms) {
         Proof::Proved { factor, by_recovery_code } => {
             let event = told(event, &factor, by_recovery_code);
             Ok((UserChanges { second_factor: Some(FactorRecordChange::Put(factor)), ..UserChanges::default() }, event))
         }
-        Proof::Wrong(factor) => Err(Decision::change(SessionStart::SecondFactorWrong, counted(factor))),
-        Proof::Wait(wait) => Err(Decision::nothing(SessionStart::SecondFactorWait(wait))),
+        Proof::Wrong(factor) => Err(Box::new(Decision::change(SessionStart::SecondFactorWrong, counted(factor)))),
+        Proof::Wait(wait) => Err(Box::new(Decision::nothing(SessionStart::SecondFactorWait(wait)))),
     }
 }
 

@@ -221,7 +221,7 @@ pub fn on_begin(
     match user.reset_ends_at_ms {
         None => match second_factor::at_sign_in(state, shown.code, now_ms, event) {
             Ok((proved, event)) => begin(state, new, limits, now_ms, &event, proved),
-            Err(not_begun) => not_begun,
+            Err(not_begun) => *not_begun,
         },
         Some(ends_at_ms) if now_ms < ends_at_ms => Decision::nothing(SessionStart::PasswordChangeRequired),
         Some(_) => Decision::nothing(SessionStart::Refused),

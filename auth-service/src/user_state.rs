@@ -315,7 +315,7 @@ pub fn on_complete_reset(
     }
     let (proved, event) = match second_factor::at_sign_in(state, shown.code, now_ms, event) {
         Ok(proved) => proved,
-        Err(not_begun) => return not_begun,
+        Err(not_begun) => return *not_begun,
     };
     let user = UserRecord { password_hash: new_hash.to_owned(), reset_ends_at_ms: None, ..user.clone() };
     let member = Member { password_change_required: false, ..state.member };

@@ -4,6 +4,10 @@
 
 #[path = "store_properties/audit_log.rs"]
 mod audit_log;
+#[path = "store_properties/devices.rs"]
+mod devices;
+#[path = "store_properties/company.rs"]
+mod company;
 #[path = "store_contract/fixture.rs"]
 #[expect(dead_code, reason = "the contract's cases use the rest")]
 mod fixture;
@@ -15,6 +19,10 @@ mod identity_together;
 mod keys;
 #[path = "store_properties/keys_together.rs"]
 mod keys_together;
+#[path = "store_properties/members.rs"]
+mod members;
+#[path = "store_properties/members_together.rs"]
+mod members_together;
 #[path = "store_properties/model.rs"]
 mod model;
 #[path = "store_properties/new_stores.rs"]

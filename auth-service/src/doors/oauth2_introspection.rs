@@ -42,10 +42,10 @@ pub const REFUSED: &[(&str, &str)] = &[
 struct Introspection {
     /// Whether it is in force. When it isn't, nothing else is said.
     active: bool,
-    /// The user's id.
+    /// The user's id, or the service account's.
     #[serde(skip_serializing_if = "Option::is_none")]
     sub: Option<String>,
-    /// The user's name.
+    /// The user's name; absent for a service account.
     #[serde(skip_serializing_if = "Option::is_none")]
     username: Option<String>,
     /// What it may be used for, with spaces between.
@@ -128,7 +128,7 @@ impl Introspection {
         let known = Self {
             active: true,
             sub: Some(user_id),
-            username: Some(user_name),
+            username: Some(user_name).filter(|name| !name.is_empty()),
             scope: Some(scope),
             token_type: Some("Bearer"),
             exp: expires_at_s,

@@ -29,10 +29,12 @@ const CREDENTIALS_IN_URL: [&str; 5] = ["access_token", "token", "api_key", "apik
 /// Who calls.
 #[derive(Serialize, JsonSchema)]
 struct Me {
-    /// Stable.
+    /// Stable. Of a service account, its own.
     user_id: String,
-    /// Unique.
+    /// Unique. Empty for a service account.
     user_name: String,
+    /// The name of a service account in its organization; null for a user.
+    service_account: Option<String>,
     /// May be empty.
     full_name: String,
     /// May be empty.
@@ -94,10 +96,12 @@ fn has_credential(query: &str) -> bool {
 impl Me {
     fn new(me: pb::GetMeResponse, balance: Option<pb::Balance>) -> Self {
         let user = me.user.unwrap_or_default();
+        let robot = me.service_account;
         Self {
             role: if user.role() == pb::Role::Admin { "admin" } else { "user" },
-            created_at: user.created_at.map(|at| at.to_string()).unwrap_or_default(),
-            user_id: user.user_id,
+            created_at: user.created_at.or(robot.as_ref().and_then(|robot| robot.created_at)).map(|at| at.to_string()).unwrap_or_default(),
+            user_id: robot.as_ref().map_or(user.user_id, |robot| robot.service_account_id.clone()),
+            service_account: robot.map(|robot| robot.name),
             user_name: user.user_name,
             full_name: user.full_name,
             email: user.email,

@@ -9,6 +9,7 @@ use reqwest::Url;
 use serde::Deserialize;
 
 use super::claims::ForeignClaims;
+use crate::ids::{AccountId, UserId};
 use crate::token_scopes::TokenScopes;
 use crate::user::UserName;
 
@@ -34,12 +35,32 @@ pub struct IssuerConfig {
     pub algorithms: Vec<Algorithm>,
     /// The claim that says who it is.
     pub claim: String,
-    /// Our user by the claim's value. `None`: the value is the user's name itself.
+    /// Our user by the claim's value. `None`: the value is the user's name itself, unless service accounts are named.
     pub users: Option<BTreeMap<String, UserName>>,
+    /// The service account by the claim's value.
+    pub service_accounts: BTreeMap<String, ServiceAccountPlace>,
     /// What its tokens may be used for.
     pub scopes: TokenScopes,
     /// Whether an operator may use one as such.
     pub admin: bool,
+}
+
+/// A service account, by the ids of its organization's account and of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceAccountPlace {
+    /// The account that it pays from.
+    pub account: AccountId,
+    /// Its id.
+    pub service_account: UserId,
+}
+
+/// Whom a token names here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Named {
+    /// A user of this name.
+    User(UserName),
+    /// A service account.
+    ServiceAccount(ServiceAccountPlace),
 }
 
 /// Where an issuer's keys are.
@@ -67,21 +88,27 @@ struct IssuerEntry {
     jwks_file: Option<PathBuf>,
     algorithms: Vec<String>,
     claim: String,
-    // Beside it there will be room for service accounts.
     users: Option<BTreeMap<String, String>>,
+    service_accounts: Option<BTreeMap<String, String>>,
     scopes: Option<Vec<String>>,
     #[serde(default)]
     admin: bool,
 }
 
 impl IssuerConfig {
-    /// The user whom the claims name here. A name must be written as it is stored: an issuer may have an "Ada" beside an "ada".
-    pub(super) fn user_of(&self, claims: &ForeignClaims) -> Option<UserName> {
+    /// Whom the claims name here. A user's name must be written as it is stored: an issuer may have an "Ada" beside an "ada". Where service
+    /// accounts alone are listed, nobody else is meant.
+    pub(super) fn named_by(&self, claims: &ForeignClaims) -> Option<Named> {
         let value = claims.text(&self.claim)?;
-        match &self.users {
-            Some(users) => users.get(value).cloned(),
-            None => UserName::parse(value).filter(|name| name.as_str() == value),
+        if let Some(place) = self.service_accounts.get(value) {
+            return Some(Named::ServiceAccount(place.clone()));
         }
+        let user = match &self.users {
+            Some(users) => users.get(value).cloned(),
+            None if self.service_accounts.is_empty() => UserName::parse(value).filter(|name| name.as_str() == value),
+            None => None,
+        };
+        user.map(Named::User)
     }
 }
 
@@ -133,9 +160,13 @@ impl IssuerEntry {
             return Err(format!("must name 1 to {MOST_ALGORITHMS} different algorithms"));
         }
         let users = self.users.map(named_users).transpose()?;
+        let service_accounts = named_service_accounts(self.service_accounts.unwrap_or_default())?;
+        if let Some(both) = users.iter().flat_map(BTreeMap::keys).find(|value| service_accounts.contains_key(*value)) {
+            return Err(format!("names {both:?} both as a user and as a service account"));
+        }
         let scopes = TokenScopes::parse(&self.scopes.unwrap_or_default().join(" ")).ok_or("has a scope that is none of this service's")?;
         let Self { name, issuer, audience, claim, admin, .. } = self;
-        Ok(IssuerConfig { name, issuer, audience, keys_at, algorithms, claim, users, scopes, admin })
+        Ok(IssuerConfig { name, issuer, audience, keys_at, algorithms, claim, users, service_accounts, scopes, admin })
     }
 }
 
@@ -145,6 +176,21 @@ fn named_users(users: BTreeMap<String, String>) -> Result<BTreeMap<String, UserN
         None => Err(format!("names {name:?} as a user, which is no user's name")),
     };
     users.into_iter().map(named).collect()
+}
+
+fn named_service_accounts(named: BTreeMap<String, String>) -> Result<BTreeMap<String, ServiceAccountPlace>, String> {
+    let read = |(value, place): (String, String)| {
+        let ids = place.split_once('/').and_then(|(account, id)| Some((AccountId::parse(account)?, UserId::parse(id)?)));
+        match ids {
+            Some((account, service_account)) if !account.is_own_of(&service_account) => {
+                Ok((value, ServiceAccountPlace { account, service_account }))
+            }
+            _ => Err(format!(
+                "names {place:?} as a service account, which isn't the ids of an organization and of one of its service accounts: ACCOUNT/SERVICE_ACCOUNT"
+            )),
+        }
+    };
+    named.into_iter().map(read).collect()
 }
 
 fn keys_url(text: &str) -> Result<Url, String> {
@@ -206,6 +252,9 @@ mod tests {
         assert_eq!(read[1].users.as_ref().unwrap()["u-1"].as_str(), "ada");
         assert!(read[1].admin && read[1].scopes.is_limited());
         assert!(parse(&[]).unwrap().is_empty());
+        let robots = with("service_accounts", json!({ "repo:main": "0123456789abcdef/fedcba9876543210" }));
+        let place = parse(&[robots]).unwrap()[0].service_accounts["repo:main"].clone();
+        assert_eq!((place.account.as_str(), place.service_account.as_str()), ("0123456789abcdef", "fedcba9876543210"));
     }
 
     #[test]
@@ -228,6 +277,11 @@ mod tests {
             with("users", json!({ "u-1": "not a user" })),
             with("scopes", json!(["everything"])),
             with("user", json!({})),
+            with("service_accounts", json!({ "ci": "fedcba9876543210" })),
+            with("service_accounts", json!({ "ci": "0123456789abcdef/ci" })),
+            with("service_accounts", json!({ "ci": "0123456789abcdef/fedcba9876543210/" })),
+            with("service_accounts", json!({ "ci": "0123456789abcdef/0123456789abcdef" })),
+            with("service_accounts", json!(["0123456789abcdef/fedcba9876543210"])),
         ] {
             assert!(parse(std::slice::from_ref(&wrong)).is_err(), "{wrong}");
         }
@@ -237,6 +291,9 @@ mod tests {
             assert!(parse(&[entry]).is_err(), "{missing}");
         }
         assert!(parse(&[entry(), entry()]).unwrap_err().contains("another entry"));
+        let mut both = with("users", json!({ "ci": "ada" }));
+        both["service_accounts"] = json!({ "ci": "0123456789abcdef/fedcba9876543210" });
+        assert!(parse(&[both]).unwrap_err().contains("both as a user and as a service account"));
         for here in ["http://127.0.0.1:8080/keys", "http://[::1]/keys", "http://localhost/keys"] {
             assert!(parse(&[with("jwks_url", json!(here))]).is_ok(), "{here}");
         }

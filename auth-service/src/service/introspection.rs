@@ -6,6 +6,7 @@ use shared::credential_form::REFRESH_TOKEN_PREFIX;
 
 use crate::credential::{CredentialError, Presented};
 use crate::foreign_issuer::ForeignTokenError;
+use crate::organization::{self, Membership};
 use crate::refresh_token::RefreshToken;
 use crate::service::accounts::AccountsService;
 use crate::service::contract;
@@ -19,7 +20,7 @@ use crate::token_scopes::TokenScopes;
 pub(crate) struct Introspected {
     /// Whose it is.
     pub(crate) user_id: String,
-    /// Their name.
+    /// Their name; empty for a service account.
     pub(crate) user_name: String,
     /// What it may be used for, with spaces between.
     pub(crate) scope: String,
@@ -110,9 +111,12 @@ impl AccountsService {
     }
 
     async fn introspected(&self, presented: Presented, principal: Principal) -> Result<Introspected, ServiceError> {
-        let user = self.store.user_by_id(&principal.user_id).await?;
-        let user = user.ok_or_else(|| ServiceError::defect("an authenticated user has no record"))?;
-        let (user_id, user_name) = (user.user_id.to_string(), user.user_name.to_string());
+        let user_name = match &principal.membership {
+            // No user has its name: whoever goes by user names must not take it for one.
+            Some(Membership { principal: organization::Principal::ServiceAccount { .. }, .. }) => String::new(),
+            _ => self.user(&principal.user_id).await?.user_name.to_string(),
+        };
+        let user_id = principal.user_id.to_string();
         let (scope, issued_at_s, expires_at_s, kind) = match &presented.credential {
             PresentedCredential::AccessToken { issued_at_ms, .. } => {
                 let session_id = principal.session_id.as_ref().map(ToString::to_string);

@@ -327,7 +327,7 @@ fn call_error(error: ServiceError) -> CallError {
         ServiceError::TooManyApiKeys => exhausted(
             ErrorReason::LimitReached,
             format!(
-                "the account has {MAX_LIVE_API_KEYS} API keys that are neither revoked nor past their time, as many as it may; revoke one"
+                "{MAX_LIVE_API_KEYS} API keys of yours on the account are neither revoked nor past their time, as many as may be; revoke one"
             ),
         )
         .quota("api_keys", format!("{MAX_LIVE_API_KEYS} an account")),

@@ -223,7 +223,7 @@ pub enum KeyAnswer {
         /// Whether anything was changed.
         is_change: bool,
     },
-    /// The account has [`MAX_LIVE_API_KEYS`](crate::keyring::MAX_LIVE_API_KEYS) keys in force; nothing was changed.
+    /// Whose it would be has [`MAX_LIVE_API_KEYS`](crate::keyring::MAX_LIVE_API_KEYS) keys in force there; nothing was changed.
     TooManyKeys,
     /// The key has [`MAX_LIVE_SECRETS`](crate::keyring::MAX_LIVE_SECRETS) secrets in force; nothing was changed.
     TooManySecrets,

@@ -11,6 +11,7 @@ use shared::ErrorReason;
 use shared::proto::auth as pb;
 use tonic::{Code, Request};
 
+use crate::organizations;
 use crate::second_factor;
 use crate::support::{PASSWORD, Server, assert_refused, start, start_at, start_with, violated, with};
 
@@ -98,6 +99,16 @@ fn is_recorded(action: AuditAction) -> (bool, bool) {
         AuditAction::CreateAdmin | AuditAction::ExportLedger => (true, false),
         AuditAction::RotateApiKey => (false, false),
         AuditAction::BeginSecondFactor
+        | AuditAction::CreateOrganization
+        | AuditAction::InviteMember
+        | AuditAction::WithdrawInvitation
+        | AuditAction::AcceptInvitation
+        | AuditAction::AddMember
+        | AuditAction::RemoveMember
+        | AuditAction::SetMemberRole
+        | AuditAction::SetMemberCap
+        | AuditAction::CreateServiceAccount
+        | AuditAction::RemoveServiceAccount
         | AuditAction::EnableSecondFactor
         | AuditAction::DisableSecondFactor
         | AuditAction::StepUp
@@ -393,6 +404,7 @@ async fn every_action_is_recorded_once_when_it_works_and_once_when_it_is_refused
     operators(&mut server, &mut log).await;
     others(&mut server, &mut log).await;
     devices(&mut server, &mut log).await;
+    organizations::each_action_is_recorded(&mut server, &mut log).await;
     second_factor::each_action_is_recorded(&mut server, &mut log, &hand).await;
     for action in AuditAction::ALL {
         let recorded = (log.worked.contains(action.name()), log.failed.contains(action.name()));

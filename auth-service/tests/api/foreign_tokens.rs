@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "the parts that the tests share")]
 
+use auth_service::store::clock::Clock;
 use auth_service::user::Role;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -21,7 +22,7 @@ impl IssuerKey {
     }
 
     /// A token of these claims.
-    fn sign(&self, claims: &Value) -> String {
+    pub(crate) fn sign(&self, claims: &Value) -> String {
         self.sign_with(&self.header(), claims)
     }
 
@@ -44,14 +45,14 @@ impl TestIssuer {
     }
 
     /// The claims of a good token for a user of this name.
-    fn claims(&self, name: &str) -> Value {
+    pub(crate) fn claims(&self, name: &str) -> Value {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
         json!({ "iss": self.issuer(), "aud": "tollgate", "sub": name, "iat": now, "exp": now + 600 })
     }
 }
 
 /// An issuer's entry in the file, for its users by name.
-fn entry(issuer: &TestIssuer, more: &Value) -> Value {
+pub(crate) fn entry(issuer: &TestIssuer, more: &Value) -> Value {
     let mut entry = json!({
         "name": "corp", "issuer": issuer.issuer(), "audience": "tollgate", "jwks_url": issuer.keys_url(),
         "algorithms": ["RS256", "PS256", "ES256", "EdDSA"], "claim": "sub"
@@ -61,10 +62,15 @@ fn entry(issuer: &TestIssuer, more: &Value) -> Value {
 }
 
 async fn start_trusting(entries: &[Value]) -> Server {
+    start_trusting_in(tempfile::tempdir().unwrap(), entries).await
+}
+
+/// The same on a store that is there.
+pub(crate) async fn start_trusting_in(store: tempfile::TempDir, entries: &[Value]) -> Server {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("issuers.json");
     std::fs::write(&path, json!({ "issuers": entries }).to_string()).unwrap();
-    start_with(&[("TOLLGATE_TOKEN_ISSUERS_FILE", path.to_str().unwrap())]).await
+    start_in(store, &[("TOLLGATE_TOKEN_ISSUERS_FILE", path.to_str().unwrap())], Clock::Store).await
 }
 
 /// A service that trusts an issuer with one Ed25519 key, and has the user `ada`.

@@ -7,8 +7,10 @@ mod audit;
 mod auth;
 mod binary;
 mod devices;
+mod devices_http;
 mod fields;
 mod floods;
+mod foreign_service_accounts;
 mod foreign_tokens;
 mod hostile_tokens;
 mod http;
@@ -23,6 +25,7 @@ mod release;
 mod revocations;
 mod second_factor;
 mod sessions;
+mod shared_account;
 mod support;
 #[expect(dead_code, clippy::unwrap_used, reason = "test support, of which the unit tests have more")]
 #[path = "../../src/foreign_issuer/test_issuer.rs"]

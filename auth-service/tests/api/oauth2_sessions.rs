@@ -23,7 +23,7 @@ async fn post_with(server: &Server, path: &str, headers: &[(&str, &str)], form: 
 }
 
 /// Tokens by the password grant.
-async fn signed_in(server: &Server, more: &[(&str, &str)]) -> Reply {
+pub(crate) async fn signed_in(server: &Server, more: &[(&str, &str)]) -> Reply {
     let form = [&[("grant_type", "password"), ("username", "ada"), ("password", PASSWORD)][..], more].concat();
     let answer = post(server, "/token", &form).await;
     assert_eq!(answer.status, 200, "{answer:?}");

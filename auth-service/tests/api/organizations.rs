@@ -7,6 +7,8 @@ use shared::proto::auth as pb;
 use shared::proto::auth::revoke_credential_response::Result as RevokeResult;
 use tonic::{Code, Request, Status};
 
+use crate::audit::Follower;
+use crate::oauth2_sessions::signed_in;
 use crate::support::*;
 
 type Answer<T> = Result<T, Status>;
@@ -337,9 +339,7 @@ async fn who_has_not_signed_in_changes_nothing_and_a_key_reads_what_its_account_
     let none = server.accounts.list_organizations(pb::ListOrganizationsRequest {}).await;
     assert_refused(none, Code::Unauthenticated, ErrorReason::CredentialMissing);
     // A token that is limited reads, and changes nothing.
-    let request =
-        pb::LoginRequest { user_name: "ada".into(), password: PASSWORD.into(), scopes: vec!["account".into()], ..Default::default() };
-    let limited = server.accounts.login(request).await.unwrap().into_inner().access_token;
+    let limited = signed_in(&server, &[("scope", "account")]).await.text("access_token");
     assert_eq!(server.organizations(&limited).await.unwrap().len(), 2);
     assert_refused(server.organize(&limited, "x").await, Code::PermissionDenied, ErrorReason::ScopeRequired);
 }
@@ -417,4 +417,81 @@ async fn no_secret_of_an_invitation_is_in_the_audit_log() {
         assert!(actions.contains(&action), "{actions:?}");
     }
     assert!(!format!("{events:?}").contains(&code[20..42]));
+}
+
+/// What users do with organizations: each action once that works, and once that fails.
+pub(crate) async fn each_action_is_recorded(server: &mut Server, log: &mut Follower) {
+    use auth_service::store::AuditAction as A;
+    let (anna, ben) = (server.user("anna").await, server.user("ben").await);
+    log.events(server).await;
+    let create = |name: &str| pb::CreateOrganizationRequest { name: name.into() };
+    let made = server.accounts.create_organization(log.ask(&anna, create("Plumbers"))).await.unwrap().into_inner().organization.unwrap();
+    let account = made.account_id;
+    let event = log.one(server, A::CreateOrganization, "").await;
+    assert_eq!((event.actor_name.as_str(), &event.subject_id, event.detail.as_str()), ("anna", &account, "Plumbers"));
+    server.accounts.create_organization(log.ask(&anna, create("Plumbers"))).await.unwrap_err();
+    log.one(server, A::CreateOrganization, "NAME_TAKEN").await;
+
+    let invite = |account: &str| invitation(account, OWNER);
+    let invited = server.accounts.invite_member(log.ask(&anna, invite(&account))).await.unwrap().into_inner();
+    let id = invited.invitation.unwrap().invitation_id;
+    let event = log.one(server, A::InviteMember, "").await;
+    assert_eq!((&event.subject_id, event.detail), (&account, format!("invitation {id}, owner, no cap")));
+    server.accounts.invite_member(log.ask(&ben, invite(&account))).await.unwrap_err();
+    let event = log.one(server, A::InviteMember, "ORGANIZATION_NOT_FOUND").await;
+    assert_eq!((event.actor_name.as_str(), &event.subject_id), ("ben", &account));
+    let withdraw = |id: &str| pb::WithdrawInvitationRequest { account_id: account.clone(), invitation_id: id.into() };
+    server.accounts.withdraw_invitation(log.ask(&ben, withdraw(&id))).await.unwrap_err();
+    log.one(server, A::WithdrawInvitation, "ORGANIZATION_NOT_FOUND").await;
+    server.accounts.withdraw_invitation(log.ask(&anna, withdraw(&id))).await.unwrap();
+    assert_eq!(log.one(server, A::WithdrawInvitation, "").await.detail, format!("invitation {id}"));
+    server.accounts.withdraw_invitation(log.ask(&anna, withdraw(&id))).await.unwrap();
+    assert_eq!(log.events(server).await, [], "that it is withdrawn twice changes nothing");
+    let accept = |code: &str| pb::AcceptInvitationRequest { invitation_code: code.into() };
+    server.accounts.accept_invitation(log.ask(&ben, accept(&invited.invitation_code))).await.unwrap_err();
+    log.one(server, A::AcceptInvitation, "INVITATION_INVALID").await;
+    let again = server.accounts.invite_member(log.ask(&anna, invite(&account))).await.unwrap().into_inner().invitation_code;
+    log.events(server).await;
+    server.accounts.accept_invitation(log.ask(&ben, accept(&again))).await.unwrap();
+    let event = log.one(server, A::AcceptInvitation, "").await;
+    assert_eq!((event.actor_name.as_str(), event.subject_name.as_str(), &event.subject_id), ("ben", "ben", &account));
+    let ben_id = event.subject_user_id;
+
+    let add = |name: &str| pb::AddMemberRequest { account_id: account.clone(), user_name: name.into(), ..Default::default() };
+    server.accounts.add_member(log.ask(&ben, add("dora"))).await.unwrap();
+    let event = log.one(server, A::AddMember, "").await;
+    assert_eq!((event.actor_name.as_str(), event.subject_name.as_str(), event.detail.as_str()), ("ben", "dora", "member, no cap"));
+    let dora_id = event.subject_user_id;
+    server.accounts.add_member(log.ask(&ben, add("dora"))).await.unwrap_err();
+    log.one(server, A::AddMember, "ALREADY_A_MEMBER").await;
+    let role =
+        |id: &str, role: pb::MemberRole| pb::SetMemberRoleRequest { account_id: account.clone(), user_id: id.into(), role: role.into() };
+    server.accounts.set_member_role(log.ask(&anna, role(&dora_id, OWNER))).await.unwrap();
+    assert_eq!(log.one(server, A::SetMemberRole, "").await.detail, "owner");
+    server.accounts.set_member_role(log.ask(&anna, role(&dora_id, OWNER))).await.unwrap();
+    assert_eq!(log.events(server).await, [], "what is so already changes nothing");
+    server.accounts.set_member_role(log.ask(&anna, role(&"0".repeat(16), OWNER))).await.unwrap_err();
+    log.one(server, A::SetMemberRole, "MEMBER_NOT_FOUND").await;
+    let cap = |id: &str| pb::SetMemberCapRequest { account_id: account.clone(), user_id: id.into(), monthly_cap_credits: Some(3) };
+    server.accounts.set_member_cap(log.ask(&anna, cap(&dora_id))).await.unwrap();
+    assert_eq!(log.one(server, A::SetMemberCap, "").await.detail, "3 credits a month");
+    server.accounts.set_member_cap(log.ask(&anna, cap(&"0".repeat(16)))).await.unwrap_err();
+    log.one(server, A::SetMemberCap, "MEMBER_NOT_FOUND").await;
+    let remove = |id: &str| pb::RemoveMemberRequest { account_id: account.clone(), user_id: id.into() };
+    server.accounts.remove_member(log.ask(&anna, remove(&ben_id))).await.unwrap();
+    assert_eq!(log.one(server, A::RemoveMember, "").await.subject_name, "ben");
+    server.accounts.remove_member(log.ask(&anna, remove(&ben_id))).await.unwrap_err();
+    log.one(server, A::RemoveMember, "MEMBER_NOT_FOUND").await;
+
+    let robot = |name: &str| pb::CreateServiceAccountRequest { account_id: account.clone(), name: name.into(), monthly_cap_credits: None };
+    let made = server.accounts.create_service_account(log.ask(&anna, robot("ci"))).await.unwrap().into_inner().service_account.unwrap();
+    let event = log.one(server, A::CreateServiceAccount, "").await;
+    assert_eq!((&event.subject_user_id, event.detail.as_str()), (&made.service_account_id, "service account ci, no cap"));
+    server.accounts.create_service_account(log.ask(&anna, robot("ci"))).await.unwrap_err();
+    log.one(server, A::CreateServiceAccount, "NAME_TAKEN").await;
+    let end = || pb::RemoveServiceAccountRequest { account_id: account.clone(), service_account_id: made.service_account_id.clone() };
+    server.accounts.remove_service_account(log.ask(&anna, end())).await.unwrap();
+    assert_eq!(log.one(server, A::RemoveServiceAccount, "").await.detail, "service account ci");
+    server.accounts.remove_service_account(log.ask(&anna, end())).await.unwrap_err();
+    log.one(server, A::RemoveServiceAccount, "MEMBER_NOT_FOUND").await;
 }

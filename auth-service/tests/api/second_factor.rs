@@ -376,6 +376,45 @@ async fn every_operators_change_needs_a_second_factor_of_the_last_fifteen_minute
 }
 
 #[tokio::test]
+async fn an_operators_change_of_an_organization_of_others_needs_it_too_and_an_owners_does_not() {
+    let (clock, hand) = clock();
+    let mut server = start_at(&[("TOLLGATE_REQUIRE_ADMIN_TOTP", "true")], clock).await;
+    let (ada, operator) = (server.user("ada").await, server.operator().await);
+    server.sign_up("bob").await;
+    let create = with(&ada, pb::CreateOrganizationRequest { name: "physics".into() });
+    let account = server.accounts.create_organization(create).await.unwrap().into_inner().organization.unwrap().account_id;
+    let call = async |server: &Server, method: &str, token: &str, more: Value| {
+        let mut body = json!({ "account_id": account });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let bearer = to_bearer(token);
+        let path = format!("POST /tollgate.auth.v1.Accounts/{method}");
+        http(server.address, &path, &[JSON, ("authorization", &bearer)], &body.to_string()).await
+    };
+    let changes = [
+        ("AddMember", json!({ "user_name": "bob", "role": "MEMBER_ROLE_MEMBER" })),
+        ("SetMemberRole", json!({ "user_name": "bob", "role": "MEMBER_ROLE_OWNER" })),
+        ("SetMemberCap", json!({ "user_name": "bob", "monthly_credits": "5" })),
+        ("InviteMember", json!({ "role": "MEMBER_ROLE_MEMBER" })),
+        ("CreateServiceAccount", json!({ "name": "nightly" })),
+        ("RemoveMember", json!({ "user_name": "bob" })),
+    ];
+    for (method, more) in &changes {
+        let refused = call(&server, method, &operator, more.clone()).await;
+        assert_eq!((refused.status, reason(&refused).as_str()), (403, "STEP_UP_REQUIRED"), "{method}: {}", refused.body);
+    }
+    assert_ne!(reason(&call(&server, "ListMembers", &operator, json!({})).await), "STEP_UP_REQUIRED", "it only reads");
+    for (method, more) in &changes {
+        let answer = call(&server, method, &ada, more.clone()).await;
+        assert_ne!(reason(&answer), "STEP_UP_REQUIRED", "{method} by an owner: {}", answer.body);
+    }
+    server.enroll(&operator, &hand).await;
+    for (method, more) in &changes {
+        let answer = call(&server, method, &operator, more.clone()).await;
+        assert_ne!(reason(&answer), "STEP_UP_REQUIRED", "{method}: {}", answer.body);
+    }
+}
+
+#[tokio::test]
 async fn an_operators_change_needs_no_second_factor_where_it_is_not_required() {
     let mut server = start().await;
     let operator = server.operator().await;

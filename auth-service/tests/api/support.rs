@@ -52,7 +52,11 @@ pub(crate) async fn start_with(variables: &[(&str, &str)]) -> Server {
 
 /// With this clock of the store.
 pub(crate) async fn start_at(variables: &[(&str, &str)], clock: Clock) -> Server {
-    let folder = tempfile::tempdir().unwrap();
+    start_in(tempfile::tempdir().unwrap(), variables, clock).await
+}
+
+/// The same in a folder that may have a store already.
+pub(crate) async fn start_in(folder: tempfile::TempDir, variables: &[(&str, &str)], clock: Clock) -> Server {
     let mut strings: BTreeMap<String, String> = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     strings.insert("TOLLGATE_DATA_DIR".to_owned(), folder.path().to_str().unwrap().to_owned());
     let config = Config { clock, ..Config::read(&strings).unwrap() };
@@ -99,6 +103,15 @@ pub(crate) fn assert_refused<T: std::fmt::Debug>(answer: Result<T, Status>, code
 }
 
 impl Server {
+    /// Stops it, and gives the folder with its store.
+    pub(crate) async fn stop(self) -> tempfile::TempDir {
+        let Self { folder, shutdown, running, store, accounts, admin, auth, .. } = self;
+        drop((store, accounts, admin, auth));
+        shutdown.cancel();
+        running.await.unwrap();
+        folder
+    }
+
     /// A client that calls from another address of this host.
     pub(crate) async fn accounts_from(&self, address: IpAddr) -> AccountsClient<Channel> {
         let endpoint = Channel::from_shared(format!("http://{}", self.address)).unwrap().local_address(Some(address));

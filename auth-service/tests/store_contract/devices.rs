@@ -8,7 +8,7 @@ use auth_service::device_sign_in::{
 };
 use auth_service::ids::SessionId;
 use auth_service::session::{NewSession, SignInMethod};
-use auth_service::store::{AuditAction, AuditEvent, AuditPosition, AuditQuery, AuditRange, Refusal, Scope, Store, StoreLimits};
+use auth_service::store::{AuditAction, AuditEvent, AuditQuery, AuditRange, Refusal, Scope, Store, StoreLimits};
 use auth_service::token_scopes::TokenScopes;
 use auth_service::user_state::PasswordChange;
 
@@ -413,9 +413,13 @@ pub(crate) async fn a_code_that_is_taken_is_given_to_nobody_else(f: Fixture) {
 }
 
 async fn recorded(f: &Fixture, action: AuditAction) -> Vec<String> {
-    let query = AuditQuery { user: None, action: Some(action), range: AuditRange::Newest, limit: 500 };
-    let page = f.store.audit_events(&query).await.unwrap();
-    page.events.into_iter().map(|recorded| recorded.event.detail).collect()
+    let (mut details, mut next) = (Vec::new(), Some(AuditRange::Newest));
+    while let Some(range) = next {
+        let page = f.store.audit_events(&AuditQuery { user: None, action: Some(action), range, limit: 500 }).await.unwrap();
+        details.extend(page.events.into_iter().map(|recorded| recorded.event.detail));
+        next = page.next;
+    }
+    details
 }
 
 pub(crate) async fn each_step_of_a_device_is_in_the_audit_log_once_and_anybodys_beginnings_push_out_no_change(f: Fixture) {

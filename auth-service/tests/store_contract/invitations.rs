@@ -85,7 +85,7 @@ pub(crate) async fn an_invitation_is_good_for_nothing_at_its_end_and_once_it_is_
     let show = |code| OrganizationRequest {
         account: account.clone(),
         asked_by: None,
-        operator: Permission { scope: Scope::Account, admin: true, model: String::new() },
+        operator: Permission { admin: true, ..Permission::of(Scope::Account) },
         change: OrganizationChange::WithdrawShown { code_hash: [code; 32] },
     };
     let shown = f.store.change_organization(show(9), event()).await.unwrap();

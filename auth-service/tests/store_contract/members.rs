@@ -133,7 +133,7 @@ impl Fixture {
 }
 
 pub(crate) async fn change_company(store: &dyn Store, company: &Company, now_ms: i64, change: OrganizationChange) -> OrganizationAnswer {
-    let operator = Permission { scope: Scope::Account, admin: true, model: String::new() };
+    let operator = Permission { admin: true, ..Permission::of(Scope::Account) };
     let asked_by = Some(by_session(&company.owner, now_ms));
     let request = OrganizationRequest { account: company.account.clone(), asked_by, operator, change };
     store.change_organization(request, event()).await.unwrap()

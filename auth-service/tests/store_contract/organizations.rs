@@ -22,7 +22,7 @@ pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
 /// What an operator must be good for.
 fn operator() -> Permission {
-    Permission { scope: Scope::Account, admin: true, model: String::new() }
+    Permission { admin: true, ..Permission::of(Scope::Account) }
 }
 
 pub(crate) fn request(account: &AccountId, by: &Signed, change: OrganizationChange) -> OrganizationRequest {

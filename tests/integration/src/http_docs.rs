@@ -28,6 +28,7 @@ const REFUSED: &[Refused] = &[
     ("`POST /api/create`", inference::ollama::CREATE_REFUSED),
     ("Paths of Ollama's", inference::ollama::PATHS_REFUSED),
     ("`POST /token`", auth::TOKEN_REFUSED),
+    ("`POST /device_authorization`", auth::DEVICE_AUTHORIZATION_REFUSED),
     ("`POST /revoke`", auth::REVOKE_REFUSED),
     ("`POST /introspect`", auth::INTROSPECT_REFUSED),
     ("`GET /users/me`", auth::USERS_ME_REFUSED),

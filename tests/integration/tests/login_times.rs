@@ -16,8 +16,11 @@ use integration::many_callers::AuthProcess;
 use integration::process_pair::bearer;
 use integration::redis_server::RedisServer;
 use integration::stack::{PASSWORD, channel};
+use shared::proto::auth::accounts_client::AccountsClient;
 use shared::proto::auth::admin_client::AdminClient;
-use shared::proto::auth::{CreateUserRequest, DisableUserRequest, LockUserRequest, ResetPasswordRequest, Role};
+use shared::proto::auth::{
+    BeginTotpRequest, ConfirmTotpRequest, CreateUserRequest, DisableUserRequest, LockUserRequest, ResetPasswordRequest, Role,
+};
 use tokio::sync::Mutex;
 
 /// Tries of each kind, at the least.
@@ -57,10 +60,12 @@ enum Kind {
     RightForALocked,
     /// Right until an operator reset it.
     RightBeforeAReset,
+    /// Wrong for a user who has a second factor.
+    WrongWithASecondFactor,
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Unknown,
         Self::UnknownAgain,
         Self::Wrong,
@@ -69,6 +74,7 @@ impl Kind {
         Self::RightForADisabledWithAnOldHash,
         Self::RightForALocked,
         Self::RightBeforeAReset,
+        Self::WrongWithASecondFactor,
     ];
 
     /// What stands in the names of its users; `None`: there are none.
@@ -81,6 +87,7 @@ impl Kind {
             Self::RightForADisabledWithAnOldHash => Some("old-disabled"),
             Self::RightForALocked => Some("locked"),
             Self::RightBeforeAReset => Some("reset"),
+            Self::WrongWithASecondFactor => Some("two-factors"),
         }
     }
 
@@ -92,7 +99,8 @@ impl Kind {
     fn attempt(self, round: usize) -> (String, &'static str) {
         let number = round % USERS;
         let name = self.users().map_or_else(|| format!("nobody{self:?}{number}").to_lowercase(), |users| format!("{users}{number}"));
-        let is_wrong = matches!(self, Self::Unknown | Self::UnknownAgain | Self::Wrong | Self::WrongForAnOldHash);
+        let is_wrong =
+            matches!(self, Self::Unknown | Self::UnknownAgain | Self::Wrong | Self::WrongForAnOldHash | Self::WrongWithASecondFactor);
         (name, if is_wrong { WRONG } else { PASSWORD })
     }
 }
@@ -181,10 +189,23 @@ async fn make_users(auth: &AuthProcess, of: impl Fn(Kind) -> bool) {
                 Kind::RightBeforeAReset => {
                     admin.reset_password(bearer(&token, ResetPasswordRequest { user_name: name })).await.map(drop).unwrap();
                 }
+                Kind::WrongWithASecondFactor => enroll(auth, &name).await,
                 Kind::Unknown | Kind::UnknownAgain | Kind::Wrong | Kind::WrongForAnOldHash => {}
             }
         }
     }
+}
+
+/// Turns a user's second factor on.
+async fn enroll(auth: &AuthProcess, name: &str) {
+    let token = auth.grpc_caller(0).await.log_in(name, PASSWORD).await.unwrap().access_token;
+    let mut accounts = AccountsClient::new(channel(auth.process.address()));
+    let begin = bearer(&token, BeginTotpRequest { password: PASSWORD.to_owned() });
+    let secret = accounts.begin_totp(begin).await.unwrap().into_inner().totp_secret;
+    let app = totp_rs::Builder::new().with_secret(totp_rs::Secret::try_from_base32(&secret).unwrap()).build().unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let confirm = bearer(&token, ConfirmTotpRequest { second_factor_code: app.generate(now).to_string() });
+    accounts.confirm_totp(confirm).await.map(drop).unwrap();
 }
 
 /// By how much two kinds differ, in milliseconds.

@@ -27,9 +27,7 @@ async fn made(what: &str, stack: &Stack) -> Vec<String> {
     let tokens = || RefreshToken::random(UserId::random().unwrap(), SessionId::random().unwrap()).unwrap().reveal().to_owned();
     match what {
         "API key" => (0..100).map(|_| keys()).collect(),
-        "invitation code" => (0..100)
-            .map(|_| InvitationCode::random(AccountId::random().unwrap()).unwrap().reveal().to_owned())
-            .collect(),
+        "invitation code" => (0..100).map(|_| InvitationCode::random(AccountId::random().unwrap()).unwrap().reveal().to_owned()).collect(),
         "device code" => (0..100).map(|_| DeviceCode::random().unwrap().reveal().to_owned()).collect(),
         "refresh token" => (0..100).map(|_| tokens()).collect(),
         "one-time password" => {

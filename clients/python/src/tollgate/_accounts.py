@@ -48,6 +48,11 @@ def logout(everywhere: bool) -> Call[None]:
     return Call("accounts", "LogoutEverywhere" if everywhere else "Logout", message, nothing)
 
 
+def revoke(credential: Secret) -> Call[None]:
+    message = auth.RevokeCredentialRequest(credential=credential.expose())
+    return Call("accounts", "RevokeCredential", message, nothing, anonymous=True)
+
+
 def me() -> Call[User]:
     return Call("accounts", "GetMe", auth.GetMeRequest(), User.of)
 

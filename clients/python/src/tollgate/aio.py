@@ -22,7 +22,7 @@ from ._device import DeviceSignIn, Polling, Show, check_way
 from ._device import show as show_sign_in
 from ._kept_aio import AsyncKeptSession
 from ._organizations_aio import AsyncOrganizations
-from ._reasons import SecondFactorRequired
+from ._reasons import ScopeRequired, SecondFactorRequired
 from ._requests import Messages, chat_request, generate_request
 from ._secret import Secret
 from ._session import REPLY_WITHIN, Tokens, ended_by
@@ -259,7 +259,14 @@ class AsyncTollgate(Core):
     async def logout(self, everywhere: bool = False) -> None:
         """Ends the session, or all of the user's. API keys stay in force."""
         session = self._kept()
-        await self._run(lambda: accounts.logout(everywhere))
+        try:
+            await self._run(lambda: accounts.logout(everywhere))
+        except ScopeRequired:
+            if everywhere:
+                raise
+            # A token of few scopes ends its session by being shown.
+            token, _ = await session.token()
+            await self._run(lambda: accounts.revoke(token))
         await acleanly(session.end)
 
     async def close(self) -> None:

@@ -20,7 +20,7 @@ from ._device import DeviceSignIn, Polling, Show, check_way
 from ._device import show as show_sign_in
 from ._kept import KeptSession
 from ._organizations import Organizations
-from ._reasons import SecondFactorRequired
+from ._reasons import ScopeRequired, SecondFactorRequired
 from ._requests import Messages, chat_request, generate_request
 from ._secret import Secret
 from ._session import REPLY_WITHIN, Tokens, ended_by
@@ -272,7 +272,14 @@ class Tollgate(Core):
     def logout(self, everywhere: bool = False) -> None:
         """Ends the session, or all of the user's. API keys stay in force."""
         session = self._kept()
-        self._run(lambda: accounts.logout(everywhere))
+        try:
+            self._run(lambda: accounts.logout(everywhere))
+        except ScopeRequired:
+            if everywhere:
+                raise
+            # A token of few scopes ends its session by being shown.
+            token, _ = session.token()
+            self._run(lambda: accounts.revoke(token))
         cleanly(session.end)
 
     def close(self) -> None:

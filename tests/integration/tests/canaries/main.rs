@@ -31,8 +31,8 @@ const ANSWER: &str = "canary-answer-6Yf0cN";
 /// In places where no secret belongs.
 const MISPLACED: &str = "canary-misplaced-2Jg7tM";
 
-/// Fields that name something.
-const LABELS: [&str; 3] = ["request_id", "attempt_id", "model"];
+/// Fields that name something: what people call their own things is kept, and shown to those whom it concerns.
+const LABELS: [&str; 4] = ["request_id", "attempt_id", "model", "name"];
 
 /// What is looked for, and what it is.
 type Secrets = BTreeMap<String, &'static str>;

@@ -78,7 +78,7 @@ async fn a_service_that_is_away_is_said_and_once_it_is_back_the_conversation_goe
     let screen = terminal.does("Third.", "inference-service can't be reached").await;
     assert!(screen.contains("is it running? --url or TOLLGATE_URL says where"), "{screen}");
     terminal.does("/list", "inference-service can't be reached").await;
-    let mut late = crate::terminal::Setting::of(&stage.shell, &["chat", "smollm2"]).open();
+    let mut late = integration::terminal::Setting::of(&stage.shell, &["chat", "smollm2"]).open();
     assert_eq!(late.ends().await, 69, "there is nothing to begin with");
 }
 

@@ -13,15 +13,15 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use crate::stage::{AT_ONCE, CUT, Payer, SOON, Stage};
 
 /// A door, and a request for an answer.
-struct Door {
-    path: &'static str,
+pub(crate) struct Door {
+    pub(crate) path: &'static str,
     upstream: &'static str,
-    body: fn(stream: bool) -> Value,
+    pub(crate) body: fn(stream: bool) -> Value,
     /// What a stream says that its protocol calls an error.
     error: &'static str,
 }
 
-const DOORS: [Door; 6] = [
+pub(crate) const DOORS: [Door; 6] = [
     Door { path: "/v1/chat/completions", upstream: "/api/chat", body: chat, error: "\"type\":\"permission_error\"" },
     Door { path: "/v1/completions", upstream: "/api/generate", body: prompt, error: "\"type\":\"permission_error\"" },
     Door { path: "/v1/responses", upstream: "/api/chat", body: response, error: "event: response.failed" },

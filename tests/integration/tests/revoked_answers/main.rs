@@ -6,4 +6,5 @@
 mod breakage;
 mod changes;
 mod doors;
+mod members;
 mod stage;

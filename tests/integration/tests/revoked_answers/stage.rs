@@ -14,12 +14,13 @@ use shared::error::reason_of;
 use shared::proto::auth;
 use shared::proto::auth::accounts_client::AccountsClient;
 use shared::proto::auth::admin_client::AdminClient;
+use shared::proto::inference::ChatEvent;
 use shared::proto::inference::inference_client::InferenceClient;
 use shared::secret::Secret;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
-use tonic::Code;
 use tonic::transport::Channel;
+use tonic::{Code, Status, Streaming};
 
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// How soon an answer ends whose credential is revoked.
@@ -215,8 +216,12 @@ impl Stage {
 
     /// An answer that runs on one of the inference-services, whose first two tokens were read.
     pub(crate) async fn run(&self, replica: usize, what: &str, credential: &str) -> Running {
-        let mut client = InferenceClient::new(channel(self.inferences[replica].address()));
-        let mut stream = client.chat(bearer(credential, chat_request("smollm2", "hi"))).await.unwrap().into_inner();
+        self.run_for(replica, what, credential, "").await
+    }
+
+    /// The same, paid by this account; empty: the credential's own.
+    pub(crate) async fn run_for(&self, replica: usize, what: &str, credential: &str, account: &str) -> Running {
+        let mut stream = self.try_run(replica, credential, account).await.unwrap();
         let mut read = String::new();
         while read != "one two " {
             let event = tokio::time::timeout(SOON, stream.message()).await.expect("it goes on").unwrap().unwrap();
@@ -229,6 +234,16 @@ impl Stage {
             (answer, Instant::now())
         });
         Running { what: format!("{what} on inference-service {replica}"), reading }
+    }
+
+    /// Asks for an answer.
+    pub(crate) async fn try_run(&self, replica: usize, credential: &str, account: &str) -> Result<Streaming<ChatEvent>, Status> {
+        let mut client = InferenceClient::new(channel(self.inferences[replica].address()));
+        let mut request = bearer(credential, chat_request("smollm2", "hi"));
+        if !account.is_empty() {
+            request.metadata_mut().insert("x-tollgate-account", account.parse().unwrap());
+        }
+        Ok(client.chat(request).await?.into_inner())
     }
 
     /// One on each inference-service.
