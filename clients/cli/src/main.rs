@@ -18,6 +18,7 @@ mod display;
 mod duration;
 mod failure;
 mod identities;
+mod interruption;
 mod issuer;
 mod key_place;
 mod key_scope;
