@@ -115,6 +115,14 @@ actions! {
     CreateServiceAccount = 38 "create_service_account",
     /// An owner ended a service account.
     RemoveServiceAccount = 39 "remove_service_account",
+    /// A session began with an issuer's identity.
+    SignInWithIssuer = 45 "sign_in_with_issuer",
+    /// An issuer's identity signed in for the first time, which made a user.
+    SignUpWithIssuer = 46 "sign_up_with_issuer",
+    /// A user let an issuer's identity sign them in.
+    LinkIdentity = 47 "link_identity",
+    /// A user took that away from an identity.
+    UnlinkIdentity = 48 "unlink_identity",
     /// A device without a browser asked to be signed in.
     BeginDeviceSignIn = 50 "begin_device_sign_in",
     /// A user approved the sign-in of a device.
@@ -156,6 +164,10 @@ impl AuditAction {
             | Self::CreateApiKey
             | Self::RotateApiKey
             | Self::RevokeApiKey
+            | Self::SignInWithIssuer
+            | Self::SignUpWithIssuer
+            | Self::LinkIdentity
+            | Self::UnlinkIdentity
             | Self::CreateOrganization
             | Self::InviteMember
             | Self::WithdrawInvitation
