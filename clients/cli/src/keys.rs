@@ -62,7 +62,7 @@ pub(crate) enum Keys {
         #[command(flatten)]
         save: Save,
     },
-    /// Revoke a key, one of its secrets, or every key that is found in a text
+    /// Revoke a key, one of its secrets, or every credential that is found in a text
     Revoke {
         /// The key's id, from `keys list`; needs a session or an access token
         #[arg(required_unless_present = "leaked")]
@@ -70,7 +70,7 @@ pub(crate) enum Keys {
         /// Which of its secrets alone, by the number in `keys list`
         #[arg(long, value_name = "N", requires = "id", value_parser = clap::value_parser!(u32).range(1..))]
         secret: Option<u32>,
-        /// Any text or binary in which keys or refresh tokens leaked; - reads standard input; needs no credential
+        /// Any text or binary in which keys, refresh tokens or invitations leaked; - reads standard input; needs no credential
         #[arg(long, value_name = "FILE", conflicts_with_all = ["id", "secret"])]
         leaked: Option<PathBuf>,
     },
