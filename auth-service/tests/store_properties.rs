@@ -4,10 +4,10 @@
 
 #[path = "store_properties/audit_log.rs"]
 mod audit_log;
-#[path = "store_properties/devices.rs"]
-mod devices;
 #[path = "store_properties/company.rs"]
 mod company;
+#[path = "store_properties/devices.rs"]
+mod devices;
 #[path = "store_contract/fixture.rs"]
 #[expect(dead_code, reason = "the contract's cases use the rest")]
 mod fixture;
@@ -27,6 +27,10 @@ mod members_together;
 mod model;
 #[path = "store_properties/new_stores.rs"]
 mod new_stores;
+#[path = "store_properties/organizations.rs"]
+mod organizations;
+#[path = "store_properties/organizations_together.rs"]
+mod organizations_together;
 #[path = "store_properties/promises.rs"]
 mod promises;
 #[path = "store_properties/scenes.rs"]

@@ -1,5 +1,6 @@
 //! The name of a user who signs in with an issuer for the first time.
 
+use shared::credential_form::holds_credential;
 use unicode_normalization::UnicodeNormalization;
 
 use super::PersonClaims;
@@ -13,7 +14,10 @@ const MOST_CHARACTERS: usize = 50;
 #[must_use]
 pub fn name_of(person: &PersonClaims) -> String {
     let before_at = |text: &str| text.split('@').next().unwrap_or_default().to_owned();
-    [&person.preferred_username, &person.email].into_iter().find_map(|text| valid(&before_at(text))).unwrap_or_else(|| "user".to_owned())
+    let said = [&person.preferred_username, &person.email].into_iter();
+    // As it came: in small letters it is no credential any more, and still tells most of one.
+    let said = said.filter(|text| !holds_credential(text));
+    said.map(|text| before_at(text)).find_map(|text| valid(&text)).unwrap_or_else(|| "user".to_owned())
 }
 
 /// A name with a number behind it; the first has none.

@@ -71,15 +71,6 @@ actions! {
     RotateApiKey = 11 "rotate_api_key",
     /// A user revoked an API key or one of its secrets.
     RevokeApiKey = 12 "revoke_api_key",
-    /// A device without a browser asked to be signed in.
-    BeginDeviceSignIn = 50 "begin_device_sign_in",
-    /// A user approved the sign-in of a device.
-    ApproveDevice = 51 "approve_device",
-    /// A user denied it.
-    DenyDevice = 52 "deny_device",
-    /// A device that was approved got its session. Failed: its code was shown again, which ended the session, or the approval counted no
-    /// longer.
-    DeviceSignIn = 53 "device_sign_in",
     /// An operator made a user.
     CreateUser = 13 "create_user",
     /// The command `create-admin` made an operator.
@@ -104,14 +95,6 @@ actions! {
     ManageModels = 24 "manage_models",
     /// The command `export-ledger` exported ledger entries, and folded those that were old enough.
     ExportLedger = 25 "export_ledger",
-    /// A session began with an issuer's identity.
-    SignInWithIssuer = 45 "sign_in_with_issuer",
-    /// An issuer's identity signed in for the first time, which made a user.
-    SignUpWithIssuer = 46 "sign_up_with_issuer",
-    /// A user let an issuer's identity sign them in.
-    LinkIdentity = 47 "link_identity",
-    /// A user took that away from an identity.
-    UnlinkIdentity = 48 "unlink_identity",
     /// A user made an organization.
     CreateOrganization = 30 "create_organization",
     /// An owner invited somebody to an organization.
@@ -132,6 +115,23 @@ actions! {
     CreateServiceAccount = 38 "create_service_account",
     /// An owner ended a service account.
     RemoveServiceAccount = 39 "remove_service_account",
+    /// A session began with an issuer's identity.
+    SignInWithIssuer = 45 "sign_in_with_issuer",
+    /// An issuer's identity signed in for the first time, which made a user.
+    SignUpWithIssuer = 46 "sign_up_with_issuer",
+    /// A user let an issuer's identity sign them in.
+    LinkIdentity = 47 "link_identity",
+    /// A user took that away from an identity.
+    UnlinkIdentity = 48 "unlink_identity",
+    /// A device without a browser asked to be signed in.
+    BeginDeviceSignIn = 50 "begin_device_sign_in",
+    /// A user approved the sign-in of a device.
+    ApproveDevice = 51 "approve_device",
+    /// A user denied it.
+    DenyDevice = 52 "deny_device",
+    /// A device that was approved got its session. Failed: its code was shown again, which ended the session, or the approval counted no
+    /// longer.
+    DeviceSignIn = 53 "device_sign_in",
     /// A user was given the secret of an authenticator app. It doesn't count yet.
     BeginSecondFactor = 55 "begin_second_factor",
     /// A user turned their second factor on.

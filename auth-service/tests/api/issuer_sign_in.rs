@@ -66,7 +66,7 @@ async fn the_first_sign_in_with_an_issuer_makes_a_user_with_starting_credits_and
     assert_eq!((first.created, first.user_name.as_str()), (true, "ada"));
     let user = server.user_of(&first.access_token).await;
     assert_eq!((user.full_name.as_str(), user.email.as_str()), ("Ada Lovelace", "ada@example.com"));
-    assert_eq!(server.balance(&first.access_token).await.unwrap().available_credits, 10);
+    assert_eq!(server.balance(&first.access_token).await.unwrap().available_credits, Some(10));
     let again = server.sign_in_by_code(&issuer, "one").await.unwrap();
     let by_token = server.exchange_token(issuer.id_token(json!({}))).await.unwrap();
     for later in [again, by_token] {
