@@ -76,6 +76,12 @@ pub(crate) enum Keys {
     },
 }
 
+/// What `list` shows.
+const COLUMNS: [&str; 11] = ["ID", "KEY", "STATE", "SCOPES", "MODELS", "NETWORKS", "CREATED", "EXPIRES", "USED", "SECRET", "NAME"];
+/// The same of an account that several share.
+const COLUMNS_OF_ACCOUNT: [&str; 12] =
+    ["ID", "KEY", "STATE", "SCOPES", "MODELS", "NETWORKS", "CREATED", "EXPIRES", "USED", "SECRET", "OF", "NAME"];
+
 /// Where the key goes in place of standard output.
 #[derive(Debug, Args)]
 pub(crate) struct Save {
@@ -142,8 +148,7 @@ pub(crate) async fn run(connected: Connected, command: Keys, output: &mut Output
                 Some(account) => named::names(client, account).await.unwrap_or_default(),
                 None => Vec::new(),
             };
-            let columns = &["ID", "KEY", "STATE", "SCOPES", "MODELS", "NETWORKS", "CREATED", "EXPIRES", "USED", "SECRET", "OF", "NAME"];
-            let mut table = Table::new(columns);
+            let mut table = Table::new(if account.is_some() { &COLUMNS_OF_ACCOUNT } else { &COLUMNS });
             let mut records = Vec::new();
             for key in client.list_api_keys().await? {
                 records.push(record(&key, now));
@@ -151,7 +156,8 @@ pub(crate) async fn run(connected: Connected, command: Keys, output: &mut Output
                     let all = |some: &[String]| if some.is_empty() { "*".to_owned() } else { some.join(",") };
                     let number = if secret.number == 0 { String::new() } else { secret.number.to_string() };
                     let state = key_state(&key, &secret, now);
-                    table.row([
+                    let whose = names.iter().find(|(id, _)| *id == key.user_id).map_or(&key.user_id, |(_, name)| name);
+                    let cells = [
                         key.api_key_id.clone(),
                         secret.hint,
                         state.to_owned(),
@@ -162,9 +168,8 @@ pub(crate) async fn run(connected: Connected, command: Keys, output: &mut Output
                         time(secret.expires_at),
                         time(secret.last_used_at),
                         number,
-                        names.iter().find(|(id, _)| *id == key.user_id).map_or_else(|| key.user_id.clone(), |(_, name)| name.clone()),
-                        key.name.clone(),
-                    ]);
+                    ];
+                    table.row(cells.into_iter().chain(account.as_ref().map(|_| whose.clone())).chain([key.name.clone()]));
                 }
             }
             output.records(&records, &table)

@@ -36,10 +36,10 @@ pub(crate) struct Login {
     #[command(flatten)]
     code: Given,
     /// With --with: only print the address
-    #[arg(long, requires = "with")]
+    #[arg(long, conflicts_with_all = ["name", "device"])]
     no_browser: bool,
     /// With --device: what the session may do; may be repeated [default: all that you may do]
-    #[arg(long = "scope", value_name = "SCOPE", value_enum, requires = "device")]
+    #[arg(long = "scope", value_name = "SCOPE", value_enum, conflicts_with_all = ["name", "with"])]
     scopes: Vec<Scope>,
     /// With --with and --device: how long to wait for you, at most 10m
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "name")]
