@@ -373,9 +373,7 @@ fn call_error(error: ServiceError) -> CallError {
         }
         ServiceError::TooManyApiKeys => exhausted(
             ErrorReason::LimitReached,
-            format!(
-                "{MAX_LIVE_API_KEYS} API keys of yours are in force on the account, as many as may be; revoke one, or let one end"
-            ),
+            format!("{MAX_LIVE_API_KEYS} API keys of yours are in force on the account, as many as may be; revoke one, or let one end"),
         )
         .quota("api_keys", format!("{MAX_LIVE_API_KEYS} an account")),
         ServiceError::ApiKeyEnded => CallError::new(
