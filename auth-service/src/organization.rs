@@ -9,6 +9,7 @@ use crate::user_state::UserState;
 pub mod change;
 pub mod creation;
 pub mod invitation_code;
+mod request;
 mod standing;
 
 /// Users who are members of one organization.

@@ -135,8 +135,8 @@ pub fn could_be_a_service_credential(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Whether there is a credential of ours in a text that is to be kept, logged or shown: an API key, a refresh token, an invitation, a device code, or what
-/// looks like an access token. People send them in the wrong place.
+/// Whether there is a credential of ours in a text that is to be kept, logged or shown: an API key, a refresh token, an invitation, a
+/// device code, or what looks like an access token. People send them in the wrong place.
 #[must_use]
 pub fn holds_credential(text: &str) -> bool {
     let checksummed = |prefix: &str, length: usize, is_one: fn(&str) -> bool| {

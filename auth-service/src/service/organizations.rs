@@ -234,8 +234,8 @@ impl AccountsService {
         Ok(organization(account, &found.record, me))
     }
 
-    /// The organization, if the caller may look at it: a member, a service account of it, or an operator who has signed in. To others, there
-    /// is none.
+    /// The organization, if the caller may look at it: a member, a service account of it, or an operator who has signed in. To others,
+    /// there is none.
     pub(super) async fn seen(&self, caller: &Caller, account: &AccountId) -> Result<Seen, ServiceError> {
         let found = if is_told_of(caller, account) { self.store.organization(account).await? } else { None };
         let organization = found.ok_or(ServiceError::Organization(OrganizationRefusal::NotFound))?;
@@ -296,7 +296,8 @@ impl AccountsService {
         if let OrganizationAnswer::Refused(refusal) = answer {
             return Err(refusal.into());
         }
-        tracing::info!(target: "audit", action = action.name(), actor = %caller.principal.user_id, subject = %account, "an organization was changed");
+        let (action, actor) = (action.name(), &caller.principal.user_id);
+        tracing::info!(target: "audit", action, %actor, subject = %account, "an organization was changed");
         Ok(answer)
     }
 

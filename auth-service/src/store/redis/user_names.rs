@@ -2,8 +2,8 @@
 //!
 //! An entry is written before its user is made, like the registry of accounts, so that no user is ever missing; one whose user was never
 //! made is passed over. Releases before the index made users without it. Each account is in the registry, and has one entry at most, here
-//! or among the organizations: where the registry is as long as both together, none is missing. Else those that are missing are added when the store is opened, before a list begins, and
-//! by the walk over the accounts.
+//! or among the organizations: where the registry is as long as both together, none is missing. Else those that are missing are added
+//! when the store is opened, before a list begins, and by the walk over the accounts.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -4,7 +4,8 @@
 -- KEYS  1 a shard of the registry  2 the index of user names, or that of organizations
 -- ARGV  1 the account's id  2 the index's entry
 -- Returns  1
--- Atomicity: one script: where the registry is as long as both indexes together, none misses an account of the others. Idempotent. Needs memory, so it is
+-- Atomicity: one script: where the registry is as long as both indexes together, none misses an account of the others.
+-- Idempotent. Needs memory, so it is
 -- refused when Redis is full.
 
 redis.call('ZADD', KEYS[1], 0, ARGV[1])
