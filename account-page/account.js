@@ -59,13 +59,15 @@ export function choose(accountId) {
 /**
  * What was read.
  * @param {Organization[]} organizations
- * @returns {boolean} Whether the one that was chosen is no longer there, so that it is the user's own account again.
+ * @returns {'same' | 'changed' | 'lost'} What is new: `lost`: the one that was chosen is no longer there, and it is the user's own account.
  */
 export function know(organizations) {
+  const names = (/** @type {Organization[]} */ all) => JSON.stringify(all.map(({ accountId, name }) => [accountId, name]));
+  const isSame = names(known) === names(organizations);
   known = organizations;
-  if (!chosenId || chosen()) return false;
+  if (!chosenId || chosen()) return isSame ? 'same' : 'changed';
   choose('');
-  return true;
+  return 'lost';
 }
 
 /** @param {Place | undefined} place */

@@ -1,5 +1,7 @@
 // The part of the address behind `#/`: a view's path, and what it is about. No server sees it.
 
+import { say } from './announce.js';
+
 /** The views that somebody can come to from elsewhere, and still wants after they have signed in. */
 const KEPT = ['device', 'invitation'];
 /** Where it waits while the browser is at an issuer. It is there for this tab alone, and until somebody has signed in. */
@@ -27,6 +29,17 @@ export function parameter(name) {
  */
 export function replaceAddress(hash) {
   history.replaceState(null, '', `/${hash}`);
+}
+
+/**
+ * Goes to a view.
+ * @param {string} hash
+ * @param {string} [said] What is said there.
+ */
+export function goTo(hash, said) {
+  // Whoever shows the view hears of it first, and takes away what was said before.
+  if (said) addEventListener('hashchange', () => say(said), { once: true });
+  location.hash = hash;
 }
 
 /** Keeps where somebody wants to go while they sign in. */

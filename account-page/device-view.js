@@ -33,7 +33,7 @@ export const deviceView = {
     const code = parameter('user_code');
     if (!code) return askForCode(place);
     const read = loaded('device', async () => [shown(await find(code, signal), place)]);
-    const other = h('p', {}, h('a', { href: '#/device' }, 'Type another code'));
+    const other = h('p', { class: 'more' }, h('a', { href: '#/device' }, 'Type another code'));
     place.replaceChildren(read.element, other);
     read.load();
   },
@@ -89,7 +89,7 @@ function shown({ userCode, client, address, scopes, requestedAt, expiresAt, desc
     { class: 'sheet' },
     h('h2', { tabindex: '-1' }, 'Does your device show this code?'),
     h('p', { id: 'user-code', class: 'user-code' }, userCode),
-    h('p', {}, 'It would be signed in as ', theirs(me().userName), '. ', description ? theirs(description) : ''),
+    h('p', { id: 'device-description' }, theirs(description || `It would be signed in as ${me().userName}.`)),
     facts([
       ['It calls itself', client ? theirs(client) : '–'],
       ['It asked from', address ? h('code', {}, address) : 'not known'],
@@ -100,7 +100,7 @@ function shown({ userCode, client, address, scopes, requestedAt, expiresAt, desc
     h(
       'p',
       { class: 'notice' },
-      'Approve it only if you have started this yourself, just now. Whoever sent you the code or a link would be signed in as you.',
+      'If somebody sent you this code, or a link, they would be signed in as you: deny it.',
     ),
     failed,
     h('div', { class: 'buttons' }, approve, refuse),

@@ -1,7 +1,6 @@
 // What an invitation is to, and accepting it.
 
-import { parameter, replaceAddress } from './address.js';
-import { say } from './announce.js';
+import { goTo, parameter, replaceAddress } from './address.js';
 import { button, focusOn, h, theirs } from './dom.js';
 import { credits } from './exact.js';
 import { words } from './failure.js';
@@ -76,8 +75,7 @@ function shown({ accountId, organizationName, role, monthlyCapCredits, note, cre
       try {
         const { organization } = await call('Accounts/AcceptInvitation', { invitationCode: code });
         await readOrganizations();
-        location.hash = addressOf(organization?.accountId ?? accountId);
-        say(`You are a member of ${organization?.name ?? organizationName} now.`);
+        goTo(addressOf(organization?.accountId ?? accountId), `You are a member of ${organization?.name ?? organizationName} now.`);
       } catch (failure) {
         accept.ariaDisabled = 'false';
         failed.textContent = words(failure);

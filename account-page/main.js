@@ -110,7 +110,8 @@ function accountChoice() {
         choose(select.value);
         const name = chosen()?.name;
         showView();
-        focusOn(select.checkVisibility() ? part('account') : part('heading'));
+        // On a narrow screen the navigation has closed.
+        focusOn(part(part('account').checkVisibility() ? 'account' : 'heading'));
         say(name ? `This is the account of ${name} now.` : 'This is your own account now.');
       },
     },
@@ -121,7 +122,7 @@ function accountChoice() {
 }
 
 /** @param {View} shown */
-function showNavigation(shown) {
+function showLinks(shown) {
   const link = (/** @type {View} */ view) =>
     h('li', {}, h('a', { href: `#/${view.path}`, 'aria-current': view.path === (shown.within ?? shown.path) && 'page' }, view.title));
   const mine = VIEWS.filter((view) => !view.forOperators && view.within === undefined);
@@ -133,6 +134,11 @@ function showNavigation(shown) {
       h('ul', { 'aria-labelledby': 'for-operators' }, ...operators.map(link)),
     );
   }
+}
+
+/** @param {View} shown */
+function showNavigation(shown) {
+  showLinks(shown);
   navigation.hidden = false;
   menu.hidden = false;
   setMenu(false);
@@ -232,16 +238,14 @@ function leaveGuestPath() {
 }
 
 // What can be chosen has changed, or what it is called.
-onOrganizations((isLost) => {
+onOrganizations((news) => {
   if (!session() || stage.hidden || !stage.hasChildNodes()) return;
-  if (isLost) {
+  if (news === 'lost') {
     showView();
     say('You are no member of that organization any more. This is your own account now.');
     return;
   }
-  const isOpen = menu.ariaExpanded === 'true';
-  keepingFocus(navigation, () => showNavigation(view()));
-  setMenu(isOpen);
+  keepingFocus(navigation, () => showLinks(view()));
   document.getElementById('of-account')?.replaceWith(whoseAccount());
 });
 

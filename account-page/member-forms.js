@@ -1,5 +1,6 @@
 // The forms that change who is in an organization, and who is invited.
 
+import { goTo } from './address.js';
 import { say } from './announce.js';
 import { copyable } from './copy.js';
 import { formDialog, openDialog } from './dialog.js';
@@ -215,9 +216,6 @@ export function askToLeave({ accountId, name }) {
     submit: 'Leave',
     danger: true,
     send: () => call('Accounts/RemoveMember', { accountId }),
-    done: () => {
-      location.hash = '#/organizations';
-      say(`You have left ${name}.`);
-    },
+    done: () => goTo('#/organizations', `You have left ${name}.`),
   });
 }

@@ -1,7 +1,7 @@
 // One organization: who is in it, who was invited, and the programs that belong to it.
 
 import { choose, isOwner } from './account.js';
-import { parameter } from './address.js';
+import { goTo, parameter } from './address.js';
 import { say } from './announce.js';
 import { button, h, theirs, unseen } from './dom.js';
 import { grouped } from './exact.js';
@@ -120,7 +120,7 @@ function shown(organization, signal, again) {
 /** @param {string} accountId */
 function use(accountId) {
   choose(accountId);
-  location.hash = '#/';
+  goTo('#/');
 }
 
 /** @param {string | undefined} cap */
@@ -142,11 +142,11 @@ function spentCell(spent) {
  */
 async function readMembers(organization, mayChange, signal, reload, again) {
   const { members = [] } = await call('Accounts/ListMembers', { accountId: organization.accountId }, signal);
-  const { element, add } = table('The ones who have been in longest first', [
+  const { element, add } = table('Whoever has been in longest first, with the credits of this month (UTC)', [
     { title: 'Member', isHead: true },
     { title: 'Since' },
-    { title: 'Credits in a month', isNumber: true },
-    { title: 'Spent this month', isNumber: true },
+    { title: 'Cap', isNumber: true },
+    { title: 'Spent', isNumber: true },
     ...(mayChange ? [{ title: 'Actions' }] : []),
   ]);
   for (const member of /** @type {Member[]} */ (members)) {
@@ -202,7 +202,7 @@ async function readInvitations(accountId, signal, reload) {
   const { element, add } = table('The newest first', [
     { title: 'For', isHead: true },
     { title: 'As' },
-    { title: 'Credits in a month', isNumber: true },
+    { title: 'Cap', isNumber: true },
     { title: 'Made by' },
     { title: 'Good until' },
     { title: 'Action' },
@@ -236,11 +236,11 @@ async function readInvitations(accountId, signal, reload) {
 async function readServices(accountId, mayChange, signal, reload) {
   const { serviceAccounts = [] } = await call('Accounts/ListServiceAccounts', { accountId }, signal);
   if (serviceAccounts.length === 0) return [h('p', { class: 'hint' }, 'There is none.')];
-  const { element, add } = table('The oldest first', [
+  const { element, add } = table('The oldest first, with the credits of this month (UTC)', [
     { title: 'Service account', isHead: true },
     { title: 'Made' },
-    { title: 'Credits in a month', isNumber: true },
-    { title: 'Spent this month', isNumber: true },
+    { title: 'Cap', isNumber: true },
+    { title: 'Spent', isNumber: true },
     ...(mayChange ? [{ title: 'Actions' }] : []),
   ]);
   for (const service of /** @type {ServiceAccount[]} */ (serviceAccounts)) {

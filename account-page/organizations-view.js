@@ -1,6 +1,7 @@
 // The organizations that somebody is a member of.
 
 import { isOwner } from './account.js';
+import { goTo } from './address.js';
 import { say } from './announce.js';
 import { formDialog } from './dialog.js';
 import { button, h, theirs } from './dom.js';
@@ -111,7 +112,7 @@ function another() {
     fields: [{ name: 'account_id', label: 'Its account', required: true, hint: 'As its members see it, under Account.' }],
     submit: 'Show the organization',
     send: async ({ account_id }) => {
-      location.hash = addressOf(account_id);
+      goTo(addressOf(account_id));
     },
   });
 }

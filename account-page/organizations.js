@@ -5,12 +5,12 @@ import { call } from './rpc.js';
 
 /** @typedef {import('./account.js').Organization} Organization */
 
-/** @type {(isLost: boolean) => void} */
+/** @type {(news: 'changed' | 'lost') => void} */
 let changed = () => {};
 
 /**
- * Says who is told when they were read.
- * @param {(isLost: boolean) => void} listener
+ * Says who is told when others were read than before.
+ * @param {(news: 'changed' | 'lost') => void} listener
  */
 export function onOrganizations(listener) {
   changed = listener;
@@ -22,7 +22,8 @@ export function onOrganizations(listener) {
  */
 export async function readOrganizations(signal) {
   const { organizations = [] } = await call('Accounts/ListOrganizations', {}, signal);
-  changed(know(organizations));
+  const news = know(organizations);
+  if (news !== 'same') changed(news);
   return organizations;
 }
 

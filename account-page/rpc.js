@@ -54,7 +54,7 @@ export async function call(method, message = {}, signal, account = OF_ACCOUNT.ha
   try {
     return await work();
   } catch (failure) {
-    if (account && failure instanceof Failure && NOT_MINE.has(failure.reason)) lost();
+    if (chosenAccount() && failure instanceof Failure && NOT_MINE.has(failure.reason)) lost();
     const isAsked = failure instanceof Failure && failure.reason === 'STEP_UP_REQUIRED';
     if (!isAsked || !(await prove())) throw failure;
   }

@@ -2,8 +2,8 @@
 //! they decide from, and write what they say.
 //!
 //! Each code is good once: the step that uses it records it. Wrong codes make the next app's code wait, in the record and so in all
-//! processes. Whoever makes somebody wait has their password or one of their sessions. No recovery code ever waits: it can't be guessed, and
-//! it lets its owner in whatever others try.
+//! processes. Whoever makes somebody wait has their password or one of their sessions. No recovery code ever waits: it can't be guessed,
+//! and it lets its owner in whatever others try.
 
 mod codes;
 #[cfg(test)]

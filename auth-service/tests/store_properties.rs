@@ -27,6 +27,10 @@ mod members_together;
 mod model;
 #[path = "store_properties/new_stores.rs"]
 mod new_stores;
+#[path = "store_properties/organizations.rs"]
+mod organizations;
+#[path = "store_properties/organizations_together.rs"]
+mod organizations_together;
 #[path = "store_properties/promises.rs"]
 mod promises;
 #[path = "store_properties/scenes.rs"]

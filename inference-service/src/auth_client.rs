@@ -177,8 +177,8 @@ impl AuthClient {
         model: &str,
         record: &mut CallRecord,
     ) -> Result<(), CallError> {
-        let mut checked = self.check_free(caller, operation, model).await;
-        record.set_account(account_of(&mut checked));
+        let checked = self.check_free(caller, operation, model).await;
+        record.set_account(account_of(&checked));
         principal(checked.map_err(|status| refusal(&status, &self.inner.urls))).map(|_| ())
     }
 
@@ -238,8 +238,8 @@ impl AuthClient {
         let check = async move {
             let began = Instant::now();
             let deadline = began + client.inner.check_timeout;
-            let mut checked = client.check(&mut check, deadline).await;
-            record.set_account(account_of(&mut checked));
+            let checked = client.check(&mut check, deadline).await;
+            record.set_account(account_of(&checked));
             let admission = record.note_refusal(client.admission(checked, &check.request_id, began));
             // Whatever the last try was answered: the one before it may still be carried out.
             if admission.is_err() && check.may_have_held() {
@@ -301,9 +301,9 @@ fn principal(checked: Result<wire::CheckResponse, CallError>) -> Result<wire::Pr
 }
 
 /// The account that pays, or that was refused: empty where its credential is not proved.
-fn account_of(checked: &mut Result<wire::CheckResponse, Status>) -> String {
+fn account_of(checked: &Result<wire::CheckResponse, Status>) -> String {
     match checked {
-        Ok(response) => response.principal.as_mut().map(|principal| std::mem::take(&mut principal.account_id)).unwrap_or_default(),
+        Ok(response) => response.principal.as_ref().map(|principal| principal.account_id.clone()).unwrap_or_default(),
         Err(status) => metadata_of(status, ACCOUNT_METADATA).unwrap_or_default(),
     }
 }

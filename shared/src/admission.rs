@@ -197,10 +197,7 @@ impl Rules {
         let gzip = is_gzip(request.headers())?;
         let address = self.proxies.caller(connection.address, request.headers());
         request.extensions_mut().insert(address);
-        // Of all others, nobody asks.
-        if method.policy.caller == CallerKind::Anybody
-            && let Some(asked) = AskedHost::read(request.uri(), request.headers())
-        {
+        if let Some(asked) = asked_host(method.policy, request.uri(), request.headers()) {
             request.extensions_mut().insert(asked);
         }
         if !method.takes_many {
@@ -277,11 +274,19 @@ impl Rules {
         let gzip = is_gzip_body(&parts.headers)?;
         let address = self.proxies.caller(connection.address, &parts.headers);
         parts.extensions.insert(address);
+        if let Some(asked) = asked_host(policy, &parts.uri, &parts.headers) {
+            parts.extensions.insert(asked);
+        }
         let held = call_permit(connection, parts.uri.path(), &self.budgets).await?;
         let caller = self.unconfirmed(policy.caller, &parts.uri, &parts.headers, connection);
         let (network, budgets) = (network(address.ip), Arc::clone(&self.budgets));
         Ok((PlainBody { inner: body, most_bytes: policy.most_bytes, gzip, network, budgets, caller }, held))
     }
+}
+
+/// Which host a call was sent to, where anybody may make it: of all others, nobody asks.
+fn asked_host(policy: MethodPolicy, uri: &Uri, headers: &HeaderMap) -> Option<AskedHost> {
+    if policy.caller == CallerKind::Anybody { AskedHost::read(uri, headers) } else { None }
 }
 
 /// A caller who is not confirmed, and how to find out. Cheap to make: nearly nobody sends so much that it is asked.

@@ -181,8 +181,8 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "TOLLGATE_REQUIRE_ADMIN_TOTP",
         "false",
-        "Whether operators' changes need a session that has proved its second factor (TOTP) within 15 minutes. API keys and foreign issuers' \
-         tokens change nothing then.",
+        "Whether operators' changes need a session that has proved its second factor (TOTP) within 15 minutes. API keys and foreign \
+         issuers' tokens change nothing then.",
         "perhaps",
     ),
     variable(

@@ -317,8 +317,8 @@ fn call_error(error: ServiceError) -> CallError {
             "an operator reset the password: choose a new one with Accounts.CompletePasswordReset",
         ),
         ServiceError::SecondFactorRequired => {
-            let message = "the password is right, and a second factor is set up: send second_factor_code with it, six digits of the app or a \
-                           recovery code";
+            let message = "the password is right, and a second factor is set up: send second_factor_code with it, six digits of the app or \
+                           a recovery code";
             unauthenticated(ErrorReason::SecondFactorRequired, message)
         }
         ServiceError::SecondFactorInvalid => {
@@ -373,9 +373,7 @@ fn call_error(error: ServiceError) -> CallError {
         }
         ServiceError::TooManyApiKeys => exhausted(
             ErrorReason::LimitReached,
-            format!(
-                "{MAX_LIVE_API_KEYS} API keys of yours on the account are neither revoked nor past their time, as many as may be; revoke one"
-            ),
+            format!("{MAX_LIVE_API_KEYS} API keys of yours are in force on the account, as many as may be; revoke one, or let one end"),
         )
         .quota("api_keys", format!("{MAX_LIVE_API_KEYS} an account")),
         ServiceError::ApiKeyEnded => CallError::new(
@@ -540,8 +538,8 @@ fn store_refusal(refusal: Refusal) -> CallError {
         Refusal::NotAMember => denied(ErrorReason::AccountNotAllowed, "the user is no member of the account"),
         Refusal::StepUpRequired => denied(
             ErrorReason::StepUpRequired,
-            "an operator's change needs a session whose second factor was proved within the last 15 minutes: call Accounts.StepUp, or sign in \
-             with a code; an API key or a foreign issuer's token has no such session",
+            "an operator's change needs a session whose second factor was proved within the last 15 minutes: call Accounts.StepUp, or sign \
+             in with a code; an API key or a foreign issuer's token has no such session",
         ),
         Refusal::RoleRequired => denied(ErrorReason::RoleRequired, "this needs the admin role"),
         Refusal::ScopeRequired => denied(ErrorReason::ScopeRequired, "the scopes of the API key, or of the access token, don't cover this"),

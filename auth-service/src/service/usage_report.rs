@@ -61,7 +61,7 @@ impl AccountsService {
     }
 }
 
-/// Sums up an account's ledger over these days, of one user's calls or of everybody's. It reads at most so many entries, whole pages of them.
+/// Sums up an account's ledger over these days, of one user's calls or of everybody's. It reads at most so many entries, in whole pages.
 ///
 /// # Errors
 /// The store can't be read.

@@ -12,8 +12,8 @@ use shared::proto::auth as pb;
 use tonic::{Code, Request};
 
 use crate::organizations;
-use crate::second_factor;
 use crate::support::{PASSWORD, Server, assert_refused, start, start_at, start_with, violated, with};
+use crate::{second_factor, second_factor_log};
 
 const NEW_PASSWORD: &str = "another plumber, by the pipe";
 
@@ -410,7 +410,7 @@ async fn every_action_is_recorded_once_when_it_works_and_once_when_it_is_refused
     others(&mut server, &mut log).await;
     devices(&mut server, &mut log).await;
     organizations::each_action_is_recorded(&mut server, &mut log).await;
-    second_factor::each_action_is_recorded(&mut server, &mut log, &hand).await;
+    second_factor_log::each_action_is_recorded(&mut server, &mut log, &hand).await;
     for action in AuditAction::ALL {
         let recorded = (log.worked.contains(action.name()), log.failed.contains(action.name()));
         assert_eq!(recorded, is_recorded(*action), "{action:?}");

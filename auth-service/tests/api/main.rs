@@ -38,6 +38,7 @@ mod published;
 mod release;
 mod revocations;
 mod second_factor;
+mod second_factor_log;
 mod sessions;
 mod shared_account;
 mod support;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use auth_service::store::AuditAction;
 use auth_service::store::clock::Clock;
 use prost::Message;
 use prost_types::FileDescriptorSet;
@@ -17,9 +16,8 @@ use shared::ErrorReason;
 use shared::credential_form::to_bearer;
 use shared::doors::openapi::descriptor_set;
 use shared::proto::auth as pb;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Status};
 
-use crate::audit::Follower;
 use crate::http::*;
 use crate::support::*;
 
@@ -33,18 +31,18 @@ pub(crate) fn clock() -> (Clock, Arc<AtomicI64>) {
 
 /// An authenticator app, whose clock is the store's.
 pub(crate) struct App {
-    totp: totp_rs::Totp,
-    hand: Arc<AtomicI64>,
+    pub(crate) totp: totp_rs::Totp,
+    pub(crate) hand: Arc<AtomicI64>,
     pub(crate) recovery_codes: Vec<String>,
 }
 
 impl App {
-    fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         self.totp.generate(self.hand.load(Ordering::SeqCst) as u64 / 1000).to_string()
     }
 
     /// The next code, once its time has come.
-    fn next(&self) -> String {
+    pub(crate) fn next(&self) -> String {
         self.pass(30_000);
         self.shown()
     }
@@ -54,7 +52,7 @@ impl App {
     }
 
     /// One that is never shown within an hour.
-    fn wrong(&self) -> String {
+    pub(crate) fn wrong(&self) -> String {
         let now = self.hand.load(Ordering::SeqCst) as u64 / 1000;
         let shown: Vec<String> = (0..240).map(|step| self.totp.generate(now - 3600 + step * 30).to_string()).collect();
         (0..1000).map(|number| format!("{number:06}")).find(|code| !shown.contains(code)).unwrap()
@@ -63,7 +61,7 @@ impl App {
 
 impl Server {
     /// Turns the second factor on for whoever has this token; the app's next code is good.
-    async fn enroll(&mut self, token: &str, hand: &Arc<AtomicI64>) -> App {
+    pub(crate) async fn enroll(&mut self, token: &str, hand: &Arc<AtomicI64>) -> App {
         let begin = pb::BeginTotpRequest { password: PASSWORD.into() };
         let begun = self.accounts.begin_totp(with(token, begin)).await.unwrap().into_inner();
         let secret = totp_rs::Secret::try_from_base32(&begun.totp_secret).unwrap();
@@ -215,8 +213,8 @@ async fn every_door_that_takes_a_password_takes_the_code_beside_it() {
     let reset = with(&operator, pb::ResetPasswordRequest { user_name: "ada".into() });
     let one_time = server.admin.reset_password(reset).await.unwrap().into_inner().one_time_password;
     let choose = |code: &str| {
-        json!({ "user_name": "ada", "one_time_password": one_time, "new_password": "another pass phrase of mine", "second_factor_code": code })
-            .to_string()
+        let new = "another pass phrase of mine";
+        json!({ "user_name": "ada", "one_time_password": one_time, "new_password": new, "second_factor_code": code }).to_string()
     };
     for (code, said) in [(String::new(), "SECOND_FACTOR_REQUIRED"), (app.wrong(), "SECOND_FACTOR_INVALID")] {
         let refused = http(server.address, "POST /account/session/reset", &page, &choose(&code)).await;
@@ -380,7 +378,7 @@ async fn an_operators_change_of_an_organization_of_others_needs_it_too_and_an_ow
     let (clock, hand) = clock();
     let mut server = start_at(&[("TOLLGATE_REQUIRE_ADMIN_TOTP", "true")], clock).await;
     let (ada, operator) = (server.user("ada").await, server.operator().await);
-    server.sign_up("bob").await;
+    let bob = server.sign_up("bob").await.user_id;
     let create = with(&ada, pb::CreateOrganizationRequest { name: "physics".into() });
     let account = server.accounts.create_organization(create).await.unwrap().into_inner().organization.unwrap().account_id;
     let call = async |server: &Server, method: &str, token: &str, more: Value| {
@@ -392,11 +390,11 @@ async fn an_operators_change_of_an_organization_of_others_needs_it_too_and_an_ow
     };
     let changes = [
         ("AddMember", json!({ "user_name": "bob", "role": "MEMBER_ROLE_MEMBER" })),
-        ("SetMemberRole", json!({ "user_name": "bob", "role": "MEMBER_ROLE_OWNER" })),
-        ("SetMemberCap", json!({ "user_name": "bob", "monthly_credits": "5" })),
+        ("SetMemberRole", json!({ "user_id": bob, "role": "MEMBER_ROLE_OWNER" })),
+        ("SetMemberCap", json!({ "user_id": bob, "monthly_cap_credits": "5" })),
         ("InviteMember", json!({ "role": "MEMBER_ROLE_MEMBER" })),
         ("CreateServiceAccount", json!({ "name": "nightly" })),
-        ("RemoveMember", json!({ "user_name": "bob" })),
+        ("RemoveMember", json!({ "user_id": bob })),
     ];
     for (method, more) in &changes {
         let refused = call(&server, method, &operator, more.clone()).await;
@@ -405,12 +403,14 @@ async fn an_operators_change_of_an_organization_of_others_needs_it_too_and_an_ow
     assert_ne!(reason(&call(&server, "ListMembers", &operator, json!({})).await), "STEP_UP_REQUIRED", "it only reads");
     for (method, more) in &changes {
         let answer = call(&server, method, &ada, more.clone()).await;
-        assert_ne!(reason(&answer), "STEP_UP_REQUIRED", "{method} by an owner: {}", answer.body);
+        assert_eq!(answer.status, 200, "{method} by an owner: {}", answer.body);
     }
     server.enroll(&operator, &hand).await;
     for (method, more) in &changes {
         let answer = call(&server, method, &operator, more.clone()).await;
-        assert_ne!(reason(&answer), "STEP_UP_REQUIRED", "{method}: {}", answer.body);
+        // A service account of that name is there by now.
+        assert!(answer.status == 200 || *method == "CreateServiceAccount", "{method}: {}", answer.body);
+        assert_ne!(reason(&answer), "STEP_UP_REQUIRED", "{method}");
     }
 }
 
@@ -438,74 +438,4 @@ async fn an_operator_resets_a_lost_second_factor_and_it_ends_the_users_sessions(
     }
     assert_refused(server.balance(&ada).await, Code::Unauthenticated, ErrorReason::CredentialRevoked);
     server.log_in_with("ada", PASSWORD, "").await.unwrap();
-}
-
-/// For the test of the audit log: each action of a second factor, when it works and when it fails.
-pub(crate) async fn each_action_is_recorded(server: &mut Server, log: &mut Follower, hand: &Arc<AtomicI64>) {
-    use AuditAction as A;
-    // Behind what other processes have recorded by their own clock.
-    hand.fetch_add(60 * MINUTE_MS, Ordering::SeqCst);
-    let cleo = server.user("cleo").await;
-    let operator = log.operator.clone();
-    log.events(server).await;
-    let begin = |password: &str| pb::BeginTotpRequest { password: password.into() };
-    server.accounts.begin_totp(log.ask(&cleo, begin("not the password"))).await.unwrap_err();
-    log.one(server, A::BeginSecondFactor, "LOGIN_FAILED").await;
-    let begun = server.accounts.begin_totp(log.ask(&cleo, begin(PASSWORD))).await.unwrap().into_inner();
-    let event = log.one(server, A::BeginSecondFactor, "").await;
-    assert_eq!((event.actor_name.as_str(), event.subject_name.as_str(), event.detail.as_str()), ("cleo", "cleo", ""));
-    let secret = totp_rs::Secret::try_from_base32(&begun.totp_secret).unwrap();
-    let mut app =
-        App { totp: totp_rs::Builder::new().with_secret(secret).build().unwrap(), hand: Arc::clone(hand), recovery_codes: Vec::new() };
-
-    let confirm = |code: String| pb::ConfirmTotpRequest { second_factor_code: code };
-    server.accounts.confirm_totp(log.ask(&cleo, confirm(app.wrong()))).await.unwrap_err();
-    log.one(server, A::EnableSecondFactor, "SECOND_FACTOR_INVALID").await;
-    app.recovery_codes = server.accounts.confirm_totp(log.ask(&cleo, confirm(app.shown()))).await.unwrap().into_inner().recovery_codes;
-    assert_eq!(log.one(server, A::EnableSecondFactor, "").await.detail, "with a code of the app");
-
-    let login = |code: &str| pb::LoginRequest {
-        user_name: "cleo".into(),
-        password: PASSWORD.into(),
-        second_factor_code: code.into(),
-        ..Default::default()
-    };
-    for (code, failure) in [(String::new(), "SECOND_FACTOR_REQUIRED"), (app.wrong(), "SECOND_FACTOR_INVALID")] {
-        server.accounts.login(log.ask("", login(&code))).await.unwrap_err();
-        assert_eq!(log.one(server, A::SignIn, failure).await.subject_name, "cleo");
-    }
-    let signed_in = server.accounts.login(log.ask("", login(&app.recovery_codes[0]))).await.unwrap().into_inner();
-    let events = log.events(server).await;
-    let mut seen: Vec<_> = events.iter().map(|event| (event.action.as_str(), event.detail.as_str(), event.subject_id.as_str())).collect();
-    seen.sort_unstable();
-    let detail = "with a recovery code; 9 are left";
-    assert_eq!(seen[0], ("sign_in", detail, signed_in.session_id.as_str()));
-    assert_eq!((seen[1].0, seen[1].2, seen.len()), ("use_recovery_code", signed_in.session_id.as_str(), 2));
-    log.worked.insert("use_recovery_code");
-
-    let step_up = |code: String| pb::StepUpRequest { second_factor_code: code };
-    server.accounts.step_up(log.ask(&cleo, step_up(app.wrong()))).await.unwrap_err();
-    log.one(server, A::StepUp, "SECOND_FACTOR_INVALID").await;
-    server.accounts.step_up(log.ask(&cleo, step_up(app.next()))).await.unwrap();
-    assert_eq!(log.one(server, A::StepUp, "").await.actor_name, "cleo");
-    let anew = |code: String| pb::CreateRecoveryCodesRequest { second_factor_code: code };
-    server.accounts.create_recovery_codes(log.ask(&cleo, anew(app.wrong()))).await.unwrap_err();
-    log.one(server, A::CreateRecoveryCodes, "SECOND_FACTOR_INVALID").await;
-    server.accounts.create_recovery_codes(log.ask(&cleo, anew(app.next()))).await.unwrap();
-    log.one(server, A::CreateRecoveryCodes, "").await;
-    let remove = |code: String| pb::RemoveTotpRequest { second_factor_code: code };
-    server.accounts.remove_totp(log.ask(&cleo, remove(app.wrong()))).await.unwrap_err();
-    log.one(server, A::DisableSecondFactor, "SECOND_FACTOR_INVALID").await;
-    server.accounts.remove_totp(log.ask(&cleo, remove(app.next()))).await.unwrap();
-    log.one(server, A::DisableSecondFactor, "").await;
-
-    server.enroll(&cleo, hand).await;
-    log.events(server).await;
-    let reset = |name: &str| pb::ResetSecondFactorRequest { user_name: name.into() };
-    server.admin.reset_second_factor(log.ask(&cleo, reset("operator"))).await.unwrap_err();
-    assert_eq!(log.one(server, A::ResetSecondFactor, "ROLE_REQUIRED").await.actor_name, "cleo");
-    let request: Request<_> = log.ask(&operator, reset("cleo"));
-    server.admin.reset_second_factor(request).await.unwrap();
-    let event = log.one(server, A::ResetSecondFactor, "").await;
-    assert_eq!((event.actor_name.as_str(), event.subject_name.as_str()), ("operator", "cleo"));
 }

@@ -193,7 +193,7 @@ async fn a_service_account_is_shown_by_its_own_name_to_whom_asks_with_its_key() 
     assert_eq!((service_account.name.as_str(), &service_account.service_account_id, me.user), ("ci", &robot, None));
     assert_eq!(me.organization.unwrap().name, "Plumbers");
     let me = http(server.address, "GET /users/me", &[("authorization", &format!("Bearer {key}"))], "").await.json();
-    assert_eq!((&me["user_id"], &me["user_name"], &me["account_id"]), (&robot.into(), &"ci".into(), &account.into()));
+    assert_eq!((&me["user_id"], &me["service_account"], &me["account_id"]), (&robot.into(), &"ci".into(), &account.into()));
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ enum Step {
     TurnOn { session: usize },
     TurnOff { session: usize, code: Code },
     NewCodes { session: usize, code: Code },
-    StepUp { session: usize, code: Code },
+    Prove { session: usize, code: Code },
     CheckStepUp { session: usize },
     Reset,
     EndAll,
@@ -57,7 +57,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => session().prop_map(|session| Step::TurnOn { session }),
         1 => (session(), code()).prop_map(|(session, code)| Step::TurnOff { session, code }),
         1 => (session(), code()).prop_map(|(session, code)| Step::NewCodes { session, code }),
-        4 => (session(), code()).prop_map(|(session, code)| Step::StepUp { session, code }),
+        4 => (session(), code()).prop_map(|(session, code)| Step::Prove { session, code }),
         4 => session().prop_map(|session| Step::CheckStepUp { session }),
         1 => Just(Step::Reset),
         1 => Just(Step::EndAll),
@@ -244,7 +244,7 @@ async fn both(
             }
             (told(&answer), expected)
         }
-        Step::StepUp { session: back, code } => {
+        Step::Prove { session: back, code } => {
             let Some(session) = session(back) else { return ("", "") };
             let answer = change(store, person, &session, FactorChange::StepUp { code: shown(*code, model.now_ms) }).await;
             (told(&answer), model.change(&session, *code))
@@ -311,20 +311,20 @@ const REACHED: [&str; 12] =
 
 /// Steps that come to each answer, whatever is drawn at random.
 fn scene() -> Vec<Step> {
-    use Step::{Begin, CheckStepUp, EndAll, NewCodes, Reset, StepUp, TurnOff, TurnOn, Wait};
+    use Step::{Begin, CheckStepUp, EndAll, NewCodes, Prove, Reset, TurnOff, TurnOn, Wait};
     let (begin, on, check) = (|code| Begin { code }, TurnOn { session: 0 }, CheckStepUp { session: 0 });
-    let mut scene = vec![begin(None), Reset, StepUp { session: 0, code: Code::App(0) }, on.clone(), on.clone(), check.clone(), begin(None)];
+    let mut scene = vec![begin(None), Reset, Prove { session: 0, code: Code::App(0) }, on.clone(), on.clone(), check.clone(), begin(None)];
     scene.extend([begin(Some(Code::App(0))), begin(Some(Code::App(1))), check.clone(), Wait(RECENT_MS), check.clone()]);
     scene.extend((0..6).map(|_| begin(Some(Code::WrongApp))));
     scene.extend([
         begin(Some(Code::App(0))),
-        StepUp { session: 0, code: Code::Recovery(2) },
+        Prove { session: 0, code: Code::Recovery(2) },
         check.clone(),
-        StepUp { session: 0, code: Code::Recovery(2) },
+        Prove { session: 0, code: Code::Recovery(2) },
     ]);
     scene.extend([
         NewCodes { session: 0, code: Code::App(0) },
-        StepUp { session: 0, code: Code::Recovery(2) },
+        Prove { session: 0, code: Code::Recovery(2) },
         TurnOff { session: 0, code: Code::App(1) },
     ]);
     scene.extend([check.clone(), begin(None), Wait(STEP_MS), on, Reset, check.clone(), begin(None), EndAll, check]);

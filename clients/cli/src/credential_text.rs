@@ -1,12 +1,13 @@
 //! What is shown of what holds a secret: enough to tell one from another, and nothing that is secret.
 
-use shared::credential_form::{API_KEY_PREFIX, REFRESH_TOKEN_PREFIX, is_api_key};
+use shared::credential_form::{API_KEY_PREFIX, INVITATION_PREFIX, REFRESH_TOKEN_PREFIX, is_api_key};
 
 use crate::setting::IN_KEYCHAIN;
 
 /// For people who look for it in a list: its first characters and its last four, none of which are of a secret.
 pub(crate) fn shown(credential: &str) -> String {
-    let prefix = if credential.starts_with(REFRESH_TOKEN_PREFIX) { REFRESH_TOKEN_PREFIX } else { API_KEY_PREFIX };
+    let prefix = [REFRESH_TOKEN_PREFIX, INVITATION_PREFIX].into_iter().find(|prefix| credential.starts_with(prefix));
+    let prefix = prefix.unwrap_or(API_KEY_PREFIX);
     let (head, tail) = (credential.get(..prefix.len() + 4), credential.get(credential.len().saturating_sub(4)..));
     format!("{}…{}", head.unwrap_or_default(), tail.unwrap_or_default())
 }
@@ -33,7 +34,7 @@ pub(crate) fn shown_url(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use shared::credential_form::{API_KEY_LENGTH, REFRESH_TOKEN_LENGTH, checksum};
+    use shared::credential_form::{API_KEY_LENGTH, INVITATION_LENGTH, REFRESH_TOKEN_LENGTH, checksum};
 
     use super::*;
 
@@ -47,6 +48,8 @@ mod tests {
     #[test]
     fn what_is_shown_of_a_credential_holds_nothing_of_its_secret() {
         let (key, token) = (credential(API_KEY_PREFIX, API_KEY_LENGTH), credential(REFRESH_TOKEN_PREFIX, REFRESH_TOKEN_LENGTH));
+        let invitation = credential(INVITATION_PREFIX, INVITATION_LENGTH);
+        assert_eq!(shown(&invitation), format!("tgi_abcd…{}", &invitation[44..]));
         assert_eq!(shown(&key), format!("tg_abcd…{}", &key[45..]));
         assert_eq!(shown(&token), format!("tgr_abcd…{}", &token[78..]));
         assert_eq!(shown_key(&key, true), shown(&key));

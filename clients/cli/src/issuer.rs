@@ -6,6 +6,7 @@ use tollgate_client::{Client, Error, Proof};
 
 use crate::browser;
 use crate::failure::Failure;
+use crate::interruption::unless_interrupted;
 use crate::loopback::{CameBack, Loopback, Said};
 use crate::output::hint;
 
@@ -23,8 +24,17 @@ pub(crate) struct Way {
     pub(crate) within: Duration,
 }
 
-/// Sends the person to the issuer, waits for them, and ends what they came for. The browser shows what became of it.
+/// Sends the person to the issuer, waits for them or for Ctrl-C, and ends what they came for. The browser shows what became of it.
 pub(crate) async fn by_browser<T>(
+    client: &Client,
+    issuer: &str,
+    way: Way,
+    end: impl AsyncFnOnce(Proof) -> Result<T, Error>,
+) -> Result<T, Failure> {
+    unless_interrupted(there_and_back(client, issuer, way, end)).await
+}
+
+async fn there_and_back<T>(
     client: &Client,
     issuer: &str,
     way: Way,
@@ -43,16 +53,8 @@ pub(crate) async fn by_browser<T>(
     hint(url);
     hint(&format!("waiting for {} (Ctrl-C stops)", sign_in.issuer.name));
     let name = &sign_in.issuer.name;
-    let came_back = tokio::select! {
-        biased;
-        interrupted = tokio::signal::ctrl_c() => return Err(match interrupted {
-            Ok(()) => Failure::Interrupted,
-            Err(source) => Failure::Io { what: "Ctrl-C can't be listened for".to_owned(), source },
-        }),
-        came_back = tokio::time::timeout(way.within, loopback.comes_back(|state| sign_in.has_state(state))) => {
-            came_back.map_err(|_| Failure::Late(format!("nobody came back from {name} in time")))?.map_err(cant_listen)?
-        }
-    };
+    let came_back = tokio::time::timeout(way.within, loopback.comes_back(|state| sign_in.has_state(state))).await;
+    let came_back = came_back.map_err(|_| Failure::Late(format!("nobody came back from {name} in time")))?.map_err(cant_listen)?;
     let CameBack { said: Said::Code(code), .. } = &came_back else { return Err(denied(name, came_back).await) };
     let ended = end(sign_in.with_code(code, &came_back.state)).await;
     let page = match &ended {

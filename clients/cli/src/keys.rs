@@ -62,7 +62,7 @@ pub(crate) enum Keys {
         #[command(flatten)]
         save: Save,
     },
-    /// Revoke a key, one of its secrets, or every key that is found in a text
+    /// Revoke a key, one of its secrets, or every credential that is found in a text
     Revoke {
         /// The key's id, from `keys list`; needs a session or an access token
         #[arg(required_unless_present = "leaked")]
@@ -70,11 +70,17 @@ pub(crate) enum Keys {
         /// Which of its secrets alone, by the number in `keys list`
         #[arg(long, value_name = "N", requires = "id", value_parser = clap::value_parser!(u32).range(1..))]
         secret: Option<u32>,
-        /// Any text or binary in which keys or refresh tokens leaked; - reads standard input; needs no credential
+        /// Any text or binary in which keys, refresh tokens or invitations leaked; - reads standard input; needs no credential
         #[arg(long, value_name = "FILE", conflicts_with_all = ["id", "secret"])]
         leaked: Option<PathBuf>,
     },
 }
+
+/// What `list` shows.
+const COLUMNS: [&str; 11] = ["ID", "KEY", "STATE", "SCOPES", "MODELS", "NETWORKS", "CREATED", "EXPIRES", "USED", "SECRET", "NAME"];
+/// The same of an account that several share.
+const COLUMNS_OF_ACCOUNT: [&str; 12] =
+    ["ID", "KEY", "STATE", "SCOPES", "MODELS", "NETWORKS", "CREATED", "EXPIRES", "USED", "SECRET", "OF", "NAME"];
 
 /// Where the key goes in place of standard output.
 #[derive(Debug, Args)]
@@ -142,8 +148,7 @@ pub(crate) async fn run(connected: Connected, command: Keys, output: &mut Output
                 Some(account) => named::names(client, account).await.unwrap_or_default(),
                 None => Vec::new(),
             };
-            let columns = &["ID", "KEY", "STATE", "SCOPES", "MODELS", "NETWORKS", "CREATED", "EXPIRES", "USED", "SECRET", "OF", "NAME"];
-            let mut table = Table::new(columns);
+            let mut table = Table::new(if account.is_some() { &COLUMNS_OF_ACCOUNT } else { &COLUMNS });
             let mut records = Vec::new();
             for key in client.list_api_keys().await? {
                 records.push(record(&key, now));
@@ -151,7 +156,8 @@ pub(crate) async fn run(connected: Connected, command: Keys, output: &mut Output
                     let all = |some: &[String]| if some.is_empty() { "*".to_owned() } else { some.join(",") };
                     let number = if secret.number == 0 { String::new() } else { secret.number.to_string() };
                     let state = key_state(&key, &secret, now);
-                    table.row([
+                    let whose = names.iter().find(|(id, _)| *id == key.user_id).map_or(&key.user_id, |(_, name)| name);
+                    let cells = [
                         key.api_key_id.clone(),
                         secret.hint,
                         state.to_owned(),
@@ -162,9 +168,8 @@ pub(crate) async fn run(connected: Connected, command: Keys, output: &mut Output
                         time(secret.expires_at),
                         time(secret.last_used_at),
                         number,
-                        names.iter().find(|(id, _)| *id == key.user_id).map_or_else(|| key.user_id.clone(), |(_, name)| name.clone()),
-                        key.name.clone(),
-                    ]);
+                    ];
+                    table.row(cells.into_iter().chain(account.as_ref().map(|_| whose.clone())).chain([key.name.clone()]));
                 }
             }
             output.records(&records, &table)

@@ -11,7 +11,10 @@ use futures_util::StreamExt as _;
 use futures_util::stream::poll_fn;
 use memchr::memmem;
 use serde_json::{Value, json};
-use shared::credential_form::{API_KEY_LENGTH, API_KEY_PREFIX, REFRESH_TOKEN_LENGTH, REFRESH_TOKEN_PREFIX, is_api_key, is_refresh_token};
+use shared::credential_form::{
+    API_KEY_LENGTH, API_KEY_PREFIX, INVITATION_LENGTH, INVITATION_PREFIX, REFRESH_TOKEN_LENGTH, REFRESH_TOKEN_PREFIX, is_api_key,
+    is_invitation, is_refresh_token,
+};
 use tokio::sync::mpsc::{self, Sender};
 use tollgate_client::proto::auth::RevokeCredentialResponse;
 use tollgate_client::proto::auth::revoke_credential_response::Result as Outcome;
@@ -31,7 +34,7 @@ const MOST_KNOWN: usize = 100_000;
 const TRIES: usize = 5;
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// Revokes every API key and refresh token in a file; `-` is standard input.
+/// Revokes every API key, refresh token and invitation in a file; `-` is standard input.
 pub(crate) async fn revoke(client: &Client, path: &Path, output: &mut Output) -> Result<(), Failure> {
     let (found, mut taken) = mpsc::channel(AT_ONCE);
     let read_from = path.to_owned();
@@ -138,7 +141,7 @@ fn search_in(mut input: impl Read, found: &Sender<String>) -> io::Result<()> {
     }
 }
 
-/// Whether an API key or a refresh token of ours stands in this text.
+/// Whether an API key, a refresh token or an invitation of ours stands in this text.
 pub(crate) fn holds_a_credential(text: &str) -> bool {
     let mut scanner = Scanner::default();
     !scanner.take(text.as_bytes()).is_empty() || !scanner.take(&[]).is_empty()
@@ -161,8 +164,11 @@ enum Find<'a> {
 }
 
 type HasForm = fn(&str) -> bool;
-const FORMS: [(&str, usize, HasForm); 2] =
-    [(API_KEY_PREFIX, API_KEY_LENGTH, is_api_key), (REFRESH_TOKEN_PREFIX, REFRESH_TOKEN_LENGTH, is_refresh_token)];
+const FORMS: [(&str, usize, HasForm); 3] = [
+    (API_KEY_PREFIX, API_KEY_LENGTH, is_api_key),
+    (REFRESH_TOKEN_PREFIX, REFRESH_TOKEN_LENGTH, is_refresh_token),
+    (INVITATION_PREFIX, INVITATION_LENGTH, is_invitation),
+];
 /// What all of them begin with.
 const BEGINNING: &[u8] = b"tg";
 
@@ -231,6 +237,10 @@ mod tests {
         credential(REFRESH_TOKEN_PREFIX, REFRESH_TOKEN_LENGTH, seed)
     }
 
+    fn invitation(seed: &str) -> String {
+        credential(INVITATION_PREFIX, INVITATION_LENGTH, seed)
+    }
+
     /// What is found in a text that comes in pieces of so many bytes.
     fn found(text: &[u8], piece: usize) -> Vec<String> {
         let mut scanner = Scanner::default();
@@ -242,17 +252,17 @@ mod tests {
 
     #[test]
     fn every_credential_of_a_text_is_found_wherever_its_pieces_end() {
-        let (one, two, three) = (key("a1B2"), token("Zz9"), key("tg"));
-        let text = format!("t tg tg_ tgr_ {one}\n{two}{three}tg_{one}tgr_{}…tg", &one[3..]);
+        let (one, two, three, four) = (key("a1B2"), token("Zz9"), key("tg"), invitation("iI"));
+        let text = format!("t tg tg_ tgr_ tgi_ {one}\n{two}{three}{four}tg_{one}tgr_{}…tg", &one[3..]);
         for piece in 1..=text.len() {
-            assert_eq!(found(text.as_bytes(), piece), [&one, &two, &three, &one].map(String::clone), "pieces of {piece}");
+            assert_eq!(found(text.as_bytes(), piece), [&one, &two, &three, &four, &one].map(String::clone), "pieces of {piece}");
         }
     }
 
     #[test]
     fn what_stands_around_a_credential_does_not_hide_it() {
-        let (key, token) = (key("Q7"), token("x"));
-        for secret in [&key, &token] {
+        let (key, token, invitation) = (key("Q7"), token("x"), invitation("Y8"));
+        for secret in [&key, &token, &invitation] {
             for (before, after) in [
                 ("", ""),
                 ("xyz", "0123456789"),
@@ -284,6 +294,7 @@ mod tests {
             key.replacen('3', "4", 1),
             token.replacen('k', "l", 1),
             key.replace("tg_", "tgr_"),
+            key.replace("tg_", "tgi_"),
             token.replace("tgr_", "tg_"),
             key.to_uppercase(),
             format!("{}\n{}", &key[..20], &key[20..]),

@@ -10,6 +10,7 @@ use crate::connection::Connected;
 use crate::display::{json_time, time};
 use crate::duration::parse_duration;
 use crate::failure::Failure;
+use crate::interruption::unless_interrupted;
 use crate::issuer::{self, Way};
 use crate::key_scope::Scope;
 use crate::output::{Output, hint};
@@ -35,10 +36,10 @@ pub(crate) struct Login {
     #[command(flatten)]
     code: Given,
     /// With --with: only print the address
-    #[arg(long, requires = "with")]
+    #[arg(long, conflicts_with_all = ["name", "device"])]
     no_browser: bool,
     /// With --device: what the session may do; may be repeated [default: all that you may do]
-    #[arg(long = "scope", value_name = "SCOPE", value_enum, requires = "device")]
+    #[arg(long = "scope", value_name = "SCOPE", value_enum, conflicts_with_all = ["name", "with"])]
     scopes: Vec<Scope>,
     /// With --with and --device: how long to wait for you, at most 10m
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "name")]
@@ -71,7 +72,7 @@ pub(crate) async fn login(connected: Connected, arguments: Login, output: &mut O
         return begin(connected, output, sign_in).await;
     }
     let scopes: Vec<String> = scopes.into_iter().map(|scope| scope.name().to_owned()).collect();
-    begin(connected, output, async |anybody| as_device(anybody, &client, &scopes, within).await).await
+    begin(connected, output, async |anybody| unless_interrupted(as_device(anybody, &client, &scopes, within)).await).await
 }
 
 pub(crate) async fn complete_reset(
@@ -104,16 +105,9 @@ async fn as_device(anybody: &Client, client: &str, scopes: &[String], within: Du
     hint(&format!("or, at another terminal: tollgate devices approve {}", device.user_code));
     let until = device.expires_at.map(|end| format!(" until {}", time(Some(end.into())))).unwrap_or_default();
     hint(&format!("waiting{until} (Ctrl-C stops)"));
-    tokio::select! {
-        biased;
-        interrupted = tokio::signal::ctrl_c() => Err(match interrupted {
-            Ok(()) => Failure::Interrupted,
-            Err(source) => Failure::Io { what: "Ctrl-C can't be listened for".to_owned(), source },
-        }),
-        waited = tokio::time::timeout(within, anybody.wait_for_device(&device)) => match waited {
-            Ok(signed_in) => Ok(signed_in?),
-            Err(_) => Err(Failure::Late("nobody approved in time".to_owned())),
-        }
+    match tokio::time::timeout(within, anybody.wait_for_device(&device)).await {
+        Ok(signed_in) => Ok(signed_in?),
+        Err(_) => Err(Failure::Late("nobody approved in time".to_owned())),
     }
 }
 

@@ -1,4 +1,5 @@
-//! The `tollgate` command: accounts, organizations, sessions, keys, profiles, credits, answers streamed to the terminal, and the services' certificates.
+//! The `tollgate` command: accounts, organizations, sessions, keys, profiles, credits, answers streamed to the terminal, and the services'
+//! certificates.
 
 mod account;
 mod admin;
@@ -17,6 +18,7 @@ mod display;
 mod duration;
 mod failure;
 mod identities;
+mod interruption;
 mod issuer;
 mod key_place;
 mod key_scope;

@@ -15,7 +15,7 @@ impl Table {
     }
 
     /// Adds a row: a cell for each column.
-    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         let shown = cells.into_iter().map(|cell| if cell.is_empty() { "-".to_owned() } else { one_line(&cell) });
         self.rows.push(shown.collect());
     }

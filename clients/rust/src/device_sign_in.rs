@@ -117,8 +117,8 @@ impl Client {
     }
 
     /// Waits until somebody has approved, and begins the session. It asks as often as the service wants it, and less often while the
-    /// service can't be reached. Fails with `DEVICE_SIGN_IN_DENIED`, or with `DEVICE_CODE_EXPIRED` when nobody approved in time. Dropping it
-    /// stops the questions.
+    /// service can't be reached. Fails with `DEVICE_SIGN_IN_DENIED`, or with `DEVICE_CODE_EXPIRED` when nobody approved in time. Dropping
+    /// it stops the questions.
     pub async fn wait_for_device(&self, sign_in: &DeviceSignIn) -> Result<SignedIn, Error> {
         let ends = sign_in.begun + LONGEST_LIFE;
         let mut pace = Pace::new(sign_in.interval);

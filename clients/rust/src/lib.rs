@@ -44,8 +44,8 @@
 //! # }
 //! ```
 //!
-//! Other ways to begin one: [`Client::login_with`] takes a code of the second factor, [`Client::begin_sign_in`] and [`Client::sign_in`] go by
-//! an OpenID issuer such as Google, and a device without a browser shows a code and waits:
+//! Other ways to begin one: [`Client::login_with`] takes a code of the second factor, [`Client::begin_sign_in`] and [`Client::sign_in`] go
+//! by an OpenID issuer such as Google, and a device without a browser shows a code and waits:
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), tollgate_client::Error> {

@@ -16,7 +16,7 @@ from fastapi.security import OAuth2PasswordBearer
 from joserfc import jwt
 from joserfc.errors import BadSignatureError
 from joserfc.jwk import KeySet
-from oauthlib.oauth2 import InvalidGrantError, InvalidScopeError, LegacyApplicationClient
+from oauthlib.oauth2 import DeviceClient, InvalidGrantError, InvalidScopeError, LegacyApplicationClient, OAuth2Error
 from requests.auth import HTTPBasicAuth
 from requests_oauthlib import OAuth2Session
 
@@ -85,6 +85,64 @@ class RequestsOauthlib(ClientCase):
         with self.assertRaises(InvalidGrantError) as refused:
             self.granted(account)
         self.assertIn("don't match", refused.exception.description)
+
+
+class Devices(ClientCase):
+    """Sign-ins of devices (RFC 8628), by each library's own client, which a person approves in the browser."""
+
+    GRANT = "urn:ietf:params:oauth:grant-type:device_code"
+
+    def begun(self):
+        answer = httpx.post(f"{AUTH}/device_authorization", data={"client_id": "a notebook", "scope": "account inference"})
+        self.assertEqual(answer.status_code, 200, answer.text)
+        return answer.json()
+
+    def answer(self, account, begun, deny=False):
+        login = {"grant_type": "password", "username": account.name, "password": account.password}
+        token = httpx.post(TOKEN, data=login).json()["access_token"]
+        method, sent = f"{AUTH}/tollgate.auth.v1.Accounts/ApproveDevice", {"userCode": begun["user_code"], "deny": deny}
+        answer = httpx.post(method, json=sent, headers={"authorization": f"Bearer {token}"})
+        self.assertEqual(answer.status_code, 200, answer.text)
+
+    def test_oauthlibs_device_client_waits_and_has_its_token_once_it_is_approved(self):
+        account, begun = self.account(7), self.begun()
+        session = OAuth2Session(client=DeviceClient(client_id="a notebook", scope=["inference", "account"]))
+        self.addCleanup(session.close)
+        ask = {"device_code": begun["device_code"], "include_client_id": True}
+        for word in ("authorization_pending", "slow_down"):
+            with self.assertRaises(OAuth2Error) as refused:
+                session.fetch_token(TOKEN, **ask)
+            self.assertEqual(refused.exception.error, word)
+        self.answer(account, begun)
+        token = session.fetch_token(TOKEN, **ask)
+        self.assertEqual(set(token["scope"]), {"account", "inference"})
+        self.assertEqual(session.get(ME).json()["balance"]["available_credits"], 7)
+        with self.assertRaises(OAuth2Error) as refused:
+            session.fetch_token(TOKEN, **ask)
+        self.assertEqual(refused.exception.error, "expired_token")
+
+    def test_both_of_authlibs_clients_take_the_grant_and_say_when_it_was_denied(self):
+        account = self.account()
+        for make in (AuthlibSession, OAuth2Client):
+            with self.subTest(make):
+                begun, denied = self.begun(), self.begun()
+                client = make("a notebook", token_endpoint_auth_method="none")
+                self.addCleanup(client.close)
+                with self.assertRaises(OAuthError) as refused:
+                    client.fetch_token(TOKEN, grant_type=self.GRANT, device_code=begun["device_code"])
+                self.assertEqual(refused.exception.error, "authorization_pending")
+                self.answer(account, begun)
+                client.fetch_token(TOKEN, grant_type=self.GRANT, device_code=begun["device_code"])
+                self.assertEqual(client.get(ME).json()["user_name"], account.name)
+                self.answer(account, denied, deny=True)
+                with self.assertRaises(OAuthError) as refused:
+                    client.fetch_token(TOKEN, grant_type=self.GRANT, device_code=denied["device_code"])
+                self.assertEqual(refused.exception.error, "access_denied")
+
+    def test_the_metadata_names_where_a_device_begins(self):
+        metadata = httpx.get(f"{WELL_KNOWN}/oauth-authorization-server").json()
+        self.assertEqual(metadata["device_authorization_endpoint"], f"{AUTH}/device_authorization")
+        self.assertIn(self.GRANT, metadata["grant_types_supported"])
 
 
 class Authlib(ClientCase):

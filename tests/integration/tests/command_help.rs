@@ -17,7 +17,17 @@ fn says(arguments: &[&str], environment: &[(&str, &str)]) -> String {
 fn every_shell_gets_completions_of_every_command() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let script = says(&["completions", shell], &[]);
-        for word in ["make-certificates", "complete-reset", "reset-password", "profile", "auth-url", "print-token"] {
+        for word in [
+            "make-certificates",
+            "complete-reset",
+            "reset-password",
+            "profile",
+            "auth-url",
+            "print-token",
+            "service-accounts",
+            "recovery-codes",
+            "step-up",
+        ] {
             assert!(script.contains(word), "{shell} doesn't know {word}");
         }
     }
@@ -39,7 +49,15 @@ fn the_manual_has_a_page_for_every_command() {
     let folder = tempfile::tempdir().unwrap();
     let pages = folder.path().join("made/man1");
     says(&["man", pages.to_str().unwrap()], &[]);
-    for name in ["tollgate.1", "tollgate-chat.1", "tollgate-keys-create.1", "tollgate-admin-audit.1", "tollgate-config-set.1"] {
+    for name in [
+        "tollgate.1",
+        "tollgate-chat.1",
+        "tollgate-keys-create.1",
+        "tollgate-admin-audit.1",
+        "tollgate-config-set.1",
+        "tollgate-orgs-invite.1",
+        "tollgate-me-totp-setup.1",
+    ] {
         let page = std::fs::read_to_string(pages.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(page.contains(".SH SYNOPSIS"), "{name}");
     }

@@ -4,11 +4,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use integration::http_client::HttpCall;
+use integration::oidc_issuer::OidcIssuer;
 use integration::scripted_upstream::ScriptedUpstream;
-use integration::shell::{Shell, text};
+use integration::shell::{SOON, Shell, text};
 use integration::stack::{PASSWORD, Plan};
 use regex::Regex;
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Child;
+use tokio::time::timeout;
 
 /// A row of the table in docs/cli.md.
 struct Row {
@@ -71,15 +76,20 @@ impl Scene {
         let whole: Vec<&str> = name.split(' ').chain(arguments.iter().copied()).chain(["--json"]).collect();
         let done = shell.run(&whole, input).await;
         assert!(done.status.success(), "{whole:?}: {}", text(&done.stderr));
+        self.check(name, &text(&done.stdout))
+    }
+
+    /// Holds what a command printed against the docs.
+    fn check(&mut self, name: &str, out: &str) -> Vec<Value> {
         let row = &self.rows[name];
-        let records = records(&row.form, &text(&done.stdout));
-        assert!(!records.is_empty(), "{whole:?}: nothing shows its shape");
+        let records = records(&row.form, out);
+        assert!(!records.is_empty(), "{name}: nothing shows its shape");
         for record in &records {
             let fields: BTreeSet<String> = record.as_object().unwrap().keys().cloned().collect();
             if name == "admin audit" {
-                assert!(fields.is_subset(&row.fields), "{whole:?}: {record}");
+                assert!(fields.is_subset(&row.fields), "{name}: {record}");
             } else {
-                assert_eq!(fields, row.fields, "{whole:?}: {record}");
+                assert_eq!(fields, row.fields, "{name}: {record}");
             }
         }
         self.seen.insert(name.to_owned());
@@ -89,8 +99,9 @@ impl Scene {
 
 #[tokio::test]
 async fn every_command_that_prints_data_prints_the_json_that_is_documented() {
-    let upstream = ScriptedUpstream::start().await;
-    let stack = Plan::with_upstream(&upstream.url()).start().await;
+    let (upstream, issuer) = (ScriptedUpstream::start().await, OidcIssuer::start().await);
+    let issuers = Value::from(vec![issuer.entry("lab")]).to_string();
+    let stack = Plan::with_upstream(&upstream.url()).set("TOLLGATE_OIDC_ISSUERS", &issuers).start().await;
     let home = stack.folder().join("home");
     std::fs::create_dir(&home).unwrap();
     let home = home.to_str().unwrap();
@@ -147,11 +158,82 @@ async fn every_command_that_prints_data_prints_the_json_that_is_documented() {
     scene.run(&ada, "tls make-certificates", &[&format!("{home}/tls")], "").await;
     scene.run(&ada, "man", &[&format!("{home}/man")], "").await;
 
+    organizations(&mut scene, &ada, &bob).await;
+    second_factor(&mut scene, &ada, &boss).await;
+    ways_to_sign_in(&mut scene, &ada, &issuer).await;
     scene.run(&bob, "sessions revoke", &[bob_session(&bob).await.as_str()], "").await;
     scene.run(&ada, "logout", &[], "").await;
 
     let documented: BTreeSet<String> = scene.rows.iter().filter(|(_, row)| row.form != "none").map(|(name, _)| name.clone()).collect();
     assert_eq!(scene.seen, documented, "each documented command was run");
+}
+
+async fn organizations(scene: &mut Scene, ada: &Shell, bob: &Shell) {
+    scene.run(ada, "orgs create", &["lab"], "").await;
+    scene.run(ada, "orgs list", &[], "").await;
+    scene.run(ada, "orgs show", &["lab"], "").await;
+    scene.run(ada, "orgs add", &["lab", "bob"], "").await;
+    assert_eq!(scene.run(ada, "orgs members", &["lab"], "").await.len(), 2);
+    scene.run(ada, "orgs role", &["lab", "bob", "owner"], "").await;
+    scene.run(ada, "orgs cap", &["lab", "bob", "5"], "").await;
+    scene.run(bob, "orgs leave", &["lab"], "").await;
+    let code = scene.run(ada, "orgs invite", &["lab"], "").await[0]["invitationCode"].as_str().unwrap().to_owned();
+    let id = scene.run(ada, "orgs invitations", &["lab"], "").await[0]["invitationId"].as_str().unwrap().to_owned();
+    scene.run(bob, "orgs join", &[], &format!("{code}\n")).await;
+    scene.run(ada, "orgs withdraw", &["lab", &id], "").await;
+    scene.run(ada, "orgs remove", &["lab", "bob"], "").await;
+    scene.run(ada, "service-accounts create", &["lab", "ci"], "").await;
+    scene.run(ada, "service-accounts list", &["lab"], "").await;
+    scene.run(ada, "service-accounts cap", &["lab", "ci", "7"], "").await;
+    scene.run(ada, "service-accounts remove", &["lab", "ci"], "").await;
+}
+
+async fn second_factor(scene: &mut Scene, ada: &Shell, boss: &Shell) {
+    // As `password change` made it.
+    let password = "another pass phrase of mine\n";
+    let made = scene.run(ada, "me totp setup", &[], password).await;
+    let secret = totp_rs::Secret::try_from_base32(made[0]["totpSecret"].as_str().unwrap()).unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let code = totp_rs::Builder::new().with_secret(secret.as_ref().to_vec()).build().unwrap().generate(now).to_string();
+    let confirmed = scene.run(ada, "me totp confirm", &[], &format!("{code}\n")).await;
+    let code = |codes: &Value, number: usize| format!("{}\n", codes["recoveryCodes"][number].as_str().unwrap());
+    let renewed = scene.run(ada, "me totp recovery-codes", &[], &code(&confirmed[0], 0)).await;
+    scene.run(ada, "me step-up", &[], &code(&renewed[0], 0)).await;
+    assert_eq!(scene.run(ada, "me totp status", &[], "").await[0]["recoveryCodesLeft"], 9);
+    scene.run(ada, "me totp remove", &[], &code(&renewed[0], 1)).await;
+    scene.run(boss, "admin reset-second-factor", &["bob"], "").await;
+}
+
+/// Starts a command that tells on standard error where to go on, and that line.
+async fn waits(shell: &Shell, arguments: &[&str], what: &str) -> (Child, String) {
+    let mut child = shell.start(arguments);
+    let mut says = BufReader::new(child.stderr.take().unwrap()).lines();
+    loop {
+        let line = timeout(SOON, says.next_line()).await.expect("a line").unwrap().expect("it waits");
+        if let Some(rest) = line.strip_prefix(what) {
+            let rest = rest.to_owned();
+            // It goes on saying things, to whom it may concern.
+            tokio::spawn(async move { while let Ok(Some(_)) = says.next_line().await {} });
+            return (child, rest);
+        }
+    }
+}
+
+async fn ways_to_sign_in(scene: &mut Scene, ada: &Shell, issuer: &OidcIssuer) {
+    let link = ["me", "identities", "link", "--with", "lab", "--no-browser", "--json"];
+    let (child, address) = waits(ada, &link, "http://").await;
+    let back = issuer.visit(&format!("http://{address}")).await;
+    let (host, target) = back.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    HttpCall::get(host.parse().unwrap(), &format!("/{target}")).send().await.text().await;
+    let done = timeout(SOON, child.wait_with_output()).await.unwrap().unwrap();
+    scene.check("me identities link", &text(&done.stdout));
+    scene.run(ada, "me identities list", &[], "").await;
+    scene.run(ada, "me identities unlink", &["lab"], "").await;
+    for (command, more) in [("devices approve", &["--yes"][..]), ("devices deny", &[])] {
+        let (mut device, code) = waits(ada, &["login", "--device", "--print-token"], "and type this code: ").await;
+        scene.run(ada, command, &[&[code.as_str()], more].concat(), "").await;
+        device.kill().await.unwrap();
+    }
 }
 
 async fn bob_session(bob: &Shell) -> String {

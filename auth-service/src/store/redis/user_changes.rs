@@ -44,8 +44,8 @@ impl RedisStore {
         Err(changing_too_quickly())
     }
 
-    /// Has a rule decide about a user, and about the operator who is the event's actor: both are what they were in the step that writes what
-    /// it says. `None`: no such user.
+    /// Has a rule decide about a user, and about the operator who is the event's actor: both are what they were in the step that writes
+    /// what it says. `None`: no such user.
     pub(super) async fn change_by_operator(
         &self,
         id: &UserId,

@@ -9,6 +9,7 @@ use tollgate_client::{AuditFilter, AuditTail, Client, Code, Error};
 use super::arguments::Audit;
 use crate::display::{one_line, time};
 use crate::failure::Failure;
+use crate::interruption::unless_interrupted;
 use crate::output::{Output, hint};
 use crate::table::Table;
 
@@ -25,14 +26,7 @@ pub(crate) async fn run(client: &Client, arguments: Audit, output: &mut Output) 
     let json = output.is_json();
     let filter = AuditFilter { user_name: user, action };
     if follow {
-        return tokio::select! {
-            biased;
-            interrupted = tokio::signal::ctrl_c() => match interrupted {
-                Ok(()) => Err(Failure::Interrupted),
-                Err(source) => Err(Failure::Io { what: "Ctrl-C can't be listened for".to_owned(), source }),
-            },
-            followed = self::follow(client, filter, last, json, output) => followed,
-        };
+        return unless_interrupted(self::follow(client, filter, last, json, output)).await;
     }
     list(client, filter, limit, json, output).await
 }

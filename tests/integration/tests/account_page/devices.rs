@@ -38,9 +38,7 @@ async fn the_address_that_a_device_shows_leads_through_signing_in_to_its_approva
         page.find("heading", "Approve a device").await;
         page.find("heading", "Does your device show this code?").await;
         assert_eq!(page.text_at("user-code").await, begun.user_code);
-        for said in
-            ["a notebook <b>of mine</b>", "has.a.notebook", "chat", "127.0.0.1", "Approve it only if you have started this yourself"]
-        {
+        for said in ["a notebook <b>of mine</b>", "has.a.notebook", "chat", "127.0.0.1", "If somebody sent you this code, or a link"] {
             page.says(said).await;
         }
         assert_eq!(page.browser.evaluate("document.querySelectorAll('main b').length").await, 0);

@@ -188,7 +188,7 @@ async fn a_person_makes_an_organization_chooses_its_account_and_approves_a_devic
         go(page, "button", "I have kept it", key::ENTER).await;
         page.gone("dialog", "The invitation").await;
         tab_to(page, "combobox", "Account").await;
-        page.browser.keys("Typed").await;
+        page.browser.keys("T").await;
         page.says("This is the account of Typed Together now.").await;
         is_on(page, "the focus still on the choice", "document.activeElement.id === 'account'").await;
         let asked = auth::BeginDeviceSignInRequest { client: "a shell".to_owned(), ..Default::default() };

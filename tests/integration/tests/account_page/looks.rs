@@ -24,7 +24,7 @@ async fn furnish(stage: &Stage, name: &str) -> (Person, String) {
     let organization = "An organization with a name that is quite a lot longer than names are, as some people's are";
     let account_id = stage.organization(&operator, organization).await;
     for (number, role) in [(1, auth::MemberRole::Member), (2, auth::MemberRole::Owner)] {
-        let user_name = format!("a-member-with-quite-a-long-name-of-{name}-{number}");
+        let user_name = format!("someone-called-{number}-whom-{name}-has-added");
         stage.person(&user_name).await;
         let monthly_cap_credits = Some(1_000_000_000_000);
         let add = auth::AddMemberRequest { account_id: account_id.clone(), user_name, role: role.into(), monthly_cap_credits };
@@ -118,6 +118,7 @@ async fn every_view(stage: &Stage, page: &Page, operator: &str, look: impl Async
         close(page).await;
     }
     page.press("button", "Sign out").await;
+    page.says("You are signed out.").await;
     page.try_to_sign_in(operator, PASSWORD).await;
     page.find("heading", "Your second factor").await;
     look(page, "guest, second factor").await;
@@ -198,10 +199,20 @@ async fn every_control_has_a_name_and_headings_come_in_order_for_screen_readers(
 
 #[tokio::test]
 async fn no_view_scrolls_sideways_on_a_phone_of_360_pixels() {
-    scene("no_view_scrolls_sideways_on_a_phone_of_360_pixels", async |stage, page| {
-        let phone = json!({ "width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": false });
-        page.browser.devtools("Emulation.setDeviceMetricsOverride", phone).await;
-        every_view(stage, page, "narrow.operator", async |page, what| {
+    is_as_wide_as("no_view_scrolls_sideways_on_a_phone_of_360_pixels", 360).await;
+}
+
+#[tokio::test]
+async fn no_view_scrolls_sideways_in_the_narrowest_window_that_shows_tables() {
+    is_as_wide_as("no_view_scrolls_sideways_in_the_narrowest_window_that_shows_tables", 1025).await;
+}
+
+async fn is_as_wide_as(test: &str, width: u32) {
+    let operator = format!("operator.of.{width}");
+    scene(test, async |stage, page| {
+        let screen = json!({ "width": width, "height": 740, "deviceScaleFactor": 1, "mobile": false });
+        page.browser.devtools("Emulation.setDeviceMetricsOverride", screen).await;
+        every_view(stage, page, &operator, async |page, what| {
             let wide = "(() => {
               const { scrollWidth, clientWidth } = document.documentElement;
               const wide = scrollWidth > clientWidth ? [`the page: ${scrollWidth}`] : [];

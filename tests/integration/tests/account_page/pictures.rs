@@ -41,12 +41,12 @@ async fn pictures_for_the_documentation_are_made() {
             }
         }
         stage.settled(&person).await;
-        look(page, 1000, 640, "light").await;
+        look(page, 1040, 640, "light").await;
         page.sign_in("ada").await;
         keep(page, "overview-light").await;
         page.view("Usage").await;
         keep(page, "usage-light").await;
-        look(page, 1000, 760, "dark").await;
+        look(page, 1040, 760, "dark").await;
         page.view("Try a call").await;
         page.fill("textbox", "Prompt", "Who are you?").await;
         page.press("button", "Send").await;
@@ -63,13 +63,13 @@ async fn pictures_for_the_documentation_are_made() {
         let (name, monthly_cap_credits) = ("nightly build".to_owned(), Some(50_000));
         let make = auth::CreateServiceAccountRequest { account_id: account_id.clone(), name, monthly_cap_credits };
         stage.accounts().create_service_account(bearer(&person.token, make)).await.unwrap();
-        look(page, 1000, 1100, "light").await;
+        look(page, 1040, 1100, "light").await;
         page.browser.evaluate(&format!("location.hash = '#/organization?account={account_id}'")).await;
         page.find("heading", "Organization").await;
         keep(page, "organization-light").await;
         let asked = auth::BeginDeviceSignInRequest { client: "notebook on gpu-3".to_owned(), ..Default::default() };
         let user_code = stage.accounts().begin_device_sign_in(asked).await.unwrap().into_inner().user_code;
-        look(page, 1000, 760, "dark").await;
+        look(page, 1040, 760, "dark").await;
         page.browser.evaluate(&format!("location.hash = '#/device?user_code={user_code}'")).await;
         page.find("heading", "Does your device show this code?").await;
         keep(page, "device-dark").await;

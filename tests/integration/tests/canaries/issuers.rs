@@ -11,7 +11,7 @@ use super::{Held, Stage, bearer};
 pub(super) const CLIENT_SECRET: &str = "canary-client-secret-8Rt5nX";
 
 impl Stage {
-    async fn begun(&mut self) -> pb::BeginSignInResponse {
+    pub(super) async fn begun(&mut self) -> pb::BeginSignInResponse {
         let begin = pb::BeginSignInRequest { issuer: "one".to_owned(), redirect_uri: "http://127.0.0.1:9/callback".to_owned() };
         let begun = self.accounts().begin_sign_in(begin).await.unwrap().into_inner();
         self.secrets.insert(begun.sign_in.clone(), "a sign-in that was begun");
@@ -26,7 +26,7 @@ impl Stage {
         pb::IssuerProof { sign_in: begun.sign_in, authorization_code, state, id_token: String::new() }
     }
 
-    fn id_token(&mut self, claims: serde_json::Value) -> String {
+    pub(super) fn id_token(&mut self, claims: serde_json::Value) -> String {
         let token = self.issuer.id_token(claims);
         self.note_token(&token, "an ID token");
         token

@@ -445,6 +445,7 @@ async fn every_path(redis: Option<RedisServer>) {
     let guest = stage.user("gil").await;
     let mut shown_once = stage.second_factor().await.to_vec();
     shown_once.extend([stage.organizations(&held, &guest).await, stage.devices(&held).await]);
+    shown_once.extend([stage.begun().await.sign_in, stage.id_token(json!({}))]);
     stage.spray(&[guest.token], &shown_once).await;
     // Last, since a credential in the right field is revoked.
     let texts = [PASSWORD.to_owned(), operator.key.clone(), held.refresh_token.clone()];

@@ -3,6 +3,9 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
+mod client;
 mod device;
+mod issuer;
+mod organizations;
 mod person;
 mod second_factor;

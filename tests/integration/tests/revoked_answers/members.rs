@@ -67,7 +67,7 @@ impl Company {
 
     /// Waits until nothing is held, and answers what was spent.
     async fn spent(&self, stage: &Stage) -> i64 {
-        let balance = async || {
+        let balance = || async {
             let request = on(&self.account, self.owner_token(), auth::GetBalanceRequest {});
             let balance = stage.accounts().get_balance(request).await.unwrap().into_inner().balance.unwrap();
             (balance.held_credits() == 0).then(|| balance.spent_credits())
@@ -107,7 +107,7 @@ async fn a_removed_members_answers_end(stage: &Stage) {
     assert_eq!(company.spent(stage).await, cut * CUT + 4 * WHOLE);
     stage.has_spent(ada.credential(Payer::Session(1)), 4 * WHOLE).await;
     // From the next call on neither is good there, and both are elsewhere.
-    for (credential, account) in [(&*ada_key, ""), (ada.credential(Payer::Session(0)), &company.account)] {
+    for (credential, account) in [(ada_key.as_str(), ""), (ada.credential(Payer::Session(0)), company.account.as_str())] {
         let refused = stage.try_run(0, credential, account).await.unwrap_err();
         assert_eq!(refused.code(), if account.is_empty() { tonic::Code::Unauthenticated } else { tonic::Code::PermissionDenied });
     }
