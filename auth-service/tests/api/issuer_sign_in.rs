@@ -1,5 +1,7 @@
 //! Signing in with an OpenID issuer that the test starts: by a code, and by an ID token.
 
+#![expect(clippy::unwrap_used, reason = "the parts that the tests share")]
+
 use serde_json::{Value, json};
 use shared::ErrorReason;
 use shared::proto::auth as pb;
