@@ -175,8 +175,8 @@ impl SignInIssuers {
         }
     }
 
-    /// Begins a sign-in. `redirect_uri`: where the issuer sends the person back to; empty: nowhere. `for_session`: it is to link an identity
-    /// to this session's user, and good for nothing else.
+    /// Begins a sign-in. `redirect_uri`: where the issuer sends the person back to; empty: nowhere. `for_session`: it is to link an
+    /// identity to this session's user, and good for nothing else.
     pub async fn begin(&self, name: &str, redirect_uri: &str, for_session: Option<LinkedSession>) -> Result<BegunSignIn, ProofError> {
         let provider = self.provider(name)?;
         let draw = |length| random_base62(length).map_err(|error| ProofError::Broken(error.to_string()));

@@ -164,9 +164,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn user_of_identity(&self, identity: &IdentityHash) -> Result<Option<UserId>, StoreError>;
     /// The identities that sign a user in, the one linked first first.
     async fn identities(&self, id: &UserId) -> Result<Vec<Identity>, StoreError>;
-    /// Begins a session for whom an identity was just proved, if it still signs this user in, the user may sign in, and the proof was never
-    /// used: see [`on_issuer_sign_in`](crate::identity::on_issuer_sign_in). The proof is used from then on, until its end. Idempotent by the
-    /// session's id and token.
+    /// Begins a session for whom an identity was just proved, if it still signs this user in, the user may sign in, and the proof was
+    /// never used: see [`on_issuer_sign_in`](crate::identity::on_issuer_sign_in). The proof is used from then on, until its end.
+    /// Idempotent by the session's id and token.
     async fn begin_issuer_session(
         &self,
         id: &UserId,
@@ -183,8 +183,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         new: NewSession,
         event: AuditEvent,
     ) -> Result<IssuerUserCreation, StoreError>;
-    /// Lets a proved identity sign a user in from now on: see [`on_link`](crate::identity::on_link). `None`: no such user. Idempotent by the
-    /// proof.
+    /// Lets a proved identity sign a user in from now on: see [`on_link`](crate::identity::on_link). `None`: no such user. Idempotent by
+    /// the proof.
     async fn link_identity(
         &self,
         id: &UserId,

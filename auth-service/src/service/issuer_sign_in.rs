@@ -57,8 +57,8 @@ impl AccountsService {
         let pb::BeginSignInRequest { issuer: name, redirect_uri } = request.into_inner();
         let own = self.public_url.as_ref().map(|url| format!("{url}{CALLBACK}"));
         if !redirect_uri.is_empty() && own.as_deref() != Some(&redirect_uri) && !is_on_loopback(&redirect_uri) {
-            let expected = "must be empty, or an address on loopback by its number and port (http://127.0.0.1:<port>/…, http://[::1]:<port>/…), \
-                            or the account page's own";
+            let expected = "must be empty, the account page's own, or an address on loopback by its number and port: \
+                            http://127.0.0.1:<port>/…, http://[::1]:<port>/…";
             return Err(ServiceError::field("redirect_uri", expected));
         }
         let config = self.issuers.named(&name)?;

@@ -11,9 +11,9 @@ use shared::ErrorReason;
 use shared::proto::auth as pb;
 use tonic::{Code, Request};
 
-use crate::organizations;
+use crate::oidc_issuer::OidcIssuer;
 use crate::support::{PASSWORD, Server, assert_refused, start, start_at, start_with, violated, with};
-use crate::{second_factor, second_factor_log};
+use crate::{identities, organizations, second_factor, second_factor_log};
 
 const NEW_PASSWORD: &str = "another plumber, by the pipe";
 
@@ -403,13 +403,16 @@ async fn devices(server: &mut Server, log: &mut Follower) {
 #[tokio::test]
 async fn every_action_is_recorded_once_when_it_works_and_once_when_it_is_refused_with_who_whom_from_where_and_by_which_call() {
     let (clock, hand) = second_factor::clock();
-    let mut server = start_at(&[], clock).await;
+    let (one, two) = (OidcIssuer::start().await, OidcIssuer::start().await);
+    let issuers = serde_json::json!([one.entry("one"), two.entry("two")]).to_string();
+    let mut server = start_at(&[("TOLLGATE_OIDC_ISSUERS", &issuers)], clock).await;
     let mut log = Follower::start(&mut server).await;
     users(&mut server, &mut log).await;
     operators(&mut server, &mut log).await;
     others(&mut server, &mut log).await;
     devices(&mut server, &mut log).await;
     organizations::each_action_is_recorded(&mut server, &mut log).await;
+    identities::each_action_is_recorded(&mut server, &mut log, &one, &two).await;
     second_factor_log::each_action_is_recorded(&mut server, &mut log, &hand).await;
     for action in AuditAction::ALL {
         let recorded = (log.worked.contains(action.name()), log.failed.contains(action.name()));

@@ -1,10 +1,13 @@
 //! Which identities sign a user in: linking, unlinking, and what ends a sign-in that has begun.
 
+#![expect(clippy::unwrap_used, reason = "the parts that the tests share")]
+
 use serde_json::json;
 use shared::ErrorReason;
 use shared::proto::auth as pb;
 use tonic::{Code, Status};
 
+use crate::audit::Follower;
 use crate::issuer_sign_in::{assert_invalid, server_of};
 use crate::oidc_issuer::OidcIssuer;
 use crate::support::{PASSWORD, Server, assert_refused, with};
@@ -138,4 +141,33 @@ async fn sixteen_first_sign_ins_at_once_of_one_person_make_one_user() {
     assert_eq!(answers.iter().filter(|answer| answer.created).count(), 1);
     assert!(answers.iter().all(|answer| answer.user_name == answers[0].user_name));
     assert_invalid(server.exchange_token(String::from("a.b.c")).await);
+}
+
+/// What is done with issuers `one` and `two`: each action once that works, and once that fails.
+pub(crate) async fn each_action_is_recorded(server: &mut Server, log: &mut Follower, one: &OidcIssuer, two: &OidcIssuer) {
+    use auth_service::store::AuditAction as A;
+    let by_token = |issuer: &OidcIssuer| pb::ExchangeIdTokenRequest { id_token: issuer.id_token(json!({})), ..Default::default() };
+    let made = server.accounts.exchange_id_token(log.ask("", by_token(one))).await.unwrap().into_inner();
+    let event = log.one(server, A::SignUpWithIssuer, "").await;
+    assert_eq!((&event.actor_name, &event.subject_name, &event.detail), (&made.user_name, &made.user_name, &one.url()));
+    let again = by_token(one);
+    let signed_in = server.accounts.exchange_id_token(log.ask("", again.clone())).await.unwrap().into_inner();
+    let event = log.one(server, A::SignInWithIssuer, "").await;
+    assert_eq!((&event.actor_name, &event.subject_id, &event.detail), (&made.user_name, &signed_in.session_id, &one.url()));
+    server.accounts.exchange_id_token(log.ask("", again)).await.unwrap_err();
+    let event = log.one(server, A::SignInWithIssuer, "ID_TOKEN_INVALID").await;
+    assert_eq!((event.actor_user_id.as_str(), &event.subject_name, &event.detail), ("", &made.user_name, &one.url()));
+    let proof = pb::IssuerProof { id_token: two.id_token(json!({})), ..Default::default() };
+    let link = || pb::LinkIdentityRequest { proof: Some(proof.clone()) };
+    let unlink = || pb::UnlinkIdentityRequest { issuer: two.url(), subject: "1001".to_owned() };
+    server.accounts.link_identity(log.ask(&made.access_token, link())).await.unwrap();
+    let event = log.one(server, A::LinkIdentity, "").await;
+    assert_eq!((&event.actor_name, &event.detail), (&made.user_name, &two.url()));
+    server.accounts.unlink_identity(log.ask(&made.access_token, unlink())).await.unwrap();
+    let event = log.one(server, A::UnlinkIdentity, "").await;
+    assert_eq!((&event.actor_name, &event.detail), (&made.user_name, &two.url()));
+    server.accounts.link_identity(log.ask(&made.access_token, link())).await.unwrap_err();
+    log.one(server, A::LinkIdentity, "ID_TOKEN_INVALID").await;
+    server.accounts.unlink_identity(log.ask(&made.access_token, unlink())).await.unwrap_err();
+    log.one(server, A::UnlinkIdentity, "IDENTITY_NOT_FOUND").await;
 }

@@ -1,5 +1,7 @@
 //! The account page's part of signing in with an issuer, as a browser meets it.
 
+#![expect(clippy::unwrap_used, reason = "the parts that the tests share")]
+
 use serde_json::{Value, json};
 use shared::proto::auth as pb;
 

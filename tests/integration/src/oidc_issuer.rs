@@ -160,7 +160,9 @@ impl OidcIssuer {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let signer = IssuerKey::new("key-1", algorithm);
-        let person = json!({ "sub": "1001", "email": "ada@example.com", "email_verified": true, "name": "Ada Lovelace", "preferred_username": "ada" });
+        let person = json!({
+            "sub": "1001", "email": "ada@example.com", "email_verified": true, "name": "Ada Lovelace", "preferred_username": "ada"
+        });
         let behaviour = Arc::new(Mutex::new(Behaviour {
             issuer: String::new(),
             client_id: CLIENT_ID.to_owned(),
