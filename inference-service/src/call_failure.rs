@@ -83,7 +83,7 @@ impl From<&CallFailure> for CallError {
 fn revoked(reason: Reason) -> CallError {
     let what = match reason {
         Reason::UserDisabled => "the user was disabled",
-        Reason::AccountNotAllowed => "the user is no member of the account any more",
+        Reason::AccountNotAllowed => "the membership of the account that pays ended",
         Reason::UserLocked => "the user was locked",
         _ => "the API key or session was revoked",
     };
