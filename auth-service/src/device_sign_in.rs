@@ -104,6 +104,7 @@ pub struct NewDeviceSignIn {
 
 /// What becomes of a [`NewDeviceSignIn`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "made once a call and taken apart at once; a box would cost each call an allocation")]
 pub enum DeviceStart {
     /// It has begun.
     Begun(DeviceSignIn),

@@ -235,7 +235,7 @@ impl SignInIssuers {
                 })?;
                 self.judge(provider, &id_token, NonceRule::Is(&pending.nonce), Some(&pending)).await
             }
-            Proof::IdToken { sign_in, id_token } if sign_in.is_empty() => {
+            Proof::IdToken { sign_in: "", id_token } => {
                 let provider =
                     self.issuer_of(id_token).ok_or(ProofError::Invalid("the ID token is of no issuer and client of this server"))?;
                 self.judge(provider, id_token, NonceRule::NoneOfOurs, None).await

@@ -213,8 +213,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Option<FactorAnswer>, StoreError>;
     /// Turns a user's second factor off, and ends all sessions; as [`set_disabled`](Self::set_disabled).
     async fn reset_second_factor(&self, id: &UserId, event: AuditEvent) -> Result<Option<UserChange>, StoreError>;
-    /// Keeps the sign-in of a device, unless there are as many as there may be: see [`on_begin`](crate::device_sign_in::on_begin). The event
-    /// goes to the attempts, since anybody may ask. Idempotent by both codes.
+    /// Keeps the sign-in of a device, unless there are as many as there may be: see [`on_begin`](crate::device_sign_in::on_begin). The
+    /// event goes to the attempts, since anybody may ask. Idempotent by both codes.
     async fn begin_device_sign_in(&self, new: NewDeviceSignIn, event: AuditEvent) -> Result<DeviceStart, StoreError>;
     /// The sign-in that has a user code and isn't over, whatever became of it.
     async fn device_sign_in(&self, code: &UserCode) -> Result<Option<DeviceSignIn>, StoreError>;

@@ -1,5 +1,5 @@
-//! What is sent to OAuth2's endpoints (RFC 6749, sections 3.2, 4.3 and 6; RFC 7009; RFC 7662; RFC 8628): a form, and perhaps a client's name and
-//! secret by HTTP Basic.
+//! What is sent to OAuth2's endpoints (RFC 6749, sections 3.2, 4.3 and 6; RFC 7009; RFC 7662; RFC 8628): a form, and perhaps a client's
+//! name and secret by HTTP Basic.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

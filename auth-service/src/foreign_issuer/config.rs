@@ -186,7 +186,8 @@ fn named_service_accounts(named: BTreeMap<String, String>) -> Result<BTreeMap<St
                 Ok((value, ServiceAccountPlace { account, service_account }))
             }
             _ => Err(format!(
-                "names {place:?} as a service account, which isn't the ids of an organization and of one of its service accounts: ACCOUNT/SERVICE_ACCOUNT"
+                "names {place:?} as a service account, which isn't the ids of an organization and of one of its service accounts: \
+                 ACCOUNT/SERVICE_ACCOUNT"
             )),
         }
     };

@@ -183,8 +183,10 @@ impl Accounts for AccountsService {
         remove_member(RemoveMemberRequest) -> RemoveMemberResponse, RemoveMember, answer_remove_member;
         set_member_role(SetMemberRoleRequest) -> SetMemberRoleResponse, SetMemberRole, answer_set_member_role;
         set_member_cap(SetMemberCapRequest) -> SetMemberCapResponse, SetMemberCap, answer_set_member_cap;
-        create_service_account(CreateServiceAccountRequest) -> CreateServiceAccountResponse, CreateServiceAccount, answer_create_service_account;
-        remove_service_account(RemoveServiceAccountRequest) -> RemoveServiceAccountResponse, RemoveServiceAccount, answer_remove_service_account;
+        create_service_account(CreateServiceAccountRequest) -> CreateServiceAccountResponse, CreateServiceAccount,
+            answer_create_service_account;
+        remove_service_account(RemoveServiceAccountRequest) -> RemoveServiceAccountResponse, RemoveServiceAccount,
+            answer_remove_service_account;
         begin_totp(BeginTotpRequest) -> BeginTotpResponse, BeginSecondFactor, answer_begin_totp;
         confirm_totp(ConfirmTotpRequest) -> ConfirmTotpResponse, EnableSecondFactor, answer_confirm_totp;
         remove_totp(RemoveTotpRequest) -> RemoveTotpResponse, DisableSecondFactor, answer_remove_totp;

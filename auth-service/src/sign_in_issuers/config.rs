@@ -119,7 +119,7 @@ impl Entry<'_> {
             let shown: String = unknown.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(20).collect();
             self.mistake(format!("has a field {shown:?}; there are {known}"));
         }
-        let name = self.text("name", |text| is_name(text), "1 to 32 of a-z, 0-9, - and _");
+        let name = self.text("name", is_name, "1 to 32 of a-z, 0-9, - and _");
         let issuer = self.text("issuer", is_issuer, "a URL of https (http only on this host), without a query, a fragment or a user");
         let client_id = self.text("client_id", is_line, "1 to 1024 characters without controls");
         let client_secret = self.secret(folder);

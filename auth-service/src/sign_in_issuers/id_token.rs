@@ -127,7 +127,7 @@ fn judge_the_rest(claims: &OurClaims, expected: &Expected<'_>, nonce: NonceRule<
     }
     let more = claims.additional_claims();
     #[expect(clippy::cast_precision_loss, reason = "a time in seconds")]
-    if more.nbf.is_some_and(|nbf| !(nbf <= now.saturating_add(leeway) as f64)) {
+    if more.nbf.is_some_and(|nbf| nbf > now.saturating_add(leeway) as f64) {
         return Err(Unfit::because("the ID token is not valid yet"));
     }
     if more.events.is_some() {

@@ -318,18 +318,18 @@ impl Provider {
 
 /// A key of the issuer's own signs, and no secret that we have too.
 fn is_asymmetric(algorithm: &CoreJwsSigningAlgorithm) -> bool {
-    match algorithm {
+    matches!(
+        algorithm,
         CoreJwsSigningAlgorithm::EcdsaP256Sha256
-        | CoreJwsSigningAlgorithm::EcdsaP384Sha384
-        | CoreJwsSigningAlgorithm::EdDsa
-        | CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256
-        | CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha384
-        | CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha512
-        | CoreJwsSigningAlgorithm::RsaSsaPssSha256
-        | CoreJwsSigningAlgorithm::RsaSsaPssSha384
-        | CoreJwsSigningAlgorithm::RsaSsaPssSha512 => true,
-        _ => false,
-    }
+            | CoreJwsSigningAlgorithm::EcdsaP384Sha384
+            | CoreJwsSigningAlgorithm::EdDsa
+            | CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256
+            | CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha384
+            | CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha512
+            | CoreJwsSigningAlgorithm::RsaSsaPssSha256
+            | CoreJwsSigningAlgorithm::RsaSsaPssSha384
+            | CoreJwsSigningAlgorithm::RsaSsaPssSha512
+    )
 }
 
 /// How we prove who we are, as the issuer takes it: by the header, unless it takes it in the body alone.

@@ -50,9 +50,9 @@ async fn a_device_that_is_approved_gets_a_session_of_its_own_and_no_device_code_
         (&*begun.user_code, "Jupyter on lab-3", "127.0.0.1")
     );
     assert_eq!((asks.expires_at, asks.scopes), (begun.expires_at, Vec::<String>::new()));
-    let said = "A device that calls itself \u{201c}Jupyter on lab-3\u{201d}, at 127.0.0.1, asks to be signed in as ada. It will be able to do all \
-                that you may: spend your credits, make API keys, and change your account, until its session ends or you end it. Approve it \
-                only if you began this yourself, just now.";
+    let said = "A device that calls itself \u{201c}Jupyter on lab-3\u{201d}, at 127.0.0.1, asks to be signed in as ada. It will be able to \
+                do all that you may: spend your credits, make API keys, and change your account, until its session ends or you end \
+                it. Approve it only if you began this yourself, just now.";
     assert_eq!(asks.description, said);
     answer(&mut server, &token, &begun.user_code, false).await.unwrap();
     // Whoever asked too early isn't kept waiting once it is approved.
@@ -90,9 +90,9 @@ async fn a_devices_tokens_may_no_more_than_was_asked_for_and_approved_also_after
     let begun = begin(&mut server, "a \u{201d} notebook", &["account"]).await;
     let asks = look(&mut server, &token, &begun.user_code).await.unwrap();
     assert_eq!(asks.scopes, ["account"]);
-    let said = "A device that calls itself \u{201c}a ' notebook\u{201d}, at 127.0.0.1, asks to be signed in as ada. It will be able to read your \
-                balance, ledger and usage, and nothing else, until its session ends or you end it. Approve it only if you began this \
-                yourself, just now.";
+    let said = "A device that calls itself \u{201c}a ' notebook\u{201d}, at 127.0.0.1, asks to be signed in as ada. It will be able to \
+                read your balance, ledger and usage, and nothing else, until its session ends or you end it. Approve it only if you \
+                began this yourself, just now.";
     assert_eq!(asks.description, said);
     answer(&mut server, &token, &begun.user_code, false).await.unwrap();
     let signed_in = exchange(&mut server, &begun.device_code).await.unwrap();

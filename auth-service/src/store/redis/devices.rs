@@ -1,5 +1,5 @@
-//! Sign-ins of devices in Redis: one by its user code, found by its device code too, and a sorted set of when each is over. Redis drops them
-//! by itself; whether one is over, its record says.
+//! Sign-ins of devices in Redis: one by its user code, found by its device code too, and a sorted set of when each is over. Redis drops
+//! them by itself; whether one is over, its record says.
 
 use std::time::Duration;
 
@@ -81,8 +81,8 @@ impl RedisStore {
         code.map(|code| UserCode::parse(&code).ok_or_else(|| unreadable("a device's user code"))).transpose()
     }
 
-    /// Has a rule decide about a sign-in with the user whom it is about, and writes what it says by `script`; `None`: no such user. The rule
-    /// is asked again when others changed either meanwhile.
+    /// Has a rule decide about a sign-in with the user whom it is about, and writes what it says by `script`; `None`: no such user. The
+    /// rule is asked again when others changed either meanwhile.
     pub(super) async fn change_device<T>(
         &self,
         script: &Script,

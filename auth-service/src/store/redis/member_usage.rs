@@ -11,7 +11,8 @@ impl RedisStore {
     pub(super) async fn read_month_usage(&self, account: &AccountId) -> Result<Vec<(UserId, MonthUsage)>, StoreError> {
         let mut pipeline = ::redis::pipe();
         pipeline.hgetall(self.keys.account_part(account, "usage")).cmd("TIME");
-        let (fields, time): (Vec<(String, Vec<u8>)>, (i64, i64)) = self.query(&pipeline).await?;
+        type Parts = (Vec<(String, Vec<u8>)>, (i64, i64));
+        let (fields, time): Parts = self.query(&pipeline).await?;
         let month = Month::of_ms(self.time_ms(time));
         Ok(usages(&fields)?.into_iter().map(|(user_id, usage)| (user_id, usage.in_month(month))).collect())
     }
