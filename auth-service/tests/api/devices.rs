@@ -1,5 +1,7 @@
 //! Devices without a browser: how they are signed in over gRPC.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::net::IpAddr;
 
 use shared::ErrorReason;

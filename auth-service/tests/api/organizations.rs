@@ -205,7 +205,7 @@ async fn an_invitation_is_looked_at_redeemed_once_withdrawn_and_revoked_by_its_c
     );
     assert_eq!((told.created_by_name.as_str(), told.expires_at.unwrap().seconds - told.created_at.unwrap().seconds), ("ada", 60));
     assert_eq!(server.look(&bob, code).await.unwrap(), told);
-    assert_eq!(server.invitations(&ada, &account).await.unwrap(), [told.clone()]);
+    assert_eq!(server.invitations(&ada, &account).await.unwrap(), std::slice::from_ref(&told));
     let joined = server.accept(&bob, code).await.unwrap();
     assert_eq!((joined.account_id.as_str(), joined.me.unwrap().monthly_cap_credits), (account.as_str(), Some(5)));
     for who in [&eve, &bob] {

@@ -146,10 +146,11 @@ async fn play(stage: &Arc<Stage>, round: &Round, now_ms: i64) {
     // What the last round left is resolved by the time that this one begins, where the month has turned.
     store.balance(&company.account).await.unwrap();
     let expired_before = expired_charges(stage).await;
-    let mut before = [0; 3];
+    let mut before = Vec::new();
     for who in OWNER..=ROBOT {
         company.set_cap(store, who, round.caps[who]).await;
-        before[who] = counted(stage, who).await.0 + counted(stage, who).await.1;
+        let (spent, held) = counted(stage, who).await;
+        before.push(spent + held);
     }
     let mut clients = JoinSet::new();
     for (client, actions) in round.clients.iter().cloned().enumerate() {
@@ -163,12 +164,12 @@ async fn play(stage: &Arc<Stage>, round: &Round, now_ms: i64) {
     clients.join_all().await;
     let snapshot = store.snapshot(&company.account).await.unwrap().unwrap();
     assert_eq!(snapshot.violations(), Vec::<String>::new());
-    for who in OWNER..=ROBOT {
+    for (who, before) in (OWNER..).zip(before) {
         let (spent, held) = counted(stage, who).await;
         if let Some(cap) = round.caps[who] {
             // More than the cap only where it was so before the round, or by what was settled late.
             let late: i64 = expired_before.iter().filter(|(of, _)| *of == who).map(|(_, credits)| credits).sum();
-            assert!(spent + held <= cap.max(before[who]) + late, "{who} spent {spent} and holds {held} of {cap}; {} before", before[who]);
+            assert!(spent + held <= cap.max(before) + late, "{who} spent {spent} and holds {held} of {cap}; {before} before");
         }
         assert_eq!(spent, stage.charged(who, now_ms), "of {who}");
     }
