@@ -196,6 +196,15 @@ impl AccessTokens {
         self.keys.derive(salt, info)
     }
 
+    /// The same that follow from each of the secrets, that of the one that signs first: so what was made by a secret before is still known
+    /// while secrets rotate.
+    ///
+    /// # Errors
+    /// The cryptographic library refused.
+    pub fn derive_by_each(&self, salt: &[u8], info: &[u8]) -> Result<Vec<[u8; 32]>, KeyError> {
+        self.keys.derive_by_each(salt, info)
+    }
+
     /// For how long what [`AccessTokens::public_keys`] answers may be kept: so much earlier than it signs, each key is there.
     #[must_use]
     pub fn keep_public_keys_for(&self) -> Duration {

@@ -8,9 +8,11 @@ mod cookie;
 mod files;
 mod headers;
 mod inference_url;
+mod issuer_sign_in;
 mod own_page;
 mod sessions;
 mod settings;
+mod sign_in_cookie;
 
 use std::sync::Arc;
 
@@ -19,6 +21,7 @@ use shared::doors::{Door, connect_form};
 use shared::env::Reader;
 
 pub use self::inference_url::InferenceUrl;
+pub use self::issuer_sign_in::REFUSED as SIGN_IN_REFUSED;
 pub use self::sessions::REFUSED;
 use self::settings::Settings;
 use crate::service::accounts::AccountsService;
@@ -56,10 +59,12 @@ impl AccountPage {
     }
 
     pub(crate) fn doors(&self, accounts: &Arc<AccountsService>) -> [Door; 1] {
-        let settings = Settings { page: self.clone(), sign_up: accounts.sign_up };
+        let issuers = accounts.issuers.configs().map(|config| (config.name.clone(), config.issuer.clone())).collect();
+        let settings = Settings { page: self.clone(), sign_up: accounts.sign_up, issuers };
         let mut routes = files::routes();
         routes.push(settings::route(settings));
         routes.extend(sessions::routes(accounts, self.tls));
+        routes.extend(issuer_sign_in::routes(accounts, self.tls));
         [Door { name: "Account page", refusal: connect_form, routes }]
     }
 }

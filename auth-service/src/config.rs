@@ -24,8 +24,10 @@ use crate::account_page::AccountPage;
 use crate::key_lifetimes::KeyLifetimes;
 use crate::password::HashingCost;
 use crate::price_table::PriceTable;
+use crate::public_url::{PUBLIC_URL_VARIABLE, PublicUrl};
 use crate::refunds::RefundLimit;
 use crate::service::sign_up_policy::SignUpPolicy;
+use crate::sign_in_issuers::{SignInIssuerConfig, read_sign_in_issuers};
 use crate::store::StoreLimits;
 use crate::store::clock::Clock;
 use crate::store::redis::{RedisPassword, address};
@@ -110,6 +112,10 @@ pub struct Config {
     pub clock_leeway: Duration,
     /// How access tokens are signed, and whose others are taken.
     pub tokens: TokenConfig,
+    /// Whom people sign in with, beside us.
+    pub sign_in_issuers: Vec<SignInIssuerConfig>,
+    /// Where people reach this service; `None`: as each of them asked.
+    pub public_url: Option<PublicUrl>,
     /// Secrets that open the Auth service: one or two, or none where client certificates do.
     pub service_credentials: Vec<Secret>,
     /// Who may sign up.
@@ -171,6 +177,8 @@ impl Config {
         let access_token_ttl = reader.duration("TOLLGATE_ACCESS_TOKEN_TTL", seconds(1800), seconds(1)..=hours(24));
         let clock_leeway = reader.duration("TOLLGATE_CLOCK_LEEWAY", DEFAULT_LEEWAY, Duration::ZERO..=MAX_LEEWAY);
         let tokens = TokenConfig::read(&mut reader, access_token_ttl + 2 * clock_leeway);
+        let sign_in_issuers = read_sign_in_issuers(&mut reader);
+        let public_url = reader.parse(PUBLIC_URL_VARIABLE, PublicUrl::parse);
         let default = StoreLimits::default();
         // A session that ends before its access tokens do would be refreshed too late by whoever goes by those.
         let session = access_token_ttl..=hours(24 * 366 * 10);
@@ -240,6 +248,8 @@ impl Config {
             access_token_ttl,
             clock_leeway,
             tokens,
+            sign_in_issuers,
+            public_url,
             service_credentials,
             sign_up: signup.unwrap_or(if listen.ip().is_loopback() { SignUpPolicy::OnThisHost } else { SignUpPolicy::Closed }),
             sign_ups_per_hour,

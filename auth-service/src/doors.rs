@@ -32,6 +32,7 @@ use crate::service::authorizer::Authorizer;
 use crate::service::device_sign_in::DeviceSignIns;
 use crate::service::sign_up_policy::SignUpPolicy;
 use crate::service::usage_report::UsageReads;
+use crate::sign_in_issuers::SignInIssuers;
 use crate::startup::{SERVICES, StartError, policy};
 use crate::store::clock::Clock;
 use crate::store::sqlite::SqliteStore;
@@ -46,6 +47,7 @@ pub use self::oauth2_revocation::REFUSED as REVOKE_REFUSED;
 pub use self::oauth2_token::REFUSED as TOKEN_REFUSED;
 pub use self::users_me::REFUSED as USERS_ME_REFUSED;
 pub use crate::account_page::REFUSED as ACCOUNT_SESSION_REFUSED;
+pub use crate::account_page::SIGN_IN_REFUSED as ACCOUNT_SIGN_IN_REFUSED;
 
 /// What auth-service answers over HTTP.
 #[must_use]
@@ -70,6 +72,8 @@ pub fn described() -> Result<Vec<Door>, StartError> {
     let accounts = Arc::new(AccountsService {
         authorizer: Authorizer { store: Arc::clone(&store), credentials, key_uses: KeyUses::new().0, require_admin_totp: false },
         trail: Arc::new(AuditTrail::new(Arc::clone(&store))),
+        issuers: SignInIssuers::new(Vec::new(), &tokens, DEFAULT_LEEWAY)?,
+        public_url: None,
         store,
         tokens,
         passwords: Arc::new(PasswordHashing::new(HashingCost::default())?),

@@ -6,7 +6,7 @@
 
 mod claims;
 mod config;
-mod jwks_source;
+pub(crate) mod jwks_source;
 mod key_feed;
 mod key_set;
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub mod contract;
 pub mod device_sign_in;
 pub(crate) mod introspection;
 mod invitations;
+pub(crate) mod issuer_sign_in;
 mod key_fields;
 mod ledger_page;
 mod not_built;

@@ -39,6 +39,7 @@ use crate::service::auth::AuthService;
 use crate::service::authorizer::Authorizer;
 use crate::service::device_sign_in::DeviceSignIns;
 use crate::service::usage_report::UsageReads;
+use crate::sign_in_issuers::{IssuersError, SignInIssuers};
 use crate::store::redis::{RedisOptions, RedisStore};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreOpenError};
@@ -84,6 +85,9 @@ pub enum StartError {
     /// Foreign issuers' keys can't be read.
     #[error(transparent)]
     Issuers(#[from] SourceError),
+    /// Nobody can sign in with issuers.
+    #[error(transparent)]
+    SignInIssuers(#[from] IssuersError),
     /// Listening or serving failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -104,6 +108,7 @@ impl StartError {
             | Self::Hashing(_)
             | Self::NoSigningSecret
             | Self::Issuers(_)
+            | Self::SignInIssuers(_)
             | Self::Random(_)
             | Self::Serve(_) => 1,
         }
@@ -185,6 +190,8 @@ impl Application {
             Some(issuer) => tokens.issued_by(issuer),
             None => tokens,
         });
+        let public_url = config.public_url;
+        let sign_in_issuers = SignInIssuers::new(config.sign_in_issuers, &tokens, config.clock_leeway)?;
         let issuers = Arc::new(ForeignIssuers::new(config.tokens.issuers, config.clock_leeway)?);
         let credentials = Credentials { tokens: Arc::clone(&tokens), issuers: Arc::clone(&issuers), store: Arc::clone(&store) };
         let hashing = config.hashing;
@@ -219,8 +226,10 @@ impl Application {
                 starting_credits: config.starting_credits,
                 key_lifetimes: config.key_lifetimes,
                 trail: Arc::clone(&trail),
+                issuers: sign_in_issuers,
+                public_url: public_url.clone(),
                 usage_reads: UsageReads::default(),
-                devices: DeviceSignIns::new(config.tokens.issuer.clone(), config.tls.is_some()),
+                devices: DeviceSignIns::new(public_url.map(|url| url.to_string()).or(config.tokens.issuer.clone()), config.tls.is_some()),
             },
             admin: AdminService { authorizer, store: Arc::clone(&store), passwords, starting_credits: config.starting_credits, trail },
             serve: ServeConfig {
@@ -315,6 +324,7 @@ pub(crate) fn policy(service: &str, method: &str) -> MethodPolicy {
             | "GetJwks"
             | "BeginSignIn"
             | "ExchangeIdToken"
+            | "ListSignInIssuers"
             | "BeginDeviceSignIn"
             | "ExchangeDeviceCode",
         ) => MethodPolicy { caller: CallerKind::Anybody, most_bytes: MAX_OPEN_REQUEST_BYTES, is_recorded: false },

@@ -46,7 +46,7 @@ pub use self::checkpoint::{Checkpoint, Contradiction, count_older_than};
 pub use self::condition::Condition;
 pub use self::failure::{StoreError, StoreOpenError};
 pub use self::ledger::{AccountSnapshot, Balance, EntryKind, GrantAnswer, GrantRequest, LedgerEntry, LedgerPage, LedgerPart};
-pub use self::new_user::{NAME_CLAIM_LIFE, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserCreation};
+pub use self::new_user::{IssuerUserCreation, NAME_CLAIM_LIFE, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserCreation};
 pub use self::organization_view::OrganizationPlace;
 pub use self::revocation::{REMEMBERED_REVOCATIONS, Revocation, RevocationLog, Revoked};
 pub use self::revocation_page::{RevocationCursor, RevocationPage};
@@ -55,6 +55,7 @@ pub use self::user_page::{MAX_USERS_LOOKED_AT, StateFilter, UserPage, UserPositi
 use crate::access::Rights;
 use crate::device_sign_in::{AnswerRefusal, DeviceExchange, DeviceQuestion, DeviceSignIn, DeviceStart, NewDeviceSignIn, UserCode};
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
+use crate::identity::{Identity, IdentityHash, IssuerSessionStart, LinkAnswer, ProvedIdentity, UnlinkAnswer};
 use crate::ids::{AccountId, SessionId, UserId};
 use crate::organization::change::{OrganizationAnswer, OrganizationRequest};
 use crate::organization::creation::NewOrganization;
@@ -159,6 +160,46 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         event: AuditEvent,
     ) -> Result<SessionStart, StoreError>;
 
+    /// Whom an issuer's identity signs in.
+    async fn user_of_identity(&self, identity: &IdentityHash) -> Result<Option<UserId>, StoreError>;
+    /// The identities that sign a user in, the one linked first first.
+    async fn identities(&self, id: &UserId) -> Result<Vec<Identity>, StoreError>;
+    /// Begins a session for whom an identity was just proved, if it still signs this user in, the user may sign in, and the proof was never
+    /// used: see [`on_issuer_sign_in`](crate::identity::on_issuer_sign_in). The proof is used from then on, until its end. Idempotent by the
+    /// session's id and token.
+    async fn begin_issuer_session(
+        &self,
+        id: &UserId,
+        proved: &ProvedIdentity,
+        new: NewSession,
+        event: AuditEvent,
+    ) -> Result<IssuerSessionStart, StoreError>;
+    /// Makes a user whom a proved identity signs in, as [`create_user`](Self::create_user) does, and begins their first session, all in one
+    /// step: if the identity signs nobody in and the proof was never used.
+    async fn create_issuer_user(
+        &self,
+        user: NewUser,
+        proved: &ProvedIdentity,
+        new: NewSession,
+        event: AuditEvent,
+    ) -> Result<IssuerUserCreation, StoreError>;
+    /// Lets a proved identity sign a user in from now on: see [`on_link`](crate::identity::on_link). `None`: no such user. Idempotent by the
+    /// proof.
+    async fn link_identity(
+        &self,
+        id: &UserId,
+        asked_by: &PresentedCredential,
+        proved: &ProvedIdentity,
+        event: AuditEvent,
+    ) -> Result<Option<LinkAnswer>, StoreError>;
+    /// Takes an identity, by its issuer and subject, away from a user: see [`on_unlink`](crate::identity::on_unlink). `None`: no such user.
+    async fn unlink_identity(
+        &self,
+        id: &UserId,
+        asked_by: &PresentedCredential,
+        identity: (&str, &str),
+        event: AuditEvent,
+    ) -> Result<Option<UnlinkAnswer>, StoreError>;
     /// What a user is told of their second factor, in one of their sessions; `None`: no such user.
     async fn second_factor(&self, id: &UserId, session: Option<&SessionId>) -> Result<Option<SecondFactorStatus>, StoreError>;
     /// Changes a user's second factor, or proves it: see [`on_change`](crate::second_factor::on_change). Who asks must be in force in the

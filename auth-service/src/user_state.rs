@@ -92,6 +92,12 @@ impl<T> Decision<T> {
         let is_none = changes == UserChanges::default();
         Self { answer, changes: if is_none { None } else { Some(changes) } }
     }
+
+    /// The same changes, with another answer.
+    #[must_use]
+    pub fn map<U>(self, answer: impl FnOnce(T) -> U) -> Decision<U> {
+        Decision { answer: answer(self.answer), changes: self.changes }
+    }
 }
 
 impl UserChanges {

@@ -24,6 +24,8 @@ mod fixture;
 mod forwarder;
 #[path = "store_contract/handles.rs"]
 mod handles;
+#[path = "store_contract/identities.rs"]
+mod identities;
 #[path = "store_contract/invitations.rs"]
 mod invitations;
 #[path = "store_contract/ledger.rs"]
@@ -169,6 +171,15 @@ cases! {
     credentials::keys_that_are_made_and_ended_at_once_are_all_made_and_all_ended,
     credentials::keys_past_their_time_do_not_count_and_are_kept_within_a_bound,
     credentials::a_keys_patterns_count_whatever_case_they_were_kept_in,
+    identities::the_first_sign_in_makes_the_user_the_identity_and_the_session_in_one_step,
+    identities::sixteen_first_sign_ins_at_once_with_one_identity_make_one_user,
+    identities::sixteen_sign_ins_at_once_with_one_proof_begin_one_session,
+    identities::a_proof_is_known_until_its_end_and_forgotten_then,
+    identities::a_sign_in_with_an_identity_looks_at_disabled_locked_reset_and_unlinked_in_its_own_step,
+    identities::a_sign_in_with_an_identity_that_races_a_disable_a_lock_or_an_unlink_leaves_no_session,
+    identities::an_identity_is_linked_once_to_one_user_by_a_recent_session_in_force,
+    identities::unlinking_ends_the_sessions_that_the_identity_began_and_the_last_way_to_sign_in_stays,
+    identities::of_two_users_who_link_one_identity_at_once_one_has_it,
     second_factor::of_sixteen_sign_ins_at_once_with_one_code_one_begins,
     second_factor::of_sixteen_step_ups_at_once_with_one_code_one_is_done,
     second_factor::a_step_up_counts_for_fifteen_minutes_of_the_stores_clock_in_its_own_session_and_a_refresh_does_not_prolong_it,

@@ -92,6 +92,10 @@ impl TokenKeys {
         derived_key::derive_bytes(self.secrets.first().ok_or(KeyError)?, salt, &[info])
     }
 
+    pub(super) fn derive_by_each(&self, salt: &[u8], info: &[u8]) -> Result<Vec<[u8; 32]>, KeyError> {
+        self.secrets.iter().map(|secret| derived_key::derive_bytes(secret, salt, &[info])).collect()
+    }
+
     /// The key that signs now, in seconds since 1970.
     pub(super) fn signing(&self, now: u64) -> Result<SigningKey, KeyError> {
         match self.algorithm {

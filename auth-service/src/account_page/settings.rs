@@ -23,18 +23,31 @@ use crate::service::sign_up_policy::{Origin, SignUpPolicy};
 pub(super) struct Settings {
     pub(super) page: AccountPage,
     pub(super) sign_up: SignUpPolicy,
+    /// Names and identifiers.
+    pub(super) issuers: Vec<(String, String)>,
 }
 
 /// What the page must know.
 #[derive(Serialize, JsonSchema)]
-struct Told {
+struct Told<'s> {
     /// `open`, or `closed`: whether whoever asks may sign up.
     sign_up: &'static str,
     /// Where inference-service is, without a slash at the end. Null: the host that was asked is no name that a page's policy can have, and
     /// `TOLLGATE_INFERENCE_URL` is unset.
     inference_url: Option<String>,
+    /// The issuers that one can sign in with.
+    issuers: Vec<IssuerTold<'s>>,
     /// The release.
     version: &'static str,
+}
+
+/// An issuer that one can sign in with.
+#[derive(Serialize, JsonSchema)]
+struct IssuerTold<'s> {
+    /// Its name here.
+    name: &'s str,
+    /// Its identifier.
+    issuer: &'s str,
 }
 
 pub(super) fn route(settings: Settings) -> Route {
@@ -49,13 +62,14 @@ impl Settings {
         never_stored_json(&Told {
             sign_up: if may_sign_up { "open" } else { "closed" },
             inference_url: inference_url(&self.page, request.uri(), request.headers()).map(|url| url.to_string()),
+            issuers: self.issuers.iter().map(|(name, issuer)| IssuerTold { name, issuer }).collect(),
             version: env!("CARGO_PKG_VERSION"),
         })
     }
 }
 
 /// Where the page's sign-up would come from. It names its own origin then, which is the host that is asked now.
-fn origin(request: &DoorRequest) -> Origin {
+pub(super) fn origin(request: &DoorRequest) -> Origin {
     let mut call = Request::new(());
     *call.metadata_mut() = MetadataMap::from_headers(request.headers().clone());
     *call.extensions_mut() = request.extensions().clone();

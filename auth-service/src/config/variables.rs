@@ -5,6 +5,7 @@ use shared::serving::{CONNECTION_VARIABLES, CORS_VARIABLE};
 use shared::tls::TLS_VARIABLES;
 
 use crate::account_page::{INFERENCE_URL_VARIABLE, PAGE_VARIABLE};
+use crate::public_url::PUBLIC_URL_VARIABLE;
 
 /// All variables that auth-service reads.
 pub const VARIABLES: &[Variable] = &[
@@ -195,6 +196,20 @@ pub const VARIABLES: &[Variable] = &[
         "unset: no limit",
         "The longest that a new API key may last. Keys that were made before keep their time.",
         "forever",
+    ),
+    variable(
+        "TOLLGATE_OIDC_ISSUERS",
+        "unset: none",
+        "The issuers that people can sign in with (Google, and any OpenID provider): a JSON file's path, or the JSON itself, a list of \
+         `name`, `issuer`, `client_id`, and where there are some `client_secret` or `client_secret_file`, and `scopes`. At each of them, \
+         `<TOLLGATE_AUTH_PUBLIC_URL>/account/sign-in/callback` must be registered as a redirect URI.",
+        "/dev/null/issuers.json",
+    ),
+    variable(
+        PUBLIC_URL_VARIABLE,
+        "unset: the host that the browser asked",
+        "Where people reach auth-service, without a slash at the end. Issuers send people back there.",
+        "tollgate.example.com",
     ),
     variable(PAGE_VARIABLE, "true", "Whether the account page is at `/`.", "perhaps"),
     variable(

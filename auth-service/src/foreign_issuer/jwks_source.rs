@@ -14,9 +14,9 @@ use tokio_rustls::rustls::{self, ClientConfig};
 use super::config::KeysAt;
 
 /// What is read of an answer. The largest issuers publish some 20 kB.
-const MOST_BYTES: usize = 256 << 10;
+pub(crate) const MOST_BYTES: usize = 256 << 10;
 /// How long an answer may take from the first packet to the last.
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Nothing can be asked by TLS.
 #[derive(Debug, thiserror::Error)]
@@ -46,16 +46,7 @@ impl JwksSource {
     pub(super) fn new(at: &KeysAt) -> Result<Self, SourceError> {
         Ok(match at {
             KeysAt::File(path) => Self::File(path.as_path().into()),
-            KeysAt::Url(url) => {
-                // A redirect would be followed to wherever the answer says.
-                let client = Client::builder().redirect(Policy::none()).timeout(TIMEOUT).user_agent("tollgate").referer(false);
-                let client = match url.scheme() {
-                    // On this host, where no proxy is in between.
-                    "http" => client.no_proxy(),
-                    _ => client.https_only(true),
-                };
-                Self::Url(url.clone(), client.tls_backend_preconfigured(tls()?).build()?)
-            }
+            KeysAt::Url(url) => Self::Url(url.clone(), client(url.scheme() == "http")?),
         })
     }
 
@@ -73,6 +64,15 @@ impl JwksSource {
     }
 }
 
+/// What asks an issuer. `here`: it is one on this host, in plaintext.
+pub(crate) fn client(here: bool) -> Result<Client, SourceError> {
+    // A redirect would be followed to wherever the answer says.
+    let client = Client::builder().redirect(Policy::none()).timeout(TIMEOUT).user_agent("tollgate").referer(false);
+    // On this host, no proxy is in between.
+    let client = if here { client.no_proxy() } else { client.https_only(true) };
+    Ok(client.tls_backend_preconfigured(tls()?).build()?)
+}
+
 /// The certificates that the operating system trusts.
 fn tls() -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -81,11 +81,16 @@ fn tls() -> Result<ClientConfig, rustls::Error> {
 }
 
 async fn fetch(url: &Url, client: &Client) -> Result<Fetched, String> {
-    let mut response = client.get(url.clone()).header("accept", "application/json").send().await.map_err(chain)?;
+    let response = client.get(url.clone()).header("accept", "application/json").send().await.map_err(chain)?;
     if response.status() != reqwest::StatusCode::OK {
         return Err(format!("it answered with HTTP status {}", response.status().as_u16()));
     }
     let keep = kept_for(response.headers());
+    Ok(Fetched { json: read_whole(response).await?, keep })
+}
+
+/// A body, as long as it isn't too long.
+pub(crate) async fn read_whole(mut response: reqwest::Response) -> Result<Vec<u8>, String> {
     if response.content_length().is_some_and(|length| length > MOST_BYTES as u64) {
         return Err(too_long());
     }
@@ -96,7 +101,7 @@ async fn fetch(url: &Url, client: &Client) -> Result<Fetched, String> {
         }
         json.extend_from_slice(&piece);
     }
-    Ok(Fetched { json, keep })
+    Ok(json)
 }
 
 fn too_long() -> String {
@@ -104,7 +109,7 @@ fn too_long() -> String {
 }
 
 /// An error and what caused it: the client's own says only where it happened.
-fn chain(error: reqwest::Error) -> String {
+pub(crate) fn chain(error: reqwest::Error) -> String {
     let mut said = error.to_string();
     let mut cause = std::error::Error::source(&error);
     while let Some(inner) = cause {
@@ -115,7 +120,7 @@ fn chain(error: reqwest::Error) -> String {
 }
 
 /// What `cache-control` and `age` come to (RFC 9111); `None` when nothing is said.
-fn kept_for(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn kept_for(headers: &HeaderMap) -> Option<Duration> {
     let directives = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
     let directives: Vec<&str> = directives.flat_map(|value| value.split(',')).map(str::trim).collect();
     let is = |name: &str| directives.iter().any(|directive| directive.eq_ignore_ascii_case(name));

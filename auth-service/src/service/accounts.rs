@@ -12,18 +12,19 @@ use crate::access_token::AccessTokens;
 use crate::ids::{AccountId, UserId};
 use crate::key_lifetimes::KeyLifetimes;
 use crate::password::PasswordHashing;
+use crate::public_url::PublicUrl;
 use crate::service::audit_trail::{AuditTrail, recorded};
 use crate::service::authorizer::{Authorizer, Caller};
 use crate::service::call::Call;
 use crate::service::contract;
 use crate::service::device_sign_in::DeviceSignIns;
 use crate::service::ledger_page::{page_of, page_of_one, page_size, page_start, whose};
-use crate::service::not_built::not_built;
 use crate::service::service_error::ServiceError;
 use crate::service::sign_up_policy::{Origin, SignUpPolicy};
 use crate::service::usage_report::UsageReads;
 use crate::service::user_fields::UserFields;
 use crate::service::violations::Violations;
+use crate::sign_in_issuers::SignInIssuers;
 use crate::store::{AuditAction, AuditEvent, Refusal, Store, UserCreation};
 use crate::throttle::{LoginThrottle, SignUpThrottle};
 use crate::user::{Role, UserRecord};
@@ -51,6 +52,10 @@ pub struct AccountsService {
     pub key_lifetimes: KeyLifetimes,
     /// Records what fails.
     pub trail: Arc<AuditTrail>,
+    /// Whom people sign in with, beside us.
+    pub issuers: SignInIssuers,
+    /// Where people reach this service, as an operator says.
+    pub public_url: Option<PublicUrl>,
     /// Who reads a ledger to sum it up.
     pub usage_reads: UsageReads,
     /// Devices that sign in.
@@ -167,6 +172,9 @@ impl Accounts for AccountsService {
         create_api_key(CreateApiKeyRequest) -> CreateApiKeyResponse, CreateApiKey, answer_create_api_key;
         rotate_api_key(RotateApiKeyRequest) -> RotateApiKeyResponse, RotateApiKey, answer_rotate_api_key;
         revoke_api_key(RevokeApiKeyRequest) -> RevokeApiKeyResponse, RevokeApiKey, answer_revoke_api_key;
+        exchange_id_token(ExchangeIdTokenRequest) -> ExchangeIdTokenResponse, SignInWithIssuer, answer_exchange_id_token;
+        link_identity(LinkIdentityRequest) -> LinkIdentityResponse, LinkIdentity, answer_link_identity;
+        unlink_identity(UnlinkIdentityRequest) -> UnlinkIdentityResponse, UnlinkIdentity, answer_unlink_identity;
         create_organization(CreateOrganizationRequest) -> CreateOrganizationResponse, CreateOrganization, answer_create_organization;
         invite_member(InviteMemberRequest) -> InviteMemberResponse, InviteMember, answer_invite_member;
         withdraw_invitation(WithdrawInvitationRequest) -> WithdrawInvitationResponse, WithdrawInvitation, answer_withdraw_invitation;
@@ -278,6 +286,21 @@ impl Accounts for AccountsService {
         Ok(Response::new(pb::GetJwksResponse { keys: keys.into_iter().map(contract::json_web_key).collect() }))
     }
 
+    async fn list_sign_in_issuers(
+        &self,
+        _: Request<pb::ListSignInIssuersRequest>,
+    ) -> Result<Response<pb::ListSignInIssuersResponse>, Status> {
+        Ok(Response::new(self.answer_list_sign_in_issuers()))
+    }
+
+    async fn begin_sign_in(&self, request: Request<pb::BeginSignInRequest>) -> Result<Response<pb::BeginSignInResponse>, Status> {
+        Ok(Response::new(self.answer_begin_sign_in(request).await?))
+    }
+
+    async fn list_identities(&self, request: Request<pb::ListIdentitiesRequest>) -> Result<Response<pb::ListIdentitiesResponse>, Status> {
+        Ok(Response::new(self.answer_list_identities(request).await?))
+    }
+
     async fn begin_device_sign_in(
         &self,
         request: Request<pb::BeginDeviceSignInRequest>,
@@ -301,15 +324,6 @@ impl Accounts for AccountsService {
 
     async fn approve_device(&self, request: Request<pb::ApproveDeviceRequest>) -> Result<Response<pb::ApproveDeviceResponse>, Status> {
         self.approve_or_deny(request).await
-    }
-
-    not_built! {
-        list_sign_in_issuers(ListSignInIssuersRequest) -> ListSignInIssuersResponse, "Accounts.ListSignInIssuers";
-        begin_sign_in(BeginSignInRequest) -> BeginSignInResponse, "Accounts.BeginSignIn";
-        exchange_id_token(ExchangeIdTokenRequest) -> ExchangeIdTokenResponse, "Accounts.ExchangeIdToken";
-        list_identities(ListIdentitiesRequest) -> ListIdentitiesResponse, "Accounts.ListIdentities";
-        link_identity(LinkIdentityRequest) -> LinkIdentityResponse, "Accounts.LinkIdentity";
-        unlink_identity(UnlinkIdentityRequest) -> UnlinkIdentityResponse, "Accounts.UnlinkIdentity";
     }
 }
 
@@ -338,6 +352,8 @@ mod tests {
         AccountsService {
             authorizer: Authorizer { store: Arc::clone(&store), credentials, key_uses: KeyUses::new().0, require_admin_totp: false },
             trail: Arc::new(AuditTrail::new(Arc::clone(&store))),
+            issuers: SignInIssuers::new(Vec::new(), &tokens, Duration::ZERO).unwrap(),
+            public_url: None,
             store,
             tokens,
             passwords: Arc::new(PasswordHashing::new(HashingCost::default()).unwrap()),

@@ -149,6 +149,7 @@ pub fn is_attempt(error: &ServiceError) -> bool {
             | ServiceError::Crowded { .. }
             | ServiceError::Hashing(_)
             | ServiceError::StoreFailed(_)
+            | ServiceError::IssuerUnavailable { .. }
             | ServiceError::NotBuilt(_)
             | ServiceError::Defect(_)
     )

@@ -11,6 +11,7 @@ use tonic::{Code, Status};
 use crate::access_token::{AccessTokenError, IssueError};
 use crate::credential::CredentialError;
 use crate::foreign_issuer::ForeignTokenError;
+use crate::identity::MAX_IDENTITIES;
 use crate::keyring::{MAX_LIVE_API_KEYS, MAX_LIVE_SECRETS};
 use crate::organization::change::OrganizationRefusal;
 use crate::password::{HashingError, retry_when_busy};
@@ -19,6 +20,7 @@ use crate::service::device_sign_in::DeviceRefusal;
 use crate::service::organization_refusal;
 use crate::service::violations::{Violation, sentence};
 use crate::session::RefreshRefusal;
+use crate::sign_in_issuers::ProofError;
 use crate::store::{KeyRefusal, Refusal, StoreError};
 
 /// When what is short by design may be there again: a hold that is due, a request in progress.
@@ -146,6 +148,38 @@ pub enum ServiceError {
     /// The account would hold more than any may.
     #[error("too many credits")]
     TooManyCredits,
+    /// No such issuer is configured.
+    #[error("no such issuer")]
+    IssuerUnknown,
+    /// An issuer gave no answer that can be used.
+    #[error("the issuer {issuer:?} gave no answer that can be used")]
+    IssuerUnavailable {
+        /// Its name.
+        issuer: String,
+        /// When it may be asked again.
+        retry_after: Duration,
+    },
+    /// The proof of an identity is not good; why.
+    #[error("{0}")]
+    IdTokenInvalid(&'static str),
+    /// The sign-in with an issuer is over, or was begun elsewhere.
+    #[error("the sign-in is over, or was begun elsewhere")]
+    SignInExpired,
+    /// The identity signs a user in already, or the user has one of its issuer.
+    #[error("the identity is linked")]
+    IdentityLinked,
+    /// The user has as many identities as they may.
+    #[error("too many identities")]
+    TooManyIdentities,
+    /// The user has no such identity.
+    #[error("no such identity")]
+    IdentityNotFound,
+    /// The user would have no way left to sign in.
+    #[error("the last way to sign in")]
+    LastSignInMethod,
+    /// The user has no password.
+    #[error("the user has no password")]
+    NoPassword,
     /// A device gets no session, or nobody answered it.
     #[error("the device's sign-in: {0:?}")]
     Device(DeviceRefusal),
@@ -178,6 +212,19 @@ impl From<Violation> for ServiceError {
 impl From<Vec<Violation>> for ServiceError {
     fn from(violations: Vec<Violation>) -> Self {
         Self::Fields(violations)
+    }
+}
+
+impl From<ProofError> for ServiceError {
+    fn from(error: ProofError) -> Self {
+        match error {
+            ProofError::IssuerUnknown => Self::IssuerUnknown,
+            ProofError::IssuerUnavailable { issuer, retry_after } => Self::IssuerUnavailable { issuer, retry_after },
+            ProofError::Invalid(why) => Self::IdTokenInvalid(why),
+            ProofError::SignInExpired => Self::SignInExpired,
+            ProofError::Throttled { retry_after } => Self::Throttled { retry_after },
+            ProofError::Broken(what) => Self::Defect(what),
+        }
     }
 }
 
@@ -363,6 +410,42 @@ fn call_error(error: ServiceError) -> CallError {
         ServiceError::TooManyCredits => {
             exhausted(ErrorReason::LimitReached, "the account would hold more than 10^12 credits").quota("credits", "10^12 an account")
         }
+        ServiceError::IssuerUnknown => CallError::new(
+            Code::NotFound,
+            ErrorReason::IssuerUnknown,
+            "no such issuer is configured; ListSignInIssuers has those there are",
+        ),
+        ServiceError::IssuerUnavailable { issuer, retry_after } => {
+            let message =
+                format!("the issuer {issuer:?} can't be reached, or answers what can't be used; try again, or sign in another way");
+            CallError::new(Code::Unavailable, ErrorReason::IssuerUnavailable, message).retry_after(retry_after)
+        }
+        ServiceError::IdTokenInvalid(why) => unauthenticated(ErrorReason::IdTokenInvalid, why),
+        ServiceError::SignInExpired => {
+            let message = "the sign-in was begun too long ago, or elsewhere, or by somebody else; begin again";
+            CallError::new(Code::FailedPrecondition, ErrorReason::SignInExpired, message)
+        }
+        ServiceError::IdentityLinked => {
+            let message = "the identity signs a user in already, or the user has one of this issuer; unlink that first";
+            CallError::new(Code::AlreadyExists, ErrorReason::IdentityLinked, message)
+        }
+        ServiceError::TooManyIdentities => {
+            exhausted(ErrorReason::LimitReached, format!("the user has {MAX_IDENTITIES} identities, as many as they may; unlink one"))
+                .quota("identities", format!("{MAX_IDENTITIES} a user"))
+        }
+        ServiceError::IdentityNotFound => {
+            CallError::new(Code::NotFound, ErrorReason::IdentityNotFound, "the user has no such identity; ListIdentities has them")
+        }
+        ServiceError::LastSignInMethod => CallError::new(
+            Code::FailedPrecondition,
+            ErrorReason::LastSignInMethod,
+            "the user would have no way left to sign in; link another identity first, or have an operator reset the password",
+        ),
+        ServiceError::NoPassword => CallError::new(
+            Code::FailedPrecondition,
+            ErrorReason::NoPassword,
+            "the user signs in with an issuer, and has no password; an operator's ResetPassword gives one",
+        ),
         ServiceError::Organization(refusal) => organization_refusal::call_error(refusal),
         ServiceError::Device(refusal) => refusal.into(),
         ServiceError::NotBuilt(method) => CallError::not_implemented(method),

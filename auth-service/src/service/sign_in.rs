@@ -239,6 +239,9 @@ impl AccountsService {
         let caller = self.authorizer.owner(call).await?;
         let id = &caller.principal.user_id;
         let user = self.store.user_by_id(id).await?.ok_or_else(|| ServiceError::defect("an authenticated user has no record"))?;
+        if user.password_hash.is_empty() {
+            return Err(ServiceError::NoPassword);
+        }
         let new_password = another_password(&message.new_password, &message.current_password, &Owner::from(&user))?;
         call.know(|event| event.to_user(&user.user_id, &user.user_name));
         let event = of_user(call.event(AuditAction::ChangePassword).by(&caller.principal), &user);
@@ -317,7 +320,9 @@ impl AccountsService {
                 return Err(Unverified::Broken(error.into()));
             }
         };
-        let verified = match self.passwords.verify(password, user.as_ref().map(|user| user.password_hash.as_str())).await {
+        // Who has no password fails as a user does who isn't there: with the same work.
+        let hash = user.as_ref().map(|user| user.password_hash.as_str()).filter(|hash| !hash.is_empty());
+        let verified = match self.passwords.verify(password, hash).await {
             Ok(verified) => verified,
             Err(HashingError::Busy) => {
                 attempt.withdraw();

@@ -104,6 +104,14 @@ actions! {
     ManageModels = 24 "manage_models",
     /// The command `export-ledger` exported ledger entries, and folded those that were old enough.
     ExportLedger = 25 "export_ledger",
+    /// A session began with an issuer's identity.
+    SignInWithIssuer = 45 "sign_in_with_issuer",
+    /// An issuer's identity signed in for the first time, which made a user.
+    SignUpWithIssuer = 46 "sign_up_with_issuer",
+    /// A user let an issuer's identity sign them in.
+    LinkIdentity = 47 "link_identity",
+    /// A user took that away from an identity.
+    UnlinkIdentity = 48 "unlink_identity",
     /// A user made an organization.
     CreateOrganization = 30 "create_organization",
     /// An owner invited somebody to an organization.
@@ -156,6 +164,10 @@ impl AuditAction {
             | Self::CreateApiKey
             | Self::RotateApiKey
             | Self::RevokeApiKey
+            | Self::SignInWithIssuer
+            | Self::SignUpWithIssuer
+            | Self::LinkIdentity
+            | Self::UnlinkIdentity
             | Self::CreateOrganization
             | Self::InviteMember
             | Self::WithdrawInvitation

@@ -159,6 +159,7 @@ macro_rules! numbered {
 mod api_key;
 mod device_sign_in;
 mod events;
+mod identity;
 mod organization;
 mod second_factor;
 mod session;
@@ -166,6 +167,7 @@ mod session;
 pub(super) use self::api_key::{key_rights, secret, secret_bytes};
 pub(super) use self::device_sign_in::{device_sign_in, device_sign_in_bytes};
 pub(super) use self::events::{audit_event, audit_event_bytes, revocation, revocation_bytes};
+pub(super) use self::identity::{identity, identity_bytes};
 pub(super) use self::organization::membership;
 pub(super) use self::organization::{
     invitation, invitation_bytes, known_organization, known_organization_bytes, membership_bytes, organization, organization_bytes,

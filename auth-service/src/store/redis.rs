@@ -14,6 +14,7 @@ mod devices;
 mod failures;
 mod fitness;
 mod holds;
+mod identities;
 mod keys;
 mod ledger;
 mod link;
@@ -50,15 +51,16 @@ use super::clock::Clock;
 use super::known_callers::KnownCallers;
 use super::{
     AccountPage, AccountSnapshot, AuditEvent, AuditPage, AuditQuery, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition,
-    ExtendAnswer, GrantAnswer, GrantRequest, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey, NewUser,
-    OrganizationPlace, PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store,
-    StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
+    ExtendAnswer, GrantAnswer, GrantRequest, IssuerUserCreation, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey,
+    NewUser, OrganizationPlace, PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage,
+    SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
 };
 use crate::access::Rights;
 use crate::device_sign_in::{
     AnswerRefusal, DeviceExchange, DeviceQuestion, DeviceSignIn, DeviceStart, NewDeviceSignIn, UserCode, on_answer, on_exchange,
 };
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
+use crate::identity::{Identity, IdentityHash, IssuerSessionStart, LinkAnswer, ProvedIdentity, UnlinkAnswer};
 use crate::ids::{AccountId, SessionId, UserId};
 use crate::organization::change::{OrganizationAnswer, OrganizationRequest};
 use crate::organization::creation::NewOrganization;
@@ -307,6 +309,54 @@ impl Store for RedisStore {
     ) -> Result<SessionStart, StoreError> {
         let rule = |state: &UserState, now_ms| on_complete_reset(state, shown, new_hash, &new, self.limits.sessions(), now_ms, &event);
         self.change_user(&self.scripts.replace, id, rule).await.map(|answer| answer.unwrap_or(SessionStart::Refused))
+    }
+
+    async fn user_of_identity(&self, identity: &IdentityHash) -> Result<Option<UserId>, StoreError> {
+        self.find_user_of_identity(*identity).await
+    }
+
+    async fn identities(&self, id: &UserId) -> Result<Vec<Identity>, StoreError> {
+        self.list_identities(id).await
+    }
+
+    async fn begin_issuer_session(
+        &self,
+        id: &UserId,
+        proved: &ProvedIdentity,
+        new: NewSession,
+        event: AuditEvent,
+    ) -> Result<IssuerSessionStart, StoreError> {
+        self.sign_in_by_identity(id, proved, &new, &event).await
+    }
+
+    async fn create_issuer_user(
+        &self,
+        user: NewUser,
+        proved: &ProvedIdentity,
+        new: NewSession,
+        event: AuditEvent,
+    ) -> Result<IssuerUserCreation, StoreError> {
+        self.make_user_by_identity(user, proved, &new, &event).await
+    }
+
+    async fn link_identity(
+        &self,
+        id: &UserId,
+        asked_by: &PresentedCredential,
+        proved: &ProvedIdentity,
+        event: AuditEvent,
+    ) -> Result<Option<LinkAnswer>, StoreError> {
+        self.link(id, asked_by, proved, &event).await
+    }
+
+    async fn unlink_identity(
+        &self,
+        id: &UserId,
+        asked_by: &PresentedCredential,
+        identity: (&str, &str),
+        event: AuditEvent,
+    ) -> Result<Option<UnlinkAnswer>, StoreError> {
+        self.unlink(id, asked_by, identity, &event).await
     }
 
     async fn second_factor(&self, id: &UserId, session: Option<&SessionId>) -> Result<Option<SecondFactorStatus>, StoreError> {

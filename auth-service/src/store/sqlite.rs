@@ -12,6 +12,7 @@ mod devices;
 mod disk;
 mod failure;
 mod holds;
+mod identities;
 mod ledger;
 mod member_usage;
 mod organizations;
@@ -43,15 +44,16 @@ use super::expiry_line;
 use super::known_callers::{CallerId, KnownCallers};
 use super::{
     AccountPage, AccountSnapshot, AuditEvent, AuditPage, AuditQuery, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition,
-    ExtendAnswer, GrantAnswer, GrantRequest, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey, NewUser,
-    OrganizationPlace, PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage, SettleAnswer, Store,
-    StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
+    ExtendAnswer, GrantAnswer, GrantRequest, IssuerUserCreation, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey,
+    NewUser, OrganizationPlace, PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage,
+    SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
 };
 use crate::access::Rights;
 use crate::device_sign_in::{
     AnswerRefusal, DeviceExchange, DeviceQuestion, DeviceSignIn, DeviceStart, NewDeviceSignIn, UserCode, on_answer, on_exchange,
 };
 use crate::hold::{HoldRecord, Outcome, Terms, TokenUsage};
+use crate::identity::{Identity, IdentityHash, IssuerSessionStart, LinkAnswer, ProvedIdentity, UnlinkAnswer};
 use crate::ids::{AccountId, SessionId, UserId};
 use crate::organization::change::{OrganizationAnswer, OrganizationRequest};
 use crate::organization::creation::NewOrganization;
@@ -273,6 +275,60 @@ impl Store for SqliteStore {
             on_complete_reset(state, shown, &new_hash, &new, limits, now_ms, &event)
         };
         self.run(move |context| user_changes::change(context, &id, rule)).await.map(|answer| answer.unwrap_or(SessionStart::Refused))
+    }
+
+    async fn user_of_identity(&self, identity: &IdentityHash) -> Result<Option<UserId>, StoreError> {
+        let identity = *identity;
+        self.run(move |context| identities::user_of(context, identity)).await
+    }
+
+    async fn identities(&self, id: &UserId) -> Result<Vec<Identity>, StoreError> {
+        let id = id.clone();
+        self.run(move |context| identities::list(context, &id)).await
+    }
+
+    async fn begin_issuer_session(
+        &self,
+        id: &UserId,
+        proved: &ProvedIdentity,
+        new: NewSession,
+        event: AuditEvent,
+    ) -> Result<IssuerSessionStart, StoreError> {
+        let (id, proved) = (id.clone(), proved.clone());
+        self.run(move |context| identities::begin_session(context, &id, &proved, &new, &event)).await
+    }
+
+    async fn create_issuer_user(
+        &self,
+        user: NewUser,
+        proved: &ProvedIdentity,
+        new: NewSession,
+        event: AuditEvent,
+    ) -> Result<IssuerUserCreation, StoreError> {
+        let proved = proved.clone();
+        self.run(move |context| identities::create_user(context, user, &proved, &new, &event)).await
+    }
+
+    async fn link_identity(
+        &self,
+        id: &UserId,
+        asked_by: &PresentedCredential,
+        proved: &ProvedIdentity,
+        event: AuditEvent,
+    ) -> Result<Option<LinkAnswer>, StoreError> {
+        let (id, asked_by, proved) = (id.clone(), asked_by.clone(), proved.clone());
+        self.run(move |context| identities::link(context, &id, &asked_by, &proved, &event)).await
+    }
+
+    async fn unlink_identity(
+        &self,
+        id: &UserId,
+        asked_by: &PresentedCredential,
+        (issuer, subject): (&str, &str),
+        event: AuditEvent,
+    ) -> Result<Option<UnlinkAnswer>, StoreError> {
+        let (id, asked_by, issuer, subject) = (id.clone(), asked_by.clone(), issuer.to_owned(), subject.to_owned());
+        self.run(move |context| identities::unlink(context, &id, &asked_by, (&issuer, &subject), &event)).await
     }
 
     async fn second_factor(&self, id: &UserId, session: Option<&SessionId>) -> Result<Option<SecondFactorStatus>, StoreError> {

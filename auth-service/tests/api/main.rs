@@ -14,10 +14,24 @@ mod foreign_service_accounts;
 mod foreign_tokens;
 mod hostile_tokens;
 mod http;
+mod identities;
+mod issuer_page;
+mod issuer_sign_in;
+mod issuer_troubles;
 mod logins;
 mod model_patterns;
 mod oauth2;
 mod oauth2_sessions;
+#[expect(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "test support that other crates' tests have too"
+)]
+#[path = "../../../tests/integration/src/oidc_issuer.rs"]
+mod oidc_issuer;
 mod organizations;
 mod passwords;
 mod published;

@@ -8,6 +8,7 @@ pub mod http_client;
 pub mod http_docs;
 pub mod lossy_forwarder;
 pub mod many_callers;
+pub mod oidc_issuer;
 pub mod polling;
 pub mod process_pair;
 pub mod processes;

@@ -2,6 +2,7 @@
 //! touch them all.
 
 use crate::device_sign_in::UserCode;
+use crate::identity::IdentityHash;
 use crate::ids::{AccountId, UserId};
 use crate::store::audit_page::AuditLog;
 use crate::user::UserName;
@@ -11,7 +12,7 @@ pub(crate) const REGISTRY_SHARDS: u8 = 16;
 
 /// What an account's keys end with.
 #[cfg(test)]
-const ACCOUNT_PARTS: [&str; 15] = [
+const ACCOUNT_PARTS: [&str; 16] = [
     "acct",
     "due",
     "paid",
@@ -22,6 +23,7 @@ const ACCOUNT_PARTS: [&str; 15] = [
     "used",
     "user",
     "sessions",
+    "identities",
     "second_factor",
     "usage",
     "orgs",
@@ -41,7 +43,7 @@ impl Keys {
     }
 
     /// One of an account's keys: `acct`, `due`, `paid`, `free`, `log`, `members`, `keys` or `used`; of the user whose own account it is,
-    /// `user`, `sessions`, `second_factor` or `orgs`; of an organization, `org`, `invitations` or `usage`.
+    /// `user`, `sessions`, `identities`, `second_factor` or `orgs`; of an organization, `org`, `invitations` or `usage`.
     pub(crate) fn account_part(&self, account: &AccountId, part: &str) -> String {
         let (prefix, account) = (self.prefix.as_str(), account.as_str());
         [prefix, ":{", account, "}:", part].concat()
@@ -55,6 +57,16 @@ impl Keys {
     /// Who has a user name: `<user id>|<claimed at, ms>`.
     pub(crate) fn name(&self, name: &UserName) -> String {
         format!("{}:names:{{{name}}}", self.prefix)
+    }
+
+    /// Whom an issuer's identity signs in: the user's id. What else is known of it is in the part `identities` of the user's account.
+    pub(crate) fn identity(&self, identity: IdentityHash) -> String {
+        format!("{}:identities:{}", self.prefix, hex::encode(identity.to_bytes()))
+    }
+
+    /// That a proof of an identity was used. Redis drops it when the proof is good for nothing anyway.
+    pub(crate) fn used_proof(&self, hash: &[u8; 32]) -> String {
+        format!("{}:used_proofs:{}", self.prefix, hex::encode(hash))
     }
 
     /// A shard of the registry of accounts: a sorted set of ids, all with score 0.
@@ -129,6 +141,7 @@ mod tests {
                 "tg:{0123456789abcdef}:used",
                 "tg:{0123456789abcdef}:user",
                 "tg:{0123456789abcdef}:sessions",
+                "tg:{0123456789abcdef}:identities",
                 "tg:{0123456789abcdef}:second_factor",
                 "tg:{0123456789abcdef}:usage",
                 "tg:{0123456789abcdef}:orgs",
@@ -144,6 +157,11 @@ mod tests {
         assert_eq!(AuditLog::ALL.map(|log| keys.audit(log)), ["tg:audit:changes", "tg:audit:operators", "tg:audit:attempts"]);
         assert_eq!(keys.revocations(), "tg:revocations");
         assert_eq!(keys.probe(), "tg:probe");
+        assert_eq!(keys.used_proof(&[0xab; 32]), format!("tg:used_proofs:{}", "ab".repeat(32)));
+        let identity = keys.identity(IdentityHash::of("https://issuer.example", "1234"));
+        assert_eq!(identity, "tg:identities:a0c3085d621d55e94bc7c86b1637ba159bd1f117963b8afc9c5b2ffbc4f72d9d");
+        // What is issuer and what is subject can't be exchanged.
+        assert_ne!(identity, keys.identity(IdentityHash::of("https://issuer.example1", "234")));
         assert_eq!(keys.device(&UserCode::parse("BCDF-GHJK").unwrap()), "tg:devices:BCDFGHJK");
         assert_eq!(keys.device_code(&[0xab; 32]), format!("tg:device_codes:{}", "ab".repeat(32)));
         assert_eq!(keys.devices_due(), "tg:devices_due");

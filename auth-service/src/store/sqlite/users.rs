@@ -22,19 +22,24 @@ pub(super) fn create(context: Context<'_>, new: NewUser, event: &AuditEvent) -> 
     }
     let starting_credits = new.starting_credits;
     let user = new.into_record(context.now_ms);
+    insert(context, &user, starting_credits)?;
+    audit::append_change(context, event)?;
+    Ok(UserCreation::Created(user))
+}
+
+/// A user's rows, their account, and its first ledger entry.
+pub(super) fn insert(context: Context<'_>, user: &UserRecord, starting_credits: i64) -> StoreResult<()> {
     let sql = "INSERT INTO users (user_id, user_name, record) VALUES (?, ?, ?)";
-    context.connection.prepare_cached(sql)?.execute(params![user.user_id, user.user_name, records::user_bytes(&user)])?;
+    context.connection.prepare_cached(sql)?.execute(params![user.user_id, user.user_name, records::user_bytes(user)])?;
     let account_id = AccountId::from(&user.user_id);
-    let member = Member { role: user.role, disabled: false, locked: false, password_change_required: false, tokens_valid_from_ms: 0 };
+    let member = Member::of_new_user(user.role);
     let sql = "INSERT INTO members (account_id, user_id, record) VALUES (?, ?, ?)";
     context.connection.prepare_cached(sql)?.execute(params![account_id, user.user_id, records::member_bytes(&member)])?;
     let mut account = Account::create(context, &account_id)?;
     if starting_credits > 0 {
         account.add(starting_credits, STARTING_GRANT_REQUEST_ID, &user.user_id, STARTING_GRANT_NOTE)?;
     }
-    account.save()?;
-    audit::append_change(context, event)?;
-    Ok(UserCreation::Created(user))
+    account.save()
 }
 
 pub(super) fn by_name(context: Context<'_>, name: &UserName) -> StoreResult<Option<UserRecord>> {

@@ -3,11 +3,13 @@
 
 mod account_page;
 mod identity;
+mod issuers;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use integration::hostile_http1::{HostileHttp1, Response};
+use integration::oidc_issuer::OidcIssuer;
 use integration::process_pair::{ProcessPair, bearer};
 use integration::processes::run;
 use integration::redis_server::RedisServer;
@@ -42,6 +44,7 @@ struct Stage {
     pair: ProcessPair,
     upstream: ScriptedUpstream,
     redis: Option<RedisServer>,
+    issuer: OidcIssuer,
     secrets: Secrets,
     service_credential: String,
     /// The account page's, of a session that is over.
@@ -64,6 +67,9 @@ impl Stage {
         let secret = || Secret::generate().unwrap().1;
         let (signing, service_credential) = (secret(), secret());
         let jwt = format!("canary:{signing}");
+        let issuer = OidcIssuer::start().await;
+        issuer.behaviour().client_secret = Some(issuers::CLIENT_SECRET.to_owned());
+        let listed = json!([issuer.entry("one")]).to_string();
         let url = redis.as_ref().map(RedisServer::url);
         let mut more = vec![
             ("TOLLGATE_LOG", "trace"),
@@ -72,6 +78,7 @@ impl Stage {
             ("TOLLGATE_SERVICE_CREDENTIAL", service_credential.as_str()),
             ("TOLLGATE_SIGNUPS_PER_HOUR", "1000"),
             ("TOLLGATE_STARTING_CREDITS", "1000"),
+            ("TOLLGATE_OIDC_ISSUERS", listed.as_str()),
         ];
         more.extend(url.iter().map(|url| ("TOLLGATE_REDIS_URL", url.as_str())));
         let pair = ProcessPair::start(&upstream.url(), &more);
@@ -82,12 +89,13 @@ impl Stage {
             (WRONG_PASSWORD, "a wrong password"),
             (PROMPT, "a prompt"),
             (ANSWER, "an answer"),
+            (issuers::CLIENT_SECRET, "our secret at an issuer"),
             (&signing, "the signing secret"),
             (&service_credential, "the service credential"),
         ] {
             secrets.insert(secret.to_owned(), what);
         }
-        Self { pair, upstream, redis, secrets, service_credential, page_cookie: None, said: Vec::new() }
+        Self { pair, upstream, redis, issuer, secrets, service_credential, page_cookie: None, said: Vec::new() }
     }
 
     fn accounts(&self) -> AccountsClient<Channel> {
@@ -430,6 +438,7 @@ async fn every_path(redis: Option<RedisServer>) {
     stage.doors(&held).await;
     stage.oauth2(&held).await;
     stage.account_page(&operator).await;
+    stage.issuers(&held).await;
     let forged = forge(&held.token);
     stage.note_token(&forged, "a forged token");
     let callers = [operator.token.clone(), held.token.clone(), held.key.clone(), forged, stage.service_credential.clone()];

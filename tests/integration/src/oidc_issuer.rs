@@ -1,0 +1,609 @@
+//! An OpenID issuer of a test: keys of its own, its document, its authorization endpoint, and a token endpoint that verifies redirect URI,
+//! client and PKCE. It does what it is told, also what no good issuer would.
+//!
+//! `src/bin/oidc-issuer.rs` is the same as a process, for browsers and for tests in other languages; what a test sets here, those set by
+//! `POST /control`.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm, EncodingKey};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
+
+/// The client that it knows, unless said otherwise.
+pub const CLIENT_ID: &str = "tollgate-test";
+/// What a request may hold, in bytes.
+const MOST_BYTES: usize = 1 << 20;
+
+/// A key that signs ID tokens.
+#[derive(Clone)]
+pub struct IssuerKey {
+    /// Its name.
+    pub kid: String,
+    /// What it is for.
+    pub algorithm: Algorithm,
+    key: EncodingKey,
+}
+
+impl IssuerKey {
+    /// A new one.
+    #[must_use]
+    pub fn new(kid: &str, algorithm: Algorithm) -> Self {
+        let key = match algorithm {
+            Algorithm::EdDSA => EncodingKey::from_ed_der(Ed25519KeyPair::generate().unwrap().to_pkcs8v1().unwrap().as_ref()),
+            Algorithm::ES256 => {
+                let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+                EncodingKey::from_ec_der(pair.to_pkcs8v1().unwrap().as_ref())
+            }
+            _ => {
+                let pkcs8 = RsaKeyPair::generate(KeySize::Rsa2048).unwrap().as_der().unwrap();
+                // The key itself stands behind what says that it is one of RSA.
+                EncodingKey::from_rsa_der(&pkcs8.as_ref()[26..])
+            }
+        };
+        Self { kid: kid.to_owned(), algorithm, key }
+    }
+
+    /// The public half, with its name.
+    #[must_use]
+    pub fn jwk(&self) -> Value {
+        let mut jwk = serde_json::to_value(Jwk::from_encoding_key(&self.key, self.algorithm).unwrap()).unwrap();
+        jwk["kid"] = json!(self.kid);
+        jwk["use"] = json!("sig");
+        jwk
+    }
+
+    /// Signs a header and claims as they are.
+    #[must_use]
+    pub fn sign(&self, header: &Value, claims: &Value) -> String {
+        let signed = unsigned(header, claims);
+        let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &self.key, self.algorithm).unwrap();
+        format!("{signed}.{signature}")
+    }
+}
+
+/// The part of a token that is signed.
+#[must_use]
+pub fn unsigned(header: &Value, claims: &Value) -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    format!("{}.{}", part(header), part(claims))
+}
+
+/// What it does instead of answering as it should.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// It answers with this status, such as `500 Internal Server Error`.
+    Status(String),
+    /// It takes the request, and never answers.
+    Silence,
+    /// It answers with what is no JSON.
+    Garbage,
+    /// It answers without end.
+    Endless,
+    /// It sends whoever asks to this address.
+    Redirect(String),
+}
+
+/// What a test may change of it at any time.
+pub struct Behaviour {
+    /// What its document says that it is; empty: its own address.
+    pub issuer: String,
+    /// The client that it knows.
+    pub client_id: String,
+    /// What that client must prove itself with; `None`: it is a public one.
+    pub client_secret: Option<String>,
+    /// The keys that it publishes.
+    pub keys: Vec<IssuerKey>,
+    /// The one that signs; it may be none of those.
+    pub signer: IssuerKey,
+    /// Claims about who is there: the next person who is asked says yes as this one.
+    pub person: Map<String, Value>,
+    /// Claims that take the place of the usual ones in the next tokens for codes; null: without it.
+    pub claims: Map<String, Value>,
+    /// Fields that take the place of the usual ones in the document; null: without it.
+    pub document: Map<String, Value>,
+    /// The `cache-control` of its document and keys; empty: none.
+    pub cache_control: String,
+    /// By path; `*` stands for all.
+    pub trouble: HashMap<String, Trouble>,
+    /// Whether the person says no.
+    pub denies: bool,
+    /// Whether the person is asked, by a page with a link, in place of being sent on at once.
+    pub asks: bool,
+    codes: HashMap<String, Granted>,
+    requests: HashMap<String, usize>,
+    sent: usize,
+}
+
+/// What a code was given for.
+#[derive(Clone)]
+struct Granted {
+    redirect_uri: String,
+    challenge: String,
+    nonce: String,
+    person: Map<String, Value>,
+    is_used: bool,
+}
+
+/// An issuer that answers. Dropping it stops it.
+pub struct OidcIssuer {
+    address: SocketAddr,
+    behaviour: Arc<Mutex<Behaviour>>,
+    serving: AbortHandle,
+}
+
+impl OidcIssuer {
+    /// One that signs with RS256, on a port of this host.
+    ///
+    /// # Panics
+    /// Nothing can be listened to.
+    pub async fn start() -> Self {
+        Self::start_on("127.0.0.1:0".parse().unwrap(), Algorithm::RS256).await
+    }
+
+    /// One on this address, that signs with this.
+    ///
+    /// # Panics
+    /// It can't be listened to.
+    pub async fn start_on(address: SocketAddr, algorithm: Algorithm) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let signer = IssuerKey::new("key-1", algorithm);
+        let person = json!({ "sub": "1001", "email": "ada@example.com", "email_verified": true, "name": "Ada Lovelace", "preferred_username": "ada" });
+        let behaviour = Arc::new(Mutex::new(Behaviour {
+            issuer: String::new(),
+            client_id: CLIENT_ID.to_owned(),
+            client_secret: None,
+            keys: vec![signer.clone()],
+            signer,
+            person: object(person),
+            claims: Map::new(),
+            document: Map::new(),
+            cache_control: "max-age=3600".to_owned(),
+            trouble: HashMap::new(),
+            denies: false,
+            asks: false,
+            codes: HashMap::new(),
+            requests: HashMap::new(),
+            sent: 0,
+        }));
+        let shared = Arc::clone(&behaviour);
+        let serving = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                while connections.try_join_next().is_some() {}
+                connections.spawn(answer(stream, address, Arc::clone(&shared)));
+            }
+        });
+        Self { address, behaviour, serving: serving.abort_handle() }
+    }
+
+    /// Its identifier, by its address.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What `TOLLGATE_OIDC_ISSUERS` says of it under this name.
+    #[must_use]
+    pub fn entry(&self, name: &str) -> Value {
+        let behaviour = self.behaviour();
+        let mut entry = json!({ "name": name, "issuer": self.url(), "client_id": behaviour.client_id });
+        if let Some(secret) = &behaviour.client_secret {
+            entry["client_secret"] = json!(secret);
+        }
+        entry
+    }
+
+    /// What it does, to be read or changed.
+    pub fn behaviour(&self) -> MutexGuard<'_, Behaviour> {
+        lock(&self.behaviour)
+    }
+
+    /// Says who is there.
+    pub fn person(&self, person: Value) {
+        self.behaviour().person = object(person);
+    }
+
+    /// Does something else than answering at a path; `None`: no longer.
+    pub fn trouble(&self, path: &str, trouble: Option<Trouble>) {
+        let mut behaviour = self.behaviour();
+        match trouble {
+            Some(trouble) => behaviour.trouble.insert(path.to_owned(), trouble),
+            None => behaviour.trouble.remove(path),
+        };
+    }
+
+    /// Takes a new key, of this name. `keeps`: whether the keys before are still published.
+    pub fn rotate(&self, kid: &str, keeps: bool) {
+        let mut behaviour = self.behaviour();
+        let key = IssuerKey::new(kid, behaviour.signer.algorithm);
+        if !keeps {
+            behaviour.keys.clear();
+        }
+        behaviour.keys.push(key.clone());
+        behaviour.signer = key;
+    }
+
+    /// How often it was asked at a path; `*`: at all of them.
+    #[must_use]
+    pub fn requests(&self, path: &str) -> usize {
+        let behaviour = self.behaviour();
+        if path == "*" { behaviour.requests.values().sum() } else { behaviour.requests.get(path).copied().unwrap_or_default() }
+    }
+
+    /// How many bytes it could send of answers without end.
+    #[must_use]
+    pub fn sent(&self) -> usize {
+        self.behaviour().sent
+    }
+
+    /// The claims of a token about who is there, for one hour from now on.
+    #[must_use]
+    pub fn claims(&self) -> Value {
+        let behaviour = self.behaviour();
+        usual_claims(&behaviour, &self.url(), &behaviour.person, "")
+    }
+
+    /// A token about who is there, with these claims in place of the usual ones; null: without it.
+    #[must_use]
+    pub fn id_token(&self, changes: Value) -> String {
+        let mut claims = object(self.claims());
+        change(&mut claims, &object(changes));
+        let signer = self.behaviour().signer.clone();
+        signer.sign(&header(&signer), &Value::Object(claims))
+    }
+
+    /// What a browser does: it goes to an authorization address, and is sent back from there to the address that is answered.
+    ///
+    /// # Panics
+    /// It was refused.
+    pub async fn visit(&self, authorization_url: &str) -> String {
+        let target = authorization_url.strip_prefix(&self.url()).expect("an address of this issuer");
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request = format!("GET {target} HTTP/1.1\r\nhost: {}\r\n\r\n", self.address);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let location = answer.lines().find_map(|line| line.strip_prefix("location: "));
+        location.unwrap_or_else(|| panic!("nobody was sent back: {answer}")).to_owned()
+    }
+}
+
+impl Drop for OidcIssuer {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// The code and the state with which somebody was sent back.
+///
+/// # Panics
+/// They came without.
+#[must_use]
+pub fn code_and_state(address: &str) -> (String, String) {
+    let query = address.split_once('?').expect("a query").1;
+    let pairs = pairs(query);
+    (pairs["code"].clone(), pairs["state"].clone())
+}
+
+/// A form's fields, or a query's.
+#[must_use]
+pub fn pairs(text: &str) -> HashMap<String, String> {
+    text.split('&').filter_map(|pair| pair.split_once('=')).map(|(name, value)| (decoded(name), decoded(value))).collect()
+}
+
+fn decoded(text: &str) -> String {
+    let (mut bytes, mut rest) = (Vec::new(), text.bytes());
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digits: Vec<u8> = rest.by_ref().take(2).collect();
+                u8::from_str_radix(std::str::from_utf8(&digits).unwrap_or_default(), 16).unwrap_or(b'?')
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn encoded(text: &str) -> String {
+    let one = |byte: u8| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+    };
+    text.bytes().map(one).collect()
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(object) => object,
+        other => panic!("no object: {other}"),
+    }
+}
+
+fn change(claims: &mut Map<String, Value>, changes: &Map<String, Value>) {
+    for (name, value) in changes {
+        if value.is_null() {
+            claims.remove(name);
+        } else {
+            claims.insert(name.clone(), value.clone());
+        }
+    }
+}
+
+fn header(key: &IssuerKey) -> Value {
+    json!({ "alg": format!("{:?}", key.algorithm), "typ": "JWT", "kid": key.kid })
+}
+
+/// Now, in seconds since 1970.
+#[must_use]
+pub fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+}
+
+fn usual_claims(behaviour: &Behaviour, url: &str, person: &Map<String, Value>, nonce: &str) -> Value {
+    let issuer = if behaviour.issuer.is_empty() { url } else { &behaviour.issuer };
+    // No two tokens are the same.
+    let jti = URL_SAFE_NO_PAD.encode(random());
+    let mut claims = object(
+        json!({ "iss": issuer, "aud": behaviour.client_id, "iat": now(), "exp": now() + 3600, "azp": behaviour.client_id, "jti": jti }),
+    );
+    if !nonce.is_empty() {
+        claims.insert("nonce".to_owned(), json!(nonce));
+    }
+    claims.extend(person.clone());
+    Value::Object(claims)
+}
+
+fn random() -> [u8; 24] {
+    let mut bytes = [0; 24];
+    aws_lc_rs::rand::fill(&mut bytes).unwrap();
+    bytes
+}
+
+fn lock(behaviour: &Mutex<Behaviour>) -> MutexGuard<'_, Behaviour> {
+    behaviour.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Asked {
+    method: String,
+    path: String,
+    query: String,
+    authorization: String,
+    body: String,
+}
+
+async fn read(stream: &mut TcpStream) -> Option<Asked> {
+    let mut bytes = Vec::new();
+    let end = loop {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            break end + 4;
+        }
+        if stream.read_buf(&mut bytes).await.ok()? == 0 || bytes.len() > MOST_BYTES {
+            return None;
+        }
+    };
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let field = |name: &str| {
+        let mut lines = head.lines().skip(1).filter_map(|line| line.split_once(':'));
+        lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
+    };
+    let length: usize = field("content-length").parse().unwrap_or_default();
+    while bytes.len() < end + length.min(MOST_BYTES) {
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+    }
+    let mut line = head.lines().next()?.split(' ');
+    let (method, target) = (line.next()?.to_owned(), line.next()?);
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let body = String::from_utf8_lossy(&bytes[end..]).into_owned();
+    Some(Asked { method, path: path.to_owned(), query: query.to_owned(), authorization: field("authorization"), body })
+}
+
+async fn answer(mut stream: TcpStream, address: SocketAddr, behaviour: Arc<Mutex<Behaviour>>) {
+    let Some(asked) = read(&mut stream).await else { return };
+    let trouble = {
+        let mut behaviour = lock(&behaviour);
+        *behaviour.requests.entry(asked.path.clone()).or_default() += 1;
+        let all = behaviour.trouble.get("*").filter(|_| asked.path != "/control").cloned();
+        behaviour.trouble.get(&asked.path).cloned().or(all)
+    };
+    let reply = match trouble {
+        None => reply(&asked, &format!("http://{address}"), &mut lock(&behaviour)),
+        Some(Trouble::Status(status)) => whole(&status, "application/json", "", "{\"error\":\"server_error\"}"),
+        Some(Trouble::Garbage) => whole("200 OK", "application/json", "", "<html>{{{"),
+        Some(Trouble::Redirect(to)) => whole("302 Found", "text/plain", &format!("location: {to}\r\n"), ""),
+        Some(Trouble::Silence) => return std::future::pending().await,
+        Some(Trouble::Endless) => {
+            let mut piece = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n{\"keys\":[".to_vec();
+            while stream.write_all(&piece).await.is_ok() {
+                lock(&behaviour).sent += piece.len();
+                piece = vec![b' '; 16 << 10];
+            }
+            return;
+        }
+    };
+    let _ = stream.write_all(reply.as_bytes()).await;
+    let _ = stream.shutdown().await;
+}
+
+fn whole(status: &str, kind: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}")
+}
+
+fn json_reply(status: &str, cache_control: &str, body: &Value) -> String {
+    let cache = if cache_control.is_empty() { String::new() } else { format!("cache-control: {cache_control}\r\n") };
+    whole(status, "application/json", &cache, &body.to_string())
+}
+
+fn reply(asked: &Asked, url: &str, behaviour: &mut Behaviour) -> String {
+    match (asked.method.as_str(), asked.path.as_str()) {
+        ("GET", "/.well-known/openid-configuration") => {
+            let issuer = if behaviour.issuer.is_empty() { url.to_owned() } else { behaviour.issuer.clone() };
+            let mut document = object(json!({
+                "issuer": issuer,
+                "authorization_endpoint": format!("{url}/authorize"),
+                "token_endpoint": format!("{url}/token"),
+                "jwks_uri": format!("{url}/jwks"),
+                "response_types_supported": ["code"],
+                "subject_types_supported": ["public"],
+                "id_token_signing_alg_values_supported": ["RS256", "ES256", "EdDSA", "HS256", "none"],
+                "scopes_supported": ["openid", "email", "profile"],
+                "code_challenge_methods_supported": ["S256"],
+                "authorization_response_iss_parameter_supported": true
+            }));
+            change(&mut document, &behaviour.document);
+            json_reply("200 OK", &behaviour.cache_control, &Value::Object(document))
+        }
+        ("GET", "/jwks") => {
+            let keys: Vec<Value> = behaviour.keys.iter().map(IssuerKey::jwk).collect();
+            json_reply("200 OK", &behaviour.cache_control, &json!({ "keys": keys }))
+        }
+        ("GET", "/authorize") => authorize(asked, url, behaviour),
+        ("POST", "/token") => token(asked, url, behaviour),
+        ("GET", "/control") => json_reply("200 OK", "", &json!({ "requests": behaviour.requests, "key": behaviour.signer.kid })),
+        ("POST", "/control") => control(asked, behaviour),
+        ("POST", "/control/id-token") => {
+            let mut claims = object(usual_claims(behaviour, url, &behaviour.person, ""));
+            change(&mut claims, &object(serde_json::from_str(&asked.body).unwrap_or(json!({}))));
+            let token = behaviour.signer.sign(&header(&behaviour.signer), &Value::Object(claims));
+            json_reply("200 OK", "", &json!({ "id_token": token }))
+        }
+        _ => json_reply("404 Not Found", "", &json!({ "error": "not_found" })),
+    }
+}
+
+/// Asks the person, or takes it that they say yes.
+fn authorize(asked: &Asked, url: &str, behaviour: &mut Behaviour) -> String {
+    let query = pairs(&asked.query);
+    let get = |name: &str| query.get(name).cloned().unwrap_or_default();
+    let is_right = get("client_id") == behaviour.client_id
+        && get("response_type") == "code"
+        && get("scope").split(' ').any(|scope| scope == "openid")
+        && get("code_challenge_method") == "S256"
+        && get("code_challenge").len() == 43
+        && get("nonce").len() >= 22
+        && get("state").len() >= 22
+        && !get("redirect_uri").is_empty();
+    if !is_right {
+        return json_reply("400 Bad Request", "", &json!({ "error": "invalid_request" }));
+    }
+    if behaviour.asks && !query.contains_key("agreed") {
+        let name = behaviour.person.get("name").and_then(Value::as_str).unwrap_or("somebody").to_owned();
+        let page = format!(
+            "<!doctype html><title>Issuer</title><a href=\"/authorize?{}&amp;agreed=1\">Continue as {name}</a>",
+            asked.query.replace('&', "&amp;")
+        );
+        return whole("200 OK", "text/html", "", &page);
+    }
+    let issuer = if behaviour.issuer.is_empty() { url.to_owned() } else { behaviour.issuer.clone() };
+    let answer = if behaviour.denies {
+        "error=access_denied".to_owned()
+    } else {
+        // With characters that a URL and a cookie must not have as they are.
+        let code = format!("4/{}+=;\"", URL_SAFE_NO_PAD.encode(random()));
+        let granted = Granted {
+            redirect_uri: get("redirect_uri"),
+            challenge: get("code_challenge"),
+            nonce: get("nonce"),
+            person: behaviour.person.clone(),
+            is_used: false,
+        };
+        behaviour.codes.insert(code.clone(), granted);
+        format!("code={}", encoded(&code))
+    };
+    let redirect = get("redirect_uri");
+    let join = if redirect.contains('?') { '&' } else { '?' };
+    let location = format!("{redirect}{join}{answer}&state={}&iss={}", encoded(&get("state")), encoded(&issuer));
+    whole("302 Found", "text/plain", &format!("location: {location}\r\n"), "")
+}
+
+/// Gives an ID token for a code: once, to the client that began, with the verifier that it has kept.
+fn token(asked: &Asked, url: &str, behaviour: &mut Behaviour) -> String {
+    let form = pairs(&asked.body);
+    let get = |name: &str| form.get(name).cloned().unwrap_or_default();
+    let refused = |error: &str| {
+        json_reply("400 Bad Request", "no-store", &json!({ "error": error, "error_description": format!("refused: {}", get("code")) }))
+    };
+    let basic = asked.authorization.strip_prefix("Basic ").and_then(|text| STANDARD.decode(text).ok());
+    let basic = basic.and_then(|bytes| String::from_utf8(bytes).ok());
+    let (client, secret) = match basic.as_deref().and_then(|text| text.split_once(':')) {
+        Some((client, secret)) => (decoded(client), Some(decoded(secret))),
+        None => (get("client_id"), form.get("client_secret").cloned()),
+    };
+    if client != behaviour.client_id || secret != behaviour.client_secret {
+        return json_reply("401 Unauthorized", "no-store", &json!({ "error": "invalid_client" }));
+    }
+    if get("grant_type") != "authorization_code" {
+        return refused("unsupported_grant_type");
+    }
+    let Some(granted) = behaviour.codes.get_mut(&get("code")) else { return refused("invalid_grant") };
+    let verified = URL_SAFE_NO_PAD.encode(Sha256::digest(get("code_verifier")));
+    if granted.is_used || granted.redirect_uri != get("redirect_uri") || granted.challenge != verified {
+        return refused("invalid_grant");
+    }
+    granted.is_used = true;
+    let granted = granted.clone();
+    let mut claims = object(usual_claims(behaviour, url, &granted.person, &granted.nonce));
+    change(&mut claims, &behaviour.claims);
+    let id_token = behaviour.signer.sign(&header(&behaviour.signer), &Value::Object(claims));
+    json_reply("200 OK", "no-store", &json!({ "access_token": "unused", "token_type": "Bearer", "expires_in": 3600, "id_token": id_token }))
+}
+
+/// What another process may change. Each field is as in [`Behaviour`]; `rotate`: the name of a new key.
+fn control(asked: &Asked, behaviour: &mut Behaviour) -> String {
+    let Ok(Value::Object(mut body)) = serde_json::from_str(&asked.body) else {
+        return json_reply("400 Bad Request", "", &json!({ "error": "no JSON object" }));
+    };
+    let mut take = |name: &str| body.remove(name);
+    if let Some(Value::Object(person)) = take("person") {
+        behaviour.person = person;
+    }
+    if let Some(Value::Object(claims)) = take("claims") {
+        behaviour.claims = claims;
+    }
+    if let Some(Value::Object(document)) = take("document") {
+        behaviour.document = document;
+    }
+    if let Some(Value::Bool(denies)) = take("denies") {
+        behaviour.denies = denies;
+    }
+    if let Some(Value::Bool(asks)) = take("asks") {
+        behaviour.asks = asks;
+    }
+    if let Some(Value::String(kid)) = take("rotate") {
+        let key = IssuerKey::new(&kid, behaviour.signer.algorithm);
+        (behaviour.keys, behaviour.signer) = (vec![key.clone()], key);
+    }
+    if let Some(Value::Object(trouble)) = take("trouble") {
+        let read = |kind: &Value| match kind.as_str()? {
+            "down" => Some(Trouble::Status("503 Service Unavailable".to_owned())),
+            "silence" => Some(Trouble::Silence),
+            "garbage" => Some(Trouble::Garbage),
+            "endless" => Some(Trouble::Endless),
+            to => Some(Trouble::Redirect(to.to_owned())),
+        };
+        behaviour.trouble = trouble.iter().filter_map(|(path, kind)| Some((path.clone(), read(kind)?))).collect();
+    }
+    json_reply("200 OK", "", &json!({ "unknown": body.keys().collect::<Vec<_>>() }))
+}
