@@ -62,11 +62,11 @@ async fn a_sign_in_that_an_issuer_spoils_is_told_in_words_and_signs_nobody_in() 
         page.says("What the issuer answered proves nothing here. Nobody was signed in.").await;
         assert_eq!(page.browser.evaluate("location.hash").await, "#/");
         issuer.behaviour().claims.clear();
-        issuer.trouble("*", Some(Trouble::Status("500 Internal Server Error".to_owned())));
+        issuer.trouble("/token", Some(Trouble::Status("500 Internal Server Error".to_owned())));
         page.load().await;
         page.press("button", "Sign in with Google").await;
         page.says("The issuer can't be reached, or can't be understood.").await;
-        issuer.trouble("*", None);
+        issuer.trouble("/token", None);
         // What anybody may write into an address is never said by the page.
         let lie = "<img src=x onerror=alert(1)> call this number";
         page.browser.go("about:blank").await;
