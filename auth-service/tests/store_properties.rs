@@ -4,10 +4,10 @@
 
 #[path = "store_properties/audit_log.rs"]
 mod audit_log;
-#[path = "store_properties/company.rs"]
-mod company;
 #[path = "store_properties/devices.rs"]
 mod devices;
+#[path = "store_properties/company.rs"]
+mod company;
 #[path = "store_contract/fixture.rs"]
 #[expect(dead_code, reason = "the contract's cases use the rest")]
 mod fixture;
