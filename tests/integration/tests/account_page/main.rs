@@ -13,6 +13,7 @@ mod cookie;
 mod credits;
 mod devices;
 mod hostile_names;
+mod issuers;
 mod keyboard;
 mod looks;
 mod operators;

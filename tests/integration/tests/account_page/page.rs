@@ -142,7 +142,9 @@ impl Page {
     pub(crate) async fn says(&self, text: &str) {
         let started = std::time::Instant::now();
         loop {
-            let said = self.text().await;
+            // While the browser goes to another address there is nothing to read.
+            let said = self.browser.try_evaluate("document.body.innerText").await.ok();
+            let said = said.as_ref().and_then(Value::as_str).unwrap_or_default();
             if said.contains(text) {
                 return;
             }
