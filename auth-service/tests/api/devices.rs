@@ -1,5 +1,7 @@
 //! Devices without a browser: how they are signed in over gRPC.
 
+#![expect(clippy::unwrap_used, reason = "the parts that the tests share")]
+
 use std::net::IpAddr;
 
 use shared::ErrorReason;
