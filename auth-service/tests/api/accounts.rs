@@ -365,12 +365,6 @@ async fn a_ledger_whose_beginning_is_folded_is_paged_to_its_checkpoint() {
 #[tokio::test]
 async fn what_is_not_built_yet_says_so_by_name() {
     let mut server = start().await;
-    let status = assert_refused(
-        server.accounts.begin_sign_in(pb::BeginSignInRequest::default()).await,
-        Code::Unimplemented,
-        ErrorReason::NotImplemented,
-    );
-    assert!(status.message().contains("Accounts.BeginSignIn"));
     server.sign_up("mario").await;
     let token = server.login("mario").await;
     let request = with(&token, pb::VerifyLedgerRequest::default());
