@@ -204,7 +204,7 @@ pub fn on_link(
     if standing.is_used {
         return nothing(LinkAnswer::ProofUsed);
     }
-    if !session.is_some_and(|session| is_recent(session, now_ms)) {
+    if !session.is_some_and(|session| is_recent(state, session, now_ms)) {
         return nothing(LinkAnswer::RecentSignInRequired);
     }
     if standing.linked_to.is_some() || identities.iter().any(|one| one.issuer == proved.issuer) {
@@ -279,9 +279,11 @@ fn asker<'s>(state: &'s UserState, asked_by: &PresentedCredential, now_ms: i64) 
     }
 }
 
-/// Whether a session began, or passed its second factor, a short while ago.
-fn is_recent(session: &Session, now_ms: i64) -> bool {
-    [Some(session.created_at_ms), session.second_factor_at_ms].into_iter().flatten().any(|at_ms| second_factor::is_recent(at_ms, now_ms))
+/// Whether whoever has the session proved a short while ago who they are. Of a user who has a second factor, that is what proves it: a link
+/// signs in without one from then on.
+fn is_recent(state: &UserState, session: &Session, now_ms: i64) -> bool {
+    let began = session.proved_at_ms().filter(|_| !second_factor::is_enabled(state));
+    [began, session.second_factor_at_ms].into_iter().flatten().any(|at_ms| second_factor::is_recent(at_ms, now_ms))
 }
 
 #[cfg(test)]

@@ -268,6 +268,12 @@ fn enabled(state: &UserState) -> Option<&SecondFactor> {
     state.second_factor.as_ref().filter(|factor| factor.enabled_at_ms.is_some())
 }
 
+/// Whether a user has a second factor.
+#[must_use]
+pub fn is_enabled(state: &UserState) -> bool {
+    enabled(state).is_some()
+}
+
 /// What a user is told of it, in one of their sessions.
 #[must_use]
 pub fn status(state: &UserState, session: Option<&SessionId>) -> SecondFactorStatus {
@@ -358,7 +364,7 @@ impl Asked<'_> {
             FactorAnswer::PasswordChangeRequired
         } else if user.password_hash != verified_hash {
             FactorAnswer::PasswordReplaced
-        } else if verified_hash.is_empty() && !is_recent(self.asking.created_at_ms, self.now_ms) {
+        } else if verified_hash.is_empty() && !self.asking.proved_at_ms().is_some_and(|at_ms| is_recent(at_ms, self.now_ms)) {
             FactorAnswer::RecentSignInRequired
         } else {
             let factor = SecondFactor::begin(secret.clone(), self.now_ms);

@@ -84,6 +84,12 @@ impl Session {
     pub fn is_live(&self, now_ms: i64) -> bool {
         now_ms < self.refresh_expires_at_ms && now_ms < self.ends_at_ms
     }
+
+    /// When it began by the user's own proof; `None`: a device's session, which somebody approved.
+    #[must_use]
+    pub fn proved_at_ms(&self) -> Option<i64> {
+        (self.method != SignInMethod::Device).then_some(self.created_at_ms)
+    }
 }
 
 /// A session to begin.

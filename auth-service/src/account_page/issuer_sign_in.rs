@@ -47,6 +47,8 @@ pub const REFUSED: &[(&str, &str)] = &[
 
 /// What a browser says of why it asks.
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+/// What a browser says of where the answer goes.
+const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// Who wants to sign in with an issuer.
 #[derive(Deserialize, JsonSchema)]
@@ -190,12 +192,17 @@ impl IssuerDoors {
 
     async fn end(&self, came: &Came, begun: &mut Option<PendingSignIn>) -> Result<Done, ErrorReason> {
         // A page that has it loaded as a picture, a frame or a script is none that somebody was sent to.
-        if came.headers.contains_key(FETCH_MODE) && only(&came.headers, FETCH_MODE) != Some("navigate") {
+        let is_other = |name, expected| came.headers.contains_key(&name) && only(&came.headers, name) != Some(expected);
+        if is_other(FETCH_MODE, "navigate") || is_other(FETCH_DEST, "document") {
             return Err(ErrorReason::CrossOriginRequest);
         }
         let Kept { sign_in, is_secure } = sign_in_cookie::only_value(&came.headers).ok_or(ErrorReason::SignInExpired)?;
         let pending = self.accounts.issuers.pending(sign_in).map_err(|_| ErrorReason::SignInExpired)?;
         let pending = begun.insert(pending);
+        if !pending.redirect_uri.ends_with(CALLBACK) {
+            // It was begun for a program on this host.
+            return Err(ErrorReason::SignInExpired);
+        }
         let page = OwnPage { is_secure: pending.redirect_uri.starts_with("https:") };
         if page.is_secure != is_secure {
             // Somebody else may have set the cookie that anybody on the way can set.

@@ -118,7 +118,7 @@ async fn judge(accounts: &AccountsService, services: &[Secret], call: Call<'_>) 
     let value = HeaderValue::try_from(to_bearer(&shown)).map_err(|_| CallError::internal())?;
     bearer.insert(AUTHORIZATION, value);
     let metadata = MetadataMap::from_headers(bearer);
-    accounts.authorizer.operator(Call { metadata: &metadata, ..call }).await.map_err(CallError::from)?;
+    accounts.authorizer.operator_reading(Call { metadata: &metadata, ..call }).await.map_err(CallError::from)?;
     Ok(())
 }
 

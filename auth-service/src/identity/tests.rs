@@ -75,3 +75,50 @@ fn a_token_without_a_session_links_nothing_and_an_api_key_neither() {
     assert_eq!(link(token(Some(id(9)))), LinkAnswer::Refused(Refusal::CredentialRevoked));
     assert_eq!(link(PresentedCredential::ApiKey { secret_hash: [0; 32] }), LinkAnswer::Refused(Refusal::CredentialUnknown));
 }
+
+#[test]
+fn a_link_takes_a_proof_of_just_now_which_an_approved_device_has_not_and_the_second_factor_where_there_is_one() {
+    let session = |method: SignInMethod, created_at_ms: i64, second_factor_at_ms: Option<i64>| Session {
+        session_id: id(1),
+        created_at_ms,
+        last_used_at_ms: NOW_MS,
+        refresh_expires_at_ms: NOW_MS + 1_000_000,
+        ends_at_ms: NOW_MS + 1_000_000,
+        tokens_valid_from_ms: state(Vec::new()).member.tokens_valid_from_ms,
+        client: String::new(),
+        address: None,
+        method,
+        scopes: TokenScopes::All,
+        family_hash: [7; 32],
+        token_hash: [1; 32],
+        previous: None,
+        second_factor_at_ms,
+    };
+    let link = |session: Session, has_factor: bool| {
+        let mut state = state(vec![session]);
+        if has_factor {
+            let mut factor = second_factor::SecondFactor::begin(second_factor::TotpSecret::from_bytes([1; 20]), NOW_MS);
+            factor.enabled_at_ms = Some(NOW_MS);
+            state.second_factor = Some(factor);
+        }
+        let proof = UsedProof { hash: [1; 32], ends_at_ms: NOW_MS };
+        let proved = ProvedIdentity { issuer: "i".to_owned(), subject: "s".to_owned(), email: String::new(), proof };
+        let standing = Standing { linked_to: None, is_used: false };
+        let user_id = state.user.user_id.clone();
+        let asked_by = PresentedCredential::AccessToken { user_id, session: Some(id(1)), issued_at_ms: NOW_MS };
+        matches!(on_link(&state, &[], &standing, &asked_by, &proved, NOW_MS, &event()).answer, LinkAnswer::Linked(_))
+    };
+    let long_ago_ms = NOW_MS - 20 * 60 * 1000;
+    for (method, created_at_ms, proved_at_ms, has_factor, links) in [
+        (SignInMethod::Password, NOW_MS, None, false, true),
+        (SignInMethod::Password, long_ago_ms, None, false, false),
+        (SignInMethod::Device, NOW_MS, None, false, false),
+        (SignInMethod::Device, NOW_MS, Some(NOW_MS), true, true),
+        (SignInMethod::Password, NOW_MS, None, true, false),
+        (SignInMethod::Password, long_ago_ms, Some(NOW_MS), true, true),
+        (SignInMethod::Password, long_ago_ms, Some(long_ago_ms), true, false),
+    ] {
+        let case = format!("{method:?} {created_at_ms} {proved_at_ms:?} {has_factor}");
+        assert_eq!(link(session(method, created_at_ms, proved_at_ms), has_factor), links, "{case}");
+    }
+}

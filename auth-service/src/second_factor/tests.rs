@@ -132,6 +132,10 @@ fn enrolling_takes_the_password_or_a_sign_in_of_just_now_where_there_is_none() {
     user.user.password_hash = String::new();
     assert_eq!(change(&mut user, 3, started(""), NOW_MS + 15 * MINUTE_MS), FactorAnswer::RecentSignInRequired);
     assert_eq!(change(&mut user, 4, started(""), NOW_MS + 15 * MINUTE_MS - 1), done(NOW_MS + 15 * MINUTE_MS - 1));
+    let mut device = user.clone();
+    device.sessions[0].method = SignInMethod::Device;
+    device.second_factor = None;
+    assert_eq!(change(&mut device, 6, started(""), NOW_MS), FactorAnswer::RecentSignInRequired, "somebody approved it, and proved nothing");
     user.user.reset_ends_at_ms = Some(NOW_MS);
     assert_eq!(change(&mut user, 5, started(""), NOW_MS), FactorAnswer::PasswordChangeRequired);
 }

@@ -46,6 +46,12 @@ pub struct SignInIssuerConfig {
 pub fn read_sign_in_issuers(reader: &mut Reader<'_>) -> Vec<SignInIssuerConfig> {
     let Some(value) = reader.string(VARIABLE) else { return Vec::new() };
     let is_json = value.trim_start().starts_with(['[', '{']);
+    // JSON that is written wrong may hold a secret: nothing of it is repeated.
+    if !is_json && value.contains(['{', '"', '\n', '\r']) {
+        let what = "is neither JSON nor a file's path: JSON begins with [ or {, without quotes around it";
+        reader.mistake(VARIABLE, what.to_owned());
+        return Vec::new();
+    }
     let (place, read) = if is_json {
         ("has".to_owned(), parse(&value, Path::new(".")))
     } else {
@@ -236,6 +242,15 @@ mod tests {
         let mut entry = entry();
         entry[field] = value;
         entry
+    }
+
+    #[test]
+    fn json_that_is_written_wrong_is_not_repeated_for_it_may_hold_a_secret() {
+        let secret = json!([with("client_secret", json!("GOCSPX-canary"))]).to_string();
+        for wrong in [format!("'{secret}'"), format!("\u{feff}{secret}"), format!("x={secret}"), secret.replace('[', "").replace('{', "")] {
+            let mistakes = read(&wrong).unwrap_err().concat();
+            assert!(mistakes.contains("neither JSON nor a file's path") && !mistakes.contains("canary"), "{mistakes}");
+        }
     }
 
     #[test]

@@ -139,8 +139,8 @@ fn judge_the_rest(claims: &OurClaims, expected: &Expected<'_>, nonce: NonceRule<
         return Err(Unfit::because("the ID token was issued more than 24 hours ago"));
     }
     let subject = claims.subject().as_str();
-    if !(1..=MOST_OF_SUBJECT).contains(&subject.len()) {
-        return Err(Unfit::because("the ID token's subject is empty, or too long"));
+    if !(1..=MOST_OF_SUBJECT).contains(&subject.len()) || subject.chars().any(char::is_control) {
+        return Err(Unfit::because("the ID token's subject is empty, too long, or has control characters"));
     }
     let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
     let person = PersonClaims {

@@ -70,6 +70,8 @@ pub struct ProviderTimes {
     pub keep_unsaid: Duration,
     /// For how long it is used without having been read again.
     pub use_for: Duration,
+    /// How long reading it takes, at most, however many requests that is. Shorter than `wait`, so that it is noted as failed.
+    pub read: Duration,
     /// How long a caller waits, at most.
     pub wait: Duration,
 }
@@ -83,6 +85,7 @@ impl Default for ProviderTimes {
             keep: (60 * second, 24 * hour),
             keep_unsaid: hour,
             use_for: 24 * hour,
+            read: 5 * second,
             wait: 6 * second,
         }
     }
@@ -263,7 +266,7 @@ impl Provider {
 
     /// Reads the document and the keys. Whoever calls holds `reading`.
     async fn read(&self) -> Option<Arc<Discovered>> {
-        let read = self.discover().await;
+        let read = timeout(self.times.read, self.discover()).await.unwrap_or_else(|_| Err("it took too long".to_owned()));
         self.with_known(|known| match read {
             Ok(discovered) => {
                 let discovered = Arc::new(discovered);

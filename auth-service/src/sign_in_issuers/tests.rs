@@ -31,6 +31,7 @@ const AT_ONCE: ProviderTimes = ProviderTimes {
     keep: (Duration::ZERO, Duration::ZERO),
     keep_unsaid: HOUR,
     use_for: HOUR,
+    read: Duration::from_secs(5),
     wait: Duration::from_secs(6),
 };
 

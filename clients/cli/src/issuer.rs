@@ -55,6 +55,11 @@ async fn there_and_back<T>(
     let name = &sign_in.issuer.name;
     let came_back = tokio::time::timeout(way.within, loopback.comes_back(|state| sign_in.has_state(state))).await;
     let came_back = came_back.map_err(|_| Failure::Late(format!("nobody came back from {name} in time")))?.map_err(cant_listen)?;
+    // Another issuer's code must not be sent to this one, who could use it (RFC 9207).
+    if came_back.issuer.as_ref().is_some_and(|said| *said != sign_in.issuer.issuer) {
+        came_back.answer("This came from another issuer. Nothing was done. You can close this window.").await;
+        return Err(Failure::Denied(format!("another issuer than {name} sent the browser back; don't sign in with {name} again")));
+    }
     let CameBack { said: Said::Code(code), .. } = &came_back else { return Err(denied(name, came_back).await) };
     let ended = end(sign_in.with_code(code, &came_back.state)).await;
     let page = match &ended {

@@ -37,6 +37,8 @@ pub(crate) enum Said {
 pub(crate) struct CameBack {
     pub(crate) said: Said,
     pub(crate) state: String,
+    /// Which issuer it says that it is (RFC 9207); `None`: it doesn't.
+    pub(crate) issuer: Option<String>,
     browser: TcpStream,
 }
 
@@ -65,7 +67,7 @@ impl Loopback {
                 Some(request) = reading.next(), if !reading.is_empty() => {
                     let Some((mut browser, target)) = request else { continue };
                     match target.as_deref().and_then(answer_of_the_issuer) {
-                        Some((said, state)) if is_state(&state) => return Ok(CameBack { said, state, browser }),
+                        Some((said, state, issuer)) if is_state(&state) => return Ok(CameBack { said, state, issuer, browser }),
                         // It may be an old tab's, or somebody's who would like us to take their code.
                         Some(_) => say(&mut browser, "400 Bad Request", "This is not the sign-in that tollgate waits for.").await,
                         None => say(&mut browser, "404 Not Found", "There is nothing here.").await,
@@ -112,10 +114,10 @@ async fn read_target(browser: &mut TcpStream) -> io::Result<Option<String>> {
     }
 }
 
-/// What a request's target says, and its state; `None` when it is no issuer's answer.
-fn answer_of_the_issuer(target: &str) -> Option<(Said, String)> {
+/// What a request's target says, its state, and which issuer it names; `None` when it is no issuer's answer.
+fn answer_of_the_issuer(target: &str) -> Option<(Said, String, Option<String>)> {
     let (path, query) = target.split_once('?')?;
-    if path != "/" {
+    if path != "/" || form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "iss").count() > 1 {
         return None;
     }
     let value = |name: &str| {
@@ -126,8 +128,8 @@ fn answer_of_the_issuer(target: &str) -> Option<(Said, String)> {
     };
     let state = value("state")?;
     match (value("code"), value("error")) {
-        (Some(code), None) => Some((Said::Code(code), state)),
-        (None, Some(error)) => Some((Said::Error(error), state)),
+        (Some(code), None) => Some((Said::Code(code), state, value("iss"))),
+        (None, Some(error)) => Some((Said::Error(error), state, value("iss"))),
         _ => None,
     }
 }
@@ -162,11 +164,13 @@ mod tests {
     #[test]
     fn an_issuers_answer_has_one_state_and_either_one_code_or_one_error() {
         let code = |target| match answer_of_the_issuer(target) {
-            Some((Said::Code(code), state)) => Some((code, state)),
+            Some((Said::Code(code), state, None)) => Some((code, state)),
             _ => None,
         };
         assert_eq!(code("/?code=4%2F0a&state=s+1&scope=openid"), Some(("4/0a".into(), "s 1".into())));
         assert!(answer_of_the_issuer("/?error=access_denied&state=s").unwrap().0 == Said::Error("access_denied".into()));
+        let named = answer_of_the_issuer("/?code=c&state=s&iss=https%3A%2F%2Fone.example").unwrap();
+        assert_eq!(named.2.as_deref(), Some("https://one.example"));
         for wrong in [
             "/",
             "/favicon.ico",
@@ -178,6 +182,7 @@ mod tests {
             "/?code=c&state=s&state=t",
             "/?code=c&error=e&state=s",
             "/?code=&state=s",
+            "/?code=c&state=s&iss=a&iss=b",
         ] {
             assert!(answer_of_the_issuer(wrong).is_none(), "{wrong}");
         }
