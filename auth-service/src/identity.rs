@@ -233,7 +233,7 @@ pub enum UnlinkAnswer {
     Last,
 }
 
-/// Takes an identity away from a user, and ends the sessions that it began.
+/// Takes an identity away from a user, and ends the sessions that it began, and those of devices, which it may have approved.
 #[must_use]
 pub fn on_unlink(
     state: &UserState,
@@ -255,7 +255,9 @@ pub fn on_unlink(
     let mut changes = UserChanges { event: Some(event.clone()), ..UserChanges::default() };
     let method = SignInMethod::Issuer { issuer: issuer.to_owned(), subject: subject.to_owned() };
     let mut ended_sessions = 0;
-    for session in session::live(state, now_ms).iter().filter(|session| session.method == method) {
+    // Devices too: whose sign-in was the approval is not known any more, and it may have been the identity's.
+    let ends = |session: &&Session| session.method == method || session.method == SignInMethod::Device;
+    for session in session::live(state, now_ms).iter().filter(ends) {
         changes.ended.push(session.session_id.clone());
         changes.revoke(state, Revoked::Session(session.session_id.clone()), ErrorReason::CredentialRevoked);
         ended_sessions += 1;

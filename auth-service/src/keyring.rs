@@ -69,16 +69,21 @@ pub struct Ended {
     pub dropped: Vec<[u8; 32]>,
 }
 
-/// Revokes all keys of a user or a service account for good.
+/// Revokes all keys of a user or a service account for good. `stays`: whether somebody has a place on the account after that. Of the keys
+/// of all others together, the newest so many are kept as of one who stays.
 #[must_use]
-pub fn on_end_of(before: &[StoredSecret], user: &UserId, now_ms: i64) -> Ended {
+pub fn on_end_of(before: &[StoredSecret], user: &UserId, stays: impl Fn(&UserId) -> bool, now_ms: i64) -> Ended {
     let keys: BTreeSet<KeyId> = before.iter().filter(|row| row.key.user_id == *user).map(|row| row.key.key_id.clone()).collect();
     let mut after = before.to_vec();
     keys.iter().for_each(|key_id| revoke_key(&mut after, key_id, now_ms));
     if after == before {
         return Ended::default();
     }
-    let kept = within_bounds(after, now_ms);
+    let mut kept = within_bounds(after, now_ms);
+    let of_the_gone = kept.iter().filter(|row| !stays(&row.key.user_id)).map(|row| (row.key.created_at_ms, row.key.key_id.clone()));
+    let of_the_gone: BTreeSet<(i64, KeyId)> = of_the_gone.collect();
+    let too_old: BTreeSet<KeyId> = of_the_gone.into_iter().rev().skip(MAX_LIVE_API_KEYS).map(|(_, key_id)| key_id).collect();
+    kept.retain(|row| !too_old.contains(&row.key.key_id));
     Ended { put: put(before, &kept), dropped: dropped(before, &kept) }
 }
 

@@ -136,7 +136,8 @@ impl Organization {
     #[must_use]
     pub fn may_invite(&self, inviter: &UserRecord) -> bool {
         let is_in_charge = self.role_of(&inviter.user_id) == Some(MemberRole::Owner) || inviter.role == Role::Admin;
-        is_in_charge && !inviter.disabled && !inviter.locked
+        // An operator resets the password of somebody whose sign-in was stolen: what the thief invited counts no more.
+        is_in_charge && !inviter.disabled && !inviter.locked && inviter.reset_ends_at_ms.is_none()
     }
 
     /// The same, with those invitations alone that are open.

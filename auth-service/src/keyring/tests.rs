@@ -284,3 +284,24 @@ fn a_key_whose_answer_was_given_keeps_its_number_for_good() {
         }
     }
 }
+
+#[test]
+fn of_keys_whose_users_have_no_place_any_more_the_newest_hundred_are_kept_whoever_they_were_of() {
+    let user = |number: i64| UserId::parse(&format!("{number:016}")).unwrap();
+    let of = |number: i64| StoredSecret {
+        key: ApiKeyRecord { user_id: user(number), ..key(number, None, None) },
+        ..stored(key(number, None, None))
+    };
+    let stays = |one: &UserId| *one == user(0);
+    let mut rows = vec![of(0)];
+    for number in 1..=250 {
+        rows.push(of(number));
+        let Ended { put, dropped } = on_end_of(&rows, &user(number), stays, number);
+        rows.retain(|row| !dropped.contains(&row.secret_hash) && !put.iter().any(|put| put.secret_hash == row.secret_hash));
+        rows.extend(put);
+        assert!(rows.iter().all(|row| row.key.revoked_at_ms.is_some() == (row.key.user_id != user(0))), "{number}");
+    }
+    let mut kept: Vec<i64> = rows.iter().map(|row| row.key.created_at_ms).collect();
+    kept.sort_unstable();
+    assert_eq!(kept, std::iter::once(0).chain(151..=250).collect::<Vec<_>>());
+}

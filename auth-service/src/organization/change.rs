@@ -240,7 +240,8 @@ impl<'s> Situation<'s> {
 
     /// Ends a place, and with it its keys there and its invitations: who comes again begins anew.
     fn end(self, id: &UserId, person: Option<&Person>, event: AuditEvent) -> Decision {
-        let keyring::Ended { put, dropped } = keyring::on_end_of(self.secrets, id, self.now_ms);
+        let stays = |one: &UserId| one != id && self.organization.places.contains_key(one);
+        let keyring::Ended { put, dropped } = keyring::on_end_of(self.secrets, id, stays, self.now_ms);
         let account = self.organization.account.clone();
         let revocation =
             Revocation { user_id: id.clone(), revoked: Revoked::Membership { account }, reason: ErrorReason::AccountNotAllowed };

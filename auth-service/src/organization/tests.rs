@@ -145,4 +145,6 @@ fn an_invitation_lets_in_while_its_maker_is_an_owner_or_an_operator_who_can_act(
     ] {
         assert_eq!(organization.may_invite(&user(number, role, disabled, locked)), expected, "{number} {disabled} {locked}");
     }
+    let reset = UserRecord { reset_ends_at_ms: Some(NOW_MS), ..user(1, Role::User, false, false) };
+    assert!(!organization.may_invite(&reset), "an operator has reset the password");
 }

@@ -302,7 +302,7 @@ fn who_asks_must_be_in_force_in_the_same_step() {
     user.sessions.remove(0);
     assert_eq!(change(&mut user, 1, up(), NOW_MS), FactorAnswer::Refused(Refusal::CredentialRevoked));
     user = enrolled();
-    assert_eq!(change(&mut user, 1, up(), NOW_MS + 100_000_000), FactorAnswer::Refused(Refusal::CredentialExpired));
+    assert_eq!(change(&mut user, 1, up(), NOW_MS + 1_000_000_000), FactorAnswer::Refused(Refusal::CredentialExpired));
 }
 
 #[test]

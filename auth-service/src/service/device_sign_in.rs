@@ -370,9 +370,19 @@ fn scope_names(scopes: &TokenScopes) -> Vec<String> {
     }
 }
 
+/// Whether a character looks like a double quotation mark.
+fn is_double_quote(c: char) -> bool {
+    let like_one = '\u{201c}'..='\u{201f}';
+    like_one.contains(&c)
+        || matches!(
+            c,
+            '"' | '\u{ab}' | '\u{bb}' | '\u{2033}' | '\u{2036}' | '\u{301d}'..='\u{301f}' | '\u{ff02}' | '\u{2ba}' | '\u{2dd}' | '\u{2ee}'
+        )
+}
+
 /// What approving lets the device do, for the person who decides. What the device says of itself stands in quotes that it can't close.
 fn described(sign_in: &DeviceSignIn, user: &UserRecord) -> String {
-    let name = sign_in.client.replace(['"', '\u{201c}', '\u{201d}', '\u{201e}'], "'");
+    let name = sign_in.client.replace(is_double_quote, "'");
     let who = if name.is_empty() {
         "A device that gives no name".to_owned()
     } else {

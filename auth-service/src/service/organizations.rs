@@ -55,7 +55,7 @@ impl AccountsService {
         let caller = self.authorizer.reader(Call::of(&request)).await?;
         let user_id = &caller.principal.user_id;
         let mut places = self.store.organizations_of(user_id).await?;
-        places.retain(|place| is_told_of(&caller, &place.account));
+        places.retain(|place| is_told_of(&caller, &place.account) && matches!(place.place.principal, Principal::User(_)));
         places.sort_by_cached_key(|place| (place.record.name.to_lowercase(), place.account.clone()));
         let users = self.store.users_by_id(std::slice::from_ref(user_id)).await?;
         let user = users.into_iter().next().flatten();

@@ -16,7 +16,7 @@ use crate::user::UserRecord;
 
 /// How often a change of records is tried, at most. Each time but the first, another change of the account's rights came before it. So as
 /// many changes at once as this all succeed: of those that compare the same version one does.
-pub(super) const MAX_TRIES: usize = 32;
+pub(super) const MAX_TRIES: usize = 100;
 
 /// A key of an account that records of rights are in, as `lua/replace.lua` is given them.
 #[derive(Debug, Clone, Copy)]

@@ -101,8 +101,6 @@ mod tests {
         reading.sort_unstable();
         let expected = [
             "GetBalance",
-            "GetDeviceSignIn",
-            "GetInvitation",
             "GetJwks",
             "GetMe",
             "GetReceipt",
