@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn json_that_is_written_wrong_is_not_repeated_for_it_may_hold_a_secret() {
         let secret = json!([with("client_secret", json!("GOCSPX-canary"))]).to_string();
-        for wrong in [format!("'{secret}'"), format!("\u{feff}{secret}"), format!("x={secret}"), secret.replace('[', "").replace('{', "")] {
+        for wrong in [format!("'{secret}'"), format!("\u{feff}{secret}"), format!("x={secret}"), secret.replace(['[', '{'], "")] {
             let mistakes = read(&wrong).unwrap_err().concat();
             assert!(mistakes.contains("neither JSON nor a file's path") && !mistakes.contains("canary"), "{mistakes}");
         }

@@ -153,6 +153,15 @@ impl Terminal {
         self.until_screen(part, |screen| screen.contains(part)).await
     }
 
+    /// Waits until what is typed isn't shown: a prompt stands there a moment before.
+    pub async fn until_nothing_is_echoed(&self) {
+        until("no echo", SOON, || async {
+            let modes = rustix::termios::tcgetattr(&self.keyboard).unwrap().local_modes;
+            (!modes.contains(rustix::termios::LocalModes::ECHO)).then_some(())
+        })
+        .await;
+    }
+
     /// Types.
     pub fn types(&self, keys: &str) {
         assert_eq!(rustix::io::write(&self.keyboard, keys.as_bytes()).unwrap(), keys.len(), "that much must be pasted");

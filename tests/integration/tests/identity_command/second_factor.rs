@@ -62,8 +62,10 @@ async fn login_asks_for_a_code_after_the_right_password_alone_at_a_terminal_in_a
 
     let mut terminal = Setting::of(&ada.shell, &login(&[])).open();
     terminal.until("Password for ada").await;
+    terminal.until_nothing_is_echoed().await;
     terminal.types(&format!("{PASSWORD}\r"));
     terminal.until("Code of your second factor").await;
+    terminal.until_nothing_is_echoed().await;
     // The one of now confirmed the app.
     let code = app.code_in(1);
     terminal.types(&format!("{code}\r"));
