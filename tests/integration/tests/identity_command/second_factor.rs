@@ -20,6 +20,7 @@ async fn setup_at_a_terminal_shows_the_secret_its_address_and_a_qr_code_and_conf
     let ada = Person::signed_up(&stack, "ada").await;
     let mut terminal = Setting::of(&ada.shell, &["me", "totp", "setup"]).open();
     terminal.until("Password").await;
+    terminal.until_nothing_is_echoed().await;
     terminal.types(&format!("{PASSWORD}\r"));
     let screen = terminal.until("Code that the app shows now").await;
     assert!(!screen.contains(PASSWORD), "nothing that is typed is shown");
@@ -117,8 +118,10 @@ async fn what_an_operator_changes_asks_for_a_code_at_a_terminal_and_goes_on_and_
 
     let mut terminal = Setting::of(&boss.shell, &["admin", "create-user", "bob"]).open();
     terminal.until("New password for bob").await;
+    terminal.until_nothing_is_echoed().await;
     terminal.types(&format!("{PASSWORD}\r"));
     terminal.until("Again").await;
+    terminal.until_nothing_is_echoed().await;
     terminal.types(&format!("{PASSWORD}\r"));
     terminal.until("second factor anew").await;
     terminal.types("0000-0000-0000-0000\r");
