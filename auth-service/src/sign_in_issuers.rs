@@ -1,8 +1,8 @@
 //! Issuers that people sign in with: Google, and any other OpenID provider, as `TOLLGATE_OIDC_ISSUERS` lists them.
 //!
-//! What an issuer says of itself and its keys is read when it is needed, and kept ([`provider`]). What its ID tokens must be is judged by
-//! the crate `openidconnect`, and by what that leaves to us ([`id_token`]). Nothing is kept of a sign-in that was begun: what its end needs
-//! is sealed and given to whoever begins ([`sealed`]).
+//! What an issuer says of itself and its keys is read when it is needed, and kept (`provider`). What its ID tokens must be is judged by
+//! the crate `openidconnect`, and by what that leaves to us (`id_token`). Nothing is kept of a sign-in that was begun: what its end needs
+//! is sealed and given to whoever begins (`sealed`).
 
 mod config;
 mod id_token;

@@ -101,7 +101,7 @@ pub struct OrganizationRequest {
 }
 
 impl OrganizationRequest {
-    /// The users that it is decided from, beside those of [`other_owners`].
+    /// The users that it is decided from, beside the other owners.
     #[must_use]
     pub fn people(&self, organization: &Organization) -> Vec<UserId> {
         let subject = match &self.change {
