@@ -70,7 +70,7 @@ async fn every_mistake_has_its_status_its_code_and_its_reason_on_both_services()
         (auth, "POST", CREATE_KEY, key, JSON, "{}", 403, "permission_denied", "ACCESS_TOKEN_REQUIRED"),
         (auth, "POST", "/tollgate.auth.v1.Admin/DisableUser", token.as_str(), JSON, "{}", 403, "permission_denied", "ROLE_REQUIRED"),
         (auth, "POST", "/tollgate.auth.v1.Accounts/GetReceipt", key, JSON, r#"{"requestId":"x"}"#, 404, "not_found", "REQUEST_NOT_FOUND"),
-        (auth, "POST", VERIFY, "", JSON, "{}", 501, "unimplemented", "NOT_IMPLEMENTED"),
+        (auth, "POST", VERIFY, token.as_str(), JSON, "{}", 501, "unimplemented", "NOT_IMPLEMENTED"),
         (auth, "POST", "/tollgate.auth.v1.Accounts/Nope", key, JSON, "{}", 404, "unimplemented", "METHOD_UNKNOWN"),
         (auth, "POST", "/tollgate.nobody.v1.Knows/It", key, JSON, "{}", 404, "unimplemented", "METHOD_UNKNOWN"),
         (auth, "POST", MODELS, key, JSON, "{}", 404, "unimplemented", "METHOD_UNKNOWN"),
