@@ -169,7 +169,10 @@ async fn a_proxys_header_stands_before_tls_and_says_who_calls() {
 async fn a_drain_lets_an_answer_over_tls_end_and_says_goodbye_in_tls() {
     let mut pair = TlsPair::start().await;
     let stream = connect(pair.auth.address(), &trusting(&pair.authority.pem, &[b"h2"]).into()).await.unwrap();
-    let (mut calls, connection) = h2::client::handshake(stream).await.unwrap();
+    // Room for all of the answer: nothing is written any more that could cross the goodbye.
+    let room = 16 << 20;
+    let with_room = h2::client::Builder::new().initial_window_size(room).initial_connection_window_size(room).handshake(stream).await;
+    let (mut calls, connection): (h2::client::SendRequest<bytes::Bytes>, _) = with_room.unwrap();
     let connection = tokio::spawn(connection);
     let url = format!("{}/openapi.json", https(pair.auth.address()));
     let (answer, _) = calls.send_request(http::Request::get(url).body(()).unwrap(), true).unwrap();
@@ -177,13 +180,13 @@ async fn a_drain_lets_an_answer_over_tls_end_and_says_goodbye_in_tls() {
     let stopped = tokio::task::spawn_blocking(move || pair.auth.stop());
     let mut read = 0;
     while let Some(piece) = body.data().await {
-        let piece = piece.unwrap();
-        body.flow_control().release_capacity(piece.len()).unwrap();
-        read += piece.len();
+        read += piece.unwrap().len();
     }
     assert!(read > 10_000, "{read}");
     drop((calls, body));
     let ended = connection.await.unwrap();
-    assert!(ended.is_ok(), "{ended:?}");
+    // The client's own goodbye may come when the service has closed. Without the service's in TLS, it would be an unexpected end.
+    let crossed = |error: &h2::Error| error.get_io().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
+    assert!(ended.as_ref().is_ok() || ended.as_ref().is_err_and(crossed), "{ended:?}");
     assert_eq!(stopped.await.unwrap().code(), Some(0));
 }
