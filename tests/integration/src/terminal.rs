@@ -180,8 +180,12 @@ impl Terminal {
 
     /// Types a line at the prompt and waits for the next prompt, below what came of the line.
     pub async fn does(&self, line: &str, part: &str) -> String {
+        let before = self.shown.lock().unwrap().bytes.len();
         self.types(&format!("{line}\r"));
-        self.until_screen(part, |screen| screen.contains(part) && screen.ends_with(PLACEHOLDER)).await
+        // The screen shows the old prompt until the line is read, and may show the part from before.
+        let invitation = PLACEHOLDER.trim_start_matches('>').trim_start().as_bytes();
+        let is_asked_again = || self.shown.lock().unwrap().bytes[before..].windows(invitation.len()).any(|part| part == invitation);
+        self.until_screen(part, |screen| is_asked_again() && screen.contains(part) && screen.ends_with(PLACEHOLDER)).await
     }
 
     /// Begins a new screen.

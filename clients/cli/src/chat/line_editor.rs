@@ -106,7 +106,10 @@ impl LineEditor {
             let handler = Press { kind, keys: Arc::clone(&self.keys) };
             reader.bind_sequence(KeyEvent::ctrl(key), EventHandler::Conditional(Box::new(handler)));
         }
-        reader.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::ALT), Cmd::Newline);
+        // What is typed before the prompt stands there has passed the terminal, which makes a line feed of Enter.
+        for enter in [KeyEvent(KeyCode::Enter, Modifiers::ALT), KeyEvent::alt('\n')] {
+            reader.bind_sequence(enter, Cmd::Newline);
+        }
         for line in &self.remembered {
             reader.add_history_entry(line)?;
         }

@@ -85,13 +85,13 @@ async fn what_is_typed_during_an_answer_waits_for_the_next_prompt() {
     let mut terminal = Terminal::chat(&stage.shell, &[]).await;
     terminal.types("Count.\r");
     terminal.until("one").await;
-    terminal.types("And then?\r/bye\r");
+    terminal.types("And then?\u{1b}\rGo on.\r/bye\r");
     gate.open(1);
     // It isn't among the answer's words, and all of it is done, line by line.
     assert_eq!(terminal.ends().await, 0);
     let screen = terminal.until_screen("the last line", |screen| screen.ends_with(">>> /bye")).await;
-    assert!(screen.contains("one two\n1 credit charged") && screen.contains(">>> And then?\nFour.\n"), "{screen}");
-    assert_eq!(stage.sent(1).await.last().unwrap(), "user: And then?");
+    assert!(screen.contains("one two\n1 credit charged") && screen.contains(">>> And then?\nGo on.\nFour.\n"), "{screen}");
+    assert_eq!(stage.sent(1).await.last().unwrap(), "user: And then?\nGo on.", "Alt-Enter too begins another line");
 }
 
 #[tokio::test]
