@@ -16,7 +16,7 @@ use shared::telemetry::{LogConfig, LogFormat, report_fatal};
 const PART: &str = "TOLLGATE_TEST_PART";
 /// Lines that each process logs: far more than a pipe takes.
 const LINES: u64 = 4_000;
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(40);
 
 /// The process that this binary plays when [`PART`] names one.
 fn play(part: &str) -> ExitCode {

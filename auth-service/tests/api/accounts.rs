@@ -49,10 +49,11 @@ async fn a_token_lives_for_thirty_minutes() {
     let mut server = start().await;
     server.sign_up("mario").await;
     let request = pb::LoginRequest { user_name: "mario".into(), password: PASSWORD.into(), ..Default::default() };
+    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
+    let before = now();
     let answer = server.accounts.login(request).await.unwrap().into_inner();
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
-    let left = answer.expires_at.unwrap().seconds - now;
-    assert!((1798..=1801).contains(&left), "{left}");
+    let issued = answer.expires_at.unwrap().seconds - 1800;
+    assert!((before..=now()).contains(&issued), "{before} {issued}");
     assert!(answer.refresh_token.starts_with("tgr_") && answer.session_id.len() == 12, "{answer:?}");
 }
 
@@ -391,5 +392,5 @@ async fn the_server_drains_and_ends_when_told_to() {
     let Server { shutdown, running, accounts, admin, auth, .. } = start().await;
     drop((accounts, admin, auth));
     shutdown.cancel();
-    tokio::time::timeout(Duration::from_secs(5), running).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(40), running).await.unwrap().unwrap();
 }

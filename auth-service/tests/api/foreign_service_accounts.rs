@@ -8,8 +8,9 @@ use shared::ErrorReason;
 use shared::proto::auth as pb;
 use tonic::{Code, Request};
 
-use crate::foreign_tokens::{entry, start_trusting_in};
+use crate::foreign_tokens::{entry, start_trusting_at};
 use crate::http::*;
+use crate::second_factor::clock;
 use crate::support::*;
 use crate::test_issuer::{IssuerKey, Reply, TestIssuer};
 
@@ -30,7 +31,9 @@ impl Scene {
     async fn start(cap: Option<i64>, more: &Value) -> Self {
         let key = IssuerKey::new("one", Algorithm::EdDSA);
         let issuer = TestIssuer::start(Reply::keys(&[&key])).await;
-        let mut server = start().await;
+        // It stands still: no month ends meanwhile.
+        let (clock, _hand) = clock();
+        let mut server = start_at(&[], clock.clone()).await;
         let (ada, operator) = (server.user("ada").await, server.operator().await);
         let request = with(&ada, pb::CreateOrganizationRequest { name: "Plumbers".into() });
         let account = server.accounts.create_organization(request).await.unwrap().into_inner().organization.unwrap().account_id;
@@ -42,7 +45,7 @@ impl Scene {
         // An operator names it once it is there.
         let mut entry = entry(&issuer, &json!({ "service_accounts": { PIPELINE: format!("{account}/{robot}") } }));
         entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let server = start_trusting_in(server.stop().await, &[entry]).await;
+        let server = start_trusting_at(server.stop().await, &[entry], clock).await;
         Self { server, issuer, key, account, robot, operator }
     }
 

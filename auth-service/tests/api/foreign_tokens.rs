@@ -62,15 +62,15 @@ pub(crate) fn entry(issuer: &TestIssuer, more: &Value) -> Value {
 }
 
 async fn start_trusting(entries: &[Value]) -> Server {
-    start_trusting_in(tempfile::tempdir().unwrap(), entries).await
+    start_trusting_at(tempfile::tempdir().unwrap(), entries, Clock::Store).await
 }
 
-/// The same on a store that is there.
-pub(crate) async fn start_trusting_in(store: tempfile::TempDir, entries: &[Value]) -> Server {
+/// The same on a store that is there, with this clock.
+pub(crate) async fn start_trusting_at(store: tempfile::TempDir, entries: &[Value], clock: Clock) -> Server {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("issuers.json");
     std::fs::write(&path, json!({ "issuers": entries }).to_string()).unwrap();
-    start_in(store, &[("TOLLGATE_TOKEN_ISSUERS_FILE", path.to_str().unwrap())], Clock::Store).await
+    start_in(store, &[("TOLLGATE_TOKEN_ISSUERS_FILE", path.to_str().unwrap())], clock).await
 }
 
 /// A service that trusts an issuer with one Ed25519 key, and has the user `ada`.

@@ -15,7 +15,7 @@ use crate::ledger::lines;
 use crate::limits;
 
 const SECRET: &str = "00112233445566778899aabbccddeeff102132435465768798a9bacbdcedfe0f";
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(40);
 
 /// The command, with a retention that everything of the fixture's own time is older than.
 fn export_ledger(f: &Fixture, arguments: &[&str]) -> Command {

@@ -12,7 +12,7 @@ use crate::forwarder::Forwarder;
 use crate::limits;
 use crate::redis_only::server;
 
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(40);
 
 /// What a Check that holds credits meets, which the probe must meet as well.
 async fn met(f: &Fixture, ada: &Person) -> StoreError {
@@ -217,8 +217,8 @@ async fn a_redis_that_is_still_loading_is_unavailable_until_it_has() {
         filling.set(format!("filler:{i}"), i);
     });
     filling.exec(&mut redis.connection()).unwrap();
-    // Half a millisecond a key.
-    let slowly = ["--key-load-delay", "500"];
+    // Two milliseconds a key: long enough to be asked meanwhile.
+    let slowly = ["--key-load-delay", "2000"];
     let store = RedisStore::connect(&url, limits(), RedisOptions::default()).await.unwrap();
     redis.stop();
     redis.start_again(&slowly);

@@ -27,7 +27,7 @@ from stack import Service, free_ports  # noqa: E402
 # What scripts/test-clients built.
 PROGRAMS = Path(os.environ["CLIENTS_PROGRAMS"])
 # Until what must come has come. Far longer than it takes.
-SECONDS = 30
+SECONDS = 60
 PASSWORD = "canary-a pass phrase of some length"
 # A credit for the call, and one for each token that `slow` says: what was delivered is what is charged.
 PRICES = "slow=1/0/1000"
@@ -42,6 +42,11 @@ def until(what: str, met: Callable[[], Any]) -> Any:
             return found
         assert time.monotonic() < deadline, f"{what}, and it didn't come in {SECONDS} s"
         time.sleep(0.02)
+
+
+def until_the_month_goes_on() -> None:
+    """Waits, when a month (UTC) ends within half a minute, for the next one: what is spent in a month is counted anew from there on."""
+    until("the next month", lambda: time.gmtime()[:2] == time.gmtime(time.time() + 30)[:2])
 
 
 class Stack:

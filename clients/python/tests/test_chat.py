@@ -192,13 +192,14 @@ def test_a_service_that_dies_in_mid_stream_is_an_interruption_with_the_request_i
 def test_a_stream_ends_at_its_time_limit(stack: Stack, client_class: Any) -> None:
     person = stack.person(5000)
     with client_class(person.key(), **person.at) as client:
-        answer = client.chat("slow", "Go on.", max_tokens=2000, timeout=0.6)
+        # Long enough for its first words.
+        answer = client.chat("slow", "Go on.", max_tokens=2000, timeout=3)
         with pytest.raises((tollgate.TimedOut, tollgate.DeadlineExceeded)) as over:
             answer.text
         assert answer.so_far.startswith("word0 ") and over.value.request_id == answer.request_id
     person.settled()
     [charge] = person.charges()
-    assert 1 <= charge < 100
+    assert 1 <= charge < 500
 
 
 def test_a_conversation_goes_on_with_the_answers_own_message_and_tools_are_called(stack: Stack, client_class: Any) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import tollgate
-from conftest import Stack, operators_stub
+from conftest import Stack, operators_stub, until_the_month_goes_on
 
 
 def test_an_invitation_makes_a_member_who_spends_the_organizations_credits_within_a_cap(stack: Stack, client_class: Any) -> None:
+    until_the_month_goes_on()
     owner, guest = stack.person(0), stack.person(0)
     login = client_class.login
     with login(owner.name, owner.password, **owner.at) as ada, login(guest.name, guest.password, **guest.at) as bea:
@@ -70,6 +71,7 @@ def test_the_last_owner_stays_until_another_is_made_one(stack: Stack, client_cla
 
 
 def test_a_service_account_has_keys_and_a_cap_and_its_maker_may_be_disabled(stack: Stack, client_class: Any) -> None:
+    until_the_month_goes_on()
     owner, other = stack.person(), stack.person()
     with client_class.login(owner.name, owner.password, **owner.at) as ada:
         physics = ada.organizations.create("physics")

@@ -25,7 +25,7 @@ pub(super) type Reply = SendResponse<Bytes>;
 
 /// The service credential of all clients here.
 pub(super) const CREDENTIAL: &str = "5af3c1907be2486d0f9a1b7c3d5e8264907fbace13d24865fe0a9b7c81d3e542";
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(40);
 pub(super) const GRPC_HEAD: &[(&str, &str)] = &[("content-type", "application/grpc")];
 pub(super) const OK: &[(&str, &str)] = &[("grpc-status", "0")];
 

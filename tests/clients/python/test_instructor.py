@@ -75,7 +75,7 @@ class Instructor(ClientCase):
     def test_a_client_that_gives_up_pays_for_what_was_made(self):
         # Its streams are lists: nobody can leave them.
         account = self.account(5000)
-        client = openai.OpenAI(base_url=f"{STAND_IN}/v1", api_key=account.key, timeout=0.5, max_retries=0)
+        client = openai.OpenAI(base_url=f"{STAND_IN}/v1", api_key=account.key, timeout=3, max_retries=0)
         asked = {"model": "slow", "messages": ASKED, "response_model": City, "max_tokens": 2000, "max_retries": 0}
         with self.assertRaises(InstructorRetryException):
             instructor.from_openai(client, mode=instructor.Mode.JSON_SCHEMA).create(**asked)

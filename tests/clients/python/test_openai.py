@@ -396,7 +396,7 @@ class Leaving(OpenAi):
     def test_a_client_that_gives_up_on_a_whole_answer_pays_for_what_was_made(self):
         account = self.account(5000)
         with self.assertRaises(openai.APITimeoutError):
-            self.client(account.key, timeout=0.5, max_retries=0).chat.completions.create(model="slow", messages=HELLO, max_tokens=2000)
+            self.client(account.key, timeout=3, max_retries=0).chat.completions.create(model="slow", messages=HELLO, max_tokens=2000)
         self.assert_paid_for_what_was_read(account, 1)
 
     def test_a_cancelled_task_pays_for_what_was_read(self):

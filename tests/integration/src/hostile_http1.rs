@@ -10,8 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// How long any answer is waited for.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::polling::SOON;
 
 /// A connection.
 #[derive(Debug)]
@@ -19,6 +18,7 @@ pub struct HostileHttp1 {
     /// To do with it what no client does.
     pub stream: TcpStream,
     read: BytesMut,
+    patience: Duration,
 }
 
 /// How a request was answered.
@@ -87,7 +87,13 @@ impl HostileHttp1 {
     /// Goes on with a connection that may have said something before.
     #[must_use]
     pub fn over(stream: TcpStream) -> Self {
-        Self { stream, read: BytesMut::new() }
+        Self { stream, read: BytesMut::new(), patience: SOON }
+    }
+
+    /// Waits for so long for each part of an answer.
+    #[must_use]
+    pub fn patient(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Sends these bytes as they are.
@@ -109,7 +115,7 @@ impl HostileHttp1 {
 
     /// Reads more; false at the end.
     async fn more(&mut self) -> bool {
-        let read = timeout(PATIENCE, self.stream.read_buf(&mut self.read)).await.expect("an answer in time");
+        let read = timeout(self.patience, self.stream.read_buf(&mut self.read)).await.expect("an answer in time");
         read.is_ok_and(|read| read > 0)
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use shared::proto::auth as pb;
 use shared::proto::auth::accounts_client::AccountsClient;
@@ -16,6 +17,9 @@ use crate::hostile_http1::{HostileHttp1, Response};
 use crate::processes::ServiceProcess;
 use crate::redis_server::RedisServer;
 use crate::stack::{PASSWORD, channel};
+
+/// By when the last of many log-ins is answered, on a machine that does much else.
+const LONGEST_QUEUE: Duration = Duration::from_secs(300);
 
 /// auth-service with a store of its own, and its environment, to start it again.
 #[derive(Debug)]
@@ -78,7 +82,7 @@ impl AuthProcess {
         socket.bind(SocketAddr::new(address_of(number), 0)).expect("an address of this host");
         let stream = socket.connect(self.process.address()).await.expect("a connection");
         stream.set_nodelay(true).expect("a socket");
-        HttpCaller(HostileHttp1::over(stream))
+        HttpCaller(HostileHttp1::over(stream).patient(LONGEST_QUEUE))
     }
 }
 

@@ -1,7 +1,6 @@
 //! Both services as real processes on one data folder, in front of an upstream.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use shared::ErrorReason;
 use shared::credential_form::to_bearer;
@@ -13,14 +12,12 @@ use tempfile::TempDir;
 use tonic::transport::Channel;
 use tonic::{Code, Request};
 
-use crate::polling::until;
+use crate::polling::{SOON, until};
 use crate::processes::ServiceProcess;
 use crate::stack::{Answer, PASSWORD, channel, chat_request, read_all};
 
 /// auth-service's service that inference-service asks.
 pub const AUTH: &str = "tollgate.auth.v1.Auth";
-
-const SOON: Duration = Duration::from_secs(15);
 
 /// Both services.
 #[derive(Debug)]
@@ -45,6 +42,8 @@ impl ProcessPair {
             ("TOLLGATE_ENGINE", "ollama"),
             ("OLLAMA_HOST", upstream),
             ("TOLLGATE_SWEEP_INTERVAL", "100ms"),
+            // Whatever else the machine does, the receipt comes in time.
+            ("TOLLGATE_SETTLE_WAIT", "10s"),
             ("TOLLGATE_LOG", "debug,h2=info,hyper_util=info,tower=info"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))

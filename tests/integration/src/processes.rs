@@ -9,6 +9,8 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::polling::SOON;
+
 /// Where cargo put a binary of this workspace: beside this one, or above the folder `deps` that tests are in.
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
@@ -119,7 +121,7 @@ impl ServiceProcess {
                 return line.to_owned();
             }
             let ended = self.child.try_wait().expect("it is ours");
-            assert!(ended.is_none() && started.elapsed() < Duration::from_secs(20), "it does not serve ({ended:?}):\n{log}");
+            assert!(ended.is_none() && started.elapsed() < SOON, "it does not serve ({ended:?}):\n{log}");
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -170,14 +172,14 @@ impl ServiceProcess {
     #[must_use]
     pub fn stop(&mut self) -> ExitStatus {
         self.signal("TERM");
-        let status = self.wait(Duration::from_secs(20));
+        let status = self.wait(SOON);
         self.wait_for_end_of_log();
         status
     }
 
     fn wait_for_end_of_log(&self) {
         let log = self.log.0.lock().expect("the reader doesn't panic");
-        let waited = self.log.1.wait_timeout_while(log, Duration::from_secs(20), |log| !log.ended);
+        let waited = self.log.1.wait_timeout_while(log, SOON, |log| !log.ended);
         assert!(waited.expect("the reader doesn't panic").0.ended, "the log has no end");
     }
 
@@ -215,7 +217,7 @@ impl ServiceProcess {
             if let Some(line) = log.text.lines().find(|line| line.contains(part)) {
                 return line.to_owned();
             }
-            assert!(started.elapsed() < Duration::from_secs(20), "waited for {part:?} in the log:\n{}", log.text);
+            assert!(started.elapsed() < SOON, "waited for {part:?} in the log:\n{}", log.text);
             log = self.log.1.wait_timeout(log, Duration::from_millis(200)).expect("the reader doesn't panic").0;
         }
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::polling::SOON;
 use crate::processes::on_processors;
 use crate::reserved_port::ReservedPort;
 
@@ -89,7 +90,7 @@ impl RedisServer {
         let started = Instant::now();
         let client = redis::Client::open(self.url()).expect("a valid address");
         while client.get_connection().and_then(|mut connection| redis::cmd("PING").query::<String>(&mut connection)).is_err() {
-            assert!(started.elapsed() < Duration::from_secs(10), "redis-server does not answer");
+            assert!(started.elapsed() < SOON, "redis-server does not answer");
             std::thread::sleep(Duration::from_millis(10));
         }
         // Where ports can't be reserved, somebody else's server may have answered.

@@ -16,12 +16,18 @@ pub struct ReservedPort {
 }
 
 impl ReservedPort {
-    /// Reserves one.
+    /// Reserves one of 127.0.0.1.
     #[must_use]
     pub fn new() -> Self {
+        Self::of(Ipv4Addr::LOCALHOST)
+    }
+
+    /// Reserves one of this loopback address.
+    #[must_use]
+    pub fn of(host: Ipv4Addr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_reuseaddr(true).expect("SO_REUSEADDR");
-        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+        socket.bind((host, 0).into()).expect("a free port");
         let address = socket.local_addr().expect("it is bound");
         Self { address, _bound: cfg!(target_os = "linux").then_some(socket) }
     }

@@ -9,7 +9,6 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use serde_json::{Value, json};
@@ -21,11 +20,10 @@ use tokio::task::{JoinHandle, JoinSet};
 
 mod script;
 
+use crate::polling::SOON;
 use script::{Ending, Framing, Step};
 pub use script::{Gate, Script, chat_line, done_line};
 
-/// How long a test waits for what must happen.
-const DEADLINE: Duration = Duration::from_secs(20);
 /// The longest request head or body.
 const MAX_REQUEST_BYTES: usize = 64 << 20;
 
@@ -71,10 +69,10 @@ impl RecordedRequest {
 }
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(DEADLINE, future).await {
+    match tokio::time::timeout(SOON, future).await {
         Ok(value) => value,
         #[expect(clippy::panic, reason = "only tests call this, and a panic is how they fail")]
-        Err(_) => panic!("waited {DEADLINE:?} for: {what}"),
+        Err(_) => panic!("waited {SOON:?} for: {what}"),
     }
 }
 

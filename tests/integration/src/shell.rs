@@ -2,17 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::process::{Output, Stdio};
-use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+pub use crate::polling::SOON;
 use crate::processes::{binary, run};
 use crate::stack::{PASSWORD, Stack};
-
-/// How long a command may take.
-pub const SOON: Duration = Duration::from_secs(15);
 
 /// A credential, and where the servers are.
 #[derive(Debug, Clone)]

@@ -15,9 +15,9 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::polling::until;
+use crate::polling::{SOON, until};
 use crate::processes::binary;
-use crate::shell::{SOON, Shell};
+use crate::shell::Shell;
 
 /// So many that what is looked for stands on one line.
 const COLUMNS: u16 = 200;
@@ -182,10 +182,11 @@ impl Terminal {
     pub async fn does(&self, line: &str, part: &str) -> String {
         let before = self.shown.lock().unwrap().bytes.len();
         self.types(&format!("{line}\r"));
-        // The screen shows the old prompt until the line is read, and may show the part from before.
+        // The screen shows the old prompt until the line is read, and may show the part from before: it is looked at when there was another.
         let invitation = PLACEHOLDER.trim_start_matches('>').trim_start().as_bytes();
         let is_asked_again = || self.shown.lock().unwrap().bytes[before..].windows(invitation.len()).any(|part| part == invitation);
-        self.until_screen(part, |screen| is_asked_again() && screen.contains(part) && screen.ends_with(PLACEHOLDER)).await
+        self.until_screen(&format!("prompt below {part:?}"), |_| is_asked_again()).await;
+        self.until_screen(part, |screen| screen.contains(part) && screen.ends_with(PLACEHOLDER)).await
     }
 
     /// Begins a new screen.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use integration::polling::until;
+use integration::polling::{SOON, until};
 use integration::processes::{ServiceProcess, run};
 use integration::scripted_upstream::{Script, ScriptedUpstream};
 use integration::stack::{PASSWORD, channel};
@@ -17,8 +17,6 @@ use shared::proto::inference::models_client::ModelsClient;
 use shared::proto::inference::{CreateModelRequest, DeleteModelRequest};
 use tonic::Request;
 use tonic::transport::Channel;
-
-const SOON: Duration = Duration::from_secs(15);
 
 fn bearer<T>(credential: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
@@ -138,7 +136,7 @@ async fn a_change_that_breaks_or_is_cut_off_is_in_the_trail_once() {
     // The operator's deadline passes.
     upstream.script_once("/api/create", step().stall());
     let mut late = bearer(&operated.token, request());
-    late.set_timeout(Duration::from_millis(500));
+    late.set_timeout(Duration::from_secs(5));
     let mut stream = operated.models.create_model(late).await.unwrap().into_inner();
     while let Ok(Some(_)) = stream.message().await {}
     assert_eq!(operated.trail(3).await.last().unwrap(), &line(["create_model", "mario", "cut off", ""]));

@@ -3,14 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::Duration;
 
-use integration::polling::until;
+use integration::polling::{SOON, until};
 use integration::process_pair::bearer;
 use integration::processes::ServiceProcess;
 use integration::redis_server::RedisServer;
+use integration::reserved_port::ReservedPort;
 use integration::scripted_upstream::{Script, ScriptedUpstream};
 use integration::stack::{PASSWORD, channel, chat_request, read_all};
 use shared::proto::auth;
@@ -20,7 +21,6 @@ use shared::secret::Secret;
 use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
-const SOON: Duration = Duration::from_secs(30);
 const CALLERS: usize = 8;
 
 struct Replicas {
@@ -28,6 +28,7 @@ struct Replicas {
     inference: ServiceProcess,
     environment: BTreeMap<String, String>,
     key: String,
+    _ports: [ReservedPort; 2],
     _redis: RedisServer,
     _upstream: ScriptedUpstream,
 }
@@ -51,9 +52,12 @@ impl Replicas {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
-        let auths: Vec<_> = ["127.0.0.1:0", "127.0.0.2:0"]
-            .map(|address| {
-                environment.insert("TOLLGATE_AUTH_LISTEN".to_owned(), address.to_owned());
+        // One of them is started again where it was.
+        let ports = [Ipv4Addr::new(127, 0, 0, 1), Ipv4Addr::new(127, 0, 0, 2)].map(ReservedPort::of);
+        let auths: Vec<_> = ports
+            .each_ref()
+            .map(|port| {
+                environment.insert("TOLLGATE_AUTH_LISTEN".to_owned(), port.address().to_string());
                 ServiceProcess::start("auth-service", &environment)
             })
             .into();
@@ -67,7 +71,7 @@ impl Replicas {
         let login = auth::LoginRequest { user_name: "ada".into(), password: PASSWORD.into(), ..Default::default() };
         let token = accounts.login(login).await.unwrap().into_inner().access_token;
         let key = accounts.create_api_key(bearer(&token, auth::CreateApiKeyRequest::default())).await.unwrap().into_inner().key;
-        Self { auths, inference, environment, key, _redis: redis, _upstream: upstream }
+        Self { auths, inference, environment, key, _ports: ports, _redis: redis, _upstream: upstream }
     }
 
     /// Callers that chat one after the other. Each chat must be answered.
@@ -140,11 +144,15 @@ async fn two_replicas_share_the_load_beside_an_address_where_nobody_listens() {
     dead.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let replicas = Replicas::start(&[format!("http://{}", dead.local_addr().unwrap())]).await;
     let mut load = replicas.load();
+    let shares = || -> Vec<_> { replicas.auths.iter().map(checks).collect() };
+    // The first that is connected has all calls until the other one is.
+    until("both to be connected", SOON, || async { shares().iter().all(|share| *share > 0).then_some(()) }).await;
+    let before = shares();
     load.more(400).await;
     let chats = load.end().await;
     assert_eq!(replicas.spent().await, chats);
-    let shares: Vec<_> = replicas.auths.iter().map(checks).collect();
-    assert!(shares.iter().all(|share| *share >= 100), "{shares:?} of {chats}");
+    let since: Vec<_> = shares().iter().zip(&before).map(|(all, before)| all - before).collect();
+    assert!(since.iter().all(|share| *share >= 100), "{since:?} of {chats}, after {before:?}");
 }
 
 #[tokio::test]

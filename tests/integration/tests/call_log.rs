@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use integration::polling::until;
+use integration::polling::{SOON, until};
 use integration::process_pair::{ProcessPair, bearer};
 use integration::processes::ServiceProcess;
 use integration::redis_server::RedisServer;
@@ -15,8 +15,6 @@ use shared::proto::auth::accounts_client::AccountsClient;
 use shared::proto::auth::{self, LedgerEntry};
 use shared::proto::inference::{ChatRequest, EmbedRequest, GenerateRequest, Tool};
 use tonic::{Code, Request};
-
-const SOON: Duration = Duration::from_secs(20);
 
 /// What a line says: all of its fields but the time that the call took.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -180,7 +178,7 @@ async fn a_call_that_held_credits_has_one_line_in_each_service_with_the_figures_
     drop(stream);
     calls.until_said("left", 1, 1).await;
     let mut late = calls.chat("late");
-    late.set_timeout(Duration::from_millis(400));
+    late.set_timeout(Duration::from_secs(5));
     assert_eq!(calls.answer(late).await.failure.unwrap().code(), Code::DeadlineExceeded);
     calls.until_said("late", 1, 1).await;
 

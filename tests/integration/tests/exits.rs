@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use integration::polling::until;
+use integration::polling::{SOON, until};
 use integration::scripted_upstream::{Gate, Script, ScriptedUpstream};
 use integration::stack::{Plan, Stack, TestUser, chat_request, read_all};
 use shared::ErrorReason;
@@ -10,8 +10,6 @@ use shared::error::reason_of;
 use shared::proto::inference;
 use tokio::time::timeout;
 use tonic::{Code, Request};
-
-const SOON: Duration = Duration::from_secs(10);
 
 /// Waits until nothing is held, and answers what is spent.
 async fn settled(stack: &Stack, user: &TestUser) -> i64 {
@@ -72,7 +70,8 @@ async fn a_callers_deadline_ends_the_stream_and_settles() {
     let stack = Plan::with_upstream(&upstream.url()).start().await;
     let user = stack.user("ada").await;
     let mut request = Request::new(chat_request("smollm2", "slow"));
-    request.set_timeout(Duration::from_millis(400));
+    // Long enough for its first token.
+    request.set_timeout(Duration::from_secs(5));
     let mut stream = stack.inference(&user.key).chat(request).await.unwrap().into_inner();
     let answer = timeout(SOON, read_all(&mut stream)).await.expect("the deadline ends the stream");
     assert_eq!(answer.failure.unwrap().code(), Code::DeadlineExceeded);
@@ -81,11 +80,11 @@ async fn a_callers_deadline_ends_the_stream_and_settles() {
     assert_eq!(stack.snapshot(&user).await.balance.held, 0);
 }
 
-/// One limit, made short: how the stream ends, and what it costs.
+/// One limit, made short, and long enough for a first token: how the stream ends, and what it costs.
 async fn a_limit(variable: &'static str, script: Script, expected: (Code, ErrorReason), spent: i64) {
     let upstream = ScriptedUpstream::start().await;
     upstream.script("/api/chat", script);
-    let stack = Plan::with_upstream(&upstream.url()).set(variable, "300ms").start().await;
+    let stack = Plan::with_upstream(&upstream.url()).set(variable, "3s").start().await;
     let user = stack.user("ada").await;
     let mut stream = stack.inference(&user.key).chat(chat_request("smollm2", "hi")).await.unwrap().into_inner();
     // Below every other limit: the one that is set must be what ends it.
@@ -110,7 +109,7 @@ async fn silence_within_an_answer_costs_what_was_read() {
 
 #[tokio::test]
 async fn a_stream_has_a_longest_life() {
-    let script = Script::stream().endless("x", Duration::from_millis(20));
+    let script = Script::stream().endless("x", Duration::from_millis(200));
     a_limit("TOLLGATE_MAX_STREAM_LIFE", script, (Code::Aborted, ErrorReason::StreamTooLong), 1).await;
 }
 
@@ -190,8 +189,8 @@ async fn a_caller_that_goes_away_before_its_request_went_upstream_pays_nothing()
     let stack = Plan::with_upstream(&format!("http://{address}")).start().await;
     let user = stack.user("ada").await;
     let mut request = Request::new(chat_request("smollm2", "hi"));
-    // Two of it go to the list of models, which can't be had.
-    request.set_timeout(Duration::from_secs(3));
+    // Two seconds of it go to the list of models, which can't be had.
+    request.set_timeout(Duration::from_secs(10));
     let mut stream = stack.inference(&user.key).chat(request).await.unwrap().into_inner();
     assert_eq!(read_all(&mut stream).await.failure.unwrap().code(), Code::DeadlineExceeded);
     assert_eq!(settled(&stack, &user).await, 0);
@@ -208,14 +207,14 @@ async fn a_model_that_takes_longer_to_load_than_a_hold_lives_is_extended_and_ser
     let upstream = ScriptedUpstream::start().await;
     let gate = Gate::new();
     upstream.script("/api/chat", Script::stream().head_gate(&gate).token("loaded").done("stop", 5, 1));
-    let stack = Plan::with_upstream(&upstream.url()).set("TOLLGATE_HOLD_TTL", "1s").start().await;
+    let stack = Plan::with_upstream(&upstream.url()).set("TOLLGATE_HOLD_TTL", "3s").start().await;
     let user = stack.user("ada").await;
     let mut stream = stack.inference(&user.key).chat(chat_request("smollm2", "hi")).await.unwrap().into_inner();
     upstream.request("/api/chat", 0).await;
     let expiry = async || stack.snapshot(&user).await.open.first().map(|hold| hold.expires_at_ms);
     let first = expiry().await.expect("a hold");
     // It has been extended by three of its lives; the sweep runs all the while.
-    until("three of the hold's lives", SOON, || async { (expiry().await.expect("the hold lives") >= first + 3_000).then_some(()) }).await;
+    until("three of the hold's lives", SOON, || async { (expiry().await.expect("the hold lives") >= first + 9_000).then_some(()) }).await;
     assert_eq!(stack.balance(&user.key).await.held_credits(), 1);
     gate.open_for_good();
     let answer = read_all(&mut stream).await;
@@ -231,7 +230,7 @@ async fn without_auth_chats_are_refused_and_a_running_one_finishes_and_is_settle
     let mut stack = Plan::with_upstream(&upstream.url())
         .set("TOLLGATE_SETTLE_WAIT", "100ms")
         .set("TOLLGATE_DRAIN_DEADLINE", "200ms")
-        .set("TOLLGATE_CHECK_TIMEOUT", "1s")
+        .set("TOLLGATE_CHECK_TIMEOUT", "3s")
         .start()
         .await;
     let user = stack.user("ada").await;

@@ -1,14 +1,10 @@
 //! API keys by the Rust client, when answers are lost.
 
-use std::time::Duration;
-
 use integration::lossy_forwarder::{Loss, LossyForwarder};
-use integration::polling::until;
+use integration::polling::{SOON, until};
 use integration::scripted_upstream::ScriptedUpstream;
 use integration::stack::{PASSWORD, Plan, Stack};
 use tollgate_client::{ApiKeyOptions, Client, Error, ErrorReason, NewApiKey, RotationOptions};
-
-const SOON: Duration = Duration::from_secs(15);
 
 /// A user's client with a network between that can lose answers, and one without.
 struct User {

@@ -1,14 +1,11 @@
 //! The log of the real services: nobody waits for it, and nothing of it is lost at a stop.
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
+use integration::polling::SOON;
 use integration::process_pair::ProcessPair;
 use integration::processes::ServiceProcess;
 use integration::scripted_upstream::ScriptedUpstream;
 use serde_json::Value;
-
-const SOON: Duration = Duration::from_secs(20);
 
 /// The lines of a log, each of which must be one JSON object.
 fn lines(process: &ServiceProcess) -> Vec<Value> {

@@ -1,8 +1,6 @@
 //! Models that are missing, or can't answer: a call for one is refused before anything is held.
 
-use std::time::Duration;
-
-use integration::polling::until;
+use integration::polling::{SOON, until};
 use integration::scripted_upstream::{Gate, Script, ScriptedUpstream};
 use integration::stack::{Plan, Stack, TestUser, chat_request, read_all};
 use serde_json::json;
@@ -103,7 +101,7 @@ async fn a_new_model_is_used_at_once_when_made_here_and_soon_when_pulled_elsewhe
     assert_eq!(refused(chat(&stack, &user.key, chat_request("mario", "hi")).await), MISSING);
     assert_eq!(kept(&stack, &user).await, before);
     upstream.model("pulled", &["completion"], 8192);
-    until("the pulled model is used", Duration::from_secs(10), || async {
+    until("the pulled model is used", SOON, || async {
         let answered = chat(&stack, &user.key, chat_request("pulled", "hi")).await;
         answered.is_ok().then_some(()).or_else(|| {
             assert_eq!(refused(answered), MISSING);
@@ -123,7 +121,7 @@ async fn a_model_that_was_removed_elsewhere_costs_one_hold_and_no_second() {
     upstream.script("/api/tags", Script::json(200, &json!({ "models": [] })));
     assert_eq!(refused(chat(&stack, &user.key, chat_request("smollm2", "hi")).await), MISSING);
     let before = kept(&stack, &user).await;
-    until("a list says that it is missing", Duration::from_secs(10), || async {
+    until("a list says that it is missing", SOON, || async {
         let sent = upstream.requests_to("/api/chat").len();
         assert_eq!(refused(chat(&stack, &user.key, chat_request("smollm2", "hi")).await), MISSING);
         (upstream.requests_to("/api/chat").len() == sent).then_some(())
@@ -160,11 +158,11 @@ async fn a_list_that_does_not_come_holds_up_no_call_for_a_model_that_is_there() 
     let gate = Gate::new();
     upstream.script("/api/tags", Script::json(200, &json!({ "models": [] })).head_gate(&gate));
     // Until the list of before is too old, the call is answered by it.
-    let missing = until("the list is asked for anew", Duration::from_secs(10), || async {
+    let missing = until("the list is asked for anew", SOON, || async {
         let mut inference = stack.inference(&user.key);
         let call = tokio::spawn(async move { inference.chat(chat_request("nosuch", "hi")).await.map(|_| ()) });
         let asked = || upstream.requests_to("/api/tags").len() == 2;
-        until("an answer, or a list", Duration::from_secs(10), || async { (call.is_finished() || asked()).then_some(()) }).await;
+        until("an answer, or a list", SOON, || async { (call.is_finished() || asked()).then_some(()) }).await;
         asked().then_some(call)
     })
     .await;

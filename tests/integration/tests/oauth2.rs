@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
 
-use integration::polling::until;
+use integration::polling::{SOON, until};
 use integration::process_pair::ProcessPair;
 use integration::processes::ServiceProcess;
 use integration::redis_server::RedisServer;
@@ -18,8 +17,6 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
-
-const SOON: Duration = Duration::from_secs(15);
 
 /// What curl was answered: the status and the JSON.
 fn curl(arguments: &[&str]) -> (u16, Value) {

@@ -1,9 +1,8 @@
 //! What only real processes can show: crashes, signals, exit codes, logs.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use integration::polling::until;
+use integration::polling::{SOON, until};
 use integration::process_pair::{AUTH, ProcessPair, bearer};
 use integration::processes::{ServiceProcess, run};
 use integration::redis_server::RedisServer;
@@ -13,13 +12,11 @@ use shared::ErrorReason;
 use shared::error::reason_of;
 use tonic::Code;
 
-const SOON: Duration = Duration::from_secs(15);
-
 #[tokio::test]
 async fn inference_service_killed_in_mid_stream_the_hold_goes_by_its_expiry_and_the_balance_is_right() {
     let upstream = ScriptedUpstream::start().await;
     upstream.script("/api/chat", Script::stream().token("one").stall());
-    let mut processes = ProcessPair::start(&upstream.url(), &[("TOLLGATE_HOLD_TTL", "1s")]);
+    let mut processes = ProcessPair::start(&upstream.url(), &[("TOLLGATE_HOLD_TTL", "3s")]);
     let key = processes.user().await;
     let mut stream = processes.inference().chat(bearer(&key, chat_request("smollm2", "hi"))).await.unwrap().into_inner();
     stream.message().await.unwrap().unwrap();
@@ -39,7 +36,7 @@ async fn sigterm_with_a_running_stream_lets_it_finish_and_exits_0_with_no_hold_o
     let upstream = ScriptedUpstream::start().await;
     let gate = Gate::new();
     upstream.script("/api/chat", Script::stream().token("one").gate(&gate).token(" two").done("stop", 5, 2));
-    let mut processes = ProcessPair::start(&upstream.url(), &[("TOLLGATE_DRAIN_DEADLINE", "10s")]);
+    let mut processes = ProcessPair::start(&upstream.url(), &[("TOLLGATE_DRAIN_DEADLINE", "60s")]);
     let key = processes.user().await;
     let mut stream = processes.inference().chat(bearer(&key, chat_request("smollm2", "hi"))).await.unwrap().into_inner();
     upstream.request("/api/chat", 0).await;
@@ -267,7 +264,7 @@ fn a_redis_that_can_not_be_used_stops_the_start_in_words_that_say_what_to_do() {
 async fn a_check_that_nobody_answered_is_given_back_and_its_request_id_works_again() {
     let upstream = ScriptedUpstream::start().await;
     upstream.script("/api/chat", Script::chat(&["x"]));
-    let processes = ProcessPair::start(&upstream.url(), &[("TOLLGATE_CHECK_TIMEOUT", "300ms")]);
+    let processes = ProcessPair::start(&upstream.url(), &[("TOLLGATE_CHECK_TIMEOUT", "2s")]);
     let key = processes.user().await;
     let chat = async || {
         let request = shared::proto::inference::ChatRequest { request_id: "lost".to_owned(), ..chat_request("smollm2", "hi") };

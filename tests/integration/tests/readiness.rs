@@ -2,10 +2,9 @@
 //! lives.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use futures_util::FutureExt;
-use integration::polling::until;
+use integration::polling::{SOON, until};
 use integration::process_pair::{AUTH, ProcessPair};
 use integration::processes::{ServiceProcess, run};
 use integration::redis_server::RedisServer;
@@ -18,7 +17,6 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-const SOON: Duration = Duration::from_secs(20);
 const INFERENCE: &str = "tollgate.inference.v1.Inference";
 const MODELS: &str = "tollgate.inference.v1.Models";
 

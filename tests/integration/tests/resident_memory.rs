@@ -1,9 +1,7 @@
 //! What the real services keep in memory after their first calls.
 #![cfg(target_os = "linux")]
 
-use std::time::Duration;
-
-use integration::polling::until;
+use integration::polling::{SOON, until};
 use integration::process_pair::ProcessPair;
 use integration::scripted_upstream::ScriptedUpstream;
 
@@ -19,6 +17,6 @@ async fn a_service_keeps_little_after_its_first_call_and_nothing_of_a_password_h
     let key = processes.user().await;
     assert_eq!(processes.chat(&key).await.unwrap().charged(), Some(1));
     for process in [&processes.auth, &processes.inference] {
-        until("little memory", Duration::from_secs(10), || async { (process.resident_kib() <= MOST_KIB).then_some(()) }).await;
+        until("little memory", SOON, || async { (process.resident_kib() <= MOST_KIB).then_some(()) }).await;
     }
 }

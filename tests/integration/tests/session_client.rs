@@ -5,13 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use integration::lossy_forwarder::{Loss, LossyForwarder};
-use integration::polling::until;
+use integration::polling::{SOON, until};
 use integration::reserved_port::ReservedPort;
 use integration::scripted_upstream::{Gate, Script, ScriptedUpstream};
 use integration::stack::{PASSWORD, Plan, Stack, chat_request};
 use tollgate_client::{Client, Error, ErrorReason, Event, Session, on_refresh};
-
-const SOON: Duration = Duration::from_secs(15);
 
 /// A user who has just logged in.
 async fn signed_in(stack: &Stack) -> (Client, Session) {
@@ -65,7 +63,7 @@ async fn sixteen_at_once(client: &Client) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn sixteen_calls_at_once_refresh_once_whether_the_token_is_due_over_or_refused() {
     let upstream = ScriptedUpstream::start().await;
-    let plan = Plan::with_upstream(&upstream.url()).set("TOLLGATE_ACCESS_TOKEN_TTL", "1s").set("TOLLGATE_CLOCK_LEEWAY", "0s");
+    let plan = Plan::with_upstream(&upstream.url()).set("TOLLGATE_ACCESS_TOKEN_TTL", "4s").set("TOLLGATE_CLOCK_LEEWAY", "0s");
     let refusing = plan.start().await;
     let stack = Plan::with_upstream(&upstream.url()).start().await;
     let (anybody, session) = signed_in(&stack).await;

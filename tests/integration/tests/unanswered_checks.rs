@@ -1,10 +1,8 @@
 //! What a Check may have held whose answer never came: it is given back, and nothing is held anew for that.
 
-use std::time::Duration;
-
 use auth_service::hold::{Outcome, Resolution};
 use integration::lossy_forwarder::{Loss, LossyForwarder};
-use integration::polling::until;
+use integration::polling::{SOON, until};
 use integration::redis_server::RedisServer;
 use integration::scripted_upstream::ScriptedUpstream;
 use integration::stack::{Plan, Stack, TestUser, chat_request, read_all};
@@ -13,13 +11,12 @@ use shared::error::reason_of;
 use shared::proto::inference;
 use tonic::Status;
 
-const SOON: Duration = Duration::from_secs(20);
 /// As the upstream of these tests answers.
 const TEXT: &str = "It's-a me!";
 
 /// inference-service in front of a forwarder to auth-service.
 async fn start(plan: Plan<'_>) -> (Stack, LossyForwarder, TestUser) {
-    let mut stack = plan.set("TOLLGATE_CHECK_TIMEOUT", "1s").start().await;
+    let mut stack = plan.set("TOLLGATE_CHECK_TIMEOUT", "3s").start().await;
     let forwarder = LossyForwarder::to(stack.auths[0].address()).await;
     stack.inferences.clear();
     stack.start_inference_asking(&forwarder.url()).await;

@@ -2,9 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-use std::time::Duration;
-
-use integration::polling::until;
+use integration::polling::{SOON, until};
 use integration::scripted_upstream::{RecordedRequest, Script, ScriptedUpstream, chat_line, done_line};
 use integration::stack::{Answer, Plan, Stack, TestUser, chat_request, read_all};
 use prost::Message as _;
@@ -14,7 +12,6 @@ use shared::error::reason_of;
 use shared::proto::inference::{self, chat_event};
 use tonic::Code;
 
-const SOON: Duration = Duration::from_secs(10);
 /// What gRPC clients take by default.
 const FOUR_MIB: usize = 4 << 20;
 

@@ -1,9 +1,8 @@
 //! What a proxy in front of Ollama asks for is sent with every request, and shown nowhere.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use integration::polling::until;
+use integration::polling::{SOON, until};
 use integration::processes::{ServiceProcess, run};
 use integration::reserved_port::ReservedPort;
 use integration::scripted_upstream::{Script, ScriptedUpstream};
@@ -75,7 +74,7 @@ async fn a_credential_for_ollama_is_in_no_line_of_the_log_whatever_happens() {
         let mut service = ServiceProcess::start("inference-service", &environment);
         // From then on it stops in order.
         let serves = || async { shared::healthcheck::check(service.address(), shared::healthcheck::PROCESS).await.ok() };
-        until("it to serve", Duration::from_secs(20), serves).await;
+        until("it to serve", SOON, serves).await;
         assert!(service.stop().success());
         let log = service.log();
         assert!(log.contains("listens"), "{log}");

@@ -15,13 +15,13 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 use tonic::Request;
 
-use super::super::test_server::{Reply, answer, framed, read, serve_all};
+use super::super::test_server::{PATIENCE, Reply, answer, framed, read, serve_all};
 use super::super::{AuthClientConfig, AuthUrls, Charge};
 use super::*;
 use crate::caller::Caller;
 use crate::timers::Timers;
 
-const CHECK_TIMEOUT: Duration = Duration::from_millis(500);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
 fn client(listener: &TcpListener) -> (AuthClient, TaskTracker) {
     let tasks = TaskTracker::new();
@@ -161,7 +161,7 @@ impl FakeAuth {
     /// Waits until nothing is left to be released. All Checks, and all Releases with their times.
     async fn end(mut self) -> (Vec<wire::CheckRequest>, Vec<(wire::ReleaseRequest, Instant)>) {
         self.tasks.close();
-        tokio::time::timeout(Duration::from_secs(30), self.tasks.wait()).await.expect("releasing ends");
+        tokio::time::timeout(PATIENCE, self.tasks.wait()).await.expect("releasing ends");
         assert_eq!(self.client.inner.releases.waiting(), (0, 0));
         self.got.close();
         let (mut checks, mut releases) = (Vec::new(), Vec::new());

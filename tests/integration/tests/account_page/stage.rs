@@ -91,6 +91,8 @@ impl Stage {
             ("TOLLGATE_STARTING_CREDITS", STARTING.to_string()),
             ("TOLLGATE_SIGNUPS_PER_HOUR", "100000".to_owned()),
             ("TOLLGATE_SWEEP_INTERVAL", "100ms".to_owned()),
+            // Whatever else the machine does, the receipt comes in time.
+            ("TOLLGATE_SETTLE_WAIT", "10s".to_owned()),
             ("TOLLGATE_AUTH_LISTEN", auth.clone()),
             ("TOLLGATE_AUTH_URL", format!("http://{auth}")),
             ("TOLLGATE_LISTEN", inference.clone()),

@@ -102,7 +102,7 @@ async fn a_page_whose_server_was_killed_says_so_and_works_again_after_its_restar
 #[tokio::test]
 async fn an_answer_whose_server_is_killed_says_so_and_the_next_one_after_its_restart_is_whole() {
     let test = "an_answer_whose_server_is_killed_says_so_and_the_next_one_after_its_restart_is_whole";
-    scene_with(test, &[("TOLLGATE_HOLD_TTL", "2s")], async |stage, page| {
+    scene_with(test, &[("TOLLGATE_HOLD_TTL", "6s")], async |stage, page| {
         stage.person("sees.a.cut").await;
         let _never_opened = gate(stage);
         page.sign_in("sees.a.cut").await;

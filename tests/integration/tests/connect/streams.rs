@@ -1,11 +1,9 @@
 //! Answers that stream.
 
-use std::time::Duration;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::BytesMut;
-use integration::polling::until;
+use integration::polling::{SOON, until};
 use integration::raw_http2::{RawHttp2, prefixed};
 use integration::scripted_upstream::{Gate, Script};
 use prost::Message;
@@ -15,7 +13,6 @@ use shared::proto::inference::{ChatEvent, ChatRequest, Receipt};
 
 use crate::stage::*;
 
-const SOON: Duration = Duration::from_secs(15);
 const GENERATE: &str = "/tollgate.inference.v1.Inference/Generate";
 
 /// The envelopes of an answer as they come.
@@ -184,7 +181,7 @@ async fn a_stream_over_http_2_is_the_same_and_one_that_is_reset_is_noticed() {
 async fn a_deadline_ends_a_stream_as_grpcs_does() {
     let stage = Stage::set().await;
     stage.upstream.script("/api/chat", Script::stream().token("one").stall());
-    let headers = [STREAM_JSON, ("connect-timeout-ms", "400")];
+    let headers = [STREAM_JSON, ("connect-timeout-ms", "5000")];
     let events = Stream::open(&stage, CHAT, &headers, &envelope(&chat("slow"))).await.rest().await;
     let error = &events.last().unwrap().1["error"];
     assert_eq!((&error["code"], reason(error).as_str()), (&json!("deadline_exceeded"), "DEADLINE_EXCEEDED"));

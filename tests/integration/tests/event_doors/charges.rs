@@ -1,15 +1,11 @@
 //! What a call costs at each of the two doors, however it ends.
 
-use std::time::Duration;
-
 use integration::http_client::HttpCall;
-use integration::polling::until;
+use integration::polling::{SOON, until};
 use integration::scripted_upstream::{Gate, Script};
 use serde_json::{Value, json};
 
 use crate::scene::{DOORS, MESSAGES, RESPONSES, Scene, error, events, whole};
-
-const SOON: Duration = Duration::from_secs(10);
 
 /// Waits until nothing is held, and answers what is spent.
 async fn settled(scene: &Scene) -> i64 {

@@ -1,8 +1,7 @@
 //! Before a credential has proved good, a caller of a door costs bounded memory and bounded time: shown on real processes.
 
-use std::time::Duration;
-
 use integration::hostile_http1::{HostileHttp1, head};
+use integration::polling::SOON;
 use integration::process_pair::ProcessPair;
 use integration::processes::ServiceProcess;
 use integration::scripted_upstream::ScriptedUpstream;
@@ -95,7 +94,7 @@ async fn a_credential_is_judged_before_a_byte_of_the_body_at_every_path_that_tak
         let path = rest.split_whitespace().next().unwrap();
         let mut http1 = HostileHttp1::connect(pair.inference.address()).await;
         http1.send(&head(method, path, &[("content-length", "30000000"), ("expect", "100-continue")])).await;
-        let answered = tokio::time::timeout(Duration::from_secs(5), http1.head()).await.expect("it is answered at once");
+        let answered = tokio::time::timeout(SOON, http1.head()).await.expect("it is answered at once");
         assert_eq!(answered.0, 401, "{line}");
     }
 }

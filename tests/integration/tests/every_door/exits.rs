@@ -1,18 +1,14 @@
 //! Every way in which a call over HTTP can end gives back what was held, and charges what it does over gRPC.
 
-use std::time::Duration;
-
 use integration::hostile_http1::{HostileHttp1, request};
 use integration::http_client::{HttpAnswer, HttpCall};
-use integration::polling::until;
+use integration::polling::{SOON, until};
 use integration::scripted_upstream::{Gate, Script, ScriptedUpstream};
 use integration::stack::{Plan, Stack, TestUser};
 use serde_json::{Value, json};
 use shared::credential_form::to_bearer;
 
 use crate::metered_door::{DOORS, MeteredDoor};
-
-const SOON: Duration = Duration::from_secs(10);
 
 /// A stack whose prices tell how many tokens were charged: ten credits a call and one each token.
 struct Scene {

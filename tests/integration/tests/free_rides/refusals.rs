@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use integration::hostile_http1::HostileHttp1;
-use integration::polling::until;
+use integration::polling::{SOON, until};
 use integration::process_pair::bearer;
 use integration::raw_http2::{RawHttp2, prefixed};
 use integration::stack::chat_request;
@@ -17,7 +17,6 @@ use shared::proto::{auth, inference};
 use crate::ways::{ANSWERED, Way, ended, longest_id, told, way};
 
 const REFUSALS: usize = 200;
-const SOON: Duration = Duration::from_secs(30);
 const CHAT: &str = "/tollgate.inference.v1.Inference/Chat";
 
 /// A chat that is refused for what it says, each number for another field.

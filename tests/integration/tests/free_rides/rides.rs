@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -13,8 +12,8 @@ use tokio::time::timeout;
 use crate::stage::{Account, Stage};
 use crate::ways::Way;
 use crate::{refusals, ways};
+pub(crate) use integration::polling::SOON;
 
-pub(crate) const SOON: Duration = Duration::from_secs(30);
 pub(crate) const MIB: usize = 1 << 20;
 /// The bucket of refunds is out of the way.
 pub(crate) const OFTEN_REFUNDED: (&str, &str) = ("TOLLGATE_REFUND_BURST", "1000000");

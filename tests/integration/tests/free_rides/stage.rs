@@ -7,7 +7,7 @@ use std::time::Duration;
 use auth_service::config::{Config, StoreConfig};
 use auth_service::ids::AccountId;
 use auth_service::store::AccountSnapshot;
-use integration::polling::until;
+use integration::polling::{SOON, until};
 use integration::process_pair::{ProcessPair, bearer};
 use integration::processes::ServiceProcess;
 use integration::redis_server::{AppendOnly, RedisPlan, RedisServer};
@@ -25,7 +25,6 @@ use tonic::transport::Channel;
 use crate::kept::Kept;
 use crate::ways::{FULL_TAG, longest_name};
 
-const SOON: Duration = Duration::from_secs(30);
 /// Models that the upstream has; `answer` says what becomes of a chat with each. Each of the last seven ends without a token.
 const MODELS: [&str; 11] = ["smollm2", "gratis", "dear", "waits", "full", "refuses", "breaks", "garbles", "cuts", "ends", "complains"];
 

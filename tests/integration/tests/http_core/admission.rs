@@ -118,7 +118,7 @@ async fn a_slow_body_is_given_up() {
         http1.send(b"2\r\n{\"").await;
         http1.response(false).await
     }));
-    for answer in timeout(Duration::from_secs(15), answers).await.expect("after 10 s") {
+    for answer in timeout(integration::polling::SOON, answers).await.expect("after 10 s") {
         assert_eq!(refusal(&answer), refused(408, "MESSAGE_TOO_SLOW"));
     }
     assert!(began.elapsed() > Duration::from_secs(9));
@@ -146,10 +146,7 @@ async fn what_is_received_at_a_time_has_a_budget_and_the_others_are_told_to_come
     assert!(!headers.contains_key("x-should-retry"), "it may be repeated");
     // What was taken goes back with the connections.
     drop(begun);
-    integration::polling::until("the budget's return", Duration::from_secs(20), || async {
-        (one_more().await.0 == StatusCode::CONTINUE).then_some(())
-    })
-    .await;
+    integration::polling::until("the budget's return", SOON, || async { (one_more().await.0 == StatusCode::CONTINUE).then_some(()) }).await;
 }
 
 fn gzipped(bytes: &[u8]) -> Vec<u8> {

@@ -5,14 +5,13 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use http::StatusCode;
 use integration::hostile_http1::{HostileHttp1, head, request};
+use integration::polling::SOON;
 use shared::credential_form::to_bearer;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::server::{Plan, Server, Told, good_key, text_of};
-
-const SOON: Duration = Duration::from_secs(20);
 
 async fn told(server: &mut Server) -> Told {
     timeout(SOON, server.told.recv()).await.expect("it is told").unwrap()
@@ -80,24 +79,24 @@ async fn a_head_that_is_not_whole_in_10_s_ends_its_connection_also_when_it_is_no
         assert!(http1.is_closed().await);
     };
     let all = async { tokio::join!(join_all(first), dripping, second) };
-    timeout(Duration::from_secs(15), all).await.expect("they are closed after 10 s");
+    timeout(SOON, all).await.expect("they are closed after 10 s");
     assert!(began.elapsed() > Duration::from_secs(9));
 }
 
 #[tokio::test]
 async fn a_connection_is_kept_between_requests_and_closed_when_it_is_idle_or_old() {
-    let server = Server::planned(Plan { idle: Duration::from_secs(1), ..Plan::default() }).await;
+    let server = Server::planned(Plan { idle: Duration::from_secs(3), ..Plan::default() }).await;
     let mut http1 = HostileHttp1::connect(server.address).await;
     let key = to_bearer(&good_key());
     let began = Instant::now();
-    while began.elapsed() < Duration::from_millis(2500) {
+    while began.elapsed() < Duration::from_secs(7) {
         let echoed = http1.call("POST", "/echo", &[("authorization", &key)], &text_of(1)).await;
         assert_eq!((echoed.status, echoed.header("connection")), (StatusCode::OK, ""));
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
-    assert!(timeout(SOON, http1.is_closed()).await.expect("it was idle for a second"));
+    assert!(timeout(SOON, http1.is_closed()).await.expect("it was idle for three seconds"));
 
-    let mut server = Server::planned(Plan { age: Duration::from_secs(1), ..Plan::default() }).await;
+    let mut server = Server::planned(Plan { age: Duration::from_secs(3), ..Plan::default() }).await;
     let mut http1 = HostileHttp1::connect(server.address).await;
     http1.send(&request("GET", "/endless", &[("authorization", &key)], b"")).await;
     assert_eq!(told(&mut server).await, Told::Begun);
@@ -110,7 +109,7 @@ async fn a_connection_is_kept_between_requests_and_closed_when_it_is_idle_or_old
 
 #[tokio::test]
 async fn a_drain_closes_idle_connections_and_the_others_after_their_response() {
-    let mut server = Server::planned(Plan { drain: Duration::from_secs(15), ..Plan::default() }).await;
+    let mut server = Server::planned(Plan { drain: Duration::from_secs(60), ..Plan::default() }).await;
     let silent = TcpStream::connect(server.address).await.unwrap();
     let mut begun = HostileHttp1::connect(server.address).await;
     begun.send(b"GET /item").await;
@@ -124,12 +123,12 @@ async fn a_drain_closes_idle_connections_and_the_others_after_their_response() {
     let began = Instant::now();
     server.drain();
     assert!(idle.is_closed().await && begun.is_closed().await && HostileHttp1::over(silent).is_closed().await);
-    assert!(began.elapsed() < Duration::from_secs(5), "those have nothing that runs");
+    assert!(began.elapsed() < SOON, "those have nothing that runs");
     running.send(&text).await;
     let answer = running.response(false).await;
     assert_eq!((answer.json()["bytes"].as_u64(), answer.header("connection")), (Some(100), "close"));
     assert!(running.is_closed().await);
-    timeout(Duration::from_secs(8), &mut server.task).await.expect("nothing runs any more").unwrap();
+    timeout(SOON, &mut server.task).await.expect("nothing runs any more").unwrap();
 }
 
 #[tokio::test]

@@ -1,7 +1,5 @@
 //! Nobody gets two requests out of one, or an answer to what can be read in two ways.
 
-use std::time::Duration;
-
 use http::StatusCode;
 use integration::hostile_http1::{HostileHttp1, chunk, head, request};
 use shared::credential_form::to_bearer;
@@ -91,7 +89,7 @@ async fn headers_have_a_bound_in_bytes_and_in_number() {
     assert_eq!(answer.status, StatusCode::OK);
     let mut endless = HostileHttp1::connect(server.address).await;
     endless.send_what_is_taken(&[b"GET /item/a HTTP/1.1\r\nx-endless: ".to_vec(), vec![b'x'; 1 << 20]].concat()).await;
-    let answer = timeout(Duration::from_secs(5), endless.response(false)).await.expect("it isn't read to its end");
+    let answer = timeout(integration::polling::SOON, endless.response(false)).await.expect("it isn't read to its end");
     assert_eq!(answer.status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
 }
 

@@ -1,5 +1,6 @@
 //! Organizations: credits that members share, caps, invitations, and service accounts that stay.
 
+use integration::polling::until_the_month_goes_on;
 use integration::scripted_upstream::ScriptedUpstream;
 use integration::shell::{field, text};
 use integration::stack::{Plan, Stack};
@@ -9,6 +10,7 @@ use crate::person::Person;
 
 /// Ada, who owns `lab` with 10 credits, and the operator who gave them; and the account's id.
 async fn lab(stack: &Stack) -> (Person, Person, String) {
+    until_the_month_goes_on().await;
     let (ada, boss) = (Person::signed_up(stack, "ada").await, Person::operator(stack).await);
     let made = ada.json(&["orgs", "create", "lab"], "").await;
     let id = made["accountId"].as_str().unwrap().to_owned();
@@ -104,6 +106,7 @@ async fn an_invitation_is_shown_before_it_is_accepted_and_is_good_for_nothing_on
     for (answer, exit) in [("n\r", 1), ("y\r", 0)] {
         let mut terminal = Setting::of(&bob.shell, &["orgs", "join"]).open();
         terminal.until("Invitation code").await;
+        terminal.until_nothing_is_echoed().await;
         terminal.types(&format!("{code}\r"));
         let screen = terminal.until("Accept? [y/N]").await;
         assert!(screen.contains("ada invites you to become a member of lab, with a cap of 5 credits a month"), "{screen}");

@@ -23,6 +23,7 @@ async fn setup_at_a_terminal_shows_the_secret_its_address_and_a_qr_code_and_conf
     terminal.until_nothing_is_echoed().await;
     terminal.types(&format!("{PASSWORD}\r"));
     let screen = terminal.until("Code that the app shows now").await;
+    terminal.until_nothing_is_echoed().await;
     assert!(!screen.contains(PASSWORD), "nothing that is typed is shown");
     let secret = shown(&screen, "secret").to_owned();
     let address = shown(&screen, "address");
@@ -124,6 +125,7 @@ async fn what_an_operator_changes_asks_for_a_code_at_a_terminal_and_goes_on_and_
     terminal.until_nothing_is_echoed().await;
     terminal.types(&format!("{PASSWORD}\r"));
     terminal.until("second factor anew").await;
+    terminal.until_nothing_is_echoed().await;
     terminal.types("0000-0000-0000-0000\r");
     ask_again(&terminal).await;
     terminal.types(&format!("{}\r", codes[0]));
@@ -140,4 +142,5 @@ async fn what_an_operator_changes_asks_for_a_code_at_a_terminal_and_goes_on_and_
 /// The question stands there twice.
 async fn ask_again(terminal: &Terminal) {
     terminal.until_screen("the question again", |screen| screen.matches("second factor anew").count() == 2).await;
+    terminal.until_nothing_is_echoed().await;
 }

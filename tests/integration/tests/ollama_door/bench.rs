@@ -1,15 +1,12 @@
 //! A stack in front of a scripted upstream, a user, and calls of the door.
 
-use std::time::Duration;
-
 use integration::hostile_http1::{HostileHttp1, Response};
+pub(crate) use integration::polling::SOON;
 use integration::polling::until;
 use integration::scripted_upstream::ScriptedUpstream;
 use integration::stack::{Plan, Stack, TestUser};
 use serde_json::Value;
 use shared::credential_form::to_bearer;
-
-pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 pub(crate) struct Bench {
     pub(crate) upstream: ScriptedUpstream,

@@ -1,15 +1,11 @@
 //! What a call costs, however it ends.
 
-use std::time::Duration;
-
 use integration::http_client::HttpCall;
-use integration::polling::until;
+use integration::polling::{SOON, until};
 use integration::scripted_upstream::{Gate, Script};
 use serde_json::{Value, json};
 
 use crate::scene::{CHAT, Scene, chat, chunks, error};
-
-const SOON: Duration = Duration::from_secs(10);
 
 /// Waits until nothing is held, and answers what is spent.
 async fn settled(scene: &Scene) -> i64 {
@@ -168,7 +164,7 @@ async fn an_upstream_that_dies_within_a_whole_answer_is_a_status_with_what_it_co
 
 #[tokio::test]
 async fn a_limit_that_ends_a_stream_is_an_error_event() {
-    let scene = Scene::start_with(|plan| plan.set("TOLLGATE_IDLE_TIMEOUT", "300ms")).await;
+    let scene = Scene::start_with(|plan| plan.set("TOLLGATE_IDLE_TIMEOUT", "3s")).await;
     scene.upstream.script("/api/chat", Script::stream().token("one").stall());
     let mut answer = scene.chat(json!({ "stream": true })).await;
     let data = answer.data().await;

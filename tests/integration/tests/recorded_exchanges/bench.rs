@@ -1,8 +1,6 @@
 //! A stack in front of a scripted upstream that replays exchanges, and what a call must come to.
 
-use std::time::Duration;
-
-use integration::polling::until;
+use integration::polling::{SOON, until};
 use integration::recorded::Exchange;
 use integration::scripted_upstream::ScriptedUpstream;
 use integration::stack::{Answer, Plan, Stack, TestUser, read_all};
@@ -179,10 +177,8 @@ impl Bench {
         }
         drop(stream);
         self.upstream.requests_to("/api/chat").last().unwrap().client_closed().await;
-        until("the hold to be settled", Duration::from_secs(5), || async {
-            (self.stack.balance(&self.user.key).await.held_credits() == 0).then_some(())
-        })
-        .await;
+        until("the hold to be settled", SOON, || async { (self.stack.balance(&self.user.key).await.held_credits() == 0).then_some(()) })
+            .await;
         self.price.call + self.price.token * (call.input_estimate() + AnswerSummary::heard(&heard).output_estimate())
     }
 

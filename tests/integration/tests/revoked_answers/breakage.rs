@@ -6,6 +6,7 @@ use integration::lossy_forwarder::{Loss, LossyForwarder};
 use integration::polling::until;
 use integration::process_pair::bearer;
 use integration::processes::ServiceProcess;
+use integration::reserved_port::ReservedPort;
 use integration::stack::channel;
 use shared::ErrorReason;
 use shared::proto::auth;
@@ -13,8 +14,8 @@ use shared::proto::auth::accounts_client::AccountsClient;
 
 use crate::stage::{AT_ONCE, CUT, Payer, Person, SOON, Stage};
 
-/// How soon it is noticed that a connection is dead which nobody closed.
-const SILENCE: Duration = Duration::from_secs(6);
+/// By when it is noticed that a connection is dead which nobody closed: before the next Extend.
+const SILENCE: Duration = Duration::from_secs(15);
 
 /// Revokes the person's first key through one of the auth-services, as soon as it can; when that was answered.
 async fn revoke_through(stage: &Stage, auth: usize, user: &Person) -> Instant {
@@ -29,7 +30,7 @@ async fn revoke_through(stage: &Stage, auth: usize, user: &Person) -> Instant {
 
 #[tokio::test]
 async fn an_answer_whose_revocation_nobody_tells_ends_at_its_next_extend_and_no_other_does() {
-    for stage in [Stage::on_sqlite(&[("TOLLGATE_HOLD_TTL", "6s")]).await, Stage::on_redis(&[("TOLLGATE_HOLD_TTL", "6s")]).await] {
+    for stage in [Stage::on_sqlite(&[("TOLLGATE_HOLD_TTL", "15s")]).await, Stage::on_redis(&[("TOLLGATE_HOLD_TTL", "15s")]).await] {
         let (user, another) = (stage.person("ada").await, stage.person("eve").await);
         let gate = stage.gate();
         let running = stage.run(0, "a key's", &user.keys[0].key).await;
@@ -37,9 +38,9 @@ async fn an_answer_whose_revocation_nobody_tells_ends_at_its_next_extend_and_no_
         kept.push(stage.run(0, "another user's", &another.keys[0].key).await);
         forget_key(&stage, &user).await;
         let forgotten = Instant::now();
-        let took = running.assert_cut(ErrorReason::CredentialRevoked, forgotten).await;
-        // A third of how long a hold lives, and what it takes.
-        assert!(took < Duration::from_secs(2) + AT_ONCE, "{took:?}");
+        let (took, _) = running.assert_cut(ErrorReason::CredentialRevoked, forgotten).await;
+        // After a third of how long a hold lives, and before its end.
+        assert!(took < Duration::from_secs(14), "{took:?}");
         eprintln!("nobody told: {took:?}");
         gate.open_for_good();
         for running in kept {
@@ -87,7 +88,7 @@ async fn a_watch_that_a_forwarder_has_lost_is_noticed_and_what_it_missed_is_made
     forwarder.lose(Loss::All);
     forwarder.lose(Loss::Nothing);
     let revoked = revoke_through(&stage, 1, &user).await;
-    let took = running.assert_cut(ErrorReason::CredentialRevoked, revoked).await;
+    let (took, _) = running.assert_cut(ErrorReason::CredentialRevoked, revoked).await;
     assert!(took < SILENCE, "{took:?}");
     eprintln!("a lost connection: {took:?}");
     gate.open_for_good();
@@ -106,7 +107,7 @@ async fn an_auth_service_that_is_killed_or_stopped_takes_no_revocation_with_it()
         let kept = stage.run(2, "another key's", &user.keys[1].key).await;
         stage.auths[gone].signal(signal);
         let revoked = revoke_through(&stage, 1 - gone, &user).await;
-        let took = running.assert_cut(ErrorReason::CredentialRevoked, revoked).await;
+        let (took, _) = running.assert_cut(ErrorReason::CredentialRevoked, revoked).await;
         assert!(took < AT_ONCE, "{signal} of {gone}: {took:?}");
         eprintln!("{signal} of auth-service {gone}: {took:?}");
         gate.open_for_good();
@@ -115,7 +116,7 @@ async fn an_auth_service_that_is_killed_or_stopped_takes_no_revocation_with_it()
 }
 
 #[tokio::test]
-async fn an_auth_service_that_freezes_keeps_no_answer_from_ending_within_a_second() {
+async fn an_auth_service_that_freezes_keeps_no_answer_from_ending_at_once() {
     for frozen in [0, 1] {
         let mut stage = Stage::on_redis(&[]).await;
         let urls: Vec<_> = stage.auths.iter().map(ServiceProcess::url).collect();
@@ -128,7 +129,7 @@ async fn an_auth_service_that_freezes_keeps_no_answer_from_ending_within_a_secon
         let running = stage.run(2, "a key's", &user.keys[0].key).await;
         stage.auths[frozen].signal("STOP");
         let revoked = revoke_through(&stage, 1 - frozen, &user).await;
-        let (_, took) = running.assert_cut_whatever_it_cost(ErrorReason::CredentialRevoked, revoked).await;
+        let (took, _) = running.assert_cut(ErrorReason::CredentialRevoked, revoked).await;
         stage.auths[frozen].signal("CONT");
         assert!(took < AT_ONCE, "{took:?}");
         stage.has_spent(user.credential(Payer::Session(0)), CUT).await;
@@ -139,17 +140,18 @@ async fn an_auth_service_that_freezes_keeps_no_answer_from_ending_within_a_secon
 #[tokio::test]
 async fn after_an_auth_service_or_redis_was_started_again_revocations_end_answers_as_before_and_nothing_else_does() {
     // The only auth-service of a file.
-    let mut stage = Stage::on_sqlite(&[("TOLLGATE_HOLD_TTL", "60s")]).await;
+    let port = ReservedPort::new();
+    let listen = port.address().to_string();
+    let mut stage = Stage::on_sqlite(&[("TOLLGATE_HOLD_TTL", "60s"), ("TOLLGATE_AUTH_LISTEN", &listen)]).await;
     let user = stage.person("ada").await;
     let gate = stage.gate();
     let running = stage.run_everywhere("a key's", &user.keys[0].key).await;
     let kept = stage.run_everywhere("another key's", &user.keys[1].key).await;
-    stage.environment.insert("TOLLGATE_AUTH_LISTEN".to_owned(), stage.auths[0].address().to_string());
     stage.auths[0].kill();
     stage.auths[0] = ServiceProcess::start("auth-service", &stage.environment);
     let revoked = revoke_through(&stage, 0, &user).await;
     for running in running {
-        let took = running.assert_cut(ErrorReason::CredentialRevoked, revoked).await;
+        let (took, _) = running.assert_cut(ErrorReason::CredentialRevoked, revoked).await;
         assert!(took < AT_ONCE, "{took:?}");
         eprintln!("auth-service started again: {took:?}");
     }
@@ -168,7 +170,7 @@ async fn after_an_auth_service_or_redis_was_started_again_revocations_end_answer
     redis.start_again();
     let revoked = revoke_through(&stage, 0, &user).await;
     for running in running {
-        let took = running.assert_cut(ErrorReason::CredentialRevoked, revoked).await;
+        let (took, _) = running.assert_cut(ErrorReason::CredentialRevoked, revoked).await;
         assert!(took < AT_ONCE, "{took:?}");
         eprintln!("Redis started again: {took:?}");
     }
@@ -190,5 +192,6 @@ async fn a_service_whose_callers_watch_stops_as_quickly_as_one_whose_callers_do_
     let began = Instant::now();
     stage.auths[0].signal("TERM");
     assert_eq!(stage.auths[0].wait(SOON).code(), Some(0));
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    // Long before its drain's deadline.
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
 }

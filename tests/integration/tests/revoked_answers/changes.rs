@@ -7,7 +7,7 @@ use integration::stack::PASSWORD;
 use shared::ErrorReason;
 use shared::proto::auth;
 
-use crate::stage::{AT_ONCE, CUT, PAYERS, Payer, Person, Stage, WHOLE};
+use crate::stage::{AT_ONCE, CUT, PAYERS, Payer, Person, Stage, WHOLE, assert_most_within_a_second};
 
 /// Makes the changes, and the list of them.
 macro_rules! changes {
@@ -125,6 +125,7 @@ impl Change {
 
 /// Makes every change while answers run, on each inference-service one by each key and session, of the user and of another.
 async fn each_change_ends_what_it_revokes(stage: &Stage) {
+    let (mut all, mut told) = (Vec::new(), 0);
     for &change in CHANGES {
         let (user, another) = (stage.person(&format!("ada.{change:?}")).await, stage.person(&format!("eve.{change:?}")).await);
         let ((ends, reason), gate) = (change.ends(), stage.gate());
@@ -140,12 +141,14 @@ async fn each_change_ends_what_it_revokes(stage: &Stage) {
         let (cuts, mut slowest) = (cut.len(), std::time::Duration::ZERO);
         for running in cut {
             let what = running.what.clone();
-            let took = running.assert_cut(reason, made).await;
+            let (took, charged) = running.assert_cut(reason, made).await;
             assert!(took < AT_ONCE, "{what}: {took:?}");
             slowest = slowest.max(took);
+            all.push(took);
+            told += usize::from(charged.is_some());
         }
         if change == DisableAnother {
-            assert!(bystander.assert_cut(ErrorReason::UserDisabled, made).await < AT_ONCE);
+            assert!(bystander.assert_cut(ErrorReason::UserDisabled, made).await.0 < AT_ONCE);
         } else {
             assert!(!bystander.is_over());
         }
@@ -163,6 +166,8 @@ async fn each_change_ends_what_it_revokes(stage: &Stage) {
                 .await;
         }
     }
+    assert!(told > all.len() / 2, "{told} of {} were told what they cost", all.len());
+    assert_most_within_a_second(all);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+pub(crate) use integration::polling::SOON;
 use integration::polling::until;
 use integration::process_pair::bearer;
 use integration::processes::ServiceProcess;
@@ -22,15 +23,22 @@ use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
-pub(crate) const SOON: Duration = Duration::from_secs(20);
-/// How soon an answer ends whose credential is revoked.
-pub(crate) const AT_ONCE: Duration = Duration::from_secs(1);
+/// By when each answer has ended whose credential is revoked: long before its next Extend, which comes after a third of a hold's minute, and
+/// late enough for a machine that does much else.
+pub(crate) const AT_ONCE: Duration = Duration::from_secs(10);
 /// A call costs ten credits, and each token one.
 const PRICES: &str = "*=10/0/1000";
 /// What an answer costs that ends after its two first tokens.
 pub(crate) const CUT: i64 = 12;
 /// What a whole answer costs.
 pub(crate) const WHOLE: i64 = 13;
+
+/// Half of these answers ended within a second: whatever else the machine does keeps a few of them waiting, and not most.
+pub(crate) fn assert_most_within_a_second(mut took: Vec<Duration>) {
+    took.sort();
+    let median = took[took.len() / 2];
+    assert!(median < Duration::from_secs(1), "{took:?}");
+}
 
 /// The services, and what they need.
 pub(crate) struct Stage {
@@ -88,21 +96,16 @@ impl Running {
         tokio::time::timeout(SOON, self.reading).await.unwrap_or_else(|_| panic!("{} goes on", self.what)).unwrap()
     }
 
-    /// It was cut for this reason, and says what it cost; how long after that instant.
-    pub(crate) async fn assert_cut(self, reason: ErrorReason, since: Instant) -> Duration {
-        let what = self.what.clone();
-        let (answer, took) = self.assert_cut_whatever_it_cost(reason, since).await;
-        assert_eq!((answer.deltas.len(), answer.charged()), (0, Some(CUT)), "{what}: {answer:?}");
-        took
-    }
-
-    /// The same where the receipt may come too late to be told.
-    pub(crate) async fn assert_cut_whatever_it_cost(self, reason: ErrorReason, since: Instant) -> (Answer, Duration) {
+    /// It was cut for this reason; how long after that instant, and the charge that it was told. Of what comes too late nobody is told: what
+    /// it cost all the same is [`Stage::has_spent`]'s to say.
+    pub(crate) async fn assert_cut(self, reason: ErrorReason, since: Instant) -> (Duration, Option<i64>) {
         let what = self.what.clone();
         let (answer, ended) = self.end().await;
         let status = answer.failure.as_ref().unwrap_or_else(|| panic!("{what} was not cut: {answer:?}"));
         assert_eq!((status.code(), reason_of(status)), (Code::PermissionDenied, Some(reason)), "{what}: {status:?}");
-        (answer, ended.saturating_duration_since(since))
+        let charged = answer.charged();
+        assert!(answer.deltas.is_empty() && matches!(charged, None | Some(CUT)), "{what}: {answer:?}");
+        (ended.saturating_duration_since(since), charged)
     }
 
     /// It came to its proper end.
@@ -136,6 +139,8 @@ impl Stage {
             ("TOLLGATE_STARTING_CREDITS", "1000000".to_owned()),
             ("TOLLGATE_SIGNUPS_PER_HOUR", "100000".to_owned()),
             ("TOLLGATE_SWEEP_INTERVAL", "100ms".to_owned()),
+            // Whatever else the machine does, the receipt of a whole answer comes in time.
+            ("TOLLGATE_SETTLE_WAIT", "10s".to_owned()),
             ("TOLLGATE_LOG", "debug,h2=info,hyper_util=info,tower=info".to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
@@ -207,11 +212,16 @@ impl Stage {
 
     /// Waits until nothing is held, and compares what was spent. `reader`: a credential that is still good.
     pub(crate) async fn has_spent(&self, reader: &str, credits: i64) {
-        let spent = until("all holds to be settled", SOON, || async {
+        assert_eq!(self.spent(reader).await, credits);
+    }
+
+    /// Waits until nothing is held, and answers what was spent.
+    pub(crate) async fn spent(&self, reader: &str) -> i64 {
+        until("all holds to be settled", SOON, || async {
             let balance = self.balance(reader).await;
             (balance.held_credits() == 0).then(|| balance.spent_credits())
-        });
-        assert_eq!(spent.await, credits);
+        })
+        .await
     }
 
     /// An answer that runs on one of the inference-services, whose first two tokens were read.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use integration::certificates::TestAuthority;
-use integration::polling::until;
+use integration::polling::{SOON, until};
 use integration::processes::{ServiceProcess, run};
 use integration::stack::PASSWORD;
 use serde_json::{Value, json};
@@ -111,7 +111,7 @@ async fn a_client_refuses_a_certificate_of_another_authority_of_another_name_and
     let curled = curl(&["--cacert", ca.to_str().unwrap(), &https(address)]).await;
     assert_eq!(curled.status.code(), Some(60), "{}", said(&curled));
     // One that ends.
-    let soon = SystemTime::now() + Duration::from_secs(4);
+    let soon = SystemTime::now() + Duration::from_secs(8);
     pair.replace("server", &renamed.certify_for(&OWN_NAMES, SystemTime::now() - Duration::from_secs(60), soon));
     pair.auth.signal("HUP");
     let ended = async || {
@@ -120,7 +120,7 @@ async fn a_client_refuses_a_certificate_of_another_authority_of_another_name_and
         let is_refused = refused.status.code() == Some(69) && said(&refused).contains("expired");
         (curled.status.code() == Some(60) && said(&curled).contains("expired") && is_refused).then_some(())
     };
-    until("the certificate's end", Duration::from_secs(20), ended).await;
+    until("the certificate's end", SOON, ended).await;
     let _ = pair.auth.wait_for_log("a TLS certificate is close to its end");
 }
 

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use integration::certificates::TestAuthority;
+use integration::polling::SOON;
 use integration::processes::ServiceProcess;
 use integration::stack::PASSWORD;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::{HandshakeKind, ProtocolVersion};
@@ -82,15 +84,18 @@ async fn a_handshake_that_is_not_over_in_10_s_ends_its_connection_whatever_was_s
     let pair = TlsPair::start().await;
     let hello = client_hello(&pair).await;
     let half = &hello[..hello.len() / 2];
-    let ended = tokio::join!(
-        closed_after(&pair, b""),
-        closed_after(&pair, &hello[..1]),
-        closed_after(&pair, half),
-        closed_after(&pair, &hello),
-        finished_and_silent(&pair),
-    );
+    let all = async {
+        tokio::join!(
+            closed_after(&pair, b""),
+            closed_after(&pair, &hello[..1]),
+            closed_after(&pair, half),
+            closed_after(&pair, &hello),
+            finished_and_silent(&pair),
+        )
+    };
+    let ended = timeout(SOON, all).await.expect("each is closed");
     for after in [ended.0, ended.1, ended.2, ended.3, ended.4] {
-        assert!(after > Duration::from_secs(8) && after < Duration::from_secs(15), "{after:?}");
+        assert!(after > Duration::from_secs(8), "{after:?}");
     }
 }
 
@@ -131,7 +136,8 @@ async fn a_handshake_of_more_than_32_kib_is_broken_off() {
     let started = Instant::now();
     let _ = stream.write_all(&said).await;
     let _ = stream.read_to_end(&mut Vec::new()).await;
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    // Long before the time that a handshake has.
+    assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
 }
 
 #[tokio::test]

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use integration::polling::until;
+use integration::polling::{SOON, until};
 use integration::processes::{ServiceProcess, run};
 use integration::scripted_upstream::ScriptedUpstream;
 
@@ -77,5 +76,5 @@ async fn certificates_that_the_command_makes_serve_both_and_are_renewed_by_runni
     let before = shown().await;
     assert!(!make(folder.path(), &[]).contains("new authority"));
     // The same authority is trusted, and another certificate is shown.
-    until("the renewed one", Duration::from_secs(20), async || (shown().await != before).then_some(())).await;
+    until("the renewed one", SOON, async || (shown().await != before).then_some(())).await;
 }

@@ -5,15 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use integration::certificates::TestAuthority;
-use integration::polling::until;
+use integration::polling::{SOON, until};
 use integration::scripted_upstream::{Gate, Script};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tollgate_client::Event;
 
 use crate::stage::{OWN_NAMES, TlsPair, connect, request, trusting};
-
-const SOON: Duration = Duration::from_secs(20);
 
 /// The certificate that a new connection to inference-service is shown.
 async fn shown(pair: &TlsPair) -> CertificateDer<'static> {

@@ -1,9 +1,7 @@
 //! Between the services: client certificates in place of the service credential.
 
-use std::time::Duration;
-
 use integration::certificates::TestAuthority;
-use integration::polling::until;
+use integration::polling::{SOON, until};
 use integration::processes::ServiceProcess;
 use shared::ErrorReason;
 use shared::proto::auth as wire;
@@ -12,8 +10,6 @@ use shared::secret::Secret;
 use tokio::io::AsyncReadExt;
 
 use crate::stage::{LISTED, TlsPair, connect, grpcurl, https, request, said, set, tls_environment};
-
-const SOON: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn a_chat_goes_through_with_certificates_alone_and_no_service_credential_is_ever_made() {

@@ -1,16 +1,12 @@
 //! Plaintext at a port with TLS, and TLS at one in plaintext: both are told what to do, and the log is not flooded.
 
-use std::time::Duration;
-
 use integration::certificates::TestAuthority;
-use integration::polling::until;
+use integration::polling::{SOON, until};
 use integration::processes::ServiceProcess;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::stage::{TlsPair, certified, connect, curl, grpcurl, https, said, tls_environment, trusting};
-
-const SOON: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn plaintext_at_a_port_with_tls_is_told_to_use_https_and_logged_once() {

@@ -16,7 +16,7 @@ use super::*;
 use crate::tcp::silent_forwarder::SilentForwarder;
 
 /// Until what a test waits for must have come.
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(40);
 
 async fn client_of(address: SocketAddr) -> Client {
     Client::new(Origin::parse(&format!("http://{address}")).unwrap(), None, Duration::from_secs(5)).unwrap()
