@@ -3,14 +3,19 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use shared::error::retry_delay_of;
 use shared::proto::auth as pb;
 use shared::proto::auth::accounts_client::AccountsClient;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
+
+/// How long a flood may take until a log-in is hashed and another put off.
+const BEGINS_WITHIN: Duration = Duration::from_secs(120);
 
 /// Log-ins that go on while something else is measured.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -37,13 +42,7 @@ pub struct Logins {
 /// The connections of a flood, open from the start.
 pub(super) struct Flood {
     clients: Vec<(AccountsClient<Channel>, pb::LoginRequest)>,
-    ended: Arc<Ended>,
-}
-
-#[derive(Default)]
-struct Ended {
-    succeeded: AtomicU64,
-    put_off: AtomicU64,
+    ended: Arc<watch::Sender<Logins>>,
 }
 
 impl Flood {
@@ -69,22 +68,27 @@ impl Flood {
         callers
     }
 
+    /// Waits until a log-in has succeeded and another was put off: only then is there a flood beside what is measured.
+    pub(super) async fn under_way(&self) {
+        let mut ended = self.ended.subscribe();
+        let both = ended.wait_for(|logins| logins.succeeded > 0 && logins.put_off > 0);
+        let _ = timeout(BEGINS_WITHIN, both).await.unwrap_or_else(|_| panic!("not all of the log-ins are hashed: {:?}", self.logins()));
+    }
+
     pub(super) fn logins(&self) -> Logins {
-        let [succeeded, put_off] = [&self.ended.succeeded, &self.ended.put_off].map(|count| count.load(Ordering::Relaxed));
-        Logins { succeeded, put_off }
+        *self.ended.borrow()
     }
 }
 
-async fn log_in_again_and_again(mut client: AccountsClient<Channel>, login: pb::LoginRequest, ended: Arc<Ended>) {
+async fn log_in_again_and_again(mut client: AccountsClient<Channel>, login: pb::LoginRequest, ended: Arc<watch::Sender<Logins>>) {
     loop {
         match client.login(login.clone()).await {
-            Ok(_) => ended.succeeded.fetch_add(1, Ordering::Relaxed),
+            Ok(_) => ended.send_modify(|logins| logins.succeeded += 1),
             Err(refused) => {
                 let wait = retry_delay_of(&refused).unwrap_or_else(|| panic!("a log-in ended with {refused:?}"));
-                ended.put_off.fetch_add(1, Ordering::Relaxed);
+                ended.send_modify(|logins| logins.put_off += 1);
                 tokio::time::sleep(wait).await;
-                continue;
             }
-        };
+        }
     }
 }

@@ -190,6 +190,9 @@ impl Unary {
         let beside = self.flood.as_ref().map(Flood::begin);
         if !counted {
             tokio::time::sleep(span.warm_up).await;
+            if let Some(flood) = &self.flood {
+                flood.under_way().await;
+            }
             (before, started) = (self.gauge.read(), Instant::now());
             self.calls.measuring.store(true, Ordering::Relaxed);
             tokio::time::sleep(span.measured).await;

@@ -1,10 +1,11 @@
 //! The account page's own doors: what a browser sends there, right and wrong.
 
 use integration::hostile_http1::{HostileHttp1, Response};
+use integration::process_pair::bearer;
 use serde_json::json;
 use shared::proto::auth as pb;
 
-use super::{Held, MISPLACED, NEW_PASSWORD, PASSWORD, Stage, WRONG_PASSWORD, bearer};
+use crate::stage::{Held, MISPLACED, NEW_PASSWORD, PASSWORD, Stage, WRONG_PASSWORD};
 
 const SESSION: &str = "/account/session";
 const REFRESH: &str = "/account/session/refresh";

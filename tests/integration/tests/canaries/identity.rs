@@ -3,10 +3,11 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use integration::hostile_http1::HostileHttp1;
+use integration::process_pair::bearer;
 use shared::proto::auth as pb;
 use totp_rs::{Builder, Secret as TotpSecret};
 
-use super::{Held, PASSWORD, Stage, bearer};
+use crate::stage::{Held, PASSWORD, Stage};
 
 /// Characters before the secret of an invitation: its prefix and the account's id.
 const INVITATION_HEAD: usize = 20;

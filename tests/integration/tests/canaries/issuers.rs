@@ -2,10 +2,11 @@
 
 use integration::hostile_http1::HostileHttp1;
 use integration::oidc_issuer::{Trouble, code_and_state};
+use integration::process_pair::bearer;
 use serde_json::json;
 use shared::proto::auth as pb;
 
-use super::{Held, Stage, bearer};
+use crate::stage::{Held, Stage};
 
 /// Our secret at the issuer.
 pub(super) const CLIENT_SECRET: &str = "canary-client-secret-8Rt5nX";
