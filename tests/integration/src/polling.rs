@@ -5,12 +5,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use prost_types::Timestamp;
 
-/// How long what must happen is waited for: many times as long as it takes on a machine that does nothing else, and less than a hold lives,
-/// so that no expiry stands for what a test waits for.
+/// How long what must happen is waited for: many times as long as it takes on a machine that does nothing else, and less than a hold
+/// lives, so that no expiry stands for what a test waits for.
 pub const SOON: Duration = Duration::from_secs(40);
 
-/// Waits, when a month (UTC) ends within half a minute, for the next one: what is spent in a month is counted anew from there on, also in the
-/// middle of a test.
+/// Waits, when a month (UTC) ends within half a minute, for the next one: what is spent in a month is counted anew from there on, also in
+/// the middle of a test.
 pub async fn until_the_month_goes_on() {
     let month = |at: SystemTime| Timestamp::from(at).to_string()[..7].to_owned();
     let goes_on = || async {

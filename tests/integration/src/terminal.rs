@@ -182,7 +182,7 @@ impl Terminal {
     pub async fn does(&self, line: &str, part: &str) -> String {
         let before = self.shown.lock().unwrap().bytes.len();
         self.types(&format!("{line}\r"));
-        // The screen shows the old prompt until the line is read, and may show the part from before: it is looked at when there was another.
+        // The screen shows the old prompt until the line is read, and may show the part from before: it is looked at after the next one.
         let invitation = PLACEHOLDER.trim_start_matches('>').trim_start().as_bytes();
         let is_asked_again = || self.shown.lock().unwrap().bytes[before..].windows(invitation.len()).any(|part| part == invitation);
         self.until_screen(&format!("prompt below {part:?}"), |_| is_asked_again()).await;

@@ -23,8 +23,8 @@ use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
-/// By when each answer has ended whose credential is revoked: long before its next Extend, which comes after a third of a hold's minute, and
-/// late enough for a machine that does much else.
+/// By when each answer has ended whose credential is revoked: long before its next Extend, which comes after a third of a hold's minute,
+/// and late enough for a machine that does much else.
 pub(crate) const AT_ONCE: Duration = Duration::from_secs(10);
 /// A call costs ten credits, and each token one.
 const PRICES: &str = "*=10/0/1000";
@@ -96,8 +96,8 @@ impl Running {
         tokio::time::timeout(SOON, self.reading).await.unwrap_or_else(|_| panic!("{} goes on", self.what)).unwrap()
     }
 
-    /// It was cut for this reason; how long after that instant, and the charge that it was told. Of what comes too late nobody is told: what
-    /// it cost all the same is [`Stage::has_spent`]'s to say.
+    /// It was cut for this reason; how long after that instant, and the charge that it was told. What comes too late nobody is told: what it
+    /// cost all the same is [`Stage::has_spent`]'s to say.
     pub(crate) async fn assert_cut(self, reason: ErrorReason, since: Instant) -> (Duration, Option<i64>) {
         let what = self.what.clone();
         let (answer, ended) = self.end().await;
