@@ -47,8 +47,13 @@ impl fmt::Debug for HashingThreads {
 fn give_way() {
     // On Linux a process that isn't named is the calling thread. Elsewhere it would be all of them.
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-        tracing::debug!(%error, "a thread that hashes keeps its priority");
+    {
+        use rustix::process::{getpriority_process, setpriority_process};
+        // One that gives way more already keeps doing so: root could raise it.
+        let lowered = getpriority_process(None).and_then(|own| if own < NICENESS { setpriority_process(None, NICENESS) } else { Ok(()) });
+        if let Err(error) = lowered {
+            tracing::debug!(%error, "a thread that hashes keeps its priority");
+        }
     }
 }
 
@@ -63,5 +68,17 @@ mod tests {
         let threads = HashingThreads::new(1).unwrap();
         assert_eq!(threads.spawn(own).unwrap().await.unwrap(), NICENESS.max(before));
         assert_eq!(own(), before);
+    }
+
+    #[test]
+    fn the_threads_that_hash_are_never_preferred_to_those_of_a_service_that_gives_way_to_all() {
+        // Threads have the priority of those that start them.
+        let of_one_that_gives_way = std::thread::spawn(|| {
+            rustix::process::setpriority_process(None, 19).unwrap();
+            let own = || rustix::process::getpriority_process(None).unwrap();
+            let runtime = Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async { HashingThreads::new(1).unwrap().spawn(own).unwrap().await.unwrap() })
+        });
+        assert_eq!(of_one_that_gives_way.join().unwrap(), 19);
     }
 }
