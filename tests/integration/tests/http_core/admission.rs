@@ -9,6 +9,7 @@ use flate2::write::GzEncoder;
 use futures_util::future::join_all;
 use http::StatusCode;
 use integration::hostile_http1::{HostileHttp1, chunk, head, request};
+use integration::polling::{SOON, until};
 use shared::credential_form::to_bearer;
 use tokio::time::timeout;
 
@@ -118,7 +119,7 @@ async fn a_slow_body_is_given_up() {
         http1.send(b"2\r\n{\"").await;
         http1.response(false).await
     }));
-    for answer in timeout(integration::polling::SOON, answers).await.expect("after 10 s") {
+    for answer in timeout(SOON, answers).await.expect("after 10 s") {
         assert_eq!(refusal(&answer), refused(408, "MESSAGE_TOO_SLOW"));
     }
     assert!(began.elapsed() > Duration::from_secs(9));
@@ -146,7 +147,7 @@ async fn what_is_received_at_a_time_has_a_budget_and_the_others_are_told_to_come
     assert!(!headers.contains_key("x-should-retry"), "it may be repeated");
     // What was taken goes back with the connections.
     drop(begun);
-    integration::polling::until("the budget's return", SOON, || async { (one_more().await.0 == StatusCode::CONTINUE).then_some(()) }).await;
+    until("the budget's return", SOON, || async { (one_more().await.0 == StatusCode::CONTINUE).then_some(()) }).await;
 }
 
 fn gzipped(bytes: &[u8]) -> Vec<u8> {
