@@ -7,9 +7,9 @@ use integration::polling::until;
 use integration::process_pair::ProcessPair;
 use integration::scripted_upstream::ScriptedUpstream;
 
-/// Memory of no file, in KiB: less than one hash of a password takes, which is 19 MiB. The code itself takes some 9 MiB more, of a release
-/// build.
-const MOST_KIB: u64 = 15 << 10;
+/// Memory of no file, in KiB. In a debug build some 10 MiB were measured of auth-service: 6 of the heap, and 2 of addresses in the binary,
+/// which are written when it is loaded. The code itself takes some 9 MiB more, of a release build.
+const MOST_KIB: u64 = 12 << 10;
 
 #[tokio::test]
 async fn a_service_keeps_little_after_its_first_call_and_nothing_of_a_password_hash() {
