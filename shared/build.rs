@@ -66,12 +66,20 @@ fn hidden_messages(descriptors: &FileDescriptorSet) -> Vec<(String, String, Stri
     hidden
 }
 
+/// What stands in the files, without where, and without what is said of it.
+fn without_comments(descriptors: &FileDescriptorSet) -> FileDescriptorSet {
+    let mut bare = descriptors.clone();
+    bare.file.iter_mut().for_each(|file| file.source_code_info = None);
+    bare
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto");
     println!("cargo:rerun-if-changed={}", root.display());
     let descriptors = protox::compile(PROTOS, [&root])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    std::fs::write(out.join("contract.bin"), without_comments(&descriptors).encode_to_vec())?;
     // The codec looks up a message's limits by its name.
     let mut prost = prost_build::Config::new();
     prost.enable_type_names();

@@ -15,6 +15,12 @@ mod fixture;
 mod identity;
 #[path = "store_properties/identity_together.rs"]
 mod identity_together;
+#[path = "store_properties/issuer_identities.rs"]
+mod issuer_identities;
+#[path = "store_properties/issuer_identities_together.rs"]
+mod issuer_identities_together;
+#[path = "store_properties/issuer_model.rs"]
+mod issuer_model;
 #[path = "store_properties/keys.rs"]
 mod keys;
 #[path = "store_properties/keys_together.rs"]

@@ -98,7 +98,7 @@ impl MethodPolicies {
     /// may send more than [`crate::message_guard::MAX_UNCONFIRMED_BYTES`]; until credentials are, no service may call.
     #[must_use]
     pub fn new(services: &[&str], policy: impl Fn(&str, &str) -> MethodPolicy) -> Self {
-        let descriptors = FileDescriptorSet::decode(proto::FILE_DESCRIPTOR_SET).unwrap_or_default();
+        let descriptors = FileDescriptorSet::decode(proto::CONTRACT_DESCRIPTOR_SET).unwrap_or_default();
         let mut methods = HashMap::new();
         for file in &descriptors.file {
             for service in &file.service {

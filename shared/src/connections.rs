@@ -28,7 +28,7 @@ use crate::tls::ServerStream;
 
 /// How long a client may take until its HTTP/2 preface and its first SETTINGS are here, or the head of its first HTTP/1.1 request.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an HTTP/1.1 connection is read on that we have closed.
+/// How long a connection is read on that we have closed.
 const LINGER: Duration = Duration::from_secs(2);
 /// How often that is read without giving others their turn.
 const READS_AT_ONCE: usize = 16;
@@ -223,19 +223,21 @@ fn has_begun(read: &[u8]) -> bool {
 
 impl Connection {
     /// Reads on, and forgets what comes, until the other side closes as well or its time is over. Closed with something unread, a
-    /// connection is reset, and the last response could be lost: a client that is refused may still be sending.
+    /// connection is reset, and what is still on its way to the client is lost. A client that is refused may still be sending, and one of
+    /// HTTP/2 gives room back for what it reads, or pings.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Timing::Lingering(ends) = &mut self.timing else { return Poll::Ready(Ok(())) };
-        if ends.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Ok(()));
-        }
         for _ in 0..READS_AT_ONCE {
             let mut bytes = [0; 4096];
             let mut buffer = ReadBuf::new(&mut bytes);
-            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
-                Ok(()) if !buffer.filled().is_empty() => {}
-                _ => return Poll::Ready(Ok(())),
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Pending => return ends.as_mut().poll(cx).map(Ok),
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
             }
+        }
+        if ends.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
         }
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -313,11 +315,11 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if matches!(self.timing, Timing::Heads(_)) {
+        if !matches!(self.timing, Timing::Lingering(_)) {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
             self.timing = Timing::Lingering(Box::pin(tokio::time::sleep(LINGER)));
         }
-        if matches!(self.timing, Timing::Lingering(_)) { self.poll_linger(cx) } else { Pin::new(&mut self.stream).poll_shutdown(cx) }
+        self.poll_linger(cx)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
@@ -331,6 +333,8 @@ impl AsyncWrite for Connection {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
 
@@ -388,6 +392,32 @@ mod tests {
             connection.read_exact(&mut read).await.unwrap();
             assert_eq!(read, said);
             assert!(matches!(connection.timing, Timing::Begun), "{said:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_written_last_arrives_though_its_client_still_talks_when_we_have_closed() {
+        let get = b"GET / HTTP/1.1\r\n\r\n";
+        for said in [settings(2), get.to_vec()] {
+            let (mut client, connection) = connection(&said, HANDSHAKE_TIMEOUT).await;
+            let (mut connection, mut read, answer) = (connection.unwrap(), vec![0; said.len()], vec![7; 100_000]);
+            connection.read_exact(&mut read).await.unwrap();
+            let closed = async {
+                connection.write_all(&answer).await.unwrap();
+                connection.shutdown().await.unwrap();
+                drop(connection);
+            };
+            let mut closed = Box::pin(closed);
+            assert!(closed.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending(), "its client has not closed");
+            // As of a client that gives room back.
+            client.write_all(&[0; 13]).await.unwrap();
+            let answered = async {
+                let mut answered = Vec::new();
+                client.read_to_end(&mut answered).await.map(|_| drop(client)).unwrap();
+                answered
+            };
+            let (answered, ()) = tokio::join!(answered, closed);
+            assert!(answered == answer, "{}", answered.len());
         }
     }
 

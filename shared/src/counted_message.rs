@@ -133,7 +133,7 @@ struct Schema {
     with_limits: Vec<(String, usize)>,
 }
 
-static SCHEMA: LazyLock<Schema> = LazyLock::new(|| Schema::read(proto::FILE_DESCRIPTOR_SET));
+static SCHEMA: LazyLock<Schema> = LazyLock::new(|| Schema::read(proto::CONTRACT_DESCRIPTOR_SET));
 
 impl Schema {
     /// Descriptors that can't be read leave nothing that can be counted: a test holds that they can.

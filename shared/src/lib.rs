@@ -87,8 +87,10 @@ pub mod proto {
     // `Debug` of the messages that have a secret in them, or what people ask a model.
     include!(concat!(env!("OUT_DIR"), "/hidden.rs"));
 
-    /// The descriptors of all of them, for server reflection.
+    /// The descriptors of all of them, for server reflection: with the comments.
     pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+    /// The same without comments, for what the process itself looks up in them. Comments would take several times the memory.
+    pub const CONTRACT_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/contract.bin"));
 }
 
 pub use proto::error::ErrorReason;

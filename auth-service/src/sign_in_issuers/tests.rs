@@ -76,6 +76,34 @@ async fn while_an_issuer_is_down_what_was_read_last_counts_for_a_time_and_not_fo
 }
 
 #[tokio::test]
+async fn an_issuer_that_is_slow_in_each_of_two_steps_has_one_time_for_both_and_is_not_asked_again_at_once_for_whoever_comes_next() {
+    let issuer = OidcIssuer::start().await;
+    let times = ProviderTimes { retry: HOUR, read: Duration::from_millis(1500), wait: HOUR, ..AT_ONCE };
+    let issuers = issuers(&issuer, times);
+    // Each by itself is in time.
+    for path in ["/.well-known/openid-configuration", "/jwks"] {
+        issuer.trouble(path, Some(Trouble::Late(Duration::from_millis(1000))));
+    }
+    let refused = prove(&issuers, &issuer.id_token(json!({}))).await;
+    assert!(matches!(refused, Err(ProofError::IssuerUnavailable { .. })), "{refused:?}");
+    // It would answer at once by now, and nobody asks it.
+    for path in ["/.well-known/openid-configuration", "/jwks"] {
+        issuer.trouble(path, None);
+    }
+    let asked = issuer.requests("*");
+    for _ in 0..3 {
+        let refused = prove(&issuers, &issuer.id_token(json!({}))).await;
+        assert!(matches!(refused, Err(ProofError::IssuerUnavailable { .. })), "{refused:?}");
+    }
+    assert_eq!(issuer.requests("*"), asked);
+    let usual = ProviderTimes::default();
+    assert!(
+        usual.read < usual.wait && usual.wait < usual.retry,
+        "who waits for a read learns that it failed, and so do those who come then"
+    );
+}
+
+#[tokio::test]
 async fn a_key_that_was_taken_back_verifies_nothing_once_the_keys_were_read_again() {
     let issuer = OidcIssuer::start().await;
     let issuers = issuers(&issuer, AT_ONCE);

@@ -415,6 +415,22 @@ async fn an_operators_change_of_an_organization_of_others_needs_it_too_and_an_ow
 }
 
 #[tokio::test]
+async fn an_operator_is_told_what_a_token_is_without_a_second_factor_where_that_is_required_for_changes() {
+    let mut server = start_with(&[("TOLLGATE_REQUIRE_ADMIN_TOTP", "true")]).await;
+    let (ada, operator) = (server.user("ada").await, server.operator().await);
+    let lock = pb::LockUserRequest { user_name: "ada".into(), reason: String::new() };
+    assert_is(server.admin.lock_user(with(&operator, lock)).await, ErrorReason::StepUpRequired);
+    let bearer = to_bearer(&operator);
+    let answer = http(server.address, "POST /introspect", &[FORM, ("authorization", &bearer)], &format!("token={ada}")).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let said = answer.json();
+    assert_eq!((&said["active"], &said["username"]), (&json!(true), &json!("ada")), "{said}");
+    // Who is no operator is told nothing, whatever is required.
+    let refused = http(server.address, "POST /introspect", &[FORM, ("authorization", &to_bearer(&ada))], &format!("token={ada}")).await;
+    assert!(refused.status >= 400, "{refused:?}");
+}
+
+#[tokio::test]
 async fn an_operators_change_needs_no_second_factor_where_it_is_not_required() {
     let mut server = start().await;
     let operator = server.operator().await;

@@ -55,7 +55,7 @@ impl Fixture {
     }
 
     /// One that this user approved.
-    async fn approved(&self, number: u32, by: &Signed) -> DeviceSignIn {
+    pub(crate) async fn approved(&self, number: u32, by: &Signed) -> DeviceSignIn {
         let device = self.begin_device(number).await;
         assert_eq!(answer(&*self.store, &device, by, true).await, Ok(()));
         device
@@ -71,14 +71,14 @@ async fn answer(store: &dyn Store, device: &DeviceSignIn, by: &Signed, approves:
     store.answer_device_sign_in(&device.user_code, &by.person.id, &by.id, approves, of(action)).await.unwrap()
 }
 
-async fn exchange(store: &dyn Store, device: &DeviceSignIn, person: &Person) -> (SessionId, DeviceExchange) {
+pub(crate) async fn exchange(store: &dyn Store, device: &DeviceSignIn, person: &Person) -> (SessionId, DeviceExchange) {
     let id = SessionId::random().unwrap();
     let new = asked_session(&id);
     let exchange = store.exchange_device_code(&device.device_hash, &person.id, new, of(AuditAction::DeviceSignIn)).await.unwrap();
     (id, exchange)
 }
 
-fn begun(person: &Person, (id, exchange): (SessionId, DeviceExchange)) -> Option<Signed> {
+pub(crate) fn begun(person: &Person, (id, exchange): (SessionId, DeviceExchange)) -> Option<Signed> {
     match exchange {
         DeviceExchange::Begun(session) => {
             assert_eq!(session.session_id, id);

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use auth_service::device_sign_in::DeviceExchange;
 use auth_service::identity::{IdentityHash, IssuerSessionStart, LinkAnswer, MAX_IDENTITIES, ProvedIdentity, UnlinkAnswer, UsedProof};
 use auth_service::ids::{AccountId, SessionId, UserId};
 use auth_service::second_factor::RECENT;
 use auth_service::session::{NewSession, SignInMethod};
 use auth_service::store::{IssuerUserCreation, NewUser, Refusal};
 
+use crate::devices;
 use crate::fixture::{Fixture, Home, Person, event, new_user, sqlite_file};
 use crate::sessions::{Signed, credential, new_session};
 
@@ -255,6 +257,27 @@ pub(crate) async fn unlinking_ends_the_sessions_that_the_identity_began_and_the_
     let bob = f.sign_in(&bob).await;
     assert!(matches!(f.link(&bob, &proved_by(&f, "https://second.example", "1", 4)).await, LinkAnswer::Linked(_)));
     assert_eq!(f.unlink(&bob, "https://second.example", "1").await, UnlinkAnswer::Unlinked { ended_sessions: 0 }, "a password is left");
+}
+
+pub(crate) async fn unlinking_an_identity_ends_what_its_sessions_have_approved_for_devices(f: Fixture) {
+    let ada = f.person("ada", 20).await;
+    let signed = f.sign_in(&ada).await;
+    assert!(matches!(f.link(&signed, &proved(&f, "1001", 1)).await, LinkAnswer::Linked(_)));
+    let (id, start) = f.by_identity(&ada.id, &proved(&f, "1001", 2)).await;
+    assert!(matches!(start, IssuerSessionStart::Begun(_)));
+    let by_identity = Signed { person: ada.clone(), id };
+    let (of_a_session, open) = (f.approved(1, &by_identity).await, f.approved(2, &by_identity).await);
+    let device = devices::begun(&ada, devices::exchange(&*f.store, &of_a_session, &ada).await).unwrap();
+    assert_eq!(f.refusal(&device).await, None);
+    // Whoever had the identity and has it no more: neither its session is left, nor what it let in.
+    assert_eq!(f.unlink(&signed, ISSUER, "1001").await, UnlinkAnswer::Unlinked { ended_sessions: 2 });
+    for ended in [&by_identity, &device] {
+        assert_eq!(f.refusal(ended).await, Some(Refusal::CredentialRevoked));
+        assert!(f.refresh(ended, 0, 1).await.is_err());
+    }
+    assert_eq!(devices::exchange(&*f.store, &open, &ada).await.1, DeviceExchange::ApprovalEnded);
+    assert_eq!(f.session_ids(&ada).await, [signed.id.clone()]);
+    assert_eq!(f.refusal(&signed).await, None, "it began by the password");
 }
 
 pub(crate) async fn of_two_users_who_link_one_identity_at_once_one_has_it(f: Fixture) {

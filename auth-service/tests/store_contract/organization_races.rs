@@ -267,16 +267,20 @@ pub(crate) async fn of_sixteen_who_make_service_accounts_of_one_name_at_once_one
     assert_eq!(f.organization(&account).await.places.len(), 2);
 }
 
-pub(crate) async fn sixteen_members_who_are_added_at_once_are_all_members(f: Fixture) {
+pub(crate) async fn sixty_members_who_are_added_at_once_are_all_members(f: Fixture) {
     let f = Arc::new(f);
     let ada = f.signed("ada").await;
     let account = f.create(&ada, "Plumbers").await.unwrap();
+    let mut people = Vec::new();
+    for number in 0..60 {
+        people.push(f.person(&format!("user{number}"), 0).await);
+    }
+    // Each change compares the same version of rights: of those that read it together one is made, and the others are decided anew.
     let mut tasks = tokio::task::JoinSet::new();
-    for number in 0..16 {
-        let person = f.person(&format!("user{number}"), 0).await;
+    for person in people {
         let (f, account, ada) = (Arc::clone(&f), account.clone(), ada.clone());
         tasks.spawn(async move { place(f.change(&account, &ada, add(&person, MemberRole::Member)).await).unwrap() });
     }
     tasks.join_all().await;
-    assert_eq!(f.organization(&account).await.places.len(), 17);
+    assert_eq!(f.organization(&account).await.places.len(), 61);
 }

@@ -173,7 +173,7 @@ async fn promised(store: &dyn Store, person: &Person, round: &[Together], came: 
     assert!(!matches!(wrong, PasswordChange::Changed { .. } | PasswordChange::Refused(Refusal::CredentialUnknown)), "{wrong:?}");
 }
 
-fn several_threads() -> Runtime {
+pub(crate) fn several_threads() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap()
 }
 

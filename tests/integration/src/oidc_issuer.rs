@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
@@ -88,6 +89,8 @@ pub enum Trouble {
     Status(String),
     /// It takes the request, and never answers.
     Silence,
+    /// It answers as it should, after this time.
+    Late(Duration),
     /// It answers with what is no JSON.
     Garbage,
     /// It answers without end.

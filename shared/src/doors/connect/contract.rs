@@ -1,4 +1,4 @@
-//! The methods of the contract, and their messages, by the descriptors that reflection serves.
+//! The methods of the contract, and their messages, by their descriptors.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -49,7 +49,7 @@ impl Contract {
     /// Descriptors that can't be read leave nothing to be called: a test holds that they can.
     fn read() -> Self {
         let mut pool = DescriptorPool::new();
-        for descriptors in [proto::FILE_DESCRIPTOR_SET, tonic_types::pb::FILE_DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET] {
+        for descriptors in [proto::CONTRACT_DESCRIPTOR_SET, tonic_types::pb::FILE_DESCRIPTOR_SET, tonic_health::pb::FILE_DESCRIPTOR_SET] {
             if let Err(error) = pool.decode_file_descriptor_set(descriptors) {
                 tracing::error!(%error, "descriptors of the contract can't be read");
             }

@@ -65,6 +65,10 @@ pub(super) async fn answer(mut stream: TcpStream, address: SocketAddr, behaviour
         Some(Trouble::Garbage) => whole("200 OK", "application/json", "", "<html>{{{"),
         Some(Trouble::Redirect(to)) => whole("302 Found", "text/plain", &format!("location: {to}\r\n"), ""),
         Some(Trouble::Silence) => return std::future::pending().await,
+        Some(Trouble::Late(by)) => {
+            tokio::time::sleep(by).await;
+            reply(&asked, &format!("http://{address}"), &mut lock(&behaviour))
+        }
         Some(Trouble::Endless) => {
             let mut piece = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n{\"keys\":[".to_vec();
             while stream.write_all(&piece).await.is_ok() {

@@ -157,3 +157,23 @@ async fn an_identity_is_linked_and_unlinked_by_who_is_signed_in() {
     elsewhere.shell.fails(&["me"], 77).await;
     bob.shell.says(&["login", "bob"], format!("{PASSWORD}\n")).await;
 }
+
+#[tokio::test]
+async fn an_answer_that_says_that_it_is_of_another_issuer_is_sent_on_to_nobody_and_signs_nobody_in() {
+    let (upstream, issuer) = (ScriptedUpstream::start().await, OidcIssuer::start().await);
+    let stack = stack_with(&upstream, &issuer).await;
+    let ada = Person::new(&stack);
+    for other in ["https://other.example", &format!("{}/", issuer.url()), &issuer.url().to_uppercase()] {
+        let login = Waiting::begin(&ada.shell, &["login", "--with", "lab", "--no-browser"]).await;
+        let back = issuer.visit(&login.address).await;
+        // Its state and its code are those of this sign-in.
+        let (right, _) = back.split_once("&iss=").unwrap();
+        let (status, page) = open(&format!("{right}&iss={other}")).await;
+        assert!(status == 200 && page.starts_with("This came from another issuer. Nothing was done."), "{page}");
+        let (code, out, said) = login.ends().await;
+        assert_eq!((code, out.as_str()), (Some(77), ""), "{said}");
+        assert!(said.contains("another issuer than lab sent the browser back"), "{said}");
+    }
+    assert_eq!(issuer.requests("/token"), 0, "the code went nowhere");
+    ada.shell.fails(&["me"], 77).await;
+}

@@ -11,10 +11,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::{HandshakeKind, ProtocolVersion};
 
-use crate::stage::{TlsPair, certified, connect, https, set, tls_environment, trusting};
+use crate::stage::{TlsPair, certified, connect, set, tls_environment, trusting};
 
 const REQUEST: &[u8] = b"GET /openapi.json HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 
@@ -171,28 +172,104 @@ async fn a_proxys_header_stands_before_tls_and_says_who_calls() {
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
 }
 
+/// What an HTTP/2 client says by itself: frame by frame, so that nothing is written that a test doesn't write.
+struct Frames {
+    stream: TlsStream<TcpStream>,
+}
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GO_AWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+/// `END_STREAM` of DATA and HEADERS, `ACK` of SETTINGS and PING.
+const FLAG: u8 = 1;
+const END_HEADERS: u8 = 4;
+/// What a client takes that says nothing of it.
+const WINDOW: usize = 65_535;
+
+struct Frame {
+    kind: u8,
+    is_flagged: bool,
+    content: Vec<u8>,
+}
+
+fn frame(kind: u8, flags: u8, stream: u8, content: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(content.len()).unwrap();
+    [&[0, 0, length, kind, flags, 0, 0, 0, stream], content].concat()
+}
+
+impl Frames {
+    /// Asks for `/openapi.json`.
+    async fn ask(mut stream: TlsStream<TcpStream>) -> Self {
+        // `:method: GET`, `:scheme: https`, `:path` and `:authority`.
+        let head = [&[0x82, 0x87, 0x04, 13][..], b"/openapi.json", &[0x01, 1], b"a"].concat();
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        stream
+            .write_all(&[&preface[..], &frame(SETTINGS, 0, 0, &[]), &frame(HEADERS, FLAG | END_HEADERS, 1, &head)].concat())
+            .await
+            .unwrap();
+        Self { stream }
+    }
+
+    /// The next frame; `None`: the service has said goodbye in TLS. An end without that is an error.
+    async fn next(&mut self) -> Option<Frame> {
+        let mut head = [0; 9];
+        if self.stream.read(&mut head[..1]).await.expect("a goodbye in TLS before the connection's end") == 0 {
+            return None;
+        }
+        self.stream.read_exact(&mut head[1..]).await.unwrap();
+        let mut content = vec![0; usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2])];
+        self.stream.read_exact(&mut content).await.unwrap();
+        Some(Frame { kind: head[3], is_flagged: head[4] & FLAG != 0, content })
+    }
+}
+
 #[tokio::test]
 async fn a_drain_lets_an_answer_over_tls_end_and_says_goodbye_in_tls() {
     let mut pair = TlsPair::start().await;
+    let mut whole = Vec::new();
+    let mut other = connect(pair.auth.address(), &trusting(&pair.authority.pem, &[b"http/1.1"]).into()).await.unwrap();
+    other.write_all(REQUEST).await.unwrap();
+    other.read_to_end(&mut whole).await.unwrap();
+    let head = whole.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+    let whole = whole.split_off(head + 4);
+    assert!(whole.len() > 2 * WINDOW, "{}", whole.len());
+
     let stream = connect(pair.auth.address(), &trusting(&pair.authority.pem, &[b"h2"]).into()).await.unwrap();
-    // Room for all of the answer: nothing is written any more that could cross the goodbye.
-    let room = 16 << 20;
-    let with_room = h2::client::Builder::new().initial_window_size(room).initial_connection_window_size(room).handshake(stream).await;
-    let (mut calls, connection): (h2::client::SendRequest<bytes::Bytes>, _) = with_room.unwrap();
-    let connection = tokio::spawn(connection);
-    let url = format!("{}/openapi.json", https(pair.auth.address()));
-    let (answer, _) = calls.send_request(http::Request::get(url).body(()).unwrap(), true).unwrap();
-    let mut body = answer.await.unwrap().into_body();
-    let stopped = tokio::task::spawn_blocking(move || pair.auth.stop());
-    let mut read = 0;
-    while let Some(piece) = body.data().await {
-        read += piece.unwrap().len();
+    let mut connection = Frames::ask(stream).await;
+    let mut answer = Vec::new();
+    // The answer is under way: more of it is held back by the window.
+    while answer.len() < WINDOW {
+        let frame = connection.next().await.unwrap();
+        match frame.kind {
+            DATA => answer.extend(frame.content),
+            SETTINGS if !frame.is_flagged => connection.stream.write_all(&self::frame(SETTINGS, FLAG, 0, &[])).await.unwrap(),
+            _ => {}
+        }
     }
-    assert!(read > 10_000, "{read}");
-    drop((calls, body));
-    let ended = connection.await.unwrap();
-    // The client's own goodbye may come when the service has closed. Without the service's in TLS, it would be an unexpected end.
-    let crossed = |error: &h2::Error| error.get_io().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
-    assert!(ended.as_ref().is_ok() || ended.as_ref().is_err_and(crossed), "{ended:?}");
+    let stopped = tokio::task::spawn_blocking(move || pair.auth.stop());
+    let mut is_told = false;
+    let ping = loop {
+        let frame = connection.next().await.unwrap();
+        is_told |= frame.kind == GO_AWAY;
+        if is_told && frame.kind == PING && !frame.is_flagged {
+            break frame.content;
+        }
+    };
+    // All that is said from now on, in one piece: nothing crosses the goodbye.
+    let room = (16_u32 << 20).to_be_bytes();
+    let last = [frame(PING, FLAG, 0, &ping), frame(WINDOW_UPDATE, 0, 0, &room), frame(WINDOW_UPDATE, 0, 1, &room)];
+    connection.stream.write_all(&last.concat()).await.unwrap();
+    let mut has_ended = false;
+    while let Some(frame) = connection.next().await {
+        if frame.kind == DATA {
+            answer.extend(frame.content);
+            has_ended |= frame.is_flagged;
+        }
+    }
+    assert!(has_ended && answer == whole, "{has_ended} {} of {}", answer.len(), whole.len());
+    drop(connection);
     assert_eq!(stopped.await.unwrap().code(), Some(0));
 }
