@@ -15,7 +15,7 @@ use hashlink::LruCache;
 use jsonwebtoken::Header;
 use sha2::{Digest, Sha256};
 
-use self::claims::Claims;
+use self::claims::{Claims, SID_WITHOUT_SESSION};
 pub use self::derived_key::KeyError;
 use self::token_keys::TokenKeys;
 pub use self::token_keys::{PublicKey, SigningSecret, TokenAlgorithm};
@@ -218,8 +218,7 @@ impl AccessTokens {
 
     /// The same, for no more than these scopes.
     pub fn issue_for(&self, user: &UserId, scopes: &TokenScopes) -> Result<IssuedToken, IssueError> {
-        // As long as no session's id is.
-        self.issue_at(unix_seconds(), user, random_base62(22)?, scopes, u64::MAX)
+        self.issue_at(unix_seconds(), user, random_base62(SID_WITHOUT_SESSION)?, scopes, u64::MAX)
     }
 
     /// Makes a token of a session, for no more than these scopes. It ends when the session does at the latest.

@@ -79,8 +79,8 @@ pub const VARIABLES: &[Variable] = &[
         "TOLLGATE_TOKEN_KEY_PERIOD",
         "30d",
         "How long a key of `EdDSA` signs. It is published for one period before that and for one after. Whole seconds, 10s to 366d, and \
-         no less than `TOLLGATE_ACCESS_TOKEN_TTL` and twice `TOLLGATE_CLOCK_LEEWAY`. When it is changed, the access tokens of `EdDSA` in \
-         force end.",
+         no less than `TOLLGATE_ACCESS_TOKEN_TTL` and twice `TOLLGATE_CLOCK_LEEWAY` together. When it is changed, the access \
+         tokens of `EdDSA` in force end.",
         "5s",
     ),
     variable(

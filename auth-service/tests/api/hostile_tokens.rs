@@ -24,7 +24,8 @@ pub(crate) fn header(server: &Server) -> Value {
 pub(crate) fn claims(user_id: &str) -> Value {
     let now = now();
     json!({
-        "iss": "tollgate", "aud": "tollgate", "sub": user_id, "sid": "session", "jti": "token", "iat": now, "nbf": now, "exp": now + 600
+        "iss": "tollgate", "aud": "tollgate", "sub": user_id, "sid": "ofNoSessionOfNoSession", "jti": "token",
+        "iat": now, "nbf": now, "exp": now + 600
     })
 }
 
@@ -175,6 +176,9 @@ async fn every_claim_is_required_and_must_have_its_type() {
         ("sub", json!("not a user")),
         ("sub", json!("")),
         ("sid", json!("")),
+        ("sid", json!("no such session")),
+        ("sid", json!("AAAAAAAAAAA")),
+        ("sid", json!("7f0c5e9a-7d42-4f38-8c21-e0b4d95a7733")),
         ("jti", json!("")),
         ("exp", json!(soon as f64 + 0.5)),
         ("exp", json!(-1)),

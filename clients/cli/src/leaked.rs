@@ -147,8 +147,8 @@ pub(crate) fn holds_a_credential(text: &str) -> bool {
     !scanner.take(text.as_bytes()).is_empty() || !scanner.take(&[]).is_empty()
 }
 
-/// Finds credentials in bytes that come in pieces, wherever the pieces end and whatever stands around a credential: the checksum tells a
-/// credential from its surroundings, and nothing else is asked of them.
+/// Finds credentials in bytes that come in pieces, wherever the pieces end, whatever stands around a credential, and whether it is broken
+/// over lines: the checksum tells a credential from its surroundings, and nothing else is asked of them.
 #[derive(Debug, Default)]
 struct Scanner {
     /// What may be the beginning of a credential: shorter than the longest one.
@@ -176,8 +176,7 @@ impl Scanner {
     /// The credentials that end in these bytes; no bytes are the end of the text.
     fn take(&mut self, bytes: &[u8]) -> Vec<String> {
         let is_end = bytes.is_empty();
-        // Texts in UTF-16 have a zero beside each letter, and no other text has any.
-        self.rest.extend(bytes.iter().filter(|byte| **byte != 0));
+        self.rest.extend(bytes.iter().filter(|byte| !stands_between_letters(**byte)));
         let (mut found, mut at) = (Vec::new(), 0);
         let kept_from = loop {
             let Some(begins) = memmem::find(&self.rest[at..], BEGINNING).map(|offset| at + offset) else {
@@ -196,6 +195,12 @@ impl Scanner {
         self.rest.drain(..kept_from);
         found
     }
+}
+
+/// What may stand between any two letters of a credential. UTF-16 has a zero beside each. Mail and terminals break long lines, and may
+/// indent what follows; mail in quoted-printable puts an equals sign at the break.
+fn stands_between_letters(byte: u8) -> bool {
+    byte == 0 || byte == b'=' || byte.is_ascii_whitespace()
 }
 
 /// What stands at the beginning of these bytes.
@@ -286,6 +291,21 @@ mod tests {
     }
 
     #[test]
+    fn a_credential_that_is_broken_over_lines_is_found() {
+        for secret in [key("b4K"), token("nO"), invitation("L1")] {
+            for line_break in ["\n", "\r\n", "=\r\n", "\n        ", "\n\t"] {
+                for broken_at in 1..secret.len() {
+                    let (head, tail) = secret.split_at(broken_at);
+                    let text = format!("tg {head}{line_break}{tail} tg{line_break}");
+                    assert_eq!(found(text.as_bytes(), 5), std::slice::from_ref(&secret), "{text:?}");
+                }
+            }
+            let narrow = secret.as_bytes().chunks(10).map(|line| [line, b"\n"].concat()).collect::<Vec<_>>().concat();
+            assert_eq!(found(&narrow, 3), std::slice::from_ref(&secret));
+        }
+    }
+
+    #[test]
     fn what_is_mistyped_or_cut_is_none_of_ours() {
         let (key, token) = (key("k3Y"), token("tok"));
         for text in [
@@ -297,7 +317,7 @@ mod tests {
             key.replace("tg_", "tgi_"),
             token.replace("tgr_", "tg_"),
             key.to_uppercase(),
-            format!("{}\n{}", &key[..20], &key[20..]),
+            format!("{}-{}", &key[..20], &key[20..]),
         ] {
             assert_eq!(found(text.as_bytes(), 1024), Vec::<String>::new(), "{text}");
         }

@@ -1,7 +1,9 @@
 //! What the real services keep in memory after their first calls.
 #![cfg(target_os = "linux")]
 
-use integration::polling::{SOON, until};
+use std::time::Duration;
+
+use integration::polling::until;
 use integration::process_pair::ProcessPair;
 use integration::scripted_upstream::ScriptedUpstream;
 
