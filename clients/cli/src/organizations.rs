@@ -37,7 +37,7 @@ pub(crate) enum Organizations {
         /// The organization: its name or id
         org: String,
     },
-    /// Make a user a member; owners only
+    /// Make a user a member; owners and operators only
     Add {
         /// The organization: its name or id
         org: String,
@@ -50,7 +50,7 @@ pub(crate) enum Organizations {
         #[arg(long, value_name = "N", value_parser = parse_cap, default_value = "none", hide_default_value = true)]
         cap: Cap,
     },
-    /// End a membership: the member's keys there are revoked, and what runs ends; owners only
+    /// End a membership: the member's keys there are revoked, and what runs ends; owners and operators only
     Remove {
         /// The organization: its name or id
         org: String,
@@ -62,7 +62,7 @@ pub(crate) enum Organizations {
         /// The organization: its name or id
         org: String,
     },
-    /// Make a member an owner, or an owner a member; owners only
+    /// Make a member an owner, or an owner a member; owners and operators only
     Role {
         /// The organization: its name or id
         org: String,
@@ -72,7 +72,7 @@ pub(crate) enum Organizations {
         #[arg(value_enum)]
         role: Role,
     },
-    /// Bound what a member, or a service account, spends in a calendar month (UTC); owners only
+    /// Bound what a member, or a service account, spends in a calendar month (UTC); owners and operators only
     Cap {
         /// The organization: its name or id
         org: String,
@@ -82,7 +82,7 @@ pub(crate) enum Organizations {
         #[arg(value_parser = parse_cap)]
         cap: Cap,
     },
-    /// Make an invitation and print its code, this once: to be given to one person; owners only
+    /// Make an invitation and print its code, this once: to be given to one person; owners and operators only
     Invite {
         /// The organization: its name or id
         org: String,
@@ -99,12 +99,12 @@ pub(crate) enum Organizations {
         #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         note: String,
     },
-    /// List the invitations that are open, without their codes; owners only
+    /// List the invitations that are open, without their codes; owners and operators only
     Invitations {
         /// The organization: its name or id
         org: String,
     },
-    /// Take an invitation back; owners only
+    /// Take an invitation back; owners and operators only
     Withdraw {
         /// The organization: its name or id
         org: String,

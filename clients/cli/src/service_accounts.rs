@@ -14,7 +14,7 @@ use crate::table::Table;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServiceAccounts {
-    /// Make a service account; owners only
+    /// Make a service account; owners and operators only
     Create {
         /// The organization: its name or id
         org: String,
@@ -29,14 +29,14 @@ pub(crate) enum ServiceAccounts {
         /// The organization: its name or id
         org: String,
     },
-    /// Remove a service account: its keys are revoked, and what runs ends; owners only
+    /// Remove a service account: its keys are revoked, and what runs ends; owners and operators only
     Remove {
         /// The organization: its name or id
         org: String,
         /// The service account: its name or id
         name: String,
     },
-    /// Bound what a service account spends in a calendar month (UTC); owners only
+    /// Bound what a service account spends in a calendar month (UTC); owners and operators only
     Cap {
         /// The organization: its name or id
         org: String,

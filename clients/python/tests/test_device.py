@@ -188,3 +188,14 @@ def test_a_session_is_kept_where_that_is_asked_for_and_a_client_goes_on_from_the
         assert os.stat(file).st_mode & 0o777 == 0o600 and server.at["auth_url"] in file.read_text()
         with client_class(session=file, **server.at) as again:
             assert again.balance().available == 4
+
+
+def test_a_session_in_the_home_folder_is_found_by_the_name_under_which_login_kept_it(
+    client_class: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with Scripted(begun(), approved(), balance(3)) as server:
+        client_class.login(show=lambda _: None, session="~/tollgate.session", **server.at).close()
+        assert (tmp_path / "tollgate.session").exists()
+        with client_class(session="~/tollgate.session", **server.at) as again:
+            assert again.balance().available == 3

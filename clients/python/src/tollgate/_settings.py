@@ -109,7 +109,8 @@ def credential(
     if key:
         return secret(key)
     if isinstance(session, str):
-        return SessionAt(Path(session))
+        # As `login` writes it: no shell has seen the name.
+        return SessionAt(Path(session).expanduser())
     # Of the two variables the key counts, as it does for the command.
     if environment.get("TOLLGATE_API_KEY"):
         return secret(Secret(environment["TOLLGATE_API_KEY"]))
