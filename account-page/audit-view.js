@@ -50,6 +50,7 @@ const ACTIONS = [
   'reset_password',
   'grant_credits',
   'list_users',
+  'list_all_organizations',
   'list_audit_events',
   'manage_models',
   'export_ledger',

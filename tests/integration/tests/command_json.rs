@@ -137,6 +137,7 @@ async fn every_command_that_prints_data_prints_the_json_that_is_documented() {
 
     scene.run(&boss, "admin create-user", &["bob"], &password).await;
     assert!(scene.run(&boss, "admin users", &[], "").await.len() == 3);
+    assert_eq!(scene.run(&boss, "admin orgs", &["--prefix", "nobody"], "").await.len(), 0);
     assert_eq!(scene.run(&boss, "admin grant", &["bob", "5"], "").await[0]["credits"], 5);
     for command in ["admin disable", "admin enable", "admin lock", "admin unlock"] {
         scene.run(&boss, command, &["bob"], "").await;
