@@ -137,7 +137,6 @@ async fn every_command_that_prints_data_prints_the_json_that_is_documented() {
 
     scene.run(&boss, "admin create-user", &["bob"], &password).await;
     assert!(scene.run(&boss, "admin users", &[], "").await.len() == 3);
-    assert_eq!(scene.run(&boss, "admin orgs", &["--prefix", "nobody"], "").await.len(), 0);
     assert_eq!(scene.run(&boss, "admin grant", &["bob", "5"], "").await[0]["credits"], 5);
     for command in ["admin disable", "admin enable", "admin lock", "admin unlock"] {
         scene.run(&boss, command, &["bob"], "").await;
@@ -159,7 +158,7 @@ async fn every_command_that_prints_data_prints_the_json_that_is_documented() {
     scene.run(&ada, "tls make-certificates", &[&format!("{home}/tls")], "").await;
     scene.run(&ada, "man", &[&format!("{home}/man")], "").await;
 
-    organizations(&mut scene, &ada, &bob).await;
+    organizations(&mut scene, &ada, &bob, &boss).await;
     second_factor(&mut scene, &ada, &boss).await;
     ways_to_sign_in(&mut scene, &ada, &issuer).await;
     scene.run(&bob, "sessions revoke", &[bob_session(&bob).await.as_str()], "").await;
@@ -169,8 +168,10 @@ async fn every_command_that_prints_data_prints_the_json_that_is_documented() {
     assert_eq!(scene.seen, documented, "each documented command was run");
 }
 
-async fn organizations(scene: &mut Scene, ada: &Shell, bob: &Shell) {
-    scene.run(ada, "orgs create", &["lab"], "").await;
+async fn organizations(scene: &mut Scene, ada: &Shell, bob: &Shell, boss: &Shell) {
+    let made = scene.run(ada, "orgs create", &["lab"], "").await;
+    let found = scene.run(boss, "admin orgs", &["--prefix", "LA"], "").await;
+    assert_eq!((found.len(), &found[0]["accountId"]), (1, &made[0]["accountId"]));
     scene.run(ada, "orgs list", &[], "").await;
     scene.run(ada, "orgs show", &["lab"], "").await;
     scene.run(ada, "orgs add", &["lab", "bob"], "").await;
