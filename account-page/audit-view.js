@@ -50,7 +50,6 @@ const ACTIONS = [
   'reset_password',
   'grant_credits',
   'list_users',
-  'list_all_organizations',
   'list_audit_events',
   'manage_models',
   'export_ledger',
@@ -79,6 +78,7 @@ const ACTIONS = [
   'create_recovery_codes',
   'use_recovery_code',
   'reset_second_factor',
+  'list_all_organizations',
 ];
 
 /** @type {import('./view.js').View} */
