@@ -78,6 +78,7 @@ const ACTIONS = [
   'create_recovery_codes',
   'use_recovery_code',
   'reset_second_factor',
+  'list_all_organizations',
 ];
 
 /** @type {import('./view.js').View} */

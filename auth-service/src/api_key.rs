@@ -1,77 +1,57 @@
 //! An API key: `tg_`, the account's id (16), a random secret (24), and a checksum of everything before it (6), all in base62. 49
 //! characters.
-//!
-//! The account's id is in it so that one look-up in one account finds it. The checksum catches a typing mistake without asking the store.
 
-use std::fmt;
+use shared::credential_form::{self, API_KEY_LENGTH, API_KEY_PREFIX};
 
-use sha2::{Digest, Sha256};
-use shared::credential_form::{self, API_KEY_LENGTH, API_KEY_PREFIX, CHECKSUM_LENGTH, checksum};
+use crate::account_secret::AccountSecret;
+use crate::ids::AccountId;
 
-use crate::ids::{AccountId, random_base62};
-
-/// Characters of the random secret: 142 bits.
-const SECRET_LENGTH: usize = API_KEY_LENGTH - API_KEY_PREFIX.len() - AccountId::LENGTH - CHECKSUM_LENGTH;
-
-/// A key whose form and checksum are right. `Debug` doesn't show its secret, and it has no `Display`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ApiKey {
-    text: String,
-    account: AccountId,
-}
+/// A key whose form and checksum are right. `Debug` doesn't show its secret, and it has no `Display`. The secret has 142 random bits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey(AccountSecret);
 
 impl ApiKey {
     /// Draws a new key of an account.
     pub fn random(account: AccountId) -> Result<Self, getrandom::Error> {
-        let mut text = format!("{API_KEY_PREFIX}{account}{}", random_base62(SECRET_LENGTH)?);
-        text.extend(checksum(&text).map(char::from));
-        Ok(Self { text, account })
+        AccountSecret::random(API_KEY_PREFIX, API_KEY_LENGTH, account).map(Self)
     }
 
     /// Parses a key; `None` when its length, a character or its checksum is wrong.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        if !credential_form::is_api_key(text) {
-            return None;
-        }
-        let account = AccountId::parse(&text[API_KEY_PREFIX.len()..API_KEY_PREFIX.len() + AccountId::LENGTH])?;
-        Some(Self { text: text.to_owned(), account })
+        if credential_form::is_api_key(text) { AccountSecret::of_form(API_KEY_PREFIX, text).map(Self) } else { None }
     }
 
     /// The account it belongs to.
     #[must_use]
     pub fn account(&self) -> &AccountId {
-        &self.account
+        self.0.account()
     }
 
-    /// SHA-256 of the secret part: all that is kept of it. A slow hash would add nothing to 142 random bits.
+    /// SHA-256 of the secret part: all that is kept of it.
     #[must_use]
     pub fn secret_hash(&self) -> [u8; 32] {
-        let start = API_KEY_PREFIX.len() + AccountId::LENGTH;
-        Sha256::digest(&self.text.as_bytes()[start..start + SECRET_LENGTH]).into()
+        self.0.secret_hash()
     }
 
     /// For people who look for a key in a list: `tg_`, the account's first four characters, and the key's last four.
     #[must_use]
     pub fn hint(&self) -> String {
-        format!("{}…{}", &self.text[..API_KEY_PREFIX.len() + 4], &self.text[API_KEY_LENGTH - 4..])
+        let text = self.reveal();
+        format!("{}…{}", &text[..API_KEY_PREFIX.len() + 4], &text[API_KEY_LENGTH - 4..])
     }
 
     /// The whole key, to be shown once.
     #[must_use]
     pub fn reveal(&self) -> &str {
-        &self.text
-    }
-}
-
-impl fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ApiKey").field("account", &self.account).finish_non_exhaustive()
+        self.0.reveal()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use shared::credential_form::checksum;
+
     use super::*;
 
     fn key() -> ApiKey {

@@ -10,6 +10,7 @@ use shared::ErrorReason;
 use shared::doors::openapi::descriptor_set;
 use shared::env::{EXIT_USAGE, Mistakes, Strings};
 use shared::healthcheck::{self, Transport, Unhealthy};
+use shared::ledger::credits;
 use shared::proto::auth::auth_server::AuthServer;
 use shared::service_log::log_beside_the_service;
 use shared::{serving, telemetry};
@@ -195,7 +196,7 @@ async fn create_admin(strings: &dyn Strings, name: &str) -> Result<(), CommandEr
         role: Role::Admin,
         starting_credits: config.starting_credits,
     };
-    let detail = format!("admin, {} credits", user.starting_credits);
+    let detail = format!("admin, {}", credits(user.starting_credits));
     let event = AuditEvent { detail, ..AuditEvent::new(AuditAction::CreateAdmin).to_user(&user.user_id, &user.user_name) };
     match store.create_user(user, event).await? {
         UserCreation::Created(user) => {

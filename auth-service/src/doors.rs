@@ -30,6 +30,7 @@ use crate::service::accounts::AccountsService;
 use crate::service::audit_trail::AuditTrail;
 use crate::service::authorizer::Authorizer;
 use crate::service::device_sign_in::DeviceSignIns;
+use crate::service::guesses::Guesses;
 use crate::service::sign_up_policy::SignUpPolicy;
 use crate::service::usage_report::UsageReads;
 use crate::sign_in_issuers::SignInIssuers;
@@ -84,6 +85,7 @@ pub fn described() -> Result<Vec<Door>, StartError> {
         key_lifetimes: KeyLifetimes::default(),
         usage_reads: UsageReads::default(),
         devices: DeviceSignIns::new(None, false),
+        guesses: Guesses::default(),
     });
     Ok(doors(&accounts, OAuth2Config::default(), Some(&AccountPage::default())))
 }

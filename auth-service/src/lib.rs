@@ -6,6 +6,7 @@
 pub mod access;
 pub mod access_token;
 pub mod account_page;
+mod account_secret;
 pub mod api_key;
 pub mod command_line;
 pub mod config;

@@ -38,6 +38,7 @@ use crate::service::audit_trail::AuditTrail;
 use crate::service::auth::AuthService;
 use crate::service::authorizer::Authorizer;
 use crate::service::device_sign_in::DeviceSignIns;
+use crate::service::guesses::Guesses;
 use crate::service::usage_report::UsageReads;
 use crate::sign_in_issuers::{IssuersError, SignInIssuers};
 use crate::store::redis::{RedisOptions, RedisStore};
@@ -230,6 +231,7 @@ impl Application {
                 public_url: public_url.clone(),
                 usage_reads: UsageReads::default(),
                 devices: DeviceSignIns::new(public_url.map(|url| url.to_string()).or(config.tokens.issuer.clone()), config.tls.is_some()),
+                guesses: Guesses::default(),
             },
             admin: AdminService { authorizer, store: Arc::clone(&store), passwords, starting_credits: config.starting_credits, trail },
             serve: ServeConfig {

@@ -47,7 +47,7 @@ pub use self::condition::Condition;
 pub use self::failure::{StoreError, StoreOpenError};
 pub use self::ledger::{AccountSnapshot, Balance, EntryKind, GrantAnswer, GrantRequest, LedgerEntry, LedgerPage, LedgerPart};
 pub use self::new_user::{IssuerUserCreation, NAME_CLAIM_LIFE, NewUser, STARTING_GRANT_NOTE, STARTING_GRANT_REQUEST_ID, UserCreation};
-pub use self::organization_view::OrganizationPlace;
+pub use self::organization_view::{ListedOrganization, OrganizationPage, OrganizationPlace};
 pub use self::revocation::{REMEMBERED_REVOCATIONS, Revocation, RevocationLog, Revoked};
 pub use self::revocation_page::{RevocationCursor, RevocationPage};
 pub use self::user_change::UserChange;
@@ -265,8 +265,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn change_organization(&self, request: OrganizationRequest, event: AuditEvent) -> Result<OrganizationAnswer, StoreError>;
     /// An organization, with those of its invitations that are open; `None`: the account is no organization's.
     async fn organization(&self, account: &AccountId) -> Result<Option<Organization>, StoreError>;
+    /// Whether one of an account's invitations, also of those past their time, has a code with this SHA-256. Reads no more than the
+    /// account's invitations: anybody may ask, with a code that was made up.
+    async fn has_invitation(&self, account: &AccountId, code_hash: &[u8; 32]) -> Result<bool, StoreError>;
     /// The organizations that a user is a member of, in any order. Of no user: none.
     async fn organizations_of(&self, user: &UserId) -> Result<Vec<OrganizationPlace>, StoreError>;
+    /// All organizations behind an account's id, at most `limit`. The pages of a list have each once that was there when it began,
+    /// whichever are made meanwhile.
+    async fn all_organizations(&self, after: Option<&AccountId>, limit: u32) -> Result<OrganizationPage, StoreError>;
 
     /// Appends to the audit log what changed nothing, or failed: failures to a log of their own, so that nobody displaces what was changed
     /// by guessing.

@@ -146,6 +146,8 @@ struct Shared {
     logins: Mutex<Logins>,
     /// Told of each attempt that is over.
     verdicts: Notify,
+    /// Whether a pair that is known to be wrong is compared but once in a while.
+    paces_repeats: bool,
     /// Keys of the hashes that stand for names and for pairs.
     names: RandomState,
     pairs: RandomState,
@@ -167,6 +169,19 @@ pub struct LoginAttempt {
 
 impl Default for LoginThrottle {
     fn default() -> Self {
+        Self::new(true)
+    }
+}
+
+impl LoginThrottle {
+    /// For guesses of what costs no processor time to compare: one that is known to be wrong is no further guess, and may come again at
+    /// once.
+    #[must_use]
+    pub fn of_guesses() -> Self {
+        Self::new(false)
+    }
+
+    fn new(paces_repeats: bool) -> Self {
         let logins = Logins {
             by_name_and_network: Failures::new(FREE_FAILURES),
             by_name: Failures::new(FREE_FAILURES_BY_NAME),
@@ -178,11 +193,9 @@ impl Default for LoginThrottle {
             all_waiting: 0,
         };
         let (names, pairs) = (RandomState::new(), RandomState::new());
-        Self(Arc::new(Shared { logins: Mutex::new(logins), verdicts: Notify::new(), names, pairs }))
+        Self(Arc::new(Shared { logins: Mutex::new(logins), verdicts: Notify::new(), paces_repeats, names, pairs }))
     }
-}
 
-impl LoginThrottle {
     /// Lets a login through, after those before it have their verdict; or says why not, and how long to wait before the next try. `name`
     /// as it was sent, in lower case, whether there is such a user or not; of name and password, a keyed hash is kept.
     pub async fn begin(&self, name: &str, password: &str, address: Option<IpAddr>) -> Result<LoginAttempt, PutOff> {
@@ -217,7 +230,8 @@ impl LoginThrottle {
         if logins.is_taken(&who, known, now) {
             return Decision::Undecided;
         }
-        if logins.by_name_and_network.knows(&who, pair)
+        if self.0.paces_repeats
+            && logins.by_name_and_network.knows(&who, pair)
             && let Some(wait) = logins.repeat(who.network, now)
         {
             return Decision::Refused(wait);

@@ -34,6 +34,8 @@ mod ledger;
 mod member_caps;
 #[path = "store_contract/members.rs"]
 mod members;
+#[path = "store_contract/organization_list.rs"]
+mod organization_list;
 #[path = "store_contract/organization_races.rs"]
 mod organization_races;
 #[path = "store_contract/organizations.rs"]
@@ -241,8 +243,10 @@ cases! {
     organizations::a_cap_is_set_for_members_and_service_accounts_alone_and_is_in_their_rights_at_once,
     organizations::a_service_account_outlives_its_maker_and_its_keys_end_with_it,
     organizations::an_organization_has_a_hundred_service_accounts_at_most_and_each_a_name_of_its_own,
+    organization_list::the_pages_of_all_organizations_have_each_once_whoever_is_a_member_and_end,
     invitations::an_invitation_makes_one_member_with_what_it_says_and_is_good_once,
     invitations::an_invitation_is_good_for_nothing_at_its_end_and_once_it_is_withdrawn_by_id_or_by_its_code,
+    invitations::whether_a_code_is_an_invitations_is_found_among_its_organizations_alone,
     invitations::an_invitation_counts_only_while_whoever_made_it_may_invite,
     invitations::whoever_accepts_an_invitation_must_be_in_force_then,
     invitations::an_organization_has_a_hundred_open_invitations_at_most_and_those_that_are_over_take_no_place,
@@ -335,6 +339,8 @@ cases! {
     member_caps::a_request_that_is_repeated_counts_once_and_is_answered_though_the_cap_is_reached,
     member_caps::a_release_gives_back_to_the_cap_what_an_attempt_held,
     member_caps::sixteen_at_once_with_a_cap_for_five_are_five_whoever_they_come_to,
+    member_caps::what_those_who_are_gone_spent_is_kept_for_a_month_and_a_service_accounts_no_longer_than_it_holds,
+    member_caps::a_service_account_that_goes_while_its_calls_come_and_end_has_all_of_them_settled,
     member_caps::of_a_users_own_account_nothing_is_counted,
     ledger::folding_leaves_balances_grants_receipts_and_the_numbers_of_entries_right,
     ledger::pages_end_with_the_checkpoint_and_stay_right_when_it_is_made_between_two_of_them,

@@ -1,19 +1,24 @@
 //! What becomes of an organization, its members, invitations and service accounts, when somebody wants to change it.
 
 use shared::ErrorReason;
+use shared::ledger::credits;
 
 use crate::ids::{InvitationId, UserId};
 use crate::keyring;
+use crate::month::Month;
 use crate::organization::standing::{Asker, Authority, asker};
 use crate::organization::{
     Invitation, KnownOrganization, Limit, MAX_INVITATIONS, MAX_MEMBERS, MAX_MEMBERSHIPS, MAX_SERVICE_ACCOUNTS, MemberRole, Membership,
-    Organization, People, Person, Principal,
+    MonthUsage, Organization, People, Person, Principal,
 };
 use crate::store::{AuditEvent, Refusal, Revocation, Revoked, StoredSecret};
 use crate::user::UserRecord;
 
 pub use crate::organization::request::{OrganizationAnswer, OrganizationChange, OrganizationRefusal, OrganizationRequest};
 pub use crate::organization::standing::asker_of;
+
+/// Principals of whom one change forgets what they spent.
+const MOST_USAGES_DROPPED: usize = 100;
 
 /// What is written in the same step, if nothing has changed since it was decided.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,6 +35,8 @@ pub struct OrganizationChanges {
     pub secrets: Vec<StoredSecret>,
     /// Hashes of secrets that are removed.
     pub dropped_secrets: Vec<[u8; 32]>,
+    /// Of whom it is no longer kept what they spent in a month.
+    pub dropped_usages: Vec<UserId>,
     /// What is told to those who must end what runs.
     pub revocations: Vec<Revocation>,
     /// What is recorded.
@@ -60,6 +67,8 @@ pub struct Situation<'s> {
     pub people: &'s People,
     /// All secrets of its account's keys, where some of them may end.
     pub secrets: &'s [StoredSecret],
+    /// What is counted of its principals' months, also of those who are gone, where one goes.
+    pub usages: &'s [(UserId, MonthUsage)],
     /// By the store's clock.
     pub now_ms: i64,
 }
@@ -250,11 +259,27 @@ impl<'s> Situation<'s> {
             dropped: self.made_by(id),
             secrets: put,
             dropped_secrets: dropped,
+            dropped_usages: self.past_usages(id),
             revocations: vec![revocation],
             event: Some(to_principal(event, id, person)),
             ..OrganizationChanges::default()
         };
         Decision { answer: of_place(id, None, person), changes: Some(changes) }
+    }
+
+    /// Whose usage counts no more, once a place ends: of those who are gone, what is from before the last month. Who comes again in the
+    /// same month finds what they spent, also where the clock went back to the last one; a service account never comes again. What is held
+    /// is kept until it is settled.
+    fn past_usages(self, ends: &UserId) -> Vec<UserId> {
+        let last_month = Month::of_ms(Month::of_ms(self.now_ms).start_ms - 1);
+        let places = &self.organization.places;
+        let never_returns = |id: &UserId| places.get(id).is_some_and(|place| matches!(place.principal, Principal::ServiceAccount { .. }));
+        let is_past = |(id, usage): &&(UserId, MonthUsage)| {
+            let is_gone = id == ends || !places.contains_key(id);
+            is_gone && usage.held == 0 && (usage.month_start_ms < last_month.start_ms || never_returns(id))
+        };
+        // Of each that goes, at most one is kept: so many at a time leave none behind.
+        self.usages.iter().filter(is_past).take(MOST_USAGES_DROPPED).map(|(id, _)| id.clone()).collect()
     }
 
     /// Invitations that a user made.
@@ -361,5 +386,5 @@ fn role_name(role: MemberRole) -> &'static str {
 }
 
 fn cap_name(cap: Option<i64>) -> String {
-    cap.map_or_else(|| "no cap".to_owned(), |cap| format!("{cap} credits a month"))
+    cap.map_or_else(|| "no cap".to_owned(), |cap| format!("{} a month", credits(cap)))
 }

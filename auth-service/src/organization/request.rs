@@ -136,9 +136,9 @@ impl OrganizationRequest {
         organization.owners_but(goes).collect()
     }
 
-    /// Whose keys end with it.
+    /// Whose place ends with it, and with that their keys.
     #[must_use]
-    pub fn ends_keys_of(&self) -> Option<&UserId> {
+    pub fn ends_place_of(&self) -> Option<&UserId> {
         match &self.change {
             OrganizationChange::RemoveMember { user: id } | OrganizationChange::RemoveServiceAccount { id } => Some(id),
             _ => None,

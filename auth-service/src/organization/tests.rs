@@ -63,7 +63,7 @@ fn asked(by: u8, change: OrganizationChange) -> OrganizationRequest {
 }
 
 fn decide(organization: &Organization, people: &People, request: &OrganizationRequest) -> Decision {
-    let situation = Situation { organization, people, secrets: &[], now_ms: NOW_MS };
+    let situation = Situation { organization, people, secrets: &[], usages: &[], now_ms: NOW_MS };
     on_change(situation, request, &AuditEvent::new(AuditAction::AddMember))
 }
 

@@ -18,6 +18,7 @@ use crate::service::authorizer::{Authorizer, Caller};
 use crate::service::call::Call;
 use crate::service::contract;
 use crate::service::device_sign_in::DeviceSignIns;
+use crate::service::guesses::Guesses;
 use crate::service::ledger_page::{page_of, page_of_one, page_size, page_start, whose};
 use crate::service::service_error::ServiceError;
 use crate::service::sign_up_policy::{Origin, SignUpPolicy};
@@ -60,6 +61,8 @@ pub struct AccountsService {
     pub usage_reads: UsageReads,
     /// Devices that sign in.
     pub devices: DeviceSignIns,
+    /// Slows down guessing by those who are signed in.
+    pub guesses: Guesses,
 }
 
 impl AccountsService {
@@ -366,6 +369,7 @@ mod tests {
             key_lifetimes: KeyLifetimes::default(),
             usage_reads: UsageReads::default(),
             devices: DeviceSignIns::new(None, false),
+            guesses: Guesses::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shared::ledger::MAX_CREDITS;
+use shared::ledger::{self, MAX_CREDITS};
 use shared::proto::auth as pb;
 use shared::proto::auth::admin_server::Admin;
 use shared::request_id::{REQUEST_ID_RULE, is_request_id};
@@ -19,6 +19,7 @@ use crate::service::call::Call;
 use crate::service::contract;
 use crate::service::not_built::not_built;
 use crate::service::organization_fields::account_id;
+use crate::service::organization_list;
 use crate::service::service_error::ServiceError;
 use crate::service::user_fields::{UserFields, user_name};
 use crate::service::user_list;
@@ -63,7 +64,7 @@ impl AdminService {
         let (fields, role) = violations.finish(fields.zip(role))?;
         let password_hash = self.passwords.hash(fields.password.clone()).await?;
         let user = fields.into_new_user(password_hash, role, starting_credits)?;
-        let detail = format!("{}, {starting_credits} credits", role_name(role));
+        let detail = format!("{}, {}", role_name(role), ledger::credits(starting_credits));
         let event = AuditEvent { detail, ..event.to_user(&user.user_id, &user.user_name) };
         match self.store.create_user(user, event).await? {
             UserCreation::Created(user) => {
@@ -172,7 +173,8 @@ impl AdminService {
         let note = violations.keep(plain_text("note", message.note.clone(), 200));
         let (grantee, note) = violations.finish(grantee.zip(note))?;
         let credits = message.credits;
-        let detail = if note.is_empty() { format!("{credits} credits") } else { format!("{credits} credits: {note}") };
+        let amount = ledger::credits(credits);
+        let detail = if note.is_empty() { amount } else { format!("{amount}: {note}") };
         let event = AuditEvent { detail, ..call.event(AuditAction::GrantCredits).by(&actor) };
         // Whose account it is; `None`: an organization's, or nobody's.
         let (account, user) = match grantee {
@@ -223,6 +225,15 @@ impl AdminService {
         self.authorizer.operator_reading(Call::of(&request)).await?;
         let query = user_list::parse(request.get_ref())?;
         Ok(user_list::answer(self.store.users(&query).await?))
+    }
+
+    async fn answer_list_all_organizations(
+        &self,
+        request: Request<pb::ListAllOrganizationsRequest>,
+    ) -> Result<pb::ListAllOrganizationsResponse, ServiceError> {
+        self.authorizer.operator_reading(Call::of(&request)).await?;
+        let wanted = organization_list::parse(request.get_ref())?;
+        Ok(organization_list::page(&*self.store, wanted).await?)
     }
 
     async fn answer_list_audit_events(
@@ -295,6 +306,8 @@ impl Admin for AdminService {
         reset_password(ResetPasswordRequest) -> ResetPasswordResponse, ResetPassword, answer_reset_password;
         reset_second_factor(ResetSecondFactorRequest) -> ResetSecondFactorResponse, ResetSecondFactor, answer_reset_second_factor;
         grant_credits(GrantCreditsRequest) -> GrantCreditsResponse, GrantCredits, answer_grant_credits;
+        list_all_organizations(ListAllOrganizationsRequest) -> ListAllOrganizationsResponse, ListAllOrganizations,
+            answer_list_all_organizations;
         list_audit_events(ListAuditEventsRequest) -> ListAuditEventsResponse, ListAuditEvents, answer_list_audit_events;
     }
 

@@ -18,11 +18,12 @@ use crate::service::accounts::AccountsService;
 use crate::service::authorizer::Caller;
 use crate::service::call::Call;
 use crate::service::contract::timestamp;
+use crate::service::guesses;
 use crate::service::service_error::ServiceError;
 use crate::service::sign_in::{SignedIn, new_session, of_user};
 use crate::service::violations::{Violation, Violations, plain_text};
 use crate::store::{AuditAction, AuditEvent};
-use crate::throttle::{LoginAttempt, LoginThrottle, NetworkQuota, PutOff};
+use crate::throttle::NetworkQuota;
 use crate::token_scopes::TokenScopes;
 use crate::user::{Role, UserRecord};
 
@@ -40,8 +41,6 @@ const MOST_DRAWN: usize = 3;
 pub struct DeviceSignIns {
     /// Bounds how many begin from one network.
     pub begun: NetworkQuota,
-    /// Slows down the guessing of user codes, by user and network.
-    pub guesses: LoginThrottle,
     /// The address by which people reach this service; `None`: the one that the device asked.
     pub public_url: Option<String>,
     /// Whether callers speak TLS with the service itself.
@@ -52,7 +51,7 @@ impl DeviceSignIns {
     /// With this address.
     #[must_use]
     pub fn new(public_url: Option<String>, tls: bool) -> Self {
-        Self { begun: NetworkQuota::new(BEGUN_AT_ONCE, BEGUN_EVERY), guesses: LoginThrottle::default(), public_url, tls }
+        Self { begun: NetworkQuota::new(BEGUN_AT_ONCE, BEGUN_EVERY), public_url, tls }
     }
 
     /// Where people approve a device that sent this call.
@@ -292,26 +291,15 @@ impl AccountsService {
         let event = of_user(call.event(action).by(&caller.principal), &user);
         let code = user_code(&message.user_code)?;
         let approves = action == AuditAction::ApproveDevice;
-        let guess = self.begin_guess(call, id, &code).await?;
-        match self.store.answer_device_sign_in(&code, id, &session, approves, event).await {
-            Ok(Ok(())) => {
-                guess.withdraw();
-                tracing::info!(target: "audit", action = action.name(), actor = %id, subject = %id, "a device's sign-in was answered");
-                Ok(pb::ApproveDeviceResponse {})
-            }
-            Ok(Err(AnswerRefusal::Unknown)) => {
-                guess.failed();
-                Err(ServiceError::Device(DeviceRefusal::UserCodeUnknown))
-            }
-            Ok(Err(AnswerRefusal::Refused(refusal))) => {
-                guess.withdraw();
-                Err(ServiceError::Store(refusal))
-            }
-            Err(error) => {
-                guess.withdraw();
-                Err(error.into())
-            }
-        }
+        let answering = async {
+            self.store.answer_device_sign_in(&code, id, &session, approves, event).await?.map_err(|refusal| match refusal {
+                AnswerRefusal::Unknown => ServiceError::Device(DeviceRefusal::UserCodeUnknown),
+                AnswerRefusal::Refused(refusal) => ServiceError::Store(refusal),
+            })
+        };
+        guesses::counted(&self.guesses.device_codes, call, id, code.letters(), answering).await?;
+        tracing::info!(target: "audit", action = action.name(), actor = %id, subject = %id, "a device's sign-in was answered");
+        Ok(pb::ApproveDeviceResponse {})
     }
 
     /// Who may answer a device: an access token of ours that may do all that its user may, with its session.
@@ -325,30 +313,11 @@ impl AccountsService {
     /// The sign-in with a code, if this user can answer it.
     async fn device_of(&self, call: Call<'_>, user: &UserId, text: &str) -> Result<DeviceSignIn, ServiceError> {
         let code = user_code(text)?;
-        let guess = self.begin_guess(call, user, &code).await?;
-        match self.store.device_sign_in(&code).await {
-            Ok(Some(sign_in)) if sign_in.can_be_answered_by(user) => {
-                guess.withdraw();
-                Ok(sign_in)
-            }
-            Ok(_) => {
-                guess.failed();
-                Err(ServiceError::Device(DeviceRefusal::UserCodeUnknown))
-            }
-            Err(error) => {
-                guess.withdraw();
-                Err(error.into())
-            }
-        }
-    }
-
-    /// A try at a user code. One that hits never happened: who begins sign-ins of their own would else clear what they have guessed.
-    async fn begin_guess(&self, call: Call<'_>, user: &UserId, code: &UserCode) -> Result<LoginAttempt, ServiceError> {
-        let begun = self.devices.guesses.begin(user.as_str(), code.letters(), call.address).await;
-        begun.map_err(|put_off| match put_off {
-            PutOff::Failures(retry_after) => ServiceError::Throttled { retry_after },
-            PutOff::Crowd(retry_after) => ServiceError::Crowded { retry_after },
-        })
+        let looking = async {
+            let found = self.store.device_sign_in(&code).await?.filter(|sign_in| sign_in.can_be_answered_by(user));
+            found.ok_or(ServiceError::Device(DeviceRefusal::UserCodeUnknown))
+        };
+        guesses::counted(&self.guesses.device_codes, call, user, code.letters(), looking).await
     }
 }
 

@@ -13,12 +13,15 @@ use crate::organization::{Invitation, Organization};
 use crate::service::accounts::AccountsService;
 use crate::service::call::Call;
 use crate::service::contract::timestamp;
+use crate::service::guesses;
 use crate::service::organization_fields::{account_id, cap, invitation_code, invitation_id, life, role};
 use crate::service::organizations::{Seen, place, role_of};
 use crate::service::service_error::ServiceError;
 use crate::service::violations::{Violations, plain_text};
 use crate::store::AuditAction;
 use crate::user::UserRecord;
+
+const INVALID: OrganizationRefusal = OrganizationRefusal::InvitationInvalid;
 
 impl AccountsService {
     pub(super) async fn answer_invite_member(
@@ -84,18 +87,21 @@ impl AccountsService {
         &self,
         request: Request<pb::GetInvitationRequest>,
     ) -> Result<pb::GetInvitationResponse, ServiceError> {
-        self.authorizer.reader(Call::of(&request)).await?;
+        let call = Call::of(&request);
+        let caller = self.authorizer.reader(call).await?;
         let code = invitation_code(&request.get_ref().invitation_code)?;
-        let organization =
-            self.store.organization(code.account()).await?.ok_or(ServiceError::Organization(OrganizationRefusal::InvitationInvalid))?;
-        let hash = code.secret_hash();
-        let found = organization.invitations.iter().find(|invitation| invitation.code_hash == hash);
-        let found = found.ok_or(ServiceError::Organization(OrganizationRefusal::InvitationInvalid))?;
-        let inviter = self.store.user_by_id(&found.created_by).await?;
-        if !inviter.as_ref().is_some_and(|inviter| organization.may_invite(inviter)) {
-            return Err(ServiceError::Organization(OrganizationRefusal::InvitationInvalid));
-        }
-        Ok(pb::GetInvitationResponse { invitation: Some(invitation(&organization, found, inviter.as_ref())) })
+        let looking = async {
+            self.require_invitation(&code).await?;
+            let organization = self.store.organization(code.account()).await?.ok_or(INVALID)?;
+            let hash = code.secret_hash();
+            let found = organization.invitations.iter().find(|invitation| invitation.code_hash == hash).ok_or(INVALID)?;
+            let inviter = self.store.user_by_id(&found.created_by).await?;
+            if !inviter.as_ref().is_some_and(|inviter| organization.may_invite(inviter)) {
+                return Err(INVALID.into());
+            }
+            Ok(pb::GetInvitationResponse { invitation: Some(invitation(&organization, found, inviter.as_ref())) })
+        };
+        guesses::counted(&self.guesses.invitation_codes, call, &caller.principal.user_id, code.reveal(), looking).await
     }
 
     pub(super) async fn answer_accept_invitation(
@@ -106,18 +112,26 @@ impl AccountsService {
         let caller = self.authorizer.signed_in(call).await?;
         let code = invitation_code(&request.get_ref().invitation_code)?;
         let (account, user_id) = (code.account().clone(), caller.principal.user_id.clone());
-        let change = OrganizationChange::Accept { code_hash: code.secret_hash() };
-        let answer = self.ask_for(call, AuditAction::AcceptInvitation, caller, account.clone(), change).await;
-        place(answer.map_err(|error| match error {
-            // Whether there is such an organization, a code that is good for nothing doesn't tell.
-            ServiceError::Organization(OrganizationRefusal::NotFound) => ServiceError::Organization(OrganizationRefusal::InvitationInvalid),
-            error => error,
-        })?)?;
+        call.know(|event| event.to_object(&account));
+        let accepting = async {
+            self.require_invitation(&code).await?;
+            let change = OrganizationChange::Accept { code_hash: code.secret_hash() };
+            place(self.ask_for(call, AuditAction::AcceptInvitation, caller, account.clone(), change).await?)
+        };
+        guesses::counted(&self.guesses.invitation_codes, call, &user_id, code.reveal(), accepting).await?;
         Ok(pb::AcceptInvitationResponse { organization: Some(self.own_organization(&account, &user_id).await?) })
+    }
+
+    /// Refuses a code that no invitation has, before anything else is read for it. Whether there is such an organization, it doesn't tell.
+    async fn require_invitation(&self, code: &InvitationCode) -> Result<(), ServiceError> {
+        if self.store.has_invitation(code.account(), &code.secret_hash()).await? { Ok(()) } else { Err(INVALID.into()) }
     }
 
     /// Withdraws the invitation whose code somebody shows, whoever it is; whether there was one.
     pub(super) async fn withdraw_shown(&self, call: Call<'_>, shown: &InvitationCode) -> Result<bool, ServiceError> {
+        if !self.store.has_invitation(shown.account(), &shown.secret_hash()).await? {
+            return Ok(false);
+        }
         let change = OrganizationChange::WithdrawShown { code_hash: shown.secret_hash() };
         let request = OrganizationRequest { account: shown.account().clone(), asked_by: None, operator: self.operators(), change };
         match self.store.change_organization(request, call.event(AuditAction::RevokeCredential)).await? {

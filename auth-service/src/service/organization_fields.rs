@@ -9,10 +9,10 @@ use crate::ids::{AccountId, InvitationId, UserId};
 use crate::organization::MemberRole;
 use crate::organization::invitation_code::InvitationCode;
 use crate::service::service_error::ServiceError;
-use crate::service::violations::{Violation, plain_text};
+use crate::service::violations::{Violation, Violations, plain_text};
 
 /// Characters of a name.
-const MOST_NAME_CHARACTERS: usize = 100;
+pub(super) const MOST_NAME_CHARACTERS: usize = 100;
 /// How long an invitation is good, unless said otherwise.
 const DEFAULT_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Shorter ones nobody could use.
@@ -25,9 +25,11 @@ pub(crate) fn account_id(text: &str) -> Result<AccountId, Violation> {
     AccountId::parse(text).ok_or_else(|| Violation::new("account_id", "must be an account's id: 16 letters and digits"))
 }
 
-/// A user, or a service account, by its id.
-pub(crate) fn principal_id(field: &'static str, text: &str) -> Result<UserId, Violation> {
-    UserId::parse(text).ok_or_else(|| Violation::new(field, "must be an id: 16 letters and digits"))
+/// A place in the organization that a call names: that of the user or service account whose id is in this field.
+pub(crate) fn place_named(violations: &mut Violations, account: &str, (field, id): (&'static str, &str)) -> Option<(AccountId, UserId)> {
+    let account = violations.keep(account_id(account));
+    let id = UserId::parse(id).ok_or_else(|| Violation::new(field, "must be an id: 16 letters and digits"));
+    account.zip(violations.keep(id))
 }
 
 /// An invitation by its id.

@@ -13,7 +13,8 @@ use crate::service::accounts::AccountsService;
 use crate::service::authorizer::Caller;
 use crate::service::call::Call;
 use crate::service::contract::timestamp;
-use crate::service::organization_fields::{account_id, cap, name, principal_id, required_role, role};
+use crate::service::guesses;
+use crate::service::organization_fields::{account_id, cap, name, place_named, required_role, role};
 use crate::service::service_error::ServiceError;
 use crate::service::user_fields::user_name;
 use crate::service::violations::Violations;
@@ -76,13 +77,19 @@ impl AccountsService {
         let (account, name) = (violations.keep(account_id(&message.account_id)), violations.keep(user_name(&message.user_name)));
         let (role, cap) = (violations.keep(role(message.role)), violations.keep(cap(message.monthly_cap_credits)));
         let ((account, name), (role, monthly_cap)) = violations.finish(account.zip(name).zip(role.zip(cap)))?;
-        // Whether there is such a user, only an owner is told: the store says so after it has looked who asks.
-        let user = match self.store.user_by_name(&name).await? {
-            Some(user) => user.user_id,
-            None => nobody()?,
+        call.know(|event| event.to_object(&account));
+        let (asker, is_operator, guess) = (caller.principal.user_id.clone(), caller.principal.role == Role::Admin, name.to_string());
+        let adding = async {
+            // Only for who may add members, it is looked whether there is such a user: nobody else learns it, by the time it takes either.
+            let found = if self.is_in_charge(&caller, &account).await? { self.store.user_by_name(&name).await? } else { None };
+            let user = found.map_or_else(nobody, |user| Ok(user.user_id))?;
+            let change = OrganizationChange::AddMember { user, role, monthly_cap };
+            self.change_member(call, AuditAction::AddMember, caller, account, change).await
         };
-        let change = OrganizationChange::AddMember { user, role, monthly_cap };
-        Ok(pb::AddMemberResponse { member: Some(self.change_member(call, AuditAction::AddMember, caller, account, change).await?) })
+        // Operators have the list of all users.
+        let member =
+            if is_operator { adding.await } else { guesses::counted(&self.guesses.user_names, call, &asker, &guess, adding).await };
+        Ok(pb::AddMemberResponse { member: Some(member?) })
     }
 
     pub(super) async fn answer_list_members(
@@ -111,13 +118,9 @@ impl AccountsService {
         let message = request.get_ref();
         let caller = self.authorizer.signed_in(call).await?;
         let mut violations = Violations::default();
-        let account = violations.keep(account_id(&message.account_id));
-        let user = match message.user_id.as_str() {
-            "" => Ok(caller.principal.user_id.clone()),
-            id => principal_id("user_id", id),
-        };
-        let user = violations.keep(user);
-        let (account, user) = violations.finish(account.zip(user))?;
+        let user_id = if message.user_id.is_empty() { caller.principal.user_id.as_str() } else { &message.user_id };
+        let named = place_named(&mut violations, &message.account_id, ("user_id", user_id));
+        let (account, user) = violations.finish(named)?;
         self.change(call, AuditAction::RemoveMember, caller, account, OrganizationChange::RemoveMember { user }).await?;
         Ok(pb::RemoveMemberResponse {})
     }
@@ -130,10 +133,9 @@ impl AccountsService {
         let message = request.get_ref();
         let caller = self.authorizer.signed_in(call).await?;
         let mut violations = Violations::default();
-        let (account, user) =
-            (violations.keep(account_id(&message.account_id)), violations.keep(principal_id("user_id", &message.user_id)));
+        let named = place_named(&mut violations, &message.account_id, ("user_id", &message.user_id));
         let role = violations.keep(required_role(message.role));
-        let ((account, user), role) = violations.finish(account.zip(user).zip(role))?;
+        let ((account, user), role) = violations.finish(named.zip(role))?;
         let change = OrganizationChange::SetRole { user, role };
         Ok(pb::SetMemberRoleResponse { member: Some(self.change_member(call, AuditAction::SetMemberRole, caller, account, change).await?) })
     }
@@ -146,10 +148,9 @@ impl AccountsService {
         let message = request.get_ref();
         let caller = self.authorizer.signed_in(call).await?;
         let mut violations = Violations::default();
-        let (account, user) =
-            (violations.keep(account_id(&message.account_id)), violations.keep(principal_id("user_id", &message.user_id)));
+        let named = place_named(&mut violations, &message.account_id, ("user_id", &message.user_id));
         let cap = violations.keep(cap(message.monthly_cap_credits));
-        let ((account, principal), monthly_cap) = violations.finish(account.zip(user).zip(cap))?;
+        let ((account, principal), monthly_cap) = violations.finish(named.zip(cap))?;
         let change = OrganizationChange::SetCap { principal, monthly_cap };
         let (id, place, user) = self.change(call, AuditAction::SetMemberCap, caller, account.clone(), change).await?;
         let place = place.ok_or(ServiceError::Organization(OrganizationRefusal::MemberNotFound))?;
@@ -201,9 +202,8 @@ impl AccountsService {
         let message = request.get_ref();
         let caller = self.authorizer.signed_in(call).await?;
         let mut violations = Violations::default();
-        let account = violations.keep(account_id(&message.account_id));
-        let id = violations.keep(principal_id("service_account_id", &message.service_account_id));
-        let (account, id) = violations.finish(account.zip(id))?;
+        let named = place_named(&mut violations, &message.account_id, ("service_account_id", &message.service_account_id));
+        let (account, id) = violations.finish(named)?;
         self.change(call, AuditAction::RemoveServiceAccount, caller, account, OrganizationChange::RemoveServiceAccount { id }).await?;
         Ok(pb::RemoveServiceAccountResponse {})
     }
@@ -246,6 +246,15 @@ impl AccountsService {
         }
         let in_charge = is_operator || organization.role_of(&principal.user_id) == Some(MemberRole::Owner);
         Ok(Seen { organization, in_charge })
+    }
+
+    /// Whether the caller may change the organization: an owner, or an operator.
+    async fn is_in_charge(&self, caller: &Caller, account: &AccountId) -> Result<bool, ServiceError> {
+        match self.seen(caller, account).await {
+            Ok(Seen { in_charge, .. }) => Ok(in_charge),
+            Err(ServiceError::Organization(OrganizationRefusal::NotFound)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     async fn spent(&self, account: &AccountId) -> Result<Spent, ServiceError> {
@@ -326,7 +335,8 @@ pub(super) fn place(answer: OrganizationAnswer) -> Result<(UserId, Option<Member
     }
 }
 
-fn organization(account: &AccountId, record: &OrganizationRecord, me: Option<pb::Member>) -> pb::Organization {
+/// An organization, with the place of whom it is told.
+pub(super) fn organization(account: &AccountId, record: &OrganizationRecord, me: Option<pb::Member>) -> pb::Organization {
     let OrganizationRecord { name, created_at_ms, .. } = record.clone();
     pb::Organization { account_id: account.to_string(), name, created_at: Some(timestamp(created_at_ms)), me }
 }

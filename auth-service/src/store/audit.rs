@@ -146,6 +146,8 @@ actions! {
     UseRecoveryCode = 60 "use_recovery_code",
     /// An operator turned a user's second factor off, or a command on the store's host did.
     ResetSecondFactor = 61 "reset_second_factor",
+    /// An operator was to list all organizations. Only what was refused is recorded.
+    ListAllOrganizations = 62 "list_all_organizations",
 }
 
 impl AuditAction {
@@ -197,6 +199,7 @@ impl AuditAction {
             | Self::ResetPassword
             | Self::GrantCredits
             | Self::ListUsers
+            | Self::ListAllOrganizations
             | Self::ListAuditEvents
             | Self::ManageModels
             | Self::ExportLedger

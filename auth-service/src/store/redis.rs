@@ -52,8 +52,8 @@ use super::known_callers::KnownCallers;
 use super::{
     AccountPage, AccountSnapshot, AuditEvent, AuditPage, AuditQuery, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition,
     ExtendAnswer, GrantAnswer, GrantRequest, IssuerUserCreation, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey,
-    NewUser, OrganizationPlace, PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage,
-    SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
+    NewUser, OrganizationPage, OrganizationPlace, PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor,
+    RevocationPage, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
 };
 use crate::access::Rights;
 use crate::device_sign_in::{
@@ -445,8 +445,16 @@ impl Store for RedisStore {
         self.look_at_organization(account).await
     }
 
+    async fn has_invitation(&self, account: &AccountId, code_hash: &[u8; 32]) -> Result<bool, StoreError> {
+        self.find_invitation(account, code_hash).await
+    }
+
     async fn organizations_of(&self, user: &UserId) -> Result<Vec<OrganizationPlace>, StoreError> {
         self.list_organizations(user).await
+    }
+
+    async fn all_organizations(&self, after: Option<&AccountId>, limit: u32) -> Result<OrganizationPage, StoreError> {
+        self.page_of_organizations(after, limit).await
     }
 
     async fn record_event(&self, event: AuditEvent) -> Result<(), StoreError> {

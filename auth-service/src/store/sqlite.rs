@@ -45,8 +45,8 @@ use super::known_callers::{CallerId, KnownCallers};
 use super::{
     AccountPage, AccountSnapshot, AuditEvent, AuditPage, AuditQuery, Balance, CheckAnswer, CheckRequest, Checkpoint, Condition,
     ExtendAnswer, GrantAnswer, GrantRequest, IssuerUserCreation, KeyAnswer, KeyChangeRequest, KeyUse, LedgerPage, LedgerPart, ListedKey,
-    NewUser, OrganizationPlace, PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor, RevocationPage,
-    SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
+    NewUser, OrganizationPage, OrganizationPlace, PresentedCredential, Refusal, ReleaseAnswer, ReleaseRequest, RevocationCursor,
+    RevocationPage, SettleAnswer, Store, StoreError, StoreLimits, StoreOpenError, Swept, UserChange, UserCreation, UserPage, UserQuery,
 };
 use crate::access::Rights;
 use crate::device_sign_in::{
@@ -431,9 +431,19 @@ impl Store for SqliteStore {
         self.run(move |context| Ok(organizations::read(context, &account)?.map(|found| found.with_open_invitations(context.now_ms)))).await
     }
 
+    async fn has_invitation(&self, account: &AccountId, code_hash: &[u8; 32]) -> Result<bool, StoreError> {
+        let (account, code_hash) = (account.clone(), *code_hash);
+        self.run(move |context| Ok(organizations::invitations(context, &account)?.iter().any(|one| one.code_hash == code_hash))).await
+    }
+
     async fn organizations_of(&self, user: &UserId) -> Result<Vec<OrganizationPlace>, StoreError> {
         let user = user.clone();
         self.run(move |context| organizations::of_user(context, &user)).await
+    }
+
+    async fn all_organizations(&self, after: Option<&AccountId>, limit: u32) -> Result<OrganizationPage, StoreError> {
+        let after = after.cloned();
+        self.run(move |context| organizations::list(context, after.as_ref(), limit)).await
     }
 
     async fn record_event(&self, event: AuditEvent) -> Result<(), StoreError> {

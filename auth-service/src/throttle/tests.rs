@@ -155,6 +155,18 @@ fn the_same_wrong_pair_counts_once_and_is_compared_once_a_second() {
 }
 
 #[test]
+fn a_guess_that_was_wrong_before_counts_once_and_may_come_again_at_once() {
+    let (throttle, now) = (LoginThrottle::of_guesses(), Instant::now());
+    for _ in 0..20 {
+        begin(&throttle, "mario", "wrong", elsewhere(1), now).unwrap().failed_at(now);
+    }
+    for _ in 0..FREE_FAILURES - 1 {
+        guess(&throttle, "mario", elsewhere(1), now).unwrap();
+    }
+    assert!(begin(&throttle, "mario", "wrong", elsewhere(1), now).is_err());
+}
+
+#[test]
 fn pairs_are_told_apart_by_name_and_password() {
     let throttle = LoginThrottle::default();
     let now = Instant::now();

@@ -90,7 +90,7 @@ fn is_recorded(action: AuditAction) -> (bool, bool) {
         | AuditAction::GrantCredits
         | AuditAction::ManageModels => (true, true),
         // That a session goes on, and that somebody reads, changes nothing.
-        AuditAction::Refresh | AuditAction::ListUsers | AuditAction::ListAuditEvents => (false, true),
+        AuditAction::Refresh | AuditAction::ListUsers | AuditAction::ListAllOrganizations | AuditAction::ListAuditEvents => (false, true),
         // What is throttled has not been tried.
         AuditAction::BeginDeviceSignIn => (true, false),
         // What nobody knows is no failure.
@@ -314,10 +314,13 @@ async fn operators(server: &mut Server, log: &mut Follower) {
     log.one(server, A::GrantCredits, "REQUEST_ID_REUSED").await;
 
     server.admin.list_users(log.ask(&operator, pb::ListUsersRequest::default())).await.unwrap();
+    server.admin.list_all_organizations(log.ask(&operator, pb::ListAllOrganizationsRequest::default())).await.unwrap();
     server.admin.list_audit_events(log.ask(&operator, pb::ListAuditEventsRequest::default())).await.unwrap();
     assert_eq!(log.events(server).await, [], "that an operator reads is not recorded");
     server.admin.list_users(log.ask(&ada, pb::ListUsersRequest::default())).await.unwrap_err();
     log.one(server, A::ListUsers, "ROLE_REQUIRED").await;
+    server.admin.list_all_organizations(log.ask(&ada, pb::ListAllOrganizationsRequest::default())).await.unwrap_err();
+    log.one(server, A::ListAllOrganizations, "ROLE_REQUIRED").await;
     server.admin.list_audit_events(log.ask(&ada, pb::ListAuditEventsRequest::default())).await.unwrap_err();
     log.one(server, A::ListAuditEvents, "ROLE_REQUIRED").await;
 }

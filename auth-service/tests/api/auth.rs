@@ -103,7 +103,7 @@ async fn ten_credits_are_ten_calls_and_the_eleventh_says_what_is_needed() {
         server.check(chat(&token, &format!("r{number}"))).await.unwrap();
     }
     let status = assert_refused(server.check(chat(&token, "r10")).await, Code::ResourceExhausted, ErrorReason::InsufficientCredits);
-    assert!(status.message().contains("needs 1 credits, and 0 are available"), "{status:?}");
+    assert!(status.message().contains("needs 1 credit, and 0 are available"), "{status:?}");
 }
 
 #[tokio::test]

@@ -32,6 +32,8 @@ mod oauth2_sessions;
 )]
 #[path = "../../../tests/integration/src/oidc_issuer.rs"]
 mod oidc_issuer;
+mod organization_guesses;
+mod organization_list;
 mod organizations;
 mod passwords;
 mod published;

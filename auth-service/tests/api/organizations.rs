@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+use auth_service::ids::AccountId;
+use auth_service::organization::invitation_code::InvitationCode;
 use shared::ErrorReason;
 use shared::proto::auth as pb;
 use shared::proto::auth::revoke_credential_response::Result as RevokeResult;
@@ -11,7 +13,7 @@ use crate::audit::Follower;
 use crate::oauth2_sessions::signed_in;
 use crate::support::*;
 
-type Answer<T> = Result<T, Status>;
+pub(crate) type Answer<T> = Result<T, Status>;
 
 /// A message with a credential, for an organization's account.
 fn on<T>(account: &str, credential: &str, message: T) -> Request<T> {
@@ -21,7 +23,7 @@ fn on<T>(account: &str, credential: &str, message: T) -> Request<T> {
 }
 
 impl Server {
-    async fn organize(&mut self, token: &str, name: &str) -> Answer<pb::Organization> {
+    pub(crate) async fn organize(&mut self, token: &str, name: &str) -> Answer<pb::Organization> {
         let request = with(token, pb::CreateOrganizationRequest { name: name.into() });
         Ok(self.accounts.create_organization(request).await?.into_inner().organization.unwrap())
     }
@@ -30,7 +32,7 @@ impl Server {
         Ok(self.accounts.list_organizations(with(credential, pb::ListOrganizationsRequest {})).await?.into_inner().organizations)
     }
 
-    async fn add(&mut self, token: &str, account: &str, name: &str, role: pb::MemberRole) -> Answer<pb::Member> {
+    pub(crate) async fn add(&mut self, token: &str, account: &str, name: &str, role: pb::MemberRole) -> Answer<pb::Member> {
         let message =
             pb::AddMemberRequest { account_id: account.into(), user_name: name.into(), role: role.into(), monthly_cap_credits: None };
         Ok(self.accounts.add_member(with(token, message)).await?.into_inner().member.unwrap())
@@ -62,7 +64,7 @@ impl Server {
         Ok(self.accounts.set_member_cap(with(token, message)).await?.into_inner())
     }
 
-    async fn invite(&mut self, token: &str, message: pb::InviteMemberRequest) -> Answer<pb::InviteMemberResponse> {
+    pub(crate) async fn invite(&mut self, token: &str, message: pb::InviteMemberRequest) -> Answer<pb::InviteMemberResponse> {
         Ok(self.accounts.invite_member(with(token, message)).await?.into_inner())
     }
 
@@ -76,12 +78,12 @@ impl Server {
         self.accounts.withdraw_invitation(with(token, message)).await.map(|_| ())
     }
 
-    async fn look(&mut self, credential: &str, code: &str) -> Answer<pb::Invitation> {
+    pub(crate) async fn look(&mut self, credential: &str, code: &str) -> Answer<pb::Invitation> {
         let request = with(credential, pb::GetInvitationRequest { invitation_code: code.into() });
         Ok(self.accounts.get_invitation(request).await?.into_inner().invitation.unwrap())
     }
 
-    async fn accept(&mut self, token: &str, code: &str) -> Answer<pb::Organization> {
+    pub(crate) async fn accept(&mut self, token: &str, code: &str) -> Answer<pb::Organization> {
         let request = with(token, pb::AcceptInvitationRequest { invitation_code: code.into() });
         Ok(self.accounts.accept_invitation(request).await?.into_inner().organization.unwrap())
     }
@@ -106,12 +108,12 @@ impl Server {
     }
 }
 
-fn invitation(account: &str, role: pb::MemberRole) -> pb::InviteMemberRequest {
+pub(crate) fn invitation(account: &str, role: pb::MemberRole) -> pb::InviteMemberRequest {
     pb::InviteMemberRequest { account_id: account.into(), role: role.into(), ..Default::default() }
 }
 
-const MEMBER: pb::MemberRole = pb::MemberRole::Member;
-const OWNER: pb::MemberRole = pb::MemberRole::Owner;
+pub(crate) const MEMBER: pb::MemberRole = pb::MemberRole::Member;
+pub(crate) const OWNER: pb::MemberRole = pb::MemberRole::Owner;
 
 #[tokio::test]
 async fn an_organization_is_made_listed_by_name_and_shared_until_its_members_leave() {
@@ -232,8 +234,7 @@ async fn an_invitation_is_looked_at_redeemed_once_withdrawn_and_revoked_by_its_c
     }
     assert_refused(server.accept(&eve, &third).await, Code::NotFound, ErrorReason::InvitationInvalid);
     // Of an organization that isn't there, a well-formed code is as any that is used up; one that is mistyped is told so.
-    let elsewhere =
-        auth_service::organization::invitation_code::InvitationCode::random(auth_service::ids::AccountId::random().unwrap()).unwrap();
+    let elsewhere = InvitationCode::random(AccountId::random().unwrap()).unwrap();
     assert_refused(server.accept(&eve, elsewhere.reveal()).await, Code::NotFound, ErrorReason::InvitationInvalid);
     assert_refused(server.look(&eve, elsewhere.reveal()).await, Code::NotFound, ErrorReason::InvitationInvalid);
     for wrong in ["", "tgi_", &third[..47], &third.replace("tgi_", "tgx_"), &format!("{third} "), &"é".repeat(24)] {

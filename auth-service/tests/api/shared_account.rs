@@ -209,7 +209,7 @@ async fn whom_a_cap_stops_is_told_what_is_needed_and_what_is_left() {
         }
         let refused = server.spend_on(named, credential, "one-more").await;
         let status = assert_refused(refused, Code::ResourceExhausted, ErrorReason::MemberCapReached);
-        assert!(status.message().contains("1 credits, and 0 are left"), "{}", status.message());
+        assert!(status.message().contains("1 credit, and 0 are left"), "{}", status.message());
         assert_eq!(reason_of(&status), Some(ErrorReason::MemberCapReached));
     }
     server.spend_on(&account, &owner, "an-owners").await.unwrap();

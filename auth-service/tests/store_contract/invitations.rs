@@ -102,6 +102,17 @@ pub(crate) async fn an_invitation_is_good_for_nothing_at_its_end_and_once_it_is_
     assert_eq!(f.role(&account, &bob.person).await, None);
 }
 
+pub(crate) async fn whether_a_code_is_an_invitations_is_found_among_its_organizations_alone(f: Fixture) {
+    let ada = f.signed("ada").await;
+    let (account, other) = (f.create(&ada, "Plumbers").await.unwrap(), f.create(&ada, "Painters").await.unwrap());
+    let has = async |account: &AccountId, code: u8| f.store.has_invitation(account, &[code; 32]).await.unwrap();
+    let made = f.invite(&account, &ada, 1, MemberRole::Member).await;
+    assert_eq!((has(&account, 1).await, has(&account, 2).await, has(&other, 1).await), (true, false, false));
+    assert!(!has(&ada.person.account, 1).await && !has(&AccountId::random().unwrap(), 1).await);
+    f.change(&account, &ada, withdraw(&made)).await;
+    assert!(!has(&account, 1).await);
+}
+
 pub(crate) async fn an_invitation_counts_only_while_whoever_made_it_may_invite(f: Fixture) {
     let (ada, bob, carl) = (f.signed("ada").await, f.signed("bob").await, f.signed("carl").await);
     let root = f.person_with_role("root", 0, Role::Admin).await;

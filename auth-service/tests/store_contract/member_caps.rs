@@ -8,7 +8,8 @@ use auth_service::hold::{Outcome, Resolution};
 use auth_service::ids::AccountId;
 use auth_service::month::Month;
 use auth_service::organization::MonthUsage;
-use auth_service::store::{ChargeRequest, CheckAnswer, Refusal, ReleaseAnswer, ReleaseRequest};
+use auth_service::organization::change::{OrganizationAnswer, OrganizationChange};
+use auth_service::store::{ChargeRequest, CheckAnswer, Refusal, ReleaseAnswer, ReleaseRequest, SettleAnswer};
 use tokio::task::JoinSet;
 
 use crate::credits::{charged, resolution};
@@ -266,6 +267,95 @@ pub(crate) async fn sixteen_at_once_with_a_cap_for_five_are_five_whoever_they_co
         settles.join_all().await;
         assert_eq!(f.usage(person).await, (5, 0));
         f.snapshot(person).await;
+    }
+}
+
+pub(crate) async fn what_those_who_are_gone_spent_is_kept_for_a_month_and_a_service_accounts_no_longer_than_it_holds(f: Fixture) {
+    let company = f.company(1000).await;
+    let (ada, bob, carl) =
+        (f.member(&company, "ada", Some(5)).await, f.member(&company, "bob", None).await, f.member(&company, "carl", None).await);
+    let (robot, busy) = (f.robot(&company, "ci", 1, None).await, f.robot(&company, "busy", 2, None).await);
+    for person in [&ada, &bob, &robot] {
+        f.spend(person, by_token("r1", "a"), 2).await;
+    }
+    let (of_carl, of_busy) = (f.hold(&carl, one_credit("r2", "a")).await.terms, f.hold(&busy, one_credit("r2", "a")).await.terms);
+    let end = async |robot: &Person| {
+        let ended = f.change_company(&company, OrganizationChange::RemoveServiceAccount { id: robot.id.clone() }).await;
+        assert!(matches!(ended, OrganizationAnswer::Place { place: None, .. }), "{ended:?}");
+    };
+    let counted = async || {
+        let mut names: Vec<_> = f.snapshot(&ada).await.usage.into_iter().map(|(id, _)| id).collect();
+        names.sort();
+        names
+    };
+    let ids = |people: &[&Person]| {
+        let mut ids: Vec<_> = people.iter().map(|person| person.id.clone()).collect();
+        ids.sort();
+        ids
+    };
+    end(&robot).await;
+    end(&busy).await;
+    f.remove(&company, &ada).await;
+    f.remove(&company, &carl).await;
+    assert_eq!(counted().await, ids(&[&ada, &bob, &carl, &busy]));
+    // Who comes again in the month has what was left, and no more.
+    f.add(&company, &ada, Some(5)).await;
+    assert_eq!((f.usage(&ada).await, f.hold(&ada, by_token("r3", "a")).await.terms.held_credits), ((3, 0), 2));
+    let attempt = ReleaseRequest {
+        account: ada.account.clone(),
+        credential: f.request(&ada, None).credential,
+        request_id: "r3".to_owned(),
+        attempt_id: "a".to_owned(),
+    };
+    f.store.release(attempt).await.unwrap();
+    f.remove(&company, &ada).await;
+    // What was held by who is gone is settled as any other, whenever that is.
+    for terms in [&of_carl, &of_busy] {
+        f.settle(terms, Outcome::Completed, 1).await;
+    }
+    assert_eq!((f.usage(&carl).await, f.usage(&busy).await), ((1, 0), (1, 0)));
+    f.turn_the_month();
+    f.add(&company, &carl, None).await;
+    let late = f.hold(&carl, one_credit("r4", "a")).await.terms;
+    f.remove(&company, &carl).await;
+    assert_eq!(counted().await, ids(&[&ada, &bob, &carl, &busy]), "the clock may go back to the last month");
+    f.store.extend(&late, used(1)).await.unwrap();
+    f.turn_the_month();
+    f.turn_the_month();
+    // It is due by now, and nothing has resolved it yet.
+    f.remove(&company, &bob).await;
+    assert_eq!(counted().await, ids(&[&carl]));
+    f.walk().await;
+    f.turn_the_month();
+    f.turn_the_month();
+    let last = f.member(&company, "last", None).await;
+    f.remove(&company, &last).await;
+    assert_eq!(counted().await, []);
+    f.snapshot(&ada).await;
+}
+
+pub(crate) async fn a_service_account_that_goes_while_its_calls_come_and_end_has_all_of_them_settled(f: Fixture) {
+    let company = f.company(1000).await;
+    let other = f.elsewhere().await;
+    let mut spent = 0;
+    for round in 1..=12_u8 {
+        let robot = f.robot(&company, &format!("ci-{round}"), round, None).await;
+        let first = f.hold(&robot, one_credit("first", "a")).await.terms;
+        let request = f.request(&robot, Some(one_credit("second", "a")));
+        let (here, there) = (Arc::clone(&f.store), Arc::clone(&other));
+        let check = tokio::spawn(async move { here.check(request).await.unwrap() });
+        let settle = tokio::spawn(async move { there.settle(&first, Outcome::Completed, used(1)).await.unwrap() });
+        let end = OrganizationChange::RemoveServiceAccount { id: robot.id.clone() };
+        let ended = f.change_company(&company, end).await;
+        assert!(matches!(ended, OrganizationAnswer::Place { place: None, .. }), "{ended:?}");
+        let SettleAnswer::Settled(settled) = settle.await.unwrap() else { panic!("a hold that is open is settled") };
+        spent += charged(&settled);
+        if let CheckAnswer::Held(_, held) = check.await.unwrap() {
+            spent += charged(&f.settle(&held.terms, Outcome::Completed, 1).await);
+        }
+        assert_eq!(f.usage(&robot).await.1, 0, "round {round}");
+        let balance = f.snapshot(&robot).await.balance;
+        assert_eq!((balance.spent, balance.held), (spent, 0), "round {round}");
     }
 }
 

@@ -7,16 +7,18 @@ mod users;
 use std::fmt;
 
 use serde_json::json;
-use tollgate_client::{NewUser, Profile, new_request_id};
+use tollgate_client::proto::auth::Organization;
+use tollgate_client::{Client, NewUser, Profile, new_request_id};
 
 pub(crate) use self::arguments::Admin;
 use crate::connection::Connected;
-use crate::display::{credits, role};
+use crate::display::{credits, json_time, role, time};
 use crate::failure::Failure;
 use crate::named;
 use crate::output::{Output, hint};
 use crate::password;
 use crate::setting::Setting;
+use crate::table::Table;
 
 pub(crate) async fn run(connected: &Connected, command: Admin, output: &mut Output) -> Result<(), Failure> {
     let client = &connected.client;
@@ -59,6 +61,7 @@ pub(crate) async fn run(connected: &Connected, command: Admin, output: &mut Outp
             )
         }
         Admin::Users(arguments) => users::list(client, arguments, output).await,
+        Admin::Orgs { prefix } => organizations(client, &prefix, output).await,
         Admin::Disable(arguments) => users::disable(client, arguments, output).await,
         Admin::Enable { name } => users::say_state(&client.enable_user(&name).await?, output),
         Admin::Lock(arguments) => users::lock(client, arguments, output).await,
@@ -70,6 +73,25 @@ pub(crate) async fn run(connected: &Connected, command: Admin, output: &mut Outp
         Admin::ResetPassword { name } => users::reset_password(client, &name, output).await,
         Admin::Audit(arguments) => audit::run(client, arguments, output).await,
     }
+}
+
+/// Organizations that are asked for at a time.
+const PAGE: u32 = 500;
+
+async fn organizations(client: &Client, prefix: &str, output: &mut Output) -> Result<(), Failure> {
+    let mut all = Vec::new();
+    let mut pages = client.all_organizations(prefix, PAGE);
+    while let Some(one) = pages.next().await {
+        all.push(one?);
+    }
+    all.sort_by_cached_key(|one| (one.name.to_lowercase(), one.account_id.clone()));
+    let record = |one: &Organization| json!({"accountId": one.account_id, "name": one.name, "createdAt": json_time(one.created_at)});
+    let records: Vec<_> = all.iter().map(record).collect();
+    let mut table = Table::new(&["NAME", "CREATED", "ID"]);
+    for one in all {
+        table.row([one.name, time(one.created_at), one.account_id]);
+    }
+    output.records(&records, &table)
 }
 
 /// Who gets credits.

@@ -1,16 +1,12 @@
 //! How a value is shown to people: on one line, in their units, and with nothing that a terminal would obey.
 
 use serde_json::Value;
+pub(crate) use shared::ledger::credits;
 use tollgate_client::proto::auth::Role;
 
 /// The text on one line, and without what a terminal would obey.
 pub(crate) fn one_line(text: &str) -> String {
     text.replace(char::is_control, " ")
-}
-
-/// `1 credit`, `2 credits`.
-pub(crate) fn credits(number: i64) -> String {
-    if number == 1 { "1 credit".to_owned() } else { format!("{number} credits") }
 }
 
 /// A time of a service, in UTC and whole seconds; empty when it is unset.

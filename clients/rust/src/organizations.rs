@@ -1,10 +1,14 @@
 //! Organizations and their members. What changes one needs an access token; who may do what, each method says.
 
+use shared::ledger::MAX_PAGE_ENTRIES;
+
 use crate::client::Client;
 use crate::error::Error;
+use crate::paged::Paged;
 use crate::proto::auth::{
-    AddMemberRequest, CreateOrganizationRequest, ListMembersRequest, ListOrganizationsRequest, Member, MemberRole, Organization,
-    RemoveMemberRequest, ServiceAccount, SetMemberCapRequest, SetMemberRoleRequest,
+    AddMemberRequest, CreateOrganizationRequest, ListAllOrganizationsRequest, ListAllOrganizationsResponse, ListMembersRequest,
+    ListOrganizationsRequest, Member, MemberRole, Organization, RemoveMemberRequest, ServiceAccount, SetMemberCapRequest,
+    SetMemberRoleRequest,
 };
 
 /// Whose cap was set.
@@ -30,6 +34,34 @@ impl Client {
     pub async fn organizations(&self) -> Result<Vec<Organization>, Error> {
         let answer = self.accounts().list_organizations(self.request(ListOrganizationsRequest {})).await;
         Ok(self.connections.auth.answer(answer, None)?.organizations)
+    }
+
+    /// A page of all organizations, whoever is a member, in the order of their accounts' ids: 1 to 500 (0: 50) whose names begin with this
+    /// (empty: all), from the last page's token (empty: from the first). It may have fewer than were asked for though more follow.
+    /// Operators.
+    pub async fn all_organizations_page(
+        &self,
+        name_prefix: &str,
+        page_size: u32,
+        page_token: &str,
+    ) -> Result<ListAllOrganizationsResponse, Error> {
+        let (page_token, name_prefix) = (page_token.to_owned(), name_prefix.to_owned());
+        let answer = self.admin().list_all_organizations(self.request(ListAllOrganizationsRequest { page_size, page_token, name_prefix }));
+        self.connections.auth.answer(answer.await, None)
+    }
+
+    /// All organizations whose names begin with this (empty: all), in the order of their accounts' ids. `page_size` is how many are asked
+    /// for at a time: 1 to 500, 0: 50. Operators.
+    #[must_use]
+    pub fn all_organizations(&self, name_prefix: &str, page_size: u32) -> Paged<Organization> {
+        let (client, name_prefix, page_size) = (self.clone(), name_prefix.to_owned(), page_size.min(MAX_PAGE_ENTRIES));
+        Paged::new(move |page_token| {
+            let (client, name_prefix) = (client.clone(), name_prefix.clone());
+            async move {
+                let page = client.all_organizations_page(&name_prefix, page_size, &page_token).await?;
+                Ok((page.organizations, page.next_page_token))
+            }
+        })
     }
 
     /// An organization's members, oldest first. What each may spend and has spent is told to owners, and to the member.

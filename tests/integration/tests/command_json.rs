@@ -158,7 +158,7 @@ async fn every_command_that_prints_data_prints_the_json_that_is_documented() {
     scene.run(&ada, "tls make-certificates", &[&format!("{home}/tls")], "").await;
     scene.run(&ada, "man", &[&format!("{home}/man")], "").await;
 
-    organizations(&mut scene, &ada, &bob).await;
+    organizations(&mut scene, &ada, &bob, &boss).await;
     second_factor(&mut scene, &ada, &boss).await;
     ways_to_sign_in(&mut scene, &ada, &issuer).await;
     scene.run(&bob, "sessions revoke", &[bob_session(&bob).await.as_str()], "").await;
@@ -168,8 +168,10 @@ async fn every_command_that_prints_data_prints_the_json_that_is_documented() {
     assert_eq!(scene.seen, documented, "each documented command was run");
 }
 
-async fn organizations(scene: &mut Scene, ada: &Shell, bob: &Shell) {
-    scene.run(ada, "orgs create", &["lab"], "").await;
+async fn organizations(scene: &mut Scene, ada: &Shell, bob: &Shell, boss: &Shell) {
+    let made = scene.run(ada, "orgs create", &["lab"], "").await;
+    let found = scene.run(boss, "admin orgs", &["--prefix", "LA"], "").await;
+    assert_eq!((found.len(), &found[0]["accountId"]), (1, &made[0]["accountId"]));
     scene.run(ada, "orgs list", &[], "").await;
     scene.run(ada, "orgs show", &["lab"], "").await;
     scene.run(ada, "orgs add", &["lab", "bob"], "").await;

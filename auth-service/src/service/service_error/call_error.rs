@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use shared::ErrorReason;
 use shared::error::CallError;
+use shared::ledger::credits;
 use tonic::Code;
 
 use super::ServiceError;
@@ -310,14 +311,14 @@ fn store_refusal(refusal: Refusal) -> CallError {
             "request_id was used before for a request with other parameters; take a new one",
         ),
         Refusal::InsufficientCredits { needed, available } => {
-            exhausted(ErrorReason::InsufficientCredits, format!("the call needs {needed} credits, and {available} are available"))
+            exhausted(ErrorReason::InsufficientCredits, format!("the call needs {}, and {available} are available", credits(needed)))
                 .quota("credits", format!("{needed} needed, {available} available"))
                 .metadata("needed_credits", needed.to_string())
                 .metadata("available_credits", available.to_string())
         }
         Refusal::MemberCapReached { needed, left } => exhausted(
             ErrorReason::MemberCapReached,
-            format!("the call needs {needed} credits, and {left} are left of what you may spend of the account's this month (UTC)"),
+            format!("the call needs {}, and {left} are left of what you may spend of the account's this month (UTC)", credits(needed)),
         )
         .quota("member_cap", format!("{needed} needed, {left} left this month"))
         .metadata("needed_credits", needed.to_string())

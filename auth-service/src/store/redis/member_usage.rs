@@ -7,11 +7,14 @@ use crate::month::Month;
 use crate::organization::MonthUsage;
 use crate::store::StoreError;
 
+/// Usages by the ids of principals, as they are stored.
+pub(super) type StoredUsages = Vec<(String, Vec<u8>)>;
+
 impl RedisStore {
     pub(super) async fn read_month_usage(&self, account: &AccountId) -> Result<Vec<(UserId, MonthUsage)>, StoreError> {
         let mut pipeline = ::redis::pipe();
         pipeline.hgetall(self.keys.account_part(account, "usage")).cmd("TIME");
-        type Parts = (Vec<(String, Vec<u8>)>, (i64, i64));
+        type Parts = (StoredUsages, (i64, i64));
         let (fields, time): Parts = self.query(&pipeline).await?;
         let month = Month::of_ms(self.time_ms(time));
         Ok(usages(&fields)?.into_iter().map(|(user_id, usage)| (user_id, usage.in_month(month))).collect())

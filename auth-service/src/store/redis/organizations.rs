@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::RedisStore;
 use super::api_keys::{self, Fields, removed, replaced};
 use super::change::{Change, Compared, MAX_TRIES, OtherAccount, Part, Replacement, changing_too_quickly, new_rights_version};
+use super::member_usage::{StoredUsages, usages};
 use super::stored::{Counters, unreadable};
 use super::user_changes::Read;
 use crate::access::RightsVersion;
@@ -14,13 +15,17 @@ use crate::organization::change::{
 };
 use crate::organization::creation::{Creation, NewOrganization, on_create};
 use crate::organization::{Invitation, KnownOrganization, Membership, Organization, OrganizationRecord, People, Person};
-use crate::store::{AuditEvent, OrganizationPlace, PresentedCredential, StoreError, StoredSecret, records};
+use crate::store::{
+    AuditEvent, ListedOrganization, OrganizationPage, OrganizationPlace, PresentedCredential, StoreError, StoredSecret, records,
+};
 
 /// An organization as read, and what counts for a change of it.
 struct ReadOrganization {
     organization: Organization,
     rights_version: RightsVersion,
     secrets: Vec<StoredSecret>,
+    /// By the ids of principals, as it is stored.
+    usages: StoredUsages,
     now_ms: i64,
 }
 
@@ -82,18 +87,21 @@ impl RedisStore {
     ) -> Result<OrganizationAnswer, StoreError> {
         let script = if request.only_restricts() { &self.scripts.restrict } else { &self.scripts.replace };
         for _ in 0..MAX_TRIES {
-            let with_secrets = request.ends_keys_of().is_some();
-            let Some(ReadOrganization { organization, rights_version, secrets, now_ms }) =
-                self.read_organization(&request.account, with_secrets).await?
+            let ends_place = request.ends_place_of().is_some();
+            let Some(ReadOrganization { organization, rights_version, secrets, usages: stored, now_ms }) =
+                self.read_organization(&request.account, ends_place).await?
             else {
                 return Ok(OrganizationAnswer::Refused(OrganizationRefusal::NotFound));
             };
             let ReadPeople { people, versions } = self.read_people(request, &organization).await?;
-            let situation = Situation { organization: &organization, people: &people, secrets: &secrets, now_ms };
+            let usages = usages(&stored)?;
+            let (organization, people) = (&organization, &people);
+            let situation = Situation { organization, people, secrets: &secrets, usages: &usages, now_ms };
             let Decision { answer, changes } = on_change(situation, request, event);
             let Some(changes) = changes else { return Ok(answer) };
             let change = Change {
                 others: others(versions, &changes),
+                compared: self.dropped_usages(&request.account, &changes, &stored),
                 replacements: self.organization_replacements(&request.account, &changes),
                 event: changes.event.as_ref(),
                 revocations: changes.revocations,
@@ -106,8 +114,19 @@ impl RedisStore {
         Err(changing_too_quickly())
     }
 
+    /// What is counted of those of whom it is no longer kept, as it was read: a call that ends meanwhile changes it, and no rights.
+    fn dropped_usages(&self, account: &AccountId, changes: &OrganizationChanges, stored: &StoredUsages) -> Vec<Compared> {
+        let is_dropped = |id: &str| changes.dropped_usages.iter().any(|dropped| dropped.as_str() == id);
+        let compared = |(id, bytes): &(String, Vec<u8>)| Compared {
+            key: self.keys.account_part(account, "usage"),
+            field: id.clone().into_bytes(),
+            expected: bytes.clone(),
+        };
+        stored.iter().filter(|(id, _)| is_dropped(id)).map(compared).collect()
+    }
+
     fn organization_replacements(&self, account: &AccountId, changes: &OrganizationChanges) -> Vec<Replacement> {
-        let OrganizationChanges { places, known, invitation, dropped, secrets, dropped_secrets, .. } = changes;
+        let OrganizationChanges { places, known, invitation, dropped, secrets, dropped_secrets, dropped_usages, .. } = changes;
         let invitations = self.keys.account_part(account, "invitations");
         let place = |(id, place): &(UserId, Option<Membership>)| {
             Replacement::of(Part::Members, id.as_str(), place.as_ref().map(records::membership_bytes).unwrap_or_default())
@@ -118,7 +137,9 @@ impl RedisStore {
         };
         let known = known.iter().map(|(user, known)| self.replaced_known(user, account, known.as_ref()));
         let secrets = secrets.iter().map(replaced).chain(dropped_secrets.iter().flat_map(removed));
-        let rest = dropped.iter().map(withdrawn).chain(invitation.iter().map(invited));
+        let usage = self.keys.account_part(account, "usage");
+        let forgotten = dropped_usages.iter().map(|id| Replacement::at(usage.clone(), id.as_str(), Vec::new()));
+        let rest = dropped.iter().map(withdrawn).chain(invitation.iter().map(invited)).chain(forgotten);
         places.iter().map(place).chain(known).chain(rest).chain(secrets).collect()
     }
 
@@ -128,20 +149,22 @@ impl RedisStore {
         Replacement::at(key, organization.as_str(), known.map(records::known_organization_bytes).unwrap_or_default())
     }
 
-    async fn read_organization(&self, account: &AccountId, with_secrets: bool) -> Result<Option<ReadOrganization>, StoreError> {
+    async fn read_organization(&self, account: &AccountId, ends_place: bool) -> Result<Option<ReadOrganization>, StoreError> {
         let part = |name| self.keys.account_part(account, name);
         let mut pipeline = ::redis::pipe();
         // The version first: if the rest is later, the version is out of date, and nothing is replaced.
         pipeline.hget(part("acct"), "counters").get(part("org")).hgetall(part("members")).hgetall(part("invitations")).cmd("TIME");
         type Parts = (Option<Vec<u8>>, Option<Vec<u8>>, Fields<Vec<u8>>, Fields<Vec<u8>>, (i64, i64));
-        type Keys = (Fields<Vec<u8>>, Fields<i64>);
+        type WithPlace = (Fields<Vec<u8>>, Fields<i64>, StoredUsages);
         let (counters, record, members, invitations, time): Parts = self.query(&pipeline).await?;
         let Some((counters, record)) = counters.zip(record) else { return Ok(None) };
-        let secrets = if with_secrets {
-            let (keys, used): Keys = self.query(::redis::pipe().hgetall(part("keys")).hgetall(part("used"))).await?;
-            api_keys::secrets(&keys, used)?
+        let (secrets, usages) = if ends_place {
+            let mut pipeline = ::redis::pipe();
+            pipeline.hgetall(part("keys")).hgetall(part("used")).hgetall(part("usage"));
+            let (keys, used, usages): WithPlace = self.query(&pipeline).await?;
+            (api_keys::secrets(&keys, used)?, usages)
         } else {
-            Vec::new()
+            (Vec::new(), Vec::new())
         };
         let organization = Organization {
             account: account.clone(),
@@ -150,7 +173,14 @@ impl RedisStore {
             invitations: invitations.iter().map(invitation).collect::<Result<_, _>>()?,
         };
         let rights_version = Counters::rights_version(&counters)?;
-        Ok(Some(ReadOrganization { organization, rights_version, secrets, now_ms: self.time_ms(time) }))
+        Ok(Some(ReadOrganization { organization, rights_version, secrets, usages, now_ms: self.time_ms(time) }))
+    }
+
+    pub(super) async fn find_invitation(&self, account: &AccountId, code_hash: &[u8; 32]) -> Result<bool, StoreError> {
+        let mut pipeline = ::redis::pipe();
+        let (found,): (Fields<Vec<u8>>,) = self.query(pipeline.hgetall(self.keys.account_part(account, "invitations"))).await?;
+        let invitations = found.iter().map(invitation).collect::<Result<Vec<_>, _>>()?;
+        Ok(invitations.iter().any(|one| one.code_hash == *code_hash))
     }
 
     pub(super) async fn look_at_organization(&self, account: &AccountId) -> Result<Option<Organization>, StoreError> {
@@ -212,6 +242,37 @@ impl RedisStore {
             places.push(OrganizationPlace { account, record: organization(&record)?, place: membership(&place)? });
         }
         Ok(places)
+    }
+
+    /// All organizations, as far as one page goes. Each is in the index before it is made.
+    pub(super) async fn page_of_organizations(&self, after: Option<&AccountId>, limit: u32) -> Result<OrganizationPage, StoreError> {
+        let start = after.map_or_else(|| "-".to_owned(), |after| format!("({after}"));
+        // One more tells whether something follows.
+        let wanted = limit as usize + 1;
+        let mut pipeline = ::redis::pipe();
+        pipeline.cmd("ZRANGEBYLEX").arg(self.keys.organizations()).arg(start).arg("+").arg("LIMIT").arg(0).arg(wanted);
+        let (ids,): (Vec<String>,) = self.query(&pipeline).await?;
+        let follows = ids.len() == wanted;
+        let parse = |id: &String| AccountId::parse(id).ok_or_else(|| unreadable("the index of organizations"));
+        let accounts = ids.iter().take(limit as usize).map(parse).collect::<Result<Vec<_>, _>>()?;
+        let next = accounts.last().filter(|_| follows).cloned();
+        if accounts.is_empty() {
+            return Ok(OrganizationPage { organizations: Vec::new(), next });
+        }
+        let mut pipeline = ::redis::pipe();
+        for account in &accounts {
+            pipeline.get(self.keys.account_part(account, "org"));
+        }
+        let found: Vec<Option<Vec<u8>>> = self.query(&pipeline).await?;
+        let listed = |(account, bytes): (AccountId, Option<Vec<u8>>)| {
+            let record = records::organization(&bytes?);
+            if record.is_none() {
+                // It must not keep the list from all others.
+                tracing::error!(%account, "an organization's record can't be read");
+            }
+            Some(ListedOrganization { account, record: record? })
+        };
+        Ok(OrganizationPage { organizations: accounts.into_iter().zip(found).filter_map(listed).collect(), next })
     }
 }
 

@@ -9,12 +9,12 @@ use super::columns::record;
 use super::context::Context;
 use super::failure::StoreResult;
 use super::users::rights_changed;
-use super::{api_keys, audit, user_changes};
+use super::{api_keys, audit, member_usage, user_changes};
 use crate::ids::{AccountId, UserId};
 use crate::organization::change::{self, OrganizationAnswer, OrganizationChanges, OrganizationRequest, Situation, asker_of, on_change};
 use crate::organization::creation::{Creation, NewOrganization, on_create};
 use crate::organization::{Invitation, KnownOrganization, Membership, Organization, OrganizationRecord, People, Person};
-use crate::store::{AuditEvent, OrganizationPlace, PresentedCredential, records};
+use crate::store::{AuditEvent, ListedOrganization, OrganizationPage, OrganizationPlace, PresentedCredential, records};
 
 pub(super) fn create(
     context: Context<'_>,
@@ -56,8 +56,13 @@ pub(super) fn change(context: Context<'_>, request: &OrganizationRequest, event:
             }
         }
     }
-    let secrets = if request.ends_keys_of().is_some() { api_keys::secrets(context, &request.account)? } else { Vec::new() };
-    let situation = Situation { organization: &organization, people: &people, secrets: &secrets, now_ms: context.now_ms };
+    let (secrets, usages) = if request.ends_place_of().is_some() {
+        (api_keys::secrets(context, &request.account)?, member_usage::stored(context, &request.account)?)
+    } else {
+        (Vec::new(), Vec::new())
+    };
+    let (organization, people) = (&organization, &people);
+    let situation = Situation { organization, people, secrets: &secrets, usages: &usages, now_ms: context.now_ms };
     let change::Decision { answer, changes } = on_change(situation, request, event);
     if let Some(changes) = changes {
         write(context, &request.account, changes)?;
@@ -67,7 +72,8 @@ pub(super) fn change(context: Context<'_>, request: &OrganizationRequest, event:
 
 fn write(context: Context<'_>, account: &AccountId, changes: OrganizationChanges) -> StoreResult<()> {
     // What users' own accounts know of it, the tables tell.
-    let OrganizationChanges { places, known: _, invitation, dropped, secrets, dropped_secrets, revocations, event } = changes;
+    let OrganizationChanges { places, known: _, invitation, dropped, secrets, dropped_secrets, dropped_usages, revocations, event } =
+        changes;
     for (id, place) in places {
         match place {
             Some(place) => put_place(context, account, &id, &place)?,
@@ -85,6 +91,10 @@ fn write(context: Context<'_>, account: &AccountId, changes: OrganizationChanges
         let sql = "INSERT INTO invitations (account_id, invitation_id, record) VALUES (?, ?, ?)";
         let bytes = records::invitation_bytes(&invitation);
         context.connection.prepare_cached(sql)?.execute(params![account, invitation.invitation_id, bytes])?;
+    }
+    for id in dropped_usages {
+        let sql = "DELETE FROM member_usage WHERE account_id = ? AND user_id = ?";
+        context.connection.prepare_cached(sql)?.execute(params![account, id])?;
     }
     api_keys::write(context, account, &secrets, &dropped_secrets)?;
     rights_changed(context, account)?;
@@ -152,7 +162,7 @@ fn places(context: Context<'_>, account: &AccountId) -> StoreResult<BTreeMap<Use
     Ok(places)
 }
 
-fn invitations(context: Context<'_>, account: &AccountId) -> StoreResult<Vec<Invitation>> {
+pub(super) fn invitations(context: Context<'_>, account: &AccountId) -> StoreResult<Vec<Invitation>> {
     let mut statement = context.connection.prepare_cached("SELECT invitation_id, record FROM invitations WHERE account_id = ?")?;
     let mut rows = statement.query([account])?;
     let mut invitations = Vec::new();
@@ -177,4 +187,25 @@ pub(super) fn of_user(context: Context<'_>, user: &UserId) -> StoreResult<Vec<Or
         });
     }
     Ok(found)
+}
+
+/// All organizations, as far as one page goes.
+pub(super) fn list(context: Context<'_>, after: Option<&AccountId>, limit: u32) -> StoreResult<OrganizationPage> {
+    // One more tells whether something follows.
+    let sql = "SELECT account_id, record FROM organizations WHERE account_id > ? ORDER BY account_id LIMIT ?";
+    let mut statement = context.connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![after.map(AccountId::as_str).unwrap_or_default(), i64::from(limit) + 1])?;
+    let (mut organizations, mut last) = (Vec::new(), None);
+    for _ in 0..limit {
+        let Some(row) = rows.next()? else { return Ok(OrganizationPage { organizations, next: None }) };
+        let account: AccountId = row.get(0)?;
+        match record(row, 1, "an organization", records::organization) {
+            Ok(record) => organizations.push(ListedOrganization { account: account.clone(), record }),
+            // It must not keep the list from all others.
+            Err(_) => tracing::error!(%account, "an organization's record can't be read"),
+        }
+        last = Some(account);
+    }
+    let next = if rows.next()?.is_some() { last } else { None };
+    Ok(OrganizationPage { organizations, next })
 }

@@ -21,6 +21,12 @@ pub(crate) enum Admin {
     },
     /// List users by name
     Users(Users),
+    /// List all organizations, whoever is a member
+    Orgs {
+        /// Only those whose names begin with this
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        prefix: String,
+    },
     /// Give a user credits, or with --account an organization
     #[command(allow_missing_positional = true)]
     Grant {

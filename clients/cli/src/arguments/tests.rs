@@ -156,6 +156,7 @@ fn every_command_parses() {
         "admin create-user bob --admin --credits 0",
         "admin grant bob 5 --request-id r --note why",
         "admin users --prefix b --state locked",
+        "admin orgs --prefix phys",
         "admin disable bob --reason left",
         "admin lock bob",
         "admin unlock bob",
@@ -249,6 +250,7 @@ fn what_cannot_be_meant_is_refused() {
         "admin create-user bob --credits -1",
         "admin users --state asleep",
         "admin users bob",
+        "admin orgs physics",
         "admin audit --follow sign_in",
         "models create mario",
     ] {

@@ -106,6 +106,7 @@ mod tests {
             "GetReceipt",
             "GetSecondFactor",
             "GetUsage",
+            "ListAllOrganizations",
             "ListApiKeys",
             "ListAuditEvents",
             "ListIdentities",
