@@ -60,6 +60,20 @@ pub(crate) enum Admin {
         /// User name
         name: String,
     },
+    /// List the identities at issuers that sign a user in: of one who was in other hands, they may be somebody else's
+    Identities {
+        /// User name
+        name: String,
+    },
+    /// Let an identity sign a user in no longer; sessions that it began end
+    UnlinkIdentity {
+        /// User name
+        name: String,
+        /// The issuer: its name or identifier
+        issuer: String,
+        /// Who it is at the issuer, from `admin identities`; only where there are several
+        subject: Option<String>,
+    },
     /// Show what operators and users changed or tried to, the newest first
     Audit(Audit),
 }
