@@ -233,6 +233,8 @@ fn what_cannot_be_meant_is_refused() {
         "orgs cap lab bob",
         "orgs role lab bob admin",
         "orgs invite lab --expires-in soon",
+        "admin identities",
+        "admin unlink-identity bob",
         "me identities link",
         "keys create --expires-in 30",
         "keys create --expires-in 0d",
