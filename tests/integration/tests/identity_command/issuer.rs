@@ -14,6 +14,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr};
 use tokio::time::timeout;
 
+use crate::client::client_of;
 use crate::person::Person;
 
 /// A command that waits for a browser.
@@ -147,7 +148,7 @@ async fn a_code_of_another_issuer_that_says_nothing_of_itself_is_given_to_nobody
     // The hostile one knows by the address where the command waits, and begins a sign-in of its own with the other, for there.
     let asked = integration::oidc_issuer::pairs(login.address.split_once('?').unwrap().1);
     let waits_at = asked["redirect_uri"].strip_suffix("/callback/evil").unwrap();
-    let begun = Person::new(&stack).client().begin_sign_in("lab", &format!("{waits_at}/callback/lab")).await.unwrap();
+    let begun = client_of(&stack).begin_sign_in("lab", &format!("{waits_at}/callback/lab")).await.unwrap();
     evil.behaviour().sends_on_to = Some(begun.authorization_url.clone());
     let back = lab.visit(&evil.visit(&login.address).await).await;
     assert!(back.starts_with(&format!("{waits_at}/callback/lab?code=")) && !back.contains("iss="), "{back}");
@@ -159,7 +160,7 @@ async fn a_code_of_another_issuer_that_says_nothing_of_itself_is_given_to_nobody
     assert_eq!((evil.requests("/token"), lab.requests("/token")), (0, 0), "nobody got the code");
     // Nor can it have one brought to its own address, of an issuer that takes any path of this host.
     lab.behaviour().redirect_uris.clear();
-    let refused = Person::new(&stack).client().begin_sign_in("lab", &format!("{waits_at}/callback/evil")).await.unwrap_err();
+    let refused = client_of(&stack).begin_sign_in("lab", &format!("{waits_at}/callback/evil")).await.unwrap_err();
     assert_eq!(refused.reason(), Some(tollgate_client::ErrorReason::InvalidArgument), "{refused}");
 }
 
