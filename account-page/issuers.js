@@ -33,7 +33,7 @@ export function issuerButtons() {
   if (issuers.length === 0) return [];
   const failed = h('p', { id: 'issuer-failure', class: 'failure', role: 'alert', tabindex: '-1' });
   const buttons = issuers.map(({ name }) =>
-    leaving(`Sign in with ${issuerInWords(name)}`, `sign-in-${name}`, failed, () => send('/account/sign-in', { issuer: name })),
+    leaving(`Sign in with ${issuerInWords(name)}`, `sign-in-${name}`, failed, () => send('/account/session/issuer', { issuer: name })),
   );
   return [h('div', { class: 'issuers' }, ...buttons, failed)];
 }
@@ -45,7 +45,7 @@ export function issuerButtons() {
  */
 export function linkButton(name, failed) {
   return leaving(`Link ${issuerInWords(name)}`, `link-${name}`, failed, () =>
-    signedIn((token) => send('/account/sign-in', { issuer: name, link: true }, { token })),
+    signedIn((token) => send('/account/session/issuer', { issuer: name, link: true }, { token })),
   );
 }
 

@@ -231,6 +231,10 @@ pub fn on_question(sign_in: &DeviceSignIn, now_ms: i64) -> (DeviceQuestion, Opti
         DeviceState::Open => {
             let asked = DeviceSignIn { asked_at_ms: Some(now_ms), ..sign_in.clone() };
             if sign_in.asked_at_ms.is_some_and(|before_ms| sign_in.is_early(before_ms, now_ms)) {
+                if sign_in.interval >= LIFE {
+                    // It can't be slower: whoever asks on and on has nothing more written for that.
+                    return (DeviceQuestion::TooEarly { wait: LIFE }, None);
+                }
                 let wait = sign_in.interval.saturating_add(SLOWER_BY).min(LIFE);
                 (DeviceQuestion::TooEarly { wait }, Some(DeviceSignIn { interval: wait, ..asked }))
             } else {

@@ -233,17 +233,18 @@ pub enum UnlinkAnswer {
     Last,
 }
 
-/// Takes an identity away from a user, and ends the sessions that it began, and those of devices, which it may have approved.
+/// Takes an identity away from a user, and ends the sessions that it began, and those of devices, which it may have approved. `asked_by`:
+/// the user's own credential; `None`: an operator asks. The last way to sign in stays for them too: a reset of the password gives another.
 #[must_use]
 pub fn on_unlink(
     state: &UserState,
     identities: &[Identity],
-    asked_by: &PresentedCredential,
+    asked_by: Option<&PresentedCredential>,
     (issuer, subject): (&str, &str),
     now_ms: i64,
     event: &AuditEvent,
 ) -> Decision<UnlinkAnswer> {
-    if let Err(refusal) = asker(state, asked_by, now_ms) {
+    if let Some(Err(refusal)) = asked_by.map(|asked_by| asker(state, asked_by, now_ms)) {
         return Decision::nothing(UnlinkAnswer::Refused(refusal));
     }
     if !identities.iter().any(|one| one.issuer == issuer && one.subject == subject) {

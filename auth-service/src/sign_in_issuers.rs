@@ -30,7 +30,7 @@ pub use self::new_names::{name_of, numbered};
 pub use self::provider::ProviderTimes;
 use self::provider::{ExchangeFailure, Provider};
 use self::sealed::Sealer;
-pub use self::sealed::{LinkedSession, PendingSignIn};
+pub use self::sealed::{BegunFor, FormerSession, LinkedSession, PendingSignIn};
 use crate::access_token::{AccessTokens, KeyError};
 use crate::foreign_issuer::SourceError;
 use crate::identity::{ProvedIdentity, UsedProof};
@@ -175,9 +175,8 @@ impl SignInIssuers {
         }
     }
 
-    /// Begins a sign-in. `redirect_uri`: where the issuer sends the person back to; empty: nowhere. `for_session`: it is to link an
-    /// identity to this session's user, and good for nothing else.
-    pub async fn begin(&self, name: &str, redirect_uri: &str, for_session: Option<LinkedSession>) -> Result<BegunSignIn, ProofError> {
+    /// Begins a sign-in. `redirect_uri`: where the issuer sends the person back to, this one's own; empty: nowhere.
+    pub async fn begin(&self, name: &str, redirect_uri: &str, begun_for: BegunFor) -> Result<BegunSignIn, ProofError> {
         let provider = self.provider(name)?;
         let draw = |length| random_base62(length).map_err(|error| ProofError::Broken(error.to_string()));
         let nonce = format!("{NONCE_PREFIX}{}", draw(32)?);
@@ -191,7 +190,7 @@ impl SignInIssuers {
             verifier,
             redirect_uri: redirect_uri.to_owned(),
             ends_at_s: ends_at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-            for_session,
+            begun_for,
         };
         let authorization_url = if redirect_uri.is_empty() { String::new() } else { provider.authorization_url(&pending).await? };
         let sign_in = self.sealer.seal(&pending).map_err(|error| ProofError::Broken(error.to_string()))?;
@@ -215,7 +214,8 @@ impl SignInIssuers {
     ) -> Result<ProvedPerson, ProofError> {
         let begun = |sign_in: &str| {
             let pending = self.pending(sign_in)?;
-            let is_theirs = pending.for_session.is_none() || pending.for_session.as_ref() == for_session;
+            let linked = pending.begun_for.linked_session();
+            let is_theirs = linked.is_none() || linked == for_session;
             if is_theirs { Ok(pending) } else { Err(ProofError::SignInExpired) }
         };
         match proof {

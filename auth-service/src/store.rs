@@ -192,11 +192,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         proved: &ProvedIdentity,
         event: AuditEvent,
     ) -> Result<Option<LinkAnswer>, StoreError>;
-    /// Takes an identity, by its issuer and subject, away from a user: see [`on_unlink`](crate::identity::on_unlink). `None`: no such user.
+    /// Takes an identity, by its issuer and subject, away from a user: see [`on_unlink`](crate::identity::on_unlink). `asked_by`: as there.
+    /// `None`: no such user.
     async fn unlink_identity(
         &self,
         id: &UserId,
-        asked_by: &PresentedCredential,
+        asked_by: Option<&PresentedCredential>,
         identity: (&str, &str),
         event: AuditEvent,
     ) -> Result<Option<UnlinkAnswer>, StoreError>;

@@ -1,8 +1,9 @@
-//! `/account/sign-in`: how the page has somebody sign in with an issuer, or link an identity.
+//! How the page has somebody sign in with an issuer, or link an identity.
 //!
-//! The page asks where to send the browser, and the answer keeps the sign-in in a cookie. The issuer sends the browser back to the callback
-//! with a code, which is good with that cookie alone. Nothing of it reaches the page: the callback sets the session's cookie, and sends the
-//! browser on.
+//! The page asks where to send the browser, and the answer keeps the sign-in in a cookie. That is asked where the session's cookie comes
+//! along: the session that it is of ends once another begins in its place, as with any sign-in of the page. The issuer sends the browser
+//! back to its own callback with a code, which is good with the sign-in's cookie alone. Nothing of it reaches the page: the callback sets
+//! the session's cookie, and sends the browser on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,14 +28,15 @@ use super::sign_in_cookie::{self, Kept};
 use super::{cookie, settings};
 use crate::doors::never_stored_json;
 use crate::ids::AccountId;
+use crate::refresh_token::RefreshToken;
 use crate::service::accounts::AccountsService;
 use crate::service::authorizer::Caller;
 use crate::service::call::Call;
-use crate::service::issuer_sign_in::{CALLBACK, IssuerSignIn};
+use crate::service::issuer_sign_in::{CALLBACK_ROUTE, IssuerSignIn, page_callback};
 use crate::service::service_error::ServiceError;
 use crate::service::sign_in::SignedIn;
 use crate::service::sign_up_policy::Origin;
-use crate::sign_in_issuers::{LinkedSession, PendingSignIn, Proof};
+use crate::sign_in_issuers::{BegunFor, FormerSession, LinkedSession, PendingSignIn, Proof};
 use crate::startup::MAX_OPEN_REQUEST_BYTES;
 use crate::store::{AuditAction, PresentedCredential, Principal};
 use crate::user::Role;
@@ -75,14 +77,20 @@ pub(super) fn routes(accounts: &Arc<AccountsService>, tls: bool) -> Vec<Route> {
     let doors = IssuerDoors { accounts: Arc::clone(accounts), tls };
     let begin = doors.clone();
     vec![
-        Route::new(Method::POST, "/account/sign-in", with_body, "the account page begins a sign-in with an issuer", move |request| {
-            let doors = begin.clone();
-            async move { doors.begin(request).await }
-        })
+        Route::new(
+            Method::POST,
+            "/account/session/issuer",
+            with_body,
+            "the account page begins a sign-in with an issuer",
+            move |request| {
+                let doors = begin.clone();
+                async move { doors.begin(request).await }
+            },
+        )
         .taking::<BeginBody>()
         .giving::<BegunBody>()
         .refusing(refusals),
-        Route::new(Method::GET, CALLBACK, without, "an issuer sends people back to the account page", move |request| {
+        Route::new(Method::GET, CALLBACK_ROUTE, without, "an issuer sends people back to the account page", move |request| {
             let doors = doors.clone();
             let came = Came::of(&request);
             async move { Ok(doors.come_back(came).await) }
@@ -100,6 +108,8 @@ struct IssuerDoors {
 struct Came {
     headers: HeaderMap,
     extensions: Extensions,
+    /// Which issuer's callback it is.
+    path: String,
     query: String,
     origin: Origin,
 }
@@ -109,6 +119,7 @@ impl Came {
         Self {
             headers: request.headers().clone(),
             extensions: request.extensions().clone(),
+            path: request.uri().path().to_owned(),
             query: request.query().to_owned(),
             origin: settings::origin(request),
         }
@@ -131,10 +142,15 @@ impl IssuerDoors {
         let metadata = MetadataMap::from_headers(request.headers().clone());
         let call = Call::new(&metadata, request.extensions());
         let origin = self.origin(&request, page);
+        let before = cookie::only_value(page, request.headers()).and_then(|token| RefreshToken::parse(&token));
         let begun = async {
-            let for_session = if link { Some(self.linked_session(call).await?) } else { None };
-            let redirect_uri = format!("{}{CALLBACK}", origin?);
-            Ok(self.accounts.issuers.begin(&issuer, &redirect_uri, for_session).await?)
+            let begun_for = if link {
+                BegunFor::Link(self.linked_session(call).await?)
+            } else {
+                before.as_ref().map_or(BegunFor::Holder, |token| BegunFor::InPlaceOf(FormerSession::from(token)))
+            };
+            let redirect_uri = page_callback(&origin?, &self.accounts.issuers.named(&issuer)?.name);
+            Ok(self.accounts.issuers.begin(&issuer, &redirect_uri, begun_for).await?)
         };
         Ok(match begun.await {
             Ok(begun) => {
@@ -172,7 +188,7 @@ impl IssuerDoors {
     async fn come_back(&self, came: Came) -> Response<Body> {
         let mut pending = None;
         let done = self.end(&came, &mut pending).await;
-        let is_link = pending.is_some_and(|pending: PendingSignIn| pending.for_session.is_some());
+        let is_link = pending.is_some_and(|pending: PendingSignIn| pending.begun_for.linked_session().is_some());
         let view = if is_link { "/#/security" } else { "/#/sign-in" };
         let (location, kept) = match done {
             Ok(Done::SignedIn(kept)) => ("/".to_owned(), kept),
@@ -199,9 +215,9 @@ impl IssuerDoors {
         let Kept { sign_in, is_secure } = sign_in_cookie::only_value(&came.headers).ok_or(ErrorReason::SignInExpired)?;
         let pending = self.accounts.issuers.pending(sign_in).map_err(|_| ErrorReason::SignInExpired)?;
         let pending = begun.insert(pending);
-        if !pending.redirect_uri.ends_with(CALLBACK) {
-            // It was begun for a program on this host.
-            return Err(ErrorReason::SignInExpired);
+        if !pending.redirect_uri.ends_with(&came.path) {
+            // It was begun with another issuer, who had the browser brought here with a code of this one. Or for a program on this host.
+            return Err(ErrorReason::IdTokenInvalid);
         }
         let page = OwnPage { is_secure: pending.redirect_uri.starts_with("https:") };
         if page.is_secure != is_secure {
@@ -225,7 +241,7 @@ impl IssuerDoors {
         let mut call = Request::new(());
         *call.metadata_mut() = MetadataMap::from_headers(came.headers.clone());
         *call.extensions_mut() = came.extensions.clone();
-        if let Some(session) = pending.for_session.clone() {
+        if let Some(session) = pending.begun_for.linked_session().cloned() {
             let link = |request: Request<()>| async move { self.accounts.link_by(Call::of(&request), &owner(session), proof).await };
             self.accounts.trail.answer(AuditAction::LinkIdentity, call, link).await.map_err(reason)?;
             return Ok(Done::Linked);
@@ -233,6 +249,13 @@ impl IssuerDoors {
         let origin = came.origin;
         let sign_in = |request: Request<()>| async move { self.accounts.sign_in_with_issuer(Call::of(&request), origin, proof, "").await };
         let signed_in = self.accounts.trail.answer(AuditAction::SignInWithIssuer, call, sign_in).await.map_err(reason)?;
+        if let BegunFor::InPlaceOf(former) = &pending.begun_for {
+            let metadata = MetadataMap::from_headers(came.headers.clone());
+            if let Err(error) = self.accounts.end_shown(Call::new(&metadata, &came.extensions), former).await {
+                // It ends by itself when its time is over. Whoever signed in is not kept from it.
+                tracing::warn!(%error, "the session that a browser had before could not be ended");
+            }
+        }
         let IssuerSignIn { signed_in: SignedIn { refresh_token, session, .. }, .. } = signed_in.into_inner();
         let left_ms = session.refresh_expires_at_ms.saturating_sub(session.last_used_at_ms);
         let lifetime = Duration::from_millis(u64::try_from(left_ms).unwrap_or_default());

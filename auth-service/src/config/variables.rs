@@ -202,7 +202,7 @@ pub const VARIABLES: &[Variable] = &[
         "unset: none",
         "The issuers that people can sign in with (Google, and any OpenID provider): a JSON file's path, or the JSON itself, a list of \
          `name`, `issuer`, `client_id`, and where there are some `client_secret` or `client_secret_file`, and `scopes`. At each of them, \
-         `<TOLLGATE_AUTH_PUBLIC_URL>/account/sign-in/callback` must be registered as a redirect URI.",
+         `<TOLLGATE_AUTH_PUBLIC_URL>/account/sign-in/callback/<name>` must be registered as a redirect URI.",
         "/dev/null/issuers.json",
     ),
     variable(

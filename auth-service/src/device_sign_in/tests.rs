@@ -73,7 +73,7 @@ fn a_question_that_comes_too_early_makes_all_later_ones_wait_five_seconds_longer
     let mut ask = |after_ms: i64| {
         now_ms += after_ms;
         let (answer, next) = on_question(&sign_in, now_ms);
-        sign_in = next.unwrap();
+        sign_in = next.unwrap_or_else(|| sign_in.clone());
         match answer {
             DeviceQuestion::Pending { wait } => (true, wait.as_secs()),
             DeviceQuestion::TooEarly { wait } => (false, wait.as_secs()),
@@ -87,6 +87,29 @@ fn a_question_that_comes_too_early_makes_all_later_ones_wait_five_seconds_longer
     // A clock that went back keeps nobody waiting.
     assert_eq!(ask(-3600 * seconds), (true, 15));
     assert_eq!((0..200).map(|_| ask(0)).last(), Some((false, LIFE.as_secs())));
+}
+
+#[test]
+fn a_device_that_asks_without_end_has_no_more_written_than_one_that_asks_when_it_may_and_gets_its_session_all_the_same() {
+    let writes_of = |every_ms: i64| {
+        let mut sign_in = device(DeviceState::Open);
+        let mut writes = 0;
+        for now_ms in (NOW_MS..NOW_MS + 599_999).step_by(usize::try_from(every_ms).unwrap()) {
+            if let (_, Some(next)) = on_question(&sign_in, now_ms) {
+                (sign_in, writes) = (next, writes + 1);
+            }
+        }
+        (sign_in, writes)
+    };
+    let (_, of_one_that_obeys) = writes_of(5 * SECOND_MS);
+    assert_eq!(of_one_that_obeys, 120);
+    for every_ms in [1, 10, 3 * SECOND_MS] {
+        let (asked, writes) = writes_of(every_ms);
+        assert!(writes <= of_one_that_obeys, "{writes}, every {every_ms} ms");
+        let approved = on_answer(Some(&asked), &ada(), &id(1), true, NOW_MS, &event()).sign_in.unwrap();
+        assert!(matches!(on_question(&approved, NOW_MS), (DeviceQuestion::Approved(_), None)));
+        assert!(matches!(exchange(&approved, &ada(), NOW_MS).answer, DeviceExchange::Begun(_)));
+    }
 }
 
 #[test]

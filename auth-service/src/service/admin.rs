@@ -145,7 +145,11 @@ impl AdminService {
         let user = self.store.reset_password(&user.user_id, &hash, event.clone()).await?.ok_or(ServiceError::UserNotFound)?;
         tell(&event);
         let expires_at = user.reset_ends_at_ms.map(contract::timestamp);
-        Ok(pb::ResetPasswordResponse { one_time_password, expires_at, user: Some(contract::user_for_operators(user)) })
+        // The password is given in any case.
+        let linked_identities = self.store.identities(&user.user_id).await.map_or(0, |identities| identities.len());
+        let linked_identities = u32::try_from(linked_identities).unwrap_or(u32::MAX);
+        let user = Some(contract::user_for_operators(user));
+        Ok(pb::ResetPasswordResponse { one_time_password, expires_at, user, linked_identities })
     }
 
     async fn answer_reset_second_factor(

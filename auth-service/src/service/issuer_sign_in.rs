@@ -1,5 +1,6 @@
 //! How people sign in with an issuer, and which identities sign a user in.
 
+use std::fmt::Display;
 use std::time::Instant;
 
 use prost_types::Timestamp;
@@ -18,15 +19,19 @@ use crate::service::contract::timestamp;
 use crate::service::service_error::ServiceError;
 use crate::service::sign_in::{SignedIn, new_session};
 use crate::service::sign_up_policy::Origin;
+use crate::service::user_fields::user_name;
 use crate::service::violations::{Violation, Violations, plain_text};
 use crate::session::{NewSession, SignInMethod};
-use crate::sign_in_issuers::{BegunSignIn, LinkedSession, Proof, ProvedPerson, SignInIssuerConfig, name_of, numbered};
+use crate::sign_in_issuers::{BegunFor, BegunSignIn, LinkedSession, Proof, ProvedPerson, SignInIssuerConfig, name_of, numbered};
 use crate::store::{AuditAction, AuditEvent, IssuerUserCreation, NewUser};
 use crate::token_scopes::TokenScopes;
 use crate::user::{Role, UserRecord};
 
-/// Where the account page has the issuer send people back to.
-pub(crate) const CALLBACK: &str = "/account/sign-in/callback";
+/// Where the account page has an issuer send people back to, with the issuer's name behind it. Each has an address of its own, which alone
+/// is registered there: no issuer can have another one's codes brought to where its own are awaited (RFC 9700, section 4.4).
+const CALLBACK: &str = "/account/sign-in/callback";
+/// The same as a route.
+pub(crate) const CALLBACK_ROUTE: &str = "/account/sign-in/callback/{issuer}";
 /// Characters of an address to come back to.
 const MOST_OF_REDIRECT: usize = 512;
 /// Characters of a code, and of a state.
@@ -55,14 +60,18 @@ impl AccountsService {
         request: Request<pb::BeginSignInRequest>,
     ) -> Result<pb::BeginSignInResponse, ServiceError> {
         let pb::BeginSignInRequest { issuer: name, redirect_uri } = request.into_inner();
-        let own = self.public_url.as_ref().map(|url| format!("{url}{CALLBACK}"));
-        if !redirect_uri.is_empty() && own.as_deref() != Some(&redirect_uri) && !is_on_loopback(&redirect_uri) {
-            let expected = "must be empty, the account page's own, or an address on loopback by its number and port: \
-                            http://127.0.0.1:<port>/…, http://[::1]:<port>/…";
+        let config = self.issuers.named(&name)?;
+        let own = self.public_url.as_ref().map(|url| page_callback(url, &config.name));
+        if !redirect_uri.is_empty() && own.as_deref() != Some(&redirect_uri) && !is_on_loopback(&redirect_uri, &config.name) {
+            let expected = format!(
+                "must be empty, the account page's own, or an address on loopback by its number and port, whose path ends with the \
+                 issuer's name: http://127.0.0.1:<port>/callback/{name}, http://[::1]:<port>/callback/{name}",
+                name = config.name
+            );
             return Err(ServiceError::field("redirect_uri", expected));
         }
-        let config = self.issuers.named(&name)?;
-        let BegunSignIn { nonce, sign_in, authorization_url, state, ends_at } = self.issuers.begin(&name, &redirect_uri, None).await?;
+        let begun = self.issuers.begin(&name, &redirect_uri, BegunFor::Holder).await?;
+        let BegunSignIn { nonce, sign_in, authorization_url, state, ends_at } = begun;
         Ok(pb::BeginSignInResponse {
             nonce,
             sign_in,
@@ -211,8 +220,14 @@ impl AccountsService {
         &self,
         request: Request<pb::ListIdentitiesRequest>,
     ) -> Result<pb::ListIdentitiesResponse, ServiceError> {
-        let caller = self.authorizer.reader(Call::of(&request)).await?;
-        let identities = self.store.identities(&caller.principal.user_id).await?;
+        let name = &request.get_ref().user_name;
+        let id = if name.is_empty() {
+            self.authorizer.reader(Call::of(&request)).await?.principal.user_id
+        } else {
+            self.authorizer.operator_reading(Call::of(&request)).await?;
+            self.named_user(name).await?.user_id
+        };
+        let identities = self.store.identities(&id).await?;
         Ok(pb::ListIdentitiesResponse { identities: identities.into_iter().map(|identity| self.shown(identity)).collect() })
     }
 
@@ -260,16 +275,25 @@ impl AccountsService {
     ) -> Result<pb::UnlinkIdentityResponse, ServiceError> {
         let (metadata, extensions, message) = request.into_parts();
         let call = Call::new(&metadata, &extensions);
-        let caller = self.authorizer.signed_in(call).await?;
-        let pb::UnlinkIdentityRequest { issuer, subject } = &message;
-        let user = self.user(&caller.principal.user_id).await?;
+        let pb::UnlinkIdentityRequest { issuer, subject, user_name: name } = &message;
+        let event = call.event(AuditAction::UnlinkIdentity);
+        let (actor, asked_by, user, event) = if name.is_empty() {
+            let Caller { principal, credential, .. } = self.authorizer.signed_in(call).await?;
+            let user = self.user(&principal.user_id).await?;
+            let event = AuditEvent { actor_name: user.user_name.to_string(), detail: kept_issuer(issuer), ..event.by(&principal) };
+            (principal.user_id, Some(credential), user, event)
+        } else {
+            let operator = self.authorizer.operator(call).await?;
+            let event = event.by(&operator).by_operator();
+            let event = AuditEvent { detail: format!("{}; {}", event.detail, kept_issuer(issuer)), ..event };
+            (operator.user_id, None, self.named_user(name).await?, event)
+        };
         let id = &user.user_id;
         call.know(|event| event.to_user(id, &user.user_name));
-        let event = call.event(AuditAction::UnlinkIdentity).by(&caller.principal).to_user(id, &user.user_name);
-        let event = AuditEvent { actor_name: user.user_name.to_string(), detail: kept_issuer(issuer), ..event };
-        match self.store.unlink_identity(id, &caller.credential, (issuer, subject), event).await? {
+        let event = event.to_user(id, &user.user_name);
+        match self.store.unlink_identity(id, asked_by.as_ref(), (issuer, subject), event).await? {
             Some(UnlinkAnswer::Unlinked { ended_sessions }) => {
-                tracing::info!(target: "audit", action = "unlink_identity", actor = %id, subject = %id, "an identity was unlinked");
+                tracing::info!(target: "audit", action = "unlink_identity", %actor, subject = %id, "an identity was unlinked");
                 Ok(pb::UnlinkIdentityResponse { ended_sessions })
             }
             Some(UnlinkAnswer::Refused(refusal)) => Err(ServiceError::Store(refusal)),
@@ -277,6 +301,11 @@ impl AccountsService {
             Some(UnlinkAnswer::Last) => Err(ServiceError::LastSignInMethod),
             None => Err(ServiceError::defect("an authenticated user has no record")),
         }
+    }
+
+    /// Whom an operator names.
+    async fn named_user(&self, name: &str) -> Result<UserRecord, ServiceError> {
+        self.store.user_by_name(&user_name(name)?).await?.ok_or(ServiceError::UserNotFound)
     }
 
     fn shown(&self, identity: Identity) -> pb::Identity {
@@ -327,15 +356,22 @@ fn parse_proof<'p>(field: &'static str, proof: &'p pb::IssuerProof) -> Result<Pr
     }
 }
 
-/// Whether an address is one of this host, by its number: a name may lead elsewhere (RFC 8252, sections 7.3 and 8.3).
-fn is_on_loopback(text: &str) -> bool {
+/// Where the account page of this origin has an issuer send people back to.
+pub(crate) fn page_callback(origin: &impl Display, issuer_name: &str) -> String {
+    format!("{origin}{CALLBACK}/{issuer_name}")
+}
+
+/// Whether an address is one of this host, by its number: a name may lead elsewhere (RFC 8252, sections 7.3 and 8.3). Its path ends with
+/// the issuer's name, for the reason of [`CALLBACK`]: it is no other issuer's, also where an issuer takes any path of this host.
+fn is_on_loopback(text: &str, issuer_name: &str) -> bool {
     if text.len() > MOST_OF_REDIRECT || !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
         return false;
     }
     let Ok(url) = Url::parse(text) else { return false };
     let is_bare = url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
     let is_here = ["http://127.0.0.1:", "http://[::1]:"].iter().any(|start| text.starts_with(start));
-    is_here && is_bare && url.scheme() == "http" && matches!(url.host_str(), Some("127.0.0.1" | "[::1]"))
+    let is_its_own = url.path().rsplit_once('/').is_some_and(|(_, last)| last == issuer_name);
+    is_here && is_bare && is_its_own && url.scheme() == "http" && matches!(url.host_str(), Some("127.0.0.1" | "[::1]"))
 }
 
 #[cfg(test)]
@@ -343,30 +379,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_to_come_back_to_is_on_loopback_by_its_number() {
-        for good in ["http://127.0.0.1:1/", "http://127.0.0.1:65535/callback?x=1", "http://[::1]:8080/a", "http://127.0.0.1:80"] {
-            assert!(is_on_loopback(good), "{good}");
+    fn an_address_to_come_back_to_is_on_loopback_by_its_number_and_is_the_issuers_own() {
+        let port_alone = "http://127.0.0.1:80/one";
+        for good in ["http://127.0.0.1:1/one", "http://127.0.0.1:65535/callback/one?x=1", "http://[::1]:8080/a/one", port_alone] {
+            assert!(is_on_loopback(good, "one"), "{good}");
         }
-        let long = format!("http://127.0.0.1:1/{}", "x".repeat(600));
+        let long = format!("http://127.0.0.1:1/{}/one", "x".repeat(600));
         for wrong in [
-            "https://127.0.0.1:1/",
-            "http://localhost:1/",
-            "http://127.0.0.1/",
-            "http://127.0.0.1:1@evil.example/",
-            "http://127.0.0.1:1/#x",
-            "http://u@127.0.0.1:1/",
-            "http://127.0.0.2:1/",
-            "http://0x7f000001:1/",
-            "http://127.0.0.1.evil.example:1/",
-            "http://evil.example/",
-            "http://127.0.0.1:1/ x",
-            "http://127.0.0.1:1/\\evil",
-            "http://127.0.0.1:1\\@evil.example/",
-            "tollgate://callback",
+            "https://127.0.0.1:1/one",
+            "http://localhost:1/one",
+            "http://127.0.0.1/one",
+            "http://127.0.0.1:1@evil.example/one",
+            "http://127.0.0.1:1/one#x",
+            "http://u@127.0.0.1:1/one",
+            "http://127.0.0.2:1/one",
+            "http://0x7f000001:1/one",
+            "http://127.0.0.1.evil.example:1/one",
+            "http://evil.example/one",
+            "http://127.0.0.1:1/one x",
+            "http://127.0.0.1:1/\\evil/one",
+            "http://127.0.0.1:1\\@evil.example/one",
+            "tollgate://callback/one",
             "javascript:alert(1)",
             long.as_str(),
+            // Another issuer's, or nobody's.
+            "http://127.0.0.1:1/",
+            "http://127.0.0.1:1/two",
+            "http://127.0.0.1:1/one/",
+            "http://127.0.0.1:1/one/two",
+            "http://127.0.0.1:1/one/../two",
+            "http://127.0.0.1:1/two?/one",
+            "http://127.0.0.1:1/everyone",
+            "http://127.0.0.1:1/ONE",
         ] {
-            assert!(!is_on_loopback(wrong), "{wrong}");
+            assert!(!is_on_loopback(wrong, "one"), "{wrong}");
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::service::contract::timestamp;
 use crate::service::service_error::ServiceError;
 use crate::service::sign_in::SignedIn;
 use crate::session::{Refresh, RefreshAnswer, RefreshRefusal, Session};
+use crate::sign_in_issuers::FormerSession;
 use crate::store::{AuditAction, AuditEvent, Refusal};
 use crate::token_scopes::TokenScopes;
 
@@ -138,9 +139,14 @@ impl AccountsService {
     /// Ends the session of a refresh token. One of a session that is over, or of none, is signed out already.
     pub(crate) async fn sign_out(&self, call: Call<'_>, text: &str) -> Result<(), ServiceError> {
         let Some(token) = RefreshToken::parse(text) else { return Ok(()) };
-        let (user, session) = (token.user_id(), token.session_id());
+        self.end_shown(call, &FormerSession::from(&token)).await
+    }
+
+    /// Ends a session that whoever calls has shown a refresh token of. One that was made up changes nothing.
+    pub(crate) async fn end_shown(&self, call: Call<'_>, shown: &FormerSession) -> Result<(), ServiceError> {
+        let FormerSession { user_id: user, session_id, family_hash } = shown;
         let event = AuditEvent { actor: Some(user.clone()), subject: Some(user.clone()), ..call.event(AuditAction::SignOut) };
-        self.store.end_session_of(user, session, token.family_hash(), event).await?;
+        self.store.end_session_of(user, session_id, *family_hash, event).await?;
         Ok(())
     }
 

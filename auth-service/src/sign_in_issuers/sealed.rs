@@ -9,6 +9,7 @@ use prost::Message;
 
 use crate::access_token::{AccessTokens, KeyError};
 use crate::ids::{SessionId, UserId};
+use crate::refresh_token::RefreshToken;
 
 /// Keeps these keys apart from whatever else is derived from the same secrets.
 const SALT: &[u8] = b"tollgate sign-in with an issuer";
@@ -34,8 +35,45 @@ pub struct PendingSignIn {
     pub redirect_uri: String,
     /// When it must be over, in seconds since 1970.
     pub ends_at_s: u64,
-    /// The session that an identity is to be linked in; `None`: it is to sign in, or to link by whoever holds it.
-    pub for_session: Option<LinkedSession>,
+    /// What it was begun for.
+    pub begun_for: BegunFor,
+}
+
+/// What a sign-in is begun for. By default: to sign in, or to link by whoever holds it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum BegunFor {
+    /// To sign in, or to link by whoever holds it.
+    #[default]
+    Holder,
+    /// To sign in, in a browser that has shown a refresh token of this session, in whose place the new one comes.
+    InPlaceOf(FormerSession),
+    /// To link an identity in this session.
+    Link(LinkedSession),
+}
+
+impl BegunFor {
+    /// The session that an identity is to be linked in; `None`: it isn't for that alone.
+    #[must_use]
+    pub fn linked_session(&self) -> Option<&LinkedSession> {
+        if let Self::Link(session) = self { Some(session) } else { None }
+    }
+}
+
+/// A session that whoever began has shown a refresh token of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FormerSession {
+    /// Whose it says that it is.
+    pub user_id: UserId,
+    /// Which.
+    pub session_id: SessionId,
+    /// SHA-256 of its family's secret, which all its tokens have in common: whether it is right, the store says.
+    pub family_hash: [u8; 32],
+}
+
+impl From<&RefreshToken> for FormerSession {
+    fn from(token: &RefreshToken) -> Self {
+        Self { user_id: token.user_id().clone(), session_id: token.session_id().clone(), family_hash: token.family_hash() }
+    }
 }
 
 /// A session that an identity is to be linked in.
@@ -67,6 +105,9 @@ struct Contents {
     user_id: String,
     #[prost(string, tag = "9")]
     session_id: String,
+    /// Not empty: the session is a former one.
+    #[prost(bytes = "vec", tag = "10")]
+    family_hash: Vec<u8>,
 }
 
 /// Seals and opens.
@@ -83,9 +124,13 @@ impl Sealer {
     }
 
     pub(super) fn seal(&self, pending: &PendingSignIn) -> Result<String, Unspecified> {
-        let PendingSignIn { issuer, client_id, nonce, state, verifier, redirect_uri, ends_at_s, for_session } = pending.clone();
-        let (user_id, session_id) = for_session.map(|of| (of.user_id.to_string(), of.session_id.to_string())).unwrap_or_default();
-        let contents = Contents { issuer, client_id, nonce, state, verifier, redirect_uri, ends_at_s, user_id, session_id };
+        let PendingSignIn { issuer, client_id, nonce, state, verifier, redirect_uri, ends_at_s, begun_for } = pending.clone();
+        let (user_id, session_id, family_hash) = match begun_for {
+            BegunFor::Holder => Default::default(),
+            BegunFor::InPlaceOf(former) => (former.user_id.to_string(), former.session_id.to_string(), former.family_hash.to_vec()),
+            BegunFor::Link(linked) => (linked.user_id.to_string(), linked.session_id.to_string(), Vec::new()),
+        };
+        let contents = Contents { issuer, client_id, nonce, state, verifier, redirect_uri, ends_at_s, user_id, session_id, family_hash };
         let mut bytes = contents.encode_to_vec();
         let nonce = self.keys.first().ok_or(Unspecified)?.seal_in_place_append_tag(Aad::from(FORM), &mut bytes)?;
         Ok(URL_SAFE_NO_PAD.encode([&nonce.as_ref()[..], &bytes].concat()))
@@ -103,12 +148,18 @@ impl Sealer {
             let opened = key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(FORM), &mut bytes).ok()?;
             Contents::decode(&*opened).ok()
         })?;
-        let Contents { issuer, client_id, nonce, state, verifier, redirect_uri, ends_at_s, user_id, session_id } = opened;
-        let for_session = match (user_id.as_str(), session_id.as_str()) {
-            ("", "") => None,
-            (user, session) => Some(LinkedSession { user_id: UserId::parse(user)?, session_id: SessionId::parse(session)? }),
+        let Contents { issuer, client_id, nonce, state, verifier, redirect_uri, ends_at_s, user_id, session_id, family_hash } = opened;
+        let begun_for = if user_id.is_empty() {
+            BegunFor::Holder
+        } else {
+            let (user_id, session_id) = (UserId::parse(&user_id)?, SessionId::parse(&session_id)?);
+            if family_hash.is_empty() {
+                BegunFor::Link(LinkedSession { user_id, session_id })
+            } else {
+                BegunFor::InPlaceOf(FormerSession { user_id, session_id, family_hash: family_hash.try_into().ok()? })
+            }
         };
-        Some(PendingSignIn { issuer, client_id, nonce, state, verifier, redirect_uri, ends_at_s, for_session })
+        Some(PendingSignIn { issuer, client_id, nonce, state, verifier, redirect_uri, ends_at_s, begun_for })
     }
 }
 
@@ -139,7 +190,7 @@ mod tests {
             verifier: "a verifier".to_owned(),
             redirect_uri: "http://127.0.0.1:1/".to_owned(),
             ends_at_s: 7,
-            for_session: None,
+            begun_for: BegunFor::Holder,
         }
     }
 
@@ -147,7 +198,10 @@ mod tests {
     fn what_one_replica_sealed_every_other_opens_also_while_its_secret_rotates_and_no_other_server_does() {
         let (old, new, other) = (secret("old"), secret("new"), secret("other"));
         let session = LinkedSession { user_id: UserId::random().unwrap(), session_id: SessionId::random().unwrap() };
-        for one in [pending(), PendingSignIn { for_session: Some(session), ..pending() }] {
+        let LinkedSession { user_id, session_id } = session.clone();
+        let former = FormerSession { user_id, session_id, family_hash: [7; 32] };
+        for begun_for in [BegunFor::Holder, BegunFor::Link(session), BegunFor::InPlaceOf(former)] {
+            let one = PendingSignIn { begun_for, ..pending() };
             let sealed = sealer(&[&old]).seal(&one).unwrap();
             assert!(sealer(&[&old]).open(&sealed) == Some(one.clone()));
             assert!(sealer(&[&new, &old]).open(&sealed) == Some(one.clone()), "a new secret signs, the old one still counts");

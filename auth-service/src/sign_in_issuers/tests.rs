@@ -117,7 +117,7 @@ async fn a_key_that_was_taken_back_verifies_nothing_once_the_keys_were_read_agai
 async fn a_sign_in_past_its_time_proves_nothing() {
     let issuer = OidcIssuer::start().await;
     let issuers = issuers(&issuer, AT_ONCE);
-    let begun = issuers.begin("one", "", None).await.unwrap();
+    let begun = issuers.begin("one", "", BegunFor::Holder).await.unwrap();
     let pending = issuers.pending(&begun.sign_in).unwrap();
     let over = PendingSignIn { ends_at_s: unix_seconds(), ..pending };
     let sign_in = issuers.sealer.seal(&over).unwrap();

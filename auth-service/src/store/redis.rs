@@ -352,7 +352,7 @@ impl Store for RedisStore {
     async fn unlink_identity(
         &self,
         id: &UserId,
-        asked_by: &PresentedCredential,
+        asked_by: Option<&PresentedCredential>,
         identity: (&str, &str),
         event: AuditEvent,
     ) -> Result<Option<UnlinkAnswer>, StoreError> {

@@ -323,12 +323,12 @@ impl Store for SqliteStore {
     async fn unlink_identity(
         &self,
         id: &UserId,
-        asked_by: &PresentedCredential,
+        asked_by: Option<&PresentedCredential>,
         (issuer, subject): (&str, &str),
         event: AuditEvent,
     ) -> Result<Option<UnlinkAnswer>, StoreError> {
-        let (id, asked_by, issuer, subject) = (id.clone(), asked_by.clone(), issuer.to_owned(), subject.to_owned());
-        self.run(move |context| identities::unlink(context, &id, &asked_by, (&issuer, &subject), &event)).await
+        let (id, asked_by, issuer, subject) = (id.clone(), asked_by.cloned(), issuer.to_owned(), subject.to_owned());
+        self.run(move |context| identities::unlink(context, &id, asked_by.as_ref(), (&issuer, &subject), &event)).await
     }
 
     async fn second_factor(&self, id: &UserId, session: Option<&SessionId>) -> Result<Option<SecondFactorStatus>, StoreError> {

@@ -19,7 +19,7 @@ impl Server {
     }
 
     async fn unlink(&mut self, token: &str, issuer: &OidcIssuer, subject: &str) -> Result<u32, Status> {
-        let request = pb::UnlinkIdentityRequest { issuer: issuer.url(), subject: subject.to_owned() };
+        let request = pb::UnlinkIdentityRequest { issuer: issuer.url(), subject: subject.to_owned(), ..Default::default() };
         Ok(self.accounts.unlink_identity(with(token, request)).await?.into_inner().ended_sessions)
     }
 
@@ -127,6 +127,66 @@ async fn a_sign_in_that_outlives_a_disable_a_lock_or_a_reset_begins_nothing() {
 }
 
 #[tokio::test]
+async fn an_operator_sees_after_a_reset_which_identities_are_linked_and_takes_a_strangers_away() {
+    let (issuer, other) = (OidcIssuer::start().await, OidcIssuer::start().await);
+    let mut server = server_of(&[&issuer, &other], &[]).await;
+    let (bob, operator) = (server.user("bob").await, server.operator().await);
+    // Whoever had taken bob over has linked an identity of their own.
+    issuer.person(json!({ "sub": "strangers", "email": "stranger@example.com" }));
+    let proof = server.proof_by_code(&issuer, "one").await;
+    server.link(&bob, proof).await.unwrap();
+    let reset = pb::ResetPasswordRequest { user_name: "bob".to_owned() };
+    let reset = server.admin.reset_password(with(&operator, reset)).await.unwrap().into_inner();
+    assert_eq!(reset.linked_identities, 1);
+    let complete = pb::CompletePasswordResetRequest {
+        user_name: "bob".to_owned(),
+        one_time_password: reset.one_time_password,
+        new_password: PASSWORD.to_owned(),
+        ..Default::default()
+    };
+    let bob = server.accounts.complete_password_reset(complete).await.unwrap().into_inner().access_token;
+    let strangers = server.sign_in_by_code(&issuer, "one").await.unwrap();
+    assert_eq!(strangers.user_name, "bob");
+    let list = pb::ListIdentitiesRequest { user_name: "Bob".to_owned() };
+    let listed = server.accounts.list_identities(with(&operator, list.clone())).await.unwrap().into_inner().identities;
+    assert_eq!(listed.iter().map(|one| one.email.as_str()).collect::<Vec<_>>(), ["stranger@example.com"]);
+    let unlink = |name: &str| {
+        let (issuer, subject) = (issuer.url(), "strangers".to_owned());
+        pb::UnlinkIdentityRequest { issuer, subject, user_name: name.to_owned() }
+    };
+    // Nobody else asks about another user, not even about themselves by name; nor does an operator's key.
+    let key = server.key(&operator, pb::CreateApiKeyRequest { name: "k".into(), ..Default::default() }).await.key;
+    for (token, reason) in [(&bob, ErrorReason::RoleRequired), (&key, ErrorReason::AccessTokenRequired)] {
+        assert_refused(server.accounts.list_identities(with(token, list.clone())).await, Code::PermissionDenied, reason);
+        assert_refused(server.accounts.unlink_identity(with(token, unlink("bob"))).await, Code::PermissionDenied, reason);
+    }
+    for nobody in [unlink("nobody"), unlink("b"), unlink(&operator)] {
+        server.accounts.unlink_identity(with(&operator, nobody)).await.unwrap_err();
+    }
+    let ended = server.accounts.unlink_identity(with(&operator, unlink("bob"))).await.unwrap().into_inner().ended_sessions;
+    assert_eq!(ended, 1);
+    assert_refused(server.balance(&strangers.access_token).await, Code::Unauthenticated, ErrorReason::CredentialRevoked);
+    server.balance(&bob).await.unwrap();
+    let again = server.accounts.unlink_identity(with(&operator, unlink("bob"))).await;
+    assert_refused(again, Code::NotFound, ErrorReason::IdentityNotFound);
+    assert_ne!(server.sign_in_by_code(&issuer, "one").await.unwrap().user_name, "bob");
+    // The trail says that it was an operator, and who.
+    let events = server.accounts_events(&operator).await;
+    let [event] = events.iter().filter(|one| one.action == "unlink_identity" && one.failure.is_empty()).collect::<Vec<_>>()[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!((event.subject_name.as_str(), event.detail.as_str()), ("bob", &*format!("as an operator; {}", issuer.url())));
+    assert_ne!(event.actor_user_id, event.subject_user_id);
+    // The last way in stays, until a reset gives another one.
+    let person = server.exchange_token(other.id_token(json!({ "sub": "alone", "preferred_username": "carol" }))).await.unwrap();
+    let last = || pb::UnlinkIdentityRequest { issuer: other.url(), subject: "alone".to_owned(), user_name: person.user_name.clone() };
+    let refused = server.accounts.unlink_identity(with(&operator, last())).await;
+    assert_refused(refused, Code::FailedPrecondition, ErrorReason::LastSignInMethod);
+    server.admin.reset_password(with(&operator, pb::ResetPasswordRequest { user_name: person.user_name.clone() })).await.unwrap();
+    server.accounts.unlink_identity(with(&operator, last())).await.unwrap();
+}
+
+#[tokio::test]
 async fn sixteen_first_sign_ins_at_once_of_one_person_make_one_user() {
     let issuer = OidcIssuer::start().await;
     let mut server = server_of(&[&issuer], &[]).await;
@@ -159,7 +219,7 @@ pub(crate) async fn each_action_is_recorded(server: &mut Server, log: &mut Follo
     assert_eq!((event.actor_user_id.as_str(), &event.subject_name, &event.detail), ("", &made.user_name, &one.url()));
     let proof = pb::IssuerProof { id_token: two.id_token(json!({})), ..Default::default() };
     let link = || pb::LinkIdentityRequest { proof: Some(proof.clone()) };
-    let unlink = || pb::UnlinkIdentityRequest { issuer: two.url(), subject: "1001".to_owned() };
+    let unlink = || pb::UnlinkIdentityRequest { issuer: two.url(), subject: "1001".to_owned(), ..Default::default() };
     server.accounts.link_identity(log.ask(&made.access_token, link())).await.unwrap();
     let event = log.one(server, A::LinkIdentity, "").await;
     assert_eq!((&event.actor_name, &event.detail), (&made.user_name, &two.url()));

@@ -11,7 +11,7 @@ use crate::oidc_issuer::OidcIssuer;
 use crate::support::{Server, with};
 
 const PAGE: [(&str, &str); 2] = [("content-type", "application/json"), ("origin", "http://tollgate")];
-const BEGIN: &str = "POST /account/sign-in";
+const BEGIN: &str = "POST /account/session/issuer";
 
 struct Begun {
     /// Where the browser is sent.
@@ -52,7 +52,7 @@ async fn the_page_signs_in_with_an_issuer_by_a_cookie_and_its_session_is_that_of
     let begun = begin(&server, &PAGE, json!({ "issuer": "one" })).await;
     assert!(begun.cookie.starts_with("tollgate_sign_in=") && !begun.authorization_url.contains(&begun.cookie[17..]));
     let back = issuer.visit(&begun.authorization_url).await;
-    assert!(back.starts_with("http://tollgate/account/sign-in/callback?code="), "{back}");
+    assert!(back.starts_with("http://tollgate/account/sign-in/callback/one?code="), "{back}");
     let signed_in = come_back(&server, &back, &[("cookie", &begun.cookie), ("sec-fetch-mode", "navigate")]).await;
     assert_eq!(where_to(&signed_in), "/");
     let refresh = signed_in.header("set-cookie");
@@ -100,7 +100,7 @@ async fn nobody_is_signed_in_by_a_code_that_another_browser_began() {
         format!("{back}&code=another"),
         format!("{back}&error=access_denied"),
         back.replace("code=", "other="),
-        "/account/sign-in/callback".to_owned(),
+        "/account/sign-in/callback/one".to_owned(),
     ] {
         let reply = come_back(&server, &wrong, &[("cookie", &attackers.cookie)]).await;
         assert_eq!(where_to(&reply), "/#/sign-in?failed=ID_TOKEN_INVALID", "{wrong}");
@@ -159,7 +159,7 @@ async fn where_an_operator_says_the_public_address_people_come_back_there_over_t
     let begun = begin(&server, &page, json!({})).await;
     assert!(begun.cookie.starts_with("__Host-tollgate_sign_in="), "{}", begun.cookie);
     let back = issuer.visit(&begun.authorization_url).await;
-    assert!(back.starts_with("https://tollgate.example.com/account/sign-in/callback?"), "{back}");
+    assert!(back.starts_with("https://tollgate.example.com/account/sign-in/callback/one?"), "{back}");
     let plain = begun.cookie.replace("__Host-", "");
     let refused = come_back(&server, &back, &[("cookie", &plain)]).await;
     assert_eq!(where_to(&refused), "/#/sign-in?failed=SIGN_IN_EXPIRED", "anybody on the way could have set that one");
@@ -201,4 +201,82 @@ async fn the_page_links_an_identity_to_the_session_that_began_it_while_that_is_r
     server.accounts.logout(with(&carol, pb::LogoutRequest {})).await.unwrap();
     let ended = come_back(&server, &back, &[("cookie", &begun.cookie)]).await;
     assert_eq!(where_to(&ended), "/#/security?failed=CREDENTIAL_REVOKED");
+}
+
+#[tokio::test]
+async fn an_issuer_that_says_nothing_of_itself_is_not_mistaken_for_another_one_that_wants_its_codes() {
+    let (honest, hostile) = (OidcIssuer::start().await, OidcIssuer::start().await);
+    let server = server_of(&[&honest, &hostile], &[("TOLLGATE_SIGNUP", "open")]).await;
+    // As an operator registers it. It sends people nowhere else.
+    honest.behaviour().redirect_uris = vec!["http://tollgate/account/sign-in/callback/one".to_owned()];
+    honest.behaviour().says_who = false;
+    // The hostile one begins a sign-in with the other, and has its own user end that: the proofs of the code are its own then.
+    let attackers = begin(&server, &PAGE, json!({ "issuer": "one" })).await;
+    hostile.behaviour().sends_on_to = Some(attackers.authorization_url.clone());
+    let victims = begin(&server, &PAGE, json!({ "issuer": "two" })).await;
+    let on = hostile.visit(&victims.authorization_url).await;
+    let back = honest.visit(&on).await;
+    let code = crate::oidc_issuer::code_and_state(&back).0;
+    assert!(!code.is_empty() && !back.contains("iss="), "{back}");
+    let refused = come_back(&server, &back, &[("cookie", &victims.cookie)]).await;
+    assert_eq!(where_to(&refused), "/#/sign-in?failed=ID_TOKEN_INVALID");
+    assert_eq!((hostile.requests("/token"), honest.requests("/token")), (0, 0), "nobody got the code");
+    // Nor is a path another one's by being written in another way.
+    for written in ["callback/two/../one?", "callback/%6fne?", "callback/one/?", "callback/two%2F..%2Fone?", "callback/ONE?"] {
+        let other = back.replace("callback/one?", written);
+        let target = &other[other.find("/account/").unwrap()..];
+        let reply = http(server.address, &format!("GET {target}"), &[("cookie", &victims.cookie)], "").await;
+        let is_refused = reply.status == 404 || where_to(&reply) == "/#/sign-in?failed=ID_TOKEN_INVALID";
+        assert!(is_refused, "{written}: {} {}", reply.status, reply.body);
+    }
+    assert_eq!((hostile.requests("/token"), honest.requests("/token")), (0, 0));
+    // Each is good by itself.
+    hostile.behaviour().sends_on_to = None;
+    for (issuer, name) in [(&honest, "one"), (&hostile, "two")] {
+        let begun = begin(&server, &PAGE, json!({ "issuer": name })).await;
+        let back = issuer.visit(&begun.authorization_url).await;
+        assert!(back.starts_with(&format!("http://tollgate/account/sign-in/callback/{name}?")), "{back}");
+        assert_eq!(where_to(&come_back(&server, &back, &[("cookie", &begun.cookie)]).await), "/");
+    }
+}
+
+#[tokio::test]
+async fn signing_in_with_an_issuer_ends_the_session_that_the_browser_had_and_nothing_less_does() {
+    let issuer = OidcIssuer::start().await;
+    let server = server_of(&[&issuer], &[("TOLLGATE_SIGNUP", "open")]).await;
+    let signed_in = async |cookies: &str| {
+        let begun = begin(&server, &[PAGE[0], PAGE[1], ("cookie", cookies)], json!({})).await;
+        let back = issuer.visit(&begun.authorization_url).await;
+        // Its own cookie alone: the session's is not sent to the callback.
+        let reply = come_back(&server, &back, &[("cookie", &begun.cookie)]).await;
+        reply.header("set-cookie").split(';').next().unwrap().to_owned()
+    };
+    let refresh = async |cookie: &str| {
+        let reply = http(server.address, "POST /account/session/refresh", &[PAGE[0], PAGE[1], ("cookie", cookie)], "").await;
+        (reply.status, reply.header("set-cookie").split(';').next().unwrap_or_default().to_owned(), reply.body)
+    };
+    let first = signed_in("").await;
+    let (status, first, body) = refresh(&first).await;
+    assert_eq!(status, 200, "{body}");
+    // What is no token ends nothing, nor does a sign-in that comes to nothing.
+    let other = signed_in("tollgate_refresh=tgr_0").await;
+    issuer.behaviour().denies = true;
+    let begun = begin(&server, &[PAGE[0], PAGE[1], ("cookie", &first)], json!({})).await;
+    come_back(&server, &issuer.visit(&begun.authorization_url).await, &[("cookie", &begun.cookie)]).await;
+    issuer.behaviour().denies = false;
+    let (status, first, body) = refresh(&first).await;
+    assert_eq!(status, 200, "{body}");
+    // Also when it was refreshed while the person was at the issuer.
+    let begun = begin(&server, &[PAGE[0], PAGE[1], ("cookie", &first)], json!({})).await;
+    let (status, first, body) = refresh(&first).await;
+    assert_eq!(status, 200, "{body}");
+    let back = issuer.visit(&begun.authorization_url).await;
+    let reply = come_back(&server, &back, &[("cookie", &begun.cookie)]).await;
+    let second = reply.header("set-cookie").split(';').next().unwrap().to_owned();
+    let (status, _, body) = refresh(&first).await;
+    assert!(status == 401 && body.contains("CREDENTIAL_REVOKED"), "{status} {body}");
+    for alive in [second, other] {
+        let (status, _, body) = refresh(&alive).await;
+        assert_eq!(status, 200, "{body}");
+    }
 }

@@ -10,7 +10,8 @@ use tonic::{Code, Status};
 use crate::oidc_issuer::{IssuerKey, OidcIssuer, code_and_state, now, unsigned};
 use crate::support::{PASSWORD, Server, assert_refused, start_with, with};
 
-pub(crate) const CALLBACK: &str = "http://127.0.0.1:4321/callback";
+/// Where a program has issuer `one` send people back to.
+pub(crate) const CALLBACK: &str = "http://127.0.0.1:4321/callback/one";
 
 /// A server that people sign in to with these issuers, `one`, `two`, and so on.
 pub(crate) async fn server_of(issuers: &[&OidcIssuer], more: &[(&str, &str)]) -> Server {
@@ -38,7 +39,8 @@ impl Server {
 
     /// Begins, has the issuer send the person back, and answers what they came back with.
     pub(crate) async fn proof_by_code(&mut self, issuer: &OidcIssuer, name: &str) -> pb::IssuerProof {
-        let begun = self.begin_at(name, CALLBACK).await.unwrap();
+        let callback = if name.is_empty() { CALLBACK.to_owned() } else { CALLBACK.replace("one", name) };
+        let begun = self.begin_at(name, &callback).await.unwrap();
         let (authorization_code, state) = code_and_state(&issuer.visit(&begun.authorization_url).await);
         pb::IssuerProof { sign_in: begun.sign_in, authorization_code, state, id_token: String::new() }
     }
@@ -79,7 +81,8 @@ async fn the_first_sign_in_with_an_issuer_makes_a_user_with_starting_credits_and
         server.accounts.list_sessions(with(&first.access_token, pb::ListSessionsRequest {})).await.unwrap().into_inner().sessions;
     assert_eq!(sessions.len(), 3);
     assert!(sessions.iter().all(|one| one.method() == pb::SignInMethod::Issuer && one.issuer == issuer.url()), "{sessions:?}");
-    let identities = server.accounts.list_identities(with(&first.access_token, pb::ListIdentitiesRequest {})).await.unwrap().into_inner();
+    let identities = server.accounts.list_identities(with(&first.access_token, pb::ListIdentitiesRequest::default())).await;
+    let identities = identities.unwrap().into_inner();
     let [identity] = <[pb::Identity; 1]>::try_from(identities.identities).unwrap();
     assert_eq!((identity.subject.as_str(), identity.issuer_name.as_str()), ("1001", "one"));
     // Nobody knows a password of theirs, and there is none.
@@ -123,7 +126,7 @@ async fn a_code_is_good_once_and_with_the_sign_in_and_state_that_it_was_begun_wi
     ] {
         assert_refused(server.exchange(half).await, Code::InvalidArgument, ErrorReason::InvalidArgument);
     }
-    for redirect in ["http://evil.example/", "http://localhost:1/", "https://127.0.0.1:1/", "x"] {
+    for redirect in ["http://evil.example/one", "http://localhost:1/one", "https://127.0.0.1:1/one", "x", "http://127.0.0.1:1/two"] {
         assert_refused(server.begin_at("one", redirect).await, Code::InvalidArgument, ErrorReason::InvalidArgument);
     }
     assert_refused(server.begin_at("two", "").await, Code::NotFound, ErrorReason::IssuerUnknown);

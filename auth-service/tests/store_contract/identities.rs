@@ -54,7 +54,8 @@ impl Fixture {
     }
 
     async fn unlink(&self, signed: &Signed, issuer: &str, subject: &str) -> UnlinkAnswer {
-        self.store.unlink_identity(&signed.person.id, &credential(signed), (issuer, subject), event()).await.unwrap().unwrap()
+        let asked_by = credential(signed);
+        self.store.unlink_identity(&signed.person.id, Some(&asked_by), (issuer, subject), event()).await.unwrap().unwrap()
     }
 
     /// A user whom an identity has signed in.

@@ -14,6 +14,7 @@ pub(crate) use self::arguments::Admin;
 use crate::connection::Connected;
 use crate::display::{credits, json_time, role, time};
 use crate::failure::Failure;
+use crate::identities;
 use crate::named;
 use crate::output::{Output, hint};
 use crate::password;
@@ -71,6 +72,8 @@ pub(crate) async fn run(connected: &Connected, command: Admin, output: &mut Outp
             output.said(&format!("{} has no second factor; their sessions are ended", user.user_name), users::record(&user))
         }
         Admin::ResetPassword { name } => users::reset_password(client, &name, output).await,
+        Admin::Identities { name } => identities::list(client, &name, output).await,
+        Admin::UnlinkIdentity { name, issuer, subject } => identities::unlink(client, &name, &issuer, subject.as_deref(), output).await,
         Admin::Audit(arguments) => audit::run(client, arguments, output).await,
     }
 }

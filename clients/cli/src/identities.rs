@@ -41,32 +41,45 @@ pub(crate) enum Identities {
 
 pub(crate) async fn run(client: &Client, command: Identities, output: &mut Output) -> Result<(), Failure> {
     match command {
-        Identities::List => {
-            let identities = client.identities().await?;
-            let mut table = Table::new(&["ISSUER", "SUBJECT", "EMAIL", "LINKED", "IDENTIFIER"]);
-            let records: Vec<Value> = identities.iter().map(record).collect();
-            for one in identities {
-                table.row([one.issuer_name, one.subject, one.email, time(one.linked_at), one.issuer]);
-            }
-            output.records(&records, &table)
-        }
+        Identities::List => list(client, "", output).await,
         Identities::Link { with, no_browser, timeout } => {
             let way = Way { opens: !no_browser, within: timeout.unwrap_or(issuer::LONGEST).min(issuer::LONGEST) };
             let identity = issuer::by_browser(client, &with, way, async |proof| client.link_identity(proof).await).await?;
             output.said(&format!("{} signs you in at {with} from now on", shown(&identity)), record(&identity))
         }
-        Identities::Unlink { issuer, subject } => {
-            let identity = one_of(&client.identities().await?, &issuer, subject.as_deref())?;
-            let ended = client.unlink_identity(&identity.issuer, &identity.subject).await?;
-            let said = format!(
-                "{} signs you in no longer; {ended} {} ended",
-                shown(&identity),
-                if ended == 1 { "session is" } else { "sessions are" }
-            );
-            let document = json!({"issuer": identity.issuer, "subject": identity.subject, "endedSessions": ended});
-            output.said(&said, document)
-        }
+        Identities::Unlink { issuer, subject } => unlink(client, "", &issuer, subject.as_deref(), output).await,
     }
+}
+
+/// Those of a user, for an operator; without a name, one's own.
+pub(crate) async fn list(client: &Client, user_name: &str, output: &mut Output) -> Result<(), Failure> {
+    let identities = client.identities_of(user_name).await?;
+    let mut table = Table::new(&["ISSUER", "SUBJECT", "EMAIL", "LINKED", "IDENTIFIER"]);
+    let records: Vec<Value> = identities.iter().map(record).collect();
+    for one in identities {
+        table.row([one.issuer_name, one.subject, one.email, time(one.linked_at), one.issuer]);
+    }
+    output.records(&records, &table)
+}
+
+/// Takes one away from a user, for an operator; without a name, from oneself.
+pub(crate) async fn unlink(
+    client: &Client,
+    user_name: &str,
+    issuer: &str,
+    subject: Option<&str>,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let identity = one_of(&client.identities_of(user_name).await?, issuer, subject)?;
+    let ended = client.unlink_identity_of(user_name, &identity.issuer, &identity.subject).await?;
+    let said = format!(
+        "{} signs {} in no longer; {ended} {} ended",
+        shown(&identity),
+        if user_name.is_empty() { "you" } else { user_name },
+        if ended == 1 { "session is" } else { "sessions are" }
+    );
+    let document = json!({"issuer": identity.issuer, "subject": identity.subject, "endedSessions": ended});
+    output.said(&said, document)
 }
 
 /// What people know it by.
@@ -82,7 +95,9 @@ fn one_of(identities: &[Identity], issuer: &str, subject: Option<&str>) -> Resul
     };
     match identities.iter().filter(is_meant).collect::<Vec<_>>().as_slice() {
         [one] => Ok((*one).clone()),
-        [] => Err(Failure::NotThere("there is no such identity; tollgate me identities list shows what there is".to_owned())),
+        [] => Err(Failure::NotThere(
+            "there is no such identity; `me identities list`, or `admin identities NAME`, shows what there is".to_owned(),
+        )),
         several => {
             let subjects: Vec<&str> = several.iter().map(|one| one.subject.as_str()).collect();
             Err(Failure::NotThere(format!("there are several at {issuer}; say which: {}", subjects.join(", "))))

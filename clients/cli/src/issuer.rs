@@ -41,7 +41,7 @@ async fn there_and_back<T>(
     end: impl AsyncFnOnce(Proof) -> Result<T, Error>,
 ) -> Result<T, Failure> {
     let cant_listen = |source| Failure::Io { what: "no browser could come back to this host's loopback".to_owned(), source };
-    let loopback = Loopback::listen().await.map_err(cant_listen)?;
+    let loopback = Loopback::listen(issuer).await.map_err(cant_listen)?;
     let sign_in = client.begin_sign_in(issuer, &loopback.redirect_uri()).await?;
     let url = &sign_in.authorization_url;
     let opened = way.opens && browser::open(url);
@@ -55,8 +55,8 @@ async fn there_and_back<T>(
     let name = &sign_in.issuer.name;
     let came_back = tokio::time::timeout(way.within, loopback.comes_back(|state| sign_in.has_state(state))).await;
     let came_back = came_back.map_err(|_| Failure::Late(format!("nobody came back from {name} in time")))?.map_err(cant_listen)?;
-    // Another issuer's code must not be sent to this one, who could use it (RFC 9207).
-    if came_back.issuer.as_ref().is_some_and(|said| *said != sign_in.issuer.issuer) {
+    // Another issuer's code must not be sent to this one, who could use it: it has another path, or says its name (RFC 9207).
+    if !came_back.is_own || came_back.issuer.as_ref().is_some_and(|said| *said != sign_in.issuer.issuer) {
         came_back.answer("This came from another issuer. Nothing was done. You can close this window.").await;
         return Err(Failure::Denied(format!("another issuer than {name} sent the browser back; don't sign in with {name} again")));
     }

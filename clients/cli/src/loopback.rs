@@ -1,4 +1,5 @@
-//! Where a browser comes back to after a sign-in with an issuer: an address on loopback (RFC 8252), for one request.
+//! Where a browser comes back to after a sign-in with an issuer: an address on loopback (RFC 8252), for one request. Its path is the
+//! issuer's own: none can have another one's code brought there (RFC 9700, section 4.4).
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,6 +16,8 @@ const MOST_BYTES: usize = 16 << 10;
 const MOST_HEADERS: usize = 100;
 /// Connections that have said nothing yet. Browsers make some ahead of need.
 const AT_ONCE: usize = 16;
+/// Before an issuer's name.
+const CALLBACKS: &str = "/callback/";
 /// How long a connection has to send its request, and to take an answer.
 const WITHIN: Duration = Duration::from_secs(10);
 
@@ -22,6 +25,8 @@ const WITHIN: Duration = Duration::from_secs(10);
 pub(crate) struct Loopback {
     listener: TcpListener,
     address: SocketAddr,
+    /// Of the issuer alone.
+    path: String,
 }
 
 /// What an issuer sent the person back with.
@@ -33,25 +38,36 @@ pub(crate) enum Said {
     Error(String),
 }
 
+/// What an issuer sent the person back with, and to where.
+struct Answer {
+    said: Said,
+    state: String,
+    issuer: Option<String>,
+    is_own: bool,
+}
+
 /// The one request of this sign-in, which waits for its answer.
 pub(crate) struct CameBack {
     pub(crate) said: Said,
     pub(crate) state: String,
     /// Which issuer it says that it is (RFC 9207); `None`: it doesn't.
     pub(crate) issuer: Option<String>,
+    /// Whether it came to the address of this issuer, and not to another one's.
+    pub(crate) is_own: bool,
     browser: TcpStream,
 }
 
 impl Loopback {
-    pub(crate) async fn listen() -> io::Result<Self> {
+    /// For whoever comes back from the issuer of this name.
+    pub(crate) async fn listen(issuer: &str) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address })
+        Ok(Self { listener, address, path: format!("{CALLBACKS}{issuer}") })
     }
 
     /// What the issuer is told.
     pub(crate) fn redirect_uri(&self) -> String {
-        format!("http://{}/", self.address)
+        format!("http://{}{}", self.address, self.path)
     }
 
     /// Waits for the request that has this sign-in's state. Anything else that comes is turned away and changes nothing.
@@ -66,8 +82,10 @@ impl Loopback {
                 },
                 Some(request) = reading.next(), if !reading.is_empty() => {
                     let Some((mut browser, target)) = request else { continue };
-                    match target.as_deref().and_then(answer_of_the_issuer) {
-                        Some((said, state, issuer)) if is_state(&state) => return Ok(CameBack { said, state, issuer, browser }),
+                    match target.as_deref().and_then(|target| answer_of_the_issuer(target, &self.path)) {
+                        Some(Answer { said, state, issuer, is_own }) if is_state(&state) => {
+                            return Ok(CameBack { said, state, issuer, is_own, browser });
+                        }
                         // It may be an old tab's, or somebody's who would like us to take their code.
                         Some(_) => say(&mut browser, "400 Bad Request", "This is not the sign-in that tollgate waits for.").await,
                         None => say(&mut browser, "404 Not Found", "There is nothing here.").await,
@@ -114,10 +132,10 @@ async fn read_target(browser: &mut TcpStream) -> io::Result<Option<String>> {
     }
 }
 
-/// What a request's target says, its state, and which issuer it names; `None` when it is no issuer's answer.
-fn answer_of_the_issuer(target: &str) -> Option<(Said, String, Option<String>)> {
+/// What a request's target says; `None` when it is no issuer's answer.
+fn answer_of_the_issuer(target: &str, own_path: &str) -> Option<Answer> {
     let (path, query) = target.split_once('?')?;
-    if path != "/" || form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "iss").count() > 1 {
+    if !path.starts_with(CALLBACKS) || form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "iss").count() > 1 {
         return None;
     }
     let value = |name: &str| {
@@ -127,11 +145,12 @@ fn answer_of_the_issuer(target: &str) -> Option<(Said, String, Option<String>)> 
         if values.next().is_some() { None } else { first }
     };
     let state = value("state")?;
-    match (value("code"), value("error")) {
-        (Some(code), None) => Some((Said::Code(code), state, value("iss"))),
-        (None, Some(error)) => Some((Said::Error(error), state, value("iss"))),
-        _ => None,
-    }
+    let said = match (value("code"), value("error")) {
+        (Some(code), None) => Said::Code(code),
+        (None, Some(error)) => Said::Error(error),
+        _ => return None,
+    };
+    Some(Answer { said, state, issuer: value("iss"), is_own: path == own_path })
 }
 
 /// A plain page that runs nothing, is kept nowhere, and tells nobody the address that it was at. That nobody reads it is no failure.
@@ -163,46 +182,51 @@ mod tests {
 
     #[test]
     fn an_issuers_answer_has_one_state_and_either_one_code_or_one_error() {
-        let code = |target| match answer_of_the_issuer(target) {
-            Some((Said::Code(code), state, None)) => Some((code, state)),
+        let answer_of = |target: &str| answer_of_the_issuer(target, "/callback/one");
+        let code = |target| match answer_of(target) {
+            Some(Answer { said: Said::Code(code), state, issuer: None, is_own: true }) => Some((code, state)),
             _ => None,
         };
-        assert_eq!(code("/?code=4%2F0a&state=s+1&scope=openid"), Some(("4/0a".into(), "s 1".into())));
-        assert!(answer_of_the_issuer("/?error=access_denied&state=s").unwrap().0 == Said::Error("access_denied".into()));
-        let named = answer_of_the_issuer("/?code=c&state=s&iss=https%3A%2F%2Fone.example").unwrap();
-        assert_eq!(named.2.as_deref(), Some("https://one.example"));
+        assert_eq!(code("/callback/one?code=4%2F0a&state=s+1&scope=openid"), Some(("4/0a".into(), "s 1".into())));
+        assert!(answer_of("/callback/one?error=access_denied&state=s").unwrap().said == Said::Error("access_denied".into()));
+        let named = answer_of("/callback/one?code=c&state=s&iss=https%3A%2F%2Fone.example").unwrap();
+        assert_eq!(named.issuer.as_deref(), Some("https://one.example"));
+        for another in ["/callback/two?code=c&state=s", "/callback/one/?code=c&state=s", "/callback/%6fne?code=c&state=s"] {
+            assert!(!answer_of(another).unwrap().is_own, "{another}");
+        }
         for wrong in [
             "/",
             "/favicon.ico",
-            "/x?code=c&state=s",
-            "/?code=c",
-            "/?code=c&state=",
-            "/?state=s",
-            "/?code=c&code=d&state=s",
-            "/?code=c&state=s&state=t",
-            "/?code=c&error=e&state=s",
-            "/?code=&state=s",
-            "/?code=c&state=s&iss=a&iss=b",
+            "/callback/one",
+            "/?code=c&state=s",
+            "/callback/one?code=c",
+            "/callback/one?code=c&state=",
+            "/callback/one?state=s",
+            "/callback/one?code=c&code=d&state=s",
+            "/callback/one?code=c&state=s&state=t",
+            "/callback/one?code=c&error=e&state=s",
+            "/callback/one?code=&state=s",
+            "/callback/one?code=c&state=s&iss=a&iss=b",
         ] {
-            assert!(answer_of_the_issuer(wrong).is_none(), "{wrong}");
+            assert!(answer_of(wrong).is_none(), "{wrong}");
         }
     }
 
     #[tokio::test]
     async fn one_request_with_the_state_is_answered_and_others_are_turned_away_and_change_nothing() {
-        let loopback = Loopback::listen().await.unwrap();
+        let loopback = Loopback::listen("one").await.unwrap();
         let uri = loopback.redirect_uri();
-        let address = uri.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        let address = uri.strip_prefix("http://").unwrap().strip_suffix("/callback/one").unwrap().to_owned();
         assert!(address.starts_with("127.0.0.1:"), "{uri}");
         let waiting = tokio::spawn(loopback.comes_back(|state| state == "right"));
         // As browsers make them ahead of need.
         let _silent = TcpStream::connect(&address).await.unwrap();
         assert!(get(&address, "/favicon.ico").await.starts_with("HTTP/1.1 404 "));
-        assert!(get(&address, "/?code=theirs&state=wrong").await.starts_with("HTTP/1.1 400 "));
-        assert!(get(&address, "/?code=theirs").await.starts_with("HTTP/1.1 404 "));
-        let asking = tokio::spawn(async move { get(&address, "/?code=ours&state=right").await });
+        assert!(get(&address, "/callback/one?code=theirs&state=wrong").await.starts_with("HTTP/1.1 400 "));
+        assert!(get(&address, "/callback/one?code=theirs").await.starts_with("HTTP/1.1 404 "));
+        let asking = tokio::spawn(async move { get(&address, "/callback/one?code=ours&state=right").await });
         let came_back = waiting.await.unwrap().unwrap();
-        assert!(came_back.said == Said::Code("ours".into()) && came_back.state == "right");
+        assert!(came_back.said == Said::Code("ours".into()) && came_back.state == "right" && came_back.is_own);
         came_back.answer("You are signed in.").await;
         let page = asking.await.unwrap();
         assert!(page.starts_with("HTTP/1.1 200 OK") && page.ends_with("\r\n\r\nYou are signed in.\n"), "{page}");
@@ -211,8 +235,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_request_is_not_read_to_its_end() {
-        let loopback = Loopback::listen().await.unwrap();
-        let address = loopback.redirect_uri().trim_start_matches("http://").trim_end_matches('/').to_owned();
+        let loopback = Loopback::listen("one").await.unwrap();
+        let address = loopback.address.to_string();
         let waiting = tokio::spawn(loopback.comes_back(|_| true));
         let mut endless = TcpStream::connect(&address).await.unwrap();
         endless.write_all(&[&b"GET /?code=a&state="[..], &[b'a'; MOST_BYTES]].concat()).await.unwrap();

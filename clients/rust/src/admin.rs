@@ -33,6 +33,8 @@ pub struct OneTimePassword {
     pub expires_at: Option<SystemTime>,
     /// Whose.
     pub user: User,
+    /// Issuers' identities that sign the user in once the reset is complete: see [`Client::identities_of`].
+    pub linked_identities: u32,
 }
 
 impl fmt::Debug for OneTimePassword {
@@ -99,6 +101,7 @@ impl Client {
             password: reset.one_time_password,
             expires_at: reset.expires_at.and_then(|time| time.try_into().ok()),
             user: reset.user.unwrap_or_default(),
+            linked_identities: reset.linked_identities,
         })
     }
 

@@ -87,7 +87,8 @@ impl Client {
     }
 
     /// Begins a sign-in with an issuer, by its name; empty where there is one alone. `redirect_uri` is where the issuer sends the person
-    /// back to, an address on loopback such as `http://127.0.0.1:41234/`; empty for a caller that gets an ID token by itself.
+    /// back to, an address on loopback whose path ends with the issuer's name, such as `http://127.0.0.1:41234/callback/google`; empty for
+    /// a caller that gets an ID token by itself. Take what comes back at that path alone: another issuer's code must not get there.
     pub async fn begin_sign_in(&self, issuer: &str, redirect_uri: &str) -> Result<IssuerSignIn, Error> {
         let message = BeginSignInRequest { issuer: issuer.to_owned(), redirect_uri: redirect_uri.to_owned() };
         let answer = self.accounts().begin_sign_in(self.anonymous_request(message)).await;
@@ -114,7 +115,13 @@ impl Client {
 
     /// The issuers' identities that sign the user in.
     pub async fn identities(&self) -> Result<Vec<Identity>, Error> {
-        let answer = self.accounts().list_identities(self.request(ListIdentitiesRequest {})).await;
+        self.identities_of("").await
+    }
+
+    /// The issuers' identities that sign another user in; for operators.
+    pub async fn identities_of(&self, user_name: &str) -> Result<Vec<Identity>, Error> {
+        let message = ListIdentitiesRequest { user_name: user_name.to_owned() };
+        let answer = self.accounts().list_identities(self.request(message)).await;
         Ok(self.connections.auth.answer(answer, None)?.identities)
     }
 
@@ -127,7 +134,13 @@ impl Client {
 
     /// The identity signs the user in no longer, and the sessions that it began end: how many. The last way to sign in stays.
     pub async fn unlink_identity(&self, issuer: &str, subject: &str) -> Result<u32, Error> {
-        let message = UnlinkIdentityRequest { issuer: issuer.to_owned(), subject: subject.to_owned() };
+        self.unlink_identity_of("", issuer, subject).await
+    }
+
+    /// The same for another user; for operators.
+    pub async fn unlink_identity_of(&self, user_name: &str, issuer: &str, subject: &str) -> Result<u32, Error> {
+        let (issuer, subject, user_name) = (issuer.to_owned(), subject.to_owned(), user_name.to_owned());
+        let message = UnlinkIdentityRequest { issuer, subject, user_name };
         let answer = self.accounts().unlink_identity(self.request(message)).await;
         Ok(self.connections.auth.answer(answer, None)?.ended_sessions)
     }

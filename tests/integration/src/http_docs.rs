@@ -33,7 +33,7 @@ const REFUSED: &[Refused] = &[
     ("`POST /introspect`", auth::INTROSPECT_REFUSED),
     ("`GET /users/me`", auth::USERS_ME_REFUSED),
     ("`/account/session`, and below", auth::ACCOUNT_SESSION_REFUSED),
-    ("`POST /account/sign-in`", auth::ACCOUNT_SIGN_IN_REFUSED),
+    ("`POST /account/session/issuer`", auth::ACCOUNT_SIGN_IN_REFUSED),
 ];
 
 /// Of a line that isn't a table's.

@@ -123,6 +123,12 @@ pub struct Behaviour {
     pub trouble: HashMap<String, Trouble>,
     /// Whether the person says no.
     pub denies: bool,
+    /// Where it sends people back to and nowhere else, of loopback at any port; empty: to wherever it is asked to.
+    pub redirect_uris: Vec<String>,
+    /// Whether it says who it is when it sends somebody back (RFC 9207).
+    pub says_who: bool,
+    /// Where it sends people on to in place of back, with the state that they brought: the address of a sign-in that it began itself.
+    pub sends_on_to: Option<String>,
     /// Whether the person is asked, by a page with a link, in place of being sent on at once.
     pub asks: bool,
     codes: HashMap<String, Granted>,
@@ -179,6 +185,9 @@ impl OidcIssuer {
             cache_control: "max-age=3600".to_owned(),
             trouble: HashMap::new(),
             denies: false,
+            redirect_uris: Vec::new(),
+            says_who: true,
+            sends_on_to: None,
             asks: false,
             codes: HashMap::new(),
             requests: HashMap::new(),

@@ -160,7 +160,7 @@ async fn every_command_that_prints_data_prints_the_json_that_is_documented() {
 
     organizations(&mut scene, &ada, &bob, &boss).await;
     second_factor(&mut scene, &ada, &boss).await;
-    ways_to_sign_in(&mut scene, &ada, &issuer).await;
+    ways_to_sign_in(&mut scene, &ada, &boss, &issuer).await;
     scene.run(&bob, "sessions revoke", &[bob_session(&bob).await.as_str()], "").await;
     scene.run(&ada, "logout", &[], "").await;
 
@@ -221,7 +221,7 @@ async fn waits(shell: &Shell, arguments: &[&str], what: &str) -> (Child, String)
     }
 }
 
-async fn ways_to_sign_in(scene: &mut Scene, ada: &Shell, issuer: &OidcIssuer) {
+async fn link(scene: &mut Scene, ada: &Shell, issuer: &OidcIssuer) {
     let link = ["me", "identities", "link", "--with", "lab", "--no-browser", "--json"];
     let (child, address) = waits(ada, &link, "http://").await;
     let back = issuer.visit(&format!("http://{address}")).await;
@@ -229,7 +229,14 @@ async fn ways_to_sign_in(scene: &mut Scene, ada: &Shell, issuer: &OidcIssuer) {
     HttpCall::get(host.parse().unwrap(), &format!("/{target}")).send().await.text().await;
     let done = timeout(SOON, child.wait_with_output()).await.unwrap().unwrap();
     scene.check("me identities link", &text(&done.stdout));
+}
+
+async fn ways_to_sign_in(scene: &mut Scene, ada: &Shell, boss: &Shell, issuer: &OidcIssuer) {
+    link(scene, ada, issuer).await;
     scene.run(ada, "me identities list", &[], "").await;
+    scene.run(boss, "admin identities", &["ada"], "").await;
+    scene.run(boss, "admin unlink-identity", &["ada", "lab"], "").await;
+    link(scene, ada, issuer).await;
     scene.run(ada, "me identities unlink", &["lab"], "").await;
     for (command, more) in [("devices approve", &["--yes"][..]), ("devices deny", &[])] {
         let (mut device, code) = waits(ada, &["login", "--device", "--print-token"], "and type this code: ").await;

@@ -134,7 +134,7 @@ impl RedisStore {
     pub(super) async fn unlink(
         &self,
         id: &UserId,
-        asked_by: &PresentedCredential,
+        asked_by: Option<&PresentedCredential>,
         (issuer, subject): (&str, &str),
         event: &AuditEvent,
     ) -> Result<Option<UnlinkAnswer>, StoreError> {

@@ -108,7 +108,7 @@ pub(super) fn link(
 pub(super) fn unlink(
     context: Context<'_>,
     id: &UserId,
-    asked_by: &PresentedCredential,
+    asked_by: Option<&PresentedCredential>,
     identity: (&str, &str),
     event: &AuditEvent,
 ) -> StoreResult<Option<UnlinkAnswer>> {

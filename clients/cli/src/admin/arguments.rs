@@ -1,5 +1,6 @@
 //! The command line of what operators do.
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 use shared::ledger::{MAX_CREDITS, MAX_PAGE_ENTRIES};
 use tollgate_client::proto::auth::UserState;
@@ -65,6 +66,22 @@ pub(crate) enum Admin {
     ResetPassword {
         /// User name
         name: String,
+    },
+    /// List the identities at issuers that sign a user in: of one who was in other hands, they may be somebody else's
+    Identities {
+        /// User name
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        name: String,
+    },
+    /// Let an identity sign a user in no longer; sessions that it began end
+    UnlinkIdentity {
+        /// User name
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        name: String,
+        /// The issuer: its name or identifier
+        issuer: String,
+        /// Who it is at the issuer, from `admin identities`; only where there are several
+        subject: Option<String>,
     },
     /// Show what operators and users changed or tried to, the newest first
     Audit(Audit),

@@ -43,12 +43,23 @@ pub(crate) async fn reset_password(client: &Client, name: &str, output: &mut Out
     let user_name = &reset.user.user_name;
     output.said(
         &reset.password,
-        json!({"userName": user_name, "oneTimePassword": reset.password, "expiresAt": json_time(reset.expires_at.map(Into::into))}),
+        json!({
+            "userName": user_name,
+            "oneTimePassword": reset.password,
+            "expiresAt": json_time(reset.expires_at.map(Into::into)),
+            "linkedIdentities": reset.linked_identities,
+        }),
     )?;
     let end = reset.expires_at.map(|end| format!(" until {}", time(Some(end.into())))).unwrap_or_default();
     hint(&format!(
         "one-time password of {user_name}, good once{end}: tollgate password complete-reset {user_name}; it can't be shown again"
     ));
+    if reset.linked_identities > 0 {
+        hint(&format!(
+            "issuers will sign {user_name} in as before, with {} linked; if others had this user: tollgate admin identities {user_name}",
+            if reset.linked_identities == 1 { "1 identity".to_owned() } else { format!("{} identities", reset.linked_identities) }
+        ));
+    }
     Ok(())
 }
 

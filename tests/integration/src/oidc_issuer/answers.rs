@@ -140,9 +140,14 @@ fn authorize(asked: &Asked, url: &str, behaviour: &mut Behaviour) -> String {
         && get("code_challenge").len() == 43
         && get("nonce").len() >= 22
         && get("state").len() >= 22
-        && !get("redirect_uri").is_empty();
+        && is_registered(&get("redirect_uri"), &behaviour.redirect_uris);
     if !is_right {
         return json_reply("400 Bad Request", "", &json!({ "error": "invalid_request" }));
+    }
+    if let Some((address, begun)) = behaviour.sends_on_to.as_ref().and_then(|address| address.split_once('?')) {
+        let state = format!("state={}", encoded(&get("state")));
+        let query: Vec<&str> = begun.split('&').map(|pair| if pair.starts_with("state=") { &state } else { pair }).collect();
+        return whole("302 Found", "text/plain", &format!("location: {address}?{}\r\n", query.join("&")), "");
     }
     if behaviour.asks && !query.contains_key("agreed") {
         let name = behaviour.person.get("name").and_then(Value::as_str).unwrap_or("somebody").to_owned();
@@ -170,8 +175,18 @@ fn authorize(asked: &Asked, url: &str, behaviour: &mut Behaviour) -> String {
     };
     let redirect = get("redirect_uri");
     let join = if redirect.contains('?') { '&' } else { '?' };
-    let location = format!("{redirect}{join}{answer}&state={}&iss={}", encoded(&get("state")), encoded(&issuer));
+    let who = if behaviour.says_who { format!("&iss={}", encoded(&issuer)) } else { String::new() };
+    let location = format!("{redirect}{join}{answer}&state={}{who}", encoded(&get("state")));
     whole("302 Found", "text/plain", &format!("location: {location}\r\n"), "")
+}
+
+/// By the letter, but for the port on loopback (RFC 8252, section 7.3).
+fn is_registered(redirect_uri: &str, registered: &[String]) -> bool {
+    let without_port = match redirect_uri.strip_prefix("http://127.0.0.1:").and_then(|rest| rest.split_once('/')) {
+        Some((_, path)) => format!("http://127.0.0.1/{path}"),
+        None => redirect_uri.to_owned(),
+    };
+    !redirect_uri.is_empty() && (registered.is_empty() || registered.iter().any(|one| *one == redirect_uri || *one == without_port))
 }
 
 /// Gives an ID token for a code: once, to the client that began, with the verifier that it has kept.
@@ -223,6 +238,15 @@ fn control(asked: &Asked, behaviour: &mut Behaviour) -> String {
     }
     if let Some(Value::Bool(denies)) = take("denies") {
         behaviour.denies = denies;
+    }
+    if let Some(Value::Bool(says_who)) = take("says_who") {
+        behaviour.says_who = says_who;
+    }
+    if let Some(Value::Array(uris)) = take("redirect_uris") {
+        behaviour.redirect_uris = uris.iter().filter_map(|uri| uri.as_str().map(str::to_owned)).collect();
+    }
+    if let Some(address) = take("sends_on_to") {
+        behaviour.sends_on_to = address.as_str().map(str::to_owned);
     }
     if let Some(Value::Bool(asks)) = take("asks") {
         behaviour.asks = asks;

@@ -1,6 +1,7 @@
 //! Signing in with an issuer, and the identities that sign a user in.
 
 use integration::oidc_issuer::{OidcIssuer, Trouble};
+use integration::process_pair::bearer;
 use integration::stack::PASSWORD;
 use serde_json::json;
 use shared::proto::auth;
@@ -75,6 +76,26 @@ async fn a_sign_in_that_an_issuer_spoils_is_told_in_words_and_signs_nobody_in() 
         assert!(!page.text().await.contains("call this number"));
         assert_eq!(page.browser.evaluate("document.querySelectorAll('main img').length").await, 0);
         page.find("button", "Sign in").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn signing_in_with_an_issuer_ends_the_session_that_the_browser_had() {
+    scene_with_issuer("signing_in_with_an_issuer_ends_the_session_that_the_browser_had", async |issuer, stage, page| {
+        issuer.person(json!({ "sub": "e-1", "preferred_username": "comes.later" }));
+        stage.person("was.here.before").await;
+        page.find("button", "Sign in with Google").await;
+        // As another tab does, of which this one knows nothing.
+        let body = json!({ "user_name": "was.here.before", "password": PASSWORD }).to_string();
+        let asked = json!({ "method": "POST", "headers": { "content-type": "application/json" }, "body": body });
+        let token = page.browser.evaluate(&format!("fetch('/account/session', {asked}).then((answer) => answer.json())")).await;
+        let before = || bearer(token["access_token"].as_str().unwrap(), auth::GetMeRequest {});
+        stage.accounts().get_me(before()).await.unwrap();
+        sign_in_with_google(page).await;
+        page.says("comes.later").await;
+        let ended = stage.accounts().get_me(before()).await.unwrap_err();
+        assert_eq!(shared::error::reason_of(&ended), Some(shared::ErrorReason::CredentialRevoked));
     })
     .await;
 }

@@ -13,7 +13,7 @@ pub(super) const CLIENT_SECRET: &str = "canary-client-secret-8Rt5nX";
 
 impl Stage {
     pub(super) async fn begun(&mut self) -> pb::BeginSignInResponse {
-        let begin = pb::BeginSignInRequest { issuer: "one".to_owned(), redirect_uri: "http://127.0.0.1:9/callback".to_owned() };
+        let begin = pb::BeginSignInRequest { issuer: "one".to_owned(), redirect_uri: "http://127.0.0.1:9/callback/one".to_owned() };
         let begun = self.accounts().begin_sign_in(begin).await.unwrap().into_inner();
         self.secrets.insert(begun.sign_in.clone(), "a sign-in that was begun");
         begun
@@ -72,7 +72,7 @@ impl Stage {
         let proof = self.proof().await;
         let link = bearer(&held.token, pb::LinkIdentityRequest { proof: Some(proof) });
         self.said.push(format!("{:?}", accounts.link_identity(link).await));
-        let list = bearer(&signed_in.access_token, pb::ListIdentitiesRequest {});
+        let list = bearer(&signed_in.access_token, pb::ListIdentitiesRequest::default());
         self.said.push(format!("{:?}", accounts.list_identities(list).await.unwrap()));
         self.page_sign_in().await;
     }
@@ -80,7 +80,7 @@ impl Stage {
     async fn page_sign_in(&mut self) {
         let address = self.pair.auth.address();
         let page = [("content-type", "application/json"), ("sec-fetch-site", "same-origin"), ("origin", "http://localhost")];
-        let begun = HostileHttp1::connect(address).await.call("POST", "/account/sign-in", &page, b"{}").await;
+        let begun = HostileHttp1::connect(address).await.call("POST", "/account/session/issuer", &page, b"{}").await;
         assert_eq!(begun.status, 200, "{begun:?}");
         let cookie = begun.header("set-cookie").split(';').next().unwrap().to_owned();
         self.secrets.insert(cookie.split_once('=').unwrap().1.to_owned(), "a sign-in that was begun");

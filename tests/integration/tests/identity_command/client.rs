@@ -11,7 +11,8 @@ use tollgate_client::{Client, ErrorReason, Proof};
 
 use crate::person::Person;
 
-fn client_of(stack: &Stack) -> Client {
+/// Somebody who hasn't signed in.
+pub(crate) fn client_of(stack: &Stack) -> Client {
     Client::builder().auth_url(format!("http://{}", stack.auths[0].address())).build().unwrap()
 }
 

@@ -14,6 +14,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr};
 use tokio::time::timeout;
 
+use crate::client::client_of;
 use crate::person::Person;
 
 /// A command that waits for a browser.
@@ -74,10 +75,10 @@ async fn login_with_an_issuer_takes_the_request_with_its_own_state_and_no_other_
     let ada = Person::new(&stack);
     let login = Waiting::begin(&ada.shell, &["login", "--with", "lab", "--no-browser"]).await;
     let back = issuer.visit(&login.address).await;
-    let origin = back.split_once("/?").unwrap().0.to_owned();
+    let (origin, _) = back.split_once("/callback/lab?").unwrap();
 
     // An old tab, somebody who would like us to be signed in as them, and what browsers ask for by themselves.
-    assert_eq!(open(&format!("{origin}/?code=theirs&state=theirs")).await.0, 400);
+    assert_eq!(open(&format!("{origin}/callback/lab?code=theirs&state=theirs")).await.0, 400);
     assert_eq!(open(&format!("{origin}/favicon.ico")).await.0, 404);
     let (status, page) = open(&back).await;
     assert_eq!(status, 200);
@@ -133,6 +134,34 @@ async fn the_browser_that_the_environment_names_is_opened_and_ctrl_c_a_no_and_a_
     let unknown = ada.shell.fails(&["login", "--with", "nobody", "--no-browser"], 1).await;
     assert!(unknown.contains("(ISSUER_UNKNOWN)"), "{unknown}");
     ada.shell.fails(&["me"], 77).await;
+}
+
+#[tokio::test]
+async fn a_code_of_another_issuer_that_says_nothing_of_itself_is_given_to_nobody() {
+    let (upstream, lab, evil) = (ScriptedUpstream::start().await, OidcIssuer::start().await, OidcIssuer::start().await);
+    let issuers = json!([lab.entry("lab"), evil.entry("evil")]).to_string();
+    let stack = Plan::with_upstream(&upstream.url()).set("TOLLGATE_OIDC_ISSUERS", &issuers).start().await;
+    lab.behaviour().redirect_uris = vec!["http://127.0.0.1/callback/lab".to_owned()];
+    lab.behaviour().says_who = false;
+    let ada = Person::new(&stack);
+    let login = Waiting::begin(&ada.shell, &["login", "--with", "evil", "--no-browser"]).await;
+    // The hostile one knows by the address where the command waits, and begins a sign-in of its own with the other, for there.
+    let asked = integration::oidc_issuer::pairs(login.address.split_once('?').unwrap().1);
+    let waits_at = asked["redirect_uri"].strip_suffix("/callback/evil").unwrap();
+    let begun = client_of(&stack).begin_sign_in("lab", &format!("{waits_at}/callback/lab")).await.unwrap();
+    evil.behaviour().sends_on_to = Some(begun.authorization_url.clone());
+    let back = lab.visit(&evil.visit(&login.address).await).await;
+    assert!(back.starts_with(&format!("{waits_at}/callback/lab?code=")) && !back.contains("iss="), "{back}");
+    let (status, page) = open(&back).await;
+    assert!(status == 200 && page.starts_with("This came from another issuer."), "{page}");
+    let (code, out, said) = login.ends().await;
+    assert_eq!((code, out.as_str()), (Some(77), ""), "{said}");
+    assert!(said.contains("another issuer than evil"), "{said}");
+    assert_eq!((evil.requests("/token"), lab.requests("/token")), (0, 0), "nobody got the code");
+    // Nor can it have one brought to its own address, of an issuer that takes any path of this host.
+    lab.behaviour().redirect_uris.clear();
+    let refused = client_of(&stack).begin_sign_in("lab", &format!("{waits_at}/callback/evil")).await.unwrap_err();
+    assert_eq!(refused.reason(), Some(tollgate_client::ErrorReason::InvalidArgument), "{refused}");
 }
 
 #[tokio::test]
