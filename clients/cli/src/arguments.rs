@@ -36,8 +36,8 @@ Without a password: tollgate login --with google, or tollgate login --device whe
 
 Passwords, keys and invitations are asked for, or read from the first line of standard input; they are never arguments.
 
-Each value comes from its flag, else from the environment, else from the profile in ~/.config/tollgate/config.yaml; tollgate config shows
-from where. login keeps its session for the profile, and it counts where nothing else gives a credential.
+Each value comes from its flag, else from the environment, else from the profile in ~/.config/tollgate/config.yaml; \
+tollgate config shows from where. login keeps its session for the profile, and it counts where nothing else gives a credential.
 
 Environment:
   TOLLGATE_PROFILE   profile of the config file       [default: default]

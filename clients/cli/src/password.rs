@@ -38,9 +38,25 @@ pub(crate) fn read_new(prompt: &str) -> Result<String, Failure> {
 }
 
 fn ask(what: &str, prompt: &str) -> Result<String, Failure> {
-    let password = rpassword::prompt_password(prompt)
-        .map_err(|source| Failure::Io { what: format!("the {what} can't be read from the terminal"), source })?;
+    let password = typed(prompt).map_err(|source| Failure::Io { what: format!("the {what} can't be read from the terminal"), source })?;
     if password.is_empty() { Err(Failure::Usage(format!("no {what} was given"))) } else { Ok(password) }
+}
+
+/// By Ctrl-C `rpassword` sends this thread a signal before it gives the terminal its modes back. The signal waits until it has.
+#[cfg(unix)]
+fn typed(prompt: &str) -> io::Result<String> {
+    use nix::sys::signal::{SigSet, Signal};
+    let mut interrupt = SigSet::empty();
+    interrupt.add(Signal::SIGINT);
+    interrupt.thread_block()?;
+    let password = rpassword::prompt_password(prompt);
+    interrupt.thread_unblock()?;
+    password
+}
+
+#[cfg(not(unix))]
+fn typed(prompt: &str) -> io::Result<String> {
+    rpassword::prompt_password(prompt)
 }
 
 fn first_line(what: &str, input: impl BufRead) -> Result<String, Failure> {

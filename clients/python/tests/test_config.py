@@ -228,6 +228,9 @@ def test_what_cannot_be_sent_is_refused_before_anything_is(client: Any) -> None:
         with pytest.raises(tollgate.ConfigurationError, match="^the URL of inference-service ") as refused:
             client(url=wrong)
         assert "canary" not in str(refused.value)
+    for given, example in ({"url": "http://a b"}, "http://127.0.0.1:50052"), ({"auth_url": "http://a b"}, "http://127.0.0.1:50051"):
+        with pytest.raises(tollgate.ConfigurationError, match=f"should look like {example}$"):
+            client(**given)
     for given in ({"key": "canary key"}, {"key": "canary\n"}, {"account": "a b"}, {"client_key": "k.pem"}):
         with pytest.raises(tollgate.ConfigurationError) as refused:
             client(**given)

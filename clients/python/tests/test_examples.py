@@ -43,6 +43,13 @@ def test_examples_are_under_sixty_lines() -> None:
     assert len(lines) >= 3 and max(lines.values()) < 60, lines
 
 
+def test_the_example_notebook_names_each_cell_as_its_format_asks() -> None:
+    notebook = json.loads((EXAMPLES / "notebook.ipynb").read_text())
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    names = [each.get("id", "") for each in notebook["cells"]]
+    assert all(re.fullmatch("[a-zA-Z0-9_-]{1,64}", name) for name in names) and len(set(names)) == len(names), names
+
+
 def test_the_example_notebook_runs_from_top_to_bottom(stack: Stack, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     person = stack.person(10)
     monkeypatch.setenv("TOLLGATE_URL", stack.url)

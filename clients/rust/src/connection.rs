@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use shared::default_address::AUTH_URL;
+use shared::default_address::{AUTH_URL, INFERENCE_URL};
 use shared::tls::server_name;
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::ClientConfig;
@@ -49,7 +49,11 @@ impl Connection {
     pub(crate) fn new(service: Service, url: &str, connect_timeout: Duration, security: &TransportSecurity) -> Result<Self, Error> {
         let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
         let refuse = |why: &str| Error::Configuration(format!("the URL of {service} {why}"));
-        let parsed: http::Uri = url.parse().map_err(|_| refuse(&format!("can't be read; it should look like {AUTH_URL}")))?;
+        let example = match service {
+            Service::Auth => AUTH_URL,
+            Service::Inference => INFERENCE_URL,
+        };
+        let parsed: http::Uri = url.parse().map_err(|_| refuse(&format!("can't be read; it should look like {example}")))?;
         let uses_tls = match parsed.scheme_str() {
             Some("http") => false,
             Some("https") => true,
@@ -130,8 +134,20 @@ impl Tls {
 mod tests {
     use super::*;
 
+    fn url_of(service: Service, url: &str) -> Result<String, Error> {
+        Connection::new(service, url, Duration::from_secs(5), &TransportSecurity::default()).map(|connection| connection.url)
+    }
+
     fn url(url: &str) -> Result<String, Error> {
-        Connection::new(Service::Auth, url, Duration::from_secs(5), &TransportSecurity::default()).map(|connection| connection.url)
+        url_of(Service::Auth, url)
+    }
+
+    #[test]
+    fn a_url_that_cannot_be_read_is_answered_with_one_of_its_service() {
+        for (service, example) in [(Service::Auth, AUTH_URL), (Service::Inference, INFERENCE_URL)] {
+            let error = url_of(service, "http://a b").unwrap_err().to_string();
+            assert!(error.ends_with(&format!("it should look like {example}")), "{error}");
+        }
     }
 
     #[test]

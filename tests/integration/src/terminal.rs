@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::num::NonZero;
 use std::os::fd::AsFd;
-use std::process::Stdio;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -228,9 +229,20 @@ impl Terminal {
 
     /// Waits for its end: its exit code. The terminal is cooked again.
     pub async fn ends(&mut self) -> i32 {
+        let status = self.end().await;
+        status.code().unwrap_or_else(|| panic!("{status}: {}", self.screen()))
+    }
+
+    /// Waits for its end by a signal: its number. The terminal is cooked again.
+    pub async fn ends_by_signal(&mut self) -> i32 {
+        let status = self.end().await;
+        status.signal().unwrap_or_else(|| panic!("{status}: {}", self.screen()))
+    }
+
+    async fn end(&mut self) -> ExitStatus {
         let status = timeout(SOON, self.child.wait()).await.unwrap_or_else(|_| panic!("it still runs:\n{}", self.screen())).unwrap();
         assert!(self.is_cooked(), "{}", self.screen());
-        status.code().unwrap_or_else(|| panic!("{status}: {}", self.screen()))
+        status
     }
 
     /// Nobody reads any more what the command writes: it waits in the terminal, and then the command waits.

@@ -24,7 +24,8 @@ const COMMANDS: &str = r#"Available Commands:
   /?, /help       Help for a command
   /? shortcuts    Help for keyboard shortcuts
 
-Use """ to begin a multi-line message. A line that begins with a blank is never a command.
+Use """ to begin a multi-line message.
+A line that begins with a blank is never a command.
 "#;
 
 /// Behind the commands, for models that see.
@@ -77,16 +78,30 @@ const SHORTCUTS: &str = "Available keyboard shortcuts:
 
 const PARAMETERS: &str = "Available Parameters:
   /set parameter seed <int>                Random number seed
-  /set parameter num_predict <int>         Max number of tokens to predict; -1: as many as the server allows
+  /set parameter num_predict <int>         Max tokens; -1: as the server allows
   /set parameter top_k <int>               Pick from top k num of tokens
-  /set parameter top_p <float>             Pick token based on sum of probabilities
-  /set parameter min_p <float>             Pick token based on top token probability * min_p
-  /set parameter typical_p <float>         Pick token based on how typical it is
+  /set parameter top_p <float>             Pick by sum of probabilities
+  /set parameter min_p <float>             Pick by top probability * min_p
+  /set parameter typical_p <float>         Pick by how typical a token is
   /set parameter num_ctx <int>             Set the context size
   /set parameter temperature <float>       Set creativity level
   /set parameter repeat_penalty <float>    How strongly to penalize repetitions
   /set parameter presence_penalty <float>  Penalize tokens that were there
-  /set parameter frequency_penalty <float> Penalize tokens by how often they were there
-  /set parameter repeat_last_n <int>       Set how far back to look for repetitions
+  /set parameter frequency_penalty <float> Penalize tokens by their count
+  /set parameter repeat_last_n <int>       How far back to look for repetitions
   /set parameter stop <string> <string> ...   Set the stop parameters
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_of_help_fits_a_terminal_of_80_columns() {
+        for help in [Help::Commands, Help::Set, Help::Show, Help::Shortcuts, Help::Parameters] {
+            for line in text(help).lines().chain(PICTURES.lines()) {
+                assert!(line.chars().count() < 80, "{line}");
+            }
+        }
+    }
+}

@@ -288,6 +288,10 @@ impl Session<'_> {
                 self.with.model = model;
                 self.conversation.clear();
                 self.choose_thinking();
+                // What was chosen before stays, and the model would refuse each question for it.
+                if self.with.settings.think.as_deref().is_some_and(|level| level != "off") {
+                    self.warn_of_thinking();
+                }
                 Ok(())
             }
             Some(Err(Failure::Call(error))) if error.reason() == Some(ErrorReason::ModelNotFound) => {
@@ -383,13 +387,17 @@ impl Session<'_> {
                 };
                 with.settings.think = Some(level);
                 self.thinks_by_choice = true;
-                if self.facts.0.is_some() && !self.facts.can("thinking") {
-                    self.note(&format!("warning: model {:?} does not support thinking output", self.with.model));
-                }
+                self.warn_of_thinking();
                 said
             }
         };
         self.say(&said)
+    }
+
+    fn warn_of_thinking(&self) {
+        if self.facts.0.is_some() && !self.facts.can("thinking") {
+            self.note(&format!("warning: model {:?} does not support thinking output", self.with.model));
+        }
     }
 
     /// A model that can think does, unless the person said otherwise.

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import grpc
 
 from ._bases import ConfigurationError
-from ._settings import AUTH_URL, Settings
+from ._settings import AUTH_URL, INFERENCE_URL, Settings
 
 VERSION = "0.1.0"
 AUTH_SERVICE = "auth-service"
@@ -43,18 +43,19 @@ class Endpoint:
         def refuse(why: str) -> ConfigurationError:
             return ConfigurationError(f"the URL of {service} {why}")
 
+        example = AUTH_URL if service == AUTH_SERVICE else INFERENCE_URL
         whole = url if "://" in url else f"http://{url}"
         try:
             parts = urlsplit(whole)
             host, port = parts.hostname or "", parts.port
         except ValueError:
-            raise refuse(f"can't be read; it should look like {AUTH_URL}") from None
+            raise refuse(f"can't be read; it should look like {example}") from None
         if parts.scheme not in ("http", "https"):
             raise refuse("must begin with https:// or http://")
         if not host or "@" in parts.netloc:
             raise refuse("must name a host, and no user")
         if any(character.isspace() or not character.isprintable() for character in url):
-            raise refuse(f"can't be read; it should look like {AUTH_URL}")
+            raise refuse(f"can't be read; it should look like {example}")
         if parts.path not in ("", "/") or parts.query or parts.fragment:
             raise refuse("must end after the port")
         uses_tls = parts.scheme == "https"

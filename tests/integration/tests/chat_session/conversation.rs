@@ -100,6 +100,27 @@ async fn the_spinner_and_the_cost_go_to_standard_error_and_the_spinner_only_to_a
 }
 
 #[tokio::test]
+async fn loading_a_model_that_cannot_think_warns_whoever_asked_for_thinking_and_nobody_else() {
+    let stage = Stage::start().await;
+    stage.upstream.model("smollm2", &["completion", "thinking"], 8192);
+    stage.upstream.model("other", &["completion"], 8192);
+    let terminal = Terminal::chat(&stage.shell, &[]).await;
+    let loaded = format!(">>> /load other\nLoading model 'other'\n{PLACEHOLDER}");
+    let warned = loaded.replace(PLACEHOLDER, &format!("warning: model \"other\" does not support thinking output\n{PLACEHOLDER}"));
+    // Thinking by itself ends with the model that could.
+    for (said, expected) in [(None, &loaded), (Some("/set think high"), &warned), (Some("/set nothink"), &loaded)] {
+        if let Some(line) = said {
+            terminal.does(line, "mode").await;
+            terminal.clear().await;
+        }
+        terminal.does("/load smollm2", "Loading model 'smollm2'").await;
+        terminal.clear().await;
+        assert_eq!(terminal.does("/load other", "Loading model 'other'").await, *expected, "after {said:?}");
+        terminal.clear().await;
+    }
+}
+
+#[tokio::test]
 async fn a_model_that_thinks_does_and_its_thoughts_stand_apart_and_are_not_sent_back() {
     let stage = Stage::start().await;
     stage.upstream.model("smollm2", &["completion", "thinking"], 8192);

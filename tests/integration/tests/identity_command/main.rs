@@ -7,5 +7,6 @@ mod client;
 mod device;
 mod issuer;
 mod organizations;
+mod passwords;
 mod person;
 mod second_factor;
