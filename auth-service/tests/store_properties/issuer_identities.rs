@@ -184,7 +184,7 @@ async fn both(store: &dyn Store, name: &str, model: &mut Model, step: &Step) -> 
             let person = &model.users[user].person;
             let asked_by = by(person, Some(&model.users[user].sessions[session].id), 0);
             let of = (issuer(identity), format!("{name} {}", subject(identity)));
-            let answer = match store.unlink_identity(&person.id, &asked_by, (&of.0, &of.1), event()).await.unwrap().unwrap() {
+            let answer = match store.unlink_identity(&person.id, Some(&asked_by), (&of.0, &of.1), event()).await.unwrap().unwrap() {
                 UnlinkAnswer::Unlinked { ended_sessions } => format!("Unlinked({ended_sessions})"),
                 UnlinkAnswer::Refused(refusal) => over(&format!("{refusal:?}")),
                 other => format!("{other:?}"),

@@ -120,7 +120,7 @@ async fn play(stores: &[Arc<dyn Store>], name: &str, rounds: &[(bool, Vec<Togeth
         for person in &people {
             let signed = begin(&*stores[0], person).await;
             let of = (ISSUER, round.subject.as_str());
-            stores[0].unlink_identity(&person.id, &by(person, Some(&signed.session), 0), of, event()).await.unwrap();
+            stores[0].unlink_identity(&person.id, Some(&by(person, Some(&signed.session), 0)), of, event()).await.unwrap();
         }
     }
 }
@@ -165,7 +165,7 @@ async fn perform(store: &dyn Store, round: &Round, action: Together, name: &str,
         Together::Unlink(user) => {
             let Signed { person, session } = &round.users[user];
             let of = (ISSUER, round.subject.as_str());
-            match store.unlink_identity(&person.id, &by(person, Some(session), 0), of, event()).await.unwrap().unwrap() {
+            match store.unlink_identity(&person.id, Some(&by(person, Some(session), 0)), of, event()).await.unwrap().unwrap() {
                 UnlinkAnswer::Unlinked { .. } => Came::Unlinked,
                 _ => Came::Nothing,
             }
