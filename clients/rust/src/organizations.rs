@@ -46,8 +46,9 @@ impl Client {
         page_token: &str,
     ) -> Result<ListAllOrganizationsResponse, Error> {
         let (page_token, name_prefix) = (page_token.to_owned(), name_prefix.to_owned());
-        let answer = self.admin().list_all_organizations(self.request(ListAllOrganizationsRequest { page_size, page_token, name_prefix }));
-        self.connections.auth.answer(answer.await, None)
+        let message = ListAllOrganizationsRequest { page_size, page_token, name_prefix };
+        let answer = self.admin().list_all_organizations(self.request(message)).await;
+        self.connections.auth.answer(answer, None)
     }
 
     /// All organizations whose names begin with this (empty: all), in the order of their accounts' ids. `page_size` is how many are asked
