@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::credits::{charged, resolution};
 use crate::fixture::{Fixture, Person, by_token, of_attempt, one_credit, used};
+use crate::members::Company;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -33,6 +34,14 @@ impl Fixture {
     /// To the first moment of the next month.
     fn turn_the_month(&self) {
         self.hand.store(Month::of_ms(self.now_ms()).end_ms, Ordering::SeqCst);
+    }
+}
+
+impl Fixture {
+    /// The same, and its owner signs in again: no session lives that long.
+    async fn next_month(&self, company: Company) -> Company {
+        self.turn_the_month();
+        Company { owner: self.sign_in(&company.owner.person).await, ..company }
     }
 }
 
@@ -314,20 +323,20 @@ pub(crate) async fn what_those_who_are_gone_spent_is_kept_for_a_month_and_a_serv
         f.settle(terms, Outcome::Completed, 1).await;
     }
     assert_eq!((f.usage(&carl).await, f.usage(&busy).await), ((1, 0), (1, 0)));
-    f.turn_the_month();
+    let company = f.next_month(company).await;
     f.add(&company, &carl, None).await;
     let late = f.hold(&carl, one_credit("r4", "a")).await.terms;
     f.remove(&company, &carl).await;
     assert_eq!(counted().await, ids(&[&ada, &bob, &carl, &busy]), "the clock may go back to the last month");
     f.store.extend(&late, used(1)).await.unwrap();
-    f.turn_the_month();
-    f.turn_the_month();
+    let company = f.next_month(company).await;
+    let company = f.next_month(company).await;
     // It is due by now, and nothing has resolved it yet.
     f.remove(&company, &bob).await;
     assert_eq!(counted().await, ids(&[&carl]));
     f.walk().await;
-    f.turn_the_month();
-    f.turn_the_month();
+    let company = f.next_month(company).await;
+    let company = f.next_month(company).await;
     let last = f.member(&company, "last", None).await;
     f.remove(&company, &last).await;
     assert_eq!(counted().await, []);

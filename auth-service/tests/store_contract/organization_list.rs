@@ -23,7 +23,7 @@ impl Fixture {
 pub(crate) async fn the_pages_of_all_organizations_have_each_once_whoever_is_a_member_and_end(f: Fixture) {
     assert_eq!(f.pages_of_organizations(3).await, [Vec::<String>::new()]);
     let (ada, bob) = (f.signed("ada").await, f.signed("bob").await);
-    let names = ["Physics", "Painters", "physics", "Plumbers", "Poets", "Ärzte"];
+    let names = ["Physics", "Painters", "Printers", "Plumbers", "Poets", "Ärzte"];
     for (number, name) in names.iter().enumerate() {
         f.create(if number % 2 == 0 { &ada } else { &bob }, name).await.unwrap();
     }
