@@ -1,13 +1,31 @@
 //! What members and strangers can guess of organizations, and how soon they have to wait.
 
+use std::time::{Duration, Instant};
+
 use auth_service::ids::AccountId;
 use auth_service::organization::invitation_code::InvitationCode;
 use shared::ErrorReason;
-use shared::error::retry_delay_of;
-use tonic::Code;
+use shared::error::{reason_of, retry_delay_of};
+use tonic::{Code, Status};
 
 use crate::organizations::{MEMBER, OWNER, invitation};
 use crate::support::*;
+
+/// Goes on guessing until the next guess must wait for eight seconds: long enough for what follows, also on a machine that does much else.
+/// The first wait is of a second, and each guess that is compared doubles it.
+async fn guess_until_the_wait_is_long(mut guess: impl AsyncFnMut(usize) -> Status, wrong: ErrorReason) {
+    let (began, mut compared) = (Instant::now(), 0);
+    for number in 0.. {
+        let reason = reason_of(&guess(number).await);
+        compared += usize::from(reason == Some(wrong));
+        if compared == 3 {
+            return;
+        }
+        assert!(reason == Some(wrong) || reason == Some(ErrorReason::RateLimited), "{reason:?}");
+        assert!(began.elapsed() < Duration::from_secs(60), "it waits for longer than a few seconds");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
 
 #[tokio::test]
 async fn wrong_codes_of_invitations_make_the_next_wait_by_user_and_network_and_a_right_one_clears_nothing() {
@@ -29,6 +47,8 @@ async fn wrong_codes_of_invitations_make_the_next_wait_by_user_and_network_and_a
             assert_refused(refused, Code::NotFound, ErrorReason::InvitationInvalid);
         }
     }
+    let guess = async |_| server.look(&eve, &made_up()).await.unwrap_err();
+    guess_until_the_wait_is_long(guess, ErrorReason::InvitationInvalid).await;
     for next in [made_up(), code.clone()] {
         let looked = assert_refused(server.look(&eve, &next).await, Code::ResourceExhausted, ErrorReason::RateLimited);
         assert!(retry_delay_of(&looked).is_some());
@@ -58,6 +78,8 @@ async fn an_owner_who_adds_names_that_nobody_has_waits_and_an_operator_does_not(
             assert_refused(server.add(&ada, &account, name, MEMBER).await, Code::NotFound, ErrorReason::UserNotFound);
         }
     }
+    let guess = async |number| server.add(&ada, &account, &format!("no-such-{number}"), MEMBER).await.unwrap_err();
+    guess_until_the_wait_is_long(guess, ErrorReason::UserNotFound).await;
     for name in ["nobody-6", "carl"] {
         let refused = assert_refused(server.add(&ada, &account, name, MEMBER).await, Code::ResourceExhausted, ErrorReason::RateLimited);
         assert!(retry_delay_of(&refused).is_some());
