@@ -36,7 +36,7 @@ async fn sigterm_with_a_running_stream_lets_it_finish_and_exits_0_with_no_hold_o
     let upstream = ScriptedUpstream::start().await;
     let gate = Gate::new();
     upstream.script("/api/chat", Script::stream().token("one").gate(&gate).token(" two").done("stop", 5, 2));
-    let mut processes = ProcessPair::start(&upstream.url(), &[("TOLLGATE_DRAIN_DEADLINE", "60s")]);
+    let mut processes = ProcessPair::start(&upstream.url(), &[("TOLLGATE_DRAIN_DEADLINE", "10s")]);
     let key = processes.user().await;
     let mut stream = processes.inference().chat(bearer(&key, chat_request("smollm2", "hi"))).await.unwrap().into_inner();
     upstream.request("/api/chat", 0).await;

@@ -7,8 +7,8 @@ use integration::polling::until;
 use integration::process_pair::ProcessPair;
 use integration::scripted_upstream::ScriptedUpstream;
 
-/// Memory of no file, in KiB. In a debug build, 10 MiB were measured of auth-service: 6 of the heap, and 2 of addresses in the binary, which
-/// are written when it is loaded. The code itself takes some 9 MiB more, of a release build.
+/// Memory of no file, in KiB. In a debug build, 10 MiB were measured of auth-service: 6 of the heap, and 2 of addresses in the binary,
+/// which are written when it is loaded. The code itself takes some 9 MiB more, of a release build.
 const MOST_KIB: u64 = 12 << 10;
 /// What the start has freed, some 3 MiB, is given back once threads end that have had nothing to do for ten seconds.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
