@@ -39,6 +39,11 @@ pub(crate) async fn account_id(client: &Client, named: &str) -> Result<String, F
 
 fn one_of(named: &str, organizations: &[Organization]) -> Result<String, Failure> {
     match among(named, organizations, id_of).as_slice() {
+        // Whoever makes an organization names it, and can add anybody: the name would stand for the account whose id it is.
+        [one] if one.account_id != named && has_form_of_id(named) => {
+            let why = "could be another account's id, and is the name of one of your organizations; say that one by its id";
+            Err(Failure::NotThere(format!("{named:?} {why}: {}", one.account_id)))
+        }
         [one] => Ok(one.account_id.clone()),
         [] => {
             let names: Vec<String> = organizations.iter().map(|one| format!("{:?}", one.name)).collect();
@@ -77,18 +82,30 @@ pub(crate) async fn service_account(client: &Client, account_id: &str, named: &s
     })
 }
 
-/// The id of a member or of a service account.
+/// The id of a member or of a service account. A name that is both one's and the other's is refused: members choose theirs.
 pub(crate) async fn principal_id(client: &Client, account_id: &str, named: &str) -> Result<String, Failure> {
-    match member(client, account_id, named).await {
-        Ok(member) => return Ok(member.user_id),
-        Err(Failure::NotThere(_)) => {}
-        Err(failure) => return Err(failure),
+    let member = if_there(member(client, account_id, named).await)?.map(|one| one.user_id);
+    let service_account = if_there(service_account(client, account_id, named).await)?.map(|one| one.service_account_id);
+    one_principal(named, member, service_account)
+}
+
+fn one_principal(named: &str, member: Option<String>, service_account: Option<String>) -> Result<String, Failure> {
+    match (member, service_account) {
+        (Some(member), Some(service_account)) if member != named && service_account != named => Err(Failure::NotThere(format!(
+            "{named:?} is the name of a member, {member}, and of a service account, {service_account}; say which by its id"
+        ))),
+        (_, Some(id)) if id == named => Ok(id),
+        (Some(id), _) | (None, Some(id)) => Ok(id),
+        (None, None) => Err(Failure::NotThere(format!("{named:?} is neither a member nor a service account"))),
     }
-    let service_account = service_account(client, account_id, named).await;
-    service_account.map(|one| one.service_account_id).map_err(|failure| match failure {
-        Failure::NotThere(_) => Failure::NotThere(format!("{named:?} is neither a member nor a service account")),
-        other => other,
-    })
+}
+
+fn if_there<T>(found: Result<T, Failure>) -> Result<Option<T>, Failure> {
+    match found {
+        Ok(one) => Ok(Some(one)),
+        Err(Failure::NotThere(_)) => Ok(None),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// Names of all members and service accounts by their ids, as far as the caller may see them.
@@ -123,5 +140,25 @@ mod tests {
     fn a_name_that_is_anothers_id_means_the_one_whose_id_it_is() {
         let all = organizations(&[("0123456789abcdef", "0123456789abcdeF"), ("0123456789abcdeF", "team")]);
         assert_eq!(one_of("0123456789abcdeF", &all).unwrap(), "0123456789abcdeF");
+    }
+
+    #[test]
+    fn a_name_of_a_member_and_of_a_service_account_is_refused_with_both_ids() {
+        let id = |text: &str| Some(text.to_owned());
+        let both = one_principal("nightly", id("M"), id("S")).unwrap_err().to_string();
+        assert!(both.contains("a member, M,") && both.contains("a service account, S;"), "{both}");
+        assert_eq!(one_principal("S", id("M"), id("S")).unwrap(), "S");
+        assert_eq!(one_principal("M", id("M"), id("S")).unwrap(), "M");
+        assert_eq!(one_principal("nightly", id("M"), None).unwrap(), "M");
+        assert_eq!(one_principal("nightly", None, id("S")).unwrap(), "S");
+        assert!(one_principal("nightly", None, None).unwrap_err().to_string().contains("neither"));
+    }
+
+    #[test]
+    fn a_name_in_the_form_of_an_id_takes_no_other_accounts_place() {
+        let all = organizations(&[("0123456789abcdef", "0123456789abcdeF"), ("0123456789abcdeG", "team")]);
+        let refused = one_of("0123456789abcdeF", &all).unwrap_err().to_string();
+        assert!(refused.contains("its id: 0123456789abcdef"), "{refused}");
+        assert_eq!(one_of("0123456789abcdef", &all).unwrap(), "0123456789abcdef");
     }
 }

@@ -92,6 +92,27 @@ async fn a_name_that_several_of_ones_organizations_have_is_refused_with_their_id
 }
 
 #[tokio::test]
+async fn an_organization_that_is_named_as_anothers_id_gets_nothing_that_is_meant_for_that_one() {
+    let upstream = ScriptedUpstream::start().await;
+    let stack = Plan::with_upstream(&upstream.url()).start().await;
+    let (ada, boss, id) = lab(&stack).await;
+    let mallory = Person::signed_up(&stack, "mallory").await;
+    let decoy = mallory.json(&["orgs", "create", &id], "").await["accountId"].as_str().unwrap().to_owned();
+    for name in ["ada", "root.admin"] {
+        mallory.shell.says(&["orgs", "add", &decoy, name], "").await;
+    }
+
+    let refused = boss.shell.fails(&["admin", "grant", "--account", &id, "10"], 1).await;
+    assert!(refused.contains(&decoy), "{refused}");
+    assert_eq!(mallory.json(&["balance", "--account", &decoy], "").await["availableCredits"], 0);
+    // Who is a member of the one that is meant reaches it as before.
+    assert_eq!(ada.json(&["balance", "--account", &id], "").await["availableCredits"], 10);
+    boss.shell.says(&["orgs", "leave", &decoy], "").await;
+    boss.shell.says(&["admin", "grant", "--account", &id, "10"], "").await;
+    assert_eq!(ada.json(&["balance", "--account", &id], "").await["availableCredits"], 20);
+}
+
+#[tokio::test]
 async fn an_invitation_is_shown_before_it_is_accepted_and_is_good_for_nothing_once_withdrawn_or_leaked() {
     let upstream = ScriptedUpstream::start().await;
     let stack = Plan::with_upstream(&upstream.url()).start().await;
