@@ -277,7 +277,7 @@ pub(crate) async fn unlinking_an_identity_ends_what_its_sessions_have_approved_f
         assert!(f.refresh(ended, 0, 1).await.is_err());
     }
     assert_eq!(devices::exchange(&*f.store, &open, &ada).await.1, DeviceExchange::ApprovalEnded);
-    assert_eq!(f.session_ids(&ada).await, [signed.id.clone()]);
+    assert_eq!(f.session_ids(&ada).await, std::slice::from_ref(&signed.id));
     assert_eq!(f.refusal(&signed).await, None, "it began by the password");
 }
 

@@ -1,6 +1,6 @@
 //! A revocation ends what it must whatever breaks on the way: a forwarder, an auth-service, Redis, the news itself.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use integration::lossy_forwarder::{Loss, LossyForwarder};
 use integration::polling::until;
@@ -12,20 +12,21 @@ use shared::ErrorReason;
 use shared::proto::auth;
 use shared::proto::auth::accounts_client::AccountsClient;
 
+use crate::moment::Moment;
 use crate::stage::{AT_ONCE, CUT, Payer, Person, SOON, Stage};
 
-/// By when it is noticed that a connection is dead which nobody closed: before the next Extend.
-const SILENCE: Duration = Duration::from_secs(15);
+/// How soon it is noticed that a connection is dead which nobody closed.
+const SILENCE: Duration = Duration::from_secs(6);
 
 /// Revokes the person's first key through one of the auth-services, as soon as it can; when that was answered.
-async fn revoke_through(stage: &Stage, auth: usize, user: &Person) -> Instant {
+async fn revoke_through(stage: &Stage, auth: usize, user: &Person) -> Moment {
     let address = stage.auths[auth].address();
     until("the key to be revoked", SOON, || async {
         let revoke = auth::RevokeApiKeyRequest { api_key_id: user.key_id(0), ..Default::default() };
         AccountsClient::new(channel(address)).revoke_api_key(bearer(user.credential(Payer::Session(0)), revoke)).await.ok()
     })
     .await;
-    Instant::now()
+    Moment::now()
 }
 
 #[tokio::test]
@@ -37,10 +38,10 @@ async fn an_answer_whose_revocation_nobody_tells_ends_at_its_next_extend_and_no_
         let mut kept = stage.run_everywhere("another key's", &user.keys[1].key).await;
         kept.push(stage.run(0, "another user's", &another.keys[0].key).await);
         forget_key(&stage, &user).await;
-        let forgotten = Instant::now();
+        let forgotten = Moment::now();
         let (took, _) = running.assert_cut(ErrorReason::CredentialRevoked, forgotten).await;
-        // After a third of how long a hold lives, and before its end.
-        assert!(took < Duration::from_secs(14), "{took:?}");
+        // A third of how long a hold lives, and what it takes.
+        assert!(took < Duration::from_secs(5) + AT_ONCE, "{took:?}");
         eprintln!("nobody told: {took:?}");
         gate.open_for_good();
         for running in kept {
@@ -116,7 +117,7 @@ async fn an_auth_service_that_is_killed_or_stopped_takes_no_revocation_with_it()
 }
 
 #[tokio::test]
-async fn an_auth_service_that_freezes_keeps_no_answer_from_ending_at_once() {
+async fn an_auth_service_that_freezes_keeps_no_answer_from_ending_within_a_second() {
     for frozen in [0, 1] {
         let mut stage = Stage::on_redis(&[]).await;
         let urls: Vec<_> = stage.auths.iter().map(ServiceProcess::url).collect();
@@ -189,9 +190,9 @@ async fn a_service_whose_callers_watch_stops_as_quickly_as_one_whose_callers_do_
     let running = stage.run(0, "a key's", &user.keys[0].key).await;
     gate.open_for_good();
     running.assert_whole().await;
-    let began = Instant::now();
+    let began = Moment::now();
     stage.auths[0].signal("TERM");
     assert_eq!(stage.auths[0].wait(SOON).code(), Some(0));
     // Long before its drain's deadline.
-    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
 }

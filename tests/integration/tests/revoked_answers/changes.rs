@@ -1,13 +1,12 @@
 //! Every way to revoke something: what it ends, and what it doesn't.
 
-use std::time::Instant;
-
 use integration::process_pair::bearer;
 use integration::stack::PASSWORD;
 use shared::ErrorReason;
 use shared::proto::auth;
 
-use crate::stage::{AT_ONCE, CUT, PAYERS, Payer, Person, Stage, WHOLE, assert_most_within_a_second};
+use crate::moment::Moment;
+use crate::stage::{AT_ONCE, CUT, PAYERS, Payer, Person, Stage, WHOLE};
 
 /// Makes the changes, and the list of them.
 macro_rules! changes {
@@ -125,7 +124,7 @@ impl Change {
 
 /// Makes every change while answers run, on each inference-service one by each key and session, of the user and of another.
 async fn each_change_ends_what_it_revokes(stage: &Stage) {
-    let (mut all, mut told) = (Vec::new(), 0);
+    let (mut all, mut told) = (0, 0);
     for &change in CHANGES {
         let (user, another) = (stage.person(&format!("ada.{change:?}")).await, stage.person(&format!("eve.{change:?}")).await);
         let ((ends, reason), gate) = (change.ends(), stage.gate());
@@ -137,14 +136,14 @@ async fn each_change_ends_what_it_revokes(stage: &Stage) {
         let others = if change == DisableAnother { Payer::Session(0) } else { Payer::Key(1) };
         let bystander = stage.run(0, "another's", another.credential(others)).await;
         change.make(stage, &user, &another).await;
-        let made = Instant::now();
+        let made = Moment::now();
         let (cuts, mut slowest) = (cut.len(), std::time::Duration::ZERO);
         for running in cut {
             let what = running.what.clone();
             let (took, charged) = running.assert_cut(reason, made).await;
             assert!(took < AT_ONCE, "{what}: {took:?}");
             slowest = slowest.max(took);
-            all.push(took);
+            all += 1;
             told += usize::from(charged.is_some());
         }
         if change == DisableAnother {
@@ -166,8 +165,7 @@ async fn each_change_ends_what_it_revokes(stage: &Stage) {
                 .await;
         }
     }
-    assert!(told > all.len() / 2, "{told} of {} were told what they cost", all.len());
-    assert_most_within_a_second(all);
+    assert!(told > all / 2, "{told} of {all} were told what they cost");
 }
 
 #[tokio::test]

@@ -1,7 +1,5 @@
 //! Every door says in its own form that an answer was cut, and why.
 
-use std::time::Instant;
-
 use integration::http_client::{HttpAnswer, HttpCall};
 use integration::polling::until;
 use integration::scripted_upstream::{Script, chat_line};
@@ -10,6 +8,7 @@ use prost::Message;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+use crate::moment::Moment;
 use crate::stage::{AT_ONCE, CUT, Payer, SOON, Stage};
 
 /// A door, and a request for an answer.
@@ -89,14 +88,14 @@ async fn every_door_cuts_a_stream_in_its_own_form_and_a_whole_answer_with_a_403(
                 assert_eq!(answer.status, 200, "{}", door.path);
                 answer.wait_for("two ").await;
                 stage.revoke_key(&user, 0).await;
-                let (revoked, text) = (Instant::now(), rest(&mut answer).await);
+                let (revoked, text) = (Moment::now(), rest(&mut answer).await);
                 assert!(revoked.elapsed() < AT_ONCE, "{}: {:?}", door.path, revoked.elapsed());
                 assert!(text.contains("CREDENTIAL_REVOKED") && text.contains(door.error), "{}: {text}", door.path);
                 let is_priced = text.contains("\"charged_credits\":12") || text.contains("\"cost\":12");
                 (is_priced.then_some(CUT), CUT)
             } else {
                 stage.revoke_key(&user, 0).await;
-                let revoked = Instant::now();
+                let revoked = Moment::now();
                 let mut refused = tokio::time::timeout(SOON, calling).await.expect("it ends").unwrap();
                 assert!(revoked.elapsed() < AT_ONCE, "{}: {:?}", door.path, revoked.elapsed());
                 assert_eq!((refused.status, refused.header("www-authenticate")), (403, None), "{}", door.path);
@@ -117,7 +116,7 @@ async fn every_door_cuts_a_stream_in_its_own_form_and_a_whole_answer_with_a_403(
 
 /// All of this is said, at once.
 async fn is_said(answer: &mut HttpAnswer, parts: &[&str]) {
-    let revoked = Instant::now();
+    let revoked = Moment::now();
     for part in parts {
         tokio::time::timeout(SOON, answer.wait_for(part)).await.expect("it is said");
     }
@@ -170,7 +169,7 @@ async fn embeddings_and_answers_that_wait_for_their_first_token_are_cut_and_cost
         let calling = tokio::spawn(HttpCall::post(stage.inferences[0].address(), path, body).bearer(&user.keys[0].key).send());
         let request = stage.upstream.request(upstream, next).await;
         stage.revoke_key(&user, 0).await;
-        let revoked = Instant::now();
+        let revoked = Moment::now();
         let mut answer = tokio::time::timeout(SOON, calling).await.expect("it ends").unwrap();
         let text = rest(&mut answer).await;
         assert!(revoked.elapsed() < AT_ONCE, "{path}: {:?}", revoked.elapsed());
@@ -200,7 +199,7 @@ async fn an_answer_that_never_went_upstream_is_cut_and_costs_nothing() {
     let waiting = tokio::spawn(waiting.send());
     until("the call to be held for", SOON, || async { (stage.balance(&user.keys[1].key).await.held_credits() > 0).then_some(()) }).await;
     stage.revoke_key(&user, 0).await;
-    let revoked = Instant::now();
+    let revoked = Moment::now();
     let mut refused = tokio::time::timeout(SOON, waiting).await.expect("it ends").unwrap();
     assert!(revoked.elapsed() < AT_ONCE, "{:?}", revoked.elapsed());
     let (status, text) = (refused.status, rest(&mut refused).await);

@@ -7,4 +7,5 @@ mod breakage;
 mod changes;
 mod doors;
 mod members;
+mod moment;
 mod stage;
