@@ -22,6 +22,9 @@ use crate::percentiles::Percentiles;
 use crate::proto::ChainChatRequest;
 use crate::proto::chain_client::ChainClient;
 
+/// How long an answer may take at the most.
+const AN_ANSWER_WITHIN: Duration = Duration::from_secs(120);
+
 /// Where answers come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StreamTarget {
@@ -175,6 +178,11 @@ impl Streaming {
         let (before, (answers_before, tokens_before), started) = (self.gauge.read(), counts(), Instant::now());
         streams.measuring.store(true, Ordering::Relaxed);
         tokio::time::sleep(span.measured).await;
+        // A short span may be over before the first answer is, and of no answer nothing can be said.
+        let is_closed = matches!(streams.job.pace, Pace::Closed { .. });
+        while is_closed && counts().0 == answers_before && started.elapsed() < AN_ANSWER_WITHIN {
+            tokio::time::sleep(span.measured).await;
+        }
         streams.measuring.store(false, Ordering::Relaxed);
         let (answers, tokens) = counts();
         self.answers += answers - answers_before;

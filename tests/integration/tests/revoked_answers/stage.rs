@@ -92,8 +92,8 @@ impl Running {
         tokio::time::timeout(SOON, self.reading).await.unwrap_or_else(|_| panic!("{} goes on", self.what)).unwrap()
     }
 
-    /// It was cut for this reason; how long after that, by a machine that has a processor for it, and the charge that it was told. What comes too late nobody is told: what
-    /// it cost all the same is [`Stage::has_spent`]'s to say.
+    /// It was cut for this reason; how long after that, by a machine that has a processor for it, and the charge that it was told. What
+    /// comes too late nobody is told: what it cost all the same is [`Stage::has_spent`]'s to say.
     pub(crate) async fn assert_cut(self, reason: ErrorReason, since: Moment) -> (Duration, Option<i64>) {
         let what = self.what.clone();
         let (answer, ended) = self.end().await;
