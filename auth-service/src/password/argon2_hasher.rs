@@ -175,8 +175,8 @@ mod tests {
         let live = made_with(19_456, 3);
         for (memory_kib, passes) in [(19_456, 2), (19_456, 1), (18_000, 3), (12_288, 3), (7_168, 5), (32, 1)] {
             let old = made_with(memory_kib, passes);
-            // In turns, since what others do slows memory down; the quickest of each, since nothing speeds it up. Where much else goes on, it
-            // takes many turns until each has had a quiet one.
+            // In turns, since what others do slows memory down; the quickest of each, since nothing speeds it up. Where much else goes on,
+            // it takes many turns until each has had a quiet one.
             let (mut quickest, mut ratio) = ([u64::MAX; 2], 0.0);
             for turn in 0..MOST_TURNS {
                 quickest = std::array::from_fn(|which| time_of(&hasher, [&old, &live][which]).min(quickest[which]));
