@@ -109,6 +109,7 @@ async fn an_invitation_is_shown_once_and_whoever_opens_its_link_signs_up_and_acc
         invited.browser.go(&link).await;
         invited.says("Sign in, or sign up, to look at the invitation.").await;
         invited.press("link", "Sign up").await;
+        invited.find("button", "Sign up").await;
         invited.fill("textbox", "User name", "was.invited").await;
         invited.fill("textbox", "Password", PASSWORD).await;
         invited.press("button", "Sign up").await;

@@ -157,25 +157,32 @@ impl Page {
         self.press_found("it can be pressed", || async { Some(node) }).await;
     }
 
-    /// Presses what is found with the mouse, once it can be and stands still. The page may draw it anew meanwhile: it is found anew too.
-    async fn press_found(&self, what: &str, find: impl AsyncFn() -> Option<Node>) {
+    /// Presses what is found with the mouse, once it can be and stands still; what it was. The page may draw it anew meanwhile: it is
+    /// found anew too.
+    async fn press_found(&self, what: &str, find: impl AsyncFn() -> Option<Node>) -> Node {
         let last = Mutex::new(Value::Null);
-        let middle = until(what, SOON, || async {
-            let middle = self.try_call(find().await?, MIDDLE).await.ok()?;
+        let (node, middle) = until(what, SOON, || async {
+            let node = find().await?;
+            let middle = self.try_call(node, MIDDLE).await.ok()?;
             let is_still = std::mem::replace(&mut *last.lock().unwrap(), middle.clone()) == middle;
-            middle.as_object().filter(|_| is_still).cloned()
+            middle.as_object().filter(|_| is_still).map(|middle| (node, middle.clone()))
         })
         .await;
         for kind in ["mouseMoved", "mousePressed", "mouseReleased"] {
             let event = json!({ "type": kind, "x": middle["x"], "y": middle["y"], "button": "left", "clickCount": 1 });
             self.browser.devtools("Input.dispatchMouseEvent", event).await;
         }
+        node
     }
 
     /// Waits for a control, and presses it with the mouse.
     pub(crate) async fn press(&self, role: &str, name: &str) {
+        self.press_named(role, name).await;
+    }
+
+    async fn press_named(&self, role: &str, name: &str) -> Node {
         let find = || async { self.all(role, name).await.first().copied() };
-        self.press_found(&format!("the {role} {name:?} to be pressed"), find).await;
+        self.press_found(&format!("the {role} {name:?} to be pressed"), find).await
     }
 
     /// Presses a control in something.
@@ -186,13 +193,17 @@ impl Page {
 
     /// Writes into a text field in place of what is there.
     pub(crate) async fn fill(&self, role: &str, name: &str, text: &str) {
-        let node = self.find(role, name).await;
-        self.fill_node(node, text).await;
+        let node = self.press_named(role, name).await;
+        self.write_over(node, text).await;
     }
 
     /// The same where the field is known.
     pub(crate) async fn fill_node(&self, node: Node, text: &str) {
         self.press_node(node).await;
+        self.write_over(node, text).await;
+    }
+
+    async fn write_over(&self, node: Node, text: &str) {
         self.call(node, "function() { this.select() }").await;
         self.browser.devtools("Input.insertText", json!({ "text": text })).await;
     }
