@@ -13,6 +13,9 @@ use crate::proto::auth::{
     RotateApiKeyRequest,
 };
 
+/// How often a call that may be repeated is.
+const REPETITIONS: usize = 2;
+
 /// How an API key is limited. The default: inference and account, all models, from everywhere, and the server's own end.
 #[derive(Debug, Clone, Default)]
 pub struct ApiKeyOptions {
@@ -60,7 +63,7 @@ impl fmt::Debug for NewApiKey {
 }
 
 impl Client {
-    /// Makes an API key. Needs an access token. When the connection breaks before the answer is there, the call is repeated once, which
+    /// Makes an API key. Needs an access token. When the connection breaks before the answer is there, the call is repeated, which
     /// makes no second key; an error's request id is for repetitions of the caller's own.
     pub async fn create_api_key(&self, options: ApiKeyOptions) -> Result<NewApiKey, Error> {
         let ApiKeyOptions { name, scopes, models, expires_at, lifetime, networks, request_id, service_account_id } = options;
@@ -69,7 +72,7 @@ impl Client {
         let request_id = request_id.unwrap_or_else(new_request_id);
         let expires_at = expires_at.map(Into::into);
         let message = CreateApiKeyRequest { name, scopes, models, expires_at, networks, request_id, lifetime, service_account_id };
-        let made = self.once_more(|| self.send_create(&message)).await?;
+        let made = self.repeated(|| self.send_create(&message)).await?;
         Ok(NewApiKey { key: Credential::new(made.0)?, api_key: made.1.unwrap_or_default() })
     }
 
@@ -88,7 +91,7 @@ impl Client {
             grace_period: grace_period.map(TryInto::try_into).transpose().map_err(unusable)?,
             request_id: request_id.unwrap_or_else(new_request_id),
         };
-        let made = self.once_more(|| self.send_rotate(&message)).await?;
+        let made = self.repeated(|| self.send_rotate(&message)).await?;
         Ok(NewApiKey { key: Credential::new(made.0)?, api_key: made.1.unwrap_or_default() })
     }
 
@@ -116,7 +119,7 @@ impl Client {
     }
 
     async fn revoke(&self, message: RevokeApiKeyRequest) -> Result<ApiKey, Error> {
-        let revoked = self.once_more(|| async {
+        let revoked = self.repeated(|| async {
             let answer = self.accounts().revoke_api_key(self.account_request(message.clone())).await;
             self.connections.auth.answer(answer, None)
         });
@@ -127,21 +130,25 @@ impl Client {
     /// where they don't belong. Needs no credential beside it. Idempotent.
     pub async fn revoke_credential(&self, credential: &str) -> Result<RevokeCredentialResponse, Error> {
         let message = RevokeCredentialRequest { credential: credential.to_owned() };
-        let revoked = self.once_more(|| async {
+        let revoked = self.repeated(|| async {
             let answer = self.accounts().revoke_credential(self.anonymous_request(message.clone())).await;
             self.connections.auth.answer(answer, None)
         });
         revoked.await
     }
 
-    /// Makes a call that may be repeated, and makes it again when the connection broke before its answer was there.
-    async fn once_more<A, F>(&self, call: impl Fn() -> F) -> Result<A, Error>
+    /// Makes a call that may be repeated, and makes it again when the connection broke before its answer was there. The first repetition
+    /// may still be given to the connection that breaks, which then never sends it.
+    async fn repeated<A, F>(&self, call: impl Fn() -> F) -> Result<A, Error>
     where
         F: Future<Output = Result<A, Error>>,
     {
-        match call().await {
-            Err(Error::Interrupted { .. }) => call().await,
-            answered => answered,
+        for _ in 0..REPETITIONS {
+            match call().await {
+                Err(Error::Interrupted { .. }) => {}
+                answered => return answered,
+            }
         }
+        call().await
     }
 }
